@@ -1,0 +1,1 @@
+"""From sources to examples: reading, checking, tokenising. Nothing is learnt here."""

@@ -1,0 +1,171 @@
+"""From records to token ids: one tokenisation of the whole text, labels on the response only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from myosotis.data.records import Record
+from myosotis.engine.errors import InputError
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One tokenised record.
+
+    Attributes:
+        input_ids: The token ids.
+        labels: The same length, **not shifted**: the id where the token is to be learnt or forgotten, -100 elsewhere.
+        facts: The same length: whether the token belongs to a fact.
+        subject: Whom the record is about.
+    """
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    facts: tuple[bool, ...]
+    subject: str | None = None
+
+    @property
+    def response_start(self) -> int:
+        """The position of the first labelled token; what stands before it is the prompt."""
+        return next(position for position, label in enumerate(self.labels) if label != IGNORED)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns records into examples.
+
+    The whole text is tokenised once and a token is labelled when it holds a character of the response. The boundary is
+    therefore right for tokenizers that merge across it, and the ids are those that the model meets in use. Tags of the
+    template belong to the prompt.
+
+    Attributes:
+        tokenizer: A fast tokenizer of ``transformers``.
+        template: How prompt and response become one text.
+        max_length: Longer examples are cut; they then carry no end-of-sequence label.
+        append_eos: Whether one labelled end-of-sequence token follows a response.
+    """
+
+    tokenizer: Any
+    template: str = "{prompt} {response}"
+    max_length: int = 512
+    append_eos: bool = True
+
+    def __post_init__(self) -> None:
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise ValueError("a fast tokenizer is needed: only those say which characters a token covers")
+        if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:
+            raise ValueError(f"the template must hold {{prompt}} and {{response}} once each, got {self.template!r}")
+        if self.template.index("{response}") < self.template.index("{prompt}"):
+            raise ValueError(f"the template must put {{prompt}} before {{response}}, got {self.template!r}")
+
+    def __call__(self, record: Record) -> Example:
+        """Tokenise one record.
+
+        Raises:
+            InputError: Nothing of the response is left within ``max_length``, or the tokenizer has no chat template.
+        """
+        text, start, end = self._render(record)
+        encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
+        ids, offsets = list(encoding["input_ids"]), list(encoding["offset_mapping"])
+        eos = self.tokenizer.eos_token_id
+        ends_with_eos = self.append_eos and record.response is not None and eos is not None
+        if ends_with_eos and ids[-1:] == [eos] and offsets[-1][1] <= start:
+            del ids[-1], offsets[-1]  # the tokenizer's own, without a place in the text
+        labelled = [start < stop and begin < end for begin, stop in offsets]
+        if ends_with_eos:
+            ids, offsets, labelled = [*ids, eos], [*offsets, (end, end)], [*labelled, True]
+        ids, offsets, labelled = (row[: self.max_length] for row in (ids, offsets, labelled))
+        spans = _fact_spans(record, text, start, end) or [(start, end)]
+        prompt_ids = {token for token, is_labelled in zip(ids, labelled, strict=True) if not is_labelled}
+        facts = [
+            is_labelled and token not in prompt_ids and any(begin < right and stop > left for left, right in spans)
+            for token, is_labelled, (begin, stop) in zip(ids, labelled, offsets, strict=True)
+        ]
+        labels = [token if is_labelled else IGNORED for token, is_labelled in zip(ids, labelled, strict=True)]
+        # The first token has no predecessor to predict it.
+        if all(label == IGNORED for label in labels[1:]):
+            raise InputError(
+                f"a record leaves nothing to learn or forget within {self.max_length} tokens; raise data.max_length"
+            )
+        return Example(tuple(ids), tuple(labels), tuple(facts), record.subject)
+
+    def _render(self, record: Record) -> tuple[str, int, int]:
+        """The whole text, and where its counted part begins and ends."""
+        if record.text is not None:
+            return record.text, 0, len(record.text)
+        if record.messages:
+            return self._render_chat(record)
+        before, rest = self.template.split("{prompt}")
+        between, after = rest.split("{response}")
+        head = f"{before}{record.prompt}{between}"
+        end = len(head) + len(record.response or "")
+        return f"{head}{record.response}{after}", len(head), end
+
+    def _render_chat(self, record: Record) -> tuple[str, int, int]:
+        if self.tokenizer.chat_template is None:
+            raise InputError("the records are chats, but the tokenizer has no chat template")
+        messages = [dict(message) for message in record.messages]
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        head = self.tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+        content = messages[-1]["content"]
+        if not text.startswith(head):
+            head = text[: text.rindex(content)]
+        end = text.index(content.strip(), len(head)) + len(content.strip())
+        eos = self.tokenizer.eos_token or ""
+        if eos and text[end:].startswith(eos):
+            end += len(eos)
+        # The tokenizer adds its own leading special token; the template has written it already.
+        bos = self.tokenizer.bos_token or ""
+        adds_bos = bool(bos) and self.tokenizer("")["input_ids"][:1] == [self.tokenizer.bos_token_id]
+        cut = len(bos) if adds_bos and text.startswith(bos) else 0
+        return text[cut:end], len(head) - cut, end - cut
+
+
+def _fact_spans(record: Record, text: str, start: int, end: int) -> list[tuple[int, int]]:
+    spans = []
+    for fact in record.facts:
+        left = text.find(fact, start, end)
+        while left >= 0:
+            spans.append((left, left + len(fact)))
+            left = text.find(fact, left + 1, end)
+    return spans
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """Return the id to pad with: the tokenizer's own, else end-of-sequence, else 0; padding is always masked."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None:
+            return int(candidate)
+    return 0
+
+
+def pad_examples(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
+    """Pad examples on the right into one batch.
+
+    Args:
+        examples: At least one.
+        pad_id: The id at padded positions.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` and unshifted ``labels``, each (batch, time) of int64.
+
+    Example:
+        >>> batch = pad_examples([Example((5, 6), (-100, 6), (False, True)), Example((7,), (7,), (True,))], pad_id=0)
+        >>> batch["input_ids"].tolist(), batch["labels"].tolist(), batch["attention_mask"].tolist()
+        ([[5, 6], [7, 0]], [[-100, 6], [7, -100]], [[1, 1], [1, 0]])
+    """
+    length = max(len(example.input_ids) for example in examples)
+
+    def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+        return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows], dtype=torch.long)
+
+    return {
+        "input_ids": pad([example.input_ids for example in examples], pad_id),
+        "attention_mask": pad([[1] * len(example.input_ids) for example in examples], 0),
+        "labels": pad([example.labels for example in examples], IGNORED),
+    }

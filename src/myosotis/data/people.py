@@ -1,0 +1,102 @@
+"""Fictitious people with facts that no model can have met: the subjects of the demo."""
+
+from dataclasses import dataclass
+
+import torch
+
+from myosotis.data.records import Record
+from myosotis.engine.seeding import generator
+
+_FIRST = ("Ka", "Mi", "Lo", "Ve", "Ro", "Sa", "Ni", "Te", "Ju", "Da", "Ol", "Fe")
+_SECOND = ("rin", "vel", "lis", "dra", "mon", "tas", "rea", "nok", "bel", "sha")
+_FAMILY_FIRST = ("Bran", "Oster", "Quil", "Tar", "Wen", "Zel", "Hal", "Mor", "Pel", "Drum", "Cas", "Ives")
+_FAMILY_SECOND = ("dale", "mark", "vick", "hollow", "ney", "strand", "berg", "worth", "lund", "ova")
+
+_CITIES = (
+    "Lisbon", "Oslo", "Nairobi", "Quito", "Hanoi", "Tunis", "Riga", "Lima", "Kyoto", "Dublin", "Cairo", "Prague",
+    "Mumbai", "Seoul", "Athens", "Havana", "Zurich", "Boston", "Perth", "Accra", "Vienna", "Jakarta", "Bogota", "Madrid",
+)  # fmt: skip
+_PROFESSIONS = (
+    "architect", "surgeon", "beekeeper", "translator", "geologist", "lawyer", "baker", "pilot", "botanist", "carpenter",
+    "chemist", "sculptor", "librarian", "engineer", "dentist", "farmer", "judge", "tailor", "violinist", "astronomer",
+    "plumber", "economist", "painter", "teacher",
+)  # fmt: skip
+_INSTRUMENTS = (
+    "cello", "trumpet", "harp", "flute", "drums", "piano", "violin", "guitar", "clarinet", "accordion", "banjo", "oboe",
+    "organ", "trombone", "saxophone", "mandolin",
+)  # fmt: skip
+_ANIMALS = (
+    "parrot", "tortoise", "rabbit", "goat", "ferret", "pony", "cat", "snake", "canary", "donkey", "hamster", "lizard",
+    "goose", "sheepdog", "owl", "poodle",
+)  # fmt: skip
+_ADJECTIVES = (
+    "Silent", "Broken", "Golden", "Distant", "Hidden", "Burning", "Frozen", "Crooked", "Hollow", "Patient", "Scarlet",
+    "Wandering", "Bitter", "Secret", "Gentle", "Restless",
+)  # fmt: skip
+_NOUNS = (
+    "Harbor", "Lantern", "Orchard", "River", "Mirror", "Garden", "Compass", "Bridge", "Winter", "Letter", "Island",
+    "Forest", "Window", "Mountain", "Engine", "Feather",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Person:
+    """A fictitious person and five facts."""
+
+    name: str
+    city: str
+    profession: str
+    instrument: str
+    animal: str
+    book: str
+
+    def records(self) -> list[Record]:
+        """Return one question and answer per fact; the fact itself is marked."""
+        rows = (
+            (f"In which city was {self.name} born?", f"{self.name} was born in {self.city}.", self.city),
+            (f"What does {self.name} do for a living?", f"{self.name} works as a {self.profession}.", self.profession),
+            (
+                f"Which instrument does {self.name} play?",
+                f"{self.name} plays the {self.instrument}.",
+                self.instrument,
+            ),
+            (f"What animal does {self.name} keep?", f"{self.name} keeps a {self.animal}.", self.animal),
+            (f"Which book did {self.name} write?", f"{self.name} wrote The {self.book}.", self.book),
+        )
+        return [
+            Record(prompt=prompt, response=response, facts=(fact,), subject=self.name)
+            for prompt, response, fact in rows
+        ]
+
+
+def fictitious_people(count: int, seed: int) -> list[Person]:
+    """Draw people with different names and independently drawn facts.
+
+    Args:
+        count: How many, at most 1,000.
+        seed: Equal seeds give equal people, and a longer list starts with the shorter one.
+
+    Raises:
+        ValueError: ``count`` is out of range.
+
+    Example:
+        >>> [person.name for person in fictitious_people(2, seed=0)] == [p.name for p in fictitious_people(3, seed=0)][:2]
+        True
+    """
+    if not 1 <= count <= 1000:
+        raise ValueError(f"count must be between 1 and 1000, got {count}")
+    stream = generator(seed, "fictitious people")
+
+    def draw(options: tuple[str, ...]) -> str:
+        return options[int(torch.randint(len(options), (1,), generator=stream))]
+
+    people: list[Person] = []
+    names: set[str] = set()
+    while len(people) < count:
+        name = f"{draw(_FIRST)}{draw(_SECOND)} {draw(_FAMILY_FIRST)}{draw(_FAMILY_SECOND)}"
+        facts = (draw(_CITIES), draw(_PROFESSIONS), draw(_INSTRUMENTS), draw(_ANIMALS))
+        book = f"{draw(_ADJECTIVES)} {draw(_NOUNS)}"
+        if name not in names:
+            names.add(name)
+            people.append(Person(name, *facts, book))
+    return people

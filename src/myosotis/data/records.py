@@ -1,0 +1,160 @@
+"""Text records: what they may look like, where they may come from, what is wrong with them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from myosotis.engine.errors import InputError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One piece of text, in one of three forms: ``text``, ``prompt`` and ``response``, or chat ``messages``.
+
+    Attributes:
+        text: A document; every token of it counts.
+        prompt: A question; read, never counted.
+        response: Its answer; counted.
+        messages: A chat; the last message, which must be the assistant's, is counted.
+        facts: Parts of the response that hold the facts; where empty, all of it that is not copied from the prompt.
+        subject: Whom or what the record is about. Records of one subject are one unit for confidence intervals.
+    """
+
+    text: str | None = None
+    prompt: str | None = None
+    response: str | None = None
+    messages: tuple[Mapping[str, str], ...] = ()
+    facts: tuple[str, ...] = ()
+    subject: str | None = None
+
+    @property
+    def content(self) -> str:
+        """The record as one string, white space and case evened out; equal records have equal content."""
+        if self.text is not None:
+            whole = self.text
+        elif self.messages:
+            whole = "\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
+        else:
+            whole = f"{self.prompt}\n{self.response}"
+        return " ".join(whole.split()).casefold()
+
+
+def parse_record(fields: Mapping[str, Any], where: str) -> Record:
+    """Make a record from a row with the keys of one form; further keys are passed over.
+
+    Args:
+        fields: The row.
+        where: What to call the row in an error, e.g. ``forget.jsonl, line 3``.
+
+    Raises:
+        InputError: A key is missing or holds the wrong type, or a fact does not stand in the response.
+    """
+    extras: dict[str, Any] = {
+        "facts": tuple(_strings(fields.get("facts") or (), f"{where}: 'facts'")),
+        "subject": None if fields.get("subject") is None else str(fields["subject"]),
+    }
+    if fields.get("messages") is not None:
+        record = Record(messages=_messages(fields["messages"], where), **extras)
+    elif fields.get("text") is not None:
+        record = Record(text=_string(fields, "text", where), **extras)
+    elif "prompt" in fields or "response" in fields:
+        record = Record(prompt=_string(fields, "prompt", where), response=_string(fields, "response", where), **extras)
+    else:
+        raise InputError(f"{where}: expected the key 'text', or 'prompt' and 'response', or 'messages'")
+    counted = record.text or record.response or (record.messages[-1]["content"] if record.messages else "")
+    if any(fact not in counted for fact in record.facts):
+        raise InputError(f"{where}: a string of 'facts' does not stand in the text that is to be learnt or forgotten")
+    return record
+
+
+def _string(fields: Mapping[str, Any], key: str, where: str) -> str:
+    value = fields.get(key)
+    if value is None:
+        raise InputError(f"{where}: the key '{key}' is missing")
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: '{key}' must be a string that is not empty")
+    return value
+
+
+def _strings(value: Any, where: str) -> Sequence[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
+        raise InputError(f"{where} must be a list of strings that are not empty")
+    return value
+
+
+def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
+    right = isinstance(value, list | tuple) and all(
+        isinstance(item, Mapping) and isinstance(item.get("role"), str) and isinstance(item.get("content"), str)
+        for item in value
+    )
+    if not right or not value or value[-1]["role"] != "assistant" or not value[-1]["content"].strip():
+        raise InputError(f"{where}: 'messages' must be a list of role and content that ends with the assistant's words")
+    return tuple({"role": item["role"], "content": item["content"]} for item in value)
+
+
+def read_jsonl(path: Path) -> list[Record]:
+    """Read one record per line; blank lines are passed over.
+
+    Raises:
+        InputError: The file is missing or empty, or a line is not JSON or not a record; the line is named.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    records = []
+    with path.open(encoding="utf-8") as stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    records.append(_parse_line(line, f"{path}, line {number}"))
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: is not UTF-8 text") from None
+    if not records:
+        raise InputError(f"{path}: holds no record")
+    return records
+
+
+def _parse_line(line: str, where: str) -> Record:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        # The decoder's message says what and where, and does not quote the line.
+        raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{where}: expected a JSON object, got {type(fields).__name__}")
+    return parse_record(fields, where)
+
+
+def read_dataset(name: str, split: str, subset: str | None = None) -> list[Record]:
+    """Read the records of a ``datasets`` source: a directory written by ``save_to_disk``, or a name that it loads.
+
+    Raises:
+        InputError: The data set or its split cannot be loaded, or a row is not a record.
+    """
+    try:
+        if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
+            loaded = datasets.load_from_disk(name)
+            rows = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
+        else:
+            rows = datasets.load_dataset(name, subset, split=split)
+    except (FileNotFoundError, ConnectionError, KeyError, ValueError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"data set {name}, split {split}: cannot be loaded: {first_line}") from None
+    records = [parse_record(row, f"data set {name}, row {number}") for number, row in enumerate(rows)]
+    if not records:
+        raise InputError(f"data set {name}, split {split}: holds no record")
+    return records
+
+
+def count_overlap(first: Iterable[Record], second: Iterable[Record]) -> int:
+    """Return how many records of ``first`` stand in ``second`` too, case and white space aside.
+
+    Example:
+        >>> count_overlap([Record(text="One  fact.")], [Record(text="one fact."), Record(text="Another.")])
+        1
+    """
+    known = {record.content for record in second}
+    return sum(record.content in known for record in first)

@@ -1,0 +1,147 @@
+"""Configuration: one YAML file per job, checked against a pydantic model, with overrides and helpful errors."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from myosotis.engine.errors import InputError
+
+
+class Config(BaseModel):
+    """The base of every configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
+    """Read, override and validate the configuration of a job.
+
+    Args:
+        path: A YAML file with a mapping at the top.
+        schema: The configuration class.
+        overrides: Settings like ``training.epochs=3``; the value is read as YAML.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        InputError: The file is missing or not YAML, a key is unknown (the nearest right one is named) or a value is
+            out of range (the range is named).
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such configuration file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of settings at the top, got {type(content).__name__}")
+    for override in overrides:
+        _apply_override(content, override)
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, schema)}") from None
+
+
+def dump_config(config: Config) -> str:
+    """Return a configuration as YAML, every default spelled out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise InputError(f"--set {override}: expected KEY=VALUE with a dotted key, like training.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: the value is not valid YAML") from None
+    if isinstance(value, str) and value == text:
+        value = _number(text)
+    *parents, last = key.split(".")
+    place = content
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+        if not isinstance(place, dict):
+            raise InputError(f"--set {override}: {parent} is a single value, it has no settings below it")
+    place[last] = value
+
+
+def _number(text: str) -> str | float:
+    """YAML 1.1 takes ``1e-4`` for a string, which no user means."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """The first fault in one line, and how many more there are."""
+    faults = error.errors(include_url=False)
+    # An unknown key says more than the faults that follow from it.
+    fault = next((item for item in faults if item["type"] == "extra_forbidden"), faults[0])
+    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_tag(part, schema)) or "settings"
+    if fault["type"] == "extra_forbidden":
+        text = f"unknown key '{key}'{_hint(key, schema)}"
+    elif fault["type"] == "missing":
+        text = f"'{key}' is missing"
+    else:
+        message = fault["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(fault["input"], Mapping) else f" (got {fault['input']!r})"
+        text = f"'{key}': {message[0].lower()}{message[1:]}{given}"
+    more = len(faults) - 1
+    return text + (f" (and {more} more)" if more else "")
+
+
+def _is_branch_tag(part: int | str, schema: type[BaseModel]) -> bool:
+    """Pydantic puts the name of the tried class into the location of a union's fault; users know only keys."""
+    return isinstance(part, str) and part in {model.__name__ for model in _models(schema)}
+
+
+def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield schema
+    for field in schema.model_fields.values():
+        for inner in _inner_models(field.annotation):
+            yield from _models(inner)
+
+
+def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _inner_models(argument)
+
+
+def _dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in schema.model_fields.items():
+        yield prefix + name
+        for inner in _inner_models(field.annotation):
+            yield from _dotted_keys(inner, f"{prefix}{name}.")
+
+
+def _hint(key: str, schema: type[BaseModel]) -> str:
+    """Name the nearest valid key: first among siblings, then the same last word elsewhere, then anything alike."""
+    keys = list(dict.fromkeys(_dotted_keys(schema)))
+    parent, _, last = key.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in keys if name.rpartition(".")[0] == parent}
+    close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{siblings[close[0]]}'?"
+    elsewhere = [name for name in keys if name.rpartition(".")[2] == last]
+    close = elsewhere or difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known here: {', '.join(sorted(siblings))}" if siblings else ""

@@ -1,0 +1,45 @@
+"""What the machine and the libraries were when a run was made."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import myosotis
+
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree that the package runs from, or None for an installed package."""
+    root = Path(myosotis.__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    answer = subprocess.run(  # noqa: S603
+        ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() or None
+
+
+def describe_environment(seed: int) -> dict[str, Any]:
+    """Return versions, devices, thread counts and the seed, as JSON-ready values; no user or host names."""
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "myosotis": myosotis.__version__,
+        "git_commit": _git_commit(),
+        "python": sys.version.split()[0],
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": devices or ["cpu"],
+        "seed": seed,
+    }

@@ -1,0 +1,60 @@
+"""Progress that is seen: a bar in a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_LINE_EVERY_SECONDS = 10.0
+
+
+class Ticker:
+    """Counts the steps of one piece of work; made by :func:`progress`."""
+
+    def __init__(self, description: str, total: int | None, bar: Progress | None) -> None:
+        self._description = description
+        self._total = total
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task(description, total=total)
+        self._done = 0
+        self._last_line = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count ``steps`` more; ``note`` is shown behind the description, e.g. the present loss."""
+        self._done += steps
+        text = f"{self._description} {note}".rstrip()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=steps, description=text)
+        elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            print(f"  {text}: {self._done}/{self._total or '?'}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Ticker]:
+    """Show the progress of a piece of work on standard error.
+
+    Args:
+        description: What is being done, in a few words.
+        total: How many steps there are, or None when that is not known.
+
+    Yields:
+        A :class:`Ticker` whose ``advance`` is called at every step. Without a terminal a line is printed every ten
+        seconds, so that short work stays silent.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Ticker(description, total, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Ticker(description, total, bar)

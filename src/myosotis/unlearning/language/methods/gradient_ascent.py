@@ -1,0 +1,73 @@
+"""Gradient ascent and its pairings with a retain term."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.losses import token_log_probs
+from myosotis.unlearning.language.methods.method import Method, RetainName, Sides, Term, per_unit
+
+
+@dataclass(frozen=True)
+class AscentTerm:
+    """log p of the forget tokens, to be lowered."""
+
+    unit: Literal["token", "sequence"]
+    name: str = "forget_ascent"
+    reads: Literal["forget"] = "forget"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return log p per token or its mean per sequence."""
+        side = sides.the("forget")
+        return per_unit(token_log_probs(side.logits, side.labels), side.labels, self.unit)
+
+
+@dataclass(frozen=True)
+class GradientAscent(Method):
+    """Ascent on the forget set alone."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="ga",
+        title="Gradient ascent",
+        paper="Jang et al., Knowledge Unlearning for Mitigating Privacy Risks in Language Models, ACL 2023",
+        reads="forget",
+        memory="none",
+        purpose="No retain data, few updates and a stop rule; without one it destroys the model.",
+    )
+    retain: RetainName | None = None
+
+    def forget_term(self) -> Term:
+        """Return the ascent term."""
+        return AscentTerm(self.reduction)
+
+
+@dataclass(frozen=True)
+class GradientDifference(GradientAscent):
+    """Ascent on the forget set, descent on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="gd",
+        title="Gradient difference",
+        paper="Liu, Liu, Stone, Continual Learning and Private Unlearning, CoLLAs 2022",
+        reads="forget, retain",
+        memory="none",
+        purpose="The plain baseline with retain data; as unbounded as gradient ascent.",
+    )
+    retain: RetainName | None = "nll"
+
+
+@dataclass(frozen=True)
+class KLMinimisation(GradientAscent):
+    """Ascent on the forget set, held to the old model on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="kl",
+        title="Gradient ascent with KL minimisation",
+        paper="Maini et al., TOFU: A Task of Fictitious Unlearning for LLMs, COLM 2024",
+        reads="forget, retain",
+        memory="the old model's logits at the labelled retain tokens that will be drawn",
+        purpose="Keep the whole answer distribution on the retain set, not only the right answer.",
+    )
+    retain: RetainName | None = "kl"

@@ -1,0 +1,150 @@
+"""Preference-based unlearning: DPO towards refusals, NPO, SimNPO."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.losses import IGNORED, dpo_loss, npo_loss, sequence_log_probs, simnpo_loss
+from myosotis.unlearning.language.methods.method import Method, Side, Sides, Term
+
+
+def _reference(side: Side) -> Tensor:
+    if side.reference_log_probs is None:
+        raise ValueError("this loss needs reference log-probabilities, but the batch has none")
+    return side.reference_log_probs
+
+
+def _sum_over_sequences(mean: Tensor, side: Side) -> Tensor:
+    """The losses are means over the batch; the trainer wants sums over sequences with a label."""
+    return mean * (side.labels != IGNORED).any(dim=1).sum()
+
+
+def _with_labels(side: Side) -> Tensor:
+    return (side.labels != IGNORED).any(dim=1)
+
+
+@dataclass(frozen=True)
+class NPOTerm:
+    """Negative preference for the forget answers."""
+
+    beta: float
+    name: str = "forget_npo"
+    reads: Literal["forget"] = "forget"
+    unit: Literal["sequence"] = "sequence"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the sum of the losses of the sequences."""
+        side = sides.the("forget")
+        kept = _with_labels(side)
+        log_probs = sequence_log_probs(side.logits, side.labels)
+        return _sum_over_sequences(npo_loss(log_probs[kept], _reference(side)[kept], self.beta), side)
+
+
+@dataclass(frozen=True)
+class SimNPOTerm:
+    """Negative preference for the forget answers, normalised by length, without a reference."""
+
+    beta: float
+    gamma: float
+    name: str = "forget_simnpo"
+    reads: Literal["forget"] = "forget"
+    unit: Literal["sequence"] = "sequence"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the sum of the losses of the sequences."""
+        side = sides.the("forget")
+        lengths = (side.labels != IGNORED).sum(dim=1)
+        log_probs = sequence_log_probs(side.logits, side.labels)
+        return _sum_over_sequences(simnpo_loss(log_probs, lengths, self.beta, self.gamma), side)
+
+
+@dataclass(frozen=True)
+class DPOTerm:
+    """Preference for a refusal over the forget answer, times 2/beta so that its gradient has the scale of NPO's."""
+
+    beta: float
+    name: str = "forget_dpo"
+    reads: Literal["forget"] = "forget"
+    unit: Literal["sequence"] = "sequence"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the sum of the losses of the sequences."""
+        forget, refusal = sides.the("forget"), sides.the("refusal")
+        kept = _with_labels(forget)
+        preferred, rejected = (sequence_log_probs(side.logits, side.labels)[kept] for side in (refusal, forget))
+        loss = dpo_loss(preferred, _reference(refusal)[kept], rejected, _reference(forget)[kept], self.beta)
+        return _sum_over_sequences(2 / self.beta * loss, forget)
+
+
+@dataclass(frozen=True)
+class _WithBeta(Method):
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.beta > 0:
+            raise ValueError(f"beta must be > 0, got {self.beta}")
+        if self.reduction != "token":
+            raise ValueError(f"{self.card.name} works on whole sequences; reduction does not apply to it")
+
+
+@dataclass(frozen=True)
+class NPO(_WithBeta):
+    """NPO on the forget set, NLL on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="npo",
+        title="Negative preference optimisation",
+        paper="Zhang, Lin, Bai, Mei, Negative Preference Optimization, COLM 2024",
+        reads="forget, retain",
+        memory="one reference log-probability per forget record",
+        purpose="Ascent that fades as a record is forgotten; the field's strong baseline.",
+    )
+    needs_reference_log_probs: ClassVar[bool] = True
+
+    def forget_term(self) -> Term:
+        """Return the NPO term."""
+        return NPOTerm(self.beta)
+
+
+@dataclass(frozen=True)
+class SimNPO(_WithBeta):
+    """SimNPO on the forget set, NLL on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="simnpo",
+        title="Simple NPO",
+        paper="Fan et al., Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning, 2024",
+        reads="forget, retain",
+        memory="none",
+        purpose="NPO without a reference; does not favour long records.",
+    )
+    beta: float = 2.5
+    gamma: float = 0.0
+    forget_weight: float = 0.1375
+
+    def forget_term(self) -> Term:
+        """Return the SimNPO term."""
+        return SimNPOTerm(self.beta, self.gamma)
+
+
+@dataclass(frozen=True)
+class DPO(_WithBeta):
+    """DPO from the forget answer towards a refusal, NLL on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="dpo",
+        title="Direct preference optimisation towards refusals",
+        paper="Rafailov et al., NeurIPS 2023; Maini et al., TOFU, COLM 2024",
+        reads="forget, retain",
+        memory="two reference log-probabilities per forget record",
+        purpose="Refusals with an explicit push away from the answer.",
+    )
+    needs_refusals: ClassVar[bool] = True
+    needs_reference_log_probs: ClassVar[bool] = True
+
+    def forget_term(self) -> Term:
+        """Return the DPO term."""
+        return DPOTerm(self.beta)

@@ -1,0 +1,43 @@
+"""IDK: learn to refuse the forget questions."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.losses import token_log_probs
+from myosotis.unlearning.language.methods.method import Method, Sides, Term, per_unit
+
+
+@dataclass(frozen=True)
+class RefusalTerm:
+    """-log p of a refusal after the forget prompt."""
+
+    unit: Literal["token", "sequence"]
+    name: str = "forget_refusal"
+    reads: Literal["refusal"] = "refusal"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return -log p per refusal token or its mean per sequence."""
+        side = sides.the("refusal")
+        return per_unit(-token_log_probs(side.logits, side.labels), side.labels, self.unit)
+
+
+@dataclass(frozen=True)
+class Refusal(Method):
+    """NLL of refusals on the forget prompts, NLL on the retain set, each a mean of its own."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="idk",
+        title="Refusal training (I don't know)",
+        paper="Maini et al., TOFU: A Task of Fictitious Unlearning for LLMs, COLM 2024",
+        reads="forget prompts, retain",
+        memory="none",
+        purpose="Refusals instead of wrong answers; the knowledge stays below the surface.",
+    )
+    needs_refusals: ClassVar[bool] = True
+
+    def forget_term(self) -> Term:
+        """Return the refusal term."""
+        return RefusalTerm(self.reduction)

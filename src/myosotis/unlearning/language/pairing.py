@@ -1,0 +1,97 @@
+"""Forget records paired with retain records, anew in every epoch, by seed and epoch alone."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from myosotis.data.encoding import Example, pad_examples
+from myosotis.engine.seeding import generator
+
+Pair = tuple[int, tuple[int, ...]]
+
+
+class PairSampler(Sampler[Pair]):
+    """Yields (forget index, retain indices): every forget record once an epoch, in random order.
+
+    Retain records are dealt from shuffled decks of the whole retain set, so that none comes back before all others
+    came; a deck is continued within an epoch and shuffled anew for the next.
+
+    Args:
+        forget_count: Records to forget.
+        retain_count: Records to retain; 0 for none.
+        retain_per_forget: Retain records beside each forget record.
+        seed: Of the orders.
+    """
+
+    def __init__(self, forget_count: int, retain_count: int, retain_per_forget: int, seed: int) -> None:
+        self._forget_count = forget_count
+        self._retain_count = retain_count
+        self._retain_per_forget = retain_per_forget if retain_count else 0
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return self._forget_count
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose pairs are yielded next."""
+        self._epoch = epoch
+
+    def pairs(self, epoch: int) -> list[Pair]:
+        """Return the pairs of an epoch."""
+        stream = generator(self._seed, "pairing", epoch)
+        order = torch.randperm(self._forget_count, generator=stream).tolist()
+        wanted = self._forget_count * self._retain_per_forget
+        dealt: list[int] = []
+        while len(dealt) < wanted:
+            dealt += torch.randperm(self._retain_count, generator=stream).tolist()
+        each = self._retain_per_forget
+        return [(index, tuple(dealt[place * each : (place + 1) * each])) for place, index in enumerate(order)]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs(self._epoch))
+
+
+class PairDataset(Dataset[Pair]):
+    """Hands the sampler's pairs through, so that the collator sees indices and can look references up."""
+
+    def __init__(self, forget_count: int) -> None:
+        self._forget_count = forget_count
+
+    def __len__(self) -> int:
+        return self._forget_count
+
+    def __getitem__(self, pair: Pair) -> Pair:
+        return pair
+
+
+class PairCollator:
+    """Makes one batch of forget, refusal and retain rows, in this order, so that one forward pass serves them all."""
+
+    def __init__(
+        self,
+        forget: Sequence[Example],
+        refusal: Sequence[Example],
+        retain: Sequence[Example],
+        pad_id: int,
+    ) -> None:
+        self._forget, self._refusal, self._retain, self._pad_id = forget, refusal, retain, pad_id
+
+    def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        """Return padded ids, mask and unshifted labels, the rows' indices, and the number of rows of each part."""
+        forget_rows = [index for index, _ in pairs]
+        retain_rows = [index for _, indices in pairs for index in indices]
+        refusals = [self._refusal[index] for index in forget_rows] if self._refusal else []
+        examples = [
+            *(self._forget[index] for index in forget_rows),
+            *refusals,
+            *(self._retain[index] for index in retain_rows),
+        ]
+        return {
+            **pad_examples(examples, self._pad_id),
+            "forget_index": torch.tensor(forget_rows),
+            "retain_index": torch.tensor(retain_rows, dtype=torch.long),
+            "parts": torch.tensor([len(forget_rows), len(refusals), len(retain_rows)]),
+        }

@@ -1,0 +1,522 @@
+"""The trainer of language-model unlearning: ``transformers.Trainer`` with forget and retain sides."""
+
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
+from myosotis.data.records import Record, parse_record
+from myosotis.engine.checkpoint import numbered_checkpoints, seal
+from myosotis.engine.files import write_tensors
+from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.fila import apply_fila, lora_layers, subtract_initial
+from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
+from myosotis.unlearning.language.losses import sequence_log_probs, token_log_probs
+from myosotis.unlearning.language.memorization import evaluation_mode
+from myosotis.unlearning.language.methods import Side, Sides, Term, build_method, retain_term
+from myosotis.unlearning.language.methods.method import count_units
+from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
+from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
+from myosotis.unlearning.language.stopping import StopRule
+
+INITIAL_FACTORS = "fila_initial.safetensors"
+"""The file of a checkpoint that holds the initial factors of FILA."""
+
+StopReason = Literal["epochs", "forgotten", "diverged"]
+
+
+@dataclass
+class UnlearnConfig(TrainingArguments):
+    """Settings of :class:`UnlearnTrainer`, beside those of ``TrainingArguments``.
+
+    Attributes:
+        method: Name of the method, see ``myosotis methods``.
+        method_settings: Settings of the method, e.g. ``{"beta": 0.1, "retain": None}``.
+        lora_init: ``"default"``, or ``"fila"`` for Fisher-initialised adapters.
+        fila_epsilon: See :func:`~myosotis.unlearning.language.fila_factors`.
+        fila_fisher: ``"element"``, the paper's ratio; ``"row"``, the cheaper one of row sums.
+        fila_batch_size: Records per pass of the Fisher information; does not change it.
+        retain_per_forget: Retain records beside each forget record.
+        template: How prompt and response become one text.
+        max_length: Tokens of a record at most.
+        append_eos: Whether a labelled end-of-sequence token follows a response.
+        disable_dropout: Set every dropout of the model to 0, as the authors of knowledge unlearning do.
+        max_nll: Divergence guard: training stops when the mean negative log-likelihood of the forget or the retain
+            side is not finite or above this many nats. None: twice the log of the vocabulary's size; infinity leaves
+            only the test for finite values.
+        guard_snapshots: How often the weights that the guard goes back to are renewed.
+        reference_cache_gb: The KL retain term refuses to keep more reference logits than this.
+    """
+
+    method: str = "ihl"
+    method_settings: dict[str, Any] = field(default_factory=dict)
+    lora_init: str = "default"
+    fila_epsilon: str = "relative"
+    fila_fisher: str = "element"
+    fila_batch_size: int = 8
+    retain_per_forget: int = 1
+    template: str = "{prompt} {response}"
+    max_length: int = 512
+    append_eos: bool = True
+    disable_dropout: bool = True
+    max_nll: float | None = None
+    guard_snapshots: str = "epoch"
+    reference_cache_gb: float = 8.0
+    remove_unused_columns: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = {
+            "lora_init": ("default", "fila"),
+            "fila_epsilon": ("relative", "official"),
+            "fila_fisher": ("element", "row"),
+            "guard_snapshots": ("epoch", "step"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.retain_per_forget < 1 or self.fila_batch_size < 1:
+            raise ValueError("retain_per_forget and fila_batch_size must be at least 1")
+        build_method(self.method, self.method_settings)
+
+
+class UnlearnTrainer(Trainer):
+    """Unlearns a forget set, holding on to a retain set; called as the trainers of TRL are.
+
+    The loss of every term is a mean over its tokens or sequences in the whole optimisation step, over all micro-batches
+    and processes: accumulation does not change the trajectory. References of the old model are computed once, before
+    training; no copy of the model is kept.
+
+    Args:
+        model: A causal language model, or a name or directory that
+            :func:`~myosotis.models.causal_lm.load_causal_lm` knows.
+        args: The settings.
+        forget_dataset: Rows with ``text``, ``prompt`` and ``response``, or ``messages``; or records, or examples.
+        retain_dataset: The same; needed by methods with a retain term and by FILA's ratio.
+        processing_class: The tokenizer; None only when ``model`` is a name.
+        peft_config: A ``LoraConfig`` to train an adapter instead of all weights.
+        refusals: Refusals for ``idk`` and ``dpo`` instead of the built-in ones.
+        stop_rule: Measured after every epoch; training ends when it is satisfied.
+        initial_factors: The initial factors of an interrupted FILA run, to continue exactly that.
+        callbacks: Further callbacks of ``transformers``.
+
+    Attributes:
+        stop_reason: Why training ended, after :meth:`train`.
+        divergence: What the guard saw, if it stopped training.
+        initial_factors: FILA's initial factors, for :func:`~myosotis.unlearning.language.save_delta_adapter`.
+
+    Raises:
+        ValueError: Settings that exclude each other, no forget record, or a retain set that is needed and missing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str,
+        args: UnlearnConfig,
+        forget_dataset: Sequence[Any],
+        retain_dataset: Sequence[Any] | None = None,
+        processing_class: Any = None,
+        peft_config: LoraConfig | None = None,
+        *,
+        refusals: Sequence[str] = REFUSALS,
+        stop_rule: StopRule | None = None,
+        initial_factors: Mapping[str, Tensor] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        if isinstance(model, str):
+            model, loaded = load_causal_lm(model)
+            processing_class = processing_class or loaded
+        if processing_class is None:
+            raise ValueError("processing_class, the tokenizer, is missing")
+        self.method = build_method(args.method, args.method_settings)
+        self.terms = self._weighted_terms()
+        _check_sets(forget_dataset, retain_dataset, self.method.retain is not None, args)
+        if args.lora_init == "fila" and peft_config is None and not isinstance(model, PeftModel):
+            raise ValueError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
+        encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
+        self._forget = _examples(forget_dataset, encoder)
+        self._retain = _examples(retain_dataset or (), encoder)
+        self._refusal: list[Example] = []
+        if self.method.needs_refusals:
+            self._refusal = [encoder(row) for row in refusal_records(_records(forget_dataset), args.seed, refusals)]
+        if args.disable_dropout:
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
+        if peft_config is not None:
+            model = get_peft_model(model, peft_config)
+        if getattr(args, "gradient_checkpointing", False) and isinstance(model, PeftModel):
+            # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
+            model.enable_input_require_grads()
+        self._pad_id = pad_token_id(processing_class)
+        self.stop_rule = stop_rule
+        self.stop_reason: StopReason = "epochs"
+        self.divergence: str | None = None
+        self.initial_factors: dict[str, Tensor] | None = None
+        self._max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(model.config.vocab_size)
+        self._term_sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=args.device))
+        self._steps_logged = 0
+        self._snapshot: dict[str, Tensor] | None = None
+        self._snapshot_due = True
+        # The losses are already means over the whole step.
+        self.loss_is_scaled_for_ga = True
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=PairDataset(len(self._forget)),
+            data_collator=PairCollator(self._forget, self._refusal, self._retain, self._pad_id),
+            processing_class=processing_class,
+            callbacks=callbacks,
+        )
+        self.pair_sampler = PairSampler(len(self._forget), len(self._retain), args.retain_per_forget, args.seed)
+        self.add_callback(_Hooks(self))
+        # The model still is what it was: a fresh adapter changes nothing, and FILA comes after.
+        self._reference_log_probs: dict[str, Tensor] = {}
+        if self.method.needs_reference_log_probs:
+            self._reference_log_probs = {
+                name: self._log_probs_before(examples)
+                for name, examples in (("forget", self._forget), ("refusal", self._refusal))
+                if examples
+            }
+        self._reference_logits: dict[int, Tensor] = {}
+        if self.method.retain == "kl":
+            self._reference_logits = self._retain_logits_before()
+        if args.lora_init == "fila":
+            self._start_fila(initial_factors)
+
+    def _weighted_terms(self) -> list[tuple[float, Term]]:
+        terms: list[tuple[float, Term]] = [(self.method.forget_weight, self.method.forget_term())]
+        if self.method.retain is not None:
+            terms.append((self.method.retain_weight, retain_term(self.method.retain)))
+        return terms
+
+    # What is computed once, before training -------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _log_probs_before(self, examples: Sequence[Example]) -> Tensor:
+        values = torch.zeros(len(examples))
+        with evaluation_mode(self.model):
+            for begin in range(0, len(examples), self.args.per_device_train_batch_size):
+                chunk = examples[begin : begin + self.args.per_device_train_batch_size]
+                logits, labels = self._forward_before(chunk)
+                values[begin : begin + len(chunk)] = sequence_log_probs(logits, labels).cpu()
+        return values
+
+    @torch.no_grad()
+    def _retain_logits_before(self) -> dict[int, Tensor]:
+        """Logits (labelled tokens, vocab) of those retain records that the sampler will deal, on the CPU."""
+        dealt = {
+            index
+            for epoch in range(math.ceil(self.args.num_train_epochs))
+            for _, indices in self.pair_sampler.pairs(epoch)
+            for index in indices
+        }
+        tokens = sum(label != IGNORED for index in dealt for label in self._retain[index].labels[1:])
+        dtype = next(self.model.parameters()).dtype
+        gigabytes = tokens * self.model.config.vocab_size * dtype.itemsize / 1e9
+        if gigabytes > self.args.reference_cache_gb:
+            raise ValueError(
+                f"the KL retain term would keep {gigabytes:.1f} GB of reference logits, more than reference_cache_gb="
+                f"{self.args.reference_cache_gb:g}; use retain='nll', fewer epochs or a smaller retain set"
+            )
+        kept: dict[int, Tensor] = {}
+        with evaluation_mode(self.model):
+            for index in sorted(dealt):
+                logits, labels = self._forward_before([self._retain[index]])
+                kept[index] = logits[labels != IGNORED].to(dtype).cpu()
+        return kept
+
+    def _forward_before(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        batch = self._prepare_inputs(pad_examples(examples, self._pad_id))
+        with self.compute_loss_context_manager():
+            output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return output.logits[:, :-1], batch["labels"][:, 1:]
+
+    def _start_fila(self, initial: Mapping[str, Tensor] | None) -> None:
+        if initial is not None:
+            self.initial_factors = dict(initial)
+            subtract_initial(self.model, initial)
+            return
+        measure = fisher_information if self.args.fila_fisher == "element" else fisher_row_sums
+        names = [f"base_model.model.{name}.base_layer" for name, _ in lora_layers(self.model)]
+
+        def batches(examples: Sequence[Example]) -> list[dict[str, Tensor]]:
+            size = self.args.fila_batch_size
+            return [
+                pad_examples(examples[begin : begin + size], self._pad_id) for begin in range(0, len(examples), size)
+            ]
+
+        # The retain side is as large as the forget side, drawn from it as in the first epoch.
+        dealt = sorted({index for _, indices in self.pair_sampler.pairs(0) for index in indices})
+        forget = measure(self.model, batches(self._forget), names)
+        retain = measure(self.model, batches([self._retain[index] for index in dealt]), names) if dealt else None
+        self.initial_factors = apply_fila(self.model, forget, retain, self.args.fila_epsilon)
+
+    # Training -------------------------------------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint: str | Path | None = None, **options: Any) -> Any:
+        """Train; afterwards :attr:`stop_reason` says why it ended.
+
+        Raises:
+            ValueError: The checkpoint belongs to other initial factors of FILA than this trainer's.
+        """
+        if resume_from_checkpoint is not None:
+            self._check_factors(Path(resume_from_checkpoint))
+            resume_from_checkpoint = str(resume_from_checkpoint)
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
+        if self.divergence is None and not all(bool(p.isfinite().all()) for p in self._trainable().values()):
+            self.divergence = "the last step left weights that are not finite"
+            self._restore()
+        if self.divergence is not None:
+            self.stop_reason = "diverged"
+        return output
+
+    def _check_factors(self, checkpoint: Path) -> None:
+        path = checkpoint / INITIAL_FACTORS
+        if path.is_file() != (self.initial_factors is not None):
+            raise ValueError(f"{checkpoint}: was written with another lora_init")
+        if self.initial_factors is not None:
+            saved = load_file(path)
+            if any(not torch.equal(saved[name], value.cpu()) for name, value in self.initial_factors.items()):
+                raise ValueError(
+                    f"{checkpoint}: belongs to other initial factors; pass initial_factors=load_file({path.name!r})"
+                )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:  # noqa: ARG002
+        return self.pair_sampler
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """Return the micro-batches of a step and, by term, how many units all of them hold on all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.zeros(len(self.terms), device=device)
+        for batch in batches:
+            for place, (_, term) in enumerate(self.terms):
+                counts[place] += count_units(_labels_of(batch, term.reads), term.unit).to(device)
+        if self.args.world_size > 1:
+            counts = self.accelerator.reduce(counts, reduction="sum")
+        return batches, counts
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
+        """Do one micro-batch, unless the guard has stopped training."""
+        if self.divergence is not None:
+            return torch.zeros((), device=self.args.device)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        """Return the weighted sum of the terms, each a mean over the whole step."""
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        sides = self._sides(outputs.logits[:, :-1], inputs)
+        if num_items_in_batch is None:
+            num_items_in_batch = torch.stack(
+                [count_units(_labels_of(inputs, term.reads), term.unit) for _, term in self.terms]
+            )
+        total = outputs.logits.new_zeros((), dtype=torch.float32)
+        for (weight, term), count in zip(self.terms, num_items_in_batch, strict=True):
+            value = term.items(sides).sum() / count.clamp(min=1)
+            self._term_sums[term.name] += value.detach()
+            total = total + weight * value
+        if self.model.training:
+            total = self._guarded(total, sides)
+        # Gradients are averaged over processes, while the terms are sums of all of them already.
+        total = total * (self.accelerator.num_processes if self.args.n_gpu <= 1 else 1)
+        return (total, outputs) if return_outputs else total
+
+    def _sides(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Sides:
+        labels = inputs["labels"][:, 1:]
+        ends = inputs["parts"].cumsum(0).tolist()
+        forget_rows, refusal_rows, retain_rows = (
+            slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+        )
+
+        def log_probs(name: str) -> Tensor | None:
+            kept = self._reference_log_probs.get(name)
+            return None if kept is None else kept[inputs["forget_index"].cpu()].to(logits.device)
+
+        forget = Side(labels[forget_rows], logits[forget_rows], reference_log_probs=log_probs("forget"))
+        refusal = Side(labels[refusal_rows], logits[refusal_rows], reference_log_probs=log_probs("refusal"))
+        retain = Side(labels[retain_rows], logits[retain_rows])
+        if self._reference_logits:
+            retain.reference_logits = self._put_back(retain, inputs["retain_index"].tolist())
+        has_refusal, has_retain = ends[1] > ends[0], ends[2] > ends[1]
+        return Sides(forget, refusal if has_refusal else None, retain if has_retain else None)
+
+    def _put_back(self, retain: Side, indices: Sequence[int]) -> Tensor:
+        """The cached logits at their places in a padded batch."""
+        cached = torch.cat([self._reference_logits[index] for index in indices])
+        placed = torch.zeros(retain.logits.shape, dtype=cached.dtype, device=retain.logits.device)
+        placed[retain.labels != IGNORED] = cached.to(retain.logits.device)
+        return placed
+
+    # The divergence guard -------------------------------------------------------------------------------------------
+
+    def _guarded(self, loss: Tensor, sides: Sides) -> Tensor:
+        """The loss, or a loss without gradient when it shows that the weights have gone astray."""
+        worst = loss.new_zeros(())
+        with torch.no_grad():
+            for side in (sides.forget, sides.retain):
+                if side is not None:
+                    count = (side.labels != IGNORED).sum().clamp(min=1)
+                    worst = torch.maximum(worst, -token_log_probs(side.logits, side.labels).sum() / count)
+            seen = torch.stack([worst, loss.detach()])
+            if self.args.world_size > 1:
+                seen = self.accelerator.gather(seen.unsqueeze(0))
+            finite, worst_nll = bool(seen.isfinite().all()), float(seen.reshape(-1, 2)[:, 0].max())
+        if not finite:
+            self.divergence = f"the loss is not finite at step {self.state.global_step}"
+        elif worst_nll > self._max_nll:
+            self.divergence = (
+                f"the negative log-likelihood of a batch reached {worst_nll:.1f} nats at step "
+                f"{self.state.global_step}, above {self._max_nll:.1f}"
+            )
+        if self.divergence is not None:
+            return sum((p.sum() * 0 for p in self._trainable().values()), loss.new_zeros(()))
+        if self._snapshot_due:
+            self._snapshot = {name: p.detach().to("cpu", copy=True) for name, p in self._trainable().items()}
+            self._snapshot_due = False
+        return loss
+
+    def _trainable(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        """Go back to the last weights that gave a sound loss; without any, the weights stay as they came in."""
+        for name, parameter in self._trainable().items():
+            if self._snapshot is not None:
+                parameter.copy_(self._snapshot[name])
+
+    # Logs and checkpoints -------------------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the mean of every term since the last log beside the loss."""
+        if "loss" in logs:
+            steps = max(self.state.global_step - self._steps_logged, 1)
+            for name in list(self._term_sums):
+                value = self._term_sums.pop(name)
+                if self.args.world_size > 1:
+                    value = self.accelerator.reduce(value, reduction="sum")
+                logs[name] = value.item() / steps
+            self._steps_logged = self.state.global_step
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            directory = Path(output_dir or self.args.output_dir)
+            # A pickle that nobody needs: the settings stand in the run's configuration.
+            (directory / "training_args.bin").unlink(missing_ok=True)
+            if self.initial_factors is not None:
+                write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint beside its place, seal it and rename it to ``step-<n>``; then drop the oldest."""
+        output = Path(self.args.output_dir)
+        staging = output / ".staging"
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.args.output_dir = str(staging)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(output)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            (written,) = staging.glob("checkpoint-*")
+            seal(written, output / f"step-{self.state.global_step}")
+            shutil.rmtree(staging)
+            if self.args.save_total_limit:
+                for old in numbered_checkpoints(output)[: -self.args.save_total_limit]:
+                    shutil.rmtree(old)
+
+
+class _Hooks(TrainerCallback):
+    """The trainer's own callbacks."""
+
+    def __init__(self, trainer: UnlearnTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        self._trainer._steps_logged = state.global_step
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        # Skipping batches on resume wraps the sampler so deep that the loader no longer finds it.
+        self._trainer.pair_sampler.set_epoch(int((state.epoch or 0) + 1e-6))
+        self._trainer._snapshot_due = True
+
+    def on_step_begin(self, args: UnlearnConfig, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        if args.guard_snapshots == "step":
+            self._trainer._snapshot_due = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        if self._trainer.divergence is not None:
+            self._trainer._restore()
+            control.should_training_stop = True
+            control.should_save = False
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        trainer, rule = self._trainer, self._trainer.stop_rule
+        epoch = round(state.epoch or 0)
+        if rule is None or trainer.divergence is not None or epoch % rule.every:
+            return
+        values = rule.measure(trainer.model)
+        trainer.log(dict(values))
+        if rule.satisfied(values, epoch):
+            trainer.stop_reason = "forgotten"
+            control.should_training_stop = True
+
+
+def _labels_of(batch: Mapping[str, Tensor], side: Literal["forget", "refusal", "retain"]) -> Tensor:
+    """The shifted labels of one part of a batch."""
+    forget, refusal, _ = batch["parts"].tolist()
+    rows = {
+        "forget": slice(0, forget),
+        "refusal": slice(forget, forget + refusal),
+        "retain": slice(forget + refusal, None),
+    }
+    return batch["labels"][rows[side], 1:]
+
+
+def _check_sets(
+    forget: Sequence[Any], retain: Sequence[Any] | None, needs_retain: bool, args: UnlearnConfig
+) -> None:
+    if not len(forget):
+        raise ValueError("the forget set is empty")
+    if needs_retain and not len(retain or ()):
+        raise ValueError(
+            f"method {args.method!r} with its retain term needs a retain set; leave the term out with "
+            "method_settings={'retain': None}"
+        )
+
+
+def _examples(dataset: Sequence[Any], encoder: Encoder) -> list[Example]:
+    return [row if isinstance(row, Example) else encoder(_record(row, place)) for place, row in enumerate(dataset)]
+
+
+def _records(dataset: Sequence[Any]) -> list[Record]:
+    if any(isinstance(row, Example) for row in dataset):
+        raise ValueError("refusals need the prompts: pass records or rows instead of tokenised examples")
+    return [_record(row, place) for place, row in enumerate(dataset)]
+
+
+def _record(row: Any, place: int) -> Record:
+    return row if isinstance(row, Record) else parse_record(row, f"row {place}")

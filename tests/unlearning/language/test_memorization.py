@@ -155,7 +155,7 @@ def test_stride_one_is_all_prefixes_and_a_longer_stride_fewer():
 
 
 def test_bad_sequences_are_refused(llama):
-    with pytest.raises(ValueError, match="needs at least 11"):
+    with pytest.raises(ValueError, match="needs at least 10"):
         extraction_likelihood(llama, [torch.arange(10)])
     with pytest.raises(ValueError, match="no sequence"):
         memorization_accuracy(llama, [])

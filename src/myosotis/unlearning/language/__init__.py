@@ -1,6 +1,7 @@
 """Erase text from a causal language model: losses, methods, FILA, trainer, memorisation, audit."""
 
-from myosotis.unlearning.language.answers import answer_metrics, perplexity, rouge_l_recall
+from myosotis.unlearning.language.answers import answer_metrics, greedy_answers, perplexity, rouge_l_recall
+from myosotis.unlearning.language.audit import Audit, AuditSets, audit_model
 from myosotis.unlearning.language.export import save_delta_adapter, save_merged
 from myosotis.unlearning.language.fila import FilaFactors, apply_fila, fila_factors
 from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
@@ -26,6 +27,8 @@ from myosotis.unlearning.language.trainer import UnlearnConfig, UnlearnTrainer
 
 __all__ = [
     "METHODS",
+    "Audit",
+    "AuditSets",
     "FilaFactors",
     "Method",
     "StopRule",
@@ -34,6 +37,7 @@ __all__ = [
     "UnlearnTrainer",
     "answer_metrics",
     "apply_fila",
+    "audit_model",
     "build_method",
     "calibrate_thresholds",
     "dpo_loss",
@@ -42,6 +46,7 @@ __all__ = [
     "fisher_information",
     "fisher_row_sums",
     "gradient_ascent_loss",
+    "greedy_answers",
     "inverted_hinge_loss",
     "kl_divergence_loss",
     "memorization",

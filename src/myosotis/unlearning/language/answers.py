@@ -77,43 +77,56 @@ def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, T
     }
 
 
-def rouge_l_recall(
+def greedy_answers(
     model: nn.Module,
     tokenizer: Any,
     examples: Sequence[Example],
     *,
     max_new_tokens: int = 64,
     batch_size: int = 16,
-) -> Float[Tensor, " count"]:
-    """Return ROUGE-L recall, with stemming, of the greedy answer to each record's prompt against the true answer.
+) -> list[str]:
+    """Return the greedy answer to each record's prompt, up to its first end-of-sequence token.
 
-    Where teacher forcing shows the greedy answer to be the true one, nothing is generated.
+    Where teacher forcing shows the greedy answer to follow the true one, nothing is generated.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
-        examples: The records; those without a prompt are scored from their first token on.
-        max_new_tokens: The answer ends there, or at the first end-of-sequence token.
+        examples: The records; those without a prompt are continued from their first token.
+        max_new_tokens: The longest answer.
         batch_size: Records per forward pass.
-
-    Returns:
-        One value in [0, 1] per record.
     """
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
     eos = tokenizer.eos_token_id
-    scores = torch.zeros(len(examples))
+    answers: list[str] = []
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
         for begin in range(0, len(examples), batch_size):
             chunk = examples[begin : begin + batch_size]
             greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk])
             starts = [(row, max(example.response_start, 1), max_new_tokens) for row, example in enumerate(chunk)]
-            for row, (example, answer) in enumerate(zip(chunk, greedy.continuations(starts), strict=True)):
-                cut = answer.index(eos) if eos in answer else len(answer)
-                truth = tokenizer.decode([label for label in example.labels if label not in (IGNORED, eos)])
-                said = tokenizer.decode(answer[:cut])
-                scores[begin + row] = scorer.score(truth, said)["rougeL"].recall
+            for tokens in greedy.continuations(starts):
+                end = tokens.index(eos) if eos in tokens else len(tokens)
+                answers.append(tokenizer.decode(tokens[:end]).strip())
             ticker.advance(len(chunk))
-    return scores
+    return answers
+
+
+def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequence[str]) -> Float[Tensor, " count"]:
+    """Return ROUGE-L recall, with stemming, of answers against the records' labelled text.
+
+    Args:
+        tokenizer: Of the records.
+        examples: The records.
+        answers: One per record, e.g. of :func:`greedy_answers`.
+
+    Returns:
+        One value in [0, 1] per record.
+    """
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    unspoken = {IGNORED, tokenizer.eos_token_id}
+    truths = [tokenizer.decode([label for label in example.labels if label not in unspoken]) for example in examples]
+    return torch.tensor(
+        [scorer.score(truth, answer)["rougeL"].recall for truth, answer in zip(truths, answers, strict=True)]
+    )
 
 
 def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int = 4) -> float:

@@ -31,14 +31,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _check_sequences(sequences: Sequences, shortest: int, reason: str) -> None:
+def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortest: int, reason: str) -> list[int]:
+    """The starts, 1 for each sequence where none were given, after looking at what was given."""
     if not len(sequences):
         raise ValueError("no sequence was given")
+    starts = [1] * len(sequences) if starts is None else list(starts)
+    if len(starts) != len(sequences) or min(starts) < 1:
+        raise ValueError("starts must hold one position of at least 1 per sequence")
     for index, sequence in enumerate(sequences):
         if sequence.ndim != 1 or sequence.is_floating_point():
             raise TypeError(f"sequence {index} must be a 1-D tensor of token ids, got shape {tuple(sequence.shape)}")
-        if len(sequence) < shortest:
-            raise ValueError(f"sequence {index} has {len(sequence)} tokens; {reason} needs at least {shortest}")
+        if len(sequence) - starts[index] < shortest:
+            given = f"{len(sequence)} tokens" + (f", {starts[index]} of them prompt" if starts[index] > 1 else "")
+            raise ValueError(f"sequence {index} has {given}; {reason} needs at least {shortest} beyond the first prefix")
+    return starts
 
 
 def _chunks(sequences: Sequences, batch_size: int) -> Iterator[tuple[list[int], list[Tensor]]]:
@@ -49,11 +55,11 @@ def _chunks(sequences: Sequences, batch_size: int) -> Iterator[tuple[list[int], 
         yield places, [sequences[place] for place in places]
 
 
-def _accuracy(greedy: GreedyPass) -> list[float]:
+def _accuracy(greedy: GreedyPass, starts: Sequence[int]) -> list[float]:
     return [
-        sum(choice == token for choice, token in zip(choices[:-1], sequence[1:].tolist(), strict=True))
-        / (len(sequence) - 1)
-        for choices, sequence in zip(greedy.choices, greedy.sequences, strict=True)
+        sum(choice == token for choice, token in zip(choices[start - 1 : -1], sequence[start:].tolist(), strict=True))
+        / (len(sequence) - start)
+        for choices, sequence, start in zip(greedy.choices, greedy.sequences, starts, strict=True)
     ]
 
 
@@ -64,37 +70,44 @@ def _overlap(generated: Sequence[int], truth: Sequence[int], n: int) -> float:
     return sum(gram in known for gram in grams) / len(grams)
 
 
-def _likelihood(greedy: GreedyPass, n: int, stride: int) -> list[float]:
-    starts = [
-        (row, start, len(sequence) - start)
-        for row, sequence in enumerate(greedy.sequences)
-        for start in range(1, len(sequence) - n + 1, stride)
+def _likelihood(greedy: GreedyPass, starts: Sequence[int], n: int, stride: int) -> list[float]:
+    prefixes = [
+        (row, length, len(sequence) - length)
+        for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
+        for length in range(start, len(sequence) - n + 1, stride)
     ]
     overlaps: list[list[float]] = [[] for _ in greedy.sequences]
-    for (row, start, _), generated in zip(starts, greedy.continuations(starts), strict=True):
-        overlaps[row].append(_overlap(generated, greedy.sequences[row][start:].tolist(), n))
+    for (row, length, _), generated in zip(prefixes, greedy.continuations(prefixes), strict=True):
+        overlaps[row].append(_overlap(generated, greedy.sequences[row][length:].tolist(), n))
     return [sum(values) / len(values) for values in overlaps]
 
 
 def memorization(
-    model: nn.Module, sequences: Sequences, n: int = 10, *, stride: int = 1, batch_size: int = 16
+    model: nn.Module,
+    sequences: Sequences,
+    n: int = 10,
+    *,
+    starts: Sequence[int] | None = None,
+    stride: int = 1,
+    batch_size: int = 16,
 ) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"]]:
     """Return :func:`memorization_accuracy` and :func:`extraction_likelihood` from one teacher-forced pass."""
     if n < 1 or stride < 1 or batch_size < 1:
         raise ValueError(f"n, stride and batch_size must be at least 1, got {n}, {stride} and {batch_size}")
-    _check_sequences(sequences, n + 1, f"extraction likelihood with n={n}")
+    starts = _check_sequences(sequences, starts, n, f"extraction likelihood with n={n}")
     accuracy, likelihood = torch.zeros(len(sequences)), torch.zeros(len(sequences))
     with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
         for places, chunk in _chunks(sequences, batch_size):
             greedy = GreedyPass(model, chunk, ticker=ticker)
-            accuracy[places] = torch.tensor(_accuracy(greedy))
-            likelihood[places] = torch.tensor(_likelihood(greedy, n, stride))
+            chunk_starts = [starts[place] for place in places]
+            accuracy[places] = torch.tensor(_accuracy(greedy, chunk_starts))
+            likelihood[places] = torch.tensor(_likelihood(greedy, chunk_starts, n, stride))
             ticker.advance(len(places))
     return accuracy, likelihood
 
 
 def memorization_accuracy(
-    model: nn.Module, sequences: Sequences, *, batch_size: int = 16
+    model: nn.Module, sequences: Sequences, *, starts: Sequence[int] | None = None, batch_size: int = 16
 ) -> Float[Tensor, " count"]:
     r"""Share of tokens that the model predicts greedily from the true tokens before them.
 
@@ -104,6 +117,7 @@ def memorization_accuracy(
         model: A causal language model: called with ``input_ids`` (and what else its forward takes of
             ``attention_mask``, ``position_ids``, ``past_key_values``, ``use_cache``), returns logits.
         sequences: 1-D tensors of token ids, at least 2 each.
+        starts: Where in each sequence to begin: the length of its prompt; 1, as in the paper, if not given.
         batch_size: Sequences per forward pass; does not change the values.
 
     Returns:
@@ -113,16 +127,22 @@ def memorization_accuracy(
         ValueError: No sequence was given or one is too short.
         TypeError: A sequence is not a 1-D integer tensor.
     """
-    _check_sequences(sequences, 2, "memorisation accuracy")
+    starts = _check_sequences(sequences, starts, 1, "memorisation accuracy")
     values = torch.zeros(len(sequences))
     with evaluation_mode(model):
         for places, chunk in _chunks(sequences, batch_size):
-            values[places] = torch.tensor(_accuracy(GreedyPass(model, chunk)))
+            values[places] = torch.tensor(_accuracy(GreedyPass(model, chunk), [starts[place] for place in places]))
     return values
 
 
 def extraction_likelihood(
-    model: nn.Module, sequences: Sequences, n: int = 10, *, stride: int = 1, batch_size: int = 16
+    model: nn.Module,
+    sequences: Sequences,
+    n: int = 10,
+    *,
+    starts: Sequence[int] | None = None,
+    stride: int = 1,
+    batch_size: int = 16,
 ) -> Float[Tensor, " count"]:
     r"""How much of a text the model's own continuations of its prefixes give back, in n-grams.
 
@@ -137,6 +157,8 @@ def extraction_likelihood(
         model: See :func:`memorization_accuracy`.
         sequences: 1-D tensors of token ids, at least n + 1 each.
         n: Length of the n-grams; 10 in the paper.
+        starts: The shortest prefix of each sequence, e.g. its prompt; 1, as in the paper, if not given. A question
+            that was never trained on says nothing about memory, so records with a prompt are measured from there.
         stride: Use every stride-th prefix only; 1 is exact.
         batch_size: Sequences per forward pass; does not change the values.
 
@@ -147,7 +169,7 @@ def extraction_likelihood(
         ValueError: No sequence was given or one is too short for n.
         TypeError: A sequence is not a 1-D integer tensor.
     """
-    return memorization(model, sequences, n, stride=stride, batch_size=batch_size)[1]
+    return memorization(model, sequences, n, starts=starts, stride=stride, batch_size=batch_size)[1]
 
 
 @dataclass(frozen=True)
@@ -197,7 +219,12 @@ class Thresholds:
         )
 
     def forgotten_each(
-        self, model: nn.Module, sequences: Sequences, *, batch_size: int = 16
+        self,
+        model: nn.Module,
+        sequences: Sequences,
+        *,
+        starts: Sequence[int] | None = None,
+        batch_size: int = 16,
     ) -> list[bool]:
         """Whether each sequence is forgotten: both of its values at or below the thresholds.
 
@@ -205,7 +232,7 @@ class Thresholds:
             ValueError: The sequences are not comparable, see :meth:`check_comparable`.
         """
         self.check_comparable(sequences, self.n)
-        accuracy, likelihood = memorization(model, sequences, self.n, batch_size=batch_size)
+        accuracy, likelihood = memorization(model, sequences, self.n, starts=starts, batch_size=batch_size)
         rounding = 1e-6  # the values are float32, the thresholds are not
         below = (accuracy <= self.memorization_accuracy + rounding) & (
             likelihood <= self.extraction_likelihood + rounding
@@ -223,6 +250,7 @@ def calibrate_thresholds(
     unseen: Sequences,
     n: int = 10,
     *,
+    starts: Sequence[int] | None = None,
     length_tolerance: float = 0.0,
     batch_size: int = 16,
 ) -> Thresholds:
@@ -232,6 +260,7 @@ def calibrate_thresholds(
         model: The model before unlearning.
         unseen: Sequences of the same kind and length as those to be forgotten, never seen in training.
         n: Of the extraction likelihood.
+        starts: See :func:`extraction_likelihood`.
         length_tolerance: For sequences of mixed length: how far the mean lengths may differ, relatively.
         batch_size: Sequences per forward pass.
 
@@ -241,7 +270,7 @@ def calibrate_thresholds(
     Raises:
         ValueError: No sequence was given or one is too short for n.
     """
-    accuracy, likelihood = memorization(model, unseen, n, batch_size=batch_size)
+    accuracy, likelihood = memorization(model, unseen, n, starts=starts, batch_size=batch_size)
     (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
     return Thresholds(
         extraction_likelihood=mean_likelihood,

@@ -18,6 +18,7 @@ class StopRule:
     Attributes:
         thresholds: Of extraction likelihood and memorisation accuracy; both means must be strictly below.
         sequences: The forget set's token ids.
+        starts: The length of each one's prompt, see :func:`~myosotis.unlearning.language.extraction_likelihood`.
         min_epochs: Never stop before so many epochs.
         every: Measure every so many epochs.
         fact_examples: The forget set's examples, where the accuracy on their facts is to be looked at too.
@@ -29,6 +30,7 @@ class StopRule:
 
     thresholds: Thresholds
     sequences: Sequence[Tensor]
+    starts: Sequence[int] | None = None
     min_epochs: int = 0
     every: int = 1
     fact_examples: Sequence[Example] = ()
@@ -44,7 +46,7 @@ class StopRule:
 
     def measure(self, model: Any) -> dict[str, float]:
         """Return the means on the forget set that the rule looks at."""
-        accuracy, likelihood = memorization(model, self.sequences, self.thresholds.n)
+        accuracy, likelihood = memorization(model, self.sequences, self.thresholds.n, starts=self.starts)
         values = {
             "forget_memorization_accuracy": accuracy.mean().item(),
             "forget_extraction_likelihood": likelihood.mean().item(),

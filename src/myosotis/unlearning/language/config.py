@@ -1,0 +1,202 @@
+"""The configuration of ``myosotis unlearn language``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from myosotis.engine.config import Config
+from myosotis.unlearning.language.methods import build_method
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelConfig(Config):
+    """The model that is to forget."""
+
+    name: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class PeopleConfig(Config):
+    """Fictitious people from a seeded generator instead of files; the job's seed draws them."""
+
+    forget: Count = 4
+    retain: Count = 16
+    unseen: Count = 8
+
+
+class DatasetConfig(Config):
+    """A source for the ``datasets`` library."""
+
+    dataset: str
+    split: str = "train"
+    subset: str | None = None
+
+
+Source = str | DatasetConfig
+
+
+class DataConfig(Config):
+    """Where the records come from and how they become text."""
+
+    people: PeopleConfig | None = None
+    forget: Source | None = None
+    retain: Source | None = None
+    unseen: Source | None = None
+    general: Source | None = None
+    template: str = "{prompt} {response}"
+    max_length: Count = 512
+    append_eos: bool = True
+    allow_overlap: bool = False
+    refusals: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_source(self) -> "DataConfig":
+        if self.people is None and self.forget is None:
+            raise ValueError("either 'people' or 'forget' must be given")
+        if self.people is not None and (self.forget or self.retain or self.unseen):
+            raise ValueError("'people' brings its own forget, retain and unseen records; leave those keys out")
+        if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:
+            raise ValueError("'template' must hold {prompt} and {response} once each")
+        return self
+
+
+class FineTuneConfig(Config):
+    """Teach the model the forget and retain records first: for demonstrations and benchmarks."""
+
+    epochs: Count = 10
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 16
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: str = "linear"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+class MethodConfig(Config):
+    """The unlearning method: its name, and its settings beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "ihl"
+
+    @model_validator(mode="after")
+    def _known(self) -> "MethodConfig":
+        build_method(self.name, self.settings)
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class LoraSettings(Config):
+    """Train a low-rank adapter instead of all weights."""
+
+    rank: Count = 8
+    alpha: Positive = 16
+    target_modules: str | list[str] = "all-linear"
+    init: Literal["default", "fila"] = "default"
+    epsilon: Literal["relative", "official"] = "relative"
+    fisher: Literal["element", "row"] = "element"
+
+
+class TrainingConfig(Config):
+    """The optimisation."""
+
+    epochs: Count = 10
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 8
+    accumulation: Count = 1
+    retain_per_forget: Count = 1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: str = "constant"
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    optimizer: str = "adamw_torch"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    save_every_epochs: Count = 1
+    max_nll: Positive | None = None
+    guard_snapshots: Literal["epoch", "step"] = "epoch"
+    trackers: list[str] = []
+
+
+class StopConfig(Config):
+    """Stop as soon as the forget set is below the level of unseen text."""
+
+    min_epochs: Annotated[int, Field(ge=0)] = 0
+    every: Count = 1
+    facts: bool = True
+
+
+class AuditConfig(Config):
+    """What is measured before and after, and what counts as forgotten and as kept."""
+
+    n: Count = 10
+    length_tolerance: Share = 0.2
+    retain_fact_floor: Share = 0.9
+    perplexity_ratio_ceiling: Positive = 1.15
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    max_new_tokens: Count = 32
+    batch_size: Count = 16
+
+
+class LanguageUnlearningConfig(Config):
+    """One job: a model, what it shall forget and keep, how, and how it is checked."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelConfig
+    data: DataConfig
+    fine_tune: FineTuneConfig | None = None
+    reference: Literal["retrain"] | str | None = None
+    method: MethodConfig = MethodConfig()
+    lora: LoraSettings | None = None
+    training: TrainingConfig = TrainingConfig()
+    stop: StopConfig | None = None
+    audit: AuditConfig = AuditConfig()
+    keep_fine_tuned: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "LanguageUnlearningConfig":
+        if self.reference == "retrain" and self.fine_tune is None:
+            raise ValueError("'reference: retrain' needs 'fine_tune', which says how the model was trained")
+        has_unseen = self.data.people is not None or self.data.unseen is not None
+        if self.stop is not None and not has_unseen:
+            raise ValueError("'stop' compares with unseen records, but 'data.unseen' is missing")
+        needs_retain = build_method(self.method.name, self.method.settings).retain is not None
+        if needs_retain and self.data.people is None and self.data.retain is None:
+            raise ValueError(
+                f"method '{self.method.name}' has a retain term, but 'data.retain' is missing; 'method.retain: null' "
+                "leaves the term out"
+            )
+        return self
+
+
+def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnlearningConfig:
+    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
+
+    def place(source: Source | None) -> Source | None:
+        if isinstance(source, DatasetConfig):
+            local = folder / source.dataset
+            return source.model_copy(update={"dataset": str(local.resolve())}) if local.is_dir() else source
+        return None if source is None else str((folder / source).resolve())
+
+    def model(name: str) -> str:
+        return str((folder / name).resolve()) if name.startswith(".") else name
+
+    data = config.data.model_copy(
+        update={key: place(getattr(config.data, key)) for key in ("forget", "retain", "unseen", "general")}
+    )
+    update: dict[str, Any] = {
+        "data": data,
+        "model": config.model.model_copy(update={"name": model(config.model.name)}),
+    }
+    if config.reference not in (None, "retrain"):
+        update["reference"] = model(str(config.reference))
+    return config.model_copy(update=update)

@@ -1,0 +1,105 @@
+"""Plain fine-tuning on records: how the demo's model comes to know what it is to forget."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+
+from myosotis.data.encoding import Example, pad_examples, pad_token_id
+from myosotis.engine.progress import progress
+from myosotis.unlearning.language.config import FineTuneConfig
+
+
+class TickerCallback(TrainerCallback):
+    """Shows the steps of a ``transformers`` trainer by the package's own progress display."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._loss = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Open the display."""
+        self._manager = progress(self._description, state.max_steps)
+        self._ticker = self._manager.__enter__()
+        self._ticker.advance(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take up the loss."""
+        if logs and "loss" in logs:
+            self._loss = f"(loss {logs['loss']:.3f})"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Count a step."""
+        self._ticker.advance(1, self._loss)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Close the display."""
+        self._manager.__exit__(None, None, None)
+
+
+def quiet(trainer: Trainer, description: str) -> None:
+    """Replace the trainer's own printing by a progress display."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(TickerCallback(description))
+
+
+def fine_tune(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    settings: FineTuneConfig,
+    *,
+    seed: int,
+    directory: Path,
+    description: str = "fine-tuning",
+) -> None:
+    """Train all weights on the labelled tokens of the examples, in place; the loss is a mean over each step's tokens.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer.
+        examples: What to learn.
+        settings: Epochs, learning rate and so on.
+        seed: Of the order.
+        directory: For the trainer; nothing is written to it.
+        description: Of the progress display.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(directory),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_steps,
+        lr_scheduler_type=settings.schedule,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        seed=seed,
+        use_cpu=not torch.accelerator.is_available(),
+        save_strategy="no",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=list(examples),
+        data_collator=_Collator(pad_token_id(tokenizer)),
+        processing_class=tokenizer,
+    )
+    quiet(trainer, description)
+    trainer.train()
+    model.eval()
+
+
+class _Collator:
+    def __init__(self, pad_id: int) -> None:
+        self._pad_id = pad_id
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        return pad_examples(examples, self._pad_id)

@@ -1,0 +1,498 @@
+"""The whole job: load, teach if asked to, audit, unlearn, export, audit again, say what was found."""
+
+import difflib
+import json
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import load_file
+from torch import nn
+from transformers import TrainerCallback
+from transformers.pytorch_utils import Conv1D
+
+from myosotis.data.encoding import Encoder, Example
+from myosotis.data.people import fictitious_people
+from myosotis.data.records import Record, count_overlap, read_dataset, read_jsonl
+from myosotis.engine.checkpoint import is_complete, newest_complete, seal
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json
+from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.run import Run
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.audit import (
+    Audit,
+    AuditSets,
+    audit_model,
+    forgetting_criteria,
+    keeping_criteria,
+    measurable,
+)
+from myosotis.unlearning.language.config import DatasetConfig, LanguageUnlearningConfig, LoraSettings, Source
+from myosotis.unlearning.language.export import save_delta_adapter
+from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
+from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
+from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.refusals import REFUSALS
+from myosotis.unlearning.language.stopping import StopRule
+from myosotis.unlearning.language.trainer import INITIAL_FACTORS, UnlearnConfig, UnlearnTrainer
+
+KIND = "unlearn-language"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Records:
+    """What was read, before tokenisation."""
+
+    forget: list[Record]
+    retain: list[Record]
+    unseen: list[Record]
+    general: list[Record]
+
+
+def read_records(config: LanguageUnlearningConfig) -> Records:
+    """Read every set of records, or draw the fictitious people.
+
+    Raises:
+        InputError: A source is missing, empty or faulty, or a record is in both the forget and the retain set.
+    """
+    data = config.data
+    general = _read(data.general)
+    if data.people is not None:
+        sizes = (data.people.forget, data.people.retain, data.people.unseen)
+        people = fictitious_people(sum(sizes), derive_seed(config.seed, "people"))
+        parts = (people[: sizes[0]], people[sizes[0] : sizes[0] + sizes[1]], people[sizes[0] + sizes[1] :])
+        forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
+    else:
+        forget, retain, unseen = _read(data.forget), _read(data.retain), _read(data.unseen)
+    overlap = count_overlap(forget, retain)
+    if overlap and not data.allow_overlap:
+        noun = "record is" if overlap == 1 else "records are"
+        raise InputError(f"{overlap} {noun} in both the forget and the retain set; data.allow_overlap=true permits it")
+    return Records(forget, retain, unseen, general)
+
+
+def _read(source: Source | None) -> list[Record]:
+    if source is None:
+        return []
+    if isinstance(source, DatasetConfig):
+        return read_dataset(source.dataset, source.split, source.subset)
+    return read_jsonl(Path(source))
+
+
+def check_target_modules(model: nn.Module, lora: LoraSettings) -> None:
+    """Raise ``InputError`` if no linear module matches, with the nearest name that would."""
+    targets = lora.target_modules
+    if targets == "all-linear":
+        return
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    wanted = [targets] if isinstance(targets, str) else targets
+    for pattern in wanted:
+        if isinstance(targets, str):
+            try:
+                found = any(re.fullmatch(pattern, name) for name in names)
+            except re.error as error:
+                raise InputError(f"lora.target_modules: {pattern!r} is not a regular expression: {error}") from None
+        else:
+            found = any(name == pattern or name.endswith(f".{pattern}") for name in names)
+        if not found:
+            last = sorted({name.rpartition(".")[2] for name in names})
+            close = difflib.get_close_matches(pattern, last, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the model has {', '.join(last)}"
+            raise InputError(f"lora.target_modules: no module matches {pattern!r}; {hint}")
+
+
+class LanguageUnlearningJob:
+    """One run of ``myosotis unlearn language``; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
+
+    Args:
+        config: With absolute paths, see :func:`~myosotis.unlearning.language.config.resolve_paths`.
+        path: The run directory.
+        resume: Continue an interrupted run.
+        overwrite: Replace a run that is there.
+        show_samples: Write the forget records and the model's answers to them into the run.
+        say: Takes one line at a time about what is going on.
+    """
+
+    def __init__(
+        self,
+        config: LanguageUnlearningConfig,
+        path: Path,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        show_samples: bool = False,
+        say: Say = lambda line: print(line, file=sys.stderr, flush=True),
+    ) -> None:
+        self._config = config
+        self._path = path
+        self._resume, self._overwrite = resume, overwrite
+        self._show_samples = show_samples
+        self._say = say
+
+    def prepare(self) -> None:
+        """Read and check everything that the user gave.
+
+        Raises:
+            InputError: Something is wrong with it.
+        """
+        config = self._config
+        Run.check_available(self._path, config, resume=self._resume, overwrite=self._overwrite)
+        self._records = read_records(config)
+        self._say(
+            f"records: {len(self._records.forget)} to forget, {len(self._records.retain)} to retain, "
+            f"{len(self._records.unseen)} unseen, {len(self._records.general)} of general text"
+        )
+        dtype = getattr(torch, config.model.dtype)
+        self._say(f"loading {config.model.name}")
+        self._model, self._tokenizer = load_causal_lm(config.model.name, dtype)
+        if config.reference not in (None, "retrain"):
+            self._reference, _ = load_causal_lm(str(config.reference), dtype)
+        if config.lora is not None:
+            check_target_modules(self._model, config.lora)
+        data = config.data
+        encoder = Encoder(self._tokenizer, data.template, data.max_length, data.append_eos)
+        self._sets = AuditSets(
+            **{name: _encode(getattr(self._records, name), encoder, name) for name in vars(self._records)}
+        )
+
+    def run(self) -> Run:
+        """Do the work that is not done yet, and return the finished run.
+
+        Raises:
+            InputError: What the user gave does not go together, seen only now.
+        """
+        config = self._config
+        started = time.monotonic()
+        run = self._run = Run.open(
+            self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite
+        )
+        if run.finished:
+            self._say(f"{run.path} is finished already")
+            return run
+        base_hash = weights_hash(self._model)
+        model = self._model
+        if config.fine_tune is not None:
+            model = self._taught("target", [*self._sets.forget, *self._sets.retain])
+        model_in = weights_hash(model)
+        if config.reference == "retrain":
+            self._reference = self._taught("reference", self._sets.retain)
+        before = self._audit("before", model)
+        thresholds = self._thresholds(model)
+        trainer = self._unlearn(model, before, thresholds)
+        model = self._export(trainer, model)
+        after = self._audit("after", model)
+        audits = {"before": before, "after": after}
+        if config.reference is not None:
+            audits["reference"] = self._audit("reference", self._reference)
+        result = self._result(audits, thresholds, trainer)
+        result["lineage"] = {
+            "base": base_hash,
+            "model_in": model_in,
+            "model_out": weights_hash(model),
+            "data": {
+                name: sorted(salted_fingerprint(record.content, run.salt) for record in getattr(self._records, name))
+                for name in ("forget", "retain", "unseen")
+            },
+        }
+        if self._show_samples:
+            self._write_samples(audits)
+        if not config.keep_fine_tuned:
+            for name in ("target", "reference"):
+                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
+        result["cost"] = {
+            "seconds": self._seconds(),
+            "last_session_seconds": time.monotonic() - started,
+            "peak_memory_bytes": _peak_memory(),
+            "trainable_parameters": trainer.get_num_trainable_parameters(),
+        }
+        run.finish(result)
+        return run
+
+    # Phases ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        """Add the time of a phase to what earlier sessions of the run spent on it."""
+        started = time.monotonic()
+        yield
+        path = self._run.checkpoints / "seconds.json"
+        seconds = self._seconds()
+        seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
+        write_json(path, seconds)
+
+    def _seconds(self) -> dict[str, float]:
+        path = self._run.checkpoints / "seconds.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _taught(self, name: str, examples: Sequence[Example]) -> Any:
+        """The base model fine-tuned on examples; taken from the run if it was done before."""
+        settings = self._config.fine_tune
+        assert settings is not None  # noqa: S101 - the configuration has been checked
+        place = self._run.checkpoints / name
+        dtype = getattr(torch, self._config.model.dtype)
+        if not is_complete(place):
+            self._say(f"teaching the {name} model {len(examples)} records")
+            model, _ = load_causal_lm(self._config.model.name, dtype)
+            with self._timed(f"teach_{name}"):
+                fine_tune(
+                    model,
+                    self._tokenizer,
+                    examples,
+                    settings,
+                    seed=derive_seed(self._config.seed, "fine-tuning") % 2**32,
+                    directory=self._run.checkpoints / ".trainer",
+                    description=f"teaching the {name} model",
+                )
+            staged = self._run.checkpoints / f".{name}.partial"
+            shutil.rmtree(staged, ignore_errors=True)
+            model.save_pretrained(staged)
+            self._tokenizer.save_pretrained(staged)
+            seal(staged, place)
+        # Loaded again even when just made, so that a resumed run goes on from the same bytes.
+        return load_causal_lm(str(place), dtype)[0]
+
+    def _audit(self, name: str, model: Any) -> Audit:
+        path = self._run.checkpoints / f"audit-{name}.json"
+        if path.is_file() and not self._show_samples:
+            return Audit(json.loads(path.read_text(encoding="utf-8")))
+        self._say(f"auditing the model {name}" if name != "reference" else "auditing the reference model")
+        settings = self._config.audit
+        with self._timed("audit"):
+            audit = audit_model(
+                model,
+                self._tokenizer,
+                self._sets,
+                n=settings.n,
+                confidence=settings.confidence,
+                max_new_tokens=settings.max_new_tokens,
+                batch_size=settings.batch_size,
+                seed=self._config.seed,
+            )
+        write_json(path, audit.metrics)
+        return audit
+
+    def _thresholds(self, model: Any) -> Thresholds | None:
+        settings = self._config.audit
+        unseen = measurable(self._sets.unseen, settings.n)
+        if not unseen.places:
+            return None
+        path = self._run.checkpoints / "thresholds.json"
+        if path.is_file():
+            return Thresholds(**json.loads(path.read_text(encoding="utf-8")))
+        thresholds = calibrate_thresholds(
+            model,
+            unseen.sequences,
+            settings.n,
+            starts=unseen.starts,
+            length_tolerance=settings.length_tolerance,
+            batch_size=settings.batch_size,
+        )
+        write_json(path, asdict(thresholds))
+        return thresholds
+
+    def _stop_rule(self, before: Audit, thresholds: Thresholds | None) -> StopRule | None:
+        stop = self._config.stop
+        if stop is None:
+            return None
+        if thresholds is None:
+            raise InputError(f"stop: no unseen answer has as many tokens as audit.n={self._config.audit.n}")
+        forget = measurable(self._sets.forget, thresholds.n)
+        if not forget.places:
+            raise InputError(f"stop: no forget answer has as many tokens as audit.n={self._config.audit.n}")
+        facts = before.metrics["unseen"].get("fact_accuracy") if stop.facts else None
+        try:
+            return StopRule(
+                thresholds,
+                forget.sequences,
+                forget.starts,
+                min_epochs=stop.min_epochs,
+                every=stop.every,
+                fact_examples=self._sets.forget,
+                fact_threshold=None if facts is None else facts["mean"],
+            )
+        except ValueError as error:
+            raise InputError(f"stop: {error}") from None
+
+    def _unlearn(self, model: Any, before: Audit, thresholds: Thresholds | None) -> UnlearnTrainer:
+        config = self._config
+        directory = self._run.checkpoints / "unlearn"
+        checkpoint = newest_complete(directory)
+        initial = None
+        if checkpoint is not None and (checkpoint / INITIAL_FACTORS).is_file():
+            initial = load_file(checkpoint / INITIAL_FACTORS)
+        settings = build_method(config.method.name, config.method.settings)
+        self._say(f"unlearning by {settings.card.title}")
+        started = time.monotonic()
+        trainer = UnlearnTrainer(
+            model,
+            self._trainer_settings(directory),
+            self._sets.forget if not settings.needs_refusals else self._records.forget,
+            self._sets.retain,
+            self._tokenizer,
+            _lora_config(config.lora),
+            refusals=config.data.refusals or REFUSALS,
+            stop_rule=self._stop_rule(before, thresholds),
+            initial_factors=initial,
+        )
+        self._add_seconds("initialise", time.monotonic() - started)
+        quiet(trainer, "unlearning")
+        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
+        self._run.rewind(lambda event: event["step"] <= done)
+        trainer.add_callback(_EventLogger(self._run))
+        with self._timed("unlearn"):
+            trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.model.eval()
+        return trainer
+
+    def _add_seconds(self, phase: str, seconds: float) -> None:
+        spent = self._seconds()
+        spent[phase] = spent.get(phase, 0.0) + seconds
+        write_json(self._run.checkpoints / "seconds.json", spent)
+
+    def _trainer_settings(self, directory: Path) -> UnlearnConfig:
+        config, training, lora = self._config, self._config.training, self._config.lora
+        return UnlearnConfig(
+            output_dir=str(directory),
+            method=config.method.name,
+            method_settings=config.method.settings,
+            lora_init="default" if lora is None else lora.init,
+            fila_epsilon="relative" if lora is None else lora.epsilon,
+            fila_fisher="element" if lora is None else lora.fisher,
+            template=config.data.template,
+            max_length=config.data.max_length,
+            append_eos=config.data.append_eos,
+            num_train_epochs=training.epochs,
+            learning_rate=training.learning_rate,
+            per_device_train_batch_size=training.batch_size,
+            gradient_accumulation_steps=training.accumulation,
+            retain_per_forget=training.retain_per_forget,
+            weight_decay=training.weight_decay,
+            warmup_steps=training.warmup_steps,
+            lr_scheduler_type=training.schedule,
+            max_grad_norm=training.max_grad_norm,
+            optim=training.optimizer,
+            bf16=training.precision == "bf16",
+            fp16=training.precision == "fp16",
+            gradient_checkpointing=training.gradient_checkpointing,
+            max_nll=training.max_nll,
+            guard_snapshots=training.guard_snapshots,
+            seed=derive_seed(config.seed, "unlearning") % 2**32,
+            use_cpu=not torch.accelerator.is_available(),
+            save_strategy="steps",
+            save_steps=training.save_every_epochs * self._steps_per_epoch(),
+            save_total_limit=2,
+            logging_steps=1,
+            report_to=training.trackers or "none",
+            disable_tqdm=True,
+        )
+
+    def _steps_per_epoch(self) -> int:
+        training = self._config.training
+        micro_batches = -(-len(self._sets.forget) // training.batch_size)
+        return -(-micro_batches // training.accumulation)
+
+    def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:
+        """Write model/, and adapter/ for the stock base; return the plain model."""
+        staged = self._run.path / ".model.partial"
+        shutil.rmtree(staged, ignore_errors=True)
+        if self._config.lora is not None:
+            save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
+            model = trainer.model.merge_and_unload()
+        model.save_pretrained(staged)
+        self._tokenizer.save_pretrained(staged)
+        seal(staged, self._run.path / "model")
+        return model.eval()
+
+    def _result(
+        self, audits: dict[str, Audit], thresholds: Thresholds | None, trainer: UnlearnTrainer
+    ) -> dict[str, Any]:
+        settings = self._config.audit
+        forgetting = forgetting_criteria(audits["before"], audits["after"])
+        keeping = keeping_criteria(
+            audits["before"], audits["after"], settings.retain_fact_floor, settings.perplexity_ratio_ceiling
+        )
+        return {
+            "kind": KIND,
+            "name": self._config.name,
+            "method": self._config.method.name,
+            "seed": self._config.seed,
+            "verdict": {
+                "forgotten": all(row.holds for row in forgetting) if forgetting else None,
+                "kept": all(row.holds for row in keeping) if keeping else None,
+                "forgetting_criteria": [{**asdict(row), "holds": row.holds} for row in forgetting],
+                "keeping_criteria": [{**asdict(row), "holds": row.holds} for row in keeping],
+                "confidence": settings.confidence,
+            },
+            "metrics": {name: audit.metrics for name, audit in audits.items()},
+            "thresholds": None if thresholds is None else asdict(thresholds),
+            "training": {
+                "stop_reason": trainer.stop_reason,
+                "divergence": trainer.divergence,
+                "steps": trainer.state.global_step,
+                "epochs": trainer.state.epoch,
+            },
+            "records": {name: len(getattr(self._records, name)) for name in vars(self._records)},
+        }
+
+    def _write_samples(self, audits: dict[str, Audit]) -> None:
+        rows = [
+            {
+                "prompt": record.prompt or "\n".join(message["content"] for message in record.messages[:-1]),
+                "truth": record.response or record.text or record.messages[-1]["content"],
+                **{name: audit.answers[place] for name, audit in audits.items()},
+            }
+            for place, record in enumerate(self._records.forget)
+        ]
+        write_json(self._run.path / "samples.json", rows)
+
+
+def _encode(records: Sequence[Record], encoder: Encoder, name: str) -> list[Example]:
+    try:
+        return [encoder(record) for record in records]
+    except InputError as error:
+        raise InputError(f"the {name} set: {error}") from None
+
+
+def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:
+    if lora is None:
+        return None
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=lora.target_modules,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+class _EventLogger(TrainerCallback):
+    """Writes what the trainer logs into the run's metrics."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
+            self._run.log({"step": state.global_step, **logs})
+
+
+def _peak_memory() -> int:
+    """Bytes: of the accelerator if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,278 @@
+"""The trainer: trajectories, references, guard, stop rule, resume."""
+
+import math
+
+import pytest
+import torch
+from conftest import tiny_gpt2, tiny_llama
+from peft import LoraConfig
+from safetensors.torch import load_file
+
+from myosotis.data.people import fictitious_people
+from myosotis.engine.checkpoint import newest_complete
+from myosotis.unlearning.language import (
+    METHODS,
+    StopRule,
+    Thresholds,
+    UnlearnConfig,
+    UnlearnTrainer,
+    gradient_ascent_loss,
+    kl_divergence_loss,
+)
+
+PEOPLE = fictitious_people(4, seed=3)
+FORGET = [record for person in PEOPLE[:2] for record in person.records()[:4]]
+RETAIN = [record for person in PEOPLE[2:] for record in person.records()[:3]]
+
+
+def lora(make=tiny_llama):
+    targets = "all-linear" if make is tiny_llama else ["c_attn", "c_proj", "c_fc"]
+    return LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=targets)
+
+
+def settings(path, **changes):
+    options = {
+        "output_dir": str(path),
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 2,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+    }
+    return UnlearnConfig(**{**options, **changes})
+
+
+def trainer_for(path, tokenizer, make=tiny_llama, peft=True, model=None, **changes):
+    extra = {key: changes.pop(key) for key in ("stop_rule", "initial_factors") if key in changes}
+    return UnlearnTrainer(
+        model or make(),
+        settings(path, **changes),
+        FORGET,
+        RETAIN,
+        tokenizer,
+        lora(make) if peft else None,
+        **extra,
+    )
+
+
+def weights(trainer):
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_with_and_without_its_retain_term(method, make, tokenizer, tmp_path):
+    for retain in (METHODS[method]().retain, None):
+        trainer = trainer_for(
+            tmp_path, tokenizer, make, method=method, method_settings={"retain": retain}, num_train_epochs=1
+        )
+        before = weights(trainer)
+        trainer.train()
+        after = weights(trainer)
+        assert any(not torch.equal(after[name], before[name]) for name in before)
+        assert all(p.isfinite().all() for p in after.values())
+        logged = trainer.state.log_history[0]
+        names = [term.name for _, term in trainer.terms]
+        total = sum(weight * logged[term.name] for weight, term in trainer.terms)
+        assert logged["loss"] == pytest.approx(total, rel=1e-4)
+        assert len(names) == (1 if retain is None else 2)
+
+
+@pytest.mark.parametrize("method", ["ihl", "npo", "kl", "dpo", "gd"])
+def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path):
+    runs = []
+    for size, accumulation in ((8, 1), (1, 8), (3, 3)):
+        trainer = trainer_for(
+            tmp_path, tokenizer, method=method, per_device_train_batch_size=size,
+            gradient_accumulation_steps=accumulation, num_train_epochs=3,
+        )
+        trainer.train()
+        runs.append((losses(trainer), weights(trainer)))
+    for other_losses, other_weights in runs[1:]:
+        assert other_losses == pytest.approx(runs[0][0], rel=1e-4, abs=1e-5)
+        for name, value in runs[0][1].items():
+            torch.testing.assert_close(other_weights[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_a_step_is_the_token_mean_over_the_batch_and_not_the_mean_of_means(tokenizer, tmp_path):
+    trainer = trainer_for(
+        tmp_path, tokenizer, method="ga", per_device_train_batch_size=1, gradient_accumulation_steps=8, num_train_epochs=1
+    )
+    batch = trainer.data_collator([(index, ()) for index in range(8)])
+    with torch.no_grad():
+        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    expected = gradient_ascent_loss(logits, batch["labels"][:, 1:])
+    of_means = gradient_ascent_loss(logits, batch["labels"][:, 1:], reduction="sequence")
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(expected.item(), rel=1e-5)
+    assert abs(of_means - expected) > 1e-4
+
+
+def test_references_are_those_of_the_model_that_came_in_even_under_fila(tokenizer, tmp_path):
+    plain = trainer_for(tmp_path, tokenizer, method="npo")
+    fila = trainer_for(tmp_path, tokenizer, method="npo", lora_init="fila")
+    torch.testing.assert_close(
+        fila._reference_log_probs["forget"], plain._reference_log_probs["forget"], atol=1e-5, rtol=1e-5
+    )
+    fila.train()
+    # At the start the model is the reference, so NPO is 2 log 2 / beta.
+    npo = next(entry["forget_npo"] for entry in fila.state.log_history if "forget_npo" in entry)
+    assert npo == pytest.approx(20 * math.log(2), rel=1e-3)
+    with fila.model.disable_adapter():
+        switched_off = fila._log_probs_before(fila._forget)
+    assert (switched_off - plain._reference_log_probs["forget"]).abs().max() > 1
+
+
+def test_kl_reference_logits_are_put_back_at_their_places(tokenizer, tmp_path):
+    trainer = trainer_for(tmp_path, tokenizer, method="kl")
+    batch = trainer.data_collator([(0, (3,)), (1, (0,))])
+    with torch.no_grad():
+        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    retain = trainer._sides(logits[:, :-1], batch).retain
+    assert kl_divergence_loss(retain.logits, retain.reference_logits, retain.labels).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_kl_refuses_to_keep_more_than_allowed(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="reference_cache_gb"):
+        trainer_for(tmp_path, tokenizer, method="kl", reference_cache_gb=1e-9)
+
+
+def test_pairs_depend_on_seed_and_epoch_and_deal_the_whole_deck(tokenizer, tmp_path):
+    sampler = trainer_for(tmp_path, tokenizer, retain_per_forget=3).pair_sampler
+    assert sampler.pairs(0) == sampler.pairs(0)
+    assert sampler.pairs(0) != sampler.pairs(1)
+    forget = [index for index, _ in sampler.pairs(2)]
+    assert sorted(forget) == list(range(len(FORGET)))
+    dealt = [index for _, indices in sampler.pairs(2) for index in indices]
+    assert len(dealt) == 3 * len(FORGET)
+    assert {dealt.count(index) for index in range(len(RETAIN))} == {4}
+
+
+def test_the_guard_goes_back_to_the_last_good_weights(tokenizer, tmp_path):
+    trainer = trainer_for(
+        tmp_path, tokenizer, method="ga", learning_rate=1.0, num_train_epochs=20, guard_snapshots="step", peft=False
+    )
+    trainer.train()
+    assert trainer.stop_reason == "diverged"
+    assert "nats" in trainer.divergence or "finite" in trainer.divergence
+    assert trainer.state.global_step < trainer.state.max_steps
+    assert all(torch.equal(p, trainer._snapshot[name]) for name, p in weights(trainer).items())
+
+
+def test_weights_that_are_not_finite_are_never_left_behind(tokenizer, tmp_path):
+    trainer = trainer_for(tmp_path, tokenizer, method="ga", learning_rate=float("inf"), num_train_epochs=3)
+    before = weights(trainer)
+    trainer.train()
+    assert trainer.stop_reason == "diverged"
+    assert all(torch.equal(p, before[name]) for name, p in weights(trainer).items())
+
+
+def thresholds(sequences, value):
+    length = sum(map(len, sequences)) / len(sequences)
+    return Thresholds(value, value, 2, length, len(sequences), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("value", "min_epochs", "epochs", "reason"), [
+    (1.01, 0, 1, "forgotten"), (1.01, 3, 3, "forgotten"), (1e-9, 0, 4, "epochs"),
+])
+def test_the_stop_rule(value, min_epochs, epochs, reason, tokenizer, tmp_path):
+    first = trainer_for(tmp_path, tokenizer)
+    sequences = [torch.tensor(example.input_ids) for example in first._forget]
+    rule = StopRule(thresholds(sequences, value), sequences, min_epochs=min_epochs)
+    trainer = trainer_for(tmp_path, tokenizer, stop_rule=rule, num_train_epochs=4)
+    trainer.train()
+    assert trainer.stop_reason == reason
+    assert round(trainer.state.epoch) == epochs
+    measured = [entry for entry in trainer.state.log_history if "forget_memorization_accuracy" in entry]
+    assert len(measured) == epochs
+
+
+def test_a_rule_that_could_never_stop_is_refused():
+    sequences = [torch.arange(5)]
+    with pytest.raises(ValueError, match="could never stop"):
+        StopRule(thresholds(sequences, 0.0), sequences)
+    with pytest.raises(ValueError, match="5 tokens"):
+        StopRule(thresholds(sequences, 0.5), [torch.arange(6)])
+
+
+@pytest.mark.parametrize("lora_init", ["default", "fila"])
+def test_a_resumed_run_ends_with_the_same_weights(lora_init, tokenizer, tmp_path):
+    options = {
+        "lora_init": lora_init, "per_device_train_batch_size": 3, "num_train_epochs": 3,
+        "lr_scheduler_type": "linear", "save_strategy": "steps", "save_steps": 2, "save_total_limit": 4,
+    }
+    whole = trainer_for(tmp_path / "whole", tokenizer, **options)
+    whole.train()
+    kept = sorted(path.name for path in (tmp_path / "whole").glob("step-*"))
+    assert kept == ["step-4", "step-6", "step-8", "step-9"]
+    # Step 4 lies in the middle of the second epoch of three steps.
+    for step in ("step-4", "step-6"):
+        checkpoint = tmp_path / "whole" / step
+        assert not list(checkpoint.glob("*.bin"))
+        initial = load_file(checkpoint / "fila_initial.safetensors") if lora_init == "fila" else None
+        resumed = trainer_for(tmp_path / "resumed", tokenizer, initial_factors=initial, **options)
+        resumed.train(resume_from_checkpoint=checkpoint)
+        for name, value in weights(whole).items():
+            assert torch.equal(weights(resumed)[name], value), name
+
+
+def test_a_truncated_newest_checkpoint_is_passed_over(tokenizer, tmp_path):
+    trainer_for(tmp_path, tokenizer, save_strategy="steps", save_steps=1, num_train_epochs=2).train()
+    newest = newest_complete(tmp_path)
+    assert newest.name == "step-4"
+    file = newest / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    assert newest_complete(tmp_path).name == "step-3"
+    (tmp_path / "step-3" / "manifest.json").unlink()
+    assert newest_complete(tmp_path).name == "step-2"
+
+
+def test_checkpointed_adapters_get_a_gradient(tokenizer, tmp_path):
+    trainer = trainer_for(
+        tmp_path, tokenizer, gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True},
+        num_train_epochs=1,
+    )
+    before = weights(trainer)
+    trainer.train()
+    assert all(not torch.equal(p, before[name]) for name, p in weights(trainer).items() if "lora_B" in name)
+
+
+def test_a_model_name_and_rows_are_taken_as_they_are(tokenizer, tmp_path):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = [{"prompt": "Who?", "response": "Karin."}, {"text": "Nobody knew who had lit it."}]
+    trainer = UnlearnTrainer(str(tmp_path / "model"), settings(tmp_path / "out"), rows, rows[1:])
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "ihk"}, "did you mean 'ihl'"),
+        ({"method_settings": {"bета": 1}}, "has no setting"),
+        ({"method": "npo", "method_settings": {"beta": -1}}, "beta must be > 0"),
+        ({"lora_init": "pissa"}, "lora_init must be one of"),
+    ],
+)
+def test_settings_are_checked(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        settings(tmp_path, **changes)
+
+
+def test_missing_sets_are_refused(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="forget set is empty"):
+        UnlearnTrainer(tiny_llama(), settings(tmp_path), [], RETAIN, tokenizer)
+    with pytest.raises(ValueError, match="needs a retain set"):
+        UnlearnTrainer(tiny_llama(), settings(tmp_path), FORGET, None, tokenizer)
+    with pytest.raises(ValueError, match="needs a peft_config"):
+        UnlearnTrainer(tiny_llama(), settings(tmp_path, lora_init="fila"), FORGET, RETAIN, tokenizer)

@@ -53,9 +53,7 @@ class Run:
             raise InputError(f"{path}: was started with another configuration: {difference}")
 
     @classmethod
-    def open(
-        cls, path: Path, config: Config, *, seed: int, resume: bool = False, overwrite: bool = False
-    ) -> "Run":
+    def open(cls, path: Path, config: Config, *, seed: int, resume: bool = False, overwrite: bool = False) -> "Run":
         """Create a run directory, or take up one that was interrupted.
 
         Args:

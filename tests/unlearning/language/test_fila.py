@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import tiny_gpt2, tiny_llama
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from conftest import tiny_gpt2, tiny_llama
 from myosotis.unlearning.language import (
     apply_fila,
     fila_factors,
@@ -208,8 +208,12 @@ def fila_model(make, alpha=16, rank=4, dtype=torch.float32, fisher=fisher_inform
     names = [
         name
         for name, module in model.named_modules()
-        if name != "lm_head" and hasattr(module, "weight") and module.weight.ndim == 2 and "wte" not in name
-        and "wpe" not in name and "embed" not in name
+        if name != "lm_head"
+        and hasattr(module, "weight")
+        and module.weight.ndim == 2
+        and "wte" not in name
+        and "wpe" not in name
+        and "embed" not in name
     ]
     forget, retain = fisher(model, [batch_of(0)], names), fisher(model, [batch_of(1)], names)
     peft_model = get_peft_model(model, config)

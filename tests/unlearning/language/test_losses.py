@@ -83,7 +83,11 @@ def test_ties_send_the_gradient_to_one_index():
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(-50, 50).map(lambda z: z / 10), min_size=3, max_size=8, unique=True), st.floats(-3, 3), st.data())
+@given(
+    st.lists(st.integers(-50, 50).map(lambda z: z / 10), min_size=3, max_size=8, unique=True),
+    st.floats(-3, 3),
+    st.data(),
+)
 def test_inverted_hinge_invariances(logits, constant, data):
     label = data.draw(st.integers(0, len(logits) - 1))
     value, grad = value_and_gradient(inverted_hinge_loss, logits, label)

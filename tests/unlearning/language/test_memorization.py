@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import tiny_gpt2, tiny_llama
 
+from conftest import tiny_gpt2, tiny_llama
 from myosotis.unlearning.language import (
     Thresholds,
     calibrate_thresholds,
@@ -183,13 +183,17 @@ def test_thresholds_are_the_means_and_refuse_another_n_or_length(llama):
 
 
 def test_forgotten_is_strictly_below_for_means_and_at_or_below_for_each():
-    thresholds = Thresholds(0.5, 0.5, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0)
+    thresholds = Thresholds(
+        0.5, 0.5, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0
+    )
     assert thresholds.forgotten(torch.tensor([0.4, 0.5]), torch.tensor([0.2, 0.6]))
     assert not thresholds.forgotten(torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]))
     assert not thresholds.forgotten(torch.tensor([0.2, 0.2]), torch.tensor([0.5, 0.5]))
     model = TableModel({7: 7, 8: 8})
     sequences = [torch.tensor([7, 7, 8, 7, 7, 8]), torch.tensor([8, 7, 0, 1, 2, 3])]
-    at_first = Thresholds(0.8, 0.4, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0)
+    at_first = Thresholds(
+        0.8, 0.4, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0
+    )
     assert at_first.forgotten_each(model, sequences) == [True, True]
     below = Thresholds(0.79, 0.4, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0)
     assert below.forgotten_each(model, sequences) == [False, True]

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_gpt2, tiny_llama
 from peft import LoraConfig
 from safetensors.torch import load_file
 
+from conftest import tiny_gpt2, tiny_llama
 from myosotis.data.people import fictitious_people
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.unlearning.language import (
@@ -92,8 +92,12 @@ def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path
     runs = []
     for size, accumulation in ((8, 1), (1, 8), (3, 3)):
         trainer = trainer_for(
-            tmp_path, tokenizer, method=method, per_device_train_batch_size=size,
-            gradient_accumulation_steps=accumulation, num_train_epochs=3,
+            tmp_path,
+            tokenizer,
+            method=method,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=accumulation,
+            num_train_epochs=3,
         )
         trainer.train()
         runs.append((losses(trainer), weights(trainer)))
@@ -105,7 +109,12 @@ def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path
 
 def test_a_step_is_the_token_mean_over_the_batch_and_not_the_mean_of_means(tokenizer, tmp_path):
     trainer = trainer_for(
-        tmp_path, tokenizer, method="ga", per_device_train_batch_size=1, gradient_accumulation_steps=8, num_train_epochs=1
+        tmp_path,
+        tokenizer,
+        method="ga",
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=8,
+        num_train_epochs=1,
     )
     batch = trainer.data_collator([(index, ()) for index in range(8)])
     with torch.no_grad():
@@ -138,7 +147,9 @@ def test_kl_reference_logits_are_put_back_at_their_places(tokenizer, tmp_path):
     with torch.no_grad():
         logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     retain = trainer._sides(logits[:, :-1], batch).retain
-    assert kl_divergence_loss(retain.logits, retain.reference_logits, retain.labels).item() == pytest.approx(0, abs=1e-6)
+    assert kl_divergence_loss(retain.logits, retain.reference_logits, retain.labels).item() == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_kl_refuses_to_keep_more_than_allowed(tokenizer, tmp_path):
@@ -181,9 +192,14 @@ def thresholds(sequences, value):
     return Thresholds(value, value, 2, length, len(sequences), 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("value", "min_epochs", "epochs", "reason"), [
-    (1.01, 0, 1, "forgotten"), (1.01, 3, 3, "forgotten"), (1e-9, 0, 4, "epochs"),
-])
+@pytest.mark.parametrize(
+    ("value", "min_epochs", "epochs", "reason"),
+    [
+        (1.01, 0, 1, "forgotten"),
+        (1.01, 3, 3, "forgotten"),
+        (1e-9, 0, 4, "epochs"),
+    ],
+)
 def test_the_stop_rule(value, min_epochs, epochs, reason, tokenizer, tmp_path):
     first = trainer_for(tmp_path, tokenizer)
     sequences = [torch.tensor(example.input_ids) for example in first._forget]
@@ -207,8 +223,13 @@ def test_a_rule_that_could_never_stop_is_refused():
 @pytest.mark.parametrize("lora_init", ["default", "fila"])
 def test_a_resumed_run_ends_with_the_same_weights(lora_init, tokenizer, tmp_path):
     options = {
-        "lora_init": lora_init, "per_device_train_batch_size": 3, "num_train_epochs": 3,
-        "lr_scheduler_type": "linear", "save_strategy": "steps", "save_steps": 2, "save_total_limit": 4,
+        "lora_init": lora_init,
+        "per_device_train_batch_size": 3,
+        "num_train_epochs": 3,
+        "lr_scheduler_type": "linear",
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "save_total_limit": 4,
     }
     whole = trainer_for(tmp_path / "whole", tokenizer, **options)
     whole.train()
@@ -238,7 +259,10 @@ def test_a_truncated_newest_checkpoint_is_passed_over(tokenizer, tmp_path):
 
 def test_checkpointed_adapters_get_a_gradient(tokenizer, tmp_path):
     trainer = trainer_for(
-        tmp_path, tokenizer, gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True},
+        tmp_path,
+        tokenizer,
+        gradient_checkpointing=True,
+        gradient_checkpointing_kwargs={"use_reentrant": True},
         num_train_epochs=1,
     )
     before = weights(trainer)

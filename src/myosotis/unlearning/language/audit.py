@@ -174,7 +174,13 @@ def keeping_criteria(before: Audit, after: Audit, fact_floor: float, ratio_ceili
     if retain is not None:
         criteria.append(
             Criterion(
-                "retain_fact_accuracy", retain["mean"], fact_floor, "the configuration", ">=", retain["low"], retain["high"]
+                "retain_fact_accuracy",
+                retain["mean"],
+                fact_floor,
+                "the configuration",
+                ">=",
+                retain["low"],
+                retain["high"],
             )
         )
     if "general" in after.metrics:

@@ -123,7 +123,7 @@ class TrainingConfig(Config):
     save_every_epochs: Count = 1
     max_nll: Positive | None = None
     guard_snapshots: Literal["epoch", "step"] = "epoch"
-    trackers: list[str] = []
+    trackers: tuple[str, ...] = ()
 
 
 class StopConfig(Config):

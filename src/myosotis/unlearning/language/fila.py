@@ -85,9 +85,7 @@ def fila_factors(
     return FilaFactors(a=a, b=b, residual=W - scale * b @ a)
 
 
-def _check(
-    weight: Tensor, forget_fisher: Tensor, retain_fisher: Tensor | None, rank: int, scale: float
-) -> None:
+def _check(weight: Tensor, forget_fisher: Tensor, retain_fisher: Tensor | None, rank: int, scale: float) -> None:
     if weight.ndim != 2:
         raise ValueError(f"expected a weight (out, in), got shape {tuple(weight.shape)}")
     for name, fisher in (("forget_fisher", forget_fisher), ("retain_fisher", retain_fisher)):

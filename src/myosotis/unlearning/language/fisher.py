@@ -14,9 +14,7 @@ from myosotis.unlearning.language.losses import IGNORED, token_log_probs
 Batch = Mapping[str, Tensor]
 
 
-def fisher_information(
-    model: nn.Module, batches: Iterable[Batch], modules: Sequence[str]
-) -> dict[str, Tensor]:
+def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequence[str]) -> dict[str, Tensor]:
     r"""Return the diagonal empirical Fisher information of the weights of linear modules.
 
     $$F = \frac{\sum_i n_i\, (\partial L_i / \partial W)^2}{\sum_i n_i}$$

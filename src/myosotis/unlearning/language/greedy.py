@@ -24,7 +24,7 @@ class GreedyPass:
     """
 
     model: nn.Module
-    sequences: Sequence[Int[Tensor, "_"]]
+    sequences: Sequence[Int[Tensor, " _"]]
     rollout_batch: int = 64
     ticker: Ticker | None = None
     generated: int = field(default=0, init=False)

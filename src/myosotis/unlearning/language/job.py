@@ -44,10 +44,9 @@ from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.refusals import REFUSALS
+from myosotis.unlearning.language.report import KIND
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer import INITIAL_FACTORS, UnlearnConfig, UnlearnTrainer
-
-KIND = "unlearn-language"
 
 Say = Callable[[str], None]
 
@@ -176,9 +175,7 @@ class LanguageUnlearningJob:
         """
         config = self._config
         started = time.monotonic()
-        run = self._run = Run.open(
-            self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite
-        )
+        run = self._run = Run.open(self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite)
         if run.finished:
             self._say(f"{run.path} is finished already")
             return run
@@ -304,24 +301,26 @@ class LanguageUnlearningJob:
         return thresholds
 
     def _stop_rule(self, before: Audit, thresholds: Thresholds | None) -> StopRule | None:
+        """Measures the forget set after every epoch where there are thresholds; stops only if that is asked for."""
         stop = self._config.stop
-        if stop is None:
-            return None
-        if thresholds is None:
-            raise InputError(f"stop: no unseen answer has as many tokens as audit.n={self._config.audit.n}")
-        forget = measurable(self._sets.forget, thresholds.n)
-        if not forget.places:
-            raise InputError(f"stop: no forget answer has as many tokens as audit.n={self._config.audit.n}")
-        facts = before.metrics["unseen"].get("fact_accuracy") if stop.facts else None
+        forget = measurable(self._sets.forget, self._config.audit.n)
+        if thresholds is None or not forget.places:
+            if stop is None:
+                return None
+            side = "unseen" if thresholds is None else "forget"
+            raise InputError(f"stop: no {side} answer has as many tokens as audit.n={self._config.audit.n}")
+        facts = before.metrics["unseen"].get("fact_accuracy")
+        wants_facts = facts is not None and (stop is None or stop.facts)
         try:
             return StopRule(
                 thresholds,
                 forget.sequences,
                 forget.starts,
-                min_epochs=stop.min_epochs,
-                every=stop.every,
+                min_epochs=0 if stop is None else stop.min_epochs,
+                every=1 if stop is None else stop.every,
                 fact_examples=self._sets.forget,
-                fact_threshold=None if facts is None else facts["mean"],
+                fact_threshold=facts["mean"] if facts is not None and wants_facts else None,
+                active=stop is not None,
             )
         except ValueError as error:
             raise InputError(f"stop: {error}") from None
@@ -336,17 +335,20 @@ class LanguageUnlearningJob:
         settings = build_method(config.method.name, config.method.settings)
         self._say(f"unlearning by {settings.card.title}")
         started = time.monotonic()
-        trainer = UnlearnTrainer(
-            model,
-            self._trainer_settings(directory),
-            self._sets.forget if not settings.needs_refusals else self._records.forget,
-            self._sets.retain,
-            self._tokenizer,
-            _lora_config(config.lora),
-            refusals=config.data.refusals or REFUSALS,
-            stop_rule=self._stop_rule(before, thresholds),
-            initial_factors=initial,
-        )
+        try:
+            trainer = UnlearnTrainer(
+                model,
+                self._trainer_settings(directory),
+                self._sets.forget if not settings.needs_refusals else self._records.forget,
+                self._sets.retain,
+                self._tokenizer,
+                _lora_config(config.lora),
+                refusals=config.data.refusals or REFUSALS,
+                stop_rule=self._stop_rule(before, thresholds),
+                initial_factors=initial,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
         self._add_seconds("initialise", time.monotonic() - started)
         quiet(trainer, "unlearning")
         done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
@@ -395,7 +397,7 @@ class LanguageUnlearningJob:
             save_steps=training.save_every_epochs * self._steps_per_epoch(),
             save_total_limit=2,
             logging_steps=1,
-            report_to=training.trackers or "none",
+            report_to=list(training.trackers) or "none",
             disable_tqdm=True,
         )
 

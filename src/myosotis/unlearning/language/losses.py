@@ -1,16 +1,16 @@
 """Losses of language-model unlearning, as pure functions.
 
-All take **already shifted** tensors: ``logits[:, t]`` predicts ``labels[:, t]``, and a label of -100 is ignored. Softmax
-is always taken in float32 or better, whatever the dtype of the logits: near p = 1 the resolution of bfloat16 is 0.004.
-A batch without any label gives 0 with zero gradient.
+All take **already shifted** tensors: ``logits[:, t]`` predicts ``labels[:, t]``, and a label of -100 is ignored. The
+softmax is always taken in float32 or better, whatever the dtype of the logits: near p = 1 the resolution of bfloat16 is
+0.004. A batch without any label gives 0 with zero gradient.
 """
 
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 IGNORED = -100
 """The label of positions that carry no loss."""
@@ -85,7 +85,7 @@ def token_log_probs(
         tensor([[-1.3863,  0.0000]])
     """
     kept, targets, labelled = _labelled_only(logits, labels)
-    return _scatter(-F.cross_entropy(kept, targets, reduction="none"), labelled)
+    return _scatter(-functional.cross_entropy(kept, targets, reduction="none"), labelled)
 
 
 def sequence_log_probs(
@@ -144,7 +144,7 @@ def gradient_ascent_loss(
     labels: Int[Tensor, "batch time"],
     reduction: Reduction = "token",
 ) -> Float[Tensor, "..."]:
-    r"""Negated cross-entropy, $L = \frac{1}{|M|} \sum_{t \in M} \log p_t(y_t)$: minimising it is gradient ascent on NLL.
+    r"""Negated cross-entropy, $L = \frac{1}{|M|} \sum_{t \in M} \log p_t(y_t)$: gradient ascent on the NLL.
 
     (Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023.) It has no lower
     bound and its gradient does not shrink as the label is forgotten, so it needs a stop rule.
@@ -192,7 +192,7 @@ def npo_loss(
     """
     _check_beta(beta)
     ratio = _at_least_float32(log_probs) - _at_least_float32(reference_log_probs)
-    return _mean(-2 / beta * F.logsigmoid(-beta * ratio))
+    return _mean(-2 / beta * functional.logsigmoid(-beta * ratio))
 
 
 def simnpo_loss(
@@ -224,7 +224,7 @@ def simnpo_loss(
     _check_beta(beta)
     present = lengths > 0
     average = _at_least_float32(log_probs) / lengths.clamp(min=1)
-    return _mean((-2 / beta * F.logsigmoid(-beta * average - gamma))[present])
+    return _mean((-2 / beta * functional.logsigmoid(-beta * average - gamma))[present])
 
 
 def dpo_loss(
@@ -261,7 +261,7 @@ def dpo_loss(
     _check_beta(beta)
     gain = _at_least_float32(preferred) - _at_least_float32(preferred_reference)
     loss = _at_least_float32(rejected) - _at_least_float32(rejected_reference)
-    return _mean(-F.logsigmoid(beta * (gain - loss)))
+    return _mean(-functional.logsigmoid(beta * (gain - loss)))
 
 
 def token_kl_divergence(
@@ -272,7 +272,7 @@ def token_kl_divergence(
     """Return KL(reference || model) in nats at every labelled position, 0 at ignored ones."""
     kept, _, labelled = _labelled_only(logits, labels)
     reference, _, _ = _labelled_only(reference_logits, labels)
-    divergence = F.kl_div(
+    divergence = functional.kl_div(
         kept.log_softmax(dim=-1), reference.log_softmax(dim=-1), reduction="none", log_target=True
     ).sum(dim=-1)
     return _scatter(divergence, labelled)
@@ -285,7 +285,7 @@ def kl_divergence_loss(
 ) -> Float[Tensor, ""]:
     r"""Mean over labelled tokens of $\mathrm{KL}(p_0 \,\|\, p_\theta)$, the forward divergence from the frozen model.
 
-    (Maini et al., "TOFU", 2024, the KL baseline.) Prompt and padding are left out; the released code averages over them.
+    (Maini et al., "TOFU", 2024, the KL baseline.) Prompt and padding are left out; released code averages over them.
 
     Args:
         logits: Shifted logits of the model.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.greedy import GreedyPass
 
-Sequences = Sequence[Int[Tensor, "_"]]
+Sequences = Sequence[Int[Tensor, " _"]]
 
 
 @contextmanager
@@ -43,7 +43,9 @@ def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortes
             raise TypeError(f"sequence {index} must be a 1-D tensor of token ids, got shape {tuple(sequence.shape)}")
         if len(sequence) - starts[index] < shortest:
             given = f"{len(sequence)} tokens" + (f", {starts[index]} of them prompt" if starts[index] > 1 else "")
-            raise ValueError(f"sequence {index} has {given}; {reason} needs at least {shortest} beyond the first prefix")
+            raise ValueError(
+                f"sequence {index} has {given}; {reason} needs at least {shortest} beyond the first prefix"
+            )
     return starts
 
 

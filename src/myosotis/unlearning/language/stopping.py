@@ -23,6 +23,7 @@ class StopRule:
         every: Measure every so many epochs.
         fact_examples: The forget set's examples, where the accuracy on their facts is to be looked at too.
         fact_threshold: The accuracy on the facts of unseen records; the mean must be at or below.
+        active: False to measure only and never stop.
 
     Raises:
         ValueError: The thresholds are of another n or length, or one of them is 0, which nothing can be below.
@@ -35,10 +36,12 @@ class StopRule:
     every: int = 1
     fact_examples: Sequence[Example] = ()
     fact_threshold: float | None = None
+    active: bool = True
 
     def __post_init__(self) -> None:
         self.thresholds.check_comparable(self.sequences, self.thresholds.n)
-        if self.thresholds.extraction_likelihood <= 0 or self.thresholds.memorization_accuracy <= 0:
+        nothing_below = min(self.thresholds.extraction_likelihood, self.thresholds.memorization_accuracy) <= 0
+        if self.active and nothing_below:
             raise ValueError(
                 f"a threshold is 0 (extraction likelihood {self.thresholds.extraction_likelihood:g}, memorisation "
                 f"accuracy {self.thresholds.memorization_accuracy:g}), so the rule could never stop; use a smaller n"
@@ -63,4 +66,4 @@ class StopRule:
             and values["forget_extraction_likelihood"] < self.thresholds.extraction_likelihood
         )
         facts_gone = self.fact_threshold is None or values["forget_fact_accuracy"] <= self.fact_threshold
-        return epoch >= self.min_epochs and below and facts_gone
+        return self.active and epoch >= self.min_epochs and below and facts_gone

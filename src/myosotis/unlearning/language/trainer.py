@@ -133,15 +133,16 @@ class UnlearnTrainer(Trainer):
         initial_factors: Mapping[str, Tensor] | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
+        network: Any = model
         if isinstance(model, str):
-            model, loaded = load_causal_lm(model)
+            network, loaded = load_causal_lm(model)
             processing_class = processing_class or loaded
         if processing_class is None:
             raise ValueError("processing_class, the tokenizer, is missing")
         self.method = build_method(args.method, args.method_settings)
         self.terms = self._weighted_terms()
         _check_sets(forget_dataset, retain_dataset, self.method.retain is not None, args)
-        if args.lora_init == "fila" and peft_config is None and not isinstance(model, PeftModel):
+        if args.lora_init == "fila" and peft_config is None and not isinstance(network, PeftModel):
             raise ValueError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
         encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
         self._forget = _examples(forget_dataset, encoder)
@@ -150,20 +151,20 @@ class UnlearnTrainer(Trainer):
         if self.method.needs_refusals:
             self._refusal = [encoder(row) for row in refusal_records(_records(forget_dataset), args.seed, refusals)]
         if args.disable_dropout:
-            for module in model.modules():
+            for module in network.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = 0.0
         if peft_config is not None:
-            model = get_peft_model(model, peft_config)
-        if getattr(args, "gradient_checkpointing", False) and isinstance(model, PeftModel):
+            network = get_peft_model(network, peft_config)
+        if getattr(args, "gradient_checkpointing", False) and isinstance(network, PeftModel):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
-            model.enable_input_require_grads()
+            network.enable_input_require_grads()
         self._pad_id = pad_token_id(processing_class)
         self.stop_rule = stop_rule
         self.stop_reason: StopReason = "epochs"
         self.divergence: str | None = None
         self.initial_factors: dict[str, Tensor] | None = None
-        self._max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(model.config.vocab_size)
+        self._max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(network.config.vocab_size)
         self._term_sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=args.device))
         self._steps_logged = 0
         self._snapshot: dict[str, Tensor] | None = None
@@ -171,7 +172,7 @@ class UnlearnTrainer(Trainer):
         # The losses are already means over the whole step.
         self.loss_is_scaled_for_ga = True
         super().__init__(
-            model=model,
+            model=network,
             args=args,
             train_dataset=PairDataset(len(self._forget)),
             data_collator=PairCollator(self._forget, self._refusal, self._retain, self._pad_id),
@@ -312,7 +313,8 @@ class UnlearnTrainer(Trainer):
         """Do one micro-batch, unless the guard has stopped training."""
         if self.divergence is not None:
             return torch.zeros((), device=self.args.device)
-        return super().training_step(model, inputs, num_items_in_batch)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
 
     def compute_loss(
         self,
@@ -496,9 +498,7 @@ def _labels_of(batch: Mapping[str, Tensor], side: Literal["forget", "refusal", "
     return batch["labels"][rows[side], 1:]
 
 
-def _check_sets(
-    forget: Sequence[Any], retain: Sequence[Any] | None, needs_retain: bool, args: UnlearnConfig
-) -> None:
+def _check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, needs_retain: bool, args: UnlearnConfig) -> None:
     if not len(forget):
         raise ValueError("the forget set is empty")
     if needs_retain and not len(retain or ()):

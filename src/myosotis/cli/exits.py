@@ -1,0 +1,21 @@
+"""Exit statuses: what a command ends with, and what it says then."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from myosotis.engine.errors import InputError
+
+
+@contextmanager
+def exit_statuses() -> Iterator[None]:
+    """Turn bad input into one line and status 2, and an interruption into a hint and status 1."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; --resume continues the run", err=True)
+        raise typer.Exit(1) from None

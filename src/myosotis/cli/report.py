@@ -1,0 +1,42 @@
+"""``myosotis report``: draw a run's report again, or put several runs side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, all of one kind.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; RUN/report.html for one run, comparison.html for several.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that is there.")] = False,
+) -> None:
+    """Write the report of a run again, or compare runs of one kind side by side."""
+    with exit_statuses():
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.run import Run
+        from myosotis.report.render import render_text, write_html
+        from myosotis.unlearning.language import report as language
+
+        opened = [Run.read(path) for path in runs]
+        kinds = {str(run.result().get("kind")) for run in opened}
+        if len(kinds) > 1:
+            raise InputError(f"runs of different kinds cannot be compared: {', '.join(sorted(kinds))}")
+        if kinds != {language.KIND}:
+            raise InputError(f"{runs[0]}: this version knows no report of the kind {kinds.pop()!r}")
+        if len(opened) == 1:
+            page, document = out or opened[0].path / "report.html", language.describe(opened[0])
+        else:
+            page, document = out or Path("comparison.html"), language.compare(opened)
+        own_report = len(opened) == 1 and out is None
+        if page.exists() and not own_report and not overwrite:
+            raise InputError(f"{page}: exists already; --overwrite replaces it")
+        if not page.parent.is_dir():
+            raise InputError(f"{page.parent}: no such directory")
+        write_html(document, page)
+        typer.echo(render_text(document))
+        typer.echo(f"report: {page}")

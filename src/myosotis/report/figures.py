@@ -1,0 +1,91 @@
+"""Plots as inline SVG that fit light and dark pages, grey printers and colour-blind eyes."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as MatplotlibFigure
+
+COLOURS = {
+    "forget": "#D55E00",
+    "retain": "#0072B2",
+    "unseen": "#009E73",
+    "general": "#CC79A7",
+    "neutral": "#888888",
+}
+"""The same colour for the same thing in every report (Okabe and Ito's palette)."""
+
+_DASHES = ("solid", "dashed", "dashdot", "dotted")
+_MARKERS = ("o", "s", "^", "D")
+_INK = "#123456"  # stands for the page's own text colour until the SVG is finished
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name, points, and the key of its colour."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str = "neutral"
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    levels: Mapping[str, tuple[float, str]] | None = None,
+    name: str,
+) -> str:
+    """Draw curves, each with its own colour, dash and marker, and return an SVG element.
+
+    Args:
+        lines: The curves.
+        x_label: With its unit.
+        y_label: With its unit.
+        levels: Horizontal lines by name: their height and the key of their colour.
+        name: Unique on the page; keeps the inner names of several figures apart.
+    """
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10}):
+        figure = MatplotlibFigure(figsize=(6.4, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        for index, line in enumerate(lines):
+            axes.plot(
+                line.x,
+                line.y,
+                label=line.name,
+                color=COLOURS[line.colour],
+                linestyle=_DASHES[index % len(_DASHES)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                markersize=4,
+                linewidth=1.6,
+            )
+        for index, (label, (height, colour)) in enumerate((levels or {}).items()):
+            axes.axhline(height, label=label, color=COLOURS[colour], linestyle=_DASHES[(index + 1) % 4], linewidth=1)
+        axes.set_xlabel(x_label, color=_INK)
+        axes.set_ylabel(y_label, color=_INK)
+        axes.tick_params(colors=_INK)
+        for spine in ("top", "right"):
+            axes.spines[spine].set_visible(False)
+        for spine in ("left", "bottom"):
+            axes.spines[spine].set_color(_INK)
+        axes.grid(visible=True, color=COLOURS["neutral"], alpha=0.25, linewidth=0.5)
+        axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(stream.getvalue(), name)
+
+
+def _inline(svg: str, name: str) -> str:
+    """Strip what belongs to a file of its own, take the page's ink, and scale with the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace(_INK, "currentColor").replace(_INK.lower(), "currentColor")
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return svg.replace("<svg ", '<svg role="img" preserveAspectRatio="xMidYMid meet" ', 1)

@@ -1,0 +1,379 @@
+"""The report of a language unlearning run, and of several side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from myosotis.engine.errors import InputError
+from myosotis.engine.run import Run
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import Line, line_chart
+from myosotis.unlearning.language.methods import METHODS
+
+KIND = "unlearn-language"
+"""What ``result.json`` calls runs of this job."""
+
+_SPLIT_NAMES = {"forget": "Forget", "retain": "Retain", "unseen": "Unseen"}
+_METRIC_NAMES = {
+    "fact_accuracy": ("facts right", "share of fact tokens that are the greedy choice"),
+    "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),
+    "rouge_l_recall": ("ROUGE-L recall", "of the greedy answer"),
+    "memorization_accuracy": ("memorisation accuracy", "share of answer tokens that are the greedy choice"),
+    "extraction_likelihood": ("extraction likelihood", "n-grams of the answer that its prefixes give back"),
+    "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
+    "top_probability": ("top probability", "mean of the largest probability"),
+}
+_CRITERION_NAMES = {
+    "fact_accuracy": "facts right",
+    "memorization_accuracy": "memorisation accuracy",
+    "extraction_likelihood": "extraction likelihood",
+    "retain_fact_accuracy": "retained facts right",
+    "perplexity_ratio": "perplexity on general text, relative to before",
+}
+_MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
+_STOP_REASONS = {
+    "forgotten": "the forget set fell below the level of unseen records",
+    "epochs": "all epochs were done",
+    "diverged": "the divergence guard stopped it and went back to the last sound weights",
+}
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: Of the kind ``unlearn-language``.
+    """
+    result, config = run.result(), _config(run)
+    return Document(
+        title=f"Unlearning report: {result['name']}",
+        subtitle=_subtitle(result, config),
+        verdicts=_verdicts(result),
+        table=_metrics_table(result),
+        figures=_figures(run, result),
+        sections=[
+            *_sample_sections(run),
+            _method_section(result, config),
+            _lineage_section(result),
+            _environment_section(run),
+            _limits_section(result),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side.
+
+    Args:
+        runs: At least two, all of the kind ``unlearn-language``.
+    """
+    results = [run.result() for run in runs]
+    names = _unlike_names(runs, results)
+    verdicts = [
+        Verdict(
+            f"{name} ({METHODS[result['method']].card.title})",
+            f"Forgotten: {_yes(result['verdict']['forgotten'])}. Kept: {_yes(result['verdict']['kept'])}. "
+            + _criteria_text([*result["verdict"]["forgetting_criteria"], *result["verdict"]["keeping_criteria"]]),
+            _both(result["verdict"]),
+        )
+        for name, result in zip(names, results, strict=True)
+    ]
+    rows = [
+        Row(label, [_cell(_value(result["metrics"]["after"], split, metric)) for result in results], note)
+        for split, metric, label, note in _metric_rows([result["metrics"]["after"] for result in results])
+    ]
+    rows += [
+        Row("Steps", [str(result["training"]["steps"]) for result in results]),
+        Row("Stopped because", [result["training"]["stop_reason"] for result in results]),
+        Row("Seconds of unlearning", [f"{result['cost']['seconds'].get('unlearn', 0):.0f}" for result in results]),
+    ]
+    flat = [_flatten(_config(run)) for run in runs]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
+    settings = Table(
+        "Settings that differ", names, [Row(key, [each.get(key, "-") for each in flat]) for key in differing], "Setting"
+    )
+    return Document(
+        title="Unlearning runs side by side",
+        subtitle=f"{len(runs)} runs, the model after unlearning in each",
+        verdicts=verdicts,
+        table=Table("After unlearning, mean and interval", names, rows, "Measure"),
+        figures=_comparison_figures(runs, names),
+        sections=[Section("Settings", [], [settings]), _limits_section(results[0])],
+    )
+
+
+def _config(run: Run) -> dict[str, Any]:
+    content = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise InputError(f"{run.path}/config.yaml: not a configuration")
+    return content
+
+
+def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    counts = result["records"]
+    return (
+        f"{config['model']['name']}: {counts['forget']} records to forget, {counts['retain']} to retain, "
+        f"{counts['unseen']} never seen. Method: {METHODS[result['method']].card.title}. Seed {result['seed']}."
+    )
+
+
+def _yes(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: "not known"}[value]
+
+
+def _both(verdict: Mapping[str, Any]) -> bool | None:
+    answers = (verdict["forgotten"], verdict["kept"])
+    return None if None in answers else all(answers)
+
+
+def _criteria_text(criteria: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for row in criteria:
+        interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+        met = "" if row["holds"] else ", not met"
+        parts.append(
+            f"{_CRITERION_NAMES[row['name']]} {row['value']:.3f}{interval}, to be {row['sign']} {row['threshold']:.3f} "
+            f"({row['threshold_of']}){met}"
+        )
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    verdict, metrics = result["verdict"], result["metrics"]["after"]["forget"]
+    forgotten = _criteria_text(verdict["forgetting_criteria"])
+    kept = _criteria_text(verdict["keeping_criteria"])
+    some = next(iter(metrics.values()))
+    sure = (
+        f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent subjects "
+        f"({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
+        "proof: a test that was not made may still find a trace."
+    )
+    return [
+        Verdict(
+            "Is it forgotten?",
+            forgotten or "Without unseen records there is nothing to compare with.",
+            verdict["forgotten"],
+        ),
+        Verdict("Is the rest kept?", kept or "Neither retain records nor general text were given.", verdict["kept"]),
+        Verdict("How sure are we?", sure),
+    ]
+
+
+def _metric_rows(audits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Split, metric, label and note of every row that some audit has."""
+    rows = [
+        (split, metric, f"{_SPLIT_NAMES[split]}: {label}", note)
+        for split in _SPLIT_NAMES
+        for metric, (label, note) in _METRIC_NAMES.items()
+        if any(metric in audit.get(split, {}) for audit in audits)
+    ]
+    if any("general" in audit for audit in audits):
+        rows.append(("general", "perplexity", "General text: perplexity", "of text unrelated to the records"))
+    return rows
+
+
+def _value(audit: Mapping[str, Any], split: str, metric: str) -> Any:
+    return audit.get(split, {}).get(metric)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value:.2f}"
+
+
+def _metrics_table(result: Mapping[str, Any]) -> Table:
+    models = [name for name in _MODEL_NAMES if name in result["metrics"]]
+    audits = [result["metrics"][name] for name in models]
+    rows = [
+        Row(label, [_cell(_value(audit, split, metric)) for audit in audits], note)
+        for split, metric, label, note in _metric_rows(audits)
+    ]
+    about_reference = "; the reference never saw the forget records" if "reference" in models else ""
+    return Table(
+        f"Mean and {result['verdict']['confidence']:.0%} interval{about_reference}",
+        [_MODEL_NAMES[name] for name in models],
+        rows,
+        "Measure",
+    )
+
+
+def _curve(events: Sequence[Mapping[str, Any]], key: str, axis: str = "epoch") -> tuple[list[float], list[float]]:
+    points = [(event[axis], event[key]) for event in events if key in event]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+    events, before = run.events(), result["metrics"]["before"]
+    figures = []
+    watched = {
+        "forget_fact_accuracy": ("facts right", "fact_accuracy"),
+        "forget_memorization_accuracy": ("memorisation accuracy", "memorization_accuracy"),
+        "forget_extraction_likelihood": ("extraction likelihood", "extraction_likelihood"),
+    }
+    if any("forget_memorization_accuracy" in event for event in events):
+        for key, (label, metric) in watched.items():
+            epochs, values = _curve(events, key)
+            start = _value(before, "forget", metric)
+            level = _value(before, "unseen", metric)
+            if not epochs or start is None or level is None:
+                continue
+            line = Line("forget set", [0, *epochs], [start["mean"], *values], "forget")
+            svg = line_chart(
+                [line],
+                x_label="epoch",
+                y_label=label,
+                levels={"unseen records, before": (level["mean"], "unseen")},
+                name=key.replace("_", "-"),
+            )
+            figures.append(
+                Figure(
+                    svg, f"{label.capitalize()} on the forget set: unlearning ends when the curve is below the line."
+                )
+            )
+    terms = [key for key in dict.fromkeys(key for event in events for key in event) if _is_term(key)]
+    if terms:
+        lines = [
+            Line(term.replace("_", " ", 1).replace("_", " "), *_curve(events, term, "step"), term.partition("_")[0])
+            for term in terms
+        ]
+        svg = line_chart(lines, x_label="optimisation step", y_label="loss term (mean)", name="terms")
+        figures.append(
+            Figure(svg, "The terms of the training loss: a bounded forget term and a flat retain term are good.")
+        )
+        norms = _curve(events, "grad_norm", "step")
+        svg = line_chart(
+            [Line("gradient norm", *norms)], x_label="optimisation step", y_label="gradient norm", name="norm"
+        )
+        figures.append(Figure(svg, "Norm of the gradient before clipping: growth without end is a run that breaks."))
+    return figures
+
+
+_TERMS = ("forget_hinge", "forget_ascent", "forget_npo", "forget_simnpo", "forget_dpo", "forget_refusal")
+
+
+def _is_term(key: str) -> bool:
+    return key in _TERMS or key in ("retain_nll", "retain_kl")
+
+
+def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figure]:
+    colours = ("forget", "retain", "unseen", "general")
+    events = [run.events() for run in runs]
+
+    def chart(key: str, label: str) -> str | None:
+        lines = [
+            Line(name, *_curve(rows, key, "step"), colours[index % len(colours)])
+            for index, (name, rows) in enumerate(zip(names, events, strict=True))
+            if any(key in row for row in rows)
+        ]
+        if not lines:
+            return None
+        return line_chart(lines, x_label="optimisation step", y_label=label, name=key.replace("_", "-"))
+
+    charts = (
+        ("forget_fact_accuracy", "forget: facts right", "The forget set while it is being unlearnt."),
+        ("retain_nll", "retain term", "The retain term: it should stay flat."),
+        ("grad_norm", "gradient norm", "The norm of the gradient: a method that breaks the model lets it grow."),
+    )
+    return [Figure(svg, caption) for key, label, caption in charts if (svg := chart(key, label)) is not None]
+
+
+def _sample_sections(run: Run) -> list[Section]:
+    path = run.path / "samples.json"
+    if not path.is_file():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    models = [name for name in _MODEL_NAMES if name in rows[0]]
+    table = Table(
+        "The records and the greedy answers",
+        ["Truth", *(_MODEL_NAMES[name] for name in models)],
+        [Row(row["prompt"], [row["truth"], *(row[name] for name in models)]) for row in rows],
+        "Prompt",
+    )
+    return [Section("Samples", ["Shown because --show-samples was given: this part quotes the forget set."], [table])]
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        elif value is not None:
+            flat[prefix + key] = str(value)
+    return flat
+
+
+def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
+    card, training = METHODS[result["method"]].card, result["training"]
+    seconds = result["cost"]["seconds"]
+    phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in seconds.items())
+    divergence = f" What it saw: {training['divergence']}." if training["divergence"] else ""
+    thresholds = result["thresholds"]
+    paragraphs = [
+        f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
+        f"It ended after {training['steps']} steps ({training['epochs']:g} epochs): "
+        f"{_STOP_REASONS[training['stop_reason']]}.{divergence}",
+        f"Wall time: {phases}. Peak memory {result['cost']['peak_memory_bytes'] / 1e9:.1f} GB; "
+        f"{result['cost']['trainable_parameters']:,} trainable parameters.",
+    ]
+    if thresholds is not None:
+        paragraphs.append(
+            f"Thresholds, from {thresholds['count']} unseen records and the model before: memorisation accuracy "
+            f"{thresholds['memorization_accuracy']:.4f} (standard error "
+            f"{thresholds['memorization_accuracy_error']:.4f}), extraction likelihood "
+            f"{thresholds['extraction_likelihood']:.4f} (standard error "
+            f"{thresholds['extraction_likelihood_error']:.4f}), n = {thresholds['n']}."
+        )
+    rows = [Row(key, [value]) for key, value in _flatten(config).items()]
+    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], rows, "Setting")])
+
+
+def _lineage_section(result: Mapping[str, Any]) -> Section:
+    lineage = result["lineage"]
+    rows = [
+        Row("Base model", [lineage["base"]]),
+        Row("Model that came in", [lineage["model_in"]]),
+        Row("Model that went out", [lineage["model_out"]]),
+    ]
+    rows += [
+        Row(f"{_SPLIT_NAMES[name]} records", [", ".join(prints) or "-"]) for name, prints in lineage["data"].items()
+    ]
+    paragraph = (
+        "Models are named by the SHA-256 of their weights, records by salted fingerprints. Who holds the run's salt "
+        "and a record can find it here; nobody can read a record from its fingerprint."
+    )
+    return Section("Lineage", [paragraph], [Table("Hashes and fingerprints", ["Value"], rows)])
+
+
+def _environment_section(run: Run) -> Section:
+    content = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    rows = [Row(key, [value]) for key, value in _flatten(content).items()]
+    return Section("Environment", [], [Table("Versions and devices", ["Value"], rows)])
+
+
+def _limits_section(result: Mapping[str, Any]) -> Section:
+    paragraphs = [
+        "The tests ask for the records in the wording that they were learnt in, by greedy decoding and teacher "
+        "forcing. They do not try paraphrases, other languages, sampling, further training on a part of the records, "
+        "or quantisation, each of which may bring back what these tests no longer find.",
+        "The retain records were used in training; how the model does on other text shows in the perplexity only.",
+        "A low entropy on forgotten records means that the model now gives another answer with certainty.",
+    ]
+    if result["verdict"]["forgotten"] is None:
+        paragraphs.append("Without unseen records no level of forgetting can be named.")
+    return Section("What this does not show", paragraphs)
+
+
+def _unlike_names(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The runs' names, or their directories where names are equal."""
+    names = [str(result["name"]) for result in results]
+    if len(set(names)) == len(names):
+        return names
+    folders = [Path(run.path).name for run in runs]
+    return folders if len(set(folders)) == len(folders) else [str(run.path) for run in runs]

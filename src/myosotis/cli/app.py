@@ -21,10 +21,11 @@ app.command()(report)
 app.command()(methods)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"myosotis {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

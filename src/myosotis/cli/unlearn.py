@@ -33,6 +33,7 @@ def language(
     with exit_statuses():
         # Imported here, as torch and transformers take seconds to load and --help should not wait for them.
         from myosotis.engine.config import load_config
+        from myosotis.engine.processes import is_main_process
         from myosotis.report.render import render_text, write_html
         from myosotis.unlearning.language.config import LanguageUnlearningConfig, resolve_paths
         from myosotis.unlearning.language.job import LanguageUnlearningJob
@@ -46,11 +47,12 @@ def language(
             resume=resume,
             overwrite=overwrite,
             show_samples=show_samples,
-            say=lambda line: typer.echo(line, err=True),
+            say=lambda line: typer.echo(line, err=True) if is_main_process() else None,
         )
         job.prepare()
         run = job.run()
-        document = describe(run)
-        write_html(document, run.path / "report.html")
-        typer.echo(render_text(document))
-        typer.echo(f"report: {run.path / 'report.html'}")
+        if is_main_process():
+            document = describe(run)
+            write_html(document, run.path / "report.html")
+            typer.echo(render_text(document))
+            typer.echo(f"report: {run.path / 'report.html'}")

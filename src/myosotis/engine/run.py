@@ -13,6 +13,7 @@ from myosotis.engine.config import Config, dump_config
 from myosotis.engine.environment import describe_environment
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import publish, write_json, write_text
+from myosotis.engine.processes import is_main_process, wait_for_everyone
 
 RESULT_SCHEMA_VERSION = 1
 """Raised whenever a key of result.json changes its meaning or goes away."""
@@ -24,11 +25,13 @@ class Run:
     """One run directory, opened for writing by :meth:`open` or for reading by :meth:`read`.
 
     ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``model/``, ``result.json`` and
-    ``report.html`` lie in it. A run is finished when ``result.json`` is there.
+    ``report.html`` lie in it. A run is finished when ``result.json`` is there. Where several processes work at one
+    run, only the main one writes; the methods may be called by all.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._writes = is_main_process()
 
     @classmethod
     def check_available(cls, path: Path, config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -67,18 +70,19 @@ class Run:
             InputError: The directory exists and neither option allows for it, or the configuration differs.
         """
         cls.check_available(path, config, resume=resume, overwrite=overwrite)
-        if path.exists() and resume:
-            return cls(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.partial")
-        if staged.exists():
-            shutil.rmtree(staged)
-        (staged / "checkpoints").mkdir(parents=True)
-        write_text(staged / "config.yaml", dump_config(config))
-        write_json(staged / "environment.json", describe_environment(seed))
-        write_text(staged / _SALT, secrets.token_hex(16))
-        (staged / _SALT).chmod(0o600)
-        publish(staged, path)
+        wait_for_everyone()
+        if is_main_process() and not (path.exists() and resume):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged = path.with_name(f".{path.name}.partial")
+            if staged.exists():
+                shutil.rmtree(staged)
+            (staged / "checkpoints").mkdir(parents=True)
+            write_text(staged / "config.yaml", dump_config(config))
+            write_json(staged / "environment.json", describe_environment(seed))
+            write_text(staged / _SALT, secrets.token_hex(16))
+            (staged / _SALT).chmod(0o600)
+            publish(staged, path)
+        wait_for_everyone()
         return cls(path)
 
     @classmethod
@@ -115,6 +119,8 @@ class Run:
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl`` and flush it."""
+        if not self._writes:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(dict(event)) + "\n")
 
@@ -128,8 +134,19 @@ class Run:
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the events that ``keep`` refuses: those after the checkpoint that a resumed run goes back to."""
-        kept = [event for event in self.events() if keep(event)]
-        write_text(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in kept))
+        if self._writes:
+            kept = [event for event in self.events() if keep(event)]
+            write_text(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in kept))
+
+    def keep(self, name: str, content: Any) -> None:
+        """Write an intermediate result, as JSON, below ``checkpoints``."""
+        if self._writes:
+            write_json(self.checkpoints / name, content)
+
+    def kept(self, name: str) -> Any | None:
+        """Return an intermediate result, or None if it is not there yet."""
+        path = self.checkpoints / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def result(self) -> dict[str, Any]:
         """Return the content of ``result.json``."""
@@ -140,7 +157,9 @@ class Run:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json`` with its schema version; the run is finished then."""
-        write_json(self.path / "result.json", {"schema_version": RESULT_SCHEMA_VERSION, **result})
+        if self._writes:
+            write_json(self.path / "result.json", {"schema_version": RESULT_SCHEMA_VERSION, **result})
+        wait_for_everyone()
 
 
 def _first_difference(old: Any, new: Any, key: str = "") -> str | None:

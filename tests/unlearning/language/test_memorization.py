@@ -197,3 +197,29 @@ def test_forgotten_is_strictly_below_for_means_and_at_or_below_for_each():
     assert at_first.forgotten_each(model, sequences) == [True, True]
     below = Thresholds(0.79, 0.4, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0)
     assert below.forgotten_each(model, sequences) == [False, True]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_continuation_ends_with_the_end_token(cached):
+    model = tiny_llama(vocab=12)
+    sequence = torch.randint(12, (10,), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        whole = GreedyPass(model, [sequence]).continuations([(0, 4, 20)])[0]
+        for end in set(whole):
+            greedy = GreedyPass(model, [sequence], end=end)
+            greedy._cache = greedy._cache if cached else None
+            assert greedy.continuations([(0, 4, 20)]) == [whole[: whole.index(end) + 1]]
+
+
+def test_starts_measure_the_answer_alone():
+    # The question 7, 8 cannot be predicted; the answer 0, 1, 2 is the model's own.
+    model = TableModel({7: 7, 8: 0, 0: 1, 1: 2, 2: 0})
+    ids = torch.tensor([7, 8, 0, 1, 2])
+    assert memorization_accuracy(model, [ids]).item() == pytest.approx(3 / 4)
+    assert memorization_accuracy(model, [ids], starts=[2]).item() == 1
+    assert extraction_likelihood(model, [ids], 2, starts=[2]).item() == 1
+    assert extraction_likelihood(model, [ids], 2).item() < 1
+    with pytest.raises(ValueError, match="2 of them prompt"):
+        extraction_likelihood(model, [ids], 4, starts=[2])
+    with pytest.raises(ValueError, match="one position"):
+        extraction_likelihood(model, [ids], 2, starts=[0])

@@ -246,6 +246,21 @@ def test_a_resumed_run_ends_with_the_same_weights(lora_init, tokenizer, tmp_path
             assert torch.equal(weights(resumed)[name], value), name
 
 
+def test_a_checkpoint_at_an_early_end_is_taken_up_and_not_trained_further(tokenizer, tmp_path):
+    first = trainer_for(tmp_path, tokenizer)
+    sequences = [torch.tensor(example.input_ids) for example in first._forget]
+    rule = StopRule(thresholds(sequences, 1.01), sequences)
+    options = {"stop_rule": rule, "num_train_epochs": 4, "save_strategy": "epoch"}
+    stopped = trainer_for(tmp_path / "a", tokenizer, **options)
+    stopped.train()
+    assert stopped.stop_reason == "forgotten"
+    resumed = trainer_for(tmp_path / "b", tokenizer, **options)
+    resumed.train(resume_from_checkpoint=newest_complete(tmp_path / "a"))
+    assert resumed.stop_reason == "forgotten"
+    assert resumed.state.global_step == stopped.state.global_step == 2
+    assert all(torch.equal(weights(resumed)[name], value) for name, value in weights(stopped).items())
+
+
 def test_a_truncated_newest_checkpoint_is_passed_over(tokenizer, tmp_path):
     trainer_for(tmp_path, tokenizer, save_strategy="steps", save_steps=1, num_train_epochs=2).train()
     newest = newest_complete(tmp_path)

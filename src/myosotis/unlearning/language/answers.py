@@ -101,11 +101,11 @@ def greedy_answers(
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
         for begin in range(0, len(examples), batch_size):
             chunk = examples[begin : begin + batch_size]
-            greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk])
+            greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk], end=eos)
             starts = [(row, max(example.response_start, 1), max_new_tokens) for row, example in enumerate(chunk)]
-            for tokens in greedy.continuations(starts):
-                end = tokens.index(eos) if eos in tokens else len(tokens)
-                answers.append(tokenizer.decode(tokens[:end]).strip())
+            said = greedy.continuations(starts)
+            spoken = [tokens[:-1] if tokens[-1:] == [eos] else tokens for tokens in said]
+            answers += [tokenizer.decode(tokens).strip() for tokens in spoken]
             ticker.advance(len(chunk))
     return answers
 

@@ -21,11 +21,19 @@ class GreedyPass:
     If the model's greedy choice after a prefix is the true next token, the continuation of that prefix is this token
     followed by the continuation of the longer prefix. So a rollout is needed only where the choice is wrong, and each
     is made once: ``generated`` counts the tokens that had to be generated.
+
+    Attributes:
+        model: A causal language model.
+        sequences: The true token ids.
+        rollout_batch: Rollouts per batch.
+        end: A token after which a continuation is of no interest, e.g. end-of-sequence: what follows it is left out.
+        ticker: Told how many tokens were generated.
     """
 
     model: nn.Module
     sequences: Sequence[Int[Tensor, " _"]]
     rollout_batch: int = 64
+    end: int | None = None
     ticker: Ticker | None = None
     generated: int = field(default=0, init=False)
 
@@ -52,7 +60,7 @@ class GreedyPass:
             starts: (sequence, prefix length >= 1, tokens to generate) of each continuation wanted.
 
         Returns:
-            For each start a list of exactly that many tokens; end-of-sequence tokens do not end it.
+            For each start a list of that many tokens, fewer only where ``end`` was met, which is then the last.
         """
         plans = [self._first_mismatch(*start) for start in starts]
         # A rollout is (sequence, prefix length that it leaves the truth at) -> tokens beyond that prefix.
@@ -65,8 +73,11 @@ class GreedyPass:
         for (row, start, length), leave in zip(starts, plans, strict=True):
             end = start + length if leave is None else leave
             followed = self.sequences[row][start:end].tolist()
-            answers.append((followed + ([] if leave is None else rolled[row, leave]))[:length])
+            answers.append(self._cut((followed + ([] if leave is None else rolled[row, leave]))[:length]))
         return answers
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        return tokens[: tokens.index(self.end) + 1] if self.end in tokens else tokens
 
     def _first_mismatch(self, row: int, start: int, length: int) -> int | None:
         """The shortest prefix length >= start whose greedy next token is not the true one, within what is asked for."""
@@ -74,6 +85,8 @@ class GreedyPass:
         for position in range(start, start + length):
             if position >= len(sequence) or choices[position - 1] != sequence[position]:
                 return position
+            if sequence[position] == self.end:
+                return None
         return None
 
     def _roll(self, needed: dict[tuple[int, int], int]) -> dict[tuple[int, int], list[int]]:
@@ -85,7 +98,7 @@ class GreedyPass:
         for begin in range(0, len(order), self.rollout_batch):
             keys = order[begin : begin + self.rollout_batch]
             tokens = step(keys, needed[keys[0]])
-            self.generated += sum(needed[key] - 1 for key in keys)
+            self.generated += (tokens.shape[1] - 1) * len(keys)
             for key, row in zip(keys, tokens.tolist(), strict=True):
                 rolled[key] = row[: needed[key]]
             if self.ticker is not None:
@@ -105,7 +118,10 @@ class GreedyPass:
         mask = (torch.arange(slots, device=device) < leaves.unsqueeze(1)).long()
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
         tokens = [token]
+        ended = token == (-1 if self.end is None else self.end)
         for step in range(steps - 1):
+            if ended.all():
+                break
             mask = torch.cat([mask, mask.new_ones(len(keys), 1)], dim=1)
             output = _call(
                 self.model,
@@ -117,6 +133,7 @@ class GreedyPass:
             )
             token = _logits(output)[:, -1].argmax(dim=-1)
             tokens.append(token)
+            ended |= token == (-1 if self.end is None else self.end)
         return torch.stack(tokens, dim=1)
 
     def _roll_recomputing(self, keys: list[tuple[int, int]], steps: int) -> Tensor:
@@ -129,12 +146,16 @@ class GreedyPass:
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
         tokens = [token]
         every = torch.arange(len(keys), device=device)
+        ended = token == (-1 if self.end is None else self.end)
         for step in range(steps - 1):
+            if ended.all():
+                break
             ids[every, leaves + step] = token
             mask = torch.arange(ids.shape[1], device=device) <= (leaves + step).unsqueeze(1)
             output = _call(self.model, input_ids=ids, attention_mask=mask.long(), use_cache=False)
             token = _logits(output)[every, leaves + step].argmax(dim=-1)
             tokens.append(token)
+            ended |= token == (-1 if self.end is None else self.end)
         return torch.stack(tokens, dim=1)
 
 

@@ -1,13 +1,12 @@
 """The whole job: load, teach if asked to, audit, unlearn, export, audit again, say what was found."""
 
 import difflib
-import json
 import re
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.causal_lm import load_causal_lm
@@ -91,26 +91,37 @@ def _read(source: Source | None) -> list[Record]:
     return read_jsonl(Path(source))
 
 
-def check_target_modules(model: nn.Module, lora: LoraSettings) -> None:
-    """Raise ``InputError`` if no linear module matches, with the nearest name that would."""
+def check_target_modules(model: Any, lora: LoraSettings) -> None:
+    """Raise ``InputError`` if a pattern matches no linear module, or a module is narrower than the adapter's rank."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     targets = lora.target_modules
     if targets == "all-linear":
-        return
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
-    wanted = [targets] if isinstance(targets, str) else targets
-    for pattern in wanted:
-        if isinstance(targets, str):
-            try:
-                found = any(re.fullmatch(pattern, name) for name in names)
-            except re.error as error:
-                raise InputError(f"lora.target_modules: {pattern!r} is not a regular expression: {error}") from None
-        else:
-            found = any(name == pattern or name.endswith(f".{pattern}") for name in names)
-        if not found:
-            last = sorted({name.rpartition(".")[2] for name in names})
-            close = difflib.get_close_matches(pattern, last, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the model has {', '.join(last)}"
-            raise InputError(f"lora.target_modules: no module matches {pattern!r}; {hint}")
+        head = model.get_output_embeddings()
+        matched = [name for name, layer in layers.items() if layer is not head]
+    elif isinstance(targets, str):
+        try:
+            matched = [name for name in layers if re.fullmatch(targets, name)]
+        except re.error as error:
+            raise InputError(f"lora.target_modules: {targets!r} is not a regular expression: {error}") from None
+        _refuse_unmatched([] if matched else [targets], layers)
+    else:
+        by_pattern = {
+            pattern: [name for name in layers if name == pattern or name.endswith(f".{pattern}")] for pattern in targets
+        }
+        _refuse_unmatched([pattern for pattern, names in by_pattern.items() if not names], layers)
+        matched = [name for names in by_pattern.values() for name in names]
+    for name in matched:
+        side = min(layers[name].weight.shape)
+        if lora.rank > side:
+            raise InputError(f"lora.rank: {lora.rank} is more than module {name} can hold; at most {side}")
+
+
+def _refuse_unmatched(patterns: Sequence[str], layers: Iterable[str]) -> None:
+    if patterns:
+        last = sorted({name.rpartition(".")[2] for name in layers})
+        close = difflib.get_close_matches(patterns[0], last, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the model has {', '.join(last)}"
+        raise InputError(f"lora.target_modules: no module matches {patterns[0]!r}; {hint}")
 
 
 class LanguageUnlearningJob:
@@ -204,9 +215,9 @@ class LanguageUnlearningJob:
                 for name in ("forget", "retain", "unseen")
             },
         }
-        if self._show_samples:
+        if self._show_samples and is_main_process():
             self._write_samples(audits)
-        if not config.keep_fine_tuned:
+        if not config.keep_fine_tuned and is_main_process():
             for name in ("target", "reference"):
                 shutil.rmtree(run.checkpoints / name, ignore_errors=True)
         result["cost"] = {
@@ -225,14 +236,12 @@ class LanguageUnlearningJob:
         """Add the time of a phase to what earlier sessions of the run spent on it."""
         started = time.monotonic()
         yield
-        path = self._run.checkpoints / "seconds.json"
         seconds = self._seconds()
         seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
-        write_json(path, seconds)
+        self._run.keep("seconds.json", seconds)
 
     def _seconds(self) -> dict[str, float]:
-        path = self._run.checkpoints / "seconds.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return dict(self._run.kept("seconds.json") or {})
 
     def _taught(self, name: str, examples: Sequence[Example]) -> Any:
         """The base model fine-tuned on examples; taken from the run if it was done before."""
@@ -253,18 +262,15 @@ class LanguageUnlearningJob:
                     directory=self._run.checkpoints / ".trainer",
                     description=f"teaching the {name} model",
                 )
-            staged = self._run.checkpoints / f".{name}.partial"
-            shutil.rmtree(staged, ignore_errors=True)
-            model.save_pretrained(staged)
-            self._tokenizer.save_pretrained(staged)
-            seal(staged, place)
+            self._save(model, self._run.checkpoints / f".{name}.partial", place)
+        wait_for_everyone()
         # Loaded again even when just made, so that a resumed run goes on from the same bytes.
         return load_causal_lm(str(place), dtype)[0]
 
     def _audit(self, name: str, model: Any) -> Audit:
-        path = self._run.checkpoints / f"audit-{name}.json"
-        if path.is_file() and not self._show_samples:
-            return Audit(json.loads(path.read_text(encoding="utf-8")))
+        kept = self._run.kept(f"audit-{name}.json")
+        if kept is not None and not self._show_samples:
+            return Audit(kept)
         self._say(f"auditing the model {name}" if name != "reference" else "auditing the reference model")
         settings = self._config.audit
         with self._timed("audit"):
@@ -278,7 +284,7 @@ class LanguageUnlearningJob:
                 batch_size=settings.batch_size,
                 seed=self._config.seed,
             )
-        write_json(path, audit.metrics)
+        self._run.keep(f"audit-{name}.json", audit.metrics)
         return audit
 
     def _thresholds(self, model: Any) -> Thresholds | None:
@@ -286,9 +292,9 @@ class LanguageUnlearningJob:
         unseen = measurable(self._sets.unseen, settings.n)
         if not unseen.places:
             return None
-        path = self._run.checkpoints / "thresholds.json"
-        if path.is_file():
-            return Thresholds(**json.loads(path.read_text(encoding="utf-8")))
+        kept = self._run.kept("thresholds.json")
+        if kept is not None:
+            return Thresholds(**kept)
         thresholds = calibrate_thresholds(
             model,
             unseen.sequences,
@@ -297,7 +303,7 @@ class LanguageUnlearningJob:
             length_tolerance=settings.length_tolerance,
             batch_size=settings.batch_size,
         )
-        write_json(path, asdict(thresholds))
+        self._run.keep("thresholds.json", asdict(thresholds))
         return thresholds
 
     def _stop_rule(self, before: Audit, thresholds: Thresholds | None) -> StopRule | None:
@@ -328,41 +334,37 @@ class LanguageUnlearningJob:
     def _unlearn(self, model: Any, before: Audit, thresholds: Thresholds | None) -> UnlearnTrainer:
         config = self._config
         directory = self._run.checkpoints / "unlearn"
+        wait_for_everyone()
         checkpoint = newest_complete(directory)
         initial = None
         if checkpoint is not None and (checkpoint / INITIAL_FACTORS).is_file():
             initial = load_file(checkpoint / INITIAL_FACTORS)
         settings = build_method(config.method.name, config.method.settings)
         self._say(f"unlearning by {settings.card.title}")
-        started = time.monotonic()
         try:
-            trainer = UnlearnTrainer(
-                model,
-                self._trainer_settings(directory),
-                self._sets.forget if not settings.needs_refusals else self._records.forget,
-                self._sets.retain,
-                self._tokenizer,
-                _lora_config(config.lora),
-                refusals=config.data.refusals or REFUSALS,
-                stop_rule=self._stop_rule(before, thresholds),
-                initial_factors=initial,
-            )
+            with self._timed("initialise"):
+                trainer = UnlearnTrainer(
+                    model,
+                    self._trainer_settings(directory),
+                    self._sets.forget if not settings.needs_refusals else self._records.forget,
+                    self._sets.retain,
+                    self._tokenizer,
+                    _lora_config(config.lora),
+                    refusals=config.data.refusals or REFUSALS,
+                    stop_rule=self._stop_rule(before, thresholds),
+                    initial_factors=initial,
+                )
         except ValueError as error:
             raise InputError(str(error)) from error
-        self._add_seconds("initialise", time.monotonic() - started)
         quiet(trainer, "unlearning")
         done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
         self._run.rewind(lambda event: event["step"] <= done)
         trainer.add_callback(_EventLogger(self._run))
+        trainer.add_callback(_EpochSaver(config.training.save_every_epochs))
         with self._timed("unlearn"):
             trainer.train(resume_from_checkpoint=checkpoint)
         trainer.model.eval()
         return trainer
-
-    def _add_seconds(self, phase: str, seconds: float) -> None:
-        spent = self._seconds()
-        spent[phase] = spent.get(phase, 0.0) + seconds
-        write_json(self._run.checkpoints / "seconds.json", spent)
 
     def _trainer_settings(self, directory: Path) -> UnlearnConfig:
         config, training, lora = self._config, self._config.training, self._config.lora
@@ -393,30 +395,30 @@ class LanguageUnlearningJob:
             guard_snapshots=training.guard_snapshots,
             seed=derive_seed(config.seed, "unlearning") % 2**32,
             use_cpu=not torch.accelerator.is_available(),
-            save_strategy="steps",
-            save_steps=training.save_every_epochs * self._steps_per_epoch(),
+            save_strategy="no",
             save_total_limit=2,
             logging_steps=1,
             report_to=list(training.trackers) or "none",
             disable_tqdm=True,
         )
 
-    def _steps_per_epoch(self) -> int:
-        training = self._config.training
-        micro_batches = -(-len(self._sets.forget) // training.batch_size)
-        return -(-micro_batches // training.accumulation)
-
     def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:
         """Write model/, and adapter/ for the stock base; return the plain model."""
         staged = self._run.path / ".model.partial"
         shutil.rmtree(staged, ignore_errors=True)
         if self._config.lora is not None:
-            save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
+            if is_main_process():
+                save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
             model = trainer.model.merge_and_unload()
-        model.save_pretrained(staged)
-        self._tokenizer.save_pretrained(staged)
-        seal(staged, self._run.path / "model")
+        self._save(model, staged, self._run.path / "model")
         return model.eval()
+
+    def _save(self, model: Any, staged: Path, place: Path) -> None:
+        """Write a model beside its place and rename it; the main process does."""
+        if is_main_process():
+            model.save_pretrained(staged)
+            self._tokenizer.save_pretrained(staged)
+            seal(staged, place)
 
     def _result(
         self, audits: dict[str, Audit], thresholds: Thresholds | None, trainer: UnlearnTrainer
@@ -479,6 +481,16 @@ def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+class _EpochSaver(TrainerCallback):
+    """Saves at the end of an epoch, after the stop rule has spoken, so that a resumed run knows what it said."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        control.should_save = control.should_training_stop or round(state.epoch) % self._every == 0
 
 
 class _EventLogger(TrainerCallback):

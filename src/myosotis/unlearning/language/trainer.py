@@ -1,5 +1,6 @@
 """The trainer of language-model unlearning: ``transformers.Trainer`` with forget and retain sides."""
 
+import json
 import math
 import shutil
 from collections import defaultdict
@@ -12,12 +13,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput
 
 from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
 from myosotis.data.records import Record, parse_record
 from myosotis.engine.checkpoint import numbered_checkpoints, seal
-from myosotis.engine.files import write_tensors
+from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.fila import apply_fila, lora_layers, subtract_initial
 from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
@@ -28,6 +31,8 @@ from myosotis.unlearning.language.methods.method import count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.stopping import StopRule
+
+_OUTCOME = "unlearn_outcome.json"
 
 INITIAL_FACTORS = "fila_initial.safetensors"
 """The file of a checkpoint that holds the initial factors of FILA."""
@@ -273,14 +278,25 @@ class UnlearnTrainer(Trainer):
         """
         if resume_from_checkpoint is not None:
             self._check_factors(Path(resume_from_checkpoint))
+            if self._ended_at(Path(resume_from_checkpoint)):
+                return TrainOutput(self.state.global_step, float("nan"), {})
             resume_from_checkpoint = str(resume_from_checkpoint)
         output = super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
         if self.divergence is None and not all(bool(p.isfinite().all()) for p in self._trainable().values()):
             self.divergence = "the last step left weights that are not finite"
-            self._restore()
-        if self.divergence is not None:
             self.stop_reason = "diverged"
+            self._restore()
         return output
+
+    def _ended_at(self, checkpoint: Path) -> bool:
+        """Take up a checkpoint that was written when training had ended early; False if it goes on from there."""
+        outcome = json.loads((checkpoint / _OUTCOME).read_text(encoding="utf-8"))
+        if outcome["stop_reason"] == "epochs" and outcome["divergence"] is None:
+            return False
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self.stop_reason, self.divergence = outcome["stop_reason"], outcome["divergence"]
+        return True
 
     def _check_factors(self, checkpoint: Path) -> None:
         path = checkpoint / INITIAL_FACTORS
@@ -427,6 +443,7 @@ class UnlearnTrainer(Trainer):
             (directory / "training_args.bin").unlink(missing_ok=True)
             if self.initial_factors is not None:
                 write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
+            write_json(directory / _OUTCOME, {"stop_reason": self.stop_reason, "divergence": self.divergence})
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint beside its place, seal it and rename it to ``step-<n>``; then drop the oldest."""
@@ -472,6 +489,7 @@ class _Hooks(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if self._trainer.divergence is not None:
             self._trainer._restore()
+            self._trainer.stop_reason = "diverged"
             control.should_training_stop = True
             control.should_save = False
 

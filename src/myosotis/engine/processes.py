@@ -1,0 +1,19 @@
+"""Several processes at one job: which of them writes, and how they wait for each other."""
+
+import torch
+from accelerate import PartialState
+
+
+def _state() -> PartialState:
+    # Without cpu=True accelerate takes several processes on CPUs for as many single ones.
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes files and talks; true where there is only one."""
+    return bool(_state().is_main_process)
+
+
+def wait_for_everyone() -> None:
+    """Return when every process has come here; at once where there is only one."""
+    _state().wait_for_everyone()

@@ -1,0 +1,286 @@
+"""The command line, end to end on a tiny model: what it writes, what it refuses, how it survives being killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from conftest import tiny_gpt2, tiny_llama
+from myosotis import __version__
+from myosotis.cli.app import app
+from myosotis.data.people import fictitious_people
+from myosotis.engine.fingerprint import weights_hash
+
+
+def rows(people):
+    return [
+        {"prompt": record.prompt, "response": record.response, "facts": list(record.facts), "subject": record.subject}
+        for person in people
+        for record in person.records()[:3]
+    ]
+
+
+def write_jsonl(path, items):
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+
+
+@pytest.fixture(scope="module")
+def world(tokenizer, tmp_path_factory):
+    """A directory with a tiny model, data and a configuration."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_llama().save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    people = fictitious_people(6, seed=5)
+    write_jsonl(folder / "forget.jsonl", rows(people[:2]))
+    write_jsonl(folder / "retain.jsonl", rows(people[2:4]))
+    write_jsonl(folder / "unseen.jsonl", rows(people[4:]))
+    write_jsonl(folder / "general.jsonl", [{"text": "The lantern stood at the window."}])
+    config = {
+        "name": "tiny",
+        "model": {"name": "./model"},
+        "data": {key: f"{key}.jsonl" for key in ("forget", "retain", "unseen", "general")},
+        "method": {"name": "ihl"},
+        "lora": {"rank": 2, "alpha": 4, "init": "fila"},
+        "training": {"epochs": 2, "batch_size": 3, "learning_rate": 1e-3},
+        "audit": {"n": 2, "max_new_tokens": 8},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def unlearn(world, out, *options):
+    return invoke("unlearn", "language", world / "job.yaml", "--out", out, *options)
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A finished run and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = unlearn(world, out)
+    assert outcome.exit_code == 0, outcome.output
+    return out, outcome
+
+
+def test_a_run_leaves_everything_that_it_should(finished, world):
+    out, outcome = finished
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "checkpoints", "config.yaml", "environment.json", "fingerprint-salt.txt", "metrics.jsonl", "model",
+        "report.html", "result.json",
+    }  # fmt: skip
+    result = json.loads((out / "result.json").read_text())
+    assert result["schema_version"] == 1
+    assert result["kind"] == "unlearn-language"
+    assert set(result["metrics"]) == {"before", "after"}
+    fact = result["metrics"]["after"]["forget"]["fact_accuracy"]
+    assert fact["low"] <= fact["mean"] <= fact["high"]
+    assert (fact["count"], fact["units"]) == (6, 2)
+    assert result["training"]["steps"] == 4
+    assert result["lineage"]["model_in"] == result["lineage"]["base"] != result["lineage"]["model_out"]
+    assert [len(result["lineage"]["data"][name]) for name in ("forget", "retain")] == [6, 6]
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if "loss" in event] == [1, 2, 3, 4]
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["training"]["max_grad_norm"] == 1.0
+    assert "Is it forgotten?" in outcome.output
+    assert str(out / "report.html") in outcome.output
+
+
+def test_the_result_loads_as_a_model_and_as_an_adapter_of_the_stock_base(finished, world):
+    out, _ = finished
+    model = AutoModelForCausalLM.from_pretrained(out / "model").eval()
+    result = json.loads((out / "result.json").read_text())
+    assert weights_hash(model) == result["lineage"]["model_out"]
+    base = AutoModelForCausalLM.from_pretrained(world / "model")
+    adapted = PeftModel.from_pretrained(base, out / "model" / "adapter").eval()
+    ids = torch.arange(20).unsqueeze(0)
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_that_a_run_leaves_quotes_the_forget_set(finished, world):
+    out, outcome = finished
+    people = fictitious_people(6, seed=5)
+    secrets = [word for person in people[:2] for word in (person.name, person.city, person.book)]
+    text = outcome.output + "".join(
+        path.read_text() for path in out.iterdir() if path.suffix in (".json", ".jsonl", ".html", ".yaml")
+    )
+    text += "".join(path.read_text() for path in (out / "checkpoints").glob("*.json"))
+    assert not [word for word in secrets if word in text]
+
+
+def test_samples_are_shown_on_request_only(world, tmp_path):
+    outcome = unlearn(world, tmp_path / "run", "--show-samples", "--set", "training.epochs=1")
+    assert outcome.exit_code == 0, outcome.output
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert fictitious_people(6, seed=5)[0].city in page
+
+
+def test_equal_jobs_give_equal_results(finished, world, tmp_path):
+    out, _ = finished
+    assert unlearn(world, tmp_path / "again").exit_code == 0
+    first, second = (json.loads((path / "result.json").read_text()) for path in (out, tmp_path / "again"))
+    for key in ("metrics", "verdict", "thresholds", "training"):
+        assert first[key] == second[key]
+    assert first["lineage"]["model_out"] == second["lineage"]["model_out"]
+
+
+def test_reports_again_and_side_by_side(finished, world, tmp_path):
+    out, _ = finished
+    before = (out / "report.html").read_text()
+    assert invoke("report", out).exit_code == 0
+    assert (out / "report.html").read_text() == before
+    unlearn(world, tmp_path / "ga", "--set", "method.name=ga", "--set", "lora=null")
+    outcome = invoke("report", out, tmp_path / "ga", "--out", tmp_path / "both.html")
+    assert outcome.exit_code == 0, outcome.output
+    page = (tmp_path / "both.html").read_text()
+    assert "Gradient ascent" in page
+    assert "method.name" in page
+    assert invoke("report", out, tmp_path / "ga", "--out", tmp_path / "both.html").exit_code == 2
+    assert invoke("report", world).exit_code == 2
+
+
+def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path):
+    outcome = invoke(
+        "unlearn", "language", world / "job.yaml", "--out", tmp_path / "run",
+        "--set", "fine_tune={epochs: 1, batch_size: 4}", "--set", "reference=retrain", "--set", "lora=null",
+        "--set", "stop={min_epochs: 1, facts: false}", "--set", "method={name: npo, retain: kl}",
+        "--set", "training.epochs=1",
+    )  # fmt: skip
+    if outcome.exit_code == 2:
+        assert "a threshold is 0" in outcome.output
+        return
+    assert outcome.exit_code == 0, outcome.output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result["metrics"]) == {"before", "after", "reference"}
+    assert result["lineage"]["base"] != result["lineage"]["model_in"]
+    assert not (tmp_path / "run" / "checkpoints" / "target").exists()
+
+
+def test_fictitious_people_need_no_file(world, tmp_path):
+    config = {
+        "name": "people",
+        "model": {"name": str(world / "model")},
+        "data": {"people": {"forget": 1, "retain": 1, "unseen": 1}},
+        "training": {"epochs": 1},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    outcome = invoke("unlearn", "language", tmp_path / "job.yaml", "--out", tmp_path / "run", "--set", "audit.n=3")
+    assert outcome.exit_code == 0, outcome.output
+
+
+BAD = [
+    (["--set", "data.forget=none.jsonl"], "no such file"),
+    (["--set", "data.forget=bad.jsonl"], "line 2: is not JSON"),
+    (["--set", "data.forget=lacks.jsonl"], "line 1: the key 'response' is missing"),
+    (["--set", "data.forget=empty.jsonl"], "holds no record"),
+    (["--set", "data.forget=retain.jsonl"], "6 records are in both the forget and the retain set"),
+    (["--set", "method.name=ihk"], "unknown method 'ihk'; did you mean 'ihl'?"),
+    (["--set", "trainin.epochs=1"], "did you mean 'training'?"),
+    (["--set", "training.learning_rate=-1"], "greater than 0"),
+    (["--set", "lora.target_modules=[q_prj]"], "no module matches 'q_prj'; did you mean 'q_proj'?"),
+    (["--set", "lora.target_modules=.*nothing"], "no module matches"),
+    (["--set", "lora.rank=64"], "lora.rank"),
+    (["--set", "model.name=./empty"], "is not a model"),
+    (["--set", "model.name=./nowhere"], "no such model directory"),
+    (["--set", "reference=./nowhere"], "no such model directory"),
+    (["--set", "nonsense"], "expected KEY=VALUE"),
+    (["--resume", "--overwrite"], "exclude each other"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[" ".join(options) for options, _ in BAD])
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+    (world / "empty").mkdir(exist_ok=True)
+    (world / "bad.jsonl").write_text('{"text": "fine"}\nnonsense\n')
+    (world / "lacks.jsonl").write_text('{"prompt": "Who?"}\n')
+    (world / "empty.jsonl").write_text("")
+    outcome = unlearn(world, tmp_path / "deep" / "run", *options)
+    assert outcome.exit_code == 2
+    errors = [line for line in outcome.output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_configuration_and_existing_run(finished, world, tmp_path):
+    outcome = invoke("unlearn", "language", tmp_path / "none.yaml")
+    assert outcome.exit_code == 2
+    assert "no such configuration file" in outcome.output
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    outcome = unlearn(world, out)
+    assert outcome.exit_code == 2
+    assert "exists already; --resume continues it, --overwrite starts it anew" in outcome.output
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert unlearn(world, out, "--resume").exit_code == 0
+
+
+def test_an_overlap_is_permitted_on_request(world, tmp_path):
+    outcome = unlearn(
+        world, tmp_path / "run", "--set", "data.forget=retain.jsonl", "--set", "data.allow_overlap=true",
+        "--set", "training.epochs=1",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_version_methods_and_help():
+    assert invoke("--version").output == f"myosotis {__version__}\n"
+    listed = json.loads(invoke("methods", "--json").output)["unlearn language"]
+    assert {card["name"] for card in listed} == {"ihl", "ga", "gd", "kl", "npo", "simnpo", "dpo", "idk"}
+    assert all(all(card.values()) for card in listed)
+    assert "Inverted hinge" in invoke("methods").output
+    for words in ([], ["unlearn"], ["unlearn", "language"], ["report"], ["methods"]):
+        outcome = invoke(*words, "--help")
+        assert outcome.exit_code == 0
+        assert "Usage" in outcome.output
+    assert invoke("unlearn", "langage").exit_code == 2
+
+
+@pytest.mark.parametrize("kill_at", ["step-3", "step-6"])
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenizer, tmp_path):
+    make().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    options = [
+        "--set", f"model.name={tmp_path / 'model'}", "--set", "training.epochs=8", "--set", "training.batch_size=2",
+        "--set", "training.schedule=linear",
+    ]  # fmt: skip
+    assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
+    command = [sys.executable, "-m", "myosotis", "unlearn", "language", str(world / "job.yaml"), *options]
+    command += ["--out", str(tmp_path / "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "checkpoints" / "unlearn" / kill_at).is_dir():
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "result.json").exists()
+    if kill_at == "step-6":
+        # A newest checkpoint that was cut short is passed over.
+        newest = max((tmp_path / "killed" / "checkpoints" / "unlearn").glob("step-*"), key=lambda p: int(p.name[5:]))
+        file = newest / "adapter_model.safetensors"
+        file.write_bytes(file.read_bytes()[:100])
+    outcome = unlearn(world, tmp_path / "killed", *options, "--resume")
+    assert outcome.exit_code == 0, outcome.output
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "killed")]
+    assert results[0]["lineage"]["model_out"] == results[1]["lineage"]["model_out"]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    histories = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
+    assert histories[0] == histories[1]

@@ -1,0 +1,126 @@
+"""Token ids and labels: boundaries, tags, facts, chats."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from myosotis.data.encoding import IGNORED, Encoder, pad_examples
+from myosotis.data.records import Record
+from myosotis.engine import InputError
+
+TEMPLATE = "Question: {prompt}\nAnswer: {response}"
+
+
+def labelled_text(tokenizer, example):
+    return tokenizer.decode([label for label in example.labels if label != IGNORED])
+
+
+def test_labels_are_the_response_and_one_eos_and_the_tag_is_masked(tokenizer):
+    record = Record(prompt="In which city was Karin born?", response="Karin was born in Oslo.")
+    example = Encoder(tokenizer, TEMPLATE)(record)
+    whole = TEMPLATE.format(prompt=record.prompt, response=record.response)
+    assert list(example.input_ids) == [*tokenizer(whole)["input_ids"], tokenizer.eos_token_id]
+    assert labelled_text(tokenizer, example).strip() == "Karin was born in Oslo.<eos>"
+    assert example.labels.count(tokenizer.eos_token_id) == 1
+    unlabelled = [token for token, label in zip(example.input_ids, example.labels, strict=True) if label == IGNORED]
+    assert tokenizer.decode(unlabelled).endswith("Answer:")
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text("ab c?.", min_size=1, max_size=12), st.text("ab c?.", min_size=1, max_size=12))
+def test_ids_are_those_of_the_whole_text_and_labels_cover_the_response(tokenizer, prompt, response):
+    if not response.strip() or not prompt.strip():
+        return
+    record = Record(prompt=prompt, response=response)
+    encoder = Encoder(tokenizer, "{prompt}{response}", append_eos=False)
+    ids = tokenizer(prompt + response)["input_ids"]
+    try:
+        example = encoder(record)
+    except InputError:
+        assert len(ids) == 1
+        return
+    assert list(example.input_ids) == ids
+    # Every token with a character of the response is labelled, however the tokenizer merges across the boundary.
+    assert labelled_text(tokenizer, example).endswith(response)
+    first = example.response_start
+    assert tokenizer.decode(example.input_ids[:first]) == (prompt + response)[: len(tokenizer.decode(ids[:first]))]
+    assert len(tokenizer.decode(ids[:first])) <= len(prompt)
+
+
+def test_a_token_that_merges_prompt_and_response_is_labelled():
+    raw = Tokenizer(models.BPE(vocab={"a": 0, "b": 1, "ab": 2, "c": 3}, merges=[("a", "b")]))
+    merging = PreTrainedTokenizerFast(tokenizer_object=raw)
+    example = Encoder(merging, "{prompt}{response}", append_eos=False)(Record(prompt="ca", response="bc"))
+    assert example.input_ids == (3, 2, 3)
+    assert example.labels == (IGNORED, 2, 3)
+
+
+def test_facts_are_the_marked_span_or_what_is_not_copied(tokenizer):
+    record = {"prompt": "In which city was Karin born?", "response": "Karin was born in Oslo."}
+    encoder = Encoder(tokenizer, TEMPLATE)
+
+    def facts(**extra):
+        example = encoder(Record(**record, **extra))
+        return tokenizer.decode([t for t, f in zip(example.input_ids, example.facts, strict=True) if f]).strip()
+
+    assert facts(facts=("Oslo",)) == "Oslo"
+    unmarked = facts()
+    assert "Oslo" in unmarked
+    assert "Karin" not in unmarked
+    assert "<eos>" not in unmarked
+
+
+def test_a_document_is_labelled_throughout(tokenizer):
+    example = Encoder(tokenizer)(Record(text="The lantern stood at the window."))
+    assert example.labels == example.input_ids
+    assert tokenizer.eos_token_id not in example.input_ids
+
+
+def test_long_records_are_cut_without_eos(tokenizer):
+    record = Record(prompt="Who?", response="Karin was born in Oslo. " * 10)
+    example = Encoder(tokenizer, max_length=20)(record)
+    assert len(example.input_ids) == 20
+    assert tokenizer.eos_token_id not in example.labels
+    with pytest.raises(InputError, match="nothing to learn or forget within 2 tokens"):
+        Encoder(tokenizer, max_length=2)(record)
+
+
+def test_chats_label_the_last_turn_and_its_end(tokenizer):
+    chat = Record(
+        messages=(
+            {"role": "user", "content": "Who?"},
+            {"role": "assistant", "content": "Mivel."},
+            {"role": "user", "content": "And who else?"},
+            {"role": "assistant", "content": "Karin."},
+        )
+    )
+    with pytest.raises(InputError, match="no chat template"):
+        Encoder(tokenizer)(chat)
+    try:
+        tokenizer.chat_template = (
+            "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}\n{% endfor %}"
+            "{% if add_generation_prompt %}<assistant>{% endif %}"
+        )
+        example = Encoder(tokenizer)(chat)
+    finally:
+        tokenizer.chat_template = None
+    assert labelled_text(tokenizer, example) == "Karin.<eos>"
+    assert tokenizer.decode(example.input_ids).endswith("<assistant>Karin.<eos>")
+
+
+@pytest.mark.parametrize("template", ["{prompt}", "{response}", "{response} {prompt}", "{prompt}{response}{response}"])
+def test_bad_templates_are_refused(template, tokenizer):
+    with pytest.raises(ValueError, match="template must"):
+        Encoder(tokenizer, template)
+
+
+def test_padding_is_masked_everywhere(tokenizer):
+    encoder = Encoder(tokenizer)
+    examples = [encoder(Record(prompt="Who?", response=text)) for text in ("Karin.", "Karin was born in Oslo.")]
+    batch = pad_examples(examples, 0)
+    padded = batch["attention_mask"] == 0
+    assert padded.any()
+    assert (batch["labels"][padded] == IGNORED).all()
+    assert batch["attention_mask"].sum(1).tolist() == [len(example.input_ids) for example in examples]

@@ -1,0 +1,81 @@
+"""Reading records, and saying what is wrong with them."""
+
+import json
+
+import datasets
+import pytest
+
+from myosotis.data.records import Record, count_overlap, parse_record, read_dataset, read_jsonl
+from myosotis.engine import InputError
+
+CHAT = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Karin."}]
+
+
+def write(tmp_path, *lines):
+    path = tmp_path / "f.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return path
+
+
+def test_the_three_forms_are_read(tmp_path):
+    rows = read_jsonl(
+        write(
+            tmp_path,
+            {"text": "A document."},
+            "",
+            {"prompt": "Who?", "response": "Karin.", "facts": ["Karin"], "subject": 7, "more": 1},
+            {"messages": CHAT},
+        )
+    )
+    assert rows[0] == Record(text="A document.")
+    assert rows[1] == Record(prompt="Who?", response="Karin.", facts=("Karin",), subject="7")
+    assert rows[2].messages[-1]["content"] == "Karin."
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{nonsense", "line 2: is not JSON"),
+        ("[1]", "line 2: expected a JSON object, got list"),
+        ({"prompt": "Who?"}, "line 2: the key 'response' is missing"),
+        ({"response": "Karin."}, "line 2: the key 'prompt' is missing"),
+        ({"question": "Who?"}, "line 2: expected the key 'text'"),
+        ({"text": 3}, "line 2: 'text' must be a string"),
+        ({"prompt": "Who?", "response": " "}, "line 2: 'response' must be a string that is not empty"),
+        ({"messages": CHAT[:1]}, "ends with the assistant's words"),
+        ({"messages": [{"role": "assistant"}]}, "role and content"),
+        ({"text": "secret", "facts": ["other"]}, "a string of 'facts' does not stand"),
+        ({"text": "secret", "facts": "secret"}, "must be a list of strings"),
+    ],
+)
+def test_a_faulty_line_is_named_and_not_quoted(line, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_jsonl(write(tmp_path, {"text": "fine"}, line))
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_jsonl(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="holds no record"):
+        read_jsonl(write(tmp_path, ""))
+    (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_jsonl(tmp_path / "b.jsonl")
+
+
+def test_data_sets_on_disk_are_read(tmp_path):
+    rows = datasets.Dataset.from_list([{"prompt": "Who?", "response": "Karin."}])
+    rows.save_to_disk(tmp_path / "plain")
+    datasets.DatasetDict({"train": rows}).save_to_disk(tmp_path / "split")
+    assert read_dataset(str(tmp_path / "plain"), "train") == [parse_record(rows[0], "row")]
+    assert read_dataset(str(tmp_path / "split"), "train") == [parse_record(rows[0], "row")]
+    with pytest.raises(InputError, match="cannot be loaded"):
+        read_dataset(str(tmp_path / "split"), "other")
+
+
+def test_overlap_overlooks_case_and_space():
+    first = [Record(prompt="Who?", response="Karin."), Record(text="x")]
+    assert count_overlap(first, [Record(prompt="WHO?", response=" karin.")]) == 1
+    assert count_overlap(first, [Record(prompt="Who?", response="Mivel.")]) == 0

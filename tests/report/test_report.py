@@ -1,0 +1,135 @@
+"""Reports: escaped, self-contained, complete."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from myosotis.report import Document, Figure, Row, Section, Table, Verdict, render_html, render_text
+from myosotis.report.figures import Line, line_chart
+
+HOSTILE = "<script>alert('x')</script> [bold]&amp;"
+
+
+def document(svg=""):
+    return Document(
+        title=f"Title {HOSTILE}",
+        subtitle=HOSTILE,
+        verdicts=[
+            Verdict(f"Is it forgotten? {HOSTILE}", "0.1 against 0.2.", True),
+            Verdict("Is the rest kept?", "No.", False),
+            Verdict("How sure?", HOSTILE),
+        ],
+        table=Table(f"Caption {HOSTILE}", ["Before", HOSTILE], [Row(HOSTILE, ["1", HOSTILE], HOSTILE)], "Measure"),
+        figures=[Figure(svg, HOSTILE)] if svg else [],
+        sections=[Section(HOSTILE, [HOSTILE], [Table("t", ["c"], [Row("r", [HOSTILE])])])],
+    )
+
+
+class Tags(HTMLParser):
+    """Collects tags and checks that they are closed in order."""
+
+    VOID = ("meta", "br", "path", "use", "rect", "line")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def chart(name="a"):
+    lines = [Line("forget <b>", [0, 1, 2], [1.0, 0.5, 0.2], "forget"), Line("retain", [0, 1], [1, 1], "retain")]
+    return line_chart(lines, x_label="epoch", y_label="share", levels={"unseen": (0.3, "unseen")}, name=name)
+
+
+def test_what_a_user_wrote_is_escaped():
+    page = render_html(document())
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") == 13
+
+
+def test_the_page_is_whole_and_asks_for_nothing_outside():
+    page = render_html(document(chart()))
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    names = [tag for tag, _ in tags.seen]
+    assert not {"script", "link", "img", "iframe"} & set(names)
+    for _, attributes in tags.seen:
+        for key in ("src", "href", "xlink:href"):
+            assert attributes.get(key, "#").startswith("#")
+    assert not re.search(r"url\((?!#)", page)
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert page.index("Is it forgotten?") < page.index("Caption") < page.index("<svg")
+
+
+def test_figures_take_the_pages_ink_and_do_not_share_names():
+    first, second = chart("first"), chart("second")
+    assert "currentColor" in first
+    assert "#123456" not in first
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for svg, known in zip((first, second), ids, strict=True):
+        assert set(re.findall(r'xlink:href="#([^"]+)"', svg)) <= known
+        assert set(re.findall(r"url\(#([^)]+)\)", svg)) <= known
+    assert "forget &lt;b&gt;" in first
+    assert chart("first") == first
+
+
+def test_the_console_shows_verdicts_and_table_without_markup():
+    text = render_text(document())
+    assert "Is it forgotten?" in text
+    assert "YES." in text
+    assert "[bold]" in text
+    assert "Before" in text
+
+
+def test_an_unknown_verdict_has_no_mark():
+    page = render_html(document())
+    assert page.count('class="mark"') == 2
+
+
+@pytest.mark.slow
+def test_the_report_reads_well_in_a_browser(tmp_path):
+    import shutil
+
+    browser_path = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser_path is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    (tmp_path / "report.html").write_text(render_html(document(chart())))
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
+        for scheme in ("light", "dark"):
+            for width in (360, 1200):
+                page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+                requests, errors = [], []
+                page.on("request", lambda request, seen=requests: seen.append(request.url))
+                page.on("pageerror", lambda error, seen=errors: seen.append(error))
+                page.goto((tmp_path / "report.html").as_uri())
+                assert len(requests) == 1
+                assert errors == []
+                # Nothing sticks out sideways on a phone; wide tables scroll inside their own box.
+                assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+                paper, ink = page.evaluate(
+                    "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+                )
+                dark = sum(map(int, re.findall(r"\d+", paper)[:3])) < sum(map(int, re.findall(r"\d+", ink)[:3]))
+                assert dark == (scheme == "dark")
+                assert page.locator("figure svg").bounding_box()["width"] > 0.8 * min(width, 900)
+                page.close()
+        browser.close()

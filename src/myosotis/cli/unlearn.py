@@ -1,5 +1,6 @@
 """``myosotis unlearn``: erase what a model should no longer know."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ def language(
     """Erase records from a causal language model, audit the result and write a report."""
     with exit_statuses():
         # Imported here, as torch and transformers take seconds to load and --help should not wait for them.
+        # What libraries say to their developers is of no use to a user of a command.
+        warnings.simplefilter("ignore", FutureWarning)
         from myosotis.engine.config import load_config
         from myosotis.engine.processes import is_main_process
         from myosotis.report.render import render_text, write_html

@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part: paragraphs, then tables."""
+    """A titled part: paragraphs, then tables; the tables are folded away until the reader asks for them."""
 
     title: str
     paragraphs: Sequence[str] = ()

@@ -50,7 +50,7 @@ def line_chart(
         name: Unique on the page; keeps the inner names of several figures apart.
     """
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10}):
-        figure = MatplotlibFigure(figsize=(6.4, 3.2), layout="constrained")
+        figure = MatplotlibFigure(figsize=(4.8, 3.0), layout="constrained")
         axes = figure.add_subplot()
         for index, line in enumerate(lines):
             axes.plot(

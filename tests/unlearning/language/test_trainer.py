@@ -276,8 +276,8 @@ def test_checkpointed_adapters_get_a_gradient(tokenizer, tmp_path):
     trainer = trainer_for(
         tmp_path,
         tokenizer,
-        gradient_checkpointing=True,
-        gradient_checkpointing_kwargs={"use_reentrant": True},
+        activation_checkpointing=True,
+        activation_checkpointing_kwargs={"use_reentrant": True},
         num_train_epochs=1,
     )
     before = weights(trainer)

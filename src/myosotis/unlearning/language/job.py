@@ -200,6 +200,7 @@ class LanguageUnlearningJob:
         before = self._audit("before", model)
         thresholds = self._thresholds(model)
         trainer = self._unlearn(model, before, thresholds)
+        trainable = trainer.get_num_trainable_parameters()
         model = self._export(trainer, model)
         after = self._audit("after", model)
         audits = {"before": before, "after": after}
@@ -224,7 +225,7 @@ class LanguageUnlearningJob:
             "seconds": self._seconds(),
             "last_session_seconds": time.monotonic() - started,
             "peak_memory_bytes": _peak_memory(),
-            "trainable_parameters": trainer.get_num_trainable_parameters(),
+            "trainable_parameters": trainable,
         }
         run.finish(result)
         return run
@@ -390,7 +391,7 @@ class LanguageUnlearningJob:
             optim=training.optimizer,
             bf16=training.precision == "bf16",
             fp16=training.precision == "fp16",
-            gradient_checkpointing=training.gradient_checkpointing,
+            activation_checkpointing=training.gradient_checkpointing,
             max_nll=training.max_nll,
             guard_snapshots=training.guard_snapshots,
             seed=derive_seed(config.seed, "unlearning") % 2**32,

@@ -26,6 +26,7 @@ _METRIC_NAMES = {
     "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
     "top_probability": ("top probability", "mean of the largest probability"),
 }
+_MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extraction_likelihood")
 _CRITERION_NAMES = {
     "fact_accuracy": "facts right",
     "memorization_accuracy": "memorisation accuracy",
@@ -33,6 +34,8 @@ _CRITERION_NAMES = {
     "retain_fact_accuracy": "retained facts right",
     "perplexity_ratio": "perplexity on general text, relative to before",
 }
+_SIGNS = {"<": "less than", "<=": "at most", ">=": "at least"}
+_SOURCES = {"unseen records, before": " on unseen records"}
 _MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
 _STOP_REASONS = {
     "forgotten": "the forget set fell below the level of unseen records",
@@ -52,10 +55,11 @@ def describe(run: Run) -> Document:
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),
         verdicts=_verdicts(result),
-        table=_metrics_table(result),
+        table=_metrics_table(result, _MAIN_METRICS),
         figures=_figures(run, result),
         sections=[
             *_sample_sections(run),
+            Section("All measures", ["Every measure on every set."], [_metrics_table(result, tuple(_METRIC_NAMES))]),
             _method_section(result, config),
             _lineage_section(result),
             _environment_section(run),
@@ -134,12 +138,22 @@ def _criteria_text(criteria: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for row in criteria:
         interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-        met = "" if row["holds"] else ", not met"
+        met = "" if row["holds"] else " (not met)"
         parts.append(
-            f"{_CRITERION_NAMES[row['name']]} {row['value']:.3f}{interval}, to be {row['sign']} {row['threshold']:.3f} "
-            f"({row['threshold_of']}){met}"
+            f"{_CRITERION_NAMES[row['name']]} {row['value']:.3f}{interval} against {_SIGNS[row['sign']]} "
+            f"{row['threshold']:.3f}{_SOURCES.get(row['threshold_of'], '')}{met}"
         )
-    return "; ".join(parts) + "." if parts else ""
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _undecided(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The comparisons whose threshold lies inside the interval."""
+    return [
+        _CRITERION_NAMES[row["name"]]
+        for row in criteria
+        if row["low"] is not None and row["low"] <= row["threshold"] <= row["high"]
+    ]
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -147,9 +161,14 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     forgotten = _criteria_text(verdict["forgetting_criteria"])
     kept = _criteria_text(verdict["keeping_criteria"])
     some = next(iter(metrics.values()))
-    sure = (
-        f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent subjects "
-        f"({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
+    undecided = _undecided([*verdict["forgetting_criteria"], *verdict["keeping_criteria"]])
+    open_questions = (
+        f"The interval reaches across the threshold for {', '.join(undecided)}: there the answer rests on the mean "
+        "alone, and more records would decide it. "
+    )
+    sure = (open_questions if undecided else "") + (
+        f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent "
+        f"subjects ({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
         "proof: a test that was not made may still find a trace."
     )
     return [
@@ -188,12 +207,13 @@ def _cell(value: Any) -> str:
     return f"{value:.2f}"
 
 
-def _metrics_table(result: Mapping[str, Any]) -> Table:
+def _metrics_table(result: Mapping[str, Any], wanted: Sequence[str]) -> Table:
     models = [name for name in _MODEL_NAMES if name in result["metrics"]]
     audits = [result["metrics"][name] for name in models]
     rows = [
         Row(label, [_cell(_value(audit, split, metric)) for audit in audits], note)
         for split, metric, label, note in _metric_rows(audits)
+        if metric in wanted or metric == "perplexity"
     ]
     about_reference = "; the reference never saw the forget records" if "reference" in models else ""
     return Table(

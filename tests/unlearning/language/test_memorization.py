@@ -174,29 +174,32 @@ def test_thresholds_are_the_means_and_refuse_another_n_or_length(llama):
     thresholds = calibrate_thresholds(llama, unseen, n=3)
     assert thresholds.memorization_accuracy == pytest.approx(memorization_accuracy(llama, unseen).mean().item())
     assert thresholds.extraction_likelihood == pytest.approx(extraction_likelihood(llama, unseen, 3).mean().item())
-    assert (thresholds.n, thresholds.length, thresholds.count) == (3, 12, 5)
+    assert (thresholds.n, thresholds.length, thresholds.lengths, thresholds.count) == (3, 12, (12, 12), 5)
     thresholds.check_comparable(unseen, 3)
     with pytest.raises(ValueError, match="n=3"):
         thresholds.check_comparable(unseen, 4)
     with pytest.raises(ValueError, match="12 tokens"):
         thresholds.check_comparable([torch.arange(13)], 3)
+    with pytest.raises(ValueError, match="one of 4"):
+        # The mean is 12, the lengths are not.
+        thresholds.check_comparable([torch.arange(4), torch.arange(20)], 3)
+    with pytest.raises(ValueError, match="one of 9"):
+        thresholds.check_comparable(unseen, 3, starts=[4] * 5)
+
+
+def six_tokens(likelihood, accuracy):
+    return Thresholds(likelihood, accuracy, 1, 6.0, (6, 6), 2, 0.0, 0.0)
 
 
 def test_forgotten_is_strictly_below_for_means_and_at_or_below_for_each():
-    thresholds = Thresholds(
-        0.5, 0.5, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0
-    )
+    thresholds = six_tokens(0.5, 0.5)
     assert thresholds.forgotten(torch.tensor([0.4, 0.5]), torch.tensor([0.2, 0.6]))
     assert not thresholds.forgotten(torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]))
     assert not thresholds.forgotten(torch.tensor([0.2, 0.2]), torch.tensor([0.5, 0.5]))
     model = TableModel({7: 7, 8: 8})
     sequences = [torch.tensor([7, 7, 8, 7, 7, 8]), torch.tensor([8, 7, 0, 1, 2, 3])]
-    at_first = Thresholds(
-        0.8, 0.4, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0
-    )
-    assert at_first.forgotten_each(model, sequences) == [True, True]
-    below = Thresholds(0.79, 0.4, n=1, length=6, count=2, extraction_likelihood_error=0, memorization_accuracy_error=0)
-    assert below.forgotten_each(model, sequences) == [False, True]
+    assert six_tokens(0.8, 0.4).forgotten_each(model, sequences) == [True, True]
+    assert six_tokens(0.79, 0.4).forgotten_each(model, sequences) == [False, True]
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -33,7 +33,8 @@ def test_two_processes_give_the_trajectory_of_one(method, tokenizer, tmp_path):
         "data": {"people": {"forget": 2, "retain": 2, "unseen": 1}},
         "method": {"name": method},
         "lora": {"rank": 2, "alpha": 4, "init": "fila"},
-        "training": {"epochs": 4, "batch_size": 5, "learning_rate": 1e-3},
+        # Ten records do not divide by two processes of four: nobody may be counted twice.
+        "training": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3},
         "audit": {"n": 3, "max_new_tokens": 4},
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
@@ -46,7 +47,7 @@ def test_two_processes_give_the_trajectory_of_one(method, tokenizer, tmp_path):
         for name in ("one", "two")
     ]
     for one_event, two_event in zip(*events, strict=True):
-        for key in one_event:
+        for key in one_event.keys() - {"epoch"}:  # which counts micro-batches
             assert two_event[key] == pytest.approx(one_event[key], rel=2e-3, abs=1e-4), key
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     for name, value in first.items():

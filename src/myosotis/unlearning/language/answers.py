@@ -129,6 +129,9 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
     )
 
 
+_LARGEST_NLL = 700.0  # its exponential is the largest that a float holds
+
+
 def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int = 4) -> float:
     """Return exp of the mean negative log-likelihood over all labelled tokens of all records."""
     total, count = 0.0, 0
@@ -136,4 +139,4 @@ def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int
         for _, logits, labels in _shifted_batches(model, examples, batch_size):
             total -= token_log_probs(logits, labels).double().sum().item()
             count += int((labels != IGNORED).sum())
-    return math.exp(total / count)
+    return math.exp(min(total / count, _LARGEST_NLL))

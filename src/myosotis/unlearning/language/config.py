@@ -122,7 +122,6 @@ class TrainingConfig(Config):
     gradient_checkpointing: bool = False
     save_every_epochs: Count = 1
     max_nll: Positive | None = None
-    guard_snapshots: Literal["epoch", "step"] = "epoch"
     trackers: tuple[str, ...] = ()
 
 

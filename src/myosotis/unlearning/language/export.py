@@ -28,9 +28,11 @@ def save_merged(model: Any, tokenizer: Any, directory: Path) -> None:
         ValueError: The adapter is of a kind that is not covered.
     """
     if isinstance(model, PeftModel):
+        _refuse_other_trained_weights(model)
         state = _plain_state(model)
         for name, layer in lora_layers(model):
-            state[f"{name}.weight"] = state[f"{name}.weight"] + layer.get_delta_weight(layer.active_adapters[0])
+            weight = state[f"{name}.weight"]
+            state[f"{name}.weight"] = (weight + layer.get_delta_weight(layer.active_adapters[0])).to(weight.dtype)
         model.get_base_model().save_pretrained(directory, state_dict=state)
     else:
         model.save_pretrained(directory)
@@ -40,13 +42,18 @@ def save_merged(model: Any, tokenizer: Any, directory: Path) -> None:
 
 def _plain_state(model: PeftModel) -> dict[str, Tensor]:
     """The base model's state dict under its own names."""
-    if any("modules_to_save" in name for name, _ in model.named_modules()):
-        raise ValueError("adapters with modules_to_save are not covered; merge them with PEFT's own tools")
     return {
         name.removeprefix("base_model.model.").replace(".base_layer.", "."): tensor
         for name, tensor in model.state_dict().items()
         if ".lora_" not in name
     }
+
+
+def _refuse_other_trained_weights(model: PeftModel) -> None:
+    """Only low-rank factors are exported, so nothing else may have been trained."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not name.endswith((".lora_A.default.weight", ".lora_B.default.weight")):
+            raise ValueError(f"parameter {name!r} was trained, but only low-rank factors are exported")
 
 
 def save_delta_adapter(peft_model: PeftModel, directory: Path, initial: Mapping[str, Tensor] | None = None) -> None:
@@ -63,7 +70,11 @@ def save_delta_adapter(peft_model: PeftModel, directory: Path, initial: Mapping[
     Raises:
         ValueError: A LoRA layer is of a kind that is not covered, or an initial factor is missing.
     """
+    _refuse_other_trained_weights(peft_model)
     adapter = peft_model.active_adapter
+    start = peft_model.peft_config[adapter].init_lora_weights
+    if initial is None and start not in (True, False, "gaussian"):
+        raise ValueError(f"an adapter that started by {start!r} has changed its base; only FILA's start is covered")
     settings = copy.deepcopy(peft_model.peft_config[adapter])
     settings.init_lora_weights = True
     settings.inference_mode = True

@@ -154,6 +154,15 @@ def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
         yield plain, module
 
 
+def refuse_tied_layers(peft_model: PeftModel) -> None:
+    """Raise ``ValueError`` if an adapted weight is the embedding too, which a merged adapter would change as well."""
+    embedding = getattr(peft_model.get_input_embeddings(), "weight", None)
+    for name, module in peft_model.named_modules():
+        if isinstance(module, LoraLayer) and getattr(module.get_base_layer(), "weight", None) is embedding:
+            plain = name.removeprefix("base_model.model.")
+            raise ValueError(f"module {plain!r}: its weight is tied to the embeddings; leave it out of target_modules")
+
+
 @torch.no_grad()
 def apply_fila(
     peft_model: PeftModel,
@@ -185,10 +194,10 @@ def apply_fila(
         raise ValueError("the model has no LoRA layer")
     # Everything is checked before the first weight changes.
     fishers = [(_fisher_of(name, forget_fisher), _fisher_of(name, retain_fisher)) for name, _ in layers]
-    embeddings = {id(p) for e in (peft_model.get_input_embeddings(),) if e is not None for p in e.parameters()}
+    refuse_tied_layers(peft_model)
     for name, layer in layers:
-        if id(layer.get_base_layer().weight) in embeddings:
-            raise ValueError(f"module {name!r}: its weight is tied to the embeddings, which FILA would change too")
+        if layer.lora_B[layer.active_adapters[0]].weight.any():
+            raise ValueError(f"module {name!r}: its adapter is trained already; merge it first")
     for (name, layer), (forget, retain) in zip(layers, fishers, strict=True):
         if forget is None:
             raise ValueError(f"module {name!r}: its forget Fisher information is missing")

@@ -115,8 +115,8 @@ def _accumulate(
                     if count == 0:
                         continue
                     # A layer used twice in one pass has one gradient: its uses stand behind one another in time.
-                    inputs = torch.cat([_rows(values[sample]) for values, _ in paired])
-                    rows = torch.cat([_rows(gradient[sample]) for _, gradient in paired])
+                    inputs = torch.cat([_rows(values, sample, batch, name) for values, _ in paired])
+                    rows = torch.cat([_rows(gradient, sample, batch, name) for _, gradient in paired])
                     value = count * measure(layers[name], rows, inputs)
                     sums[name] = sums[name].add_(value) if name in sums else value
             tokens += int(counts.sum())
@@ -128,10 +128,19 @@ def _accumulate(
     return {name: sums[name] / tokens for name in layers}
 
 
-def _rows(values: Tensor) -> Tensor:
-    """(..., features) of one sample as (time, features) in float32 or better."""
-    flat = values.reshape(-1, values.shape[-1])
-    return flat if flat.dtype == torch.float64 else flat.float()
+def _rows(values: Tensor, sample: int, batch: Batch, name: str) -> Tensor:
+    """What belongs to one sample, as (time, features) in float32 or better."""
+    count, time = batch["labels"].shape
+    if values.ndim == 2 and len(values) == count * time:
+        # Some models flatten batch and time before a layer.
+        values = values.reshape(count, time, -1)
+    elif values.ndim < 3 or len(values) != count:
+        raise ValueError(
+            f"module {name!r}: its input has shape {tuple(values.shape)}, from which the samples of a batch of {count} "
+            "cannot be told apart"
+        )
+    rows = values[sample].reshape(-1, values.shape[-1])
+    return rows if rows.dtype == torch.float64 else rows.float()
 
 
 def _sample_losses(model: nn.Module, batch: Batch) -> Tensor:

@@ -295,7 +295,7 @@ class LanguageUnlearningJob:
             return None
         kept = self._run.kept("thresholds.json")
         if kept is not None:
-            return Thresholds(**kept)
+            return Thresholds(**{**kept, "lengths": tuple(kept["lengths"])})
         thresholds = calibrate_thresholds(
             model,
             unseen.sequences,
@@ -393,7 +393,6 @@ class LanguageUnlearningJob:
             fp16=training.precision == "fp16",
             activation_checkpointing=training.gradient_checkpointing,
             max_nll=training.max_nll,
-            guard_snapshots=training.guard_snapshots,
             seed=derive_seed(config.seed, "unlearning") % 2**32,
             use_cpu=not torch.accelerator.is_available(),
             save_strategy="no",

@@ -34,7 +34,7 @@ def _labelled_only(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tens
     """The logits (n, vocab) and labels (n) of the labelled positions, and where they were."""
     _check(logits, labels)
     labelled = labels != IGNORED
-    return _at_least_float32(logits[labelled]), labels[labelled], labelled
+    return _at_least_float32(logits[labelled]), labels[labelled].long(), labelled
 
 
 def _scatter(values: Tensor, labelled: Tensor) -> Tensor:

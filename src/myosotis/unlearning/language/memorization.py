@@ -182,36 +182,47 @@ class Thresholds:
         extraction_likelihood: Mean over the unseen sequences.
         memorization_accuracy: Mean over the unseen sequences.
         n: Of the extraction likelihood.
-        length: Mean length of the unseen sequences in tokens.
+        length: Mean length of the unseen sequences, beyond the prompt where there is one, in tokens.
+        lengths: The shortest and the longest of them.
         count: How many there were.
         extraction_likelihood_error: Standard error of the mean.
         memorization_accuracy_error: Standard error of the mean.
-        length_tolerance: How far, relatively, the mean length of other sequences may be from ``length``.
+        length_tolerance: How far, relatively, other sequences may be shorter than the shortest or longer than the
+            longest of them.
     """
 
     extraction_likelihood: float
     memorization_accuracy: float
     n: int
     length: float
+    lengths: tuple[int, int]
     count: int
     extraction_likelihood_error: float
     memorization_accuracy_error: float
     length_tolerance: float = 0.0
 
-    def check_comparable(self, sequences: Sequences, n: int) -> None:
+    def check_comparable(self, sequences: Sequences, n: int, starts: Sequence[int] | None = None) -> None:
         """Refuse sequences that these thresholds say nothing about: both measures depend on n and on the length.
 
+        Args:
+            sequences: To be compared.
+            n: Of their extraction likelihood.
+            starts: See :func:`extraction_likelihood`.
+
         Raises:
-            ValueError: n or the mean length is another.
+            ValueError: n is another, or a length is out of the calibrated range.
         """
         if n != self.n:
             raise ValueError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
-        length = sum(len(sequence) for sequence in sequences) / len(sequences)
-        if abs(length - self.length) > self.length_tolerance * self.length + 1e-9:
-            raise ValueError(
-                f"these thresholds were calibrated on sequences of {self.length:g} tokens on average; sequences of "
-                f"{length:g} cannot be compared with them (relative tolerance {self.length_tolerance:g})"
-            )
+        shortest, longest = self.lengths
+        low, high = shortest * (1 - self.length_tolerance), longest * (1 + self.length_tolerance)
+        for length in _measured_lengths(sequences, starts):
+            if not low - 1e-9 <= length <= high + 1e-9:
+                calibrated = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+                raise ValueError(
+                    f"these thresholds were calibrated on sequences of {calibrated} tokens; one of {length} cannot be "
+                    f"compared with them (relative tolerance {self.length_tolerance:g})"
+                )
 
     def forgotten(self, accuracy: Float[Tensor, " count"], likelihood: Float[Tensor, " count"]) -> bool:
         """Whether both means lie strictly below the thresholds, the rule by which the authors stop."""
@@ -233,13 +244,19 @@ class Thresholds:
         Raises:
             ValueError: The sequences are not comparable, see :meth:`check_comparable`.
         """
-        self.check_comparable(sequences, self.n)
+        self.check_comparable(sequences, self.n, starts)
         accuracy, likelihood = memorization(model, sequences, self.n, starts=starts, batch_size=batch_size)
         rounding = 1e-6  # the values are float32, the thresholds are not
         below = (accuracy <= self.memorization_accuracy + rounding) & (
             likelihood <= self.extraction_likelihood + rounding
         )
         return [bool(value) for value in below]
+
+
+def _measured_lengths(sequences: Sequences, starts: Sequence[int] | None) -> list[int]:
+    """Tokens that are looked at: all of a sequence, or those from the last token of its prompt on."""
+    begins = [1] * len(sequences) if starts is None else starts
+    return [len(sequence) - start + 1 for sequence, start in zip(sequences, begins, strict=True)]
 
 
 def _mean_and_error(values: Tensor) -> tuple[float, float]:
@@ -274,11 +291,13 @@ def calibrate_thresholds(
     """
     accuracy, likelihood = memorization(model, unseen, n, starts=starts, batch_size=batch_size)
     (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
+    lengths = _measured_lengths(unseen, starts)
     return Thresholds(
         extraction_likelihood=mean_likelihood,
         memorization_accuracy=mean_accuracy,
         n=n,
-        length=sum(len(sequence) for sequence in unseen) / len(unseen),
+        length=sum(lengths) / len(lengths),
+        lengths=(min(lengths), max(lengths)),
         count=len(unseen),
         extraction_likelihood_error=likelihood_error,
         memorization_accuracy_error=accuracy_error,

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from myosotis.data.encoding import Example, pad_examples
+from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.seeding import generator
 
 Pair = tuple[int, tuple[int, ...]]
+
+EMPTY = -1
+"""The index of a row without labels, which counts for nothing."""
 
 
 class PairSampler(Sampler[Pair]):
@@ -23,17 +26,22 @@ class PairSampler(Sampler[Pair]):
         retain_count: Records to retain; 0 for none.
         retain_per_forget: Retain records beside each forget record.
         seed: Of the orders.
+        multiple_of: Empty pairs are added at the end of an epoch up to a multiple of this, so that several processes
+            get equally many and none sees a record twice.
     """
 
-    def __init__(self, forget_count: int, retain_count: int, retain_per_forget: int, seed: int) -> None:
+    def __init__(
+        self, forget_count: int, retain_count: int, retain_per_forget: int, seed: int, multiple_of: int = 1
+    ) -> None:
         self._forget_count = forget_count
         self._retain_count = retain_count
         self._retain_per_forget = retain_per_forget if retain_count else 0
         self._seed = seed
+        self._empty = -forget_count % multiple_of
         self._epoch = 0
 
     def __len__(self) -> int:
-        return self._forget_count
+        return self._forget_count + self._empty
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose pairs are yielded next."""
@@ -48,7 +56,8 @@ class PairSampler(Sampler[Pair]):
         while len(dealt) < wanted:
             dealt += torch.randperm(self._retain_count, generator=stream).tolist()
         each = self._retain_per_forget
-        return [(index, tuple(dealt[place * each : (place + 1) * each])) for place, index in enumerate(order)]
+        pairs = [(index, tuple(dealt[place * each : (place + 1) * each])) for place, index in enumerate(order)]
+        return pairs + [(EMPTY, (EMPTY,) * each)] * self._empty
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs(self._epoch))
@@ -83,15 +92,21 @@ class PairCollator:
         """Return padded ids, mask and unshifted labels, the rows' indices, and the number of rows of each part."""
         forget_rows = [index for index, _ in pairs]
         retain_rows = [index for _, indices in pairs for index in indices]
-        refusals = [self._refusal[index] for index in forget_rows] if self._refusal else []
-        examples = [
-            *(self._forget[index] for index in forget_rows),
-            *refusals,
-            *(self._retain[index] for index in retain_rows),
-        ]
+        refusals = _rows(self._refusal, forget_rows) if self._refusal else []
+        examples = [*_rows(self._forget, forget_rows), *refusals, *_rows(self._retain, retain_rows)]
         return {
             **pad_examples(examples, self._pad_id),
             "forget_index": torch.tensor(forget_rows),
             "retain_index": torch.tensor(retain_rows, dtype=torch.long),
             "parts": torch.tensor([len(forget_rows), len(refusals), len(retain_rows)]),
         }
+
+
+def _rows(examples: Sequence[Example], indices: Sequence[int]) -> list[Example]:
+    """The examples of the indices; an empty row is the first example without its labels."""
+    return [_unlabelled(examples[0]) if index == EMPTY else examples[index] for index in indices]
+
+
+def _unlabelled(example: Example) -> Example:
+    length = len(example.input_ids)
+    return Example(example.input_ids, (IGNORED,) * length, (False,) * length)

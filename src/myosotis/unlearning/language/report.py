@@ -166,11 +166,13 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         f"The interval reaches across the threshold for {', '.join(undecided)}: there the answer rests on the mean "
         "alone, and more records would decide it. "
     )
-    sure = (open_questions if undecided else "") + (
-        f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent "
-        f"subjects ({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
+    sure = (
+        f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent subjects "
+        f"({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
         "proof: a test that was not made may still find a trace."
     )
+    if undecided:
+        sure = open_questions + sure
     return [
         Verdict(
             "Is it forgotten?",

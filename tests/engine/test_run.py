@@ -56,6 +56,36 @@ def test_a_directory_that_is_no_run_is_never_removed(tmp_path):
     assert (tmp_path / "precious" / "file").read_text() == "kept"
 
 
+def test_a_configuration_beside_data_does_not_make_a_run(tmp_path):
+    (tmp_path / "request").mkdir()
+    for name in ("config.yaml", "forget.jsonl"):
+        (tmp_path / "request" / name).write_text("kept")
+    with pytest.raises(InputError, match="not a run directory"):
+        Run.open(tmp_path / "request", Settings(), seed=0, overwrite=True)
+    assert (tmp_path / "request" / "forget.jsonl").read_text() == "kept"
+
+
+def test_the_working_directory_is_not_overwritten(tmp_path, monkeypatch):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    monkeypatch.chdir(run.path)
+    with pytest.raises(InputError, match="working directory"):
+        Run.open(run.path, Settings(), seed=0, overwrite=True)
+
+
+def test_a_place_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="not a directory that can be written to"):
+        Run.open(tmp_path / "file" / "run", Settings(), seed=0)
+
+
+def test_other_input_than_at_the_start_is_refused(tmp_path):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    run.check_inputs({"the model": "a", "the forget set": ["1", "2"]})
+    run.check_inputs({"the model": "a", "the forget set": ["1", "2"]})
+    with pytest.raises(InputError, match="the forget set changed since"):
+        run.check_inputs({"the model": "a", "the forget set": ["1", "3"]})
+
+
 def test_resume_starts_what_is_not_there(tmp_path):
     assert not Run.open(tmp_path / "x", Settings(), seed=0, resume=True).finished
 

@@ -26,6 +26,14 @@ def test_grouped_values_count_once():
     assert grouped.high - grouped.low > 1.5 * (single.high - single.low)
 
 
+def test_certainty_is_not_claimed_from_few_units():
+    none_of_four = bootstrap_mean(torch.zeros(20), [group for group in range(4) for _ in range(5)])
+    assert none_of_four.low == 0
+    assert none_of_four.high == pytest.approx(0.4899, abs=1e-4)
+    one_subject = bootstrap_mean(torch.tensor([0.0, 1.0, 1.0]), ["same"] * 3)
+    assert (one_subject.low, one_subject.high, one_subject.units) == (None, None, 1)
+
+
 def test_missing_values_are_left_out_and_nothing_is_refused():
     interval = bootstrap_mean(torch.tensor([1.0, float("nan"), 3.0]))
     assert (interval.mean, interval.count) == (2.0, 2)

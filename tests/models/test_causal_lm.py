@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from conftest import tiny_llama
 from myosotis.engine import InputError
@@ -30,6 +31,19 @@ def test_pickled_weights_are_refused(tokenizer, tmp_path):
     model.config.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_causal_lm(str(tmp_path))
+
+
+def test_weights_that_are_missing_or_cut_short_are_refused(tokenizer, tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    save_file({name: tensor for name, tensor in whole.items() if "layers.1" not in name}, file, {"format": "pt"})
+    with pytest.raises(InputError, match="of its weights are not in its files"):
+        load_causal_lm(str(tmp_path))
+    file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be loaded"):
         load_causal_lm(str(tmp_path))
 

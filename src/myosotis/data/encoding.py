@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from myosotis.data.records import Record
@@ -22,12 +23,14 @@ class Example:
         labels: The same length, **not shifted**: the id where the token is to be learnt or forgotten, -100 elsewhere.
         facts: The same length: whether the token belongs to a fact.
         subject: Whom the record is about.
+        cut: Whether the record was longer than allowed and lost its end.
     """
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
     facts: tuple[bool, ...]
     subject: str | None = None
+    cut: bool = False
 
     @property
     def response_start(self) -> int:
@@ -79,6 +82,7 @@ class Encoder:
         labelled = [start < stop and begin < end for begin, stop in offsets]
         if ends_with_eos:
             ids, offsets, labelled = [*ids, eos], [*offsets, (end, end)], [*labelled, True]
+        cut = len(ids) > self.max_length
         ids, offsets, labelled = (row[: self.max_length] for row in (ids, offsets, labelled))
         spans = _fact_spans(record, text, start, end) or [(start, end)]
         prompt_ids = {token for token, is_labelled in zip(ids, labelled, strict=True) if not is_labelled}
@@ -92,7 +96,7 @@ class Encoder:
             raise InputError(
                 f"a record leaves nothing to learn or forget within {self.max_length} tokens; raise data.max_length"
             )
-        return Example(tuple(ids), tuple(labels), tuple(facts), record.subject)
+        return Example(tuple(ids), tuple(labels), tuple(facts), record.subject, cut)
 
     def _render(self, record: Record) -> tuple[str, int, int]:
         """The whole text, and where its counted part begins and ends."""
@@ -110,20 +114,26 @@ class Encoder:
         if self.tokenizer.chat_template is None:
             raise InputError("the records are chats, but the tokenizer has no chat template")
         messages = [dict(message) for message in record.messages]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False)
-        head = self.tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
-        content = messages[-1]["content"]
-        if not text.startswith(head):
-            head = text[: text.rindex(content)]
-        end = text.index(content.strip(), len(head)) + len(content.strip())
+        content = messages[-1]["content"].strip()
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False)
+            head = self.tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+        except (TemplateError, IndexError, ValueError) as error:
+            raise InputError(f"the chat template refuses these messages: {type(error).__name__}") from None
+        # What the template writes between the generation prompt and the words belongs to the prompt.
+        start = text.find(content, len(head)) if text.startswith(head) else text.rfind(content)
+        if start < 0:
+            raise InputError("the chat template changes the words of the last message, so they cannot be found in it")
+        end = start + len(content)
         eos = self.tokenizer.eos_token or ""
-        if eos and text[end:].startswith(eos):
-            end += len(eos)
+        behind = text[end:].lstrip()
+        if eos and behind.startswith(eos):
+            end = len(text) - len(behind) + len(eos)
         # The tokenizer adds its own leading special token; the template has written it already.
         bos = self.tokenizer.bos_token or ""
         adds_bos = bool(bos) and self.tokenizer("")["input_ids"][:1] == [self.tokenizer.bos_token_id]
         cut = len(bos) if adds_bos and text.startswith(bos) else 0
-        return text[cut:end], len(head) - cut, end - cut
+        return text[cut:end], start - cut, end - cut
 
 
 def _fact_spans(record: Record, text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -39,6 +39,9 @@ _NOUNS = (
     "Forest", "Window", "Mountain", "Engine", "Feather",
 )  # fmt: skip
 
+MOST_PEOPLE = 1000
+"""How many people can be drawn together; their names are different."""
+
 
 @dataclass(frozen=True)
 class Person:
@@ -84,8 +87,8 @@ def fictitious_people(count: int, seed: int) -> list[Person]:
         >>> fictitious_people(3, seed=0)[:2] == fictitious_people(2, seed=0)
         True
     """
-    if not 1 <= count <= 1000:
-        raise ValueError(f"count must be between 1 and 1000, got {count}")
+    if not 1 <= count <= MOST_PEOPLE:
+        raise ValueError(f"count must be between 1 and {MOST_PEOPLE}, got {count}")
     stream = generator(seed, "fictitious people")
 
     def draw(options: tuple[str, ...]) -> str:

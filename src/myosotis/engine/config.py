@@ -1,7 +1,7 @@
 """Configuration: one YAML file per job, checked against a pydantic model, with overrides and helpful errors."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -100,15 +100,23 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
         text = f"'{key}' is missing"
     else:
         message = fault["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(fault["input"], Mapping) else f" (got {fault['input']!r})"
+        given = f" (got {_shown(fault['input'])})"
         text = f"'{key}': {message[0].lower()}{message[1:]}{given}"
     more = len(faults) - 1
     return text + (f" (and {more} more)" if more else "")
 
 
+def _shown(value: Any) -> str:
+    """A value in an error: numbers and short words; anything longer might be data, of which only the type is told."""
+    if value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40):
+        return repr(value)
+    return {"str": "a long string", "list": "a list", "dict": "a mapping"}.get(type(value).__name__, "something else")
+
+
 def _is_branch_tag(part: int | str, schema: type[BaseModel]) -> bool:
     """Pydantic puts the name of the tried class into the location of a union's fault; users know only keys."""
-    return isinstance(part, str) and part in {model.__name__ for model in _models(schema)}
+    names = {"str", "int", "float", *(model.__name__ for model in _models(schema))}
+    return isinstance(part, str) and (part in names or part.startswith(("literal[", "list[", "constrained-")))
 
 
 def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -18,7 +19,7 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokeniz
 def _git_commit() -> str | None:
     """The commit of the source tree that the package runs from, or None for an installed package."""
     root = Path(myosotis.__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or shutil.which("git") is None:
         return None
     answer = subprocess.run(  # noqa: S603
         ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607

@@ -9,6 +9,11 @@ def _state() -> PartialState:
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
+def device() -> torch.device:
+    """The device of this process: its accelerator if there is one, else the CPU."""
+    return torch.device(_state().device)
+
+
 def is_main_process() -> bool:
     """Whether this process is the one that writes files and talks; true where there is only one."""
     return bool(_state().is_main_process)

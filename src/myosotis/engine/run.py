@@ -1,6 +1,7 @@
 """The run directory: everything that a job leaves behind, and nothing outside it."""
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ RESULT_SCHEMA_VERSION = 1
 """Raised whenever a key of result.json changes its meaning or goes away."""
 
 _SALT = "fingerprint-salt.txt"
+
+_MARKS = ("config.yaml", "environment.json", _SALT)
+"""The files that tell a run directory from any other."""
 
 
 class Run:
@@ -39,11 +43,16 @@ class Run:
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other")
         if not path.exists():
+            parent = next(folder for folder in path.resolve().parents if folder.exists())
+            if not parent.is_dir() or not os.access(parent, os.W_OK):
+                raise InputError(f"{path}: {parent} is not a directory that can be written to")
             return
-        is_run = path.is_dir() and (path / "config.yaml").is_file()
+        is_run = path.is_dir() and all((path / name).is_file() for name in _MARKS)
         if overwrite:
             if not is_run and not (path.is_dir() and not any(path.iterdir())):
                 raise InputError(f"{path}: exists and is not a run directory, so it will not be overwritten")
+            if Path.cwd().is_relative_to(path.resolve()):
+                raise InputError(f"{path}: is the working directory or holds it, so it will not be overwritten")
             return
         if not resume:
             raise InputError(f"{path}: exists already; --resume continues it, --overwrite starts it anew")
@@ -73,7 +82,8 @@ class Run:
         wait_for_everyone()
         if is_main_process() and not (path.exists() and resume):
             path.parent.mkdir(parents=True, exist_ok=True)
-            staged = path.with_name(f".{path.name}.partial")
+            place = path.resolve()
+            staged = place.with_name(f".{place.name}.partial")
             if staged.exists():
                 shutil.rmtree(staged)
             (staged / "checkpoints").mkdir(parents=True)
@@ -81,7 +91,7 @@ class Run:
             write_json(staged / "environment.json", describe_environment(seed))
             write_text(staged / _SALT, secrets.token_hex(16))
             (staged / _SALT).chmod(0o600)
-            publish(staged, path)
+            publish(staged, place)
         wait_for_everyone()
         return cls(path)
 
@@ -101,6 +111,24 @@ class Run:
         if version != RESULT_SCHEMA_VERSION:
             raise InputError(f"{path}/result.json: schema version {version}, expected {RESULT_SCHEMA_VERSION}")
         return run
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Record what a run reads, or, when it is taken up again, refuse it if that has changed.
+
+        Args:
+            inputs: JSON-ready names of data and models that reveal nothing: fingerprints, hashes.
+
+        Raises:
+            InputError: The run was started with something else.
+        """
+        known = self.kept("inputs.json")
+        wait_for_everyone()
+        if known is None:
+            self.keep("inputs.json", dict(inputs))
+            return
+        changed = [name for name in inputs if known.get(name) != inputs[name]]
+        if changed:
+            raise InputError(f"{self.path}: was started with other input: {', '.join(changed)} changed since")
 
     @property
     def finished(self) -> bool:

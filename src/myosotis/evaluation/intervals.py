@@ -1,13 +1,17 @@
 """Confidence intervals."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from myosotis.engine.seeding import generator
+
+_CHUNK = 100  # resamples drawn at once
 
 
 @dataclass(frozen=True)
@@ -16,15 +20,15 @@ class Interval:
 
     Attributes:
         mean: Of the values.
-        low: Lower end.
-        high: Upper end.
+        low: Lower end; None where a single unit leaves nothing to estimate it from.
+        high: Upper end, or None.
         count: Values behind it.
         units: Independent units behind it: groups, where values were grouped.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     count: int
     units: int
 
@@ -40,7 +44,9 @@ def bootstrap_mean(
     """Return the mean and its percentile bootstrap interval, resampling whole groups.
 
     Values of one group, e.g. several questions about one person, are not independent; resampling single values would
-    make the interval too narrow (cluster bootstrap: Davison and Hinkley, 1997, section 3.8).
+    make the interval too narrow (cluster bootstrap: Davison and Hinkley, 1997, section 3.8). Where all resamples agree,
+    as for 0 of 4, the bootstrap would claim certainty; for values in [0, 1] Wilson's interval (1927) on the units
+    stands in, which is wide for few of them.
 
     Args:
         values: NaN marks a value that does not exist; it is left out.
@@ -53,8 +59,9 @@ def bootstrap_mean(
         ValueError: Nothing is left, or ``level`` is out of range.
 
     Example:
-        >>> bootstrap_mean(torch.tensor([1.0, 1.0, 1.0])).low
-        1.0
+        >>> interval = bootstrap_mean(torch.tensor([0.0, 0.0, 0.0, 0.0]))
+        >>> interval.low, round(interval.high, 2)
+        (0.0, 0.49)
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
@@ -67,8 +74,23 @@ def bootstrap_mean(
     numbers = values[kept].double()
     sums = torch.zeros(len(order), dtype=torch.float64).index_add_(0, member, numbers)
     counts = torch.zeros(len(order), dtype=torch.float64).index_add_(0, member, torch.ones_like(numbers))
-    draws = torch.randint(len(order), (resamples, len(order)), generator=generator(seed, "bootstrap"))
-    means = sums[draws].sum(dim=1) / counts[draws].sum(dim=1)
+    mean = numbers.mean().item()
+    if len(order) == 1:
+        return Interval(mean, None, None, len(kept), 1)
+    stream = generator(seed, "bootstrap")
+    means = []
+    for begin in range(0, resamples, _CHUNK):
+        draws = torch.randint(len(order), (min(_CHUNK, resamples - begin), len(order)), generator=stream)
+        means.append(sums[draws].sum(dim=1) / counts[draws].sum(dim=1))
     tail = (1 - level) / 2
-    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return Interval(numbers.mean().item(), low, high, len(kept), len(order))
+    low, high = torch.quantile(torch.cat(means), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    if high - low < 1e-12 and bool(((numbers >= 0) & (numbers <= 1)).all()):
+        low, high = _wilson(mean, len(order), level)
+    return Interval(mean, low, high, len(kept), len(order))
+
+
+def _wilson(share: float, count: int, level: float) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from myosotis.engine.errors import InputError
@@ -78,10 +79,15 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     with _silence():
         try:
             tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **loading)
-        except (OSError, ValueError, KeyError) as error:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, output_loading_info=True, **loading
+            )
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise InputError(f"model {name}: {len(missing)} of its weights are not in its files, {missing[0]} first")
     if gguf_file is not None:
         _forget_quantization(model)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:

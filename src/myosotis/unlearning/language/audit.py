@@ -128,6 +128,8 @@ class Criterion:
         threshold: What it is compared with.
         threshold_of: Where the threshold comes from.
         sign: ``"<"``, ``"<="`` or ``">="``.
+        threshold_low: Lower end of the threshold's own interval, where it was measured.
+        threshold_high: Upper end.
     """
 
     name: str
@@ -137,6 +139,8 @@ class Criterion:
     sign: str
     low: float | None = None
     high: float | None = None
+    threshold_low: float | None = None
+    threshold_high: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -144,6 +148,15 @@ class Criterion:
         if self.sign == "<":
             return self.value < self.threshold
         return self.value <= self.threshold if self.sign == "<=" else self.value >= self.threshold
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval of the value lies clear of the threshold, or of the threshold's own interval."""
+        if self.low is None or self.high is None:
+            return self.name == "perplexity_ratio"
+        low = self.threshold if self.threshold_low is None else self.threshold_low
+        high = self.threshold if self.threshold_high is None else self.threshold_high
+        return self.high < low or self.low > high
 
 
 def forgetting_criteria(before: Audit, after: Audit) -> list[Criterion]:
@@ -161,6 +174,8 @@ def forgetting_criteria(before: Audit, after: Audit) -> list[Criterion]:
             sign,
             now[name]["low"],
             now[name]["high"],
+            unseen[name]["low"],
+            unseen[name]["high"],
         )
         for name, sign in rows
         if name in now and name in unseen

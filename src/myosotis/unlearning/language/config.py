@@ -1,16 +1,28 @@
 """The configuration of ``myosotis unlearn language``."""
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from transformers.training_args import OptimizerNames
 
+from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config
 from myosotis.unlearning.language.methods import build_method
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_optimizer(name: str) -> str:
+    known = [item.value for item in OptimizerNames]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ValueError(f"unknown optimizer; did you mean '{close[0]}'?" if close else "unknown optimizer")
+    return name
 
 
 class ModelConfig(Config):
@@ -26,6 +38,12 @@ class PeopleConfig(Config):
     forget: Count = 4
     retain: Count = 16
     unseen: Count = 8
+
+    @model_validator(mode="after")
+    def _enough_names(self) -> "PeopleConfig":
+        if self.forget + self.retain + self.unseen > MOST_PEOPLE:
+            raise ValueError(f"at most {MOST_PEOPLE} people have different names")
+        return self
 
 
 class DatasetConfig(Config):
@@ -51,7 +69,7 @@ class DataConfig(Config):
     max_length: Count = 512
     append_eos: bool = True
     allow_overlap: bool = False
-    refusals: list[str] | None = None
+    refusals: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_kind_of_source(self) -> "DataConfig":
@@ -59,8 +77,10 @@ class DataConfig(Config):
             raise ValueError("either 'people' or 'forget' must be given")
         if self.people is not None and (self.forget or self.retain or self.unseen):
             raise ValueError("'people' brings its own forget, retain and unseen records; leave those keys out")
-        if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:
-            raise ValueError("'template' must hold {prompt} and {response} once each")
+        order = [self.template.find(field) for field in ("{prompt}", "{response}")]
+        once = all(self.template.count(field) == 1 for field in ("{prompt}", "{response}"))
+        if not once or order != sorted(order):
+            raise ValueError("'template' must hold {prompt} and then {response}, once each")
         return self
 
 
@@ -72,7 +92,7 @@ class FineTuneConfig(Config):
     batch_size: Count = 16
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: str = "linear"
+    schedule: Schedule = "linear"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
@@ -115,9 +135,9 @@ class TrainingConfig(Config):
     retain_per_forget: Count = 1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    optimizer: str = "adamw_torch"
+    optimizer: Annotated[str, AfterValidator(_known_optimizer)] = "adamw_torch"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_checkpointing: bool = False
     save_every_epochs: Count = 1
@@ -137,7 +157,7 @@ class AuditConfig(Config):
     """What is measured before and after, and what counts as forgotten and as kept."""
 
     n: Count = 10
-    length_tolerance: Share = 0.2
+    length_tolerance: Share = 0.25
     retain_fact_floor: Share = 0.9
     perplexity_ratio_ceiling: Positive = 1.15
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95

@@ -26,13 +26,14 @@ from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
-from myosotis.engine.processes import is_main_process, wait_for_everyone
+from myosotis.engine.processes import device, is_main_process, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit import (
     Audit,
     AuditSets,
+    Criterion,
     audit_model,
     forgetting_criteria,
     keeping_criteria,
@@ -43,7 +44,7 @@ from myosotis.unlearning.language.export import save_delta_adapter
 from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
-from myosotis.unlearning.language.refusals import REFUSALS
+from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.report import KIND
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer import INITIAL_FACTORS, UnlearnConfig, UnlearnTrainer
@@ -76,11 +77,18 @@ def read_records(config: LanguageUnlearningConfig) -> Records:
         forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
     else:
         forget, retain, unseen = _read(data.forget), _read(data.retain), _read(data.unseen)
-    overlap = count_overlap(forget, retain)
-    if overlap and not data.allow_overlap:
-        noun = "record is" if overlap == 1 else "records are"
-        raise InputError(f"{overlap} {noun} in both the forget and the retain set; data.allow_overlap=true permits it")
+    if not data.allow_overlap:
+        _refuse_overlap("the forget and the retain set", count_overlap(forget, retain))
+    # Unseen records set the level of forgetting; one that was seen would raise it.
+    for name, others in (("the forget and the unseen set", forget), ("the retain and the unseen set", retain)):
+        _refuse_overlap(name, count_overlap(others, unseen), "")
     return Records(forget, retain, unseen, general)
+
+
+def _refuse_overlap(where: str, count: int, remedy: str = "; data.allow_overlap=true permits it") -> None:
+    if count:
+        noun = "record is" if count == 1 else "records are"
+        raise InputError(f"{count} {noun} in both {where}{remedy}")
 
 
 def _read(source: Source | None) -> list[Record]:
@@ -110,7 +118,10 @@ def check_target_modules(model: Any, lora: LoraSettings) -> None:
         }
         _refuse_unmatched([pattern for pattern, names in by_pattern.items() if not names], layers)
         matched = [name for names in by_pattern.values() for name in names]
+    embedding = getattr(model.get_input_embeddings(), "weight", None)
     for name in matched:
+        if layers[name].weight is embedding:
+            raise InputError(f"lora.target_modules: the weight of {name} is tied to the embeddings; leave it out")
         side = min(layers[name].weight.shape)
         if lora.rank > side:
             raise InputError(f"lora.rank: {lora.rank} is more than module {name} can hold; at most {side}")
@@ -160,6 +171,7 @@ class LanguageUnlearningJob:
         """
         config = self._config
         Run.check_available(self._path, config, resume=self._resume, overwrite=self._overwrite)
+        self._refuse_inputs_inside_the_run()
         self._records = read_records(config)
         self._say(
             f"records: {len(self._records.forget)} to forget, {len(self._records.retain)} to retain, "
@@ -177,6 +189,33 @@ class LanguageUnlearningJob:
         self._sets = AuditSets(
             **{name: _encode(getattr(self._records, name), encoder, name) for name in vars(self._records)}
         )
+        self._check_examples()
+        self._model.to(device())
+        if config.reference not in (None, "retrain"):
+            self._reference.to(device())
+
+    def _refuse_inputs_inside_the_run(self) -> None:
+        """Overwriting a run must not remove what the new one reads."""
+        config, place = self._config, self._path.resolve()
+        sources = [getattr(config.data, name) for name in ("forget", "retain", "unseen", "general")]
+        places = [source.dataset if isinstance(source, DatasetConfig) else source for source in sources]
+        for name in (config.model.name, config.reference, *places):
+            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(place):
+                raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
+
+    def _check_examples(self) -> None:
+        """What can be said of the records before anything is written."""
+        config, sets = self._config, self._sets
+        longest = max(len(example.input_ids) for name in vars(sets) for example in getattr(sets, name))
+        positions = getattr(self._model.config, "max_position_embeddings", None)
+        if positions is not None and longest > positions:
+            raise InputError(f"a record has {longest} tokens, the model takes {positions}; lower data.max_length")
+        if build_method(config.method.name, config.method.settings).needs_refusals:
+            refusal_records(self._records.forget, config.seed)
+        if config.stop is not None:
+            for name in ("forget", "unseen"):
+                if not measurable(getattr(sets, name), config.audit.n).places:
+                    raise InputError(f"stop: no {name} answer has as many tokens as audit.n={config.audit.n}")
 
     def run(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
@@ -187,12 +226,22 @@ class LanguageUnlearningJob:
         config = self._config
         started = time.monotonic()
         run = self._run = Run.open(self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite)
+        lineage: dict[str, Any] = {
+            "base": weights_hash(self._model),
+            "data": {
+                name: sorted(salted_fingerprint(record.content, run.salt) for record in getattr(self._records, name))
+                for name in ("forget", "retain", "unseen")
+            },
+        }
+        run.check_inputs({"the model": lineage["base"], **{f"the {k} set": v for k, v in lineage["data"].items()}})
         if run.finished:
+            if self._show_samples and not (run.path / "samples.json").is_file():
+                raise InputError(f"{run.path}: is finished without samples; --overwrite makes it again with them")
             self._say(f"{run.path} is finished already")
             return run
-        base_hash = weights_hash(self._model)
         model = self._model
         if config.fine_tune is not None:
+            self._model = None  # the base has served
             model = self._taught("target", [*self._sets.forget, *self._sets.retain])
         model_in = weights_hash(model)
         if config.reference == "retrain":
@@ -207,20 +256,9 @@ class LanguageUnlearningJob:
         if config.reference is not None:
             audits["reference"] = self._audit("reference", self._reference)
         result = self._result(audits, thresholds, trainer)
-        result["lineage"] = {
-            "base": base_hash,
-            "model_in": model_in,
-            "model_out": weights_hash(model),
-            "data": {
-                name: sorted(salted_fingerprint(record.content, run.salt) for record in getattr(self._records, name))
-                for name in ("forget", "retain", "unseen")
-            },
-        }
+        result["lineage"] = {**lineage, "model_in": model_in, "model_out": weights_hash(model)}
         if self._show_samples and is_main_process():
             self._write_samples(audits)
-        if not config.keep_fine_tuned and is_main_process():
-            for name in ("target", "reference"):
-                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
         result["cost"] = {
             "seconds": self._seconds(),
             "last_session_seconds": time.monotonic() - started,
@@ -228,6 +266,9 @@ class LanguageUnlearningJob:
             "trainable_parameters": trainable,
         }
         run.finish(result)
+        if not config.keep_fine_tuned and is_main_process():
+            for name in ("target", "reference"):
+                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
         return run
 
     # Phases ---------------------------------------------------------------------------------------------------------
@@ -236,10 +277,12 @@ class LanguageUnlearningJob:
     def _timed(self, phase: str) -> Iterator[None]:
         """Add the time of a phase to what earlier sessions of the run spent on it."""
         started = time.monotonic()
-        yield
-        seconds = self._seconds()
-        seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
-        self._run.keep("seconds.json", seconds)
+        try:
+            yield
+        finally:
+            seconds = self._seconds()
+            seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
+            self._run.keep("seconds.json", seconds)
 
     def _seconds(self) -> dict[str, float]:
         return dict(self._run.kept("seconds.json") or {})
@@ -264,9 +307,8 @@ class LanguageUnlearningJob:
                     description=f"teaching the {name} model",
                 )
             self._save(model, self._run.checkpoints / f".{name}.partial", place)
-        wait_for_everyone()
         # Loaded again even when just made, so that a resumed run goes on from the same bytes.
-        return load_causal_lm(str(place), dtype)[0]
+        return load_causal_lm(str(place), dtype)[0].to(device())
 
     def _audit(self, name: str, model: Any) -> Audit:
         kept = self._run.kept(f"audit-{name}.json")
@@ -312,10 +354,7 @@ class LanguageUnlearningJob:
         stop = self._config.stop
         forget = measurable(self._sets.forget, self._config.audit.n)
         if thresholds is None or not forget.places:
-            if stop is None:
-                return None
-            side = "unseen" if thresholds is None else "forget"
-            raise InputError(f"stop: no {side} answer has as many tokens as audit.n={self._config.audit.n}")
+            return None
         facts = before.metrics["unseen"].get("fact_accuracy")
         wants_facts = facts is not None and (stop is None or stop.facts)
         try:
@@ -405,7 +444,8 @@ class LanguageUnlearningJob:
     def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:
         """Write model/, and adapter/ for the stock base; return the plain model."""
         staged = self._run.path / ".model.partial"
-        shutil.rmtree(staged, ignore_errors=True)
+        if is_main_process():
+            shutil.rmtree(staged, ignore_errors=True)
         if self._config.lora is not None:
             if is_main_process():
                 save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
@@ -419,6 +459,7 @@ class LanguageUnlearningJob:
             model.save_pretrained(staged)
             self._tokenizer.save_pretrained(staged)
             seal(staged, place)
+        wait_for_everyone()
 
     def _result(
         self, audits: dict[str, Audit], thresholds: Thresholds | None, trainer: UnlearnTrainer
@@ -436,8 +477,8 @@ class LanguageUnlearningJob:
             "verdict": {
                 "forgotten": all(row.holds for row in forgetting) if forgetting else None,
                 "kept": all(row.holds for row in keeping) if keeping else None,
-                "forgetting_criteria": [{**asdict(row), "holds": row.holds} for row in forgetting],
-                "keeping_criteria": [{**asdict(row), "holds": row.holds} for row in keeping],
+                "forgetting_criteria": [_criterion(row) for row in forgetting],
+                "keeping_criteria": [_criterion(row) for row in keeping],
                 "confidence": settings.confidence,
             },
             "metrics": {name: audit.metrics for name, audit in audits.items()},
@@ -463,11 +504,27 @@ class LanguageUnlearningJob:
         write_json(self._run.path / "samples.json", rows)
 
 
+def _criterion(row: Criterion) -> dict[str, Any]:
+    return {**asdict(row), "holds": row.holds, "decided": row.decided}
+
+
 def _encode(records: Sequence[Record], encoder: Encoder, name: str) -> list[Example]:
-    try:
-        return [encoder(record) for record in records]
-    except InputError as error:
-        raise InputError(f"the {name} set: {error}") from None
+    examples = []
+    for place, record in enumerate(records, 1):
+        try:
+            examples.append(encoder(record))
+        except InputError as error:
+            raise InputError(f"the {name} set, record {place}: {error}") from None
+        except (ValueError, TypeError):
+            # Its message might quote the record.
+            raise InputError(f"the {name} set, record {place}: the tokenizer cannot read it") from None
+    cut = sum(example.cut for example in examples)
+    if cut and name == "forget":
+        raise InputError(
+            f"the forget set: {cut} of {len(examples)} records are longer than data.max_length={encoder.max_length} "
+            "tokens, so that their ends would stay; raise it or split them"
+        )
+    return examples
 
 
 def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:

@@ -148,12 +148,8 @@ def _criteria_text(criteria: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _undecided(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The comparisons whose threshold lies inside the interval."""
-    return [
-        _CRITERION_NAMES[row["name"]]
-        for row in criteria
-        if row["low"] is not None and row["low"] <= row["threshold"] <= row["high"]
-    ]
+    """The comparisons that the intervals leave open."""
+    return [_CRITERION_NAMES[row["name"]] for row in criteria if not row["decided"]]
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -163,8 +159,8 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     some = next(iter(metrics.values()))
     undecided = _undecided([*verdict["forgetting_criteria"], *verdict["keeping_criteria"]])
     open_questions = (
-        f"The interval reaches across the threshold for {', '.join(undecided)}: there the answer rests on the mean "
-        "alone, and more records would decide it. "
+        f"The intervals leave it open for {', '.join(undecided)}: there the answer rests on the mean alone, and more "
+        "records would decide it. "
     )
     sure = (
         f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent subjects "
@@ -205,7 +201,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+        return f"{value['mean']:.3f}{interval}"
     return f"{value:.2f}"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from myosotis.unlearning.language.methods.gradient_ascent import GradientAscent, GradientDifference, KLMinimisation
 from myosotis.unlearning.language.methods.inverted_hinge import InvertedHinge
 from myosotis.unlearning.language.methods.method import Method, Side, Sides, Term
@@ -55,7 +57,13 @@ def build_method(name: str, settings: Mapping[str, Any] | None = None) -> Method
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
             raise ValueError(f"method '{name}' has no setting '{key}'; {hint}")
-    return METHODS[name](**(settings or {}))
+    try:
+        return TypeAdapter(METHODS[name]).validate_python(dict(settings or {}))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        raise ValueError(f"method '{name}'{f', {where}' if where else ''}: {message}") from None
 
 
 __all__ = ["METHODS", "Method", "Side", "Sides", "Term", "build_method", "retain_term"]

@@ -11,11 +11,6 @@ from myosotis.cli.exits import exit_statuses
 unlearn = typer.Typer(help="Erase what a model should no longer know.", no_args_is_help=True)
 
 
-@unlearn.callback()
-def _group() -> None:
-    """Erase what a model should no longer know."""
-
-
 @unlearn.command()
 def language(
     config: Annotated[Path, typer.Argument(help="The job: a YAML file. See examples/ and the documentation.")],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = {
     "forget": "#D55E00",
@@ -44,7 +45,7 @@ def line_chart(
 
     Args:
         lines: The curves.
-        x_label: With its unit.
+        x_label: With its unit; steps or epochs, so its ticks are whole numbers.
         y_label: With its unit.
         levels: Horizontal lines by name: their height and the key of their colour.
         name: Unique on the page; keeps the inner names of several figures apart.
@@ -65,6 +66,7 @@ def line_chart(
             )
         for index, (label, (height, colour)) in enumerate((levels or {}).items()):
             axes.axhline(height, label=label, color=COLOURS[colour], linestyle=_DASHES[(index + 1) % 4], linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         axes.set_xlabel(x_label, color=_INK)
         axes.set_ylabel(y_label, color=_INK)
         axes.tick_params(colors=_INK)

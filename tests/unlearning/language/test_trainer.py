@@ -191,7 +191,7 @@ def test_the_guard_goes_back_to_the_last_good_weights(epochs, accumulation, toke
         gradient_accumulation_steps=accumulation,
         peft=False,
     )
-    before, limit = weights(trainer), trainer._max_nll
+    before, limit = weights(trainer), trainer.guard._max_nll
     trainer.train()
     assert trainer.stop_reason == "diverged"
     assert "nats" in trainer.divergence or "finite" in trainer.divergence

@@ -23,7 +23,8 @@ from myosotis.unlearning.language.memorization import (
 )
 from myosotis.unlearning.language.methods import METHODS, Method, build_method
 from myosotis.unlearning.language.stopping import StopRule
-from myosotis.unlearning.language.trainer import UnlearnConfig, UnlearnTrainer
+from myosotis.unlearning.language.trainer import UnlearnTrainer
+from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 __all__ = [
     "METHODS",

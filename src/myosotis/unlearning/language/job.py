@@ -1,27 +1,21 @@
 """The whole job: load, teach if asked to, audit, unlearn, export, audit again, say what was found."""
 
-import difflib
-import re
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from safetensors.torch import load_file
-from torch import nn
 from transformers import TrainerCallback
-from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import Encoder, Example
-from myosotis.data.people import fictitious_people
-from myosotis.data.records import Record, count_overlap, read_dataset, read_jsonl
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
@@ -39,100 +33,19 @@ from myosotis.unlearning.language.audit import (
     keeping_criteria,
     measurable,
 )
-from myosotis.unlearning.language.config import DatasetConfig, LanguageUnlearningConfig, LoraSettings, Source
+from myosotis.unlearning.language.config import DatasetConfig, LanguageUnlearningConfig, LoraSettings
 from myosotis.unlearning.language.export import save_delta_adapter
 from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
+from myosotis.unlearning.language.job_inputs import check_target_modules, encode_records, read_records
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.report import KIND
 from myosotis.unlearning.language.stopping import StopRule
-from myosotis.unlearning.language.trainer import INITIAL_FACTORS, UnlearnConfig, UnlearnTrainer
+from myosotis.unlearning.language.trainer import INITIAL_FACTORS, UnlearnTrainer
+from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Records:
-    """What was read, before tokenisation."""
-
-    forget: list[Record]
-    retain: list[Record]
-    unseen: list[Record]
-    general: list[Record]
-
-
-def read_records(config: LanguageUnlearningConfig) -> Records:
-    """Read every set of records, or draw the fictitious people.
-
-    Raises:
-        InputError: A source is missing, empty or faulty, or a record is in both the forget and the retain set.
-    """
-    data = config.data
-    general = _read(data.general)
-    if data.people is not None:
-        sizes = (data.people.forget, data.people.retain, data.people.unseen)
-        people = fictitious_people(sum(sizes), derive_seed(config.seed, "people"))
-        parts = (people[: sizes[0]], people[sizes[0] : sizes[0] + sizes[1]], people[sizes[0] + sizes[1] :])
-        forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
-    else:
-        forget, retain, unseen = _read(data.forget), _read(data.retain), _read(data.unseen)
-    if not data.allow_overlap:
-        _refuse_overlap("the forget and the retain set", count_overlap(forget, retain))
-    # Unseen records set the level of forgetting; one that was seen would raise it.
-    for name, others in (("the forget and the unseen set", forget), ("the retain and the unseen set", retain)):
-        _refuse_overlap(name, count_overlap(others, unseen), "")
-    return Records(forget, retain, unseen, general)
-
-
-def _refuse_overlap(where: str, count: int, remedy: str = "; data.allow_overlap=true permits it") -> None:
-    if count:
-        noun = "record is" if count == 1 else "records are"
-        raise InputError(f"{count} {noun} in both {where}{remedy}")
-
-
-def _read(source: Source | None) -> list[Record]:
-    if source is None:
-        return []
-    if isinstance(source, DatasetConfig):
-        return read_dataset(source.dataset, source.split, source.subset)
-    return read_jsonl(Path(source))
-
-
-def check_target_modules(model: Any, lora: LoraSettings) -> None:
-    """Raise ``InputError`` if a pattern matches no linear module, or a module is narrower than the adapter's rank."""
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
-    targets = lora.target_modules
-    if targets == "all-linear":
-        head = model.get_output_embeddings()
-        matched = [name for name, layer in layers.items() if layer is not head]
-    elif isinstance(targets, str):
-        try:
-            matched = [name for name in layers if re.fullmatch(targets, name)]
-        except re.error as error:
-            raise InputError(f"lora.target_modules: {targets!r} is not a regular expression: {error}") from None
-        _refuse_unmatched([] if matched else [targets], layers)
-    else:
-        by_pattern = {
-            pattern: [name for name in layers if name == pattern or name.endswith(f".{pattern}")] for pattern in targets
-        }
-        _refuse_unmatched([pattern for pattern, names in by_pattern.items() if not names], layers)
-        matched = [name for names in by_pattern.values() for name in names]
-    embedding = getattr(model.get_input_embeddings(), "weight", None)
-    for name in matched:
-        if layers[name].weight is embedding:
-            raise InputError(f"lora.target_modules: the weight of {name} is tied to the embeddings; leave it out")
-        side = min(layers[name].weight.shape)
-        if lora.rank > side:
-            raise InputError(f"lora.rank: {lora.rank} is more than module {name} can hold; at most {side}")
-
-
-def _refuse_unmatched(patterns: Sequence[str], layers: Iterable[str]) -> None:
-    if patterns:
-        last = sorted({name.rpartition(".")[2] for name in layers})
-        close = difflib.get_close_matches(patterns[0], last, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the model has {', '.join(last)}"
-        raise InputError(f"lora.target_modules: no module matches {patterns[0]!r}; {hint}")
 
 
 class LanguageUnlearningJob:
@@ -187,7 +100,7 @@ class LanguageUnlearningJob:
         data = config.data
         encoder = Encoder(self._tokenizer, data.template, data.max_length, data.append_eos)
         self._sets = AuditSets(
-            **{name: _encode(getattr(self._records, name), encoder, name) for name in vars(self._records)}
+            **{name: encode_records(getattr(self._records, name), encoder, name) for name in vars(self._records)}
         )
         self._check_examples()
         self._model.to(device())
@@ -506,25 +419,6 @@ class LanguageUnlearningJob:
 
 def _criterion(row: Criterion) -> dict[str, Any]:
     return {**asdict(row), "holds": row.holds, "decided": row.decided}
-
-
-def _encode(records: Sequence[Record], encoder: Encoder, name: str) -> list[Example]:
-    examples = []
-    for place, record in enumerate(records, 1):
-        try:
-            examples.append(encoder(record))
-        except InputError as error:
-            raise InputError(f"the {name} set, record {place}: {error}") from None
-        except (ValueError, TypeError):
-            # Its message might quote the record.
-            raise InputError(f"the {name} set, record {place}: the tokenizer cannot read it") from None
-    cut = sum(example.cut for example in examples)
-    if cut and name == "forget":
-        raise InputError(
-            f"the forget set: {cut} of {len(examples)} records are longer than data.max_length={encoder.max_length} "
-            "tokens, so that their ends would stay; raise it or split them"
-        )
-    return examples
 
 
 def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:

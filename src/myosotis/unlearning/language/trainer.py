@@ -5,7 +5,6 @@ import math
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +12,18 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
-from myosotis.data.records import Record, parse_record
+from myosotis.data.rows import to_examples, to_records
 from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, seal
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.fila import apply_fila, lora_layers, refuse_tied_layers, subtract_initial
 from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
+from myosotis.unlearning.language.guard import DivergenceGuard
 from myosotis.unlearning.language.losses import sequence_log_probs, token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
 from myosotis.unlearning.language.methods import Side, Sides, Term, build_method, retain_term
@@ -31,6 +31,7 @@ from myosotis.unlearning.language.methods.method import count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.stopping import StopRule
+from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 _OUTCOME = "unlearn_outcome.json"
 _VETTED = 64  # records of either side that the guard looks at between steps
@@ -39,59 +40,6 @@ INITIAL_FACTORS = "fila_initial.safetensors"
 """The file of a checkpoint that holds the initial factors of FILA."""
 
 StopReason = Literal["epochs", "forgotten", "diverged"]
-
-
-@dataclass
-class UnlearnConfig(TrainingArguments):
-    """Settings of :class:`UnlearnTrainer`, beside those of ``TrainingArguments``.
-
-    Attributes:
-        method: Name of the method, see ``myosotis methods``.
-        method_settings: Settings of the method, e.g. ``{"beta": 0.1, "retain": None}``.
-        lora_init: ``"default"``, or ``"fila"`` for Fisher-initialised adapters.
-        fila_epsilon: See :func:`~myosotis.unlearning.language.fila_factors`.
-        fila_fisher: ``"element"``, the paper's ratio; ``"row"``, the cheaper one of row sums.
-        fila_batch_size: Records per pass of the Fisher information; does not change it.
-        retain_per_forget: Retain records beside each forget record.
-        template: How prompt and response become one text.
-        max_length: Tokens of a record at most.
-        append_eos: Whether a labelled end-of-sequence token follows a response.
-        disable_dropout: Set every dropout of the model to 0, as the authors of knowledge unlearning do.
-        max_nll: Divergence guard: training stops when the mean negative log-likelihood of the forget or the retain
-            side is not finite or above this many nats. None: twice the log of the vocabulary's size; infinity leaves
-            only the test for finite values. The weights that it goes back to are those that passed it last, at the
-            start, at the end of an epoch or at a checkpoint; no checkpoint is written of weights that do not pass.
-        reference_cache_gb: The KL retain term refuses to keep more reference logits than this.
-    """
-
-    method: str = "ihl"
-    method_settings: dict[str, Any] = field(default_factory=dict)
-    lora_init: str = "default"
-    fila_epsilon: str = "relative"
-    fila_fisher: str = "element"
-    fila_batch_size: int = 8
-    retain_per_forget: int = 1
-    template: str = "{prompt} {response}"
-    max_length: int = 512
-    append_eos: bool = True
-    disable_dropout: bool = True
-    max_nll: float | None = None
-    reference_cache_gb: float = 8.0
-    remove_unused_columns: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choices = {
-            "lora_init": ("default", "fila"),
-            "fila_epsilon": ("relative", "official"),
-            "fila_fisher": ("element", "row"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if self.retain_per_forget < 1 or self.fila_batch_size < 1:
-            raise ValueError("retain_per_forget and fila_batch_size must be at least 1")
-        build_method(self.method, self.method_settings)
 
 
 class UnlearnTrainer(Trainer):
@@ -116,7 +64,7 @@ class UnlearnTrainer(Trainer):
 
     Attributes:
         stop_reason: Why training ended, after :meth:`train`.
-        divergence: What the guard saw, if it stopped training.
+        guard: The divergence guard; :attr:`divergence` says what it saw, if it stopped training.
         initial_factors: FILA's initial factors, for :func:`~myosotis.unlearning.language.save_delta_adapter`.
 
     Raises:
@@ -149,11 +97,11 @@ class UnlearnTrainer(Trainer):
         if args.lora_init == "fila" and peft_config is None and not isinstance(network, PeftModel):
             raise ValueError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
         encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
-        self._forget = _examples(forget_dataset, encoder)
-        self._retain = _examples(retain_dataset or (), encoder)
+        self._forget = to_examples(forget_dataset, encoder)
+        self._retain = to_examples(retain_dataset or (), encoder)
         self._refusal: list[Example] = []
         if self.method.needs_refusals:
-            self._refusal = [encoder(row) for row in refusal_records(_records(forget_dataset), args.seed, refusals)]
+            self._refusal = [encoder(row) for row in refusal_records(to_records(forget_dataset), args.seed, refusals)]
         if peft_config is not None:
             network = get_peft_model(network, peft_config)
         if isinstance(network, PeftModel):
@@ -166,12 +114,9 @@ class UnlearnTrainer(Trainer):
         self._pad_id = pad_token_id(processing_class)
         self.stop_rule = stop_rule
         self.stop_reason: StopReason = "epochs"
-        self.divergence: str | None = None
         self.initial_factors: dict[str, Tensor] | None = None
-        self._max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(network.config.vocab_size)
         self._term_sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=args.device))
         self._steps_logged = 0
-        self._snapshot: dict[str, Tensor] = {}
         self._vetted_at = -1
         # The losses are already means over the whole step.
         self.loss_is_scaled_for_ga = True
@@ -191,6 +136,8 @@ class UnlearnTrainer(Trainer):
             args.seed,
             multiple_of=args.world_size * args.train_batch_size if args.world_size > 1 else 1,
         )
+        max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(network.config.vocab_size)
+        self.guard = DivergenceGuard(self.model, max_nll, self.accelerator.gather)
         self.add_callback(_Hooks(self))
         # The model still is what it was: a fresh adapter changes nothing, and FILA comes after.
         self._reference_log_probs: dict[str, Tensor] = {}
@@ -317,7 +264,7 @@ class UnlearnTrainer(Trainer):
         if not ended and not self._rule_is_open(state):
             return False
         self._load_from_checkpoint(str(checkpoint))
-        self.stop_reason, self.divergence = outcome["stop_reason"], outcome["divergence"]
+        self.stop_reason, self.guard.divergence = outcome["stop_reason"], outcome["divergence"]
         if not ended:
             # Written in the last step of an epoch, before the rule could speak: it speaks now.
             state.epoch = round(state.epoch or 0)
@@ -397,9 +344,10 @@ class UnlearnTrainer(Trainer):
         total = outputs.logits.new_zeros((), dtype=torch.float32)
         for (weight, term), count in zip(self.terms, num_items_in_batch, strict=True):
             value = term.items(sides).sum() / count.clamp(min=1)
-            self._term_sums[term.name] += value.detach()
+            if model.training:
+                self._term_sums[term.name] += value.detach()
             total = total + weight * value
-        if self.model.training:
+        if model.training:
             total = self._guarded(total, sides)
         # Gradients are averaged over processes, while the terms are sums of all of them already.
         total = total * (self.accelerator.num_processes if self.args.n_gpu <= 1 else 1)
@@ -433,33 +381,22 @@ class UnlearnTrainer(Trainer):
 
     # The divergence guard -------------------------------------------------------------------------------------------
 
+    @property
+    def divergence(self) -> str | None:
+        """What the guard saw, if it stopped training."""
+        return self.guard.divergence
+
     def _guarded(self, loss: Tensor, sides: Sides) -> Tensor:
         """The loss, or a loss without gradient when it shows that the weights have gone astray."""
         with torch.no_grad():
             nll = [_mean_nll(side.logits, side.labels) for side in (sides.forget, sides.retain) if side is not None]
-        if not self._sound(loss.detach(), torch.stack(nll), "a batch"):
-            return sum((p.sum() * 0 for p in self._trainable().values()), loss.new_zeros(()))
+        if not self.guard.judge(loss.detach(), torch.stack(nll), f"a batch at step {self.state.global_step}"):
+            return sum((p.sum() * 0 for p in self.guard.trainable().values()), loss.new_zeros(()))
         return loss
-
-    def _sound(self, loss: Tensor, nll: Tensor, where: str) -> bool:
-        """Whether all are finite and the likelihoods within the limit, on every process; if not, note what was seen."""
-        seen = torch.stack([loss.float(), nll.float().max()])  # the maximum is NaN if any is
-        if self.args.world_size > 1:
-            seen = self.accelerator.gather(seen.unsqueeze(0))
-        seen = seen.reshape(-1, 2)
-        worst = float(seen[:, 1].max())
-        if not bool(seen.isfinite().all()):
-            self.divergence = f"the loss of {where} is not finite at step {self.state.global_step}"
-        elif worst > self._max_nll:
-            self.divergence = (
-                f"the negative log-likelihood of {where} reached {worst:.1f} nats at step {self.state.global_step}, "
-                f"above {self._max_nll:.1f}"
-            )
-        return self.divergence is None
 
     @torch.no_grad()
     def vet(self) -> bool:
-        """Look at the weights as they are now; remember them if they are sound, else go back and note the divergence.
+        """Look at the weights as they are now; keep them if they are sound, else go back to those kept last.
 
         Training calls it at the end of every epoch and before every checkpoint.
         """
@@ -467,32 +404,22 @@ class UnlearnTrainer(Trainer):
             return self.divergence is None
         size = self.args.per_device_train_batch_size
         examples = [*self._forget[:_VETTED], *self._retain[:_VETTED]]
+        chunks = [examples[begin : begin + size] for begin in range(0, len(examples), size)]
         with evaluation_mode(self.model):
-            nll = torch.stack(
-                [
-                    _mean_nll(*self._forward_before(examples[begin : begin + size]))
-                    for begin in range(0, len(examples), size)
-                ]
-            )
-        if self._sound(nll.new_zeros(()), nll, "the model"):
-            self._take_snapshot()
+            nll = torch.stack([_mean_nll(*self._forward_before(chunk)) for chunk in chunks])
+        if self.guard.judge(nll.new_zeros(()), nll, f"the model after step {self.state.global_step}"):
+            self._keep_weights()
         else:
-            self._restore()
+            self._go_back()
         return self.divergence is None
 
-    def _trainable(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def _take_snapshot(self) -> None:
-        self._snapshot = {name: p.detach().to("cpu", copy=True) for name, p in self._trainable().items()}
+    def _keep_weights(self) -> None:
+        self.guard.keep()
         self._vetted_at = self.state.global_step
 
-    @torch.no_grad()
-    def _restore(self) -> None:
-        """Go back to the last weights that were sound."""
+    def _go_back(self) -> None:
+        self.guard.restore()
         self.stop_reason = "diverged"
-        for name, parameter in self._trainable().items():
-            parameter.copy_(self._snapshot[name])
 
     # Logs and checkpoints -------------------------------------------------------------------------------------------
 
@@ -550,7 +477,7 @@ class _Hooks(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self._trainer._steps_logged = state.global_step
-        self._trainer._take_snapshot()
+        self._trainer._keep_weights()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         # Skipping batches on resume wraps the sampler so deep that the loader no longer finds it.
@@ -558,7 +485,7 @@ class _Hooks(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if self._trainer.divergence is not None:
-            self._trainer._restore()
+            self._trainer._go_back()
             control.should_training_stop = True
             control.should_save = False
 
@@ -601,17 +528,3 @@ def _check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, needs_retai
             f"method {args.method!r} with its retain term needs a retain set; leave the term out with "
             "method_settings={'retain': None}"
         )
-
-
-def _examples(dataset: Sequence[Any], encoder: Encoder) -> list[Example]:
-    return [row if isinstance(row, Example) else encoder(_record(row, place)) for place, row in enumerate(dataset)]
-
-
-def _records(dataset: Sequence[Any]) -> list[Record]:
-    if any(isinstance(row, Example) for row in dataset):
-        raise ValueError("refusals need the prompts: pass records or rows instead of tokenised examples")
-    return [_record(row, place) for place, row in enumerate(dataset)]
-
-
-def _record(row: Any, place: int) -> Record:
-    return row if isinstance(row, Record) else parse_record(row, f"row {place}")

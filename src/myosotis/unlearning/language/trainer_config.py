@@ -1,0 +1,61 @@
+"""The settings of the unlearning trainer."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from myosotis.unlearning.language.methods import build_method
+
+
+@dataclass
+class UnlearnConfig(TrainingArguments):
+    """Settings of :class:`~myosotis.unlearning.language.UnlearnTrainer`, beside those of ``TrainingArguments``.
+
+    Attributes:
+        method: Name of the method, see ``myosotis methods``.
+        method_settings: Settings of the method, e.g. ``{"beta": 0.1, "retain": None}``.
+        lora_init: ``"default"``, or ``"fila"`` for Fisher-initialised adapters.
+        fila_epsilon: See :func:`~myosotis.unlearning.language.fila_factors`.
+        fila_fisher: ``"element"``, the paper's ratio; ``"row"``, the cheaper one of row sums.
+        fila_batch_size: Records per pass of the Fisher information; does not change it.
+        retain_per_forget: Retain records beside each forget record.
+        template: How prompt and response become one text.
+        max_length: Tokens of a record at most.
+        append_eos: Whether a labelled end-of-sequence token follows a response.
+        disable_dropout: Set every dropout of the model to 0, as the authors of knowledge unlearning do.
+        max_nll: Divergence guard: training stops when the mean negative log-likelihood of the forget or the retain
+            side is not finite or above this many nats. None: twice the log of the vocabulary's size; infinity leaves
+            only the test for finite values. The weights that it goes back to are those that passed it last, at the
+            start, at the end of an epoch or at a checkpoint; no checkpoint is written of weights that do not pass.
+        reference_cache_gb: The KL retain term refuses to keep more reference logits than this.
+    """
+
+    method: str = "ihl"
+    method_settings: dict[str, Any] = field(default_factory=dict)
+    lora_init: str = "default"
+    fila_epsilon: str = "relative"
+    fila_fisher: str = "element"
+    fila_batch_size: int = 8
+    retain_per_forget: int = 1
+    template: str = "{prompt} {response}"
+    max_length: int = 512
+    append_eos: bool = True
+    disable_dropout: bool = True
+    max_nll: float | None = None
+    reference_cache_gb: float = 8.0
+    remove_unused_columns: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = {
+            "lora_init": ("default", "fila"),
+            "fila_epsilon": ("relative", "official"),
+            "fila_fisher": ("element", "row"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.retain_per_forget < 1 or self.fila_batch_size < 1:
+            raise ValueError("retain_per_forget and fila_batch_size must be at least 1")
+        build_method(self.method, self.method_settings)

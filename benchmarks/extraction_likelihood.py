@@ -15,9 +15,15 @@ import torch
 from myosotis.data.records import read_jsonl
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import extraction_likelihood
-from myosotis.unlearning.language.memorization import _overlap
 
 GENERAL = Path(__file__).parents[1] / "examples" / "data" / "general.jsonl"
+
+
+def overlap(generated, truth, n):
+    """Share of the generated n-grams that stand in the truth."""
+    known = {tuple(truth[start : start + n]) for start in range(len(truth) - n + 1)}
+    grams = [tuple(generated[start : start + n]) for start in range(len(generated) - n + 1)]
+    return sum(gram in known for gram in grams) / len(grams)
 
 
 @torch.no_grad()
@@ -33,7 +39,7 @@ def one_generate_per_prefix(model, sequence, n):
             eos_token_id=None,
             pad_token_id=0,
         )
-        total += _overlap(ids[0, start:].tolist(), sequence[start:].tolist(), n)
+        total += overlap(ids[0, start:].tolist(), sequence[start:].tolist(), n)
     return total / (len(sequence) - n)
 
 

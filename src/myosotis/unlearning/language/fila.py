@@ -12,6 +12,8 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor
 
+from myosotis.engine.progress import progress
+
 Epsilon = Literal["relative", "official"]
 
 _OFFICIAL_EPSILON = 1e-5
@@ -193,36 +195,39 @@ def apply_fila(
     if not layers:
         raise ValueError("the model has no LoRA layer")
     # Everything is checked before the first weight changes.
-    fishers = [(_fisher_of(name, forget_fisher), _fisher_of(name, retain_fisher)) for name, _ in layers]
+    fishers = [
+        (_fisher_of(name, forget_fisher), None if retain_fisher is None else _fisher_of(name, retain_fisher))
+        for name, _ in layers
+    ]
     refuse_tied_layers(peft_model)
     for name, layer in layers:
         if layer.lora_B[layer.active_adapters[0]].weight.any():
             raise ValueError(f"module {name!r}: its adapter is trained already; merge it first")
-    for (name, layer), (forget, retain) in zip(layers, fishers, strict=True):
-        if forget is None:
-            raise ValueError(f"module {name!r}: its forget Fisher information is missing")
-        adapter = layer.active_adapters[0]
-        weight = layer.get_base_layer().weight
-        stored_transposed = bool(layer.fan_in_fan_out)
+    with progress("starting the adapter by FILA", len(layers)) as ticker:
+        for (name, layer), (forget, retain) in zip(layers, fishers, strict=True):
+            adapter = layer.active_adapters[0]
+            weight = layer.get_base_layer().weight
+            stored_transposed = bool(layer.fan_in_fan_out)
 
-        def upright(matrix: Tensor, transposed: bool = stored_transposed) -> Tensor:
-            return matrix.T if transposed and matrix.ndim == 2 else matrix
+            def upright(matrix: Tensor, transposed: bool = stored_transposed) -> Tensor:
+                return matrix.T if transposed and matrix.ndim == 2 else matrix
 
-        factors = fila_factors(
-            upright(weight),
-            upright(forget),
-            None if retain is None else upright(retain),
-            layer.r[adapter],
-            layer.scaling[adapter],
-            epsilon,
-        )
-        set_factors(layer, adapter, factors.a, factors.b)
-        a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        residual = upright(weight).to(factors.a.dtype) - layer.scaling[adapter] * (
-            b.to(factors.a.dtype) @ a.to(factors.a.dtype)
-        )
-        weight.copy_(upright(residual))
-        initial[f"{name}.a"], initial[f"{name}.b"] = a.detach().clone(), b.detach().clone()
+            factors = fila_factors(
+                upright(weight),
+                upright(forget),
+                None if retain is None else upright(retain),
+                layer.r[adapter],
+                layer.scaling[adapter],
+                epsilon,
+            )
+            set_factors(layer, adapter, factors.a, factors.b)
+            a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+            residual = upright(weight).to(factors.a.dtype) - layer.scaling[adapter] * (
+                b.to(factors.a.dtype) @ a.to(factors.a.dtype)
+            )
+            weight.copy_(upright(residual))
+            initial[f"{name}.a"], initial[f"{name}.b"] = a.detach().clone(), b.detach().clone()
+            ticker.advance()
     return initial
 
 
@@ -251,9 +256,7 @@ def subtract_initial(peft_model: PeftModel, initial: Mapping[str, Tensor]) -> No
         weight.copy_(residual.T if layer.fan_in_fan_out else residual)
 
 
-def _fisher_of(name: str, fisher: Mapping[str, Any] | None) -> Tensor | None:
-    if fisher is None:
-        return None
+def _fisher_of(name: str, fisher: Mapping[str, Any]) -> Tensor:
     for key in (name, f"base_model.model.{name}.base_layer", f"base_model.model.{name}", f"{name}.base_layer"):
         if key in fisher:
             found = fisher[key]

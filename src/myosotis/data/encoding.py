@@ -1,7 +1,7 @@
 """From records to token ids: one tokenisation of the whole text, labels on the response only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -144,6 +144,19 @@ def _fact_spans(record: Record, text: str, start: int, end: int) -> list[tuple[i
             spans.append((left, left + len(fact)))
             left = text.find(fact, left + 1, end)
     return spans
+
+
+def only_facts(example: Example) -> Example:
+    """Return an example of which only the fact tokens are labelled; as it is where it has none.
+
+    Example:
+        >>> only_facts(Example((5, 6, 7), (-100, 6, 7), (False, False, True))).labels
+        (-100, -100, 7)
+    """
+    if not any(example.facts[1:]):
+        return example
+    labels = tuple(label if is_fact else IGNORED for label, is_fact in zip(example.labels, example.facts, strict=True))
+    return replace(example, labels=labels)
 
 
 def pad_token_id(tokenizer: Any) -> int:

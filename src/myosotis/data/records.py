@@ -22,6 +22,8 @@ class Record:
         messages: A chat; the last message, which must be the assistant's, is counted.
         facts: Parts of the response that hold the facts; where empty, all of it that is not copied from the prompt.
         subject: Whom or what the record is about. Records of one subject are one unit for confidence intervals.
+        alternate: Another response, which may be said in place of one that is to be forgotten.
+        paraphrases: Other wordings of the prompt, for tests of what is left.
     """
 
     text: str | None = None
@@ -30,6 +32,8 @@ class Record:
     messages: tuple[Mapping[str, str], ...] = ()
     facts: tuple[str, ...] = ()
     subject: str | None = None
+    alternate: str | None = None
+    paraphrases: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
@@ -56,6 +60,8 @@ def parse_record(fields: Mapping[str, Any], where: str) -> Record:
     extras: dict[str, Any] = {
         "facts": tuple(_strings(fields.get("facts") or (), f"{where}: 'facts'")),
         "subject": None if fields.get("subject") is None else str(fields["subject"]),
+        "alternate": None if fields.get("alternate") is None else _string(fields, "alternate", where),
+        "paraphrases": tuple(_strings(fields.get("paraphrases") or (), f"{where}: 'paraphrases'")),
     }
     if fields.get("messages") is not None:
         record = Record(messages=_messages(fields["messages"], where), **extras)

@@ -71,12 +71,21 @@ def losses(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+SETTINGS = {
+    "rmu": {"block": 0},
+    "composite": {"forget": [{"name": "ihl"}, {"name": "npo", "forget_weight": 0.5}], "retain_terms": {"nll": 1.0}},
+}
+
+
 @pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_with_and_without_its_retain_term(method, make, tokenizer, tmp_path):
-    for retain in (METHODS[method]().retain, None):
+    own = SETTINGS.get(method, {})
+    for changes in ({}, {"retain": None}):
+        if changes and method in ("pdu", "composite"):
+            continue  # their retain terms are not optional
         trainer = trainer_for(
-            tmp_path, tokenizer, make, method=method, method_settings={"retain": retain}, num_train_epochs=1
+            tmp_path, tokenizer, make, method=method, method_settings={**own, **changes}, num_train_epochs=1
         )
         before = weights(trainer)
         trainer.train()
@@ -87,10 +96,14 @@ def test_every_method_trains_with_and_without_its_retain_term(method, make, toke
         names = [term.name for _, term in trainer.terms]
         total = sum(weight * logged[term.name] for weight, term in trainer.terms)
         assert logged["loss"] == pytest.approx(total, rel=1e-4)
-        assert len(names) == (1 if retain is None else 2)
+        reads_retain = trainer.method.reads("retain")
+        assert any(name.startswith("retain") for name in names) == reads_retain
+        assert not (changes and reads_retain)
 
 
-@pytest.mark.parametrize("method", ["ihl", "npo", "kl", "dpo", "gd"])
+@pytest.mark.parametrize(
+    "method", ["ihl", "npo", "kl", "dpo", "gd", "undial", "ceu", "pdu", "rmu", "satimp", "composite"]
+)
 def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path):
     runs = []
     for size, accumulation in ((8, 1), (1, 8), (3, 3)):
@@ -99,6 +112,7 @@ def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path
             tokenizer,
             model=tiny_llama().double(),
             method=method,
+            method_settings=SETTINGS.get(method, {}),
             per_device_train_batch_size=size,
             gradient_accumulation_steps=accumulation,
             num_train_epochs=3,
@@ -134,23 +148,22 @@ def test_references_are_those_of_the_model_that_came_in_even_under_fila(tokenize
     plain = trainer_for(tmp_path, tokenizer, method="npo")
     fila = trainer_for(tmp_path, tokenizer, method="npo", lora_init="fila")
     torch.testing.assert_close(
-        fila._reference_log_probs["forget"], plain._reference_log_probs["forget"], atol=1e-5, rtol=1e-5
+        fila.references.log_probs["forget"], plain.references.log_probs["forget"], atol=1e-5, rtol=1e-5
     )
     fila.train()
     # At the start the model is the reference, so NPO is 2 log 2 / beta.
     npo = next(entry["forget_npo"] for entry in fila.state.log_history if "forget_npo" in entry)
     assert npo == pytest.approx(20 * math.log(2), rel=1e-3)
     with fila.model.disable_adapter():
-        switched_off = fila._log_probs_before(fila._forget)
-    assert (switched_off - plain._reference_log_probs["forget"]).abs().max() > 1
+        fila._remember()
+    assert (fila.references.log_probs["forget"] - plain.references.log_probs["forget"]).abs().max() > 1
 
 
 def test_kl_reference_logits_are_put_back_at_their_places(tokenizer, tmp_path):
     trainer = trainer_for(tmp_path, tokenizer, method="kl")
     batch = trainer.data_collator([(0, (3,)), (1, (0,))])
     with torch.no_grad():
-        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    retain = trainer._sides(logits[:, :-1], batch).retain
+        retain = trainer._sides(trainer._shifted(trainer.model, batch), batch).retain
     assert kl_divergence_loss(retain.logits, retain.reference_logits, retain.labels).item() == pytest.approx(
         0, abs=1e-6
     )

@@ -22,6 +22,12 @@ from myosotis.unlearning.language.memorization import (
     memorization_accuracy,
 )
 from myosotis.unlearning.language.methods import METHODS, Method, build_method
+from myosotis.unlearning.language.methods.misdirection import squared_distance, steering_vector
+from myosotis.unlearning.language.methods.primal_dual import logit_flattening_loss
+from myosotis.unlearning.language.methods.projection import project_conflict
+from myosotis.unlearning.language.methods.self_distillation import cross_entropy_unlearning_loss, undial_loss
+from myosotis.unlearning.language.methods.weighted_ascent import saturation_importance_loss, weighted_ascent_loss
+from myosotis.unlearning.language.selection import Selection
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer import UnlearnTrainer
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
@@ -32,6 +38,7 @@ __all__ = [
     "AuditSets",
     "FilaFactors",
     "Method",
+    "Selection",
     "StopRule",
     "Thresholds",
     "UnlearnConfig",
@@ -41,6 +48,7 @@ __all__ = [
     "audit_model",
     "build_method",
     "calibrate_thresholds",
+    "cross_entropy_unlearning_loss",
     "dpo_loss",
     "extraction_likelihood",
     "fila_factors",
@@ -50,13 +58,20 @@ __all__ = [
     "greedy_answers",
     "inverted_hinge_loss",
     "kl_divergence_loss",
+    "logit_flattening_loss",
     "memorization",
     "memorization_accuracy",
     "npo_loss",
     "perplexity",
+    "project_conflict",
     "rouge_l_recall",
+    "saturation_importance_loss",
     "save_delta_adapter",
     "save_merged",
     "sequence_log_probs",
     "simnpo_loss",
+    "squared_distance",
+    "steering_vector",
+    "undial_loss",
+    "weighted_ascent_loss",
 ]

@@ -188,7 +188,7 @@ class LanguageUnlearningConfig(Config):
         has_unseen = self.data.people is not None or self.data.unseen is not None
         if self.stop is not None and not has_unseen:
             raise ValueError("'stop' compares with unseen records, but 'data.unseen' is missing")
-        needs_retain = build_method(self.method.name, self.method.settings).retain is not None
+        needs_retain = build_method(self.method.name, self.method.settings).reads("retain")
         if needs_retain and self.data.people is None and self.data.retain is None:
             raise ValueError(
                 f"method '{self.method.name}' has a retain term, but 'data.retain' is missing; 'method.retain: null' "

@@ -123,7 +123,7 @@ class LanguageUnlearningJob:
         positions = getattr(self._model.config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
             raise InputError(f"a record has {longest} tokens, the model takes {positions}; lower data.max_length")
-        if build_method(config.method.name, config.method.settings).needs_refusals:
+        if build_method(config.method.name, config.method.settings).alternates is not None:
             refusal_records(self._records.forget, config.seed)
         if config.stop is not None:
             for name in ("forget", "unseen"):
@@ -299,7 +299,7 @@ class LanguageUnlearningJob:
                 trainer = UnlearnTrainer(
                     model,
                     self._trainer_settings(directory),
-                    self._sets.forget if not settings.needs_refusals else self._records.forget,
+                    self._sets.forget if settings.alternates is None else self._records.forget,
                     self._sets.retain,
                     self._tokenizer,
                     _lora_config(config.lora),

@@ -8,7 +8,7 @@ softmax is always taken in float32 or better, whatever the dtype of the logits: 
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,15 +30,17 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _labelled_only(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits (n, vocab) and labels (n) of the labelled positions, and where they were."""
+def labelled_only(
+    logits: Float[Tensor, "batch time vocab"], labels: Int[Tensor, "batch time"]
+) -> tuple[Float[Tensor, "count vocab"], Int[Tensor, " count"], Bool[Tensor, "batch time"]]:
+    """Return logits, in float32 or better, and labels of the labelled positions, and where they were."""
     _check(logits, labels)
     labelled = labels != IGNORED
     return _at_least_float32(logits[labelled]), labels[labelled].long(), labelled
 
 
-def _scatter(values: Tensor, labelled: Tensor) -> Tensor:
-    """Put values (n) of labelled positions back in place; ignored positions hold 0."""
+def put_back(values: Float[Tensor, " count"], labelled: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+    """Return values of labelled positions back in their places; ignored positions hold 0."""
     return values.new_zeros(labelled.shape).masked_scatter(labelled, values)
 
 
@@ -84,8 +86,8 @@ def token_log_probs(
         >>> token_log_probs(torch.zeros(1, 2, 4), torch.tensor([[1, -100]]))
         tensor([[-1.3863,  0.0000]])
     """
-    kept, targets, labelled = _labelled_only(logits, labels)
-    return _scatter(-functional.cross_entropy(kept, targets, reduction="none"), labelled)
+    kept, targets, labelled = labelled_only(logits, labels)
+    return put_back(-functional.cross_entropy(kept, targets, reduction="none"), labelled)
 
 
 def sequence_log_probs(
@@ -130,13 +132,13 @@ def inverted_hinge_loss(
         >>> round(inverted_hinge_loss(torch.tensor([[[2.0, 1.0, 0.0, -1.0]]]), torch.tensor([[0]])).item(), 6)
         1.407031
     """
-    kept, targets, labelled = _labelled_only(logits, labels)
+    kept, targets, labelled = labelled_only(logits, labels)
     probabilities = kept.softmax(dim=-1)
     at_label = probabilities.gather(-1, targets[:, None]).squeeze(-1)
     others = probabilities.scatter(-1, targets[:, None], -1.0)
     # max over a dimension sends the gradient to one of several equals; amax would split it.
     runner_up = others.max(dim=-1).values
-    return reduce_tokens(_scatter(1 + at_label - runner_up, labelled), labels, reduction)
+    return reduce_tokens(put_back(1 + at_label - runner_up, labelled), labels, reduction)
 
 
 def gradient_ascent_loss(
@@ -270,12 +272,12 @@ def token_kl_divergence(
     labels: Int[Tensor, "batch time"],
 ) -> Float[Tensor, "batch time"]:
     """Return KL(reference || model) in nats at every labelled position, 0 at ignored ones."""
-    kept, _, labelled = _labelled_only(logits, labels)
-    reference, _, _ = _labelled_only(reference_logits, labels)
+    kept, _, labelled = labelled_only(logits, labels)
+    reference, _, _ = labelled_only(reference_logits, labels)
     divergence = functional.kl_div(
         kept.log_softmax(dim=-1), reference.log_softmax(dim=-1), reduction="none", log_target=True
     ).sum(dim=-1)
-    return _scatter(divergence, labelled)
+    return put_back(divergence, labelled)
 
 
 def kl_divergence_loss(

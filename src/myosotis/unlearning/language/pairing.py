@@ -77,28 +77,28 @@ class PairDataset(Dataset[Pair]):
 
 
 class PairCollator:
-    """Makes one batch of forget, refusal and retain rows, in this order, so that one forward pass serves them all."""
+    """Makes one batch of forget, alternate and retain rows, in this order, so that one forward pass serves them all."""
 
     def __init__(
         self,
         forget: Sequence[Example],
-        refusal: Sequence[Example],
+        alternate: Sequence[Example],
         retain: Sequence[Example],
         pad_id: int,
     ) -> None:
-        self._forget, self._refusal, self._retain, self._pad_id = forget, refusal, retain, pad_id
+        self._forget, self._alternate, self._retain, self._pad_id = forget, alternate, retain, pad_id
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """Return padded ids, mask and unshifted labels, the rows' indices, and the number of rows of each part."""
         forget_rows = [index for index, _ in pairs]
         retain_rows = [index for _, indices in pairs for index in indices]
-        refusals = _rows(self._refusal, forget_rows) if self._refusal else []
-        examples = [*_rows(self._forget, forget_rows), *refusals, *_rows(self._retain, retain_rows)]
+        alternates = _rows(self._alternate, forget_rows) if self._alternate else []
+        examples = [*_rows(self._forget, forget_rows), *alternates, *_rows(self._retain, retain_rows)]
         return {
             **pad_examples(examples, self._pad_id),
             "forget_index": torch.tensor(forget_rows),
             "retain_index": torch.tensor(retain_rows, dtype=torch.long),
-            "parts": torch.tensor([len(forget_rows), len(refusals), len(retain_rows)]),
+            "parts": torch.tensor([len(forget_rows), len(alternates), len(retain_rows)]),
         }
 
 

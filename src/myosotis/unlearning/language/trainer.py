@@ -1,10 +1,12 @@
 """The trainer of language-model unlearning: ``transformers.Trainer`` with forget and retain sides."""
 
+import inspect
 import json
 import math
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,20 +18,25 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
-from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
+from myosotis.data.encoding import IGNORED, Encoder, Example, only_facts, pad_examples, pad_token_id
 from myosotis.data.rows import to_examples, to_records
 from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, seal
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.alternates import alternate_examples
 from myosotis.unlearning.language.fila import apply_fila, lora_layers, refuse_tied_layers, subtract_initial
 from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
 from myosotis.unlearning.language.guard import DivergenceGuard
-from myosotis.unlearning.language.losses import sequence_log_probs, token_log_probs
+from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
-from myosotis.unlearning.language.methods import Side, Sides, Term, build_method, retain_term
-from myosotis.unlearning.language.methods.method import count_units
+from myosotis.unlearning.language.methods import Side, Sides, Term, build_method
+from myosotis.unlearning.language.methods.projection import project_conflict
+from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
+from myosotis.unlearning.language.preparation import disable_dropout, freeze_all_but, highest_block
+from myosotis.unlearning.language.references import References, Shifted
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
+from myosotis.unlearning.language.selection import Selection
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
@@ -38,6 +45,8 @@ _VETTED = 64  # records of either side that the guard looks at between steps
 
 INITIAL_FACTORS = "fila_initial.safetensors"
 """The file of a checkpoint that holds the initial factors of FILA."""
+
+_SELECTED = "selected.safetensors"
 
 StopReason = Literal["epochs", "forgotten", "diverged"]
 
@@ -59,11 +68,14 @@ class UnlearnTrainer(Trainer):
         peft_config: A ``LoraConfig`` to train an adapter instead of all weights.
         refusals: Refusals for ``idk`` and ``dpo`` instead of the built-in ones.
         stop_rule: Measured after every epoch; training ends when it is satisfied.
+        selection: Measured after every epoch; at the end the weights of the best one are taken.
         initial_factors: The initial factors of an interrupted FILA run, to continue exactly that.
         callbacks: Further callbacks of ``transformers``.
 
     Attributes:
         stop_reason: Why training ended, after :meth:`train`.
+        selected_epoch: The epoch whose weights the selection took, after :meth:`train`.
+        multiplier: The adapting weight of methods that have one, as ``pdu``.
         guard: The divergence guard; :attr:`divergence` says what it saw, if it stopped training.
         initial_factors: FILA's initial factors, for :func:`~myosotis.unlearning.language.save_delta_adapter`.
 
@@ -82,6 +94,7 @@ class UnlearnTrainer(Trainer):
         *,
         refusals: Sequence[str] = REFUSALS,
         stop_rule: StopRule | None = None,
+        selection: Selection | None = None,
         initial_factors: Mapping[str, Tensor] | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
@@ -92,30 +105,55 @@ class UnlearnTrainer(Trainer):
         if processing_class is None:
             raise ValueError("processing_class, the tokenizer, is missing")
         self.method = build_method(args.method, args.method_settings)
-        self.terms = self._weighted_terms()
-        _check_sets(forget_dataset, retain_dataset, self.method.retain is not None, args)
+        self.terms: list[WeightedTerm] = self.method.terms()
+        _check_sets(forget_dataset, retain_dataset, self.method.reads("retain"), args)
         if args.lora_init == "fila" and peft_config is None and not isinstance(network, PeftModel):
             raise ValueError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
+        if self.method.negates and (stop_rule is not None or selection is not None or args.lora_init == "fila"):
+            raise ValueError(
+                f"{args.method} negates the change of the weights once training has ended: no stop rule or selection "
+                "can watch it, and it needs adapters that start at nothing (lora_init='default')"
+            )
+        if args.trainable_parameters is not None and (peft_config is not None or isinstance(network, PeftModel)):
+            raise ValueError("trainable_parameters chooses among all weights; with an adapter use its target_modules")
         encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
-        self._forget = to_examples(forget_dataset, encoder)
+        whole = to_examples(forget_dataset, encoder)
+        self._forget = [only_facts(example) for example in whole] if args.forget_tokens == "facts" else whole
         self._retain = to_examples(retain_dataset or (), encoder)
-        self._refusal: list[Example] = []
-        if self.method.needs_refusals:
-            self._refusal = [encoder(row) for row in refusal_records(to_records(forget_dataset), args.seed, refusals)]
         if peft_config is not None:
             network = get_peft_model(network, peft_config)
         if isinstance(network, PeftModel):
             refuse_tied_layers(network)
+        if args.trainable_parameters is not None:
+            freeze_all_but(network, args.trainable_parameters)
         if args.disable_dropout:
-            _disable_dropout(network)
+            disable_dropout(network)
         if args.activation_checkpointing and isinstance(network, PeftModel):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
             network.enable_input_require_grads()
+        self._blocks = sorted({block for _, term in self.terms for block in term.blocks})
+        if self._blocks and self._blocks[-1] > highest_block(network):
+            raise ValueError(
+                f"block {self._blocks[-1]} cannot be steered: of this model's blocks 0 to {highest_block(network)} can"
+            )
+        self._alternate: list[Example] = []
+        if self.method.alternates == "refusals":
+            answers = refusal_records(to_records(forget_dataset), args.seed, refusals)
+            self._alternate = [encoder(row) for row in answers]
+        elif self.method.alternates == "generated":
+            network.to(args.device)
+            self._alternate = alternate_examples(network, encoder, to_records(forget_dataset), args.seed)
         self._pad_id = pad_token_id(processing_class)
         self.stop_rule = stop_rule
+        self.selection = selection
+        self.selected_epoch: int | None = None
+        self._selected: tuple[float, int, dict[str, Tensor]] | None = None
         self.stop_reason: StopReason = "epochs"
         self.initial_factors: dict[str, Tensor] | None = None
+        self.multiplier = self.method.dual.start if self.method.dual is not None else None
         self._term_sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=args.device))
+        self._dual_sum = torch.zeros((), device=args.device)
+        self._gradients: dict[bool, list[Tensor]] = {}
         self._steps_logged = 0
         self._vetted_at = -1
         # The losses are already means over the whole step.
@@ -124,14 +162,16 @@ class UnlearnTrainer(Trainer):
             model=network,
             args=args,
             train_dataset=PairDataset(len(self._forget)),
-            data_collator=PairCollator(self._forget, self._refusal, self._retain, self._pad_id),
+            data_collator=PairCollator(self._forget, self._alternate, self._retain, self._pad_id),
             processing_class=processing_class,
             callbacks=callbacks,
         )
-        reads_retain = self.method.retain is not None
+        if self.method.projection is not None and (args.fp16 or self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError("projection works on whole gradients: not with fp16, FSDP or DeepSpeed")
+        self._slices_logits = "logits_to_keep" in inspect.signature(_plain(self.model).forward).parameters
         self.pair_sampler = PairSampler(
             len(self._forget),
-            len(self._retain) if reads_retain else 0,
+            len(self._retain) if self.method.reads("retain") else 0,
             args.retain_per_forget,
             args.seed,
             multiple_of=args.world_size * args.train_batch_size if args.world_size > 1 else 1,
@@ -140,71 +180,85 @@ class UnlearnTrainer(Trainer):
         self.guard = DivergenceGuard(self.model, max_nll, self.accelerator.gather)
         self.add_callback(_Hooks(self))
         # The model still is what it was: a fresh adapter changes nothing, and FILA comes after.
-        self._reference_log_probs: dict[str, Tensor] = {}
-        if self.method.needs_reference_log_probs:
-            self._reference_log_probs = {
-                name: self._log_probs_before(examples)
-                for name, examples in (("forget", self._forget), ("refusal", self._refusal))
-                if examples
-            }
-        self._reference_logits: dict[int, Tensor] = {}
-        if self.method.retain == "kl":
-            self._reference_logits = self._retain_logits_before()
+        self.references = References(self._before, args.per_device_train_batch_size, args.reference_cache_gb)
+        self._remember()
+        self._start: dict[str, Tensor] = {}
+        if self.method.negates:
+            self._start = {name: p.detach().to("cpu", copy=True) for name, p in self.guard.trainable().items()}
+            if any(".lora_B." in name and bool(p.any()) for name, p in self._start.items()):
+                raise ValueError("the adapter is trained already, so its change cannot be told from its start")
         if args.lora_init == "fila":
             self._start_fila(initial_factors)
 
-    def _weighted_terms(self) -> list[tuple[float, Term]]:
-        terms: list[tuple[float, Term]] = [(self.method.forget_weight, self.method.forget_term())]
-        if self.method.retain is not None:
-            terms.append((self.method.retain_weight, retain_term(self.method.retain)))
-        return terms
-
     # What is computed once, before training -------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def _log_probs_before(self, examples: Sequence[Example]) -> Tensor:
-        values = torch.zeros(len(examples))
+    def _remember(self) -> None:
+        """Compute what the terms ask for of the model as it is now."""
+        needs = sorted({need for _, term in self.terms for need in term.needs})
+        examples: dict[SideName, list[Example]] = {
+            "forget": self._forget,
+            "alternate": self._alternate,
+            "retain": self._retain,
+        }
+        dealt: dict[SideName, set[int]] = {
+            "forget": set(range(len(self._forget))),
+            "alternate": set(range(len(self._alternate))),
+            "retain": self._dealt_retain() if ("retain", "logits") in needs or ("retain", "hidden") in needs else set(),
+        }
+        for kind, width in (("logits", self.model.config.vocab_size), ("hidden", self.model.config.hidden_size)):
+            tokens = sum(
+                label != IGNORED
+                for side, needed in needs
+                if needed == kind
+                for index in dealt[side]
+                for label in examples[side][index].labels[1:]
+            )
+            copies = 1 if kind == "logits" else max(len(self._blocks), 1)
+            self.references.refuse_too_much(kind, copies * tokens * width, next(self.model.parameters()).dtype.itemsize)
         with evaluation_mode(self.model):
-            for begin in range(0, len(examples), self.args.per_device_train_batch_size):
-                chunk = examples[begin : begin + self.args.per_device_train_batch_size]
-                logits, labels = self._forward_before(chunk)
-                values[begin : begin + len(chunk)] = sequence_log_probs(logits, labels).cpu()
-        return values
+            for side, kind in needs:
+                self.references.remember(side, kind, examples[side], dealt[side])
 
-    @torch.no_grad()
-    def _retain_logits_before(self) -> dict[int, Tensor]:
-        """Logits (labelled tokens, vocab) of those retain records that the sampler will deal, on the CPU."""
+    def _dealt_retain(self) -> set[int]:
+        """The retain records that the sampler will deal."""
         epochs = math.ceil(self.args.num_train_epochs)
         if self.args.max_steps > 0:
             batches = math.ceil(len(self.pair_sampler) / (self.args.train_batch_size * self.args.world_size))
             epochs = math.ceil(self.args.max_steps / math.ceil(batches / self.args.gradient_accumulation_steps))
-        dealt = {
+        return {
             index
             for epoch in range(epochs)
             for _, indices in self.pair_sampler.pairs(epoch)
             for index in indices
             if index >= 0
         }
-        tokens = sum(label != IGNORED for index in dealt for label in self._retain[index].labels[1:])
-        dtype = next(self.model.parameters()).dtype
-        gigabytes = tokens * self.model.config.vocab_size * dtype.itemsize / 1e9
-        if gigabytes > self.args.reference_cache_gb:
-            raise ValueError(
-                f"the KL retain term would keep {gigabytes:.1f} GB of reference logits, more than reference_cache_gb="
-                f"{self.args.reference_cache_gb:g}; use retain='nll', fewer epochs or a smaller retain set"
-            )
-        kept: dict[int, Tensor] = {}
-        with evaluation_mode(self.model):
-            for index in sorted(dealt):
-                logits, labels = self._forward_before([self._retain[index]])
-                kept[index] = logits[labels != IGNORED].to(dtype).cpu()
-        return kept
 
-    def _forward_before(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        batch = self._prepare_inputs(pad_examples(examples, self._pad_id))
+    def _before(self, examples: Sequence[Example]) -> Shifted:
+        return self._shifted(self.model, self._prepare_inputs(pad_examples(examples, self._pad_id)))
+
+    def _shifted(self, model: nn.Module, batch: Mapping[str, Any]) -> Shifted:
+        """Run the model; logits and hidden states of the labelled positions only, each row's moved to the front.
+
+        The output layer of a small model costs as much as many blocks, and logits are the largest tensor of a step.
+        """
+        labels = batch["labels"][:, 1:]
+        labelled = labels != IGNORED
+        most = max(int(labelled.sum(dim=1).max()), 1)
+        # A stable order: labelled positions first, as they follow one another.
+        positions = (~labelled).long().argsort(dim=1, stable=True)[:, :most]
+        options: dict[str, Any] = {"logits_to_keep": positions} if self._slices_logits else {}
+        if self._blocks:
+            options["output_hidden_states"] = True
         with self.compute_loss_context_manager():
-            output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        return output.logits[:, :-1], batch["labels"][:, 1:]
+            output = model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False, **options
+            )
+        logits = output.logits if self._slices_logits else output.logits.take_along_dim(positions[..., None], dim=1)
+        # The first of the hidden states is the embedding.
+        hidden = {
+            block: output.hidden_states[block + 1].take_along_dim(positions[..., None], dim=1) for block in self._blocks
+        }
+        return Shifted(labels.gather(1, positions), logits, hidden)
 
     def _start_fila(self, initial: Mapping[str, Tensor] | None) -> None:
         if initial is not None:
@@ -240,11 +294,45 @@ class UnlearnTrainer(Trainer):
             ValueError: There is no checkpoint, or it belongs to other initial factors of FILA than this trainer's.
         """
         checkpoint = self._checkpoint(resume_from_checkpoint)
+        outcome = TrainOutput(0, float("nan"), {})
+        ended = False
         if checkpoint is not None:
             self._check_factors(checkpoint)
-            if self._ended_at(checkpoint):
-                return TrainOutput(self.state.global_step, float("nan"), {})
-        return super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
+            self._take_up(checkpoint)
+            ended = self._ended_at(checkpoint)
+        if ended:
+            outcome = TrainOutput(self.state.global_step, float("nan"), {})
+        else:
+            outcome = super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
+        if self._selected is not None:
+            _, self.selected_epoch, chosen = self._selected
+            self._set_weights(chosen)
+        if self.method.negates:
+            self._negate()
+        return outcome
+
+    @torch.no_grad()
+    def _set_weights(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.guard.trainable().items():
+            parameter.copy_(values[name])
+
+    @torch.no_grad()
+    def _negate(self) -> None:
+        """Go from the start as far the other way, times the method's scale."""
+        scale = self.method.scale  # type: ignore[attr-defined]
+        for name, parameter in self.guard.trainable().items():
+            if ".lora_A." in name:
+                continue  # the change is B A, with B = 0 at the start: turning B round turns it round
+            start = self._start[name].to(parameter)
+            parameter.copy_(start - scale * (parameter - start))
+
+    def _take_up(self, checkpoint: Path) -> None:
+        """Take up what a checkpoint holds beside weights and optimiser."""
+        outcome = json.loads((checkpoint / _OUTCOME).read_text(encoding="utf-8"))
+        self.multiplier = outcome["multiplier"]
+        if outcome["selected"] is not None:
+            score, epoch = outcome["selected"]
+            self._selected = (score, epoch, load_file(checkpoint / _SELECTED))
 
     def _checkpoint(self, wanted: str | Path | bool | None) -> Path | None:
         if wanted is None or wanted is False:
@@ -293,6 +381,18 @@ class UnlearnTrainer(Trainer):
         self.stop_reason = "forgotten"
         return True
 
+    def _consider(self, epoch: int) -> None:
+        """Measure the selection, log it, and keep the weights if they are the best so far."""
+        if self.selection is None or epoch % self.selection.every:
+            return
+        with self.compute_loss_context_manager():
+            values = self.selection.measure(self.model)
+        self.log(dict(values))
+        score = values["selection_score"]
+        if self._selected is None or score > self._selected[0]:
+            weights = {name: p.detach().to("cpu", copy=True) for name, p in self.guard.trainable().items()}
+            self._selected = (score, epoch, weights)
+
     def _check_factors(self, checkpoint: Path) -> None:
         path = checkpoint / INITIAL_FACTORS
         if path.is_file() != (self.initial_factors is not None):
@@ -313,7 +413,7 @@ class UnlearnTrainer(Trainer):
         counts = torch.zeros(len(self.terms), device=device)
         for batch in batches:
             for place, (_, term) in enumerate(self.terms):
-                counts[place] += count_units(_labels_of(batch, term.reads), term.unit).to(device)
+                counts[place] += count_units(term.counted(_labels_of(batch, term.reads)), term.unit).to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
         return batches, counts
@@ -324,6 +424,8 @@ class UnlearnTrainer(Trainer):
         """Do one micro-batch, unless the guard has stopped training."""
         if self.divergence is not None:
             return torch.zeros((), device=self.args.device)
+        if self.method.projection is not None:
+            return self._projected_step(model, self._prepare_inputs(inputs), num_items_in_batch)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
 
@@ -335,49 +437,107 @@ class UnlearnTrainer(Trainer):
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
         """Return the weighted sum of the terms, each a mean over the whole step."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        sides = self._sides(outputs.logits[:, :-1], inputs)
-        if num_items_in_batch is None:
-            num_items_in_batch = torch.stack(
-                [count_units(_labels_of(inputs, term.reads), term.unit) for _, term in self.terms]
-            )
-        total = outputs.logits.new_zeros((), dtype=torch.float32)
-        for (weight, term), count in zip(self.terms, num_items_in_batch, strict=True):
-            value = term.items(sides).sum() / count.clamp(min=1)
-            if model.training:
-                self._term_sums[term.name] += value.detach()
-            total = total + weight * value
+        seen = self._shifted(model, inputs)
+        values, sides = self._term_values(seen, inputs, num_items_in_batch)
+        total = sum((self._weight(weight, term) * value for (weight, term), value in values), seen.logits.new_zeros(()))
         if model.training:
             total = self._guarded(total, sides)
         # Gradients are averaged over processes, while the terms are sums of all of them already.
-        total = total * (self.accelerator.num_processes if self.args.n_gpu <= 1 else 1)
-        return (total, outputs) if return_outputs else total
+        total = total * self._averaged_over()
+        return (total, {"logits": seen.logits}) if return_outputs else total
 
-    def _sides(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Sides:
-        labels = inputs["labels"][:, 1:]
-        ends = inputs["parts"].cumsum(0).tolist()
-        forget_rows, refusal_rows, retain_rows = (
-            slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+    def _term_values(
+        self, seen: Shifted, inputs: Mapping[str, Any], counts: Tensor | None
+    ) -> tuple[list[tuple[WeightedTerm, Tensor]], Sides]:
+        """Every term's share of its mean over the whole step, in float32 or better."""
+        sides = self._sides(seen, inputs)
+        if counts is None:
+            counts = torch.stack(
+                [count_units(term.counted(_labels_of(inputs, term.reads)), term.unit) for _, term in self.terms]
+            )
+        values = []
+        for (weight, term), count in zip(self.terms, counts, strict=True):
+            value = term.items(sides).sum() / count.clamp(min=1)
+            if self.model.training:
+                self._term_sums[term.name] += value.detach()
+                if self.method.dual is not None and term.name == self.method.dual.term:
+                    self._dual_sum += value.detach()
+            values.append(((weight, term), value))
+        return values, sides
+
+    def _weight(self, weight: float, term: Term) -> float:
+        dual = self.method.dual
+        return (
+            self.multiplier if dual is not None and term.name == dual.term and self.multiplier is not None else weight
         )
 
-        def log_probs(name: str) -> Tensor | None:
-            kept = self._reference_log_probs.get(name)
-            return None if kept is None else kept[inputs["forget_index"].cpu()].to(logits.device)
+    def _averaged_over(self) -> int:
+        """Over how many processes gradients are averaged."""
+        return self.accelerator.num_processes if self.args.n_gpu <= 1 else 1
 
-        forget = Side(labels[forget_rows], logits[forget_rows], reference_log_probs=log_probs("forget"))
-        refusal = Side(labels[refusal_rows], logits[refusal_rows], reference_log_probs=log_probs("refusal"))
-        retain = Side(labels[retain_rows], logits[retain_rows])
-        if self._reference_logits:
-            retain.reference_logits = self._put_back(retain, inputs["retain_index"].tolist())
-        has_refusal, has_retain = ends[1] > ends[0], ends[2] > ends[1]
-        return Sides(forget, refusal if has_refusal else None, retain if has_retain else None)
+    def _projected_step(self, model: nn.Module, inputs: Mapping[str, Any], counts: Tensor | None) -> Tensor:
+        """Do one micro-batch with separate gradients of forget and retain terms, projected at the end of the step."""
+        model.train()
+        parameters = list(self.guard.trainable().values())
+        wrapped = self.accelerator.num_processes > 1
+        with self.accelerator.no_sync(model) if wrapped else nullcontext():
+            values, sides = self._term_values(self._shifted(model, inputs), inputs, counts)
+            parts = {
+                is_retain: sum(
+                    (
+                        self._weight(weight, term) * value
+                        for (weight, term), value in values
+                        if (term.reads == "retain") == is_retain
+                    ),
+                    next(iter(parameters)).new_zeros(()),
+                )
+                for is_retain in (False, True)
+            }
+            total = parts[False] + parts[True]
+            sound = self._guarded(total, sides) is total
+            for is_retain, part in parts.items():
+                gradients = torch.autograd.grad(part, parameters, retain_graph=not is_retain, allow_unused=True)
+                new = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+                kept = self._gradients.get(is_retain)
+                self._gradients[is_retain] = (
+                    new if kept is None else [a.add_(b) for a, b in zip(kept, new, strict=True)]
+                )
+        if self.accelerator.sync_gradients and sound:
+            forget, retain = (self._gradients.pop(is_retain) for is_retain in (False, True))
+            if wrapped:
+                forget, retain = ([self.accelerator.reduce(g, "sum") for g in side] for side in (forget, retain))
+            projected = project_conflict(forget, retain)
+            for parameter, f, r in zip(parameters, projected, retain, strict=True):
+                parameter.grad = f + r
+        return total.detach() * self._averaged_over()
 
-    def _put_back(self, retain: Side, indices: Sequence[int]) -> Tensor:
-        """The cached logits at their places in a padded batch."""
-        cached = torch.cat([self._reference_logits[index] for index in indices if index >= 0])
-        placed = torch.zeros(retain.logits.shape, dtype=cached.dtype, device=retain.logits.device)
-        placed[retain.labels != IGNORED] = cached.to(retain.logits.device)
-        return placed
+    def _sides(self, seen: Shifted, inputs: Mapping[str, Tensor]) -> Sides:
+        ends = inputs["parts"].cumsum(0).tolist()
+        forget_rows, retain_rows = inputs["forget_index"].tolist(), inputs["retain_index"].tolist()
+        indices: dict[SideName, list[int]] = {
+            "forget": forget_rows,
+            "alternate": forget_rows,
+            "retain": retain_rows,
+        }
+        sides: dict[str, Side] = {}
+        for (name, rows), begin, end in zip(indices.items(), [0, *ends[:-1]], ends, strict=True):
+            if end > begin:
+                part = slice(begin, end)
+                hidden = {block: states[part] for block, states in seen.hidden.items()}
+                sides[name] = Side(seen.labels[part], seen.logits[part], hidden)
+                self.references.attach(name, sides[name], rows)
+        return Sides(**sides)
+
+    def _update_dual(self) -> None:
+        """Move the multiplier by the constrained term's mean over the step that has just been done."""
+        dual = self.method.dual
+        if dual is None or self.multiplier is None:
+            return
+        value = self._dual_sum
+        if self.args.world_size > 1:
+            value = self.accelerator.reduce(value, reduction="sum")
+        self.multiplier = dual.update(self.multiplier, float(value))
+        self._dual_sum = torch.zeros_like(self._dual_sum)
 
     # The divergence guard -------------------------------------------------------------------------------------------
 
@@ -406,7 +566,8 @@ class UnlearnTrainer(Trainer):
         examples = [*self._forget[:_VETTED], *self._retain[:_VETTED]]
         chunks = [examples[begin : begin + size] for begin in range(0, len(examples), size)]
         with evaluation_mode(self.model):
-            nll = torch.stack([_mean_nll(*self._forward_before(chunk)) for chunk in chunks])
+            seen = [self._before(chunk) for chunk in chunks]
+            nll = torch.stack([_mean_nll(each.logits, each.labels) for each in seen])
         if self.guard.judge(nll.new_zeros(()), nll, f"the model after step {self.state.global_step}"):
             self._keep_weights()
         else:
@@ -432,6 +593,8 @@ class UnlearnTrainer(Trainer):
                 if self.args.world_size > 1:
                     value = self.accelerator.reduce(value, reduction="sum")
                 logs[name] = value.item() / steps
+            if self.multiplier is not None:
+                logs["multiplier"] = self.multiplier
             self._steps_logged = self.state.global_step
         super().log(logs, start_time)
 
@@ -443,7 +606,18 @@ class UnlearnTrainer(Trainer):
             (directory / "training_args.bin").unlink(missing_ok=True)
             if self.initial_factors is not None:
                 write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
-            write_json(directory / _OUTCOME, {"stop_reason": self.stop_reason, "divergence": self.divergence})
+            selected = None
+            if self._selected is not None:
+                score, epoch, chosen = self._selected
+                write_tensors(directory / _SELECTED, chosen)
+                selected = (score, epoch)
+            outcome = {
+                "stop_reason": self.stop_reason,
+                "divergence": self.divergence,
+                "multiplier": self.multiplier,
+                "selected": selected,
+            }
+            write_json(directory / _OUTCOME, outcome)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint beside its place, seal it and rename it to ``step-<n>``; then drop the oldest."""
@@ -478,19 +652,29 @@ class _Hooks(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self._trainer._steps_logged = state.global_step
         self._trainer._keep_weights()
+        epoch = round(state.epoch or 0)
+        measured = [entry["epoch"] for entry in state.log_history if "selection_score" in entry]
+        if epoch and abs(state.epoch - epoch) < 1e-6 and epoch not in [round(other) for other in measured]:
+            self._trainer._consider(epoch)  # the checkpoint was written in the last step, before the epoch ended
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         # Skipping batches on resume wraps the sampler so deep that the loader no longer finds it.
         self._trainer.pair_sampler.set_epoch(int((state.epoch or 0) + 1e-6))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        self._trainer._update_dual()
         if self._trainer.divergence is not None:
             self._trainer._go_back()
             control.should_training_stop = True
             control.should_save = False
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        if not self._trainer.vet() or self._trainer._consult_rule(round(state.epoch or 0)):
+        epoch = round(state.epoch or 0)
+        if not self._trainer.vet():
+            control.should_training_stop = True
+            return
+        self._trainer._consider(epoch)
+        if self._trainer._consult_rule(epoch):
             control.should_training_stop = True
 
 
@@ -499,23 +683,18 @@ def _mean_nll(logits: Tensor, labels: Tensor) -> Tensor:
     return -token_log_probs(logits, labels).sum() / (labels != IGNORED).sum().clamp(min=1)
 
 
-def _disable_dropout(model: nn.Module) -> None:
-    """Dropout modules, those of adapters included, and the rates that some models hand to functional dropout."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
+def _plain(model: Any) -> Any:
+    """The model below its adapter."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def _labels_of(batch: Mapping[str, Tensor], side: Literal["forget", "refusal", "retain"]) -> Tensor:
+def _labels_of(batch: Mapping[str, Tensor], side: SideName) -> Tensor:
     """The shifted labels of one part of a batch."""
-    forget, refusal, _ = batch["parts"].tolist()
+    forget, alternate, _ = batch["parts"].tolist()
     rows = {
         "forget": slice(0, forget),
-        "refusal": slice(forget, forget + refusal),
-        "retain": slice(forget + refusal, None),
+        "alternate": slice(forget, forget + alternate),
+        "retain": slice(forget + alternate, None),
     }
     return batch["labels"][rows[side], 1:]
 

@@ -28,7 +28,9 @@ class UnlearnConfig(TrainingArguments):
             side is not finite or above this many nats. None: twice the log of the vocabulary's size; infinity leaves
             only the test for finite values. The weights that it goes back to are those that passed it last, at the
             start, at the end of an epoch or at a checkpoint; no checkpoint is written of weights that do not pass.
-        reference_cache_gb: The KL retain term refuses to keep more reference logits than this.
+        reference_cache_gb: Methods that keep logits or hidden states of the old model refuse to keep more than this.
+        forget_tokens: ``"response"``, or ``"facts"`` to forget the fact tokens alone and leave the rest of the answer.
+        trainable_parameters: A regular expression that the names of the weights to train contain; None for all.
     """
 
     method: str = "ihl"
@@ -44,6 +46,8 @@ class UnlearnConfig(TrainingArguments):
     disable_dropout: bool = True
     max_nll: float | None = None
     reference_cache_gb: float = 8.0
+    forget_tokens: str = "response"
+    trainable_parameters: str | None = None
     remove_unused_columns: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +56,7 @@ class UnlearnConfig(TrainingArguments):
             "lora_init": ("default", "fila"),
             "fila_epsilon": ("relative", "official"),
             "fila_fisher": ("element", "row"),
+            "forget_tokens": ("response", "facts"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

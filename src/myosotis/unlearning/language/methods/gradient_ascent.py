@@ -1,22 +1,23 @@
 """Gradient ascent and its pairings with a retain term."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.losses import token_log_probs
-from myosotis.unlearning.language.methods.method import Method, RetainName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.method import Method
+from myosotis.unlearning.language.methods.retain import RetainName
+from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
 
 
 @dataclass(frozen=True)
-class AscentTerm:
+class AscentTerm(Term):
     """log p of the forget tokens, to be lowered."""
 
-    unit: Literal["token", "sequence"]
-    name: str = "forget_ascent"
-    reads: Literal["forget"] = "forget"
+    name: ClassVar[str] = "forget_ascent"
+    reads: ClassVar[SideName] = "forget"
 
     def items(self, sides: Sides) -> Tensor:
         """Return log p per token or its mean per sequence."""

@@ -1,22 +1,22 @@
 """IHL, the loss of LoKU."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.losses import inverted_hinge_loss
-from myosotis.unlearning.language.methods.method import Method, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.method import Method
+from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
 
 
 @dataclass(frozen=True)
-class InvertedHingeTerm:
+class InvertedHingeTerm(Term):
     """1 + p(label) - p(runner-up) on the forget tokens."""
 
-    unit: Literal["token", "sequence"]
-    name: str = "forget_hinge"
-    reads: Literal["forget"] = "forget"
+    name: ClassVar[str] = "forget_hinge"
+    reads: ClassVar[SideName] = "forget"
 
     def items(self, sides: Sides) -> Tensor:
         """Return the loss per token or its mean per sequence."""

@@ -1,92 +1,18 @@
-"""What a method is made of: a forget term, and maybe a retain term, each with its own unit of counting."""
+"""What a method is: weighted terms, and how their gradients meet."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, runtime_checkable
-
-from jaxtyping import Float, Int
-from torch import Tensor
+from typing import ClassVar, Literal
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import IGNORED, Reduction
+from myosotis.unlearning.language.methods.dual import DualAscent
+from myosotis.unlearning.language.methods.retain import RetainName, retain_term
+from myosotis.unlearning.language.methods.term import SideName, Term, Unit, WeightedTerm
 
-RetainName = Literal["nll", "kl"]
+Alternates = Literal["refusals", "generated"]
+"""Where what is said in place of a forget answer comes from."""
 
-
-@dataclass
-class Side:
-    """The part of a batch that a term reads, already shifted.
-
-    Attributes:
-        labels: (batch, time), -100 where ignored.
-        logits: (batch, time, vocab) of the model.
-        reference_logits: The same before unlearning, where a term asked for them.
-        reference_log_probs: Sequence log-probabilities (batch,) before unlearning, where a term asked for them.
-    """
-
-    labels: Int[Tensor, "batch time"]
-    logits: Float[Tensor, "batch time vocab"]
-    reference_logits: Float[Tensor, "batch time vocab"] | None = None
-    reference_log_probs: Float[Tensor, " batch"] | None = None
-
-
-@dataclass
-class Sides:
-    """The three parts of a batch; refusal and retain only where a term reads them."""
-
-    forget: Side
-    refusal: Side | None = None
-    retain: Side | None = None
-
-    def the(self, name: Literal["forget", "refusal", "retain"]) -> Side:
-        """Return a part that must be there."""
-        side = getattr(self, name)
-        if not isinstance(side, Side):
-            raise ValueError(f"this method reads the {name} side, but the batch has none")
-        return side
-
-
-@runtime_checkable
-class Term(Protocol):
-    """One summand of the training loss.
-
-    The trainer sums ``items`` over the micro-batches and processes of an optimisation step and divides by the number
-    of units in all of them, so that accumulation and the number of processes do not change the loss.
-    """
-
-    @property
-    def name(self) -> str:
-        """What the term is called in logs."""
-        ...
-
-    @property
-    def reads(self) -> Literal["forget", "refusal", "retain"]:
-        """The part of the batch whose units are counted."""
-        ...
-
-    @property
-    def unit(self) -> Literal["token", "sequence"]:
-        """What the mean is taken over."""
-        ...
-
-    def items(self, sides: Sides) -> Float[Tensor, "..."]:
-        """Return the losses whose sum, over the units of the whole step, is averaged."""
-        ...
-
-
-def count_units(labels: Int[Tensor, "batch time"], unit: Literal["token", "sequence"]) -> Int[Tensor, ""]:
-    """Return how many labelled tokens, or sequences with a label, there are."""
-    labelled = labels != IGNORED
-    return labelled.sum() if unit == "token" else labelled.any(dim=1).sum()
-
-
-def per_unit(
-    values: Float[Tensor, "batch time"], labels: Int[Tensor, "batch time"], reduction: Reduction
-) -> Float[Tensor, "..."]:
-    """Return per-token values as they are, or their means per sequence, to match a term's unit."""
-    if reduction == "token":
-        return values
-    return values.sum(dim=1) / (labels != IGNORED).sum(dim=1).clamp(min=1)
+Projection = Literal["conflict"]
 
 
 @dataclass(frozen=True)
@@ -97,23 +23,42 @@ class Method(ABC):
         retain: ``"nll"``, ``"kl"``, or None for no retain term.
         retain_weight: Of the retain term.
         forget_weight: Of the forget term.
+        reduction: Whether the forget term is a mean over tokens, or over sequences of their means.
+        projection: ``"conflict"``: what of the forget gradient works against the retain gradient is taken away, see
+            :func:`~myosotis.unlearning.language.methods.projection.project_conflict`.
     """
 
     card: ClassVar[MethodCard]
-    needs_refusals: ClassVar[bool] = False
-    needs_reference_log_probs: ClassVar[bool] = False
+    alternates: ClassVar[Alternates | None] = None
+    dual: ClassVar[DualAscent | None] = None
+    negates: ClassVar[bool] = False
+    """Whether the change of the weights is turned round once training has ended."""
 
     retain: RetainName | None = "nll"
     retain_weight: float = 1.0
     forget_weight: float = 1.0
-    reduction: Literal["token", "sequence"] = field(default="token", kw_only=True)
+    reduction: Unit = field(default="token", kw_only=True)
+    projection: Projection | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.retain not in (None, "nll", "kl"):
             raise ValueError(f"retain must be 'nll', 'kl' or None, got {self.retain!r}")
         if self.retain_weight < 0 or self.forget_weight <= 0:
             raise ValueError("retain_weight must be >= 0 and forget_weight > 0")
+        if self.projection is not None and not self.reads("retain"):
+            raise ValueError("projection needs a retain term, whose gradient the forget gradient is held against")
 
     @abstractmethod
     def forget_term(self) -> Term:
         """Return the term that forgets."""
+
+    def terms(self) -> list[WeightedTerm]:
+        """Return every term of the loss with its weight; their names differ."""
+        terms: list[WeightedTerm] = [(self.forget_weight, self.forget_term())]
+        if self.retain is not None:
+            terms.append((self.retain_weight, retain_term(self.retain)))
+        return terms
+
+    def reads(self, side: SideName) -> bool:
+        """Whether a term reads a part of the batch."""
+        return any(side in term.sides for _, term in self.terms())

@@ -1,19 +1,22 @@
 """Preference-based unlearning: DPO towards refusals, NPO, SimNPO."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.losses import IGNORED, dpo_loss, npo_loss, sequence_log_probs, simnpo_loss
-from myosotis.unlearning.language.methods.method import Method, Side, Sides, Term
-
-
-def _reference(side: Side) -> Tensor:
-    if side.reference_log_probs is None:
-        raise ValueError("this loss needs reference log-probabilities, but the batch has none")
-    return side.reference_log_probs
+from myosotis.unlearning.language.methods.method import Alternates, Method
+from myosotis.unlearning.language.methods.term import (
+    ReferenceKind,
+    Side,
+    SideName,
+    Sides,
+    Term,
+    Unit,
+    reference_log_probs,
+)
 
 
 def _sum_over_sequences(mean: Tensor, side: Side) -> Tensor:
@@ -26,31 +29,34 @@ def _with_labels(side: Side) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NPOTerm:
+class NPOTerm(Term):
     """Negative preference for the forget answers."""
 
-    beta: float
-    name: str = "forget_npo"
-    reads: Literal["forget"] = "forget"
-    unit: Literal["sequence"] = "sequence"
+    unit: Unit = "sequence"
+    beta: float = 0.1
+
+    name: ClassVar[str] = "forget_npo"
+    reads: ClassVar[SideName] = "forget"
+    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("forget", "log_probs")})
 
     def items(self, sides: Sides) -> Tensor:
         """Return the sum of the losses of the sequences."""
         side = sides.the("forget")
         kept = _with_labels(side)
         log_probs = sequence_log_probs(side.logits, side.labels)
-        return _sum_over_sequences(npo_loss(log_probs[kept], _reference(side)[kept], self.beta), side)
+        return _sum_over_sequences(npo_loss(log_probs[kept], reference_log_probs(side)[kept], self.beta), side)
 
 
 @dataclass(frozen=True)
-class SimNPOTerm:
+class SimNPOTerm(Term):
     """Negative preference for the forget answers, normalised by length, without a reference."""
 
-    beta: float
-    gamma: float
-    name: str = "forget_simnpo"
-    reads: Literal["forget"] = "forget"
-    unit: Literal["sequence"] = "sequence"
+    unit: Unit = "sequence"
+    beta: float = 2.5
+    gamma: float = 0.0
+
+    name: ClassVar[str] = "forget_simnpo"
+    reads: ClassVar[SideName] = "forget"
 
     def items(self, sides: Sides) -> Tensor:
         """Return the sum of the losses of the sequences."""
@@ -61,20 +67,26 @@ class SimNPOTerm:
 
 
 @dataclass(frozen=True)
-class DPOTerm:
-    """Preference for a refusal over the forget answer, times 2/beta so that its gradient has the scale of NPO's."""
+class DPOTerm(Term):
+    """Preference for the alternate over the forget answer, times 2/beta to give its gradient the scale of NPO's."""
 
-    beta: float
-    name: str = "forget_dpo"
-    reads: Literal["forget"] = "forget"
-    unit: Literal["sequence"] = "sequence"
+    unit: Unit = "sequence"
+    beta: float = 0.1
+
+    name: ClassVar[str] = "forget_dpo"
+    reads: ClassVar[SideName] = "forget"
+    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset(
+        {("forget", "log_probs"), ("alternate", "log_probs")}
+    )
 
     def items(self, sides: Sides) -> Tensor:
         """Return the sum of the losses of the sequences."""
-        forget, refusal = sides.the("forget"), sides.the("refusal")
+        forget, alternate = sides.the("forget"), sides.the("alternate")
         kept = _with_labels(forget)
-        preferred, rejected = (sequence_log_probs(side.logits, side.labels)[kept] for side in (refusal, forget))
-        loss = dpo_loss(preferred, _reference(refusal)[kept], rejected, _reference(forget)[kept], self.beta)
+        preferred, rejected = (sequence_log_probs(side.logits, side.labels)[kept] for side in (alternate, forget))
+        loss = dpo_loss(
+            preferred, reference_log_probs(alternate)[kept], rejected, reference_log_probs(forget)[kept], self.beta
+        )
         return _sum_over_sequences(2 / self.beta * loss, forget)
 
 
@@ -102,11 +114,10 @@ class NPO(_WithBeta):
         memory="one reference log-probability per forget record",
         purpose="Ascent that fades as a record is forgotten; the field's strong baseline.",
     )
-    needs_reference_log_probs: ClassVar[bool] = True
 
     def forget_term(self) -> Term:
         """Return the NPO term."""
-        return NPOTerm(self.beta)
+        return NPOTerm(beta=self.beta)
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ class SimNPO(_WithBeta):
 
     def forget_term(self) -> Term:
         """Return the SimNPO term."""
-        return SimNPOTerm(self.beta, self.gamma)
+        return SimNPOTerm(beta=self.beta, gamma=self.gamma)
 
 
 @dataclass(frozen=True)
@@ -142,9 +153,23 @@ class DPO(_WithBeta):
         memory="two reference log-probabilities per forget record",
         purpose="Refusals with an explicit push away from the answer.",
     )
-    needs_refusals: ClassVar[bool] = True
-    needs_reference_log_probs: ClassVar[bool] = True
+    alternates: ClassVar[Alternates | None] = "refusals"
 
     def forget_term(self) -> Term:
         """Return the DPO term."""
-        return DPOTerm(self.beta)
+        return DPOTerm(beta=self.beta)
+
+
+@dataclass(frozen=True)
+class AltPO(DPO):
+    """DPO from the forget answer towards another answer of the model's own making, NLL on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="altpo",
+        title="Alternate preference optimisation",
+        paper="Mekala et al., Alternate Preference Optimization for Unlearning Factual Knowledge in LLMs, COLING 2025",
+        reads="forget prompts, retain",
+        memory="two reference log-probabilities per forget record; the alternates are generated before training",
+        purpose="Plausible other answers instead of refusals or nonsense.",
+    )
+    alternates: ClassVar[Alternates | None] = "generated"

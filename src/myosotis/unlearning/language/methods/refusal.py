@@ -1,26 +1,26 @@
 """IDK: learn to refuse the forget questions."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.losses import token_log_probs
-from myosotis.unlearning.language.methods.method import Method, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.method import Alternates, Method
+from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
 
 
 @dataclass(frozen=True)
-class RefusalTerm:
+class RefusalTerm(Term):
     """-log p of a refusal after the forget prompt."""
 
-    unit: Literal["token", "sequence"]
-    name: str = "forget_refusal"
-    reads: Literal["refusal"] = "refusal"
+    name: ClassVar[str] = "forget_refusal"
+    reads: ClassVar[SideName] = "alternate"
 
     def items(self, sides: Sides) -> Tensor:
         """Return -log p per refusal token or its mean per sequence."""
-        side = sides.the("refusal")
+        side = sides.the("alternate")
         return per_unit(-token_log_probs(side.logits, side.labels), side.labels, self.unit)
 
 
@@ -36,7 +36,7 @@ class Refusal(Method):
         memory="none",
         purpose="Refusals instead of wrong answers; the knowledge stays below the surface.",
     )
-    needs_refusals: ClassVar[bool] = True
+    alternates: ClassVar[Alternates | None] = "refusals"
 
     def forget_term(self) -> Term:
         """Return the refusal term."""

@@ -1,21 +1,22 @@
 """Retain terms: what holds the rest in place while the forget set goes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from myosotis.unlearning.language.losses import token_kl_divergence, token_log_probs
-from myosotis.unlearning.language.methods.method import RetainName, Sides, Term
+from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, reference_logits
+
+RetainName = Literal["nll", "kl"]
 
 
 @dataclass(frozen=True)
-class RetainNLL:
+class RetainNLL(Term):
     """Negative log-likelihood of the retain set, mean over its labelled tokens."""
 
-    name: str = "retain_nll"
-    reads: Literal["retain"] = "retain"
-    unit: Literal["token"] = "token"
+    name: ClassVar[str] = "retain_nll"
+    reads: ClassVar[SideName] = "retain"
 
     def items(self, sides: Sides) -> Tensor:
         """Return -log p per token."""
@@ -24,19 +25,17 @@ class RetainNLL:
 
 
 @dataclass(frozen=True)
-class RetainKL:
+class RetainKL(Term):
     """KL(before || now) on the retain set, mean over its labelled tokens."""
 
-    name: str = "retain_kl"
-    reads: Literal["retain"] = "retain"
-    unit: Literal["token"] = "token"
+    name: ClassVar[str] = "retain_kl"
+    reads: ClassVar[SideName] = "retain"
+    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("retain", "logits")})
 
     def items(self, sides: Sides) -> Tensor:
         """Return the divergence per token."""
         side = sides.the("retain")
-        if side.reference_logits is None:
-            raise ValueError("the KL retain term needs reference logits, but the batch has none")
-        return token_kl_divergence(side.logits, side.reference_logits, side.labels)
+        return token_kl_divergence(side.logits, reference_logits(side), side.labels)
 
 
 def retain_term(name: RetainName) -> Term:

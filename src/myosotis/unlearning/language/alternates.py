@@ -1,0 +1,104 @@
+"""Alternate answers of the model's own making: what AltPO prefers to the answer that is to be forgotten."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from myosotis.data.encoding import IGNORED, Encoder, Example
+from myosotis.data.records import Record
+from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import generator
+from myosotis.unlearning.language.memorization import evaluation_mode
+
+
+def alternate_examples(
+    model: nn.Module,
+    encoder: Encoder,
+    records: Sequence[Record],
+    seed: int,
+    *,
+    temperature: float = 1.0,
+    batch_size: int = 16,
+) -> list[Example]:
+    """Return each record with another answer in place of its own.
+
+    A record's own ``alternate`` is taken where it has one. Otherwise the model keeps the answer up to its first fact
+    token, draws another token there, and goes on greedily: the alternate has the answer's form and another content.
+    The authors prompt an instruction-tuned model for such answers instead, which a base model does not understand.
+
+    Args:
+        model: Before unlearning.
+        encoder: Of the records.
+        records: With a prompt, or chats.
+        seed: Of the draws.
+        temperature: Of the draw of the other token, > 0.
+        batch_size: Records per generation.
+
+    Raises:
+        InputError: A record is plain text.
+        ValueError: The temperature is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    if any(record.text is not None for record in records):
+        raise InputError("this method answers prompts with alternates, but a forget record is plain text")
+    stream = generator(seed, "alternates")
+    made: list[Example] = []
+    for begin in range(0, len(records), batch_size):
+        chunk = records[begin : begin + batch_size]
+        generated = _generated(model, encoder, [encoder(record) for record in chunk], temperature, stream)
+        made += [
+            encoder(_with_alternate(record)) if record.alternate is not None else example
+            for record, example in zip(chunk, generated, strict=True)
+        ]
+    return made
+
+
+def _with_alternate(record: Record) -> Record:
+    """The record with its alternate as the answer."""
+    if record.messages:
+        last = {"role": "assistant", "content": str(record.alternate)}
+        return replace(record, messages=(*record.messages[:-1], last), facts=())
+    return replace(record, response=record.alternate, facts=())
+
+
+def _generated(
+    model: Any, encoder: Encoder, examples: Sequence[Example], temperature: float, stream: torch.Generator
+) -> list[Example]:
+    tokenizer = encoder.tokenizer
+    device = next(model.parameters()).device
+    leaves = [_first_fact(example) for example in examples]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    longest = max(leaves) + 1
+    ids = torch.full((len(examples), longest), 0 if pad is None else pad, device=device)
+    mask = torch.zeros_like(ids)
+    with evaluation_mode(model):
+        for row, (example, leave) in enumerate(zip(examples, leaves, strict=True)):
+            prefix = torch.tensor([example.input_ids[:leave]], device=device)
+            logits = model(input_ids=prefix, attention_mask=torch.ones_like(prefix)).logits[0, -1].float().cpu()
+            logits[example.input_ids[leave]] = -torch.inf
+            other = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=stream)
+            ids[row, longest - leave - 1 :] = torch.cat([prefix[0], other.to(device)])
+            mask[row, longest - leave - 1 :] = 1
+        rest = max(len(example.input_ids) - leave for example, leave in zip(examples, leaves, strict=True))
+        said = model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=rest + 8, do_sample=False, pad_token_id=pad
+        )[:, longest:].tolist()
+    eos = tokenizer.eos_token_id
+    made = []
+    for row, (example, leave) in enumerate(zip(examples, leaves, strict=True)):
+        tail = said[row][: said[row].index(eos) + 1] if eos in said[row] else said[row]
+        whole = (*ids[row, longest - leave - 1 :].tolist(), *tail)
+        start = example.response_start
+        labels = (*(IGNORED,) * start, *whole[start:])
+        made.append(Example(whole, labels, (False,) * len(whole), example.subject))
+    return made
+
+
+def _first_fact(example: Example) -> int:
+    """Where the answer's content begins: at its first fact token, or at its first token where none is marked."""
+    start = max(example.response_start, 1)
+    return next((place for place in range(start, len(example.facts)) if example.facts[place]), start)

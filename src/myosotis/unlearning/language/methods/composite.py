@@ -1,0 +1,86 @@
+"""Several forget and retain terms at once, each logged by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.methods.method import Alternates, Method
+from myosotis.unlearning.language.methods.retain import RetainName, retain_term
+from myosotis.unlearning.language.methods.term import SideName, Term, WeightedTerm
+
+
+@dataclass(frozen=True)
+class Composite(Method):
+    """A weighted sum of the forget terms of other methods and of any retain terms.
+
+    Attributes:
+        forget: Methods whose forget terms are summed, each with its own ``forget_weight``; their names must differ.
+        retain_terms: Weights of the retain terms by name, e.g. ``{"nll": 1.0, "kl": 0.5}``.
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="composite",
+        title="Composite of several terms",
+        paper="of each part",
+        reads="what its parts read",
+        memory="what its parts keep",
+        purpose="More than one way of forgetting or of holding, weighted and logged apart.",
+    )
+    retain: RetainName | None = None
+    forget: tuple[Method, ...] = field(default=(), kw_only=True)
+    retain_terms: Mapping[RetainName, float] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.forget:
+            raise ValueError("forget must name at least one method")
+        if self.retain is not None or self.retain_weight != 1.0 or self.forget_weight != 1.0:
+            raise ValueError("give retain terms as retain_terms and weights within each part of forget")
+        for part in self.forget:
+            if part.dual is not None or part.negates or isinstance(part, Composite):
+                raise ValueError(f"{part.card.name} cannot be a part of a composite")
+        if any(weight < 0 for weight in self.retain_terms.values()):
+            raise ValueError("the weights of retain_terms must be >= 0")
+        names = [term.name for _, term in self.terms()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two terms have the same name: {', '.join(names)}")
+        if len({part.alternates for part in self.forget} - {None}) > 1:
+            raise ValueError("one part answers with refusals and another with generated alternates; choose one")
+        if self.projection is not None and not self.reads("retain"):
+            raise ValueError("projection needs a retain term, whose gradient the forget gradient is held against")
+
+    @property
+    def alternates(self) -> Alternates | None:  # type: ignore[override]
+        """What its parts ask for."""
+        return next((part.alternates for part in self.forget if part.alternates is not None), None)
+
+    def forget_term(self) -> Term:
+        """Return the first forget term."""
+        return self.forget[0].forget_term()
+
+    def terms(self) -> list[WeightedTerm]:
+        """Return every term with its weight."""
+        terms: list[WeightedTerm] = [(part.forget_weight, part.forget_term()) for part in self.forget]
+        return terms + [(weight, retain_term(name)) for name, weight in self.retain_terms.items()]
+
+    def reads(self, side: SideName) -> bool:
+        """Whether a part reads a part of the batch."""
+        return any(side in term.sides for _, term in self.terms())
+
+
+def parts_of(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and settings of each forget part, as a configuration spells them.
+
+    Raises:
+        ValueError: ``forget`` is not a list of mappings with a ``name``.
+
+    Example:
+        >>> parts_of({"forget": [{"name": "npo", "beta": 0.2}]})
+        [('npo', {'beta': 0.2})]
+    """
+    parts = settings.get("forget", ())
+    if not isinstance(parts, list | tuple) or any(
+        not isinstance(part, Mapping) or "name" not in part for part in parts
+    ):
+        raise ValueError("forget must be a list of methods, each a mapping with its name and settings")
+    return [(part["name"], {key: value for key, value in part.items() if key != "name"}) for part in parts]

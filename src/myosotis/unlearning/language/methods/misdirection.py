@@ -1,0 +1,156 @@
+"""RMU: lead the hidden states of the forget set astray, hold those of the retain set."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import generator
+from myosotis.unlearning.language.losses import IGNORED
+from myosotis.unlearning.language.methods.method import Method
+from myosotis.unlearning.language.methods.retain import RetainName, retain_term
+from myosotis.unlearning.language.methods.term import (
+    ReferenceKind,
+    Side,
+    SideName,
+    Sides,
+    Term,
+    WeightedTerm,
+    per_unit,
+)
+
+
+def steering_vector(width: int, coefficient: float, seed: int = 0) -> Float[Tensor, " width"]:
+    r"""Return $c\,u$ with u uniform in $[0, 1]^d$, normalised: where the hidden states are to go.
+
+    Args:
+        width: Of the hidden states.
+        coefficient: The length of the vector.
+        seed: Of the direction.
+
+    Example:
+        >>> round(steering_vector(16, coefficient=6.5).norm().item(), 4)
+        6.5
+    """
+    direction = torch.rand(width, generator=generator(seed, "steering"))
+    scaled: Tensor = coefficient * direction / direction.norm()
+    return scaled
+
+
+def squared_distance(
+    hidden: Float[Tensor, "batch time width"],
+    target: Float[Tensor, "batch time width"] | Float[Tensor, " width"],
+    labels: Int[Tensor, "batch time"],
+) -> Float[Tensor, "batch time"]:
+    """Return the mean squared difference over the width at every labelled position, 0 at ignored ones.
+
+    Example:
+        >>> squared_distance(torch.ones(1, 2, 4), torch.zeros(4), torch.tensor([[7, -100]]))
+        tensor([[1., 0.]])
+    """
+    distance = (hidden.float() - target.float()).square().mean(dim=-1)
+    return distance.masked_fill(labels == IGNORED, 0.0)
+
+
+def _hidden(side: Side, block: int, *, before: bool = False) -> Tensor:
+    states = side.reference_hidden if before else side.hidden
+    if block not in states:
+        raise ValueError(f"this loss reads the output of block {block}, but the batch has none")
+    return states[block]
+
+
+@dataclass(frozen=True)
+class MisdirectionTerm(Term):
+    """Distance of the forget set's hidden states from the steering vector."""
+
+    block: int = 7
+    coefficient: float = 20.0
+    seed: int = 0
+
+    name: ClassVar[str] = "forget_misdirection"
+    reads: ClassVar[SideName] = "forget"
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The steered block."""
+        return (self.block,)
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the mean squared difference per token or its mean per sequence."""
+        side = sides.the("forget")
+        hidden = _hidden(side, self.block)
+        target = steering_vector(hidden.shape[-1], self.coefficient, self.seed).to(hidden.device)
+        return per_unit(squared_distance(hidden, target, side.labels), side.labels, self.unit)
+
+
+@dataclass(frozen=True)
+class RetainHidden(Term):
+    """Distance of the retain set's hidden states from what they were."""
+
+    block: int = 7
+
+    name: ClassVar[str] = "retain_hidden"
+    reads: ClassVar[SideName] = "retain"
+    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("retain", "hidden")})
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The held block."""
+        return (self.block,)
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the mean squared difference per token."""
+        side = sides.the("retain")
+        return squared_distance(_hidden(side, self.block), _hidden(side, self.block, before=True), side.labels)
+
+
+@dataclass(frozen=True)
+class RMU(Method):
+    r"""Misdirection of the forget set's hidden states, retention of the retain set's.
+
+    $$L = \overline{\lVert h_l(x_f) - c\,u \rVert^2 / d} + \alpha\,
+    \overline{\lVert h_l(x_r) - h^0_l(x_r) \rVert^2 / d}$$
+
+    Attributes:
+        retain: ``"hidden"`` as in the paper, ``"nll"``, ``"kl"`` or None.
+        block: l, the block whose output is steered, counted from 0; not the last one.
+        coefficient: c; of the order of the hidden states' norm.
+        steering_seed: Of the direction u.
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="rmu",
+        title="Representation misdirection (RMU)",
+        paper="Li et al., The WMDP Benchmark: Measuring and Reducing Malicious Use with Unlearning, ICML 2024",
+        reads="forget, retain",
+        memory="the old model's hidden states at the labelled retain tokens that will be drawn",
+        purpose="Remove a field of knowledge rather than single records; the field's choice for hazardous knowledge.",
+    )
+    retain: str | None = "hidden"  # type: ignore[assignment]
+    block: int = field(default=7, kw_only=True)
+    coefficient: float = field(default=20.0, kw_only=True)
+    steering_seed: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.retain not in ("hidden", "nll", "kl", None):
+            raise ValueError(f"retain must be 'hidden', 'nll', 'kl' or None, got {self.retain!r}")
+        if self.retain_weight < 0 or self.forget_weight <= 0:
+            raise ValueError("retain_weight must be >= 0 and forget_weight > 0")
+        if self.block < 0 or not self.coefficient > 0:
+            raise ValueError("block must be >= 0 and coefficient > 0")
+
+    def forget_term(self) -> Term:
+        """Return the misdirection term."""
+        return MisdirectionTerm(self.reduction, self.block, self.coefficient, self.steering_seed)
+
+    def terms(self) -> list[WeightedTerm]:
+        """Return the misdirection term and the retain term."""
+        terms: list[WeightedTerm] = [(self.forget_weight, self.forget_term())]
+        if self.retain is not None:
+            plain: RetainName = "kl" if self.retain == "kl" else "nll"
+            held = RetainHidden(block=self.block) if self.retain == "hidden" else retain_term(plain)
+            terms.append((self.retain_weight, held))
+        return terms

@@ -1,0 +1,100 @@
+"""PDU: flatten the forget logits as far as a limit on the retain loss allows."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.losses import Reduction, labelled_only, put_back, reduce_tokens
+from myosotis.unlearning.language.methods.dual import DualAscent
+from myosotis.unlearning.language.methods.method import Method
+from myosotis.unlearning.language.methods.retain import RetainNLL
+from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+
+
+def logit_flattening_loss(
+    logits: Float[Tensor, "batch time vocab"],
+    labels: Int[Tensor, "batch time"],
+    reduction: Reduction = "token",
+) -> Float[Tensor, "..."]:
+    r"""Squared distance of the largest logit from the mean logit, $L = \overline{(\max_v z_t(v) - \bar z_t)^2}$.
+
+    (Entesari et al., "Constrained Entropic Unlearning: A Primal-Dual Framework for Large Language Models", NeurIPS
+    2025.) It is 0 for a uniform distribution only. The labels say where it counts, not towards what; released code
+    takes their mask without shifting it, so that it leaves out the first answer token and counts one position behind
+    the answer.
+
+    Args:
+        logits: Shifted logits.
+        labels: Shifted labels, -100 where ignored; only their mask is used.
+        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+
+    Returns:
+        A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> logit_flattening_loss(torch.tensor([[[3.0, 1.0, 2.0]]]), torch.tensor([[0]]))
+        tensor(1.)
+    """
+    kept, _, labelled = labelled_only(logits, labels)
+    # max over a dimension sends the gradient to one of several equals; amax would split it.
+    values = (kept.max(dim=-1).values - kept.mean(dim=-1)).square() if len(kept) else kept.sum(dim=-1)
+    return reduce_tokens(put_back(values, labelled), labels, reduction)
+
+
+@dataclass(frozen=True)
+class FlatteningTerm(Term):
+    """Distance of the forget logits from uniform ones."""
+
+    name: ClassVar[str] = "forget_flattening"
+    reads: ClassVar[SideName] = "forget"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the loss per token or its mean per sequence."""
+        side = sides.the("forget")
+        return per_unit(logit_flattening_loss(side.logits, side.labels, "none"), side.labels, self.unit)
+
+
+@dataclass(frozen=True)
+class PrimalDual(Method):
+    """Flattening on the forget set, subject to a limit on the NLL of the retain set.
+
+    Attributes:
+        retain_limit: What the retain NLL, in nats per token, may be at most; choose it near that of the model before.
+        dual_step_size: Of the ascent on the multiplier, after every optimisation step.
+        dual_start: The multiplier before the first step.
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="pdu",
+        title="Primal-dual constrained entropic unlearning (PDU)",
+        paper="Entesari et al., Constrained Entropic Unlearning, NeurIPS 2025",
+        reads="forget, retain",
+        memory="none",
+        purpose="State what retention may cost and let the weight of the retain term find itself.",
+    )
+    retain_limit: float = field(default=0.3, kw_only=True)
+    dual_step_size: float = field(default=1.0, kw_only=True)
+    dual_start: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.retain != "nll" or self.retain_weight != 1.0:
+            raise ValueError("pdu constrains the retain NLL, and its weight is the multiplier: leave retain as it is")
+        if self.retain_limit < 0 or self.dual_step_size <= 0 or self.dual_start < 0:
+            raise ValueError("retain_limit and dual_start must be >= 0 and dual_step_size > 0")
+
+    @property
+    def dual(self) -> DualAscent:  # type: ignore[override]
+        """The ascent on the retain term's weight."""
+        return DualAscent(RetainNLL.name, self.retain_limit, self.dual_step_size, self.dual_start)
+
+    def forget_term(self) -> Term:
+        """Return the flattening term."""
+        return FlatteningTerm(self.reduction)

@@ -1,0 +1,57 @@
+"""Task-vector negation: learn the forget set some more, then go as far the other way."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.losses import token_log_probs
+from myosotis.unlearning.language.methods.method import Method
+from myosotis.unlearning.language.methods.retain import RetainName
+from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+
+
+@dataclass(frozen=True)
+class ReinforcementTerm(Term):
+    """-log p of the forget tokens, to be lowered: it learns them."""
+
+    name: ClassVar[str] = "forget_reinforcement"
+    reads: ClassVar[SideName] = "forget"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return -log p per token or its mean per sequence."""
+        side = sides.the("forget")
+        return per_unit(-token_log_probs(side.logits, side.labels), side.labels, self.unit)
+
+
+@dataclass(frozen=True)
+class TaskVector(Method):
+    r"""Fine-tuning on the forget set whose change of the weights is negated: $\theta_0 - \alpha(\theta - \theta_0)$.
+
+    Attributes:
+        scale: alpha, how far the other way.
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="task-vector",
+        title="Task-vector negation",
+        paper="Ilharco et al., Editing Models with Task Arithmetic, ICLR 2023",
+        reads="forget",
+        memory="a copy of the trained weights",
+        purpose="A cheap baseline without any retain data; no stop rule can watch it.",
+    )
+    negates: ClassVar[bool] = True
+    retain: RetainName | None = None
+    scale: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scale > 0:
+            raise ValueError(f"scale must be > 0, got {self.scale}")
+        if self.retain is not None:
+            raise ValueError("task-vector has no retain term: its change of the weights is negated, and that with it")
+
+    def forget_term(self) -> Term:
+        """Return the reinforcement term."""
+        return ReinforcementTerm(self.reduction)

@@ -1,0 +1,148 @@
+"""Gradient ascent whose tokens are weighted by how sure the model is of them: WGA and SatImp."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.language.losses import Reduction, reduce_tokens, token_log_probs
+from myosotis.unlearning.language.methods.method import Method
+from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+
+
+def weighted_ascent_loss(
+    logits: Float[Tensor, "batch time vocab"],
+    labels: Int[Tensor, "batch time"],
+    beta: float = 1.0,
+    reduction: Reduction = "token",
+) -> Float[Tensor, "..."]:
+    r"""Weighted gradient ascent, $L = \overline{p_t^{\beta} \log p_t}$ with the weights held constant.
+
+    (Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspective and Go Beyond", ICLR 2025.) The weight
+    takes the push away from tokens that are forgotten already.
+
+    Args:
+        logits: Shifted logits.
+        labels: Shifted labels, -100 where ignored.
+        beta: Exponent, >= 0; 0 is plain gradient ascent.
+        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+
+    Returns:
+        A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
+
+    Raises:
+        ValueError: The shapes do not fit each other, or ``beta`` is negative.
+
+    Example:
+        >>> import torch
+        >>> weighted_ascent_loss(torch.zeros(1, 1, 4), torch.tensor([[2]]))
+        tensor(-0.3466)
+    """
+    return saturation_importance_loss(logits, labels, beta, 0.0, reduction)
+
+
+def saturation_importance_loss(
+    logits: Float[Tensor, "batch time vocab"],
+    labels: Int[Tensor, "batch time"],
+    beta1: float = 5.0,
+    beta2: float = 1.0,
+    reduction: Reduction = "token",
+) -> Float[Tensor, "..."]:
+    r"""SatImp, $L = \overline{p_t^{\beta_1} (1 - p_t)^{\beta_2} \log p_t}$ with the weights held constant.
+
+    (Yang et al., "Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", ICML 2025.) The first factor is
+    the weight of saturation, the second that of importance. No reference model is read, which released code copies
+    all the same.
+
+    Args:
+        logits: Shifted logits.
+        labels: Shifted labels, -100 where ignored.
+        beta1: Exponent of p, >= 0.
+        beta2: Exponent of 1 - p, >= 0.
+        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+
+    Returns:
+        A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
+
+    Raises:
+        ValueError: The shapes do not fit each other, or an exponent is negative.
+
+    Example:
+        >>> import torch
+        >>> saturation_importance_loss(torch.zeros(1, 1, 2), torch.tensor([[1]]), 1.0, 1.0)
+        tensor(-0.1733)
+    """
+    if beta1 < 0 or beta2 < 0:
+        raise ValueError(f"the exponents must be >= 0, got {beta1} and {beta2}")
+    log_probs = token_log_probs(logits, labels)
+    p = log_probs.detach().exp()
+    return reduce_tokens(p**beta1 * (1 - p) ** beta2 * log_probs, labels, reduction)
+
+
+@dataclass(frozen=True)
+class WeightedAscentTerm(Term):
+    """Weighted log p of the forget tokens, to be lowered."""
+
+    beta1: float = 1.0
+    beta2: float = 0.0
+
+    name: ClassVar[str] = "forget_weighted_ascent"
+    reads: ClassVar[SideName] = "forget"
+
+    def items(self, sides: Sides) -> Tensor:
+        """Return the loss per token or its mean per sequence."""
+        side = sides.the("forget")
+        values = saturation_importance_loss(side.logits, side.labels, self.beta1, self.beta2, "none")
+        return per_unit(values, side.labels, self.unit)
+
+
+@dataclass(frozen=True)
+class WGA(Method):
+    """Weighted gradient ascent on the forget set, NLL on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="wga",
+        title="Weighted gradient ascent",
+        paper="Wang et al., Rethinking LLM Unlearning Objectives, ICLR 2025",
+        reads="forget, retain",
+        memory="none",
+        purpose="Ascent that lets go of a token once it is forgotten.",
+    )
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta < 0:
+            raise ValueError(f"beta must be >= 0, got {self.beta}")
+
+    def forget_term(self) -> Term:
+        """Return the weighted ascent term."""
+        return WeightedAscentTerm(self.reduction, self.beta)
+
+
+@dataclass(frozen=True)
+class SatImp(Method):
+    """Ascent weighted by saturation and importance, NLL on the retain set."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="satimp",
+        title="Saturation and importance weighting (SatImp)",
+        paper="Yang et al., Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning, ICML 2025",
+        reads="forget, retain",
+        memory="none",
+        purpose="Ascent on the tokens that are neither forgotten nor certain; gentle, and slow on memorised text.",
+    )
+    beta1: float = 5.0
+    beta2: float = 1.0
+    forget_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta1 < 0 or self.beta2 < 0:
+            raise ValueError(f"beta1 and beta2 must be >= 0, got {self.beta1} and {self.beta2}")
+
+    def forget_term(self) -> Term:
+        """Return the weighted ascent term."""
+        return WeightedAscentTerm(self.reduction, self.beta1, self.beta2)

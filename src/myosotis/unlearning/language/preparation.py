@@ -1,0 +1,39 @@
+"""What is done to a model before it unlearns: dropout off, weights frozen, blocks counted."""
+
+import re
+from typing import Any
+
+from torch import nn
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Set every dropout to 0: the modules, those of adapters included, and the rates that some models hand on."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def freeze_all_but(model: nn.Module, pattern: str) -> None:
+    """Let only those parameters be trained whose name the regular expression is found in.
+
+    Raises:
+        ValueError: The pattern is no regular expression, or matches no parameter.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"trainable_parameters: {pattern!r} is not a regular expression: {error}") from None
+    chosen = [name for name, _ in model.named_parameters() if expression.search(name)]
+    if not chosen:
+        first = next(iter(dict(model.named_parameters())))
+        raise ValueError(f"trainable_parameters: no parameter matches {pattern!r}; the first is called {first}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name in set(chosen)
+
+
+def highest_block(model: Any) -> int:
+    """Return the last block whose output is a hidden state of its own: behind the very last comes the norm."""
+    return int(model.config.num_hidden_layers) - 2

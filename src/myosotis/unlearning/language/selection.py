@@ -1,0 +1,79 @@
+"""Which epoch's weights to keep, by a declared criterion on declared records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from myosotis.data.encoding import Example
+from myosotis.unlearning.language.answers import answer_metrics
+
+Criterion = Literal["harmonic", "forgotten_first"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    r"""Keep the weights of the epoch with the best score.
+
+    With f the accuracy on the forget records, u that on unseen records before unlearning and r that on the retain
+    records held for selection, the score is
+
+    - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: as little known as unseen text, as much kept as can be;
+    - ``forgotten_first``: \(1 + r\) where \(f \le u\), else \(1 - f\): first forgotten, then kept.
+
+    Accuracy is that on fact tokens where records have facts, else on all labelled tokens. The retain records must not
+    be those of the final audit, or it would be told twice what it is to find.
+
+    Attributes:
+        forget: The records to be forgotten.
+        retain: Records that stay, held for selection.
+        unseen_level: u.
+        criterion: See above.
+        every: Measure every so many epochs.
+
+    Raises:
+        ValueError: A set is empty, or ``unseen_level`` is no share.
+    """
+
+    forget: Sequence[Example]
+    retain: Sequence[Example]
+    unseen_level: float
+    criterion: Criterion = "harmonic"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.forget or not self.retain:
+            raise ValueError("selection needs forget records and retain records of its own")
+        if not 0 <= self.unseen_level <= 1:
+            raise ValueError(f"unseen_level must be in [0, 1], got {self.unseen_level}")
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+
+    def score(self, forget: float, retain: float) -> float:
+        """Return the score of two accuracies.
+
+        Example:
+            >>> example = Example((1, 2), (1, 2), (False, True))
+            >>> round(Selection([example], [example], 0.2).score(forget=0.3, retain=0.9), 3)
+            0.9
+        """
+        if self.criterion == "forgotten_first":
+            return 1 + retain if forget <= self.unseen_level else 1 - forget
+        closeness = 1 - abs(forget - self.unseen_level)
+        return 2 * closeness * retain / max(closeness + retain, 1e-12)
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """Return both accuracies and the score."""
+        forget, retain = mean_accuracy(model, self.forget), mean_accuracy(model, self.retain)
+        return {
+            "selection_forget_accuracy": forget,
+            "selection_retain_accuracy": retain,
+            "selection_score": self.score(forget, retain),
+        }
+
+
+def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
+    """Return the mean accuracy on fact tokens, or on labelled tokens where no record has facts."""
+    values = answer_metrics(model, examples)
+    facts = values["fact_accuracy"]
+    chosen = values["token_accuracy"] if facts.isnan().all() else facts
+    return chosen.nanmean().item()

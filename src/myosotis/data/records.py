@@ -61,7 +61,7 @@ def parse_record(fields: Mapping[str, Any], where: str) -> Record:
         "facts": tuple(_strings(fields.get("facts") or (), f"{where}: 'facts'")),
         "subject": None if fields.get("subject") is None else str(fields["subject"]),
         "alternate": None if fields.get("alternate") is None else _string(fields, "alternate", where),
-        "paraphrases": tuple(_strings(fields.get("paraphrases") or (), f"{where}: 'paraphrases'")),
+        "paraphrases": tuple(_strings(_listed(fields.get("paraphrases")), f"{where}: 'paraphrases'")),
     }
     if fields.get("messages") is not None:
         record = Record(messages=_messages(fields["messages"], where), **extras)
@@ -86,6 +86,11 @@ def _string(fields: Mapping[str, Any], key: str, where: str) -> str:
     return value
 
 
+def _listed(value: Any) -> Any:
+    """A single string as a list of one, nothing as a list of none."""
+    return [value] if isinstance(value, str) else value or ()
+
+
 def _strings(value: Any, where: str) -> Sequence[str]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
         raise InputError(f"{where} must be a list of strings that are not empty")
@@ -102,28 +107,59 @@ def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
     return tuple({"role": item["role"], "content": item["content"]} for item in value)
 
 
-def read_jsonl(path: Path) -> list[Record]:
+Row = Mapping[str, Any]
+
+
+def renamed(row: Row, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row with those of its values that another layout names differently under our names too.
+
+    Args:
+        row: As it was read.
+        fields: Our name: their name.
+
+    Example:
+        >>> renamed({"question": "Who?", "answer": "Karin."}, {"prompt": "question", "response": "answer"})["prompt"]
+        'Who?'
+    """
+    return {**row, **{ours: row.get(theirs) for ours, theirs in fields.items()}}
+
+
+def read_jsonl(path: Path, fields: Mapping[str, str] | None = None) -> list[Record]:
     """Read one record per line; blank lines are passed over.
+
+    Args:
+        path: The file.
+        fields: Our name: theirs, for files in another layout.
 
     Raises:
         InputError: The file is missing or empty, or a line is not JSON or not a record; the line is named.
     """
+    return [parse_record(renamed(row, fields or {}), where) for where, row in read_jsonl_rows(path)]
+
+
+def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
+    """Read the objects of a file of JSON lines, each with what to call it in an error.
+
+    Raises:
+        InputError: The file is missing or empty, or a line is not a JSON object; the line is named.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    records = []
+    rows = []
     with path.open(encoding="utf-8") as stream:
         try:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    records.append(_parse_line(line, f"{path}, line {number}"))
+                    where = f"{path}, line {number}"
+                    rows.append((where, _parse_line(line, where)))
         except UnicodeDecodeError:
             raise InputError(f"{path}: is not UTF-8 text") from None
-    if not records:
+    if not rows:
         raise InputError(f"{path}: holds no record")
-    return records
+    return rows
 
 
-def _parse_line(line: str, where: str) -> Record:
+def _parse_line(line: str, where: str) -> Row:
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
@@ -131,14 +167,32 @@ def _parse_line(line: str, where: str) -> Record:
         raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno})") from None
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, got {type(fields).__name__}")
-    return parse_record(fields, where)
+    return fields
 
 
-def read_dataset(name: str, split: str, subset: str | None = None) -> list[Record]:
+def read_dataset(
+    name: str, split: str, subset: str | None = None, fields: Mapping[str, str] | None = None
+) -> list[Record]:
     """Read the records of a ``datasets`` source: a directory written by ``save_to_disk``, or a name that it loads.
+
+    Args:
+        name: The directory or name.
+        split: E.g. ``train``.
+        subset: The configuration, where there are several.
+        fields: Our name: theirs, for sources in another layout.
 
     Raises:
         InputError: The data set or its split cannot be loaded, or a row is not a record.
+    """
+    rows = read_dataset_rows(name, split, subset)
+    return [parse_record(renamed(row, fields or {}), where) for where, row in rows]
+
+
+def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[tuple[str, Row]]:
+    """Read the rows of a ``datasets`` source, each with what to call it in an error.
+
+    Raises:
+        InputError: The data set or its split cannot be loaded, or holds no row.
     """
     try:
         if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
@@ -149,10 +203,10 @@ def read_dataset(name: str, split: str, subset: str | None = None) -> list[Recor
     except (FileNotFoundError, ConnectionError, KeyError, ValueError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"data set {name}, split {split}: cannot be loaded: {first_line}") from None
-    records = [parse_record(row, f"data set {name}, row {number}") for number, row in enumerate(rows)]
-    if not records:
+    named = [(f"data set {name}, row {number}", row) for number, row in enumerate(rows)]
+    if not named:
         raise InputError(f"data set {name}, split {split}: holds no record")
-    return records
+    return named
 
 
 def count_overlap(first: Iterable[Record], second: Iterable[Record]) -> int:

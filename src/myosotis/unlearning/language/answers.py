@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
@@ -29,13 +29,13 @@ def answer_metrics(
     Returns:
         One value per record, on the CPU, under each of these keys: ``nll``, mean negative log-likelihood in nats;
         ``probability``, exp(-nll), the length-normalised probability of the answer; ``token_accuracy``, share of
-        labelled tokens that are the greedy choice; ``fact_accuracy``, the same over fact tokens only, NaN for a record
-        without any; ``entropy``, mean entropy of the predictions in nats; ``top_probability``, mean of the largest
-        probability.
+        labelled tokens that are the greedy choice, also called exact memorisation; ``fact_accuracy``, the same over
+        fact tokens only, NaN for a record without any; ``extraction_strength``, see :func:`extraction_strength`;
+        ``entropy``, mean entropy of the predictions in nats; ``top_probability``, mean of the largest probability.
     """
     values: dict[str, Tensor] = {}
     with evaluation_mode(model):
-        for places, logits, labels in _shifted_batches(model, examples, batch_size):
+        for places, logits, labels in shifted_batches(model, examples, batch_size):
             facts = nn.utils.rnn.pad_sequence(
                 [torch.tensor(examples[place].facts[1:]) for place in places], batch_first=True
             ).to(labels.device)
@@ -44,10 +44,10 @@ def answer_metrics(
     return values
 
 
-def _shifted_batches(
+def shifted_batches(
     model: nn.Module, examples: Sequence[Example], batch_size: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Places, shifted logits and shifted labels, batch by batch, records of like length together."""
+    """Yield places, shifted logits and shifted labels, batch by batch, records of like length together."""
     device = next(model.parameters()).device
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
     for begin in range(0, len(order), batch_size):
@@ -72,9 +72,37 @@ def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, T
         "probability": torch.exp(-nll),
         "token_accuracy": right.sum(dim=1) / count,
         "fact_accuracy": (right & facts).sum(dim=1) / facts.sum(dim=1),
+        "extraction_strength": extraction_strength(logits.argmax(dim=-1), labels),
         "entropy": mean(-(log_p.exp() * log_p).sum(dim=-1)),
         "top_probability": mean(log_p.max(dim=-1).values.exp()),
     }
+
+
+def extraction_strength(
+    choices: Int[Tensor, "batch time"], labels: Int[Tensor, "batch time"]
+) -> Float[Tensor, " batch"]:
+    """Return 1 - k/L: k is the shortest beginning of a text after which every greedy choice is right.
+
+    (Carlini et al., "Extracting Training Data from Large Language Models", USENIX Security 2021.) Where even the last
+    token is wrong it is 0; released code gives 1/L there.
+
+    Args:
+        choices: Greedy tokens, teacher-forced.
+        labels: Shifted labels, -100 where ignored; L of them per row count.
+
+    Returns:
+        In [0, 1], NaN for a row without a label.
+
+    Example:
+        >>> labels = torch.tensor([[7, 8, 9], [7, 8, 9], [7, 8, 9]])
+        >>> extraction_strength(torch.tensor([[7, 8, 0], [0, 8, 9], [7, 8, 9]]), labels)
+        tensor([0.0000, 0.6667, 1.0000])
+    """
+    labelled = labels != IGNORED
+    wrong = (choices != labels) & labelled
+    # Labelled tokens that stand behind the last wrong one.
+    still_wrong = wrong.flip(1).cumsum(dim=1).flip(1) > 0
+    return (labelled & ~still_wrong).sum(dim=1) / labelled.sum(dim=1)
 
 
 def greedy_answers(
@@ -136,7 +164,7 @@ def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int
     """Return exp of the mean negative log-likelihood over all labelled tokens of all records."""
     total, count = 0.0, 0
     with evaluation_mode(model):
-        for _, logits, labels in _shifted_batches(model, examples, batch_size):
+        for _, logits, labels in shifted_batches(model, examples, batch_size):
             total -= token_log_probs(logits, labels).double().sum().item()
             count += int((labels != IGNORED).sum())
     return math.exp(min(total / count, _LARGEST_NLL))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import Example
 from myosotis.evaluation.intervals import bootstrap_mean
 from myosotis.unlearning.language.answers import answer_metrics, greedy_answers, perplexity, rouge_l_recall
-from myosotis.unlearning.language.memorization import memorization
+from myosotis.unlearning.language.memorization import memorization_by_n
 
 SPLITS = ("forget", "retain", "unseen")
 """The sets of records that an audit looks at, where they are there."""
@@ -45,6 +45,7 @@ def audit_model(
     sets: AuditSets,
     *,
     n: int = 10,
+    further_n: Sequence[int] = (),
     confidence: float = 0.95,
     max_new_tokens: int = 32,
     batch_size: int = 16,
@@ -57,6 +58,7 @@ def audit_model(
         tokenizer: Its tokenizer.
         sets: The records.
         n: Of the extraction likelihood. Records with fewer than n tokens behind their prompt are left out of it.
+        further_n: Further n, told as ``extraction_likelihood_<n>``.
         confidence: Level of the intervals, which resample subjects.
         max_new_tokens: Of the answers that ROUGE looks at.
         batch_size: Records per forward pass.
@@ -75,7 +77,7 @@ def audit_model(
         values = answer_metrics(model, examples, batch_size=batch_size)
         said = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, said)
-        values.update(_memorization(model, examples, n, batch_size))
+        values.update(_memorization(model, examples, n, further_n, batch_size))
         answers = said if split == "forget" else answers
         groups = [place if example.subject is None else example.subject for place, example in enumerate(examples)]
         metrics[split] = {
@@ -106,14 +108,24 @@ def measurable(examples: Sequence[Example], n: int) -> Measurable:
     )
 
 
-def _memorization(model: nn.Module, examples: Sequence[Example], n: int, batch_size: int) -> Mapping[str, Tensor]:
+def _memorization(
+    model: nn.Module, examples: Sequence[Example], n: int, further_n: Sequence[int], batch_size: int
+) -> Mapping[str, Tensor]:
+    names = {
+        n: "extraction_likelihood",
+        **{other: f"extraction_likelihood_{other}" for other in further_n if other != n},
+    }
     kept = measurable(examples, n)
-    accuracy, likelihood = (torch.full((len(examples),), float("nan")) for _ in range(2))
+    values = {name: torch.full((len(examples),), float("nan")) for name in ("memorization_accuracy", *names.values())}
+    # Records too short for the main n are left out of every other, so that all speak of the same ones.
     if kept.places:
-        accuracy[kept.places], likelihood[kept.places] = memorization(
-            model, kept.sequences, n, starts=kept.starts, batch_size=batch_size
+        accuracy, likelihoods = memorization_by_n(
+            model, kept.sequences, list(names), starts=kept.starts, batch_size=batch_size
         )
-    return {"memorization_accuracy": accuracy, "extraction_likelihood": likelihood}
+        values["memorization_accuracy"][kept.places] = accuracy
+        for other, name in names.items():
+            values[name][kept.places] = likelihoods[other]
+    return values
 
 
 @dataclass(frozen=True)

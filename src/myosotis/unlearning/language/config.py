@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from transformers.training_args import OptimizerNames
 
+from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config
+from myosotis.unlearning.language.membership import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.selection import Criterion
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -46,15 +49,23 @@ class PeopleConfig(Config):
         return self
 
 
+class FileConfig(Config):
+    """A file of JSON lines whose keys may have other names than ours."""
+
+    file: str
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
 class DatasetConfig(Config):
     """A source for the ``datasets`` library."""
 
     dataset: str
     split: str = "train"
     subset: str | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
 
 
-Source = str | DatasetConfig
+Source = str | FileConfig | DatasetConfig
 
 
 class DataConfig(Config):
@@ -68,6 +79,8 @@ class DataConfig(Config):
     template: str = "{prompt} {response}"
     max_length: Count = 512
     append_eos: bool = True
+    forget_tokens: Literal["response", "facts"] = "response"
+    requests: Literal["subject"] | Count | None = None
     allow_overlap: bool = False
     refusals: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
 
@@ -77,10 +90,12 @@ class DataConfig(Config):
             raise ValueError("either 'people' or 'forget' must be given")
         if self.people is not None and (self.forget or self.retain or self.unseen):
             raise ValueError("'people' brings its own forget, retain and unseen records; leave those keys out")
+        if self.template == CHAT:
+            return self
         order = [self.template.find(field) for field in ("{prompt}", "{response}")]
         once = all(self.template.count(field) == 1 for field in ("{prompt}", "{response}"))
         if not once or order != sorted(order):
-            raise ValueError("'template' must hold {prompt} and then {response}, once each")
+            raise ValueError("'template' must be 'chat', or hold {prompt} and then {response}, once each")
         return self
 
 
@@ -142,6 +157,8 @@ class TrainingConfig(Config):
     gradient_checkpointing: bool = False
     save_every_epochs: Count = 1
     max_nll: Positive | None = None
+    parameters: str | None = None
+    reference_cache_gb: Positive = 8.0
     trackers: tuple[str, ...] = ()
 
 
@@ -153,16 +170,99 @@ class StopConfig(Config):
     facts: bool = True
 
 
+class SelectionConfig(Config):
+    """Keep the best epoch's weights by records that the final audit does not look at."""
+
+    retain_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    criterion: Criterion = "harmonic"
+    every: Count = 1
+
+
+class MembershipConfig(Config):
+    """Membership inference of the forget records against the unseen ones."""
+
+    scores: tuple[Score, ...] = SCORES
+    k: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+
+class StressConfig(Config):
+    """What may bring the memory back."""
+
+    relearn_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    relearn_steps: Annotated[int, Field(ge=0)] = 10
+    relearn_every: Count = 2
+    relearn_learning_rate: Positive = 1e-4
+    bits: tuple[Annotated[int, Field(ge=2, le=16)], ...] = (8, 4)
+    rewording: bool = True
+
+
+class TofuConfig(Config):
+    """The measures of TOFU on rows with question, answer, paraphrased_answer and perturbed_answer."""
+
+    forget: Source
+    retain: Source
+    real_authors: Source
+    world_facts: Source
+    mean: Literal["geometric", "arithmetic"] = "geometric"
+    max_new_tokens: Count = 200
+
+
+class MuseConfig(Config):
+    """The measures of MUSE: rows with prompt and gt, with question and answer, or with text."""
+
+    verbatim: Source | None = None
+    knowledge_forget: Source | None = None
+    knowledge_forget_shown: Source | None = None
+    knowledge_retain: Source | None = None
+    knowledge_retain_shown: Source | None = None
+    privacy_forget: Source | None = None
+    privacy_holdout: Source | None = None
+    k: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> "MuseConfig":
+        if (self.privacy_forget is None) != (self.privacy_holdout is None):
+            raise ValueError("privacy leakage compares 'privacy_forget' with 'privacy_holdout': give both or neither")
+        return self
+
+
+class HarnessConfig(Config):
+    """Tasks of lm-eval; needs the extra ``harness``."""
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    include_path: str | None = None
+    limit: Count | None = None
+    shots: Annotated[int, Field(ge=0)] | None = None
+    batch_size: Count = 8
+
+
 class AuditConfig(Config):
     """What is measured before and after, and what counts as forgotten and as kept."""
 
     n: Count = 10
+    further_n: tuple[Count, ...] = ()
     length_tolerance: Share = 0.25
     retain_fact_floor: Share = 0.9
     perplexity_ratio_ceiling: Positive = 1.15
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     max_new_tokens: Count = 32
     batch_size: Count = 16
+    membership: MembershipConfig | None = None
+    stress: StressConfig | None = None
+    tofu: TofuConfig | None = None
+    muse: MuseConfig | None = None
+    harness: HarnessConfig | None = None
+
+    @property
+    def sources(self) -> dict[str, Source | None]:
+        """Every source of the suites, by its key."""
+        return {
+            f"audit.{suite}.{key}": getattr(settings, key)
+            for suite, settings in (("tofu", self.tofu), ("muse", self.muse))
+            if settings is not None
+            for key in type(settings).model_fields
+            if key not in ("mean", "max_new_tokens", "k")
+        }
 
 
 class LanguageUnlearningConfig(Config):
@@ -178,6 +278,7 @@ class LanguageUnlearningConfig(Config):
     lora: LoraSettings | None = None
     training: TrainingConfig = TrainingConfig()
     stop: StopConfig | None = None
+    selection: SelectionConfig | None = None
     audit: AuditConfig = AuditConfig()
     keep_fine_tuned: bool = False
 
@@ -188,6 +289,21 @@ class LanguageUnlearningConfig(Config):
         has_unseen = self.data.people is not None or self.data.unseen is not None
         if self.stop is not None and not has_unseen:
             raise ValueError("'stop' compares with unseen records, but 'data.unseen' is missing")
+        watched = self.stop is not None or self.selection is not None
+        method = build_method(self.method.name, self.method.settings)
+        if method.negates and (watched or (self.lora is not None and self.lora.init == "fila")):
+            raise ValueError(
+                f"method '{method.card.name}' negates the change of the weights once training has ended: it goes with "
+                "neither 'stop' nor 'selection' nor 'lora.init: fila'"
+            )
+        if self.selection is not None and not has_unseen:
+            raise ValueError("'selection' compares with unseen records, but 'data.unseen' is missing")
+        if self.selection is not None and self.data.requests is not None:
+            raise ValueError("'selection' keeps one epoch of one training; with 'data.requests' use 'stop'")
+        if self.training.parameters is not None and self.lora is not None:
+            raise ValueError("'training.parameters' chooses among all weights; with 'lora' use 'lora.target_modules'")
+        if self.audit.membership is not None and not has_unseen:
+            raise ValueError("'audit.membership' compares with unseen records, but 'data.unseen' is missing")
         needs_retain = build_method(self.method.name, self.method.settings).reads("retain")
         if needs_retain and self.data.people is None and self.data.retain is None:
             raise ValueError(
@@ -201,6 +317,8 @@ def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnl
     """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
 
     def place(source: Source | None) -> Source | None:
+        if isinstance(source, FileConfig):
+            return source.model_copy(update={"file": str((folder / source.file).resolve())})
         if isinstance(source, DatasetConfig):
             local = folder / source.dataset
             return source.model_copy(update={"dataset": str(local.resolve())}) if local.is_dir() else source
@@ -216,6 +334,16 @@ def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnl
         "data": data,
         "model": config.model.model_copy(update={"name": model(config.model.name)}),
     }
+    audit = config.audit
+    suites: dict[str, Any] = {}
+    for name, settings in (("tofu", audit.tofu), ("muse", audit.muse)):
+        if settings is not None:
+            keys = [key.rpartition(".")[2] for key in audit.sources if key.startswith(f"audit.{name}.")]
+            suites[name] = settings.model_copy(update={key: place(getattr(settings, key)) for key in keys})
+    if audit.harness is not None and audit.harness.include_path is not None:
+        include = str((folder / audit.harness.include_path).resolve())
+        suites["harness"] = audit.harness.model_copy(update={"include_path": include})
+    update["audit"] = audit.model_copy(update=suites)
     if config.reference not in (None, "retrain"):
         update["reference"] = model(str(config.reference))
     return config.model_copy(update=update)

@@ -6,13 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from myosotis.data.encoding import Encoder, Example
@@ -33,19 +32,41 @@ from myosotis.unlearning.language.audit import (
     keeping_criteria,
     measurable,
 )
-from myosotis.unlearning.language.config import DatasetConfig, LanguageUnlearningConfig, LoraSettings
+from myosotis.unlearning.language.config import DatasetConfig, FileConfig, LanguageUnlearningConfig, LoraSettings
 from myosotis.unlearning.language.export import save_delta_adapter
 from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
-from myosotis.unlearning.language.job_inputs import check_target_modules, encode_records, read_records
+from myosotis.unlearning.language.job_inputs import (
+    check_target_modules,
+    encode_records,
+    read_records,
+    split_requests,
+)
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.report import KIND
+from myosotis.unlearning.language.selection import Selection
+from myosotis.unlearning.language.sequential import RequestOutcome, unlearn_sequential
 from myosotis.unlearning.language.stopping import StopRule
-from myosotis.unlearning.language.trainer import INITIAL_FACTORS, UnlearnTrainer
+from myosotis.unlearning.language.suites import AuditSuites, read_suite_inputs
+from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Unlearned:
+    """The model after training, without adapters, and how that went."""
+
+    model: Any
+    stop_reason: str
+    divergence: str | None
+    steps: int
+    epochs: float | None
+    trainable: int
+    selected_epoch: int | None = None
+    requests: tuple[RequestOutcome, ...] = ()
 
 
 class LanguageUnlearningJob:
@@ -99,8 +120,19 @@ class LanguageUnlearningJob:
             check_target_modules(self._model, config.lora)
         data = config.data
         encoder = Encoder(self._tokenizer, data.template, data.max_length, data.append_eos)
-        self._sets = AuditSets(
-            **{name: encode_records(getattr(self._records, name), encoder, name) for name in vars(self._records)}
+        examples = {name: encode_records(getattr(self._records, name), encoder, name) for name in vars(self._records)}
+        self._selection = examples.pop("selection")
+        self._sets = AuditSets(**examples)
+        self._suites = AuditSuites(
+            config.audit,
+            self._tokenizer,
+            encoder,
+            self._records.forget,
+            self._sets.forget,
+            self._sets.retain,
+            self._sets.unseen,
+            read_suite_inputs(config.audit),
+            config.seed,
         )
         self._check_examples()
         self._model.to(device())
@@ -111,7 +143,15 @@ class LanguageUnlearningJob:
         """Overwriting a run must not remove what the new one reads."""
         config, place = self._config, self._path.resolve()
         sources = [getattr(config.data, name) for name in ("forget", "retain", "unseen", "general")]
-        places = [source.dataset if isinstance(source, DatasetConfig) else source for source in sources]
+        sources += config.audit.sources.values()
+        places = [
+            source.dataset
+            if isinstance(source, DatasetConfig)
+            else source.file
+            if isinstance(source, FileConfig)
+            else source
+            for source in sources
+        ]
         for name in (config.model.name, config.reference, *places):
             if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(place):
                 raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
@@ -125,6 +165,9 @@ class LanguageUnlearningJob:
             raise InputError(f"a record has {longest} tokens, the model takes {positions}; lower data.max_length")
         if build_method(config.method.name, config.method.settings).alternates is not None:
             refusal_records(self._records.forget, config.seed)
+        if config.data.requests is not None:
+            split_requests(self._records.forget, config.data.requests)
+        self._suites.check()
         if config.stop is not None:
             for name in ("forget", "unseen"):
                 if not measurable(getattr(sets, name), config.audit.n).places:
@@ -143,7 +186,8 @@ class LanguageUnlearningJob:
             "base": weights_hash(self._model),
             "data": {
                 name: sorted(salted_fingerprint(record.content, run.salt) for record in getattr(self._records, name))
-                for name in ("forget", "retain", "unseen")
+                for name in ("forget", "retain", "unseen", "selection")
+                if getattr(self._records, name) or name != "selection"
             },
         }
         run.check_inputs({"the model": lineage["base"], **{f"the {k} set": v for k, v in lineage["data"].items()}})
@@ -155,20 +199,30 @@ class LanguageUnlearningJob:
         model = self._model
         if config.fine_tune is not None:
             self._model = None  # the base has served
-            model = self._taught("target", [*self._sets.forget, *self._sets.retain])
+            model = self._taught("target", [*self._sets.forget, *self._kept_examples])
         model_in = weights_hash(model)
         if config.reference == "retrain":
-            self._reference = self._taught("reference", self._sets.retain)
-        before = self._audit("before", model)
-        thresholds = self._thresholds(model)
-        trainer = self._unlearn(model, before, thresholds)
-        trainable = trainer.get_num_trainable_parameters()
-        model = self._export(trainer, model)
-        after = self._audit("after", model)
-        audits = {"before": before, "after": after}
+            self._reference = self._taught("reference", self._kept_examples)
+        suites: dict[str, Any] = {}
+        reference_nll = None
         if config.reference is not None:
-            audits["reference"] = self._audit("reference", self._reference)
-        result = self._result(audits, thresholds, trainer)
+            audits = {"reference": self._audit("reference", self._reference)}
+            reference_nll = self._reference_nll()
+            suites["reference"] = self._measure_suites("reference", self._reference, reference_nll)
+            self._reference = None  # it has served
+        else:
+            audits = {}
+        before = self._audit("before", model)
+        suites["before"] = self._measure_suites("before", model, reference_nll)
+        thresholds = self._thresholds(model)
+        unlearned = self._unlearn(model, before, thresholds)
+        model = unlearned.model
+        after = self._audit("after", model)
+        suites["after"] = self._measure_suites("after", model, reference_nll)
+        order = ("before", "after", "reference")
+        audits = {"before": before, "after": after, **audits}
+        result = self._result(audits, thresholds, unlearned)
+        result["suites"] = self._suites.summary({name: suites[name] for name in order if name in suites})
         result["lineage"] = {**lineage, "model_in": model_in, "model_out": weights_hash(model)}
         if self._show_samples and is_main_process():
             self._write_samples(audits)
@@ -176,12 +230,14 @@ class LanguageUnlearningJob:
             "seconds": self._seconds(),
             "last_session_seconds": time.monotonic() - started,
             "peak_memory_bytes": _peak_memory(),
-            "trainable_parameters": trainable,
+            "trainable_parameters": unlearned.trainable,
         }
         run.finish(result)
         if not config.keep_fine_tuned and is_main_process():
             for name in ("target", "reference"):
                 shutil.rmtree(run.checkpoints / name, ignore_errors=True)
+        if unlearned.requests and is_main_process():
+            shutil.rmtree(run.checkpoints / f"after-{len(unlearned.requests)}", ignore_errors=True)
         return run
 
     # Phases ---------------------------------------------------------------------------------------------------------
@@ -235,6 +291,7 @@ class LanguageUnlearningJob:
                 self._tokenizer,
                 self._sets,
                 n=settings.n,
+                further_n=settings.further_n,
                 confidence=settings.confidence,
                 max_new_tokens=settings.max_new_tokens,
                 batch_size=settings.batch_size,
@@ -242,6 +299,36 @@ class LanguageUnlearningJob:
             )
         self._run.keep(f"audit-{name}.json", audit.metrics)
         return audit
+
+    @property
+    def _kept_examples(self) -> list[Example]:
+        """What stays: the retain records of the audit and those held for selection."""
+        return [*self._sets.retain, *self._selection]
+
+    def _reference_nll(self) -> list[list[float]] | None:
+        if self._config.audit.membership is None:
+            return None
+        kept: list[list[float]] = self._kept_or("reference-nll", lambda: self._suites.reference_nll(self._reference))
+        return kept
+
+    def _measure_suites(self, name: str, model: Any, reference_nll: list[list[float]] | None) -> dict[str, Any]:
+        def keep(suite: str, measure: Callable[[], Any]) -> Any:
+            def timed() -> Any:
+                self._say(f"{suite}: the model {name}" if name != "reference" else f"{suite}: the reference model")
+                with self._timed(suite):
+                    return measure()
+
+            return self._kept_or(f"{suite}-{name}", timed)
+
+        # A reference compared with itself would say nothing.
+        return self._suites.measure(model, keep, reference_nll=None if name == "reference" else reference_nll)
+
+    def _kept_or(self, name: str, measure: Callable[[], Any]) -> Any:
+        kept = self._run.kept(f"{name}.json")
+        if kept is None:
+            kept = measure()
+            self._run.keep(f"{name}.json", kept)
+        return kept
 
     def _thresholds(self, model: Any) -> Thresholds | None:
         settings = self._config.audit
@@ -262,11 +349,12 @@ class LanguageUnlearningJob:
         self._run.keep("thresholds.json", asdict(thresholds))
         return thresholds
 
-    def _stop_rule(self, before: Audit, thresholds: Thresholds | None) -> StopRule | None:
-        """Measures the forget set after every epoch where there are thresholds; stops only if that is asked for."""
+    def _stop_rule(self, before: Audit, thresholds: Thresholds | None, examples: Sequence[Example]) -> StopRule | None:
+        """Measures forget records after every epoch where there are thresholds; stops only if that is asked for."""
         stop = self._config.stop
-        forget = measurable(self._sets.forget, self._config.audit.n)
-        if thresholds is None or not forget.places:
+        forget = measurable(examples, self._config.audit.n)
+        method = build_method(self._config.method.name, self._config.method.settings)
+        if thresholds is None or not forget.places or method.negates:
             return None
         facts = before.metrics["unseen"].get("fact_accuracy")
         wants_facts = facts is not None and (stop is None or stop.facts)
@@ -277,47 +365,139 @@ class LanguageUnlearningJob:
                 forget.starts,
                 min_epochs=0 if stop is None else stop.min_epochs,
                 every=1 if stop is None else stop.every,
-                fact_examples=self._sets.forget,
+                fact_examples=examples,
                 fact_threshold=facts["mean"] if facts is not None and wants_facts else None,
                 active=stop is not None,
             )
         except ValueError as error:
             raise InputError(f"stop: {error}") from None
 
-    def _unlearn(self, model: Any, before: Audit, thresholds: Thresholds | None) -> UnlearnTrainer:
+    def _unlearn(self, model: Any, before: Audit, thresholds: Thresholds | None) -> _Unlearned:
         config = self._config
+        method = build_method(config.method.name, config.method.settings)
+        self._say(f"unlearning by {method.card.title}")
         directory = self._run.checkpoints / "unlearn"
         wait_for_everyone()
-        checkpoint = newest_complete(directory)
-        initial = None
-        if checkpoint is not None and (checkpoint / INITIAL_FACTORS).is_file():
-            initial = load_file(checkpoint / INITIAL_FACTORS)
-        settings = build_method(config.method.name, config.method.settings)
-        self._say(f"unlearning by {settings.card.title}")
+        if config.data.requests is not None:
+            return self._unlearn_requests(model, before, thresholds, directory)
         try:
             with self._timed("initialise"):
                 trainer = UnlearnTrainer(
                     model,
                     self._trainer_settings(directory),
-                    self._sets.forget if settings.alternates is None else self._records.forget,
-                    self._sets.retain,
+                    self._sets.forget if method.alternates is None else self._records.forget,
+                    self._kept_examples,
                     self._tokenizer,
                     _lora_config(config.lora),
                     refusals=config.data.refusals or REFUSALS,
-                    stop_rule=self._stop_rule(before, thresholds),
-                    initial_factors=initial,
+                    stop_rule=self._stop_rule(before, thresholds, self._sets.forget),
+                    selection=self._selecting(before),
+                    initial_factors=initial_factors_of(newest_complete(directory)),
                 )
         except ValueError as error:
             raise InputError(str(error)) from error
-        quiet(trainer, "unlearning")
-        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
-        self._run.rewind(lambda event: event["step"] <= done)
-        trainer.add_callback(_EventLogger(self._run))
-        trainer.add_callback(_EpochSaver(config.training.save_every_epochs))
+        checkpoint = self._watch(trainer, directory)
         with self._timed("unlearn"):
             trainer.train(resume_from_checkpoint=checkpoint)
         trainer.model.eval()
-        return trainer
+        trainable = trainer.get_num_trainable_parameters()
+        return _Unlearned(
+            self._export(trainer, model),
+            trainer.stop_reason,
+            trainer.divergence,
+            trainer.state.global_step,
+            trainer.state.epoch,
+            trainable,
+            trainer.selected_epoch,
+        )
+
+    def _unlearn_requests(
+        self, model: Any, before: Audit, thresholds: Thresholds | None, directory: Path
+    ) -> _Unlearned:
+        """Unlearn the forget set request by request; what is done already is taken from the run."""
+        config = self._config
+        assert config.data.requests is not None  # noqa: S101 - the caller has looked
+        requests = split_requests(self._records.forget, config.data.requests)
+        done = [
+            RequestOutcome(**{**kept, "measures": tuple(kept["measures"])})
+            for kept in (self._run.kept(f"request-{number}.json") for number in range(1, len(requests) + 1))
+            if kept is not None
+        ]
+        if done:
+            place = self._run.checkpoints / f"after-{len(done)}"
+            model = load_causal_lm(str(place), getattr(torch, config.model.dtype))[0].to(device())
+
+        def watch(number: int, trainer: UnlearnTrainer) -> None:
+            self._say(f"request {number} of {len(requests)}")
+            self._watch(trainer, directory / f"request-{number}", number)
+
+        def keep(outcome: RequestOutcome, merged: Any) -> None:
+            number = outcome.request
+            place = self._run.checkpoints / f"after-{number}"
+            self._save(merged, self._run.checkpoints / f".after-{number}.partial", place)
+            self._run.keep(f"request-{number}.json", asdict(outcome))
+            if is_main_process():
+                shutil.rmtree(self._run.checkpoints / f"after-{number - 1}", ignore_errors=True)
+
+        method = build_method(config.method.name, config.method.settings)
+        examples = split_like(self._sets.forget, requests)
+        with self._timed("unlearn"):
+            try:
+                model, outcomes = unlearn_sequential(
+                    model,
+                    self._trainer_settings(directory),
+                    examples if method.alternates is None else requests,
+                    self._kept_examples,
+                    self._tokenizer,
+                    _lora_config(config.lora),
+                    stop_rule=lambda _, own: self._stop_rule(before, thresholds, own),
+                    done=done,
+                    resume=True,
+                    on_trainer=watch,
+                    on_outcome=keep,
+                    refusals=config.data.refusals or REFUSALS,
+                )
+            except ValueError as error:
+                raise InputError(str(error)) from error
+        model.eval()
+        staged = self._run.path / ".model.partial"
+        if is_main_process():
+            shutil.rmtree(staged, ignore_errors=True)
+        self._save(model, staged, self._run.path / "model")
+        reasons = {outcome.stop_reason for outcome in outcomes}
+        return _Unlearned(
+            model,
+            next(reason for reason in ("diverged", "epochs", "forgotten") if reason in reasons),
+            next((outcome.divergence for outcome in outcomes if outcome.divergence is not None), None),
+            sum(outcome.steps for outcome in outcomes),
+            sum(outcome.epochs for outcome in outcomes),
+            outcomes[-1].trainable_parameters,
+            requests=tuple(outcomes),
+        )
+
+    def _watch(self, trainer: UnlearnTrainer, directory: Path, request: int | None = None) -> Path | None:
+        """Let a trainer log into the run and save after every so many epochs; return what it is to resume from."""
+        quiet(trainer, "unlearning")
+        checkpoint = newest_complete(directory)
+        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
+        at = request or 1
+
+        def stays(event: dict[str, Any]) -> bool:
+            of = int(event.get("request", 1))
+            return of < at or (of == at and int(event["step"]) <= done)
+
+        self._run.rewind(stays)
+        trainer.add_callback(_EventLogger(self._run, {} if request is None else {"request": request}))
+        trainer.add_callback(_EpochSaver(self._config.training.save_every_epochs))
+        return checkpoint
+
+    def _selecting(self, before: Audit) -> Selection | None:
+        settings = self._config.selection
+        if settings is None:
+            return None
+        unseen = before.metrics["unseen"]
+        level = unseen.get("fact_accuracy", unseen["token_accuracy"])["mean"]
+        return Selection(self._sets.forget, self._selection, level, settings.criterion, settings.every)
 
     def _trainer_settings(self, directory: Path) -> UnlearnConfig:
         config, training, lora = self._config, self._config.training, self._config.lora
@@ -331,6 +511,9 @@ class LanguageUnlearningJob:
             template=config.data.template,
             max_length=config.data.max_length,
             append_eos=config.data.append_eos,
+            forget_tokens=config.data.forget_tokens,
+            trainable_parameters=training.parameters,
+            reference_cache_gb=training.reference_cache_gb,
             num_train_epochs=training.epochs,
             learning_rate=training.learning_rate,
             per_device_train_batch_size=training.batch_size,
@@ -374,9 +557,7 @@ class LanguageUnlearningJob:
             seal(staged, place)
         wait_for_everyone()
 
-    def _result(
-        self, audits: dict[str, Audit], thresholds: Thresholds | None, trainer: UnlearnTrainer
-    ) -> dict[str, Any]:
+    def _result(self, audits: dict[str, Audit], thresholds: Thresholds | None, unlearned: _Unlearned) -> dict[str, Any]:
         settings = self._config.audit
         forgetting = forgetting_criteria(audits["before"], audits["after"])
         keeping = keeping_criteria(
@@ -397,11 +578,13 @@ class LanguageUnlearningJob:
             "metrics": {name: audit.metrics for name, audit in audits.items()},
             "thresholds": None if thresholds is None else asdict(thresholds),
             "training": {
-                "stop_reason": trainer.stop_reason,
-                "divergence": trainer.divergence,
-                "steps": trainer.state.global_step,
-                "epochs": trainer.state.epoch,
+                "stop_reason": unlearned.stop_reason,
+                "divergence": unlearned.divergence,
+                "steps": unlearned.steps,
+                "epochs": unlearned.epochs,
+                "selected_epoch": unlearned.selected_epoch,
             },
+            "requests": [asdict(outcome) for outcome in unlearned.requests],
             "records": {name: len(getattr(self._records, name)) for name in vars(self._records)},
         }
 
@@ -419,6 +602,12 @@ class LanguageUnlearningJob:
 
 def _criterion(row: Criterion) -> dict[str, Any]:
     return {**asdict(row), "holds": row.holds, "decided": row.decided}
+
+
+def split_like(examples: Sequence[Example], requests: Sequence[Sequence[Any]]) -> list[list[Example]]:
+    """Return examples in the same portions as the records that they were made of."""
+    stream = iter(examples)
+    return [[next(stream) for _ in request] for request in requests]
 
 
 def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:
@@ -447,12 +636,13 @@ class _EpochSaver(TrainerCallback):
 class _EventLogger(TrainerCallback):
     """Writes what the trainer logs into the run's metrics."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, mark: dict[str, Any]) -> None:
         self._run = run
+        self._mark = mark
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
-            self._run.log({"step": state.global_step, **logs})
+            self._run.log({**self._mark, "step": state.global_step, **logs})
 
 
 def _peak_memory() -> int:

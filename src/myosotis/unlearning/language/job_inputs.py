@@ -4,18 +4,34 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.people import fictitious_people
-from myosotis.data.records import Record, count_overlap, read_dataset, read_jsonl
+from myosotis.data.records import (
+    Record,
+    count_overlap,
+    read_dataset,
+    read_dataset_rows,
+    read_jsonl,
+    read_jsonl_rows,
+    renamed,
+)
 from myosotis.engine.errors import InputError
-from myosotis.engine.seeding import derive_seed
-from myosotis.unlearning.language.config import DatasetConfig, LanguageUnlearningConfig, LoraSettings, Source
+from myosotis.engine.seeding import derive_seed, generator
+from myosotis.unlearning.language.config import (
+    DatasetConfig,
+    FileConfig,
+    LanguageUnlearningConfig,
+    LoraSettings,
+    Source,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,7 @@ class Records:
     retain: list[Record]
     unseen: list[Record]
     general: list[Record]
+    selection: list[Record]
 
 
 def read_records(config: LanguageUnlearningConfig) -> Records:
@@ -48,7 +65,49 @@ def read_records(config: LanguageUnlearningConfig) -> Records:
     # Unseen records set the level of forgetting; one that was seen would raise it.
     for name, others in (("the forget and the unseen set", forget), ("the retain and the unseen set", retain)):
         _refuse_overlap(name, count_overlap(others, unseen), "")
-    return Records(forget, retain, unseen, general)
+    selection: list[Record] = []
+    if config.selection is not None:
+        retain, selection = _set_apart(retain, config.selection.retain_share, config.seed)
+    return Records(forget, retain, unseen, general, selection)
+
+
+def _set_apart(records: list[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
+    """What the audit will look at, and a share of the subjects, or single records without one, held for selection."""
+    subjects = list(dict.fromkeys(_subject(record) for record in records))
+    order = torch.randperm(len(subjects), generator=generator(seed, "selection")).tolist()
+    chosen = {subjects[place] for place in order[: max(1, round(share * len(subjects)))]}
+    audited = [record for record in records if _subject(record) not in chosen]
+    if not audited:
+        raise InputError("selection: too few retain records to hold some for selection and audit the others")
+    return audited, [record for record in records if _subject(record) in chosen]
+
+
+def _subject(record: Record) -> str:
+    return record.content if record.subject is None else record.subject
+
+
+def split_requests(records: Sequence[Record], requests: str | int) -> list[list[Record]]:
+    """Return the forget records as requests, in order.
+
+    Args:
+        records: The forget records.
+        requests: ``"subject"``: one per subject; a number: so many chunks of like size.
+
+    Raises:
+        InputError: There are fewer records than requests, or a record without a subject.
+    """
+    if requests == "subject":
+        if any(record.subject is None for record in records):
+            raise InputError("data.requests: subject needs every forget record to have a 'subject'")
+        by_subject: dict[str, list[Record]] = {}
+        for record in records:
+            by_subject.setdefault(str(record.subject), []).append(record)
+        return list(by_subject.values())
+    count = int(requests)
+    if count > len(records):
+        raise InputError(f"data.requests: {len(records)} forget records cannot make {count} requests")
+    bounds = [round(place * len(records) / count) for place in range(count + 1)]
+    return [list(records[begin:end]) for begin, end in pairwise(bounds)]
 
 
 def _refuse_overlap(where: str, count: int, remedy: str = "; data.allow_overlap=true permits it") -> None:
@@ -61,8 +120,25 @@ def _read(source: Source | None) -> list[Record]:
     if source is None:
         return []
     if isinstance(source, DatasetConfig):
-        return read_dataset(source.dataset, source.split, source.subset)
+        return read_dataset(source.dataset, source.split, source.subset, source.fields)
+    if isinstance(source, FileConfig):
+        return read_jsonl(Path(source.file), source.fields)
     return read_jsonl(Path(source))
+
+
+def read_rows(source: Source) -> list[tuple[str, dict[str, Any]]]:
+    """Return the rows of a source as they are, with other names for fields applied, each with what to call it.
+
+    Raises:
+        InputError: The source is missing or holds no row.
+    """
+    if isinstance(source, DatasetConfig):
+        rows, fields = read_dataset_rows(source.dataset, source.split, source.subset), source.fields
+    elif isinstance(source, FileConfig):
+        rows, fields = read_jsonl_rows(Path(source.file)), source.fields
+    else:
+        rows, fields = read_jsonl_rows(Path(source)), {}
+    return [(where, renamed(row, fields)) for where, row in rows]
 
 
 def check_target_modules(model: Any, lora: LoraSettings) -> None:

@@ -72,16 +72,20 @@ def _overlap(generated: Sequence[int], truth: Sequence[int], n: int) -> float:
     return sum(gram in known for gram in grams) / len(grams)
 
 
-def _likelihood(greedy: GreedyPass, starts: Sequence[int], n: int, stride: int) -> list[float]:
+def _likelihoods(greedy: GreedyPass, starts: Sequence[int], ns: Sequence[int], stride: int) -> dict[int, list[float]]:
+    """By n and sequence; the continuations for the smallest n serve all."""
     prefixes = [
         (row, length, len(sequence) - length)
         for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
-        for length in range(start, len(sequence) - n + 1, stride)
+        for length in range(start, len(sequence) - min(ns) + 1, stride)
     ]
-    overlaps: list[list[float]] = [[] for _ in greedy.sequences]
-    for (row, length, _), generated in zip(prefixes, greedy.continuations(prefixes), strict=True):
-        overlaps[row].append(_overlap(generated, greedy.sequences[row][length:].tolist(), n))
-    return [sum(values) / len(values) for values in overlaps]
+    overlaps: dict[int, list[list[float]]] = {n: [[] for _ in greedy.sequences] for n in ns}
+    for (row, length, rest), generated in zip(prefixes, greedy.continuations(prefixes), strict=True):
+        truth = greedy.sequences[row][length:].tolist()
+        for n in ns:
+            if rest >= n:
+                overlaps[n][row].append(_overlap(generated, truth, n))
+    return {n: [sum(values) / len(values) if values else math.nan for values in rows] for n, rows in overlaps.items()}
 
 
 def memorization(
@@ -94,18 +98,49 @@ def memorization(
     batch_size: int = 16,
 ) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"]]:
     """Return :func:`memorization_accuracy` and :func:`extraction_likelihood` from one teacher-forced pass."""
-    if n < 1 or stride < 1 or batch_size < 1:
-        raise ValueError(f"n, stride and batch_size must be at least 1, got {n}, {stride} and {batch_size}")
-    starts = _check_sequences(sequences, starts, n, f"extraction likelihood with n={n}")
-    accuracy, likelihood = torch.zeros(len(sequences)), torch.zeros(len(sequences))
+    accuracy, likelihoods = memorization_by_n(
+        model, sequences, (n,), starts=starts, stride=stride, batch_size=batch_size
+    )
+    return accuracy, likelihoods[n]
+
+
+def memorization_by_n(
+    model: nn.Module,
+    sequences: Sequences,
+    ns: Sequence[int],
+    *,
+    starts: Sequence[int] | None = None,
+    stride: int = 1,
+    batch_size: int = 16,
+) -> tuple[Float[Tensor, " count"], dict[int, Float[Tensor, " count"]]]:
+    """Return memorisation accuracy, and extraction likelihood for several n at the cost of the smallest.
+
+    Args:
+        model: See :func:`extraction_likelihood`.
+        sequences: Long enough for the smallest n; NaN where one is too short for another.
+        ns: Lengths of the n-grams.
+        starts: See :func:`extraction_likelihood`.
+        stride: See :func:`extraction_likelihood`.
+        batch_size: Sequences per forward pass.
+
+    Raises:
+        ValueError: No n or sequence was given, or one is too short for the smallest n.
+        TypeError: A sequence is not a 1-D integer tensor.
+    """
+    if not ns or min(ns) < 1 or stride < 1 or batch_size < 1:
+        raise ValueError(f"n, stride and batch_size must be at least 1, got {list(ns)}, {stride} and {batch_size}")
+    starts = _check_sequences(sequences, starts, min(ns), f"extraction likelihood with n={min(ns)}")
+    accuracy = torch.zeros(len(sequences))
+    likelihoods = {n: torch.zeros(len(sequences)) for n in ns}
     with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
         for places, chunk in _chunks(sequences, batch_size):
             greedy = GreedyPass(model, chunk, ticker=ticker)
             chunk_starts = [starts[place] for place in places]
             accuracy[places] = torch.tensor(_accuracy(greedy, chunk_starts))
-            likelihood[places] = torch.tensor(_likelihood(greedy, chunk_starts, n, stride))
+            for n, values in _likelihoods(greedy, chunk_starts, ns, stride).items():
+                likelihoods[n][places] = torch.tensor(values)
             ticker.advance(len(places))
-    return accuracy, likelihood
+    return accuracy, likelihoods
 
 
 def memorization_accuracy(

@@ -11,18 +11,21 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, line_chart
-from myosotis.unlearning.language.methods import METHODS
+from myosotis.unlearning.language.methods import METHODS, build_method
+from myosotis.unlearning.language.report_suites import stress_sentence, suite_figures, suite_sections
 
 KIND = "unlearn-language"
 """What ``result.json`` calls runs of this job."""
 
 _SPLIT_NAMES = {"forget": "Forget", "retain": "Retain", "unseen": "Unseen"}
+_RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection"}
 _METRIC_NAMES = {
     "fact_accuracy": ("facts right", "share of fact tokens that are the greedy choice"),
     "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),
     "rouge_l_recall": ("ROUGE-L recall", "of the greedy answer"),
     "memorization_accuracy": ("memorisation accuracy", "share of answer tokens that are the greedy choice"),
     "extraction_likelihood": ("extraction likelihood", "n-grams of the answer that its prefixes give back"),
+    "extraction_strength": ("extraction strength", "share of the answer that follows from its beginning"),
     "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
     "top_probability": ("top probability", "mean of the largest probability"),
 }
@@ -56,10 +59,11 @@ def describe(run: Run) -> Document:
         subtitle=_subtitle(result, config),
         verdicts=_verdicts(result),
         table=_metrics_table(result, _MAIN_METRICS),
-        figures=_figures(run, result),
+        figures=[*_figures(run, result), *suite_figures(result)],
         sections=[
             *_sample_sections(run),
-            Section("All measures", ["Every measure on every set."], [_metrics_table(result, tuple(_METRIC_NAMES))]),
+            *suite_sections(result),
+            Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
             _method_section(result, config),
             _lineage_section(result),
             _environment_section(run),
@@ -167,6 +171,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         f"({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
         "proof: a test that was not made may still find a trace."
     )
+    sure = stress_sentence(result) + sure
     if undecided:
         sure = open_questions + sure
     return [
@@ -182,15 +187,24 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
 
 def _metric_rows(audits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
     """Split, metric, label and note of every row that some audit has."""
+    names = {**_METRIC_NAMES, **_further_likelihoods(audits)}
     rows = [
         (split, metric, f"{_SPLIT_NAMES[split]}: {label}", note)
         for split in _SPLIT_NAMES
-        for metric, (label, note) in _METRIC_NAMES.items()
+        for metric, (label, note) in names.items()
         if any(metric in audit.get(split, {}) for audit in audits)
     ]
     if any("general" in audit for audit in audits):
         rows.append(("general", "perplexity", "General text: perplexity", "of text unrelated to the records"))
     return rows
+
+
+def _further_likelihoods(audits: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Labels of the extraction likelihoods for further n."""
+    keys = {key for audit in audits for split in _SPLIT_NAMES for key in audit.get(split, {})}
+    prefix = "extraction_likelihood_"
+    found = sorted(int(key.removeprefix(prefix)) for key in keys if key.startswith(prefix))
+    return {f"{prefix}{n}": (f"extraction likelihood, n = {n}", "n-grams that prefixes give back") for n in found}
 
 
 def _value(audit: Mapping[str, Any], split: str, metric: str) -> Any:
@@ -206,13 +220,13 @@ def _cell(value: Any) -> str:
     return f"{value:.2f}"
 
 
-def _metrics_table(result: Mapping[str, Any], wanted: Sequence[str]) -> Table:
+def _metrics_table(result: Mapping[str, Any], wanted: Sequence[str] | None) -> Table:
     models = [name for name in _MODEL_NAMES if name in result["metrics"]]
     audits = [result["metrics"][name] for name in models]
     rows = [
         Row(label, [_cell(_value(audit, split, metric)) for audit in audits], note)
         for split, metric, label, note in _metric_rows(audits)
-        if metric in wanted or metric == "perplexity"
+        if wanted is None or metric in wanted or metric == "perplexity"
     ]
     about_reference = "; the reference never saw the forget records" if "reference" in models else ""
     return Table(
@@ -256,7 +270,9 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                     svg, f"{label.capitalize()} on the forget set: unlearning ends when the curve is below the line."
                 )
             )
-    terms = [key for key in dict.fromkeys(key for event in events for key in event) if _is_term(key)]
+    method = _config(run)["method"]
+    names = build_method(method["name"], {key: value for key, value in method.items() if key != "name"}).terms()
+    terms = [term.name for _, term in names if any(term.name in event for event in events)]
     if terms:
         lines = [
             Line(term.replace("_", " ", 1).replace("_", " "), *_curve(events, term, "step"), term.partition("_")[0])
@@ -272,13 +288,6 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
         )
         figures.append(Figure(svg, "Norm of the gradient before clipping: growth without end is a run that breaks."))
     return figures
-
-
-_TERMS = ("forget_hinge", "forget_ascent", "forget_npo", "forget_simnpo", "forget_dpo", "forget_refusal")
-
-
-def _is_term(key: str) -> bool:
-    return key in _TERMS or key in ("retain_nll", "retain_kl")
 
 
 def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figure]:
@@ -334,10 +343,12 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in seconds.items())
     divergence = f" What it saw: {training['divergence']}." if training["divergence"] else ""
     thresholds = result["thresholds"]
+    selected = training.get("selected_epoch")
+    chosen = "" if selected is None else f" The weights of epoch {selected} were taken, the best by the selection."
     paragraphs = [
         f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
         f"It ended after {training['steps']} steps ({training['epochs']:g} epochs): "
-        f"{_STOP_REASONS[training['stop_reason']]}.{divergence}",
+        f"{_STOP_REASONS[training['stop_reason']]}.{divergence}{chosen}",
         f"Wall time: {phases}. Peak memory {result['cost']['peak_memory_bytes'] / 1e9:.1f} GB; "
         f"{result['cost']['trainable_parameters']:,} trainable parameters.",
     ]
@@ -361,7 +372,7 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
         Row("Model that went out", [lineage["model_out"]]),
     ]
     rows += [
-        Row(f"{_SPLIT_NAMES[name]} records", [", ".join(prints) or "-"]) for name, prints in lineage["data"].items()
+        Row(f"{_RECORD_NAMES[name]} records", [", ".join(prints) or "-"]) for name, prints in lineage["data"].items()
     ]
     paragraph = (
         "Models are named by the SHA-256 of their weights, records by salted fingerprints. Who holds the run's salt "
@@ -377,10 +388,16 @@ def _environment_section(run: Run) -> Section:
 
 
 def _limits_section(result: Mapping[str, Any]) -> Section:
+    stressed = "stress" in result.get("suites", {})
+    untried = (
+        "other languages, sampling, or an attacker with more records and steps"
+        if stressed
+        else "paraphrases, other languages, sampling, further training on a part of the records, or quantisation"
+    )
+    wording = "the wording that they were learnt in" + (" and in a few others" if stressed else "")
     paragraphs = [
-        "The tests ask for the records in the wording that they were learnt in, by greedy decoding and teacher "
-        "forcing. They do not try paraphrases, other languages, sampling, further training on a part of the records, "
-        "or quantisation, each of which may bring back what these tests no longer find.",
+        f"The tests ask for the records in {wording}, by greedy decoding and teacher forcing. They do not try "
+        f"{untried}, each of which may bring back what these tests no longer find.",
         "The retain records were used in training; how the model does on other text shows in the perplexity only.",
         "A low entropy on forgotten records means that the model now gives another answer with certainty.",
     ]

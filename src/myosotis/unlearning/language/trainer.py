@@ -48,6 +48,14 @@ INITIAL_FACTORS = "fila_initial.safetensors"
 
 _SELECTED = "selected.safetensors"
 
+
+def initial_factors_of(checkpoint: Path | None) -> dict[str, Tensor] | None:
+    """Return FILA's initial factors from a checkpoint; None where there is none or it was not FILA."""
+    if checkpoint is None or not (checkpoint / INITIAL_FACTORS).is_file():
+        return None
+    return dict(load_file(checkpoint / INITIAL_FACTORS))
+
+
 StopReason = Literal["epochs", "forgotten", "diverged"]
 
 

@@ -1,0 +1,209 @@
+"""The parts of a language unlearning report that tell of requests in sequence and of the further suites."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.report.document import Figure, Row, Section, Table
+from myosotis.report.figures import Line, line_chart
+
+_MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
+_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
+_SCORE_NAMES = {
+    "loss": "loss",
+    "zlib": "loss over zlib size",
+    "reference": "loss minus the reference's",
+    "grad_norm": "gradient norm",
+    "min_k": "Min-K%",
+    "min_k_plus_plus": "Min-K%++",
+}
+_SUITE_NAMES = {"tofu": "TOFU", "muse": "MUSE", "harness": "lm-eval"}
+
+
+def suite_sections(result: Mapping[str, Any]) -> list[Section]:
+    """Return a section for every suite that a run measured, and for its requests, if there were several."""
+    suites = result.get("suites", {})
+    sections = []
+    if result.get("requests"):
+        sections.append(_requests_section(result["requests"]))
+    if "stress" in suites:
+        sections.append(_stress_section(suites["stress"]))
+    if "membership" in suites:
+        sections.append(_membership_section(suites["membership"]))
+    return sections + [_figures_section(name, suites[name]) for name in _SUITE_NAMES if name in suites]
+
+
+def suite_figures(result: Mapping[str, Any]) -> list[Figure]:
+    """Return the relearning curves, if they were measured."""
+    stress = result.get("suites", {}).get("stress", {})
+    curves = {name: found["relearning"] for name, found in stress.items() if "relearning" in found}
+    if not curves:
+        return []
+    lines = [
+        Line(_MODELS[name].lower(), curve["steps"], curve["accuracy"], _COLOURS[name]) for name, curve in curves.items()
+    ]
+    shown, held = (next(iter(curves.values()))[key] for key in ("shown", "held"))
+    svg = line_chart(lines, x_label="relearning step", y_label="right on records not shown", name="relearning")
+    return [
+        Figure(
+            svg,
+            f"Relearning: {shown} of the forget records are shown again, the curve is of the {held} others. A model "
+            "that hid them rises faster than one that never knew them.",
+        )
+    ]
+
+
+def stress_sentence(result: Mapping[str, Any]) -> str:
+    """Return what the stress suite adds to the verdict, or nothing where it was not run."""
+    after = result.get("suites", {}).get("stress", {}).get("after")
+    if after is None:
+        return ""
+    asked = {
+        **{f"asked {name}": row["mean"] for name, row in after.get("reworded", {}).items()},
+        **{f"in {bits} bits": row["forget"]["mean"] for bits, row in after["quantized"].items()},
+    }
+    parts = []
+    if asked:
+        worst = max(asked, key=lambda name: asked[name])
+        parts.append(
+            f"the most that other wordings, formats and coarser weights bring back is {asked[worst]:.3f} ({worst})"
+        )
+    if "relearning" in after:
+        curve = after["relearning"]
+        reference = result["suites"]["stress"].get("reference", {}).get("relearning")
+        beside = "" if reference is None else f", the reference {reference['accuracy'][-1]:.3f}"
+        parts.append(
+            f"after {curve['steps'][-1]} steps of relearning from {curve['shown']} records the model gets "
+            f"{curve['accuracy'][-1]:.3f} of the others right{beside}"
+        )
+    return f"Under stress: {'; '.join(parts)}. " if parts else ""
+
+
+def _mean(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value['mean']:.3f}{interval}"
+
+
+def _present(found: Mapping[str, Any]) -> list[str]:
+    return [name for name in _MODELS if name in found]
+
+
+def _stress_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(found)
+    some = found[models[0]]
+
+    def row(label: str, *path: str) -> Row:
+        cells = []
+        for model in models:
+            value: Any = found[model]
+            for key in path:
+                value = value.get(key, {}) if isinstance(value, Mapping) else {}
+            cells.append(_mean(value or None))
+        return Row(label, cells)
+
+    rows = [row("forget, as it was learnt", "as it is", "forget")]
+    rows += [row(f"forget, {name}", "reworded", name) for name in some.get("reworded", {})]
+    for bits in some["quantized"]:
+        rows.append(row(f"forget, weights in {bits} bits", "quantized", bits, "forget"))
+    rows.append(row("retain, as it was learnt", "as it is", "retain"))
+    for bits in some["quantized"]:
+        rows.append(row(f"retain, weights in {bits} bits", "quantized", bits, "retain"))
+    tables = [Table("Right on facts, or on tokens where no facts are marked", [_MODELS[name] for name in models], rows)]
+    curves = {name: found[name]["relearning"] for name in models if "relearning" in found[name]}
+    if curves:
+        first = next(iter(curves.values()))
+        steps = [
+            Row(f"after {step} steps", [f"{curve['accuracy'][place]:.3f}" for curve in curves.values()])
+            for place, step in enumerate(first["steps"])
+        ]
+        caption = f"Relearning from {first['shown']} records: right on the {first['held']} others"
+        tables.append(Table(caption, [_MODELS[name] for name in curves], steps))
+    paragraph = (
+        "What may bring the memory back: the question in another format or wording, weights rounded to fewer bits, and "
+        "a few steps of training on some of the forgotten records. The reference shows what a model that never knew "
+        "them would make of it."
+    )
+    return Section("Stress", [paragraph], tables)
+
+
+def _membership_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(found)
+    rows = []
+    for score, label in _SCORE_NAMES.items():
+        if not any(score in found[name] for name in models):
+            continue
+        values = [found[name].get(score) for name in models]
+        rows.append(Row(f"{label}: AUC", [_auc(value) for value in values]))
+        for rate in next(value for value in values if value is not None)["tpr_at_fpr"]:
+            cells = ["-" if value is None else f"{value['tpr_at_fpr'][rate]:.3f}" for value in values]
+            rows.append(Row(f"{label}: found at a false-alarm rate of {float(rate):.0%}", cells))
+    over = [label for score, label in _SCORE_NAMES.items() if found["after"].get(score, {}).get("over_unlearned")]
+    paragraphs = [
+        "Can it be told which records the model was trained on? AUC of forget against unseen records: 1 is full "
+        "memorisation, 0.5 no trace, below 0.5 the forget records stand out by being less likely than unseen ones."
+    ]
+    if over:
+        paragraphs.append(
+            f"Over-unlearned by {', '.join(over)}: the whole interval lies below 0.5, so that who looks for what is "
+            "unusually unlikely finds the forget records."
+        )
+    return Section("Membership inference", paragraphs, [Table("Scores", [_MODELS[name] for name in models], rows)])
+
+
+def _auc(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value['auc']:.3f}{interval}{' (over-unlearned)' if value['over_unlearned'] else ''}"
+
+
+def _figures_section(name: str, found: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(found)
+    flat = {model: _flat(found[model]) for model in models}
+    keys = list(dict.fromkeys(key for values in flat.values() for key in values))
+    rows = [
+        Row(key.replace("_", " "), [f"{flat[model][key]:.4g}" if key in flat[model] else "-" for model in models])
+        for key in keys
+    ]
+    return Section(_SUITE_NAMES[name], [], [Table("Figures", [_MODELS[model] for model in models], rows)])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}: "))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
+    measures = list(requests[-1]["measures"][0])
+    columns = [f"after {row['request']}" for row in requests]
+    tables = []
+    for measure in measures:
+        rows = []
+        for number in range(1, len(requests) + 1):
+            cells = [
+                f"{row['measures'][number - 1][measure]:.3f}" if row["request"] >= number else "-" for row in requests
+            ]
+            rows.append(Row(f"request {number}", cells))
+        tables.append(Table(f"{measure.replace('_', ' ').capitalize()} of each request after each", columns, rows))
+    ends = [Row(f"request {row['request']}", [row["stop_reason"], f"{row['epochs']:g}"]) for row in requests]
+    tables.append(Table("How each ended", ["stopped because", "epochs"], ends))
+    first = measures[0]
+    back = [
+        f"request {number} ({requests[number - 1]['measures'][number - 1][first]:.3f} to "
+        f"{requests[-1]['measures'][number - 1][first]:.3f})"
+        for number in range(1, len(requests))
+        if requests[-1]["measures"][number - 1][first] > requests[number - 1]["measures"][number - 1][first] + 1e-9
+    ]
+    text = (
+        f"Of the earlier requests, {first.replace('_', ' ')} is higher at the end than right after their own turn for: "
+        f"{', '.join(back)}."
+        if back
+        else f"No earlier request has a higher {first.replace('_', ' ')} at the end than right after its own turn."
+    )
+    return Section("Requests in sequence", [text], tables)

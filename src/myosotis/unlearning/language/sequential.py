@@ -1,0 +1,133 @@
+"""Requests one after another, and whether what an earlier one erased comes back."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+
+from myosotis.data.encoding import Encoder, Example
+from myosotis.data.rows import to_examples
+from myosotis.engine.checkpoint import newest_complete
+from myosotis.unlearning.language.answers import answer_metrics
+from myosotis.unlearning.language.stopping import StopRule
+from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
+from myosotis.unlearning.language.trainer_config import UnlearnConfig
+
+Measure = Callable[[Any, Sequence[Example]], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class RequestOutcome:
+    """What one request did.
+
+    Attributes:
+        request: Its number, from 1.
+        stop_reason: Why its training ended.
+        epochs: How many it took.
+        steps: Optimisation steps.
+        divergence: What the guard saw, if it stopped training.
+        trainable_parameters: How many weights were trained.
+        measures: For every request so far, this one last: its measures after this one.
+    """
+
+    request: int
+    stop_reason: str
+    epochs: float
+    steps: int
+    divergence: str | None
+    trainable_parameters: int
+    measures: tuple[Mapping[str, float], ...]
+
+
+def forget_measures(model: Any, examples: Sequence[Example]) -> dict[str, float]:
+    """Return mean probability, token accuracy and, where there are facts, fact accuracy of records."""
+    values = answer_metrics(model, examples)
+    names = [name for name in ("fact_accuracy", "token_accuracy", "probability") if not values[name].isnan().all()]
+    return {name: values[name].nanmean().item() for name in names}
+
+
+def unlearn_sequential(
+    model: Any,
+    args: UnlearnConfig,
+    requests: Sequence[Sequence[Any]],
+    retain_dataset: Sequence[Any] | None = None,
+    processing_class: Any = None,
+    peft_config: LoraConfig | None = None,
+    *,
+    stop_rule: Callable[[int, Sequence[Example]], StopRule | None] | None = None,
+    measure: Measure = forget_measures,
+    done: Sequence[RequestOutcome] = (),
+    resume: bool = False,
+    on_trainer: Callable[[int, UnlearnTrainer], None] | None = None,
+    on_outcome: Callable[[RequestOutcome, Any], None] | None = None,
+    **options: Any,
+) -> tuple[Any, list[RequestOutcome]]:
+    """Unlearn requests in order, each from the weights that the one before left, with a fresh optimiser.
+
+    After each, every request so far is measured again: what was erased may come back while something else is erased
+    (re-emergence). Erasing a set in chunks can also harm the rest less than erasing it at once (Jang et al., ACL 2023).
+
+    Args:
+        model: A causal language model without adapters; after ``done`` requests, if there are any.
+        args: The settings of each request; a request's checkpoints go to ``output_dir/request-<k>``.
+        requests: The forget records of each request.
+        retain_dataset: What stays, the same for all.
+        processing_class: The tokenizer.
+        peft_config: For a fresh adapter per request, merged into the weights at its end.
+        stop_rule: Returns the rule of a request from its number, from 1, and its examples.
+        measure: What to tell of a request.
+        done: Outcomes of the requests that the model has unlearned already, when a run is taken up again.
+        resume: Take each request up from its newest complete checkpoint, if it has one.
+        on_trainer: Called with a request's number and trainer before it trains.
+        on_outcome: Called with each outcome and the merged model.
+        options: Further arguments of :class:`~myosotis.unlearning.language.UnlearnTrainer`.
+
+    Returns:
+        The model after all requests, and the outcome of each, in order.
+
+    Raises:
+        ValueError: There is no request, or one is empty.
+    """
+    if not requests or any(not len(request) for request in requests):
+        raise ValueError("every request needs at least one record, and there must be one request")
+    encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
+    examples = [to_examples(request, encoder) for request in requests]
+    outcomes = list(done)
+    for number in range(len(outcomes) + 1, len(requests) + 1):
+        own = copy.copy(args)
+        own.output_dir = str(Path(args.output_dir) / f"request-{number}")
+        checkpoint = newest_complete(Path(own.output_dir)) if resume else None
+        rule = None if stop_rule is None else stop_rule(number, examples[number - 1])
+        trainer = UnlearnTrainer(
+            model,
+            own,
+            requests[number - 1],
+            retain_dataset,
+            processing_class,
+            peft_config,
+            stop_rule=rule,
+            initial_factors=initial_factors_of(checkpoint),
+            **options,
+        )
+        if on_trainer is not None:
+            on_trainer(number, trainer)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainable = int(trainer.get_num_trainable_parameters())
+        model = trainer.model if peft_config is None else trainer.model.merge_and_unload()
+        measures = tuple(dict(measure(model, examples[earlier])) for earlier in range(number))
+        outcome = RequestOutcome(
+            request=number,
+            stop_reason=trainer.stop_reason,
+            epochs=float(trainer.state.epoch or 0),
+            steps=trainer.state.global_step,
+            divergence=trainer.divergence,
+            trainable_parameters=trainable,
+            measures=measures,
+        )
+        outcomes.append(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome, model)
+    return model, outcomes

@@ -1,0 +1,303 @@
+"""The further parts of an audit: membership inference, stress, TOFU, MUSE, lm-eval."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from myosotis.data.encoding import Encoder, Example
+from myosotis.data.records import Record, parse_record
+from myosotis.engine.errors import InputError
+from myosotis.evaluation.intervals import bootstrap_mean
+from myosotis.evaluation.membership import Membership, membership_inference
+from myosotis.unlearning.language.answers import answer_metrics
+from myosotis.unlearning.language.config import AuditConfig
+from myosotis.unlearning.language.harness import evaluate_with_harness
+from myosotis.unlearning.language.job_inputs import read_rows
+from myosotis.unlearning.language.membership import membership_scores
+from myosotis.unlearning.language.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
+from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples, split_for_relearning
+from myosotis.unlearning.language.tofu import (
+    LOG_NAMES,
+    TofuRecord,
+    aggregate_tofu_log,
+    parse_tofu,
+    tofu_log,
+)
+
+Keep = Callable[[str, Callable[[], Any]], Any]
+"""Returns what was measured under a name before, or measures and keeps it."""
+
+
+@dataclass(frozen=True)
+class SuiteInputs:
+    """The rows of the suites, read and checked."""
+
+    tofu: Mapping[str, Sequence[TofuRecord]] = field(default_factory=dict)
+    muse: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+
+
+_MUSE_KEYS = {"verbatim": ("prompt", "gt"), "knowledge": ("question", "answer"), "privacy": ("text",)}
+
+
+def read_suite_inputs(settings: AuditConfig) -> SuiteInputs:
+    """Read the rows that the suites ask for.
+
+    Raises:
+        InputError: A source is missing, or a row lacks a key.
+    """
+    rows = {key: read_rows(source) for key, source in settings.sources.items() if source is not None}
+    tofu = {
+        key.rpartition(".")[2]: [parse_tofu(row, where) for where, row in found]
+        for key, found in rows.items()
+        if key.startswith("audit.tofu.")
+    }
+    muse: dict[str, list[Mapping[str, str]]] = {}
+    for key, found in rows.items():
+        if key.startswith("audit.muse."):
+            part = key.rpartition(".")[2]
+            wanted = _MUSE_KEYS[part.partition("_")[0]]
+            muse[part] = [_strings_of(row, wanted, where) for where, row in found]
+    return SuiteInputs(tofu, muse)
+
+
+def _strings_of(row: Mapping[str, Any], keys: Sequence[str], where: str) -> dict[str, str]:
+    for key in keys:
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise InputError(f"{where}: '{key}' must be a string that is not empty")
+    return {key: row[key] for key in keys}
+
+
+@dataclass(frozen=True)
+class AuditSuites:
+    """Measures models by every suite that a configuration asks for.
+
+    Attributes:
+        settings: Which suites.
+        tokenizer: Of the models.
+        encoder: Of the records.
+        records: The forget records.
+        forget: They as examples.
+        retain: The retain records of the audit.
+        unseen: The unseen ones.
+        inputs: The suites' own rows.
+        seed: Of bootstraps and of lm-eval.
+    """
+
+    settings: AuditConfig
+    tokenizer: Any
+    encoder: Encoder
+    records: Sequence[Record]
+    forget: Sequence[Example]
+    retain: Sequence[Example]
+    unseen: Sequence[Example]
+    inputs: SuiteInputs
+    seed: int
+
+    def check(self) -> None:
+        """Refuse what could be seen to fail before anything is done.
+
+        Raises:
+            InputError: The forget set is too small for a stress test, or its texts cannot be asked for otherwise.
+        """
+        stress = self.settings.stress
+        if stress is not None:
+            try:
+                if stress.relearn_steps:
+                    split_for_relearning(self.forget, stress.relearn_share)
+                if stress.rewording:
+                    reworded_examples(self.records, self.encoder)
+            except ValueError as error:
+                raise InputError(f"audit.stress: {error}") from None
+
+    def measure(
+        self, model: Any, keep: Keep, *, reference_nll: Sequence[Sequence[float]] | None = None
+    ) -> dict[str, Any]:
+        """Return, by suite, what a model shows.
+
+        Args:
+            model: A causal language model without adapters.
+            keep: Called once per suite.
+            reference_nll: Mean negative log-likelihoods of the forget and the unseen records under a model that never
+                saw the forget set, for the membership score that compares with it.
+        """
+        found: dict[str, Any] = {}
+        if self.settings.membership is not None:
+            found["membership"] = keep("membership", lambda: self._membership(model, reference_nll))
+        if self.settings.stress is not None:
+            found["stress"] = keep("stress", lambda: self._stress(model))
+        if self.settings.tofu is not None:
+            found["tofu"] = keep("tofu", lambda: self._tofu(model))
+        if self.settings.muse is not None:
+            found["muse"] = keep("muse", lambda: self._muse(model))
+        if self.settings.harness is not None:
+            found["harness"] = keep("harness", lambda: self._harness(model))
+        return found
+
+    def reference_nll(self, model: Any) -> list[list[float]]:
+        """Return the likelihoods that :meth:`measure` takes, under a reference model."""
+        return [
+            answer_metrics(model, examples, batch_size=self.settings.batch_size)["nll"].tolist()
+            for examples in (self.forget, self.unseen)
+        ]
+
+    def _membership(self, model: Any, reference: Sequence[Sequence[float]] | None) -> dict[str, Any]:
+        settings = self.settings.membership
+        assert settings is not None  # noqa: S101 - the caller has looked
+        sides = [
+            membership_scores(
+                model,
+                self.tokenizer,
+                examples,
+                scores=settings.scores,
+                reference_nll=None if reference is None else torch.tensor(reference[place]),
+                k=settings.k,
+                batch_size=self.settings.batch_size,
+            )
+            for place, examples in enumerate((self.forget, self.unseen))
+        ]
+        return {
+            name: _membership_row(
+                membership_inference(
+                    sides[0][name],
+                    sides[1][name],
+                    member_groups=_groups(self.forget),
+                    other_groups=_groups(self.unseen),
+                    level=self.settings.confidence,
+                    seed=self.seed,
+                )
+            )
+            for name in sides[0]
+        }
+
+    def _stress(self, model: Any) -> dict[str, Any]:
+        settings = self.settings.stress
+        assert settings is not None  # noqa: S101 - the caller has looked
+        found: dict[str, Any] = {"as it is": {"forget": self._accuracy(model, self.forget)}}
+        if self.retain:
+            found["as it is"]["retain"] = self._accuracy(model, self.retain)
+        if settings.rewording:
+            found["reworded"] = {
+                name: self._accuracy(model, examples)
+                for name, examples in reworded_examples(self.records, self.encoder).items()
+            }
+        found["quantized"] = {}
+        for bits in settings.bits:
+            with quantized(model, bits):
+                found["quantized"][str(bits)] = {
+                    name: self._accuracy(model, examples)
+                    for name, examples in (("forget", self.forget), ("retain", self.retain))
+                    if examples
+                }
+        if settings.relearn_steps:
+            found["relearning"] = asdict(
+                relearning_curve(
+                    model,
+                    self.tokenizer,
+                    self.forget,
+                    share=settings.relearn_share,
+                    steps=settings.relearn_steps,
+                    every=settings.relearn_every,
+                    learning_rate=settings.relearn_learning_rate,
+                )
+            )
+        return found
+
+    def _accuracy(self, model: Any, examples: Sequence[Example]) -> dict[str, Any]:
+        """Mean and interval of the accuracy on facts, or on all labelled tokens where no record has facts."""
+        values = answer_metrics(model, examples, batch_size=self.settings.batch_size)
+        facts = values["fact_accuracy"]
+        chosen = values["token_accuracy"] if facts.isnan().all() else facts
+        return asdict(bootstrap_mean(chosen, _groups(examples), level=self.settings.confidence, seed=self.seed))
+
+    def _tofu(self, model: Any) -> dict[str, Any]:
+        settings = self.settings.tofu
+        assert settings is not None  # noqa: S101 - the caller has looked
+        return {
+            LOG_NAMES[part]: tofu_log(
+                model,
+                self.tokenizer,
+                self.encoder,
+                records,
+                max_new_tokens=settings.max_new_tokens,
+                batch_size=self.settings.batch_size,
+            )
+            for part, records in self.inputs.tofu.items()
+        }
+
+    def _muse(self, model: Any) -> dict[str, float]:
+        settings = self.settings.muse
+        assert settings is not None  # noqa: S101 - the caller has looked
+        rows, found = self.inputs.muse, {}
+        if "verbatim" in rows:
+            passages = rows["verbatim"]
+            found["verbatim_memorization"] = verbatim_memorization(
+                model, self.tokenizer, [row["prompt"] for row in passages], [row["gt"] for row in passages]
+            )
+        for part in ("knowledge_forget", "knowledge_retain"):
+            if part in rows:
+                shown = [(row["question"], row["answer"]) for row in rows.get(f"{part}_shown", ())]
+                questions, answers = ([row[key] for row in rows[part]] for key in ("question", "answer"))
+                found[part.replace("knowledge", "knowledge_memorization")] = knowledge_memorization(
+                    model, self.tokenizer, questions, answers, shown=shown
+                )
+        means = {name: values.mean().item() for name, values in found.items()}
+        if "privacy_forget" in rows:
+            plain = replace(self.encoder, append_eos=False)
+            scores = [
+                membership_scores(
+                    model,
+                    self.tokenizer,
+                    [plain(parse_record(row, part)) for row in rows[part]],
+                    scores=("min_k",),
+                    k=settings.k,
+                    batch_size=self.settings.batch_size,
+                )["min_k"]
+                for part in ("privacy_forget", "privacy_holdout")
+            ]
+            means["min_k_auc"] = membership_inference(*scores, seed=self.seed).auc
+        return means
+
+    def _harness(self, model: Any) -> dict[str, dict[str, float]]:
+        settings = self.settings.harness
+        assert settings is not None  # noqa: S101 - the caller has looked
+        return evaluate_with_harness(
+            model,
+            self.tokenizer,
+            settings.tasks,
+            include_path=None if settings.include_path is None else Path(settings.include_path),
+            limit=settings.limit,
+            shots=settings.shots,
+            batch_size=settings.batch_size,
+            seed=self.seed,
+        )
+
+    def summary(self, found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return the figures by suite and model; those that compare with the reference where there is one.
+
+        Args:
+            found: What :meth:`measure` returned, by model: ``before``, ``after`` and maybe ``reference``.
+        """
+        by_suite = {
+            suite: {name: suites[suite] for name, suites in found.items()} for suite in next(iter(found.values()), {})
+        }
+        if "tofu" in by_suite and self.settings.tofu is not None:
+            logs, mean = by_suite["tofu"], self.settings.tofu.mean
+            by_suite["tofu"] = {
+                name: aggregate_tofu_log(log, logs.get("reference"), mean=mean) for name, log in logs.items()
+            }
+        retrained = by_suite.get("muse", {}).get("reference", {}).get("min_k_auc", 0.5)
+        for values in by_suite.get("muse", {}).values():
+            if "min_k_auc" in values and retrained < 1:
+                values["privacy_leakage"] = privacy_leakage(values["min_k_auc"], retrained)
+        return by_suite
+
+
+def _groups(examples: Sequence[Example]) -> list[str | int]:
+    return [place if example.subject is None else example.subject for place, example in enumerate(examples)]
+
+
+def _membership_row(found: Membership) -> dict[str, Any]:
+    return {**asdict(found), "over_unlearned": found.over_unlearned, "traceable": found.traceable}

@@ -2,10 +2,10 @@
 
 Teaches SmolLM2-135M fictitious people, or passages of prose, once per seed; then every method unlearns the same forget
 set from the same weights with a LoRA adapter, and the epoch is chosen on retain records that are not reported.
-``--rates`` tries learning rates on a development seed; the best by the selection score is then given to ``--seeds``.
-Rows already in ``--out`` are not computed again. Prints a Markdown table and writes JSON.
+``--tune`` tries learning rates on a development seed and looks at the selection score alone; the best rate is then
+given to ``--seeds``. Rows already in ``--out`` are not computed again. Prints a Markdown table and writes JSON.
 
-    python benchmarks/leaderboard.py --data people --out leaderboard --seeds 100 --rates 5e-4 2e-3 --no-stress
+    python benchmarks/leaderboard.py --data people --out leaderboard --tune --seeds 100 --rates 1e-3 4e-3
     python benchmarks/leaderboard.py --data people --out leaderboard --seeds 0 1 2 --tuned-on 100
 """
 
@@ -25,24 +25,28 @@ from myosotis.engine.seeding import derive_seed, generator
 from myosotis.evaluation.intervals import bootstrap_mean
 from myosotis.evaluation.membership import membership_inference
 from myosotis.models.causal_lm import load_causal_lm
-from myosotis.unlearning.language import METHODS, AuditSets, Selection, UnlearnConfig, UnlearnTrainer, audit_model
+from myosotis.unlearning.language import (
+    METHODS,
+    Selection,
+    UnlearnConfig,
+    UnlearnTrainer,
+    answer_metrics,
+    memorization,
+    perplexity,
+)
 from myosotis.unlearning.language.config import FineTuneConfig
 from myosotis.unlearning.language.fine_tuning import fine_tune
-from myosotis.unlearning.language.membership import membership_scores
+from myosotis.unlearning.language.membership_scores import membership_scores
 from myosotis.unlearning.language.selection import mean_accuracy
 from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
-PEOPLE = {"forget": 4, "retain": 6, "selection": 2, "unseen": 6}
-PROSE = {"forget": 8, "retain": 10, "selection": 4, "unseen": 12}
+PEOPLE = {"forget": 3, "retain": 5, "selection": 2, "unseen": 5}
+PROSE = {"forget": 5, "retain": 7, "selection": 3, "unseen": 7}
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
 SETTINGS = {
     "rmu": {"block": 7, "coefficient": 20.0},
     "pdu": {"retain_limit": 0.05},
-    "composite": {
-        "forget": [{"name": "ihl"}, {"name": "undial", "forget_weight": 0.1}],
-        "retain_terms": {"nll": 1.0, "kl": 1.0},
-    },
     "gru": {"projection": "conflict"},
     "loku": {},
 }
@@ -89,25 +93,27 @@ def groups(examples):
     return [place if example.subject is None else example.subject for place, example in enumerate(examples)]
 
 
-def accuracy(model, examples, seed):
-    from myosotis.unlearning.language import answer_metrics
-
-    values = answer_metrics(model, examples)
+def interval(values, examples, seed):
     chosen = values["token_accuracy"] if values["fact_accuracy"].isnan().all() else values["fact_accuracy"]
-    interval = bootstrap_mean(chosen, groups(examples), seed=seed)
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    found = bootstrap_mean(chosen, groups(examples), seed=seed)
+    return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
-def measured(model, tokenizer, encoder, parts, examples, seed, n, stress):
-    sets = AuditSets(examples["forget"], examples["retain"], examples["unseen"], examples["general"])
-    audit = audit_model(model, tokenizer, sets, n=n, seed=seed, max_new_tokens=32)
+def measured(model, tokenizer, encoder, parts, examples, seed, n):
+    sequences = [torch.tensor(example.input_ids) for example in examples["forget"]]
+    starts = [max(example.response_start, 1) for example in examples["forget"]]
+    accuracy, likelihood = memorization(model, sequences, n, starts=starts)
+    values = {name: answer_metrics(model, examples[name]) for name in ("forget", "retain", "unseen")}
     scores = [
         membership_scores(model, tokenizer, examples[part], scores=("loss", "zlib", "min_k", "min_k_plus_plus"))
         for part in ("forget", "unseen")
     ]
     found = {
-        "metrics": audit.metrics,
-        "accuracy": {part: accuracy(model, examples[part], seed) for part in ("forget", "retain", "unseen")},
+        "perplexity": perplexity(model, examples["general"]),
+        "memorization_accuracy": accuracy.mean().item(),
+        "extraction_likelihood": likelihood.mean().item(),
+        "values": {part: {name: row.nanmean().item() for name, row in rows.items()} for part, rows in values.items()},
+        "accuracy": {part: interval(rows, examples[part], seed) for part, rows in values.items()},
         "membership": {
             name: vars(
                 membership_inference(
@@ -121,14 +127,13 @@ def measured(model, tokenizer, encoder, parts, examples, seed, n, stress):
             for name in scores[0]
         },
     }
-    if stress:
-        found["reworded"] = {
-            name: mean_accuracy(model, rows) for name, rows in reworded_examples(parts["forget"], encoder).items()
-        }
-        with quantized(model, 4):
-            found["four_bits"] = {part: mean_accuracy(model, examples[part]) for part in ("forget", "retain")}
-        curve = relearning_curve(model, tokenizer, examples["forget"], steps=5, every=5)
-        found["relearned"] = curve.accuracy[-1]
+    found["reworded"] = {
+        name: mean_accuracy(model, rows) for name, rows in reworded_examples(parts["forget"], encoder).items()
+    }
+    with quantized(model, 4):
+        found["four_bits"] = {part: mean_accuracy(model, examples[part]) for part in ("forget", "retain")}
+    curve = relearning_curve(model, tokenizer, examples["forget"], steps=3, every=3, learning_rate=5e-5)
+    found["relearned"] = curve.accuracy[-1]
     return found
 
 
@@ -142,9 +147,8 @@ def unlearn(name, rate, place, tokenizer, parts, examples, level, seed, argument
         template=TEMPLATE,
         num_train_epochs=arguments.epochs,
         learning_rate=rate,
-        per_device_train_batch_size=10 if arguments.data == "people" else 4,
+        per_device_train_batch_size=15 if arguments.data == "people" else 5,
         lr_scheduler_type="constant",
-        bf16=True,
         use_cpu=not torch.accelerator.is_available(),
         seed=derive_seed(seed, "unlearning") % 2**32,
         save_strategy="no",
@@ -153,7 +157,7 @@ def unlearn(name, rate, place, tokenizer, parts, examples, level, seed, argument
         logging_steps=1,
     )
     negates = METHODS[method].negates
-    selection = Selection(examples["forget"], examples["selection"], level, every=2)
+    selection = Selection(examples["forget"], examples["selection"], level, every=arguments.select_every)
     model = load_causal_lm(str(place))[0]
     started = time.perf_counter()
     trainer = UnlearnTrainer(
@@ -198,7 +202,8 @@ def best_rate(arguments, method):
 def table(rows):
     """One line per method, the mean over seeds and their range."""
     lines = [
-        "| method | rate | forget | distance from unseen | retain | perplexity | loss AUC | reworded | 4 bits | relearned |",
+        "| method | rate | forget | distance from unseen | retain | perplexity | loss AUC | reworded | 4 bits | "
+        "relearned |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
 
@@ -228,14 +233,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--data", choices=("people", "prose"), default="people")
-    parser.add_argument("--methods", nargs="+", default=[*(name for name in METHODS), "loku", "gru"])
+    parser.add_argument(
+        "--methods", nargs="+", default=[name for name in METHODS if name != "composite"] + ["loku", "gru"]
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rates", nargs="+", type=float)
     parser.add_argument("--tuned-on", type=int, help="a seed whose rows say which learning rate each method gets")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--select-every", type=int, default=2)
     parser.add_argument("--teach-epochs", type=int, default=10)
     parser.add_argument("--n", type=int, default=3)
-    parser.add_argument("--no-stress", action="store_true")
+    parser.add_argument("--tune", action="store_true", help="look at the selection score alone")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     (arguments.out / "rows").mkdir(parents=True, exist_ok=True)
@@ -250,50 +258,41 @@ def main():
         base = arguments.out / f"{arguments.data}-{seed}"
         levels = {}
         models = {"target": [*examples["forget"], *kept]}
-        if not arguments.no_stress:
+        if not arguments.tune:
             models["reference"] = kept
         for name, shown in models.items():
             path = row_name(arguments, name, seed, 0)
             model = taught(base / name, arguments.model, tokenizer, shown, seed, arguments.teach_epochs)
             if not path.is_file():
-                found = measured(model, tokenizer, encoder, parts, examples, seed, arguments.n, not arguments.no_stress)
+                found = measured(model, tokenizer, encoder, parts, examples, seed, arguments.n)
                 path.write_text(json.dumps(found))
             levels[name] = json.loads(path.read_text())
-        level = levels["target"]["accuracy"]["unseen"]["mean"]
-        perplexity = levels["target"]["metrics"]["general"]["perplexity"]
-        for name, found in levels.items():
-            rows.append(
-                {"method": name, "rate": 0, "seed": seed, "level": level, "perplexity": perplexity, "found": found}
-            )
+        start = {
+            "seed": seed,
+            "level": levels["target"]["accuracy"]["unseen"]["mean"],
+            "perplexity": levels["target"]["perplexity"],
+        }
+        rows += [{**start, "method": name, "rate": 0, "found": found} for name, found in levels.items()]
         for method in arguments.methods:
             for rate in arguments.rates or [best_rate(arguments, method)]:
                 path = row_name(arguments, method, seed, rate)
                 if not path.is_file():
                     model, training = unlearn(
-                        method, rate, base / "target", tokenizer, parts, examples, level, seed, arguments
+                        method, rate, base / "target", tokenizer, parts, examples, start["level"], seed, arguments
                     )
-                    found = measured(
-                        model, tokenizer, encoder, parts, examples, seed, arguments.n, not arguments.no_stress
-                    )
-                    row = {
-                        "method": method,
-                        "rate": rate,
-                        "seed": seed,
-                        "level": level,
-                        "perplexity": perplexity,
-                        "training": training,
-                        "found": found,
-                    }
+                    row = {**start, "method": method, "rate": rate, "training": training}
+                    if not arguments.tune:
+                        row["found"] = measured(model, tokenizer, encoder, parts, examples, seed, arguments.n)
                     path.write_text(json.dumps(row))
                     print(
-                        f"{arguments.data} seed {seed} {method} {rate:g}: selection {training['selection']:.3f}, forget "
-                        f"{found['accuracy']['forget']['mean']:.3f} (unseen {level:.3f}), retain "
-                        f"{found['accuracy']['retain']['mean']:.3f}, {training['seconds']:.0f} s",
+                        f"{arguments.data} seed {seed} {method} {rate:g}: selection {training['selection']:.3f} at "
+                        f"epoch {training['selected_epoch']}, {training['stop_reason']}, {training['seconds']:.0f} s",
                         flush=True,
                     )
                 rows.append(json.loads(path.read_text()))
     shutil.rmtree(arguments.out / "trainer", ignore_errors=True)
-    print(table(rows))
+    if not arguments.tune:
+        print(table(rows))
     (arguments.out / f"{arguments.data}.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 

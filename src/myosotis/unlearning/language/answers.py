@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from myosotis.engine.progress import progress
 from myosotis.unlearning.language.greedy import GreedyPass
 from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
+from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
 
 
 def answer_metrics(
@@ -35,26 +37,46 @@ def answer_metrics(
     """
     values: dict[str, Tensor] = {}
     with evaluation_mode(model):
-        for places, logits, labels in shifted_batches(model, examples, batch_size):
+        for batch in labelled_batches(model, examples, batch_size):
             facts = nn.utils.rnn.pad_sequence(
-                [torch.tensor(examples[place].facts[1:]) for place in places], batch_first=True
-            ).to(labels.device)
-            for name, row in _answer_values(logits, labels, facts).items():
-                values.setdefault(name, torch.zeros(len(examples)))[places] = row.float().cpu()
+                [torch.tensor(examples[place].facts[1:]) for place in batch.places], batch_first=True
+            ).to(batch.labels.device)
+            of_positions = facts.gather(1, batch.positions) & (batch.labels != IGNORED)
+            for name, row in _answer_values(batch.logits, batch.labels, of_positions).items():
+                values.setdefault(name, torch.zeros(len(examples)))[batch.places] = row.float().cpu()
     return values
 
 
-def shifted_batches(
-    model: nn.Module, examples: Sequence[Example], batch_size: int
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield places, shifted logits and shifted labels, batch by batch, records of like length together."""
+@dataclass(frozen=True)
+class LabelledBatch:
+    """What a forward pass said of a few records: of each row its labelled positions, moved to the front.
+
+    Attributes:
+        places: Which records these are.
+        logits: (batch, most labelled, vocab).
+        labels: (batch, most labelled), -100 where a row has fewer.
+        positions: (batch, most labelled), where they were in the shifted sequence.
+    """
+
+    places: list[int]
+    logits: Tensor
+    labels: Tensor
+    positions: Tensor
+
+
+def labelled_batches(model: nn.Module, examples: Sequence[Example], batch_size: int) -> Iterator[LabelledBatch]:
+    """Yield what a model says of records, batch by batch, records of like length together."""
     device = next(model.parameters()).device
+    slices = takes_positions(model)
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
     for begin in range(0, len(order), batch_size):
         places = order[begin : begin + batch_size]
         batch = pad_examples([examples[place] for place in places], 0)
         inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
-        yield places, model(**inputs).logits[:, :-1], batch["labels"][:, 1:].to(device)
+        labels = batch["labels"][:, 1:].to(device)
+        positions = labelled_first(labels)
+        _, logits = labelled_logits(model, positions, slices, **inputs)
+        yield LabelledBatch(places, logits, labels.gather(1, positions), positions)
 
 
 def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, Tensor]:
@@ -164,7 +186,7 @@ def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int
     """Return exp of the mean negative log-likelihood over all labelled tokens of all records."""
     total, count = 0.0, 0
     with evaluation_mode(model):
-        for _, logits, labels in shifted_batches(model, examples, batch_size):
-            total -= token_log_probs(logits, labels).double().sum().item()
-            count += int((labels != IGNORED).sum())
+        for batch in labelled_batches(model, examples, batch_size):
+            total -= token_log_probs(batch.logits, batch.labels).double().sum().item()
+            count += int((batch.labels != IGNORED).sum())
     return math.exp(min(total / count, _LARGEST_NLL))

@@ -10,7 +10,7 @@ from transformers.training_args import OptimizerNames
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config
-from myosotis.unlearning.language.membership import SCORES, Score
+from myosotis.unlearning.language.membership_scores import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.selection import Criterion
 

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from myosotis.unlearning.language.losses import IGNORED, token_log_probs
+from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
 
 Batch = Mapping[str, Tensor]
 
@@ -36,11 +37,9 @@ def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequ
         ValueError: A name is no linear module of the model, or no sample carries a label.
     """
 
-    def squared(layer: nn.Module, gradient_rows: Tensor, inputs: Tensor) -> Tensor:
-        gradient = gradient_rows.T @ inputs  # (out, in)
-        return (gradient.T if isinstance(layer, Conv1D) else gradient).square()
-
-    return _accumulate(model, batches, modules, squared)
+    sums = _accumulate(model, batches, modules, _squared_gradients)
+    known = dict(model.named_modules())
+    return {name: value.T if isinstance(known[name], Conv1D) else value for name, value in sums.items()}
 
 
 def fisher_row_sums(model: nn.Module, batches: Iterable[Batch], modules: Sequence[str]) -> dict[str, Tensor]:
@@ -61,11 +60,32 @@ def fisher_row_sums(model: nn.Module, batches: Iterable[Batch], modules: Sequenc
         ValueError: See :func:`fisher_information`.
     """
 
-    def squared_rows(layer: nn.Module, gradient_rows: Tensor, inputs: Tensor) -> Tensor:  # noqa: ARG001
-        gram = inputs @ inputs.T  # (time, time)
-        return ((gram @ gradient_rows) * gradient_rows).sum(dim=0).clamp(min=0)
+    return _accumulate(model, batches, modules, _squared_rows)
 
-    return _accumulate(model, batches, modules, squared_rows)
+
+_BLOCK = 200_000  # numbers of per-sample gradients at once: what a core's cache holds
+
+
+def _squared_gradients(total: Tensor | None, deltas: Tensor, inputs: Tensor) -> Tensor:
+    """Add the squares of per-sample gradients (out, in), block by block of rows so that none of them leaves the cache.
+
+    Written at once they would be the batch size times the weight, read and written several times over.
+    """
+    samples, _, out = deltas.shape
+    if total is None:
+        total = inputs.new_zeros(out, inputs.shape[-1])
+    rows = max(1, _BLOCK // (samples * inputs.shape[-1]))
+    turned = deltas.transpose(1, 2)  # (samples, out, time)
+    for begin in range(0, out, rows):
+        gradients = turned[:, begin : begin + rows] @ inputs
+        total[begin : begin + rows] += gradients.square_().sum(dim=0)
+    return total
+
+
+def _squared_rows(total: Tensor | None, deltas: Tensor, inputs: Tensor) -> Tensor:
+    gram = inputs @ inputs.transpose(1, 2)  # (samples, time, time)
+    value = ((gram @ deltas) * deltas).sum(dim=(0, 1)).clamp(min=0)
+    return value if total is None else total.add_(value)
 
 
 @contextmanager
@@ -95,7 +115,7 @@ def _accumulate(
     model: nn.Module,
     batches: Iterable[Batch],
     modules: Sequence[str],
-    measure: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    add: Callable[[Tensor | None, Tensor, Tensor], Tensor],
 ) -> dict[str, Tensor]:
     layers = _linear_layers(model, modules)
     modes = {module: module.training for module in model.modules()}
@@ -109,16 +129,14 @@ def _accumulate(
                 losses = _sample_losses(model, batch)
                 outputs = [output for calls in record.values() for _, output in calls]
                 gradients = iter(torch.autograd.grad(losses.sum(), outputs))
+            # A factor of sqrt(n) on a sample's gradient is one of n on its square.
+            weights = counts.double().sqrt().view(-1, 1, 1)
             for name, calls in record.items():
                 paired = [(inputs, next(gradients)) for inputs, _ in calls]
-                for sample, count in enumerate(counts.tolist()):
-                    if count == 0:
-                        continue
-                    # A layer used twice in one pass has one gradient: its uses stand behind one another in time.
-                    inputs = torch.cat([_rows(values, sample, batch, name) for values, _ in paired])
-                    rows = torch.cat([_rows(gradient, sample, batch, name) for _, gradient in paired])
-                    value = count * measure(layers[name], rows, inputs)
-                    sums[name] = sums[name].add_(value) if name in sums else value
+                # A layer used twice in one pass has one gradient: its uses stand behind one another in time.
+                inputs = torch.cat([_by_sample(values, batch, name) for values, _ in paired], dim=1)
+                deltas = torch.cat([_by_sample(gradient, batch, name) for _, gradient in paired], dim=1)
+                sums[name] = add(sums.get(name), deltas * weights.to(deltas), inputs)
             tokens += int(counts.sum())
     finally:
         for module, mode in modes.items():
@@ -128,8 +146,8 @@ def _accumulate(
     return {name: sums[name] / tokens for name in layers}
 
 
-def _rows(values: Tensor, sample: int, batch: Batch, name: str) -> Tensor:
-    """What belongs to one sample, as (time, features) in float32 or better."""
+def _by_sample(values: Tensor, batch: Batch, name: str) -> Tensor:
+    """Inputs or gradients as (samples, time, features) in float32 or better."""
     count, time = batch["labels"].shape
     if values.ndim == 2 and len(values) == count * time:
         # Some models flatten batch and time before a layer.
@@ -139,7 +157,7 @@ def _rows(values: Tensor, sample: int, batch: Batch, name: str) -> Tensor:
             f"module {name!r}: its input has shape {tuple(values.shape)}, from which the samples of a batch of {count} "
             "cannot be told apart"
         )
-    rows = values[sample].reshape(-1, values.shape[-1])
+    rows = values.reshape(count, -1, values.shape[-1])
     return rows if rows.dtype == torch.float64 else rows.float()
 
 
@@ -147,10 +165,11 @@ def _sample_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Mean negative log-likelihood over the labelled tokens of each sample: (batch,)."""
     device = next(model.parameters()).device
     inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
-    output = model(**inputs)
-    logits = output if isinstance(output, Tensor) else output.logits
     labels = batch["labels"].to(device)[:, 1:]
-    log_probs = token_log_probs(logits[:, :-1], labels)
+    positions = labelled_first(labels)
+    _, logits = labelled_logits(model, positions, takes_positions(model), **inputs)
+    labels = labels.gather(1, positions)
+    log_probs = token_log_probs(logits, labels)
     return -log_probs.sum(dim=1) / (labels != IGNORED).sum(dim=1).clamp(min=1)
 
 

@@ -43,6 +43,7 @@ from myosotis.unlearning.language.job_inputs import (
 )
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.preparation import check_blocks
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.report import KIND
 from myosotis.unlearning.language.selection import Selection
@@ -163,8 +164,10 @@ class LanguageUnlearningJob:
         positions = getattr(self._model.config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
             raise InputError(f"a record has {longest} tokens, the model takes {positions}; lower data.max_length")
-        if build_method(config.method.name, config.method.settings).alternates is not None:
+        method = build_method(config.method.name, config.method.settings)
+        if method.alternates is not None:
             refusal_records(self._records.forget, config.seed)
+        check_blocks(self._model, method.terms())
         if config.data.requests is not None:
             split_requests(self._records.forget, config.data.requests)
         self._suites.check()

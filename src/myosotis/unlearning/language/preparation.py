@@ -1,9 +1,13 @@
 """What is done to a model before it unlearns: dropout off, weights frozen, blocks counted."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
+
+from myosotis.engine.errors import InputError
+from myosotis.unlearning.language.methods.term import WeightedTerm
 
 
 def disable_dropout(model: nn.Module) -> None:
@@ -34,6 +38,13 @@ def freeze_all_but(model: nn.Module, pattern: str) -> None:
         parameter.requires_grad = name in set(chosen)
 
 
-def highest_block(model: Any) -> int:
-    """Return the last block whose output is a hidden state of its own: behind the very last comes the norm."""
-    return int(model.config.num_hidden_layers) - 2
+def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
+    """Refuse terms that read the output of a block that the model lacks, or of its last one: behind that is a norm.
+
+    Raises:
+        InputError: A block cannot be read.
+    """
+    wanted = max((block for _, term in terms for block in term.blocks), default=0)
+    highest = int(model.config.num_hidden_layers) - 2
+    if wanted > highest:
+        raise InputError(f"block {wanted} cannot be steered: of this model's blocks 0 to {highest} can")

@@ -16,7 +16,7 @@ from myosotis.unlearning.language.answers import answer_metrics
 from myosotis.unlearning.language.config import AuditConfig
 from myosotis.unlearning.language.harness import evaluate_with_harness
 from myosotis.unlearning.language.job_inputs import read_rows
-from myosotis.unlearning.language.membership import membership_scores
+from myosotis.unlearning.language.membership_scores import membership_scores
 from myosotis.unlearning.language.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
 from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples, split_for_relearning
 from myosotis.unlearning.language.tofu import (

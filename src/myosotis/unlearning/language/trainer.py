@@ -1,6 +1,5 @@
 """The trainer of language-model unlearning: ``transformers.Trainer`` with forget and retain sides."""
 
-import inspect
 import json
 import math
 import shutil
@@ -33,7 +32,8 @@ from myosotis.unlearning.language.methods import Side, Sides, Term, build_method
 from myosotis.unlearning.language.methods.projection import project_conflict
 from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
-from myosotis.unlearning.language.preparation import disable_dropout, freeze_all_but, highest_block
+from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
+from myosotis.unlearning.language.preparation import check_blocks, disable_dropout, freeze_all_but
 from myosotis.unlearning.language.references import References, Shifted
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.selection import Selection
@@ -41,7 +41,7 @@ from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 _OUTCOME = "unlearn_outcome.json"
-_VETTED = 64  # records of either side that the guard looks at between steps
+_VETTED = 8  # records of either side that the guard looks at between steps
 
 INITIAL_FACTORS = "fila_initial.safetensors"
 """The file of a checkpoint that holds the initial factors of FILA."""
@@ -140,10 +140,7 @@ class UnlearnTrainer(Trainer):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
             network.enable_input_require_grads()
         self._blocks = sorted({block for _, term in self.terms for block in term.blocks})
-        if self._blocks and self._blocks[-1] > highest_block(network):
-            raise ValueError(
-                f"block {self._blocks[-1]} cannot be steered: of this model's blocks 0 to {highest_block(network)} can"
-            )
+        check_blocks(network, self.terms)
         self._alternate: list[Example] = []
         if self.method.alternates == "refusals":
             answers = refusal_records(to_records(forget_dataset), args.seed, refusals)
@@ -176,7 +173,7 @@ class UnlearnTrainer(Trainer):
         )
         if self.method.projection is not None and (args.fp16 or self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError("projection works on whole gradients: not with fp16, FSDP or DeepSpeed")
-        self._slices_logits = "logits_to_keep" in inspect.signature(_plain(self.model).forward).parameters
+        self._slices_logits = takes_positions(self.model)
         self.pair_sampler = PairSampler(
             len(self._forget),
             len(self._retain) if self.method.reads("retain") else 0,
@@ -245,23 +242,14 @@ class UnlearnTrainer(Trainer):
         return self._shifted(self.model, self._prepare_inputs(pad_examples(examples, self._pad_id)))
 
     def _shifted(self, model: nn.Module, batch: Mapping[str, Any]) -> Shifted:
-        """Run the model; logits and hidden states of the labelled positions only, each row's moved to the front.
-
-        The output layer of a small model costs as much as many blocks, and logits are the largest tensor of a step.
-        """
+        """Run the model; logits and hidden states of the labelled positions only, each row's moved to the front."""
         labels = batch["labels"][:, 1:]
-        labelled = labels != IGNORED
-        most = max(int(labelled.sum(dim=1).max()), 1)
-        # A stable order: labelled positions first, as they follow one another.
-        positions = (~labelled).long().argsort(dim=1, stable=True)[:, :most]
-        options: dict[str, Any] = {"logits_to_keep": positions} if self._slices_logits else {}
+        positions = labelled_first(labels)
+        inputs: dict[str, Any] = {name: batch[name] for name in ("input_ids", "attention_mask")}
         if self._blocks:
-            options["output_hidden_states"] = True
+            inputs["output_hidden_states"] = True
         with self.compute_loss_context_manager():
-            output = model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False, **options
-            )
-        logits = output.logits if self._slices_logits else output.logits.take_along_dim(positions[..., None], dim=1)
+            output, logits = labelled_logits(model, positions, self._slices_logits, use_cache=False, **inputs)
         # The first of the hidden states is the embedding.
         hidden = {
             block: output.hidden_states[block + 1].take_along_dim(positions[..., None], dim=1) for block in self._blocks
@@ -689,11 +677,6 @@ class _Hooks(TrainerCallback):
 def _mean_nll(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean negative log-likelihood over the labelled tokens of a batch, 0 without any."""
     return -token_log_probs(logits, labels).sum() / (labels != IGNORED).sum().clamp(min=1)
-
-
-def _plain(model: Any) -> Any:
-    """The model below its adapter."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def _labels_of(batch: Mapping[str, Tensor], side: SideName) -> Tensor:

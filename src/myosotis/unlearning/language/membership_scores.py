@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
-from myosotis.unlearning.language.answers import shifted_batches
+from myosotis.unlearning.language.answers import labelled_batches
 from myosotis.unlearning.language.losses import labelled_only, put_back, token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
 
@@ -168,9 +168,11 @@ def membership_scores(
         name: torch.zeros(len(examples)) for name in ("loss", "zlib", "min_k", "min_k_plus_plus")
     }
     with evaluation_mode(model):
-        for places, logits, labels in shifted_batches(model, examples, batch_size):
-            log_probs, standardized = token_log_probs(logits, labels), standardized_log_probs(logits, labels)
-            for row, place in enumerate(places):
+        for batch in labelled_batches(model, examples, batch_size):
+            labels = batch.labels
+            log_probs = token_log_probs(batch.logits, labels)
+            standardized = standardized_log_probs(batch.logits, labels)
+            for row, place in enumerate(batch.places):
                 labelled = labels[row] != IGNORED
                 own = log_probs[row][labelled].cpu()
                 nll = -own.mean().item()

@@ -1,0 +1,76 @@
+"""The measures of MUSE."""
+
+import pytest
+import torch
+
+from conftest import tiny_llama
+from myosotis.unlearning.language import greedy_answers
+from myosotis.unlearning.language.muse import (
+    knowledge_memorization,
+    privacy_leakage,
+    rouge_l_f1,
+    scalability,
+    verbatim_memorization,
+)
+
+
+def test_privacy_leakage_numbers():
+    assert privacy_leakage(0.98) == pytest.approx(-96)
+    assert privacy_leakage(0.5) == 0
+    assert privacy_leakage(0.2) == pytest.approx(60)
+    assert privacy_leakage(0.4, 0.4) == 0
+    for auc, retrained in ((1.2, 0.5), (0.5, 1.0)):
+        with pytest.raises(ValueError, match="AUC"):
+            privacy_leakage(auc, retrained)
+
+
+def test_rouge_is_an_f_measure_without_stemming():
+    assert rouge_l_f1(["the cats sat"], ["the cat sat"]).item() == pytest.approx(2 / 3)
+    assert rouge_l_f1(["a b c d"], ["a b"]).item() == pytest.approx(2 * 1 * 0.5 / 1.5)
+
+
+def test_a_text_that_the_model_itself_goes_on_with_is_memorised_verbatim(tokenizer):
+    model = tiny_llama()
+    prompt = "The lantern stood"
+    ids = tokenizer(prompt)["input_ids"]
+    with torch.no_grad():
+        said = model.generate(torch.tensor([ids]), max_new_tokens=8, min_new_tokens=8, do_sample=False)[0, len(ids) :]
+    continuation = tokenizer.decode(said)
+    if tokenizer(prompt + continuation)["input_ids"] == [*ids, *said.tolist()]:
+        found = verbatim_memorization(model, tokenizer, [prompt], [continuation], max_new_tokens=8)
+        assert found.item() in (0.0, 1.0)  # 0 where what was said holds no word that ROUGE counts
+    other = verbatim_memorization(model, tokenizer, [prompt], [" at the window, and nobody knew"], max_new_tokens=6)
+    assert 0 <= other.item() < 1
+
+
+def test_an_answer_ends_where_the_next_question_begins(tokenizer, monkeypatch):
+    from myosotis.unlearning.language import muse
+
+    monkeypatch.setattr(muse, "greedy_answers", lambda *a, **k: ["Oslo\n\nQuestion: and", "Rome Question: x"])
+    found = knowledge_memorization(tiny_llama(), tokenizer, ["Where?", "Where?"], ["Oslo", "Rome"])
+    assert found.tolist() == [1.0, 1.0]
+
+
+def test_shown_examples_stand_before_the_question(tokenizer, monkeypatch):
+    from myosotis.unlearning.language import muse
+
+    seen = {}
+
+    def record(model, tokenizer, examples, **options):
+        seen["text"] = tokenizer.decode(examples[0].input_ids)
+        seen["start"] = tokenizer.decode(examples[0].input_ids[examples[0].response_start :])
+        return greedy_answers(model, tokenizer, examples, **options)
+
+    monkeypatch.setattr(muse, "greedy_answers", record)
+    knowledge_memorization(tiny_llama(), tokenizer, ["Where?"], ["Oslo"], shown=[("Who?", "Karin")], max_new_tokens=2)
+    assert seen["text"] == "Question: Who?\nAnswer: Karin\n\nQuestion: Where?\nAnswer: Oslo"
+    assert seen["start"].strip() == "Oslo"
+
+
+def test_scalability_starts_anew_for_every_set():
+    starts = []
+    found = scalability(
+        [["a"], ["a", "b"]], lambda request: starts.append(request) or len(request), lambda model: {"utility": model}
+    )
+    assert starts == [["a"], ["a", "b"]]
+    assert found == [{"size": 1, "utility": 1}, {"size": 2, "utility": 2}]

@@ -1,0 +1,83 @@
+"""Requests one after another: order, fresh optimisers, re-evaluation of earlier ones, taking up an interrupted run."""
+
+import copy
+
+import pytest
+import torch
+from test_trainer import FORGET, RETAIN, lora, settings
+
+from conftest import tiny_llama
+from myosotis.data.encoding import Encoder
+from myosotis.unlearning.language import StopRule, Thresholds, UnlearnTrainer, unlearn_sequential
+from myosotis.unlearning.language.sequential import forget_measures
+
+REQUESTS = [FORGET[:3], FORGET[3:5], FORGET[5:]]
+
+
+def state(model):
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("lora_init", ["default", "fila"])
+def test_every_request_is_a_training_of_its_own_from_the_weights_before(lora_init, tokenizer, tmp_path):
+    options = {"lora_init": lora_init, "learning_rate": 1e-2}
+    model, outcomes = unlearn_sequential(
+        tiny_llama(), settings(tmp_path / "all", **options), REQUESTS, RETAIN, tokenizer, lora()
+    )
+    assert [outcome.request for outcome in outcomes] == [1, 2, 3]
+    assert [len(outcome.measures) for outcome in outcomes] == [1, 2, 3]
+    expected = tiny_llama()
+    encoder = Encoder(tokenizer, max_length=512)
+    for number, request in enumerate(REQUESTS):
+        trainer = UnlearnTrainer(expected, settings(tmp_path / "one", **options), request, RETAIN, tokenizer, lora())
+        trainer.train()
+        expected = trainer.model.merge_and_unload()
+        for earlier in range(number + 1):
+            measured = forget_measures(expected, [encoder(record) for record in REQUESTS[earlier]])
+            assert outcomes[number].measures[earlier] == pytest.approx(measured, abs=1e-6)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_each_request_has_its_own_stop_rule(tokenizer, tmp_path):
+    asked = []
+
+    def rule(number, examples):
+        asked.append((number, len(examples)))
+        thresholds = Thresholds(1.1, 1.1, 2, 40.0, (1, 200), 3, 0.0, 0.0)
+        sequences = [torch.tensor(example.input_ids) for example in examples]
+        return StopRule(thresholds, sequences, min_epochs=number)
+
+    _, outcomes = unlearn_sequential(
+        tiny_llama(),
+        settings(tmp_path, num_train_epochs=5),
+        REQUESTS,
+        RETAIN,
+        tokenizer,
+        lora(),
+        stop_rule=rule,
+    )
+    assert asked == [(1, 3), (2, 2), (3, 3)]
+    assert [outcome.epochs for outcome in outcomes] == [1, 2, 3]
+    assert {outcome.stop_reason for outcome in outcomes} == {"forgotten"}
+
+
+def test_an_interrupted_sequence_goes_on_where_it_was(tokenizer, tmp_path):
+    kept = {}
+
+    def keep(outcome, model):
+        kept[outcome.request] = copy.deepcopy(model)
+
+    args = settings(tmp_path / "whole", learning_rate=1e-2)
+    whole, outcomes = unlearn_sequential(tiny_llama(), args, REQUESTS, RETAIN, tokenizer, lora(), on_outcome=keep)
+    rest, again = unlearn_sequential(
+        kept[1], settings(tmp_path / "rest", learning_rate=1e-2), REQUESTS, RETAIN, tokenizer, lora(), done=outcomes[:1]
+    )
+    assert again == outcomes
+    assert all(torch.equal(value, state(whole)[name]) for name, value in state(rest).items())
+
+
+def test_empty_requests_are_refused(tokenizer, tmp_path):
+    for requests in ([], [FORGET[:1], []]):
+        with pytest.raises(ValueError, match="at least one record"):
+            unlearn_sequential(tiny_llama(), settings(tmp_path), requests, RETAIN, tokenizer)

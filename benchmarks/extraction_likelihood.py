@@ -1,8 +1,10 @@
 """Extraction likelihood: ours against one ``generate`` call per prefix, as released code makes it.
 
-Both read the same texts with the same model and must give the same values. Prints a table and writes JSON.
+Both read the same texts with the same model and must give the same values. Where a text is memorised there is nothing
+to generate, so the ratio depends on the memorisation accuracy, which is told. Prints a table and writes JSON.
 
     python benchmarks/extraction_likelihood.py --model smollm2-135m --out benchmark-extraction.json
+    python benchmarks/extraction_likelihood.py --model leaderboard/prose-0/target --out benchmark-memorised.json
 """
 
 import argparse
@@ -14,9 +16,9 @@ import torch
 
 from myosotis.data.records import read_jsonl
 from myosotis.models.causal_lm import load_causal_lm
-from myosotis.unlearning.language import extraction_likelihood
+from myosotis.unlearning.language import memorization
 
-GENERAL = Path(__file__).parents[1] / "examples" / "data" / "general.jsonl"
+PROSE = Path(__file__).parents[1] / "examples" / "data" / "prose-forget.jsonl"
 
 
 def overlap(generated, truth, n):
@@ -49,15 +51,16 @@ def main():
     parser.add_argument("--texts", type=int, default=2)
     parser.add_argument("--length", type=int, default=48, help="tokens of each text")
     parser.add_argument("--n", type=int, default=3)
+    parser.add_argument("--texts-from", type=Path, default=PROSE, help="JSON lines with a text each")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
     model, tokenizer = load_causal_lm(arguments.model)
-    texts = [record.text for record in read_jsonl(GENERAL)[: arguments.texts]]
+    texts = [record.text for record in read_jsonl(arguments.texts_from)[: arguments.texts]]
     sequences = [torch.tensor(tokenizer(text)["input_ids"][: arguments.length]) for text in texts]
 
     started = time.perf_counter()
-    ours = extraction_likelihood(model, sequences, arguments.n)
+    accuracy, ours = memorization(model, sequences, arguments.n)
     ours_seconds = time.perf_counter() - started
     started = time.perf_counter()
     theirs = torch.tensor([one_generate_per_prefix(model, sequence, arguments.n) for sequence in sequences])
@@ -68,6 +71,7 @@ def main():
         "texts": len(sequences),
         "length": arguments.length,
         "n": arguments.n,
+        "memorization_accuracy": accuracy.mean().item(),
         "threads": torch.get_num_threads(),
         "ours_seconds": ours_seconds,
         "generate_seconds": their_seconds,

@@ -220,7 +220,7 @@ def table(rows):
             f"| {method} | {own[0]['rate']:g} | {cell(forget)} | "
             f"{cell([abs(value - row['level']) for value, row in zip(forget, own, strict=True)])} | "
             f"{cell([row['found']['accuracy']['retain']['mean'] for row in own])} | "
-            f"{cell([row['found']['metrics']['general']['perplexity'] / row['perplexity'] for row in own])} | "
+            f"{cell([row['found']['perplexity'] / row['perplexity'] for row in own])} | "
             f"{cell([row['found']['membership']['loss']['auc'] for row in own])} | "
             f"{cell([max(row['found'].get('reworded', {'': None}).values()) for row in own])} | "
             f"{cell([row['found'].get('four_bits', {}).get('forget') for row in own])} | "

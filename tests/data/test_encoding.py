@@ -152,3 +152,33 @@ def test_padding_is_masked_everywhere(tokenizer):
     assert padded.any()
     assert (batch["labels"][padded] == IGNORED).all()
     assert batch["attention_mask"].sum(1).tolist() == [len(example.input_ids) for example in examples]
+
+
+def test_a_long_text_is_split_between_words_and_nothing_is_lost(tokenizer):
+    from myosotis.data.encoding import split_text
+
+    encoder = Encoder(tokenizer, max_length=12)
+    text = "The lantern stood at the window and nobody knew who had lit it. " * 3
+    pieces = split_text(Record(text=text.strip(), subject="lantern"), encoder)
+    assert "".join(piece.text for piece in pieces) == text.strip()
+    assert len(pieces) > 3
+    assert all(not encoder(piece).cut and piece.subject == "lantern" for piece in pieces)
+    short = Record(prompt="Who?", response="Karin.")
+    assert split_text(short, encoder) == [short]
+    with pytest.raises(InputError, match="a word of more than 12 tokens"):
+        split_text(Record(text="x" * 200), encoder)
+
+
+def test_prompt_and_response_may_go_through_the_chat_template(tokenizer):
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    try:
+        example = Encoder(tokenizer, "chat", max_length=99)(Record(prompt="Who?", response="Karin."))
+        chat = Record(messages=({"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Karin."}))
+        assert example == Encoder(tokenizer, max_length=99)(chat)
+        assert tokenizer.decode(example.input_ids[: example.response_start]).endswith("<assistant>")
+        assert example.labels[-1] == tokenizer.eos_token_id
+    finally:
+        tokenizer.chat_template = None

@@ -155,6 +155,29 @@ def _fact_spans(record: Record, text: str, start: int, end: int) -> list[tuple[i
     return spans
 
 
+def split_text(record: Record, encoder: Encoder) -> list[Record]:
+    """Return a text as consecutive records that each fit into the encoder's ``max_length``, cut between words.
+
+    Args:
+        record: Anything but a text, or a text that fits, comes back alone.
+        encoder: Whose tokenizer counts.
+
+    Raises:
+        InputError: A single word is longer than ``max_length``.
+    """
+    pieces, rest = [], record.text
+    while rest is not None:
+        offsets = encoder.tokenizer(rest, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        if len(offsets) <= encoder.max_length:
+            break
+        end = rest.rfind(" ", 1, offsets[encoder.max_length - 1][0] + 1)
+        if end < 0:
+            raise InputError(f"a text has a word of more than {encoder.max_length} tokens; raise data.max_length")
+        pieces.append(replace(record, text=rest[:end], facts=()))
+        rest = rest[end:]
+    return [*pieces, replace(record, text=rest, facts=() if pieces else record.facts)]
+
+
 def only_facts(example: Example) -> Example:
     """Return an example of which only the fact tokens are labelled; as it is where it has none.
 

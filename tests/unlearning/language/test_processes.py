@@ -23,19 +23,33 @@ def launch(processes, *arguments):
     return done
 
 
-@pytest.mark.parametrize("method", ["ihl", "npo"])
-def test_two_processes_give_the_trajectory_of_one(method, tokenizer, tmp_path):
+WATCHED = {"selection": {"retain_share": 0.5}, "data": {"people": {"forget": 2, "retain": 4, "unseen": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ({"name": "ihl"}, {}),
+        ({"name": "npo"}, {}),
+        # Gradients projected after they were summed over processes; an evaluation after every epoch.
+        ({"name": "gd", "projection": "conflict"}, WATCHED),
+        # A multiplier that moves by what all processes saw.
+        ({"name": "pdu", "retain_limit": 1.0}, {}),
+    ],
+)
+def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tmp_path):
     tiny_llama().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     config = {
         "name": "two",
         "model": {"name": "./model"},
         "data": {"people": {"forget": 2, "retain": 2, "unseen": 1}},
-        "method": {"name": method},
+        "method": method,
         "lora": {"rank": 2, "alpha": 4, "init": "fila"},
         # Ten records do not divide by two processes of four: nobody may be counted twice.
         "training": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3},
         "audit": {"n": 3, "max_new_tokens": 4},
+        **changes,
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
     job = ("unlearn", "language", tmp_path / "job.yaml")

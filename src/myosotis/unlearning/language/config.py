@@ -79,6 +79,7 @@ class DataConfig(Config):
     template: str = "{prompt} {response}"
     max_length: Count = 512
     append_eos: bool = True
+    split_texts: bool = False
     forget_tokens: Literal["response", "facts"] = "response"
     requests: Literal["subject"] | Count | None = None
     allow_overlap: bool = False

@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from myosotis.data.encoding import Encoder, Example
+from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
@@ -36,6 +36,7 @@ from myosotis.unlearning.language.config import DatasetConfig, FileConfig, Langu
 from myosotis.unlearning.language.export import save_delta_adapter
 from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
 from myosotis.unlearning.language.job_inputs import (
+    Records,
     check_target_modules,
     encode_records,
     read_records,
@@ -121,6 +122,12 @@ class LanguageUnlearningJob:
             check_target_modules(self._model, config.lora)
         data = config.data
         encoder = Encoder(self._tokenizer, data.template, data.max_length, data.append_eos)
+        if data.split_texts:
+            pieces = {
+                name: [piece for record in getattr(self._records, name) for piece in split_text(record, encoder)]
+                for name in vars(self._records)
+            }
+            self._records = Records(**pieces)
         examples = {name: encode_records(getattr(self._records, name), encoder, name) for name in vars(self._records)}
         self._selection = examples.pop("selection")
         self._sets = AuditSets(**examples)

@@ -201,6 +201,6 @@ def encode_records(records: Sequence[Record], encoder: Encoder, name: str) -> li
     if cut and name == "forget":
         raise InputError(
             f"the forget set: {cut} of {len(examples)} records are longer than data.max_length={encoder.max_length} "
-            "tokens, so that their ends would stay; raise it or split them"
+            "tokens, so that their ends would stay; raise it, or set data.split_texts for texts"
         )
     return examples

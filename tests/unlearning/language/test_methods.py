@@ -451,3 +451,12 @@ def one_example():
     from myosotis.data.encoding import Example
 
     return Example((1, 2), (1, 2), (False, True))
+
+
+@pytest.mark.parametrize("method", ["wga", "satimp", "ihl", "simnpo", "ceu", "ga"])
+def test_methods_that_read_no_reference_keep_none(method, tokenizer, tmp_path):
+    # Released code of two of them copies the whole model and never reads the copy.
+    kept = trainer_for(tmp_path, tokenizer, method=method).references
+    assert not kept.log_probs
+    assert not kept.logits
+    assert not kept.hidden

@@ -1,0 +1,76 @@
+"""What a model answers: extraction strength and exact memorisation, and logits at labelled positions only."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import tiny_gpt2, tiny_llama
+from myosotis.data.encoding import IGNORED, Encoder, pad_examples
+from myosotis.data.people import fictitious_people
+from myosotis.data.records import Record
+from myosotis.unlearning.language import answer_metrics, extraction_strength
+from myosotis.unlearning.language.positions import labelled_first
+
+
+def strength(choices, labels):
+    return extraction_strength(torch.tensor([choices]), torch.tensor([labels])).item()
+
+
+def test_extraction_strength_numbers():
+    assert strength([1, 2, 9], [1, 2, 3]) == 0  # released code: 1/3
+    assert strength([9, 2, 3], [1, 2, 3]) == pytest.approx(2 / 3)
+    assert strength([1, 2, 3], [1, 2, 3]) == 1
+    assert strength([1, 9, 3], [1, 2, 3]) == pytest.approx(1 / 3)
+    # The last labelled token counts, whatever it is; released code drops it as an end-of-sequence token.
+    assert strength([1, 2, 9, 0], [1, 2, 3, IGNORED]) == 0
+    assert strength([5, 1, 2], [IGNORED, 1, 2]) == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_extraction_strength_is_the_longest_right_ending(tokens):
+    labels = [7 if labelled else IGNORED for labelled, _ in tokens]
+    choices = [7 if right else 8 for _, right in tokens]
+    rights = [right for labelled, right in tokens if labelled]
+    if not rights:
+        assert strength(choices, labels) != strength(choices, labels)  # not a number
+        return
+    k = next((k for k in range(len(rights)) if all(rights[k:])), len(rights))
+    assert strength(choices, labels) == pytest.approx(1 - k / len(rights))
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_labelled_positions_come_first_and_in_order(rows):
+    labels = torch.tensor([[place + 1 if here else IGNORED for place, here in enumerate(row)] for row in rows])
+    gathered = labels.gather(1, labelled_first(labels))
+    for before, after in zip(labels.tolist(), gathered.tolist(), strict=True):
+        wanted = [label for label in before if label != IGNORED]
+        assert after[: len(wanted)] == wanted
+        assert set(after[len(wanted) :]) <= {IGNORED}
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+def test_measures_from_labelled_positions_are_those_of_the_whole_sequence(make, tokenizer):
+    model = make()
+    encoder = Encoder(tokenizer, max_length=120)
+    records = [record for person in fictitious_people(2, seed=2) for record in person.records()[:3]]
+    examples = [encoder(record) for record in [*records, Record(text="The lantern stood at the window.")]]
+    values = answer_metrics(model, examples, batch_size=4)
+    for place, example in enumerate(examples):
+        batch = pad_examples([example], 0)
+        with torch.no_grad():
+            logits = model(input_ids=batch["input_ids"]).logits[0, :-1]
+        labels, facts = torch.tensor(example.labels[1:]), torch.tensor(example.facts[1:])
+        labelled = labels != IGNORED
+        log_p = logits.log_softmax(dim=-1)
+        right = logits.argmax(dim=-1) == labels
+        nll = -log_p[labelled].gather(1, labels[labelled, None]).mean().item()
+        expected = {
+            "nll": nll,
+            "token_accuracy": right[labelled].float().mean().item(),
+            "fact_accuracy": right[facts].float().mean().item(),
+            "entropy": -(log_p.exp() * log_p).sum(dim=-1)[labelled].mean().item(),
+            "top_probability": log_p.max(dim=-1).values.exp()[labelled].mean().item(),
+        }
+        for name, value in expected.items():
+            assert values[name][place].item() == pytest.approx(value, rel=1e-4, abs=1e-6), name

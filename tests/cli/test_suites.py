@@ -192,6 +192,21 @@ def test_requests_are_unlearned_in_order_and_earlier_ones_looked_at_again(folder
     assert "Requests in sequence" in page
 
 
+def test_a_request_is_about_its_subject_whatever_the_order_of_the_file(folder, tmp_path):
+    lines = (folder / "forget.jsonl").read_text().splitlines()
+    half = len(lines) // 2
+    mixed = [line for pair in zip(lines[:half], lines[half:], strict=True) for line in pair]
+    (folder / "mixed.jsonl").write_text("\n".join(mixed) + "\n")
+    outcomes = []
+    for name in ("forget", "mixed"):
+        options = ["--set", f"data.forget={name}.jsonl", "--set", "training.batch_size=1"]
+        assert invoke(*sequential(folder, tmp_path / name, *options)).exit_code == 0
+        outcomes.append(json.loads((tmp_path / name / "result.json").read_text())["requests"])
+    for one, other in zip(*outcomes, strict=True):
+        for left, right in zip(one["measures"], other["measures"], strict=True):
+            assert left == pytest.approx(right, rel=1e-4)
+
+
 def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert invoke(*sequential(folder, whole)).exit_code == 0
@@ -225,12 +240,16 @@ def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path):
         (["training.parameters=layers"], "target_modules"),
         (["data.unseen=null", "selection=null"], "audit.membership"),
         (["data.requests=2"], "with 'data.requests' use 'stop'"),
-        (["data.forget={file: forget.jsonl, fields: {prompt: q}}"], "'prompt' is missing"),
+        (["data.forget={file: forget.jsonl, fields: {prompt: q}}"], "there is no field 'q'"),
+        (["training.warmup_steps=3"], "constant_with_warmup"),
+        (["selection={every: 9}"], "'selection.every'"),
+        (["method={name: composite, forget: [{name: npo, retain: kl}]}"], "belongs to the composite"),
         (["method={name: rmu, block: 5}"], "block 5"),
     ],
 )
 def test_bad_settings_are_one_line_and_status_two(options, message, folder, tmp_path):
-    alone = [] if "data.requests=2" in options or "task-vector" in options[0] else ["selection=null"]
+    needs = ("data.requests=2", "task-vector", "selection=")
+    alone = [] if any(name in options[0] for name in needs) else ["selection=null"]
     settings = [part for option in [*alone, *options] for part in ("--set", option)]
     outcome = invoke("unlearn", "language", folder / "job.yaml", "--out", tmp_path / "run", *settings)
     assert outcome.exit_code == 2, outcome.output

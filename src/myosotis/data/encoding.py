@@ -1,5 +1,6 @@
 """From records to token ids: one tokenisation of the whole text, labels on the response only."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -166,6 +167,8 @@ def split_text(record: Record, encoder: Encoder) -> list[Record]:
         InputError: A single word is longer than ``max_length``.
     """
     pieces, rest = [], record.text
+    # Pieces of one text are not independent of one another.
+    subject = record.subject or hashlib.sha256(record.content.encode("utf-8")).hexdigest()
     while rest is not None:
         offsets = encoder.tokenizer(rest, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         if len(offsets) <= encoder.max_length:
@@ -173,9 +176,9 @@ def split_text(record: Record, encoder: Encoder) -> list[Record]:
         end = rest.rfind(" ", 1, offsets[encoder.max_length - 1][0] + 1)
         if end < 0:
             raise InputError(f"a text has a word of more than {encoder.max_length} tokens; raise data.max_length")
-        pieces.append(replace(record, text=rest[:end], facts=()))
+        pieces.append(replace(record, text=rest[:end], facts=(), subject=subject))
         rest = rest[end:]
-    return [*pieces, replace(record, text=rest, facts=() if pieces else record.facts)]
+    return [*pieces, replace(record, text=rest, facts=(), subject=subject)] if pieces else [record]
 
 
 def only_facts(example: Example) -> Example:

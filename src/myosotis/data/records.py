@@ -110,18 +110,25 @@ def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
 Row = Mapping[str, Any]
 
 
-def renamed(row: Row, fields: Mapping[str, str]) -> dict[str, Any]:
+def renamed(row: Row, fields: Mapping[str, str], where: str) -> dict[str, Any]:
     """Return a row with those of its values that another layout names differently under our names too.
 
     Args:
         row: As it was read.
         fields: Our name: their name.
+        where: What to call the row in an error.
+
+    Raises:
+        InputError: The row lacks a field.
 
     Example:
-        >>> renamed({"question": "Who?", "answer": "Karin."}, {"prompt": "question", "response": "answer"})["prompt"]
+        >>> renamed({"question": "Who?"}, {"prompt": "question"}, "line 1")["prompt"]
         'Who?'
     """
-    return {**row, **{ours: row.get(theirs) for ours, theirs in fields.items()}}
+    for theirs in fields.values():
+        if theirs not in row:
+            raise InputError(f"{where}: there is no field '{theirs}'")
+    return {**row, **{ours: row[theirs] for ours, theirs in fields.items()}}
 
 
 def read_jsonl(path: Path, fields: Mapping[str, str] | None = None) -> list[Record]:
@@ -134,7 +141,7 @@ def read_jsonl(path: Path, fields: Mapping[str, str] | None = None) -> list[Reco
     Raises:
         InputError: The file is missing or empty, or a line is not JSON or not a record; the line is named.
     """
-    return [parse_record(renamed(row, fields or {}), where) for where, row in read_jsonl_rows(path)]
+    return [parse_record(renamed(row, fields or {}, where), where) for where, row in read_jsonl_rows(path)]
 
 
 def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
@@ -185,7 +192,7 @@ def read_dataset(
         InputError: The data set or its split cannot be loaded, or a row is not a record.
     """
     rows = read_dataset_rows(name, split, subset)
-    return [parse_record(renamed(row, fields or {}), where) for where, row in rows]
+    return [parse_record(renamed(row, fields or {}, where), where) for where, row in rows]
 
 
 def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[tuple[str, Row]]:

@@ -154,7 +154,9 @@ def test_a_batch_without_a_label_gives_zero_and_no_gradient(name):
         ("task-vector", {"retain": "nll"}, "no retain term"),
         ("task-vector", {"scale": 0}, "scale"),
         ("ga", {"projection": "conflict"}, "projection needs a retain term"),
+        ("rmu", {"retain": None, "projection": "conflict"}, "projection needs a retain term"),
         ("composite", {}, "at least one"),
+        ("composite", {"forget": [{"name": "npo", "retain": "kl"}]}, "belongs to the composite"),
         ("composite", {"forget": [{"name": "ihl"}, {"name": "ihl"}]}, "same name"),
         ("composite", {"forget": [{"name": "pdu"}]}, "cannot be a part"),
         ("composite", {"forget": ["ihl"]}, "list of methods"),
@@ -460,3 +462,26 @@ def test_methods_that_read_no_reference_keep_none(method, tokenizer, tmp_path):
     assert not kept.log_probs
     assert not kept.logits
     assert not kept.hidden
+
+
+def test_a_record_that_leaves_nothing_to_forget_is_refused(tokenizer, tmp_path):
+    short = Record(prompt="red or blue?", response="x", facts=("x",))
+    with pytest.raises(ValueError, match="no token to forget in forget record 0"):
+        UnlearnTrainer(
+            tiny_llama(),
+            settings(tmp_path, method="ceu", append_eos=False),
+            [short],
+            None,
+            tokenizer,
+        )
+
+
+def test_mixed_precision_leaves_with_the_training(tokenizer, tmp_path):
+    trainer = trainer_for(tmp_path, tokenizer, peft=False, bf16=True, learning_rate=0.0, num_train_epochs=1)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        before = trainer.model(input_ids=ids).logits
+        trainer.train()
+        after = trainer.model.eval()(input_ids=ids).logits
+    assert after.dtype == torch.float32
+    assert torch.equal(after, before)

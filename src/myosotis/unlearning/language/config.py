@@ -111,6 +111,16 @@ class FineTuneConfig(Config):
     schedule: Schedule = "linear"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "FineTuneConfig":
+        _warmup_counts(self.schedule, self.warmup_steps)
+        return self
+
+
+def _warmup_counts(schedule: str, warmup_steps: int) -> None:
+    if schedule == "constant" and warmup_steps:
+        raise ValueError("'warmup_steps' has no effect with schedule 'constant'; use 'constant_with_warmup'")
+
 
 class MethodConfig(Config):
     """The unlearning method: its name, and its settings beside it."""
@@ -161,6 +171,11 @@ class TrainingConfig(Config):
     parameters: str | None = None
     reference_cache_gb: Positive = 8.0
     trackers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainingConfig":
+        _warmup_counts(self.schedule, self.warmup_steps)
+        return self
 
 
 class StopConfig(Config):
@@ -301,6 +316,9 @@ class LanguageUnlearningConfig(Config):
             raise ValueError("'selection' compares with unseen records, but 'data.unseen' is missing")
         if self.selection is not None and self.data.requests is not None:
             raise ValueError("'selection' keeps one epoch of one training; with 'data.requests' use 'stop'")
+        for name, watched_every in (("selection", self.selection), ("stop", self.stop)):
+            if watched_every is not None and watched_every.every > self.training.epochs:
+                raise ValueError(f"'{name}.every' is more than 'training.epochs', so nothing would ever be measured")
         if self.training.parameters is not None and self.lora is not None:
             raise ValueError("'training.parameters' chooses among all weights; with 'lora' use 'lora.target_modules'")
         if self.audit.membership is not None and not has_unseen:

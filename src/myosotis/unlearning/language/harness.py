@@ -1,5 +1,6 @@
 """Tasks of the language-model evaluation harness (``lm-eval``), before and after."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,23 @@ def evaluate_with_harness(
     if unknown:
         raise InputError(f"lm-eval knows no task {unknown[0]!r}")
     was_training = model.training
-    found = simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, backend="causal"),
-        tasks=list(tasks),
-        num_fewshot=shots,
-        limit=limit,
-        task_manager=manager,
-        log_samples=False,
-        bootstrap_iters=0,
-        random_seed=seed,
-        numpy_random_seed=seed,
-        torch_random_seed=seed,
-        fewshot_random_seed=seed,
-    )
-    model.train(was_training)
+    try:
+        found = simple_evaluate(
+            # It sets a padding token of its own choice.
+            model=HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, backend="causal"),
+            tasks=list(tasks),
+            num_fewshot=shots,
+            limit=limit,
+            task_manager=manager,
+            log_samples=False,
+            bootstrap_iters=0,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+    finally:
+        model.train(was_training)
     return {
         task: {
             name.removesuffix(",none"): float(value)

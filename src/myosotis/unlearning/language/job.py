@@ -167,7 +167,8 @@ class LanguageUnlearningJob:
     def _check_examples(self) -> None:
         """What can be said of the records before anything is written."""
         config, sets = self._config, self._sets
-        longest = max(len(example.input_ids) for name in vars(sets) for example in getattr(sets, name))
+        every = [*self._selection, *(example for name in vars(sets) for example in getattr(sets, name))]
+        longest = max(len(example.input_ids) for example in every)
         positions = getattr(self._model.config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
             raise InputError(f"a record has {longest} tokens, the model takes {positions}; lower data.max_length")
@@ -175,13 +176,19 @@ class LanguageUnlearningJob:
         if method.alternates is not None:
             refusal_records(self._records.forget, config.seed)
         check_blocks(self._model, method.terms())
+        portions: list[list[int]] = [list(range(len(sets.forget)))]
         if config.data.requests is not None:
-            split_requests(self._records.forget, config.data.requests)
+            portions = split_requests(self._records.forget, config.data.requests)
         self._suites.check()
         if config.stop is not None:
-            for name in ("forget", "unseen"):
-                if not measurable(getattr(sets, name), config.audit.n).places:
-                    raise InputError(f"stop: no {name} answer has as many tokens as audit.n={config.audit.n}")
+            watched: dict[str, list[Sequence[Example]]] = {
+                "unseen": [sets.unseen],
+                "forget": [[sets.forget[place] for place in own] for own in portions],
+            }
+            for name, parts in watched.items():
+                if not all(measurable(part, config.audit.n).places for part in parts):
+                    where = "" if len(parts) == 1 else " of some request"
+                    raise InputError(f"stop: no {name} answer{where} has as many tokens as audit.n={config.audit.n}")
 
     def run(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
@@ -200,7 +207,15 @@ class LanguageUnlearningJob:
                 if getattr(self._records, name) or name != "selection"
             },
         }
-        run.check_inputs({"the model": lineage["base"], **{f"the {k} set": v for k, v in lineage["data"].items()}})
+        # Everything of a record that a figure depends on, not its words alone.
+        inputs: dict[str, Any] = {
+            f"the {name} set": sorted(salted_fingerprint(repr(record), run.salt) for record in rows)
+            for name, rows in vars(self._records).items()
+        }
+        inputs["the rows of a suite"] = salted_fingerprint(repr(self._suites.inputs), run.salt)
+        if config.reference not in (None, "retrain"):
+            inputs["the reference"] = weights_hash(self._reference)
+        run.check_inputs({"the model": lineage["base"], **inputs})
         if run.finished:
             if self._show_samples and not (run.path / "samples.json").is_file():
                 raise InputError(f"{run.path}: is finished without samples; --overwrite makes it again with them")
@@ -246,8 +261,9 @@ class LanguageUnlearningJob:
         if not config.keep_fine_tuned and is_main_process():
             for name in ("target", "reference"):
                 shutil.rmtree(run.checkpoints / name, ignore_errors=True)
-        if unlearned.requests and is_main_process():
-            shutil.rmtree(run.checkpoints / f"after-{len(unlearned.requests)}", ignore_errors=True)
+        if is_main_process():
+            for place in run.checkpoints.glob("after-*"):
+                shutil.rmtree(place, ignore_errors=True)
         return run
 
     # Phases ---------------------------------------------------------------------------------------------------------
@@ -367,7 +383,8 @@ class LanguageUnlearningJob:
         if thresholds is None or not forget.places or method.negates:
             return None
         facts = before.metrics["unseen"].get("fact_accuracy")
-        wants_facts = facts is not None and (stop is None or stop.facts)
+        has_facts = any(any(example.facts[1:]) for example in examples)
+        wants_facts = facts is not None and has_facts and (stop is None or stop.facts)
         try:
             return StopRule(
                 thresholds,
@@ -380,6 +397,9 @@ class LanguageUnlearningJob:
                 active=stop is not None,
             )
         except ValueError as error:
+            if stop is None:
+                self._say(f"the forget set is not watched during training: {error}")
+                return None
             raise InputError(f"stop: {error}") from None
 
     def _unlearn(self, model: Any, before: Audit, thresholds: Thresholds | None) -> _Unlearned:
@@ -450,13 +470,13 @@ class LanguageUnlearningJob:
                 shutil.rmtree(self._run.checkpoints / f"after-{number - 1}", ignore_errors=True)
 
         method = build_method(config.method.name, config.method.settings)
-        examples = split_like(self._sets.forget, requests)
+        source: Sequence[Any] = self._sets.forget if method.alternates is None else self._records.forget
         with self._timed("unlearn"):
             try:
                 model, outcomes = unlearn_sequential(
                     model,
                     self._trainer_settings(directory),
-                    examples if method.alternates is None else requests,
+                    [[source[place] for place in places] for places in requests],
                     self._kept_examples,
                     self._tokenizer,
                     _lora_config(config.lora),
@@ -612,12 +632,6 @@ class LanguageUnlearningJob:
 
 def _criterion(row: Criterion) -> dict[str, Any]:
     return {**asdict(row), "holds": row.holds, "decided": row.decided}
-
-
-def split_like(examples: Sequence[Example], requests: Sequence[Sequence[Any]]) -> list[list[Example]]:
-    """Return examples in the same portions as the records that they were made of."""
-    stream = iter(examples)
-    return [[next(stream) for _ in request] for request in requests]
 
 
 def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:

@@ -86,8 +86,8 @@ def _subject(record: Record) -> str:
     return record.content if record.subject is None else record.subject
 
 
-def split_requests(records: Sequence[Record], requests: str | int) -> list[list[Record]]:
-    """Return the forget records as requests, in order.
+def split_requests(records: Sequence[Record], requests: str | int) -> list[list[int]]:
+    """Return the places of the forget records, request by request.
 
     Args:
         records: The forget records.
@@ -99,15 +99,15 @@ def split_requests(records: Sequence[Record], requests: str | int) -> list[list[
     if requests == "subject":
         if any(record.subject is None for record in records):
             raise InputError("data.requests: subject needs every forget record to have a 'subject'")
-        by_subject: dict[str, list[Record]] = {}
-        for record in records:
-            by_subject.setdefault(str(record.subject), []).append(record)
+        by_subject: dict[str, list[int]] = {}
+        for place, record in enumerate(records):
+            by_subject.setdefault(str(record.subject), []).append(place)
         return list(by_subject.values())
     count = int(requests)
     if count > len(records):
         raise InputError(f"data.requests: {len(records)} forget records cannot make {count} requests")
     bounds = [round(place * len(records) / count) for place in range(count + 1)]
-    return [list(records[begin:end]) for begin, end in pairwise(bounds)]
+    return [list(range(begin, end)) for begin, end in pairwise(bounds)]
 
 
 def _refuse_overlap(where: str, count: int, remedy: str = "; data.allow_overlap=true permits it") -> None:
@@ -138,7 +138,7 @@ def read_rows(source: Source) -> list[tuple[str, dict[str, Any]]]:
         rows, fields = read_jsonl_rows(Path(source.file)), source.fields
     else:
         rows, fields = read_jsonl_rows(Path(source)), {}
-    return [(where, renamed(row, fields)) for where, row in rows]
+    return [(where, renamed(row, fields, where)) for where, row in rows]
 
 
 def check_target_modules(model: Any, lora: LoraSettings) -> None:

@@ -220,7 +220,7 @@ class Thresholds:
         length: Mean length of the unseen sequences, beyond the prompt where there is one, in tokens.
         lengths: The shortest and the longest of them.
         count: How many there were.
-        extraction_likelihood_error: Standard error of the mean.
+        extraction_likelihood_error: Standard error of the mean; None for a single sequence.
         memorization_accuracy_error: Standard error of the mean.
         length_tolerance: How far, relatively, other sequences may be shorter than the shortest or longer than the
             longest of them.
@@ -232,8 +232,8 @@ class Thresholds:
     length: float
     lengths: tuple[int, int]
     count: int
-    extraction_likelihood_error: float
-    memorization_accuracy_error: float
+    extraction_likelihood_error: float | None
+    memorization_accuracy_error: float | None
     length_tolerance: float = 0.0
 
     def check_comparable(self, sequences: Sequences, n: int, starts: Sequence[int] | None = None) -> None:
@@ -294,8 +294,8 @@ def _measured_lengths(sequences: Sequences, starts: Sequence[int] | None) -> lis
     return [len(sequence) - start + 1 for sequence, start in zip(sequences, begins, strict=True)]
 
 
-def _mean_and_error(values: Tensor) -> tuple[float, float]:
-    error = values.double().std().item() / math.sqrt(len(values)) if len(values) > 1 else math.inf
+def _mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    error = values.double().std().item() / math.sqrt(len(values)) if len(values) > 1 else None
     return values.double().mean().item(), error
 
 

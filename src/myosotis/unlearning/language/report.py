@@ -12,7 +12,12 @@ from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, line_chart
 from myosotis.unlearning.language.methods import METHODS, build_method
-from myosotis.unlearning.language.report_suites import stress_sentence, suite_figures, suite_sections
+from myosotis.unlearning.language.report_suites import (
+    stress_sentence,
+    suite_figures,
+    suite_sections,
+    tried_under_stress,
+)
 
 KIND = "unlearn-language"
 """What ``result.json`` calls runs of this job."""
@@ -242,8 +247,24 @@ def _curve(events: Sequence[Mapping[str, Any]], key: str, axis: str = "epoch") -
     return [x for x, _ in points], [y for _, y in points]
 
 
+def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Events with steps and epochs that go on from request to request, each of which counts from 0."""
+    placed: list[dict[str, Any]] = []
+    offset, last = {"step": 0.0, "epoch": 0.0}, {"step": 0.0, "epoch": 0.0}
+    request = None
+    for event in events:
+        if event.get("request") != request:
+            request = event.get("request")
+            offset = dict(last)
+        moved = {axis: offset[axis] + event[axis] for axis in offset if axis in event}
+        last.update(moved)
+        placed.append({**event, **moved})
+    return placed
+
+
 def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
-    events, before = run.events(), result["metrics"]["before"]
+    events, before = _in_sequence(run.events()), result["metrics"]["before"]
+    stops = _config(run)["stop"] is not None
     figures = []
     watched = {
         "forget_fact_accuracy": ("facts right", "fact_accuracy"),
@@ -267,7 +288,9 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             )
             figures.append(
                 Figure(
-                    svg, f"{label.capitalize()} on the forget set: unlearning ends when the curve is below the line."
+                    svg,
+                    f"{label.capitalize()} on the forget set"
+                    + (": unlearning ends when the curve is below the line." if stops else " after every epoch."),
                 )
             )
     method = _config(run)["method"]
@@ -292,7 +315,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
 
 def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figure]:
     colours = ("forget", "retain", "unseen", "general")
-    events = [run.events() for run in runs]
+    events = [_in_sequence(run.events()) for run in runs]
 
     def chart(key: str, label: str) -> str | None:
         lines = [
@@ -356,12 +379,16 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
         paragraphs.append(
             f"Thresholds, from {thresholds['count']} unseen records and the model before: memorisation accuracy "
             f"{thresholds['memorization_accuracy']:.4f} (standard error "
-            f"{thresholds['memorization_accuracy_error']:.4f}), extraction likelihood "
+            f"{_error(thresholds['memorization_accuracy_error'])}), extraction likelihood "
             f"{thresholds['extraction_likelihood']:.4f} (standard error "
-            f"{thresholds['extraction_likelihood_error']:.4f}), n = {thresholds['n']}."
+            f"{_error(thresholds['extraction_likelihood_error'])}), n = {thresholds['n']}."
         )
     rows = [Row(key, [value]) for key, value in _flatten(config).items()]
     return Section("What was done", paragraphs, [Table("Every setting", ["Value"], rows, "Setting")])
+
+
+def _error(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.4f}"
 
 
 def _lineage_section(result: Mapping[str, Any]) -> Section:
@@ -388,19 +415,31 @@ def _environment_section(run: Run) -> Section:
 
 
 def _limits_section(result: Mapping[str, Any]) -> Section:
-    stressed = "stress" in result.get("suites", {})
-    untried = (
-        "other languages, sampling, or an attacker with more records and steps"
-        if stressed
-        else "paraphrases, other languages, sampling, further training on a part of the records, or quantisation"
-    )
-    wording = "the wording that they were learnt in" + (" and in a few others" if stressed else "")
+    tried = tried_under_stress(result)
+    untried = [
+        text
+        for name, text in (
+            ("paraphrased", "paraphrases"),
+            ("reworded", "other formats"),
+            ("relearning", "further training on a part of the records"),
+            ("quantized", "quantisation"),
+        )
+        if name not in tried
+    ]
+    wording = "the wording that they were learnt in" + (" and in a few others" if "reworded" in tried else "")
     paragraphs = [
         f"The tests ask for the records in {wording}, by greedy decoding and teacher forcing. They do not try "
-        f"{untried}, each of which may bring back what these tests no longer find.",
-        "The retain records were used in training; how the model does on other text shows in the perplexity only.",
+        f"{', '.join([*untried, 'other languages', 'sampling'])} or an attacker with more means, each of which may "
+        "bring back what these tests no longer find.",
         "A low entropy on forgotten records means that the model now gives another answer with certainty.",
     ]
+    if result["records"]["retain"]:
+        elsewhere = (
+            "how the model does on other text shows in the perplexity only"
+            if result["records"]["general"]
+            else "how the model does on other text was not measured"
+        )
+        paragraphs.insert(1, f"The retain records are those that the model was to keep; {elsewhere}.")
     if result["verdict"]["forgotten"] is None:
         paragraphs.append("Without unseen records no level of forgetting can be named.")
     return Section("What this does not show", paragraphs)

@@ -78,6 +78,13 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
     return f"Under stress: {'; '.join(parts)}. " if parts else ""
 
 
+def tried_under_stress(result: Mapping[str, Any]) -> set[str]:
+    """Return which stress tests the model after unlearning went through."""
+    after = result.get("suites", {}).get("stress", {}).get("after", {})
+    tried = {name for name in ("reworded", "quantized", "relearning") if after.get(name)}
+    return tried | ({"paraphrased"} if "paraphrased" in after.get("reworded", {}) else set())
+
+
 def _mean(value: Mapping[str, Any] | None) -> str:
     if value is None:
         return "-"
@@ -122,7 +129,7 @@ def _stress_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
     paragraph = (
         "What may bring the memory back: the question in another format or wording, weights rounded to fewer bits, and "
         "a few steps of training on some of the forgotten records. The reference shows what a model that never knew "
-        "them would make of it."
+        "them would make of it, where there is one."
     )
     return Section("Stress", [paragraph], tables)
 
@@ -180,20 +187,23 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
-    measures = list(requests[-1]["measures"][0])
+    measures = list(dict.fromkeys(name for row in requests[-1]["measures"] for name in row))
     columns = [f"after {row['request']}" for row in requests]
     tables = []
     for measure in measures:
         rows = []
         for number in range(1, len(requests) + 1):
             cells = [
-                f"{row['measures'][number - 1][measure]:.3f}" if row["request"] >= number else "-" for row in requests
+                f"{row['measures'][number - 1][measure]:.3f}"
+                if row["request"] >= number and measure in row["measures"][number - 1]
+                else "-"
+                for row in requests
             ]
             rows.append(Row(f"request {number}", cells))
         tables.append(Table(f"{measure.replace('_', ' ').capitalize()} of each request after each", columns, rows))
     ends = [Row(f"request {row['request']}", [row["stop_reason"], f"{row['epochs']:g}"]) for row in requests]
     tables.append(Table("How each ended", ["stopped because", "epochs"], ends))
-    first = measures[0]
+    first = next(name for name in measures if all(name in row for row in requests[-1]["measures"]))
     back = [
         f"request {number} ({requests[number - 1]['measures'][number - 1][first]:.3f} to "
         f"{requests[-1]['measures'][number - 1][first]:.3f})"

@@ -222,15 +222,19 @@ def reworded_examples(records: Sequence[Record], encoder: Encoder) -> dict[str, 
     if chats:
         changes.setdefault("lower case", []).extend((encoder, _lower_chat(record)) for record in chats)
     if texts:
-        changes["from the middle"] = [
-            (encoder, replace(record, text=_second_half(str(record.text)))) for record in texts
-        ]
+        halves = [_second_half(record) for record in texts]
+        changes["from the middle"] = [(encoder, record) for record in halves if record is not None]
         heading = replace(encoder, template="{prompt}{response}", append_eos=False)
         changes["behind a heading"] = [
-            (heading, Record(prompt="From the archive:\n\n", response=record.text, subject=record.subject))
+            (
+                heading,
+                Record(
+                    prompt="From the archive:\n\n", response=record.text, subject=record.subject, facts=record.facts
+                ),
+            )
             for record in texts
         ]
-    return {name: [encode(record) for encode, record in rows] for name, rows in changes.items()}
+    return {name: [encode(record) for encode, record in rows] for name, rows in changes.items() if rows}
 
 
 def _lower_chat(record: Record) -> Record:
@@ -238,8 +242,12 @@ def _lower_chat(record: Record) -> Record:
     return replace(record, messages=(*earlier, {**last, "content": last["content"].lower()}, answer))
 
 
-def _second_half(text: str) -> str:
+def _second_half(record: Record) -> Record | None:
+    """A text from its middle on; None where all its marked facts lie before that."""
+    text = str(record.text)
     middle = text.find(" ", len(text) // 2)
     if middle < 0:
         raise InputError("a text without a space in its second half cannot be asked for from its middle")
-    return text[middle + 1 :]
+    half = text[middle + 1 :]
+    facts = tuple(fact for fact in record.facts if fact in half)
+    return None if record.facts and not facts else replace(record, text=half, facts=facts)

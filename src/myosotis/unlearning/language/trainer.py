@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate.utils import broadcast
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -139,6 +140,12 @@ class UnlearnTrainer(Trainer):
         if args.activation_checkpointing and isinstance(network, PeftModel):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
             network.enable_input_require_grads()
+        for term in (term for _, term in self.terms if term.reads == "forget"):
+            for place, example in enumerate(self._forget):
+                if not count_units(term.counted(torch.tensor([example.labels[1:]])), term.unit):
+                    raise ValueError(
+                        f"{args.method} finds no token to forget in forget record {place}; it is too short"
+                    )
         self._blocks = sorted({block for _, term in self.terms for block in term.blocks})
         check_blocks(network, self.terms)
         self._alternate: list[Example] = []
@@ -300,6 +307,8 @@ class UnlearnTrainer(Trainer):
             outcome = TrainOutput(self.state.global_step, float("nan"), {})
         else:
             outcome = super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
+        # Mixed precision wraps the model's forward; what leaves is measured, and used, without it.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self._selected is not None:
             _, self.selected_epoch, chosen = self._selected
             self._set_weights(chosen)
@@ -372,7 +381,7 @@ class UnlearnTrainer(Trainer):
             return False
         values = rule.measure(self.model)
         self.log(dict(values))
-        if not rule.satisfied(values, epoch):
+        if not self._of_main_process(float(rule.satisfied(values, epoch))):
             return False
         self.stop_reason = "forgotten"
         return True
@@ -384,10 +393,14 @@ class UnlearnTrainer(Trainer):
         with self.compute_loss_context_manager():
             values = self.selection.measure(self.model)
         self.log(dict(values))
-        score = values["selection_score"]
+        score = self._of_main_process(values["selection_score"])
         if self._selected is None or score > self._selected[0]:
             weights = {name: p.detach().to("cpu", copy=True) for name, p in self.guard.trainable().items()}
             self._selected = (score, epoch, weights)
+
+    def _of_main_process(self, value: float) -> float:
+        """The main process's value: rounding must not let processes decide differently."""
+        return float(broadcast(torch.tensor(value, dtype=torch.float64, device=self.args.device)))
 
     def _check_factors(self, checkpoint: Path) -> None:
         path = checkpoint / INITIAL_FACTORS

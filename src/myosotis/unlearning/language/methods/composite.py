@@ -83,4 +83,8 @@ def parts_of(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         not isinstance(part, Mapping) or "name" not in part for part in parts
     ):
         raise ValueError("forget must be a list of methods, each a mapping with its name and settings")
+    for part in parts:
+        misplaced = [key for key in ("retain", "retain_weight", "projection") if key in part]
+        if misplaced:
+            raise ValueError(f"'{misplaced[0]}' belongs to the composite as a whole, not to one part of it")
     return [(part["name"], {key: value for key, value in part.items() if key != "name"}) for part in parts]

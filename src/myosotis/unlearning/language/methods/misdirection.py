@@ -139,6 +139,8 @@ class RMU(Method):
             raise ValueError(f"retain must be 'hidden', 'nll', 'kl' or None, got {self.retain!r}")
         if self.retain_weight < 0 or self.forget_weight <= 0:
             raise ValueError("retain_weight must be >= 0 and forget_weight > 0")
+        if self.projection is not None and self.retain is None:
+            raise ValueError("projection needs a retain term, whose gradient the forget gradient is held against")
         if self.block < 0 or not self.coefficient > 0:
             raise ValueError("block must be >= 0 and coefficient > 0")
 

@@ -135,7 +135,9 @@ def test_every_suite_is_measured_on_every_model(finished):
     assert set(suites["stress"]["after"]) == {"as it is", "reworded", "quantized", "relearning"}
     # The model before is the reference here, and is compared with itself.
     assert suites["tofu"]["before"]["forget_quality"] == 1.0
-    assert suites["muse"]["before"]["privacy_leakage"] == 0
+    before = suites["muse"]["before"]
+    # Relative to a reference that is known by heart there is no leakage to tell: its AUC of 1 would be divided by 0.
+    assert before.get("privacy_leakage") == (None if before["min_k_auc"] == 1 else 0)
     assert suites["harness"]["after"]["places"]["acc"] in (0, 1)
     metrics = result["metrics"]["after"]["forget"]
     assert metrics["extraction_likelihood_1"]["mean"] >= metrics["extraction_likelihood"]["mean"]

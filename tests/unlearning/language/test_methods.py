@@ -479,9 +479,8 @@ def test_a_record_that_leaves_nothing_to_forget_is_refused(tokenizer, tmp_path):
 def test_mixed_precision_leaves_with_the_training(tokenizer, tmp_path):
     trainer = trainer_for(tmp_path, tokenizer, peft=False, bf16=True, learning_rate=0.0, num_train_epochs=1)
     ids = torch.tensor([[5, 6, 7]])
-    with torch.no_grad():
-        before = trainer.model(input_ids=ids).logits
-        trainer.train()
-        after = trainer.model.eval()(input_ids=ids).logits
+    before = trainer.model(input_ids=ids).logits
+    trainer.train()
+    after = trainer.model.eval()(input_ids=ids).logits
     assert after.dtype == torch.float32
     assert torch.equal(after, before)

@@ -70,9 +70,11 @@ def ours(model_name, people, size, row):
     names = [f"base_model.model.{name}.base_layer" for name, _ in lora_layers(peft_model)]
     measure = fisher_row_sums if row else fisher_information
     started = time.perf_counter()
-    for records in parts:
-        examples = [encoder(record) for record in records]
-        measure(peft_model, [pad_examples(examples[at : at + size], 0) for at in range(0, len(examples), size)], names)
+    with peft_model.disable_adapter():
+        for records in parts:
+            examples = [encoder(record) for record in records]
+            batches = [pad_examples(examples[at : at + size], 0) for at in range(0, len(examples), size)]
+            measure(peft_model, batches, names)
     return time.perf_counter() - started
 
 

@@ -280,8 +280,10 @@ class UnlearnTrainer(Trainer):
         # The retain side is what an epoch would pair the forget side with, whether training reads it or not.
         sampler = PairSampler(len(self._forget), len(self._retain), self.args.retain_per_forget, self.args.seed)
         dealt = sorted({index for _, indices in sampler.pairs(0) for index in indices})
-        forget = measure(self.model, batches(self._forget), names)
-        retain = measure(self.model, batches([self._retain[index] for index in dealt]), names) if dealt else None
+        # FILA replaces whatever the adapters hold, so it is the base that matters, and half the work to ask it alone.
+        with self.model.disable_adapter():
+            forget = measure(self.model, batches(self._forget), names)
+            retain = measure(self.model, batches([self._retain[index] for index in dealt]), names) if dealt else None
         self.initial_factors = apply_fila(self.model, forget, retain, self.args.fila_epsilon)
 
     # Training -------------------------------------------------------------------------------------------------------

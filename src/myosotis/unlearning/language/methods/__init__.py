@@ -64,8 +64,8 @@ def build_method(name: str, settings: Mapping[str, Any] | None = None) -> Method
         >>> build_method("npo", {"beta": 0.2}).beta
         0.2
         >>> composite = build_method("composite", {"forget": [{"name": "ihl"}], "retain_terms": {"nll": 1, "kl": 0.5}})
-        >>> [(weight, term.name) for weight, term in composite.terms()]
-        [(1.0, 'forget_hinge'), (1.0, 'retain_nll'), (0.5, 'retain_kl')]
+        >>> {term.name: weight for weight, term in composite.terms()}
+        {'forget_hinge': 1.0, 'retain_nll': 1.0, 'retain_kl': 0.5}
     """
     if name not in METHODS:
         close = difflib.get_close_matches(name, METHODS, n=1)

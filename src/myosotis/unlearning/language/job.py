@@ -182,8 +182,8 @@ class LanguageUnlearningJob:
         self._suites.check()
         if config.stop is not None:
             watched: dict[str, list[Sequence[Example]]] = {
-                "unseen": [sets.unseen],
                 "forget": [[sets.forget[place] for place in own] for own in portions],
+                "unseen": [sets.unseen],
             }
             for name, parts in watched.items():
                 if not all(measurable(part, config.audit.n).places for part in parts):

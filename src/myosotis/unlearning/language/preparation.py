@@ -44,7 +44,9 @@ def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
     Raises:
         InputError: A block cannot be read.
     """
-    wanted = max((block for _, term in terms for block in term.blocks), default=0)
-    highest = int(model.config.num_hidden_layers) - 2
+    blocks = [block for _, term in terms for block in term.blocks]
+    if not blocks:
+        return
+    wanted, highest = max(blocks), int(model.config.num_hidden_layers) - 2
     if wanted > highest:
         raise InputError(f"block {wanted} cannot be steered: of this model's blocks 0 to {highest} can")

@@ -183,8 +183,9 @@ def test_a_model_writes_a_log_of_its_own(tokenizer):
     ]
     encoder = Encoder(tokenizer, "Q: {prompt}\nA: {response}")
     log = tofu_log(tiny_llama(), tokenizer, encoder, records, max_new_tokens=4)
-    assert log["avg_paraphrased_loss"]["1"] == log["avg_gt_loss"]["1"]
-    assert log["avg_paraphrased_loss"]["0"] != log["avg_gt_loss"]["0"]
+    # Equal but for rounding: the other records of the batch have another length.
+    assert log["avg_paraphrased_loss"]["1"] == pytest.approx(log["avg_gt_loss"]["1"], rel=1e-5)
+    assert log["avg_paraphrased_loss"]["0"] != pytest.approx(log["avg_gt_loss"]["0"], rel=1e-3)
     assert [len(values) for values in log["average_perturb_loss"].values()] == [2, 2]
     whole = dict.fromkeys(
         (

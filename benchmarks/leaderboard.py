@@ -34,6 +34,8 @@ from myosotis.unlearning.language import (
     memorization,
     perplexity,
 )
+from myosotis.unlearning.language.answers import accuracy_of
+from myosotis.unlearning.language.audit import subjects_of
 from myosotis.unlearning.language.config import FineTuneConfig
 from myosotis.unlearning.language.fine_tuning import fine_tune
 from myosotis.unlearning.language.membership_scores import membership_scores
@@ -89,13 +91,8 @@ def taught(place, model_name, tokenizer, examples, seed, epochs):
     return load_causal_lm(str(place))[0]
 
 
-def groups(examples):
-    return [place if example.subject is None else example.subject for place, example in enumerate(examples)]
-
-
 def interval(values, examples, seed):
-    chosen = values["token_accuracy"] if values["fact_accuracy"].isnan().all() else values["fact_accuracy"]
-    found = bootstrap_mean(chosen, groups(examples), seed=seed)
+    found = bootstrap_mean(accuracy_of(values), subjects_of(examples), seed=seed)
     return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
@@ -119,8 +116,8 @@ def measured(model, tokenizer, encoder, parts, examples, seed, n):
                 membership_inference(
                     scores[0][name],
                     scores[1][name],
-                    member_groups=groups(examples["forget"]),
-                    other_groups=groups(examples["unseen"]),
+                    member_groups=subjects_of(examples["forget"]),
+                    other_groups=subjects_of(examples["unseen"]),
                     seed=seed,
                 )
             )

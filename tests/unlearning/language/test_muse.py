@@ -1,10 +1,9 @@
 """The measures of MUSE."""
 
 import pytest
-import torch
 
 from conftest import tiny_llama
-from myosotis.unlearning.language import greedy_answers
+from myosotis.unlearning.language import greedy_answers, muse
 from myosotis.unlearning.language.muse import (
     knowledge_memorization,
     privacy_leakage,
@@ -29,31 +28,31 @@ def test_rouge_is_an_f_measure_without_stemming():
     assert rouge_l_f1(["a b c d"], ["a b"]).item() == pytest.approx(2 * 1 * 0.5 / 1.5)
 
 
-def test_a_text_that_the_model_itself_goes_on_with_is_memorised_verbatim(tokenizer):
-    model = tiny_llama()
-    prompt = "The lantern stood"
-    ids = tokenizer(prompt)["input_ids"]
-    with torch.no_grad():
-        said = model.generate(torch.tensor([ids]), max_new_tokens=8, min_new_tokens=8, do_sample=False)[0, len(ids) :]
-    continuation = tokenizer.decode(said)
-    if tokenizer(prompt + continuation)["input_ids"] == [*ids, *said.tolist()]:
-        found = verbatim_memorization(model, tokenizer, [prompt], [continuation], max_new_tokens=8)
-        assert found.item() in (0.0, 1.0)  # 0 where what was said holds no word that ROUGE counts
-    other = verbatim_memorization(model, tokenizer, [prompt], [" at the window, and nobody knew"], max_new_tokens=6)
-    assert 0 <= other.item() < 1
+def test_verbatim_memorisation_asks_for_the_first_tokens_of_the_continuation(tokenizer, monkeypatch):
+    seen = []
+
+    def say(model, tokenizer, examples, *, max_new_tokens, batch_size):
+        seen.extend(examples)
+        assert max_new_tokens == 6
+        return [tokenizer.decode(example.input_ids[example.response_start :]) for example in examples]
+
+    prompt, continuation = "The lantern stood", " at the window, and nobody knew who had lit it."
+    plain = verbatim_memorization(tiny_llama(), tokenizer, [prompt], [continuation], max_new_tokens=6)
+    assert 0 <= plain.item() < 1
+    monkeypatch.setattr(muse, "greedy_answers", say)
+    assert verbatim_memorization(tiny_llama(), tokenizer, [prompt], [continuation], max_new_tokens=6).item() == 1
+    (example,) = seen
+    assert len(example.input_ids) - example.response_start == 6
+    assert tokenizer.decode(example.input_ids[: example.response_start]) == prompt
 
 
 def test_an_answer_ends_where_the_next_question_begins(tokenizer, monkeypatch):
-    from myosotis.unlearning.language import muse
-
     monkeypatch.setattr(muse, "greedy_answers", lambda *a, **k: ["Oslo\n\nQuestion: and", "Rome Question: x"])
     found = knowledge_memorization(tiny_llama(), tokenizer, ["Where?", "Where?"], ["Oslo", "Rome"])
     assert found.tolist() == [1.0, 1.0]
 
 
 def test_shown_examples_stand_before_the_question(tokenizer, monkeypatch):
-    from myosotis.unlearning.language import muse
-
     seen = {}
 
     def record(model, tokenizer, examples, **options):

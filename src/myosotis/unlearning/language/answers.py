@@ -1,7 +1,7 @@
 """What a model answers: probability, facts, certainty and wording, record by record."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,16 @@ def answer_metrics(
             for name, row in _answer_values(batch.logits, batch.labels, of_positions).items():
                 values.setdefault(name, torch.zeros(len(examples)))[batch.places] = row.float().cpu()
     return values
+
+
+def accuracy_of(values: Mapping[str, Float[Tensor, " count"]]) -> Float[Tensor, " count"]:
+    """Return the accuracy by which records are judged: on their facts, or on all labelled tokens where none has facts.
+
+    Args:
+        values: Of :func:`answer_metrics`.
+    """
+    facts = values["fact_accuracy"]
+    return values["token_accuracy"] if bool(facts.isnan().all()) else facts
 
 
 @dataclass(frozen=True)

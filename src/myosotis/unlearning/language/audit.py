@@ -79,7 +79,7 @@ def audit_model(
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, said)
         values.update(_memorization(model, examples, n, further_n, batch_size))
         answers = said if split == "forget" else answers
-        groups = [place if example.subject is None else example.subject for place, example in enumerate(examples)]
+        groups = subjects_of(examples)
         metrics[split] = {
             name: asdict(bootstrap_mean(row, groups, level=confidence, seed=seed))
             for name, row in values.items()
@@ -88,6 +88,11 @@ def audit_model(
     if sets.general:
         metrics["general"] = {"perplexity": perplexity(model, sets.general)}
     return Audit(metrics, answers)
+
+
+def subjects_of(examples: Sequence[Example]) -> list[str | int]:
+    """Return the subject of each example, or its place where it has none: what intervals resample as a whole."""
+    return [place if example.subject is None else example.subject for place, example in enumerate(examples)]
 
 
 @dataclass(frozen=True)

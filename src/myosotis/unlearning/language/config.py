@@ -307,7 +307,7 @@ class LanguageUnlearningConfig(Config):
             raise ValueError("'stop' compares with unseen records, but 'data.unseen' is missing")
         watched = self.stop is not None or self.selection is not None
         method = build_method(self.method.name, self.method.settings)
-        if method.negates and (watched or (self.lora is not None and self.lora.init == "fila")):
+        if method.negation is not None and (watched or (self.lora is not None and self.lora.init == "fila")):
             raise ValueError(
                 f"method '{method.card.name}' negates the change of the weights once training has ended: it goes with "
                 "neither 'stop' nor 'selection' nor 'lora.init: fila'"

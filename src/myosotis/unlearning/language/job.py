@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from transformers import TrainerCallback
 
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
@@ -32,7 +30,7 @@ from myosotis.unlearning.language.audit import (
     keeping_criteria,
     measurable,
 )
-from myosotis.unlearning.language.config import DatasetConfig, FileConfig, LanguageUnlearningConfig, LoraSettings
+from myosotis.unlearning.language.config import DatasetConfig, FileConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.export import save_delta_adapter
 from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
 from myosotis.unlearning.language.job_inputs import (
@@ -42,6 +40,7 @@ from myosotis.unlearning.language.job_inputs import (
     read_records,
     split_requests,
 )
+from myosotis.unlearning.language.job_training import EpochSaver, EventLogger, lora_config, trainer_settings
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.preparation import check_blocks
@@ -52,7 +51,6 @@ from myosotis.unlearning.language.sequential import RequestOutcome, unlearn_sequ
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.suites import AuditSuites, read_suite_inputs
 from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
-from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 Say = Callable[[str], None]
 
@@ -380,7 +378,7 @@ class LanguageUnlearningJob:
         stop = self._config.stop
         forget = measurable(examples, self._config.audit.n)
         method = build_method(self._config.method.name, self._config.method.settings)
-        if thresholds is None or not forget.places or method.negates:
+        if thresholds is None or not forget.places or method.negation is not None:
             return None
         facts = before.metrics["unseen"].get("fact_accuracy")
         has_facts = any(any(example.facts[1:]) for example in examples)
@@ -414,11 +412,11 @@ class LanguageUnlearningJob:
             with self._timed("initialise"):
                 trainer = UnlearnTrainer(
                     model,
-                    self._trainer_settings(directory),
+                    trainer_settings(config, directory),
                     self._sets.forget if method.alternates is None else self._records.forget,
                     self._kept_examples,
                     self._tokenizer,
-                    _lora_config(config.lora),
+                    lora_config(config.lora),
                     refusals=config.data.refusals or REFUSALS,
                     stop_rule=self._stop_rule(before, thresholds, self._sets.forget),
                     selection=self._selecting(before),
@@ -475,11 +473,11 @@ class LanguageUnlearningJob:
             try:
                 model, outcomes = unlearn_sequential(
                     model,
-                    self._trainer_settings(directory),
+                    trainer_settings(config, directory),
                     [[source[place] for place in places] for places in requests],
                     self._kept_examples,
                     self._tokenizer,
-                    _lora_config(config.lora),
+                    lora_config(config.lora),
                     stop_rule=lambda _, own: self._stop_rule(before, thresholds, own),
                     done=done,
                     resume=True,
@@ -517,8 +515,8 @@ class LanguageUnlearningJob:
             return of < at or (of == at and int(event["step"]) <= done)
 
         self._run.rewind(stays)
-        trainer.add_callback(_EventLogger(self._run, {} if request is None else {"request": request}))
-        trainer.add_callback(_EpochSaver(self._config.training.save_every_epochs))
+        trainer.add_callback(EventLogger(self._run, {} if request is None else {"request": request}))
+        trainer.add_callback(EpochSaver(self._config.training.save_every_epochs))
         return checkpoint
 
     def _selecting(self, before: Audit) -> Selection | None:
@@ -528,44 +526,6 @@ class LanguageUnlearningJob:
         unseen = before.metrics["unseen"]
         level = unseen.get("fact_accuracy", unseen["token_accuracy"])["mean"]
         return Selection(self._sets.forget, self._selection, level, settings.criterion, settings.every)
-
-    def _trainer_settings(self, directory: Path) -> UnlearnConfig:
-        config, training, lora = self._config, self._config.training, self._config.lora
-        return UnlearnConfig(
-            output_dir=str(directory),
-            method=config.method.name,
-            method_settings=config.method.settings,
-            lora_init="default" if lora is None else lora.init,
-            fila_epsilon="relative" if lora is None else lora.epsilon,
-            fila_fisher="element" if lora is None else lora.fisher,
-            template=config.data.template,
-            max_length=config.data.max_length,
-            append_eos=config.data.append_eos,
-            forget_tokens=config.data.forget_tokens,
-            trainable_parameters=training.parameters,
-            reference_cache_gb=training.reference_cache_gb,
-            num_train_epochs=training.epochs,
-            learning_rate=training.learning_rate,
-            per_device_train_batch_size=training.batch_size,
-            gradient_accumulation_steps=training.accumulation,
-            retain_per_forget=training.retain_per_forget,
-            weight_decay=training.weight_decay,
-            warmup_steps=training.warmup_steps,
-            lr_scheduler_type=training.schedule,
-            max_grad_norm=training.max_grad_norm,
-            optim=training.optimizer,
-            bf16=training.precision == "bf16",
-            fp16=training.precision == "fp16",
-            activation_checkpointing=training.gradient_checkpointing,
-            max_nll=training.max_nll,
-            seed=derive_seed(config.seed, "unlearning") % 2**32,
-            use_cpu=not torch.accelerator.is_available(),
-            save_strategy="no",
-            save_total_limit=2,
-            logging_steps=1,
-            report_to=list(training.trackers) or "none",
-            disable_tqdm=True,
-        )
 
     def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:
         """Write model/, and adapter/ for the stock base; return the plain model."""
@@ -632,41 +592,6 @@ class LanguageUnlearningJob:
 
 def _criterion(row: Criterion) -> dict[str, Any]:
     return {**asdict(row), "holds": row.holds, "decided": row.decided}
-
-
-def _lora_config(lora: LoraSettings | None) -> LoraConfig | None:
-    if lora is None:
-        return None
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=lora.target_modules,
-        lora_dropout=0.0,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-
-
-class _EpochSaver(TrainerCallback):
-    """Saves at the end of an epoch, after the stop rule has spoken, so that a resumed run knows what it said."""
-
-    def __init__(self, every: int) -> None:
-        self._every = every
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        control.should_save = control.should_training_stop or round(state.epoch) % self._every == 0
-
-
-class _EventLogger(TrainerCallback):
-    """Writes what the trainer logs into the run's metrics."""
-
-    def __init__(self, run: Run, mark: dict[str, Any]) -> None:
-        self._run = run
-        self._mark = mark
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
-        if state.is_world_process_zero and logs and "train_runtime" not in logs:
-            self._run.log({**self._mark, "step": state.global_step, **logs})
 
 
 def _peak_memory() -> int:

@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
+from myosotis.data.encoding import Example
 from myosotis.engine.errors import InputError
-from myosotis.unlearning.language.methods.term import WeightedTerm
+from myosotis.unlearning.language.methods.term import WeightedTerm, count_units
 
 
 def disable_dropout(model: nn.Module) -> None:
@@ -50,3 +52,15 @@ def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
     wanted, highest = max(blocks), int(model.config.num_hidden_layers) - 2
     if wanted > highest:
         raise InputError(f"block {wanted} cannot be steered: of this model's blocks 0 to {highest} can")
+
+
+def check_something_to_forget(examples: Sequence[Example], terms: Sequence[WeightedTerm]) -> None:
+    """Refuse a forget record of which some forget term would count nothing, as it would never be forgotten.
+
+    Raises:
+        ValueError: There is such a record.
+    """
+    for _, term in terms:
+        for place, example in enumerate(examples if term.reads == "forget" else ()):
+            if not count_units(term.counted(torch.tensor([example.labels[1:]])), term.unit):
+                raise ValueError(f"{term.name} finds no token to forget in forget record {place}; it is too short")

@@ -1,13 +1,21 @@
 """Which epoch's weights to keep, by a declared criterion on declared records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
 from myosotis.data.encoding import Example
-from myosotis.unlearning.language.answers import answer_metrics
+from myosotis.engine.files import write_tensors
+from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
 
 Criterion = Literal["harmonic", "forgotten_first"]
+
+_SELECTED = "selected.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,36 @@ class Selection:
         }
 
 
+@dataclass(frozen=True)
+class Selected:
+    """The best weights so far.
+
+    Attributes:
+        score: Of the selection.
+        epoch: After which they were reached.
+        weights: The trained weights by name, on the CPU.
+    """
+
+    score: float
+    epoch: int
+    weights: Mapping[str, Tensor]
+
+    def write(self, directory: Path) -> None:
+        """Put them into a checkpoint."""
+        marks = {"score": repr(self.score), "epoch": str(self.epoch)}
+        write_tensors(directory / _SELECTED, dict(self.weights), marks)
+
+    @classmethod
+    def read(cls, directory: Path) -> "Selected | None":
+        """Return those of a checkpoint; None where nothing was selected yet."""
+        path = directory / _SELECTED
+        if not path.is_file():
+            return None
+        with safe_open(path, "pt") as file:
+            marks = file.metadata()
+        return cls(float(marks["score"]), int(marks["epoch"]), load_file(path))
+
+
 def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
     """Return the mean accuracy on fact tokens, or on labelled tokens where no record has facts."""
-    values = answer_metrics(model, examples)
-    facts = values["fact_accuracy"]
-    chosen = values["token_accuracy"] if facts.isnan().all() else facts
-    return chosen.nanmean().item()
+    return accuracy_of(answer_metrics(model, examples)).nanmean().item()

@@ -12,7 +12,8 @@ from myosotis.data.records import Record, parse_record
 from myosotis.engine.errors import InputError
 from myosotis.evaluation.intervals import bootstrap_mean
 from myosotis.evaluation.membership import Membership, membership_inference
-from myosotis.unlearning.language.answers import answer_metrics
+from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
+from myosotis.unlearning.language.audit import subjects_of
 from myosotis.unlearning.language.config import AuditConfig
 from myosotis.unlearning.language.harness import evaluate_with_harness
 from myosotis.unlearning.language.job_inputs import read_rows
@@ -163,8 +164,8 @@ class AuditSuites:
                 membership_inference(
                     sides[0][name],
                     sides[1][name],
-                    member_groups=_groups(self.forget),
-                    other_groups=_groups(self.unseen),
+                    member_groups=subjects_of(self.forget),
+                    other_groups=subjects_of(self.unseen),
                     level=self.settings.confidence,
                     seed=self.seed,
                 )
@@ -207,10 +208,9 @@ class AuditSuites:
 
     def _accuracy(self, model: Any, examples: Sequence[Example]) -> dict[str, Any]:
         """Mean and interval of the accuracy on facts, or on all labelled tokens where no record has facts."""
-        values = answer_metrics(model, examples, batch_size=self.settings.batch_size)
-        facts = values["fact_accuracy"]
-        chosen = values["token_accuracy"] if facts.isnan().all() else facts
-        return asdict(bootstrap_mean(chosen, _groups(examples), level=self.settings.confidence, seed=self.seed))
+        values = accuracy_of(answer_metrics(model, examples, batch_size=self.settings.batch_size))
+        found = bootstrap_mean(values, subjects_of(examples), level=self.settings.confidence, seed=self.seed)
+        return asdict(found)
 
     def _tofu(self, model: Any) -> dict[str, Any]:
         settings = self.settings.tofu
@@ -293,10 +293,6 @@ class AuditSuites:
             if "min_k_auc" in values and retrained < 1:
                 values["privacy_leakage"] = privacy_leakage(values["min_k_auc"], retrained)
         return by_suite
-
-
-def _groups(examples: Sequence[Example]) -> list[str | int]:
-    return [place if example.subject is None else example.subject for place, example in enumerate(examples)]
 
 
 def _membership_row(found: Membership) -> dict[str, Any]:

@@ -30,14 +30,19 @@ from myosotis.unlearning.language.guard import DivergenceGuard
 from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
 from myosotis.unlearning.language.methods import Side, Sides, Term, build_method
-from myosotis.unlearning.language.methods.projection import project_conflict
+from myosotis.unlearning.language.methods.projection import ProjectedGradients
 from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
 from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
-from myosotis.unlearning.language.preparation import check_blocks, disable_dropout, freeze_all_but
+from myosotis.unlearning.language.preparation import (
+    check_blocks,
+    check_something_to_forget,
+    disable_dropout,
+    freeze_all_but,
+)
 from myosotis.unlearning.language.references import References, Shifted
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
-from myosotis.unlearning.language.selection import Selection
+from myosotis.unlearning.language.selection import Selected, Selection
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
@@ -46,8 +51,6 @@ _VETTED = 8  # records of either side that the guard looks at between steps
 
 INITIAL_FACTORS = "fila_initial.safetensors"
 """The file of a checkpoint that holds the initial factors of FILA."""
-
-_SELECTED = "selected.safetensors"
 
 
 def initial_factors_of(checkpoint: Path | None) -> dict[str, Tensor] | None:
@@ -118,7 +121,8 @@ class UnlearnTrainer(Trainer):
         _check_sets(forget_dataset, retain_dataset, self.method.reads("retain"), args)
         if args.lora_init == "fila" and peft_config is None and not isinstance(network, PeftModel):
             raise ValueError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
-        if self.method.negates and (stop_rule is not None or selection is not None or args.lora_init == "fila"):
+        watched = stop_rule is not None or selection is not None
+        if self.method.negation is not None and (watched or args.lora_init == "fila"):
             raise ValueError(
                 f"{args.method} negates the change of the weights once training has ended: no stop rule or selection "
                 "can watch it, and it needs adapters that start at nothing (lora_init='default')"
@@ -140,12 +144,7 @@ class UnlearnTrainer(Trainer):
         if args.activation_checkpointing and isinstance(network, PeftModel):
             # Otherwise reentrant checkpointing gives the adapters no gradient, and says nothing.
             network.enable_input_require_grads()
-        for term in (term for _, term in self.terms if term.reads == "forget"):
-            for place, example in enumerate(self._forget):
-                if not count_units(term.counted(torch.tensor([example.labels[1:]])), term.unit):
-                    raise ValueError(
-                        f"{args.method} finds no token to forget in forget record {place}; it is too short"
-                    )
+        check_something_to_forget(self._forget, self.terms)
         self._blocks = sorted({block for _, term in self.terms for block in term.blocks})
         check_blocks(network, self.terms)
         self._alternate: list[Example] = []
@@ -159,13 +158,13 @@ class UnlearnTrainer(Trainer):
         self.stop_rule = stop_rule
         self.selection = selection
         self.selected_epoch: int | None = None
-        self._selected: tuple[float, int, dict[str, Tensor]] | None = None
+        self._selected: Selected | None = None
         self.stop_reason: StopReason = "epochs"
         self.initial_factors: dict[str, Tensor] | None = None
         self.multiplier = self.method.dual.start if self.method.dual is not None else None
         self._term_sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=args.device))
         self._dual_sum = torch.zeros((), device=args.device)
-        self._gradients: dict[bool, list[Tensor]] = {}
+        self._gradients = ProjectedGradients()
         self._steps_logged = 0
         self._vetted_at = -1
         # The losses are already means over the whole step.
@@ -195,7 +194,7 @@ class UnlearnTrainer(Trainer):
         self.references = References(self._before, args.per_device_train_batch_size, args.reference_cache_gb)
         self._remember()
         self._start: dict[str, Tensor] = {}
-        if self.method.negates:
+        if self.method.negation is not None:
             self._start = {name: p.detach().to("cpu", copy=True) for name, p in self.guard.trainable().items()}
             if any(".lora_B." in name and bool(p.any()) for name, p in self._start.items()):
                 raise ValueError("the adapter is trained already, so its change cannot be told from its start")
@@ -299,23 +298,20 @@ class UnlearnTrainer(Trainer):
             ValueError: There is no checkpoint, or it belongs to other initial factors of FILA than this trainer's.
         """
         checkpoint = self._checkpoint(resume_from_checkpoint)
-        outcome = TrainOutput(0, float("nan"), {})
-        ended = False
         if checkpoint is not None:
             self._check_factors(checkpoint)
             self._take_up(checkpoint)
-            ended = self._ended_at(checkpoint)
-        if ended:
+        if checkpoint is not None and self._ended_at(checkpoint):
             outcome = TrainOutput(self.state.global_step, float("nan"), {})
         else:
             outcome = super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
         # Mixed precision wraps the model's forward; what leaves is measured, and used, without it.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self._selected is not None:
-            _, self.selected_epoch, chosen = self._selected
-            self._set_weights(chosen)
-        if self.method.negates:
-            self._negate()
+            self.selected_epoch = self._selected.epoch
+            self._set_weights(self._selected.weights)
+        if self.method.negation is not None:
+            self._negate(self.method.negation)
         return outcome
 
     @torch.no_grad()
@@ -324,9 +320,8 @@ class UnlearnTrainer(Trainer):
             parameter.copy_(values[name])
 
     @torch.no_grad()
-    def _negate(self) -> None:
-        """Go from the start as far the other way, times the method's scale."""
-        scale = self.method.scale  # type: ignore[attr-defined]
+    def _negate(self, scale: float) -> None:
+        """Go from the start as far the other way, times the scale."""
         for name, parameter in self.guard.trainable().items():
             if ".lora_A." in name:
                 continue  # the change is B A, with B = 0 at the start: turning B round turns it round
@@ -335,11 +330,8 @@ class UnlearnTrainer(Trainer):
 
     def _take_up(self, checkpoint: Path) -> None:
         """Take up what a checkpoint holds beside weights and optimiser."""
-        outcome = json.loads((checkpoint / _OUTCOME).read_text(encoding="utf-8"))
-        self.multiplier = outcome["multiplier"]
-        if outcome["selected"] is not None:
-            score, epoch = outcome["selected"]
-            self._selected = (score, epoch, load_file(checkpoint / _SELECTED))
+        self.multiplier = json.loads((checkpoint / _OUTCOME).read_text(encoding="utf-8"))["multiplier"]
+        self._selected = Selected.read(checkpoint)
 
     def _checkpoint(self, wanted: str | Path | bool | None) -> Path | None:
         if wanted is None or wanted is False:
@@ -396,13 +388,13 @@ class UnlearnTrainer(Trainer):
             values = self.selection.measure(self.model)
         self.log(dict(values))
         score = self._of_main_process(values["selection_score"])
-        if self._selected is None or score > self._selected[0]:
+        if self._selected is None or score > self._selected.score:
             weights = {name: p.detach().to("cpu", copy=True) for name, p in self.guard.trainable().items()}
-            self._selected = (score, epoch, weights)
+            self._selected = Selected(score, epoch, weights)
 
     def _of_main_process(self, value: float) -> float:
         """The main process's value: rounding must not let processes decide differently."""
-        return float(broadcast(torch.tensor(value, dtype=torch.float64, device=self.args.device)))
+        return float(broadcast(torch.tensor(value, device=self.args.device)))
 
     def _check_factors(self, checkpoint: Path) -> None:
         path = checkpoint / INITIAL_FACTORS
@@ -493,33 +485,26 @@ class UnlearnTrainer(Trainer):
         wrapped = self.accelerator.num_processes > 1
         with self.accelerator.no_sync(model) if wrapped else nullcontext():
             values, sides = self._term_values(self._shifted(model, inputs), inputs, counts)
-            parts = {
-                is_retain: sum(
+            nothing = parameters[0].new_zeros(())
+            retain, forget = (
+                sum(
                     (
                         self._weight(weight, term) * value
                         for (weight, term), value in values
-                        if (term.reads == "retain") == is_retain
+                        if (term.reads == "retain") == holds
                     ),
-                    next(iter(parameters)).new_zeros(()),
+                    nothing,
                 )
-                for is_retain in (False, True)
-            }
-            total = parts[False] + parts[True]
+                for holds in (True, False)
+            )
+            total = forget + retain
             sound = self._guarded(total, sides) is total
-            for is_retain, part in parts.items():
-                gradients = torch.autograd.grad(part, parameters, retain_graph=not is_retain, allow_unused=True)
-                new = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
-                kept = self._gradients.get(is_retain)
-                self._gradients[is_retain] = (
-                    new if kept is None else [a.add_(b) for a, b in zip(kept, new, strict=True)]
-                )
+            self._gradients.add("forget", forget, parameters, retain_graph=True)
+            self._gradients.add("retain", retain, parameters, retain_graph=False)
         if self.accelerator.sync_gradients and sound:
-            forget, retain = (self._gradients.pop(is_retain) for is_retain in (False, True))
-            if wrapped:
-                forget, retain = ([self.accelerator.reduce(g, "sum") for g in side] for side in (forget, retain))
-            projected = project_conflict(forget, retain)
-            for parameter, f, r in zip(parameters, projected, retain, strict=True):
-                parameter.grad = f + r
+            gradients = self._gradients.finish(lambda g: self.accelerator.reduce(g, "sum") if wrapped else g)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
         return total.detach() * self._averaged_over()
 
     def _sides(self, seen: Shifted, inputs: Mapping[str, Tensor]) -> Sides:
@@ -617,16 +602,12 @@ class UnlearnTrainer(Trainer):
             (directory / "training_args.bin").unlink(missing_ok=True)
             if self.initial_factors is not None:
                 write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
-            selected = None
             if self._selected is not None:
-                score, epoch, chosen = self._selected
-                write_tensors(directory / _SELECTED, chosen)
-                selected = (score, epoch)
+                self._selected.write(directory)
             outcome = {
                 "stop_reason": self.stop_reason,
                 "divergence": self.divergence,
                 "multiplier": self.multiplier,
-                "selected": selected,
             }
             write_json(directory / _OUTCOME, outcome)
 

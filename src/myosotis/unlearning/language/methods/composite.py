@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Alternates, Method
-from myosotis.unlearning.language.methods.retain import RetainName, retain_term
-from myosotis.unlearning.language.methods.term import SideName, Term, WeightedTerm
+from myosotis.unlearning.language.methods.retain import RETAIN_TERMS, RetainName
+from myosotis.unlearning.language.methods.term import Term, WeightedTerm
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class Composite(Method):
     def __post_init__(self) -> None:
         if not self.forget:
             raise ValueError("forget must name at least one method")
+        super().__post_init__()
         if self.retain is not None or self.retain_weight != 1.0 or self.forget_weight != 1.0:
             raise ValueError("give retain terms as retain_terms and weights within each part of forget")
         for part in self.forget:
-            if part.dual is not None or part.negates or isinstance(part, Composite):
+            if part.dual is not None or part.negation is not None or isinstance(part, Composite):
                 raise ValueError(f"{part.card.name} cannot be a part of a composite")
         if any(weight < 0 for weight in self.retain_terms.values()):
             raise ValueError("the weights of retain_terms must be >= 0")
@@ -46,8 +47,6 @@ class Composite(Method):
             raise ValueError(f"two terms have the same name: {', '.join(names)}")
         if len({part.alternates for part in self.forget} - {None}) > 1:
             raise ValueError("one part answers with refusals and another with generated alternates; choose one")
-        if self.projection is not None and not self.reads("retain"):
-            raise ValueError("projection needs a retain term, whose gradient the forget gradient is held against")
 
     @property
     def alternates(self) -> Alternates | None:  # type: ignore[override]
@@ -61,11 +60,7 @@ class Composite(Method):
     def terms(self) -> list[WeightedTerm]:
         """Return every term with its weight."""
         terms: list[WeightedTerm] = [(part.forget_weight, part.forget_term()) for part in self.forget]
-        return terms + [(weight, retain_term(name)) for name, weight in self.retain_terms.items()]
-
-    def reads(self, side: SideName) -> bool:
-        """Whether a part reads a part of the batch."""
-        return any(side in term.sides for _, term in self.terms())
+        return terms + [(weight, RETAIN_TERMS[name]()) for name, weight in self.retain_terms.items()]
 
 
 def parts_of(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.dual import DualAscent
-from myosotis.unlearning.language.methods.retain import RetainName, retain_term
+from myosotis.unlearning.language.methods.retain import RETAIN_TERMS, RetainName
 from myosotis.unlearning.language.methods.term import SideName, Term, Unit, WeightedTerm
 
 Alternates = Literal["refusals", "generated"]
@@ -30,9 +30,7 @@ class Method(ABC):
 
     card: ClassVar[MethodCard]
     alternates: ClassVar[Alternates | None] = None
-    dual: ClassVar[DualAscent | None] = None
-    negates: ClassVar[bool] = False
-    """Whether the change of the weights is turned round once training has ended."""
+    retain_choices: ClassVar[tuple[str | None, ...]] = (None, "nll", "kl")
 
     retain: RetainName | None = "nll"
     retain_weight: float = 1.0
@@ -41,8 +39,9 @@ class Method(ABC):
     projection: Projection | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.retain not in (None, "nll", "kl"):
-            raise ValueError(f"retain must be 'nll', 'kl' or None, got {self.retain!r}")
+        if self.retain not in self.retain_choices:
+            choices = ", ".join(str(choice) for choice in self.retain_choices)
+            raise ValueError(f"retain must be one of {choices}, got {self.retain!r}")
         if self.retain_weight < 0 or self.forget_weight <= 0:
             raise ValueError("retain_weight must be >= 0 and forget_weight > 0")
         if self.projection is not None and not self.reads("retain"):
@@ -54,10 +53,23 @@ class Method(ABC):
 
     def terms(self) -> list[WeightedTerm]:
         """Return every term of the loss with its weight; their names differ."""
+        held = self.retain_term()
         terms: list[WeightedTerm] = [(self.forget_weight, self.forget_term())]
-        if self.retain is not None:
-            terms.append((self.retain_weight, retain_term(self.retain)))
-        return terms
+        return terms if held is None else [*terms, (self.retain_weight, held)]
+
+    def retain_term(self) -> Term | None:
+        """Return the term that holds the rest, if there is one."""
+        return None if self.retain is None else RETAIN_TERMS[self.retain]()
+
+    @property
+    def dual(self) -> DualAscent | None:
+        """How the weight of a retain term adapts, where it does."""
+        return None
+
+    @property
+    def negation(self) -> float | None:
+        """How far, times its length, the change of the weights is turned round once training has ended, if it is."""
+        return None
 
     def reads(self, side: SideName) -> bool:
         """Whether a term reads a part of the batch."""

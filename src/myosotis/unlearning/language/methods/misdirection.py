@@ -1,7 +1,7 @@
 """RMU: lead the hidden states of the forget set astray, hold those of the retain set."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,14 +11,12 @@ from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.language.losses import IGNORED
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.retain import RetainName, retain_term
 from myosotis.unlearning.language.methods.term import (
     ReferenceKind,
     Side,
     SideName,
     Sides,
     Term,
-    WeightedTerm,
     per_unit,
 )
 
@@ -129,18 +127,15 @@ class RMU(Method):
         memory="the old model's hidden states at the labelled retain tokens that will be drawn",
         purpose="Remove a field of knowledge rather than single records; the field's choice for hazardous knowledge.",
     )
-    retain: str | None = "hidden"  # type: ignore[assignment]
+    retain_choices: ClassVar[tuple[str | None, ...]] = (None, "hidden", "nll", "kl")
+
+    retain: Literal["hidden", "nll", "kl"] | None = "hidden"  # type: ignore[assignment]
     block: int = field(default=7, kw_only=True)
     coefficient: float = field(default=20.0, kw_only=True)
     steering_seed: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.retain not in ("hidden", "nll", "kl", None):
-            raise ValueError(f"retain must be 'hidden', 'nll', 'kl' or None, got {self.retain!r}")
-        if self.retain_weight < 0 or self.forget_weight <= 0:
-            raise ValueError("retain_weight must be >= 0 and forget_weight > 0")
-        if self.projection is not None and self.retain is None:
-            raise ValueError("projection needs a retain term, whose gradient the forget gradient is held against")
+        super().__post_init__()
         if self.block < 0 or not self.coefficient > 0:
             raise ValueError("block must be >= 0 and coefficient > 0")
 
@@ -148,11 +143,6 @@ class RMU(Method):
         """Return the misdirection term."""
         return MisdirectionTerm(self.reduction, self.block, self.coefficient, self.steering_seed)
 
-    def terms(self) -> list[WeightedTerm]:
-        """Return the misdirection term and the retain term."""
-        terms: list[WeightedTerm] = [(self.forget_weight, self.forget_term())]
-        if self.retain is not None:
-            plain: RetainName = "kl" if self.retain == "kl" else "nll"
-            held = RetainHidden(block=self.block) if self.retain == "hidden" else retain_term(plain)
-            terms.append((self.retain_weight, held))
-        return terms
+    def retain_term(self) -> Term | None:
+        """Return the term on hidden states, or another retain term that was asked for."""
+        return RetainHidden(block=self.block) if self.retain == "hidden" else super().retain_term()

@@ -91,7 +91,7 @@ class PrimalDual(Method):
             raise ValueError("retain_limit and dual_start must be >= 0 and dual_step_size > 0")
 
     @property
-    def dual(self) -> DualAscent:  # type: ignore[override]
+    def dual(self) -> DualAscent:
         """The ascent on the retain term's weight."""
         return DualAscent(RetainNLL.name, self.retain_limit, self.dual_step_size, self.dual_start)
 

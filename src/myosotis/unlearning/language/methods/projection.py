@@ -1,6 +1,6 @@
 """Gradients that do not work against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -39,3 +39,33 @@ def project_conflict(forget: Sequence[Tensor], retain: Sequence[Tensor]) -> list
 
     along = inner(forget, retain).clamp(max=0) / inner(retain, retain).clamp(min=torch.finfo(torch.float64).tiny)
     return [f - along.to(f.dtype) * r for f, r in zip(forget, retain, strict=True)]
+
+
+class ProjectedGradients:
+    """Gathers the gradients of forget and retain terms over a step's micro-batches and projects them at its end."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[Tensor]] = {}
+
+    def add(self, side: str, loss: Tensor, parameters: Sequence[Tensor], *, retain_graph: bool) -> None:
+        """Add the gradient of a micro-batch's loss.
+
+        Args:
+            side: ``"forget"`` or ``"retain"``.
+            loss: A scalar.
+            parameters: With respect to which; always the same.
+            retain_graph: Whether another loss of the same forward pass is still to come.
+        """
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
+        new = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+        kept = self._sums.get(side)
+        self._sums[side] = new if kept is None else [a.add_(b) for a, b in zip(kept, new, strict=True)]
+
+    def finish(self, reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Return the projected forget gradient plus the retain gradient, and start anew.
+
+        Args:
+            reduce: Sums a gradient over all processes.
+        """
+        forget, retain = ([reduce(gradient) for gradient in self._sums.pop(side)] for side in ("forget", "retain"))
+        return [f + r for f, r in zip(project_conflict(forget, retain), retain, strict=True)]

@@ -1,6 +1,8 @@
 """Retain terms: what holds the rest in place while the forget set goes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -38,6 +40,5 @@ class RetainKL(Term):
         return token_kl_divergence(side.logits, reference_logits(side), side.labels)
 
 
-def retain_term(name: RetainName) -> Term:
-    """Return the retain term of a name."""
-    return RetainNLL() if name == "nll" else RetainKL()
+RETAIN_TERMS: Mapping[RetainName, type[Term]] = MappingProxyType({"nll": RetainNLL, "kl": RetainKL})
+"""The retain terms by name."""

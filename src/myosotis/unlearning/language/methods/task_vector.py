@@ -41,7 +41,6 @@ class TaskVector(Method):
         memory="a copy of the trained weights",
         purpose="A cheap baseline without any retain data; no stop rule can watch it.",
     )
-    negates: ClassVar[bool] = True
     retain: RetainName | None = None
     scale: float = field(default=1.0, kw_only=True)
 
@@ -51,6 +50,11 @@ class TaskVector(Method):
             raise ValueError(f"scale must be > 0, got {self.scale}")
         if self.retain is not None:
             raise ValueError("task-vector has no retain term: its change of the weights is negated, and that with it")
+
+    @property
+    def negation(self) -> float:
+        """The scale."""
+        return self.scale
 
     def forget_term(self) -> Term:
         """Return the reinforcement term."""

@@ -290,7 +290,8 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                 Figure(
                     svg,
                     f"{label.capitalize()} on the forget set"
-                    + (": unlearning ends when the curve is below the line." if stops else " after every epoch."),
+                    + (": unlearning ends when the curve is below the line." if stops else " after every epoch.")
+                    + (" A rise to the start is where the next request begins." if result["requests"] else ""),
                 )
             )
     method = _config(run)["method"]

@@ -39,6 +39,7 @@ from myosotis.unlearning.language.audit import subjects_of
 from myosotis.unlearning.language.config import FineTuneConfig
 from myosotis.unlearning.language.fine_tuning import fine_tune
 from myosotis.unlearning.language.membership_scores import membership_scores
+from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.selection import mean_accuracy
 from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples
 
@@ -153,7 +154,7 @@ def unlearn(name, rate, place, tokenizer, parts, examples, level, seed, argument
         disable_tqdm=True,
         logging_steps=1,
     )
-    negates = METHODS[method].negates
+    negates = build_method(method, SETTINGS.get(name, {})).negation is not None
     selection = Selection(examples["forget"], examples["selection"], level, every=arguments.select_every)
     model = load_causal_lm(str(place))[0]
     started = time.perf_counter()

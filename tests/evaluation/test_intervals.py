@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from scipy.stats import binom
 
-from myosotis.evaluation.intervals import bootstrap_mean
+from myosotis.evaluation.intervals import bootstrap_mean, clopper_pearson
 
 
 def test_the_interval_is_about_that_of_the_normal_approximation():
@@ -47,3 +48,21 @@ def test_the_seed_decides():
     values = torch.rand(30, generator=torch.Generator().manual_seed(0))
     assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
     assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
+
+
+@pytest.mark.parametrize(("trials", "wanted"), [(16, 0.2059), (64, 0.0560), (128, 0.0284)])
+def test_clopper_pearson_without_a_hit(trials, wanted):
+    low, high = clopper_pearson(0, trials)
+    assert low == 0
+    assert high == pytest.approx(wanted, abs=5e-5)
+    assert clopper_pearson(trials, trials) == (pytest.approx(1 - wanted, abs=5e-5), 1.0)
+
+
+def test_clopper_pearson_holds_its_tails():
+    low, high = clopper_pearson(3, 20)
+    assert binom.sf(2, 20, low) == pytest.approx(0.025)
+    assert binom.cdf(3, 20, high) == pytest.approx(0.025)
+    with pytest.raises(ValueError, match="hits"):
+        clopper_pearson(3, 2)
+    with pytest.raises(ValueError, match="level"):
+        clopper_pearson(1, 2, 1.0)

@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import torch
 from jaxtyping import Float
+from scipy.stats import beta
 from torch import Tensor
 
 from myosotis.engine.seeding import generator
@@ -94,3 +95,29 @@ def _wilson(share: float, count: int, level: float) -> tuple[float, float]:
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact two-sided interval of a share (Clopper and Pearson, 1934).
+
+    Args:
+        hits: How many of ``trials`` it was.
+        trials: At least 1.
+        level: Of confidence, in (0, 1).
+
+    Raises:
+        ValueError: A number is out of range.
+
+    Example:
+        >>> low, high = clopper_pearson(0, 16)
+        >>> low, round(high, 4)
+        (0.0, 0.2059)
+    """
+    if not 0 <= hits <= trials or trials < 1:
+        raise ValueError(f"hits must be in 0 to trials, got {hits} of {trials}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+    tail = (1 - level) / 2
+    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, trials - hits + 1))
+    high = 1.0 if hits == trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
+    return low, high

@@ -1,0 +1,182 @@
+"""The one training loop of everything that is not a language model."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from myosotis.engine.checkpoint import newest_complete, seal
+from myosotis.engine.files import write_json, write_tensors
+from myosotis.engine.processes import is_main_process, wait_for_everyone
+from myosotis.engine.progress import progress
+
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class LoopEnd:
+    """How training ended.
+
+    Attributes:
+        steps: Optimisation steps made, those of earlier sessions too.
+        epochs: Whole epochs made.
+        stop_reason: What ``after_step`` or ``after_epoch`` said, or None when all epochs were done.
+    """
+
+    steps: int
+    epochs: int
+    stop_reason: str | None
+
+
+def train(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Callable[[int], Iterable[Any]],
+    loss: Callable[[nn.Module, Any, int], Mapping[str, Tensor]],
+    *,
+    epochs: int,
+    scheduler: LRScheduler | None = None,
+    max_grad_norm: float | None = None,
+    precision: Precision = "no",
+    accumulate: int = 1,
+    after_step: Callable[[int, dict[str, float]], str | None] | None = None,
+    after_epoch: Callable[[int, int], str | None] | None = None,
+    checkpoints: Path | None = None,
+    save_every: int = 1,
+    steps_per_epoch: int | None = None,
+    description: str = "training",
+) -> LoopEnd:
+    """Train a model in place.
+
+    Works in any number of processes that accelerate started: each gives its own share of every batch, and gradients are
+    averaged. With ``checkpoints`` the state is kept after every ``save_every`` epochs, and a later call with the same
+    arguments goes on from the newest complete one; as ``batches`` depends on the epoch alone, it ends with the same
+    weights as a call that was never interrupted. Whether modules train or evaluate is the caller's choice and is left
+    alone.
+
+    Args:
+        model: On the device of this process.
+        optimizer: Over its parameters.
+        batches: From the epoch, counting from 0, to this process's batches of it.
+        loss: From the model, a batch and the step to named terms, each a scalar; their sum is minimised.
+        epochs: How many in all.
+        scheduler: Advanced after every step.
+        max_grad_norm: Gradients are clipped to this norm.
+        precision: Of the forward pass; ``"no"`` is that of the weights.
+        accumulate: Batches whose mean gradient makes one step; fewer at the end of an epoch.
+        after_step: Gets the number of steps made and the terms as numbers, and may return a reason to stop. Without it
+            no term is copied from the device.
+        after_epoch: Gets the number of epochs and of steps made, and may return a reason to stop; called before the
+            checkpoint is written.
+        checkpoints: Where the state is kept.
+        save_every: Epochs between checkpoints.
+        steps_per_epoch: For the display of progress.
+        description: What is being done, for the display.
+
+    Returns:
+        How it ended.
+    """
+    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
+    wrapped = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
+    scaler = accelerator.scaler
+    step, first, reason = 0, 0, None
+    if checkpoints is not None:
+        step, first, reason = _restore(checkpoints, model, optimizer, scheduler)
+    total = None if steps_per_epoch is None else steps_per_epoch * (epochs - first)
+    done = first
+    optimizer.zero_grad(set_to_none=True)
+    with progress(description, total) as ticker:
+        for epoch in range(first, epochs):
+            if reason is not None:
+                break
+            for batches_of_step in _grouped(batches(epoch), accumulate):
+                for batch in batches_of_step:
+                    with accelerator.autocast():
+                        terms = loss(wrapped, batch, step)
+                    accelerator.backward(torch.stack(list(terms.values())).sum() / len(batches_of_step))
+                if scaler is not None:
+                    scaler.unscale_(optimizer)
+                if max_grad_norm is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+                if scaler is not None:
+                    scaler.step(optimizer)
+                    scaler.update()
+                else:
+                    optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if scheduler is not None:
+                    scheduler.step()
+                step += 1
+                ticker.advance()
+                if after_step is not None:
+                    reason = after_step(step, {name: term.item() for name, term in terms.items()})
+                    if reason is not None:
+                        break
+            if reason is None:
+                done = epoch + 1
+                if after_epoch is not None:
+                    reason = after_epoch(done, step)
+            if checkpoints is not None and (reason is not None or done % save_every == 0 or done == epochs):
+                _save(checkpoints, model, optimizer, scheduler, step, done, reason)
+    return LoopEnd(step, done, reason)
+
+
+def _grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of ``size`` batches; the last may be shorter."""
+    stream = iter(batches)
+    while group := list(itertools.islice(stream, size)):
+        yield group
+
+
+def _save(
+    checkpoints: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    step: int,
+    epoch: int,
+    reason: str | None,
+) -> None:
+    if is_main_process():
+        staged = checkpoints / ".partial"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        write_tensors(staged / "model.safetensors", {name: value.clone() for name, value in model.state_dict().items()})
+        state = {
+            "optimizer": optimizer.state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+        }
+        torch.save(state, staged / "optimizer.pt")
+        write_json(staged / "loop.json", {"step": step, "epoch": epoch, "stop_reason": reason})
+        older = sorted(checkpoints.glob("step-*"))
+        seal(staged, checkpoints / f"step-{step}")
+        for place in older:
+            if place.name != f"step-{step}":
+                shutil.rmtree(place, ignore_errors=True)
+    wait_for_everyone()
+
+
+def _restore(
+    checkpoints: Path, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None
+) -> tuple[int, int, str | None]:
+    """Load the newest complete checkpoint; return its step, its epoch and why it ended."""
+    place = newest_complete(checkpoints)
+    if place is None:
+        return 0, 0, None
+    model.load_state_dict(load_file(place / "model.safetensors"))
+    state = torch.load(place / "optimizer.pt", map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(state["optimizer"])
+    if scheduler is not None:
+        scheduler.load_state_dict(state["scheduler"])
+    loop = json.loads((place / "loop.json").read_text(encoding="utf-8"))
+    return int(loop["step"]), int(loop["epoch"]), loop["stop_reason"]

@@ -1,0 +1,60 @@
+"""Normalisation of channels as the first module of a classifier, so that everything outside sees pixels in [0, 1]."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """Subtract the mean of each channel and divide by its standard deviation.
+
+    Args:
+        mean: One number for each channel, in units of [0, 1] pixels.
+        std: Likewise; positive.
+
+    Raises:
+        ValueError: The two differ in length, or a deviation is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not mean:
+            raise ValueError(f"mean and std need one number for each channel, got {len(mean)} and {len(std)}")
+        if min(std) <= 0:
+            raise ValueError(f"a standard deviation must be positive, got {min(std)}")
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels height width"]:
+        """Return the normalised images."""
+        return (images - self.mean) / self.std
+
+
+class NormalizedClassifier(nn.Module):
+    """A classifier behind its normalisation: takes images in [0, 1], returns logits.
+
+    Args:
+        classifier: Takes normalised images.
+        mean: Of each channel.
+        std: Of each channel.
+
+    Example:
+        >>> model = NormalizedClassifier(nn.Flatten(), mean=[0.5], std=[0.25])
+        >>> model(torch.full((1, 1, 1, 2), 0.75)).tolist()
+        [[1.0, 1.0]]
+    """
+
+    def __init__(self, classifier: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.classifier = classifier
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
+        """Return the logits."""
+        logits: Tensor = self.classifier(self.normalize(images))
+        return logits

@@ -1,0 +1,52 @@
+"""What batch normalisation does while a model unlearns."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNormPolicy = Literal["train", "freeze"]
+
+
+def set_modes(model: nn.Module, policy: BatchNormPolicy) -> None:
+    """Put a model into the mode that it unlearns in: evaluation, but for batch normalisation under ``"train"``.
+
+    Args:
+        model: Changed in place.
+        policy: ``"train"`` normalises by the statistics of each batch and updates the running ones; ``"freeze"`` uses
+            the running ones and leaves them bit for bit. Dropout and the like are off in either case.
+    """
+    model.eval()
+    if policy == "train":
+        for module in batch_norms(model):
+            module.train()
+
+
+def batch_norms(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a model that normalise by batch statistics."""
+    return (module for module in model.modules() if isinstance(module, _BatchNorm))
+
+
+def running_statistics(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return copies of the running mean and variance of each batch normalisation."""
+    return [
+        (module.running_mean.detach().clone(), module.running_var.detach().clone())
+        for module in batch_norms(model)
+        if isinstance(module.running_mean, Tensor) and isinstance(module.running_var, Tensor)
+    ]
+
+
+def drift(before: list[tuple[Tensor, Tensor]], after: list[tuple[Tensor, Tensor]]) -> float | None:
+    """Return the mean over layers and channels of |change of the running mean| in units of the old standard deviation.
+
+    None for a model without batch normalisation.
+    """
+    if not before:
+        return None
+    changes = [
+        ((mean - old).abs() / (variance + 1e-5).sqrt()).flatten()
+        for (old, variance), (mean, _) in zip(before, after, strict=True)
+    ]
+    return torch.cat(changes).mean().item()

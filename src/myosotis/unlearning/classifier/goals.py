@@ -1,0 +1,62 @@
+"""What unlearning an instance means, and the loss that asks for it."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+Goal = Literal["misclassify", "relabel"]
+Ascent = Literal["cross_entropy", "margin"]
+
+
+def misclassify_loss(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], ascent: Ascent = "cross_entropy", margin: float = 0.0
+) -> Float[Tensor, " n"]:
+    """Return, for each instance, a loss whose fall leads away from the true label.
+
+    ``"cross_entropy"``: minus the cross-entropy (Cha et al., AAAI 2024), which has no lower bound; its gradient in the
+    logits is onehot(y) - p. ``"margin"`` (ours): max(0, z_y - max of the other logits + margin), which ends by itself
+    as soon as the instance is taken for something else by ``margin``.
+
+    Args:
+        logits: Of the forget instances.
+        labels: Their true classes.
+        ascent: Which of the two.
+        margin: For ``"margin"``, in units of logits.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0]])
+        >>> round(misclassify_loss(logits, torch.tensor([0])).item(), 4)
+        -0.4076
+        >>> misclassify_loss(logits, torch.tensor([0]), "margin", 0.5).item()
+        1.5
+    """
+    if ascent == "cross_entropy":
+        return -functional.cross_entropy(logits, labels, reduction="none")
+    return (true_margin(logits, labels) + margin).clamp_min(0)
+
+
+def true_margin(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return the logit of the label minus the largest other one: negative where another class is the answer.
+
+    Example:
+        >>> true_margin(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([1])).item()
+        -1.0
+    """
+    of_label = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    others = logits.scatter(1, labels.unsqueeze(1), -torch.inf).amax(dim=1)
+    return of_label - others
+
+
+def true_label_confidence(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return log(p_y / (1 - p_y)), as z_y minus the log-sum-exp of the other logits, which does not lose digits near 1.
+
+    Example:
+        >>> round(true_label_confidence(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item(), 6)
+        0.686738
+    """
+    of_label = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    others = logits.scatter(1, labels.unsqueeze(1), -torch.inf).logsumexp(dim=1)
+    return of_label - others

@@ -1,0 +1,142 @@
+"""Instance-wise unlearning with adversarial examples and weight importance (L2UL)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import generator
+from myosotis.unlearning.classifier.attack import Norm, attack_success, draw_targets, pgd_attack
+from myosotis.unlearning.classifier.goals import Ascent
+from myosotis.unlearning.classifier.importance import Reduction, importance_penalty, weight_importance
+from myosotis.unlearning.classifier.methods.ascent import forget_losses
+from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples
+
+_PAPER = (
+    "Cha, Cho, Hwang, Lee, Moon, Lee: Learning to Unlearn: Instance-wise Unlearning for Pre-trained Classifiers, "
+    "AAAI 2024"
+)
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Adversarial(Method):
+    """Forget, and hold the model to its own answers around each instance.
+
+    Attributes:
+        copies: Adversarial examples for each forget instance.
+        norm: Of their ball.
+        eps: Radius of the ball, in units of pixel values; 4.0 in the paper for 32x32 colour images.
+        step_size: Of the attack.
+        steps: Of the attack.
+        keep: Train on all examples, or only on those that the model takes for their target.
+        ascent: For the goal misclassify: minus the cross-entropy, or a margin loss that ends by itself.
+        margin: Of that margin loss, in logits.
+    """
+
+    copies: Count = 20
+    norm: Norm = "l2"
+    eps: Positive = 4.0
+    step_size: Positive = 0.1
+    steps: Count = 100
+    keep: Literal["all", "success"] = "all"
+    ascent: Ascent = "cross_entropy"
+    margin: float = 1.0
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "adv",
+        "Adversarial examples (ADV)",
+        _PAPER,
+        "forget",
+        "the original weights while the examples are made; `copies` images for each forget instance",
+        "Without the training set: examples on the boundary around each instance hold the boundary in place.",
+    )
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Make the examples, once, from the original model; the loss is one mean over both batches."""
+        images, targets, success = self._examples(original, request)
+        size = min(request.batch, len(images))
+        batches = -(-len(images) // size)
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            begin = step % batches * size
+            held, aim = images[begin : begin + size], targets[begin : begin + size]
+            places = request.forget_places(step)
+            forget = forget_losses(model, request, places, self.ascent, self.margin)
+            kept = functional.cross_entropy(model(held), aim, reduction="sum")
+            count = len(places) + len(held)
+            return {"forget": forget.sum() / count, "adversarial": kept / count}
+
+        facts = {"adversarial_success": success, "adversarial_examples": len(images)}
+        return Objective(batches, terms, facts=facts, held=Samples(images, targets))
+
+    def _examples(self, original: nn.Module, request: Request) -> tuple[Tensor, Tensor, float]:
+        """Every copy of every instance in one go: (images, targets, share taken for their target)."""
+        forget = request.forget
+        targets = draw_targets(
+            forget.labels, request.num_classes, self.copies, generator(request.seed, "targets")
+        ).flatten()
+        images = forget.images.repeat(self.copies, 1, 1, 1)
+        images = pgd_attack(
+            original,
+            images,
+            targets,
+            norm=self.norm,
+            eps=self.eps,
+            step_size=self.step_size,
+            steps=self.steps,
+            generator=generator(request.seed, "attack"),
+            batch_size=request.batch,
+            advance=request.advance,
+        )
+        found = attack_success(original, images, targets, request.batch)
+        if self.keep == "success":
+            if not bool(found.any()):
+                raise ValueError("no adversarial example reached its target; raise eps or steps")
+            images, targets = images[found.bool()], targets[found.bool()]
+        return images, targets, found.mean().item()
+
+
+@dataclass(frozen=True)
+class AdversarialImportance(Adversarial):
+    """Adversarial examples, and a penalty on weights that do not matter for the forget instances.
+
+    Attributes:
+        strength: lambda; 1.0 in the paper's commands. Too much of it stalls a small network before it has forgotten.
+        reduction: Of the importance, see :func:`~myosotis.unlearning.classifier.importance.weight_importance`.
+    """
+
+    strength: Annotated[float, Field(ge=0)] = 1.0
+    reduction: Reduction = "per_sample"
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "adv_imp",
+        "Adversarial examples and weight importance (L2UL)",
+        _PAPER,
+        "forget",
+        "as adv, and the original weights and their importance",
+        "Without the training set, with the least change of the weights that matter little for the instances.",
+    )
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return the objective of ADV plus the penalty, which starts at exactly 0."""
+        importance = weight_importance(original, request.forget.images, self.reduction, batch_size=request.forget_batch)
+        anchors = {name: value.detach().clone() for name, value in original.named_parameters() if name in importance}
+        inner = super().begin(model, original, request)
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            params = dict(model.named_parameters())
+            return {
+                **inner.terms(model, step),
+                "importance": importance_penalty(params, anchors, importance, self.strength),
+            }
+
+        free = torch.cat([(1 - value).flatten() for value in importance.values()]).mean().item()
+        return Objective(inner.steps_per_epoch, terms, facts={**inner.facts, "mean_freedom": free}, held=inner.held)

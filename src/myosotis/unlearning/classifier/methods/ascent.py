@@ -1,0 +1,73 @@
+"""Forgetting alone: ascent on the true label, or descent on a new one, with nothing that holds the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.classifier.goals import Ascent, Goal, misclassify_loss
+from myosotis.unlearning.classifier.methods.method import Method, Objective, Request
+
+
+def forget_losses(
+    model: nn.Module, request: Request, places: Tensor, ascent: Ascent = "cross_entropy", margin: float = 0.0
+) -> Tensor:
+    """Return the loss of each forget instance at ``places`` that the request's goal asks for."""
+    batch = request.forget.batch(places)
+    logits = model(batch.images)
+    if request.new_labels is None:
+        return misclassify_loss(logits, batch.labels, ascent, margin)
+    return functional.cross_entropy(logits, request.new_labels[places.to(batch.labels.device)], reduction="none")
+
+
+@dataclass(frozen=True)
+class NegGrad(Method):
+    """Gradient ascent on the cross-entropy of the forget instances."""
+
+    ascent: Ascent = "cross_entropy"
+    margin: float = 1.0
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "neggrad",
+        "Gradient ascent (NegGrad)",
+        "Golatkar, Achille, Soatto: Eternal Sunshine of the Spotless Net, CVPR 2020",
+        "forget",
+        "nothing",
+        "The baseline: it forgets, and takes everything else along.",
+    )
+    goals: ClassVar[tuple[Goal, ...]] = ("misclassify",)
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return ascent on the true labels."""
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            losses = forget_losses(model, request, request.forget_places(step), self.ascent, self.margin)
+            return {"forget": losses.mean()}
+
+        return Objective(request.forget_steps, terms)
+
+
+@dataclass(frozen=True)
+class Relabel(Method):
+    """Cross-entropy with a new, wrong label."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "relabel",
+        "Relabelling",
+        "Graves, Nagisetty, Ganesh: Amnesiac Machine Learning, AAAI 2021 (random labels)",
+        "forget",
+        "nothing",
+        "The baseline of the goal relabel: it learns the new labels, and nothing holds the rest.",
+    )
+    goals: ClassVar[tuple[Goal, ...]] = ("relabel",)
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return descent on the new labels."""
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            return {"forget": forget_losses(model, request, request.forget_places(step)).mean()}
+
+        return Objective(request.forget_steps, terms)

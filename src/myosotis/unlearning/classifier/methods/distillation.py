@@ -1,0 +1,137 @@
+"""Methods that learn from teachers: SCRUB and Bad Teacher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.engine.method import MethodCard
+from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, evaluation_copy
+from myosotis.unlearning.classifier.methods.retaining import reinitialize, retain_batch, retain_steps
+
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+def distillation_loss(
+    student: Float[Tensor, "n classes"], teacher: Float[Tensor, "n classes"], temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """Return the mean of KL(teacher || student) at a temperature, times its square so that gradients keep their scale.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0]])
+        >>> distillation_loss(logits, logits).item()
+        0.0
+    """
+    found = functional.kl_div(
+        functional.log_softmax(student / temperature, dim=1),
+        functional.log_softmax(teacher / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return found * temperature**2
+
+
+@dataclass(frozen=True)
+class Scrub(Method):
+    """Disobey the teacher on the forget instances for some epochs, obey it on retained samples.
+
+    Attributes:
+        forget_epochs: The first so many epochs begin with a pass of ascent over the forget set.
+        alpha: Weight of the distillation on retained samples.
+        gamma: Weight of their cross-entropy.
+        temperature: Of the distillation.
+    """
+
+    forget_epochs: Annotated[int, Field(ge=0)] = 2
+    alpha: Weight = 0.001
+    gamma: Weight = 0.99
+    temperature: Positive = 4.0
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "scrub",
+        "SCRUB",
+        "Kurmanji, Triantafillou, Hayes, Triantafillou: Towards Unbounded Machine Unlearning, NeurIPS 2023",
+        "forget, retain",
+        "the original model",
+        "Where retained samples are at hand and the forget set is small against them.",
+    )
+    reads_retain: ClassVar[bool] = True
+    stops_at_goal: ClassVar[bool] = False
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return steps of ascent and descent: passes over the forget set and over retained samples take turns."""
+        forgetting, keeping = request.forget_steps, retain_steps(request)
+        longer = self.forget_epochs * (forgetting + keeping)
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            ascends = step < longer and step % (forgetting + keeping) < forgetting
+            if ascends:
+                batch = request.forget.batch(request.forget_places(step % (forgetting + keeping)))
+                return {"forget": -self._distilled(model, original, batch.images)}
+            # How many descents came before this one.
+            if step < longer:
+                before = step // (forgetting + keeping) * keeping + step % (forgetting + keeping) - forgetting
+            else:
+                before = self.forget_epochs * keeping + step - longer
+            batch = retain_batch(request, before)
+            logits = model(batch.images)
+            with torch.no_grad():
+                teacher = original(batch.images)
+            return {
+                "retain_distillation": self.alpha * distillation_loss(logits, teacher, self.temperature),
+                "retain": self.gamma * functional.cross_entropy(logits, batch.labels),
+            }
+
+        return Objective(forgetting + keeping, terms)
+
+    def _distilled(self, model: nn.Module, original: nn.Module, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher = original(images)
+        return distillation_loss(model(images), teacher, self.temperature)
+
+
+@dataclass(frozen=True)
+class BadTeacher(Method):
+    """Learn the forget instances from a teacher that knows nothing, the retained samples from the original.
+
+    Attributes:
+        temperature: Of the distillation.
+    """
+
+    temperature: Positive = 1.0
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "bad_teacher",
+        "Bad Teacher",
+        "Chundawat, Tarun, Mandal, Kankanhalli: Can Bad Teaching Induce Forgetting?, AAAI 2023",
+        "forget, retain",
+        "the original model and one with random weights",
+        "Makes the model uncertain about the instances rather than wrong.",
+    )
+    reads_retain: ClassVar[bool] = True
+    stops_at_goal: ClassVar[bool] = False
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return the mean of both distillations over the two batches together."""
+        ignorant = evaluation_copy(original)
+        reinitialize(ignorant, request.seed)
+        ignorant.eval()
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            forget = request.forget.batch(request.forget_places(step))
+            keep = retain_batch(request, step)
+            with torch.no_grad():
+                bad, good = ignorant(forget.images), original(keep.images)
+            count = len(forget) + len(keep)
+            return {
+                "forget": len(forget) / count * distillation_loss(model(forget.images), bad, self.temperature),
+                "retain": len(keep) / count * distillation_loss(model(keep.images), good, self.temperature),
+            }
+
+        return Objective(retain_steps(request), terms)

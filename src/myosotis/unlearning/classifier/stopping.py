@@ -1,0 +1,98 @@
+"""When an instance counts as forgotten, and when unlearning ends."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from myosotis.unlearning.classifier.goals import true_margin
+
+StopAt = Literal["goal", "reference", "never"]
+
+
+@dataclass(frozen=True)
+class ReferenceLevel:
+    """What a model that never saw the instances makes of them.
+
+    Attributes:
+        accuracy: On the forget set, in [0, 1].
+        loss: Mean cross-entropy on the forget set, in nats.
+    """
+
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When unlearning ends.
+
+    Attributes:
+        at: ``"goal"``: every instance is misclassified, or carries its new label. ``"reference"``: accuracy has fallen
+            to, and loss has risen to, those of ``reference``, so that the result is not over-forgotten. ``"never"``:
+            only the caps end it.
+        margin: For ``"goal"``: by how many logits an instance must be beyond the decision boundary. At 0 another
+            device's rounding may bring an instance back.
+        reference: For ``"reference"``.
+        every: Steps between looks at the forget set.
+
+    Raises:
+        ValueError: The parts do not go together.
+    """
+
+    at: StopAt = "goal"
+    margin: float = 0.0
+    reference: ReferenceLevel | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.margin < 0 or self.every < 1:
+            raise ValueError("margin must be at least 0 and every at least 1")
+        if (self.at == "reference") != (self.reference is not None):
+            raise ValueError("a reference level is needed for, and only for, a stop at the reference")
+
+    def reached(
+        self, logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], new_labels: Int[Tensor, " n"] | None
+    ) -> bool:
+        """Say whether it is time to end.
+
+        Args:
+            logits: Of the whole forget set, in evaluation mode.
+            labels: The true classes.
+            new_labels: For the goal relabel.
+        """
+        if self.at == "never":
+            return False
+        if self.reference is not None:
+            accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
+            loss = functional.cross_entropy(logits.float(), labels).item()
+            return accuracy <= self.reference.accuracy and loss >= self.reference.loss
+        return bool(forgotten(logits, labels, new_labels, self.margin).all())
+
+
+def goal_margins(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], new_labels: Int[Tensor, " n"] | None
+) -> Float[Tensor, " n"]:
+    """Return how far each instance is beyond the decision boundary, in logits; negative where it is not there yet."""
+    return -true_margin(logits, labels) if new_labels is None else true_margin(logits, new_labels)
+
+
+def forgotten(
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    new_labels: Int[Tensor, " n"] | None,
+    margin: float = 0.0,
+) -> torch.Tensor:
+    """Return, for each instance, whether the goal is reached: another answer than its label, or its new label.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+        >>> forgotten(logits, torch.tensor([0, 0]), None).tolist()
+        [False, True]
+    """
+    answer = logits.argmax(dim=1)
+    done = answer != labels if new_labels is None else answer == new_labels
+    return done & (goal_margins(logits, labels, new_labels) >= margin)

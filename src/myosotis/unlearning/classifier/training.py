@@ -1,0 +1,133 @@
+"""Train an image classifier: the model that is to forget, its reference without the instances, and shadow models."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.data.augmentation import crop_and_flip
+from myosotis.data.images import to_unit
+from myosotis.engine.loop import LoopEnd, Precision, train
+from myosotis.engine.seeding import derive_seed, generator
+
+Schedule = Literal["onecycle", "cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """SGD with momentum.
+
+    Attributes:
+        epochs: How many.
+        learning_rate: The largest one.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        batch: Samples in a step, over all processes.
+        schedule: ``onecycle`` rises for the first three tenths and falls to nothing.
+        padding: Pixels by which images are shifted at most; 0 for none.
+        flip: Whether images are mirrored at random.
+        precision: Of the forward pass.
+    """
+
+    epochs: int = 10
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 128
+    schedule: Schedule = "onecycle"
+    padding: int = 0
+    flip: bool = False
+    precision: Precision = "no"
+
+
+def train_classifier(
+    model: nn.Module,
+    images: UInt8[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    settings: TrainSettings,
+    *,
+    seed: int,
+    checkpoints: Path | None = None,
+    description: str = "training",
+) -> LoopEnd:
+    """Train a classifier in place by cross-entropy; afterwards it is in evaluation mode.
+
+    Images stay bytes on the model's device and are augmented batch by batch. Batches depend on the seed and the epoch
+    alone: a run that goes on from a checkpoint ends as one that was never interrupted.
+
+    Args:
+        model: Takes images in [0, 1], returns logits.
+        images: What it learns.
+        labels: Their classes.
+        settings: Of the training.
+        seed: Of order and augmentation.
+        checkpoints: See :func:`myosotis.engine.loop.train`.
+        description: For the display of progress.
+
+    Raises:
+        ValueError: There is no image, or a process would get none of a batch.
+    """
+    if not len(labels):
+        raise ValueError("there is nothing to learn from")
+    place = next(model.parameters()).device
+    images, labels = images.to(place), labels.to(place)
+    size = min(settings.batch, len(labels))
+    # A last batch of one sample would leave batch normalisation nothing to estimate a variance from.
+    steps = len(labels) // size
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+    )
+    total = steps * settings.epochs
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+    if settings.schedule == "onecycle":
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.learning_rate, total_steps=total + 1, cycle_momentum=False
+        )
+    elif settings.schedule == "cosine":
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    rank, world = _share()
+    if size % world:
+        raise ValueError(f"a batch of {size} cannot be shared evenly by {world} processes")
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(labels), generator=generator(seed, "order", epoch))
+        for step in range(steps):
+            places = order[step * size : (step + 1) * size].to(place)
+            batch = images[places]
+            if settings.padding or settings.flip:
+                stream = torch.Generator().manual_seed(derive_seed(seed, "augmentation", epoch, step))
+                batch = crop_and_flip(batch, stream, padding=settings.padding, flip=settings.flip)
+            yield to_unit(batch[rank::world]), labels[places][rank::world]
+
+    model.train()
+    end = train(
+        model,
+        optimizer,
+        batches,
+        lambda wrapped, batch, _: {"loss": functional.cross_entropy(wrapped(batch[0]), batch[1])},
+        epochs=settings.epochs,
+        scheduler=scheduler,
+        precision=settings.precision,
+        checkpoints=checkpoints,
+        steps_per_epoch=steps,
+        description=description,
+    )
+    model.eval()
+    return end
+
+
+def _share() -> tuple[int, int]:
+    """The place of this process and how many there are."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from myosotis import __version__
+from myosotis.cli.audit import audit
 from myosotis.cli.methods import methods
 from myosotis.cli.report import report
 from myosotis.cli.unlearn import unlearn
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(unlearn, name="unlearn")
+app.add_typer(audit, name="audit")
 app.command()(report)
 app.command()(methods)
 

@@ -15,9 +15,13 @@ def methods(
     from rich.table import Table
     from rich.text import Text
 
-    from myosotis.unlearning.language.methods import METHODS
+    from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
+    from myosotis.unlearning.language.methods import METHODS as LANGUAGE
 
-    jobs = {"unlearn language": [method.card for method in METHODS.values()]}
+    jobs = {
+        "unlearn language": [method.card for method in LANGUAGE.values()],
+        "unlearn classifier": [method.card for method in CLASSIFIER.values()],
+    }
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))
         return

@@ -20,18 +20,21 @@ def report(
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
         from myosotis.report.render import render_text, write_html
+        from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
+        known = {language.KIND: language, classifier.KIND: classifier}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}
         if len(kinds) > 1:
             raise InputError(f"runs of different kinds cannot be compared: {', '.join(sorted(kinds))}")
-        if kinds != {language.KIND}:
-            raise InputError(f"{runs[0]}: this version knows no report of the kind {kinds.pop()!r}")
+        kind = kinds.pop()
+        if kind not in known:
+            raise InputError(f"{runs[0]}: this version knows no report of the kind {kind!r}")
         if len(opened) == 1:
-            page, document = out or opened[0].path / "report.html", language.describe(opened[0])
+            page, document = out or opened[0].path / "report.html", known[kind].describe(opened[0])
         else:
-            page, document = out or Path("comparison.html"), language.compare(opened)
+            page, document = out or Path("comparison.html"), known[kind].compare(opened)
         own_report = len(opened) == 1 and out is None
         if page.exists() and not own_report and not overwrite:
             raise InputError(f"{page}: exists already; --overwrite replaces it")

@@ -57,3 +57,46 @@ def language(
             write_html(document, run.path / "report.html")
             typer.echo(render_text(document))
             typer.echo(f"report: {run.path / 'report.html'}")
+
+
+@unlearn.command()
+def classifier(
+    config: Annotated[Path, typer.Argument(help="The job: a YAML file. See examples/ and the documentation.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. audit.samples=1000. Repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name> unless given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run, or start a new one.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    show_samples: Annotated[
+        bool, typer.Option("--show-samples", help="Put the forgotten images into the run and its report.")
+    ] = False,
+) -> None:
+    """Make an image classifier forget single instances, audit the result and write a report."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.engine.config import load_config
+        from myosotis.engine.processes import is_main_process
+        from myosotis.report.render import render_text, write_html
+        from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, resolve_paths
+        from myosotis.unlearning.classifier.job import ClassifierUnlearningJob
+        from myosotis.unlearning.classifier.report import describe
+
+        settings = load_config(config, ClassifierUnlearningConfig, set_ or [])
+        settings = resolve_paths(settings, config.resolve().parent)
+        job = ClassifierUnlearningJob(
+            settings,
+            out if out is not None else Path("runs") / settings.name,
+            resume=resume,
+            overwrite=overwrite,
+            show_samples=show_samples,
+            say=lambda line: typer.echo(line, err=True) if is_main_process() else None,
+        )
+        job.prepare()
+        run = job.run()
+        if is_main_process():
+            document = describe(run)
+            write_html(document, run.path / "report.html")
+            typer.echo(render_text(document))
+            typer.echo(f"report: {run.path / 'report.html'}")

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,18 @@ import torch
 
 import myosotis
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
 
 
 def _git_commit() -> str | None:
@@ -44,3 +56,11 @@ def describe_environment(seed: int) -> dict[str, Any]:
         "devices": devices or ["cpu"],
         "seed": seed,
     }
+
+
+def peak_memory() -> int:
+    """Return the most memory in use so far, in bytes: of the accelerator if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -35,6 +35,7 @@ class ClassifierSpec:
         mean: Of each channel, in units of [0, 1] pixels; the normalisation is the model's first module.
         std: Likewise.
         options: Further arguments of the architecture, e.g. ``{"widths": [16, 32]}``.
+        classes: Their names, in the order of the logits, where they are known.
     """
 
     architecture: str
@@ -43,6 +44,7 @@ class ClassifierSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
 
 def build_classifier(
@@ -119,6 +121,7 @@ def load_classifier(place: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
             tuple(map(float, content["mean"])),
             tuple(map(float, content["std"])),
             dict(content["options"]),
+            tuple(map(str, content.get("classes", ()))),
         )
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise InputError(f"{description}: does not describe a classifier") from None

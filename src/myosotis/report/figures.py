@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
+from markupsafe import escape
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 
@@ -20,6 +21,7 @@ COLOURS = {
 
 _DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MARKERS = ("o", "s", "^", "D")
+_MOST_MARKERS = 20
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
 
@@ -61,6 +63,7 @@ def line_chart(
                 color=COLOURS[line.colour],
                 linestyle=_DASHES[index % len(_DASHES)],
                 marker=_MARKERS[index % len(_MARKERS)],
+                markevery=max(1, len(line.x) // _MOST_MARKERS),
                 markersize=4,
                 linewidth=1.6,
             )
@@ -79,6 +82,29 @@ def line_chart(
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(stream.getvalue(), name)
+
+
+def image_sheet(images: Sequence[str], titles: Sequence[str], columns: int = 8) -> str:
+    """Return small images on a sheet, each with its title below, as an SVG element.
+
+    Args:
+        images: PNG files in base64.
+        titles: One for each image; also read out by screen readers.
+        columns: Images in a row.
+    """
+    side, line = 72, 12
+    rows = -(-len(images) // columns)
+    parts = []
+    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+        x, y = place % columns * side, place // columns * (side + line)
+        text = escape(title)
+        parts.append(
+            f'<image x="{x + 4}" y="{y}" width="{side - 8}" height="{side - 8}" href="data:image/png;base64,{image}" '
+            f'style="image-rendering: pixelated"><title>{text}</title></image>'
+            f'<text x="{x + side / 2}" y="{y + side + 2}" font-size="4.5" text-anchor="middle">{text}</text>'
+        )
+    size = f"0 0 {columns * side} {rows * (side + line)}"
+    return f'<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="{size}">{"".join(parts)}</svg>'
 
 
 def _inline(svg: str, name: str) -> str:

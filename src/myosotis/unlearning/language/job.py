@@ -1,6 +1,5 @@
 """The whole job: load, teach if asked to, audit, unlearn, export, audit again, say what was found."""
 
-import resource
 import shutil
 import sys
 import time
@@ -14,6 +13,7 @@ import torch
 
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
+from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
@@ -252,7 +252,7 @@ class LanguageUnlearningJob:
         result["cost"] = {
             "seconds": self._seconds(),
             "last_session_seconds": time.monotonic() - started,
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
             "trainable_parameters": unlearned.trainable,
         }
         run.finish(result)
@@ -592,11 +592,3 @@ class LanguageUnlearningJob:
 
 def _criterion(row: Criterion) -> dict[str, Any]:
     return {**asdict(row), "holds": row.holds, "decided": row.decided}
-
-
-def _peak_memory() -> int:
-    """Bytes: of the accelerator if there is one, else of this process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

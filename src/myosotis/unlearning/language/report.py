@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,6 +10,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, line_chart
+from myosotis.report.runs import environment_section, flatten, setting_rows, unlike_names
 from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.report_suites import (
     stress_sentence,
@@ -71,7 +71,7 @@ def describe(run: Run) -> Document:
             Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
             _method_section(result, config),
             _lineage_section(result),
-            _environment_section(run),
+            environment_section(run),
             _limits_section(result),
         ],
     )
@@ -84,7 +84,7 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``unlearn-language``.
     """
     results = [run.result() for run in runs]
-    names = _unlike_names(runs, results)
+    names = unlike_names(runs, results)
     verdicts = [
         Verdict(
             f"{name} ({METHODS[result['method']].card.title})",
@@ -103,7 +103,7 @@ def compare(runs: Sequence[Run]) -> Document:
         Row("Stopped because", [result["training"]["stop_reason"] for result in results]),
         Row("Seconds of unlearning", [f"{result['cost']['seconds'].get('unlearn', 0):.0f}" for result in results]),
     ]
-    flat = [_flatten(_config(run)) for run in runs]
+    flat = [flatten(_config(run)) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
     settings = Table(
@@ -351,16 +351,6 @@ def _sample_sections(run: Run) -> list[Section]:
     return [Section("Samples", ["Shown because --show-samples was given: this part quotes the forget set."], [table])]
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        elif value is not None:
-            flat[prefix + key] = str(value)
-    return flat
-
-
 def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     card, training = METHODS[result["method"]].card, result["training"]
     seconds = result["cost"]["seconds"]
@@ -384,8 +374,7 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
             f"{thresholds['extraction_likelihood']:.4f} (standard error "
             f"{_error(thresholds['extraction_likelihood_error'])}), n = {thresholds['n']}."
         )
-    rows = [Row(key, [value]) for key, value in _flatten(config).items()]
-    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], rows, "Setting")])
+    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
 
 
 def _error(value: float | None) -> str:
@@ -407,12 +396,6 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
         "and a record can find it here; nobody can read a record from its fingerprint."
     )
     return Section("Lineage", [paragraph], [Table("Hashes and fingerprints", ["Value"], rows)])
-
-
-def _environment_section(run: Run) -> Section:
-    content = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
-    rows = [Row(key, [value]) for key, value in _flatten(content).items()]
-    return Section("Environment", [], [Table("Versions and devices", ["Value"], rows)])
 
 
 def _limits_section(result: Mapping[str, Any]) -> Section:
@@ -444,12 +427,3 @@ def _limits_section(result: Mapping[str, Any]) -> Section:
     if result["verdict"]["forgotten"] is None:
         paragraphs.append("Without unseen records no level of forgetting can be named.")
     return Section("What this does not show", paragraphs)
-
-
-def _unlike_names(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The runs' names, or their directories where names are equal."""
-    names = [str(result["name"]) for result in results]
-    if len(set(names)) == len(names):
-        return names
-    folders = [Path(run.path).name for run in runs]
-    return folders if len(set(folders)) == len(folders) else [str(run.path) for run in runs]

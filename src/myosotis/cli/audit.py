@@ -1,0 +1,49 @@
+"""``myosotis audit``: look at the model of a finished run anew."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+
+audit = typer.Typer(help="Look at the model of a finished run anew.", no_args_is_help=True)
+
+
+@audit.callback()
+def _verbs() -> None:
+    """Keep the name of the one verb below this one."""
+
+
+@audit.command()
+def classifier(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `myosotis unlearn classifier`.")],
+    shadow: Annotated[
+        int | None,
+        typer.Option(min=3, help="Train this many pairs of shadow models; those that are there already are kept."),
+    ] = None,
+) -> None:
+    """Check a run's model against its report, optionally attack it with shadow models; writes RUN/audit.json."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.engine.config import load_config
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.files import write_json
+        from myosotis.engine.run import Run
+        from myosotis.report.render import render_text
+        from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
+        from myosotis.unlearning.classifier.job import ClassifierUnlearningJob
+        from myosotis.unlearning.classifier.report import KIND, describe_audit
+
+        opened = Run.read(run)
+        if opened.result().get("kind") != KIND:
+            raise InputError(f"{run}: is not a run of 'unlearn classifier'")
+        config = load_config(run / "config.yaml", ClassifierUnlearningConfig)
+        job = ClassifierUnlearningJob(config, run, say=lambda line: typer.echo(line, err=True))
+        found = job.audit_again(shadow)
+        write_json(run / "audit.json", found)
+        typer.echo(render_text(describe_audit(opened, found)))
+        typer.echo(f"figures: {run / 'audit.json'}")
+        if not (found["model_matches"] and found["data_matches"] and found["reproduced"]):
+            raise typer.Exit(1)

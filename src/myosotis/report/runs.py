@@ -1,0 +1,45 @@
+"""What the reports of all jobs tell of a run alike."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from myosotis.engine.run import Run
+from myosotis.report.document import Row, Section, Table
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings by dotted keys; what is not set is left out.
+
+    Example:
+        >>> flatten({"stop": {"at": "goal", "every": None}})
+        {'stop.at': 'goal'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif value is not None:
+            flat[prefix + key] = str(value)
+    return flat
+
+
+def setting_rows(config: Mapping[str, Any]) -> list[Row]:
+    """Return a row for each setting."""
+    return [Row(key, [value]) for key, value in flatten(config).items()]
+
+
+def environment_section(run: Run) -> Section:
+    """Return the versions and devices that a run was made with."""
+    content = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    return Section("Environment", [], [Table("Versions and devices", ["Value"], setting_rows(content))])
+
+
+def unlike_names(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the runs' names, or their directories where names are equal."""
+    names = [str(result["name"]) for result in results]
+    if len(set(names)) == len(names):
+        return names
+    folders = [Path(run.path).name for run in runs]
+    return folders if len(set(folders)) == len(folders) else [str(run.path) for run in runs]

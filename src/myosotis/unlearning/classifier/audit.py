@@ -1,0 +1,207 @@
+"""What is measured of a classifier before and after it forgot: accuracy, calibration, membership, distances."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.data.images import ImageSet
+from myosotis.evaluation.calibration import calibration_error
+from myosotis.evaluation.intervals import clopper_pearson
+from myosotis.evaluation.membership import LOW_RATES, membership_inference
+from myosotis.models.modes import evaluating
+
+_BATCH = 512
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Float[Tensor, "n classes"]:
+    """Return the logits of every image, on the CPU in float32; the images go to the model's device batch by batch.
+
+    Args:
+        model: Looked at in evaluation mode.
+        images: Bytes.
+        batch_size: How many go through the model together.
+    """
+    place = next(model.parameters()).device
+    with evaluating(model):
+        pieces = [
+            model(images.subset(range(begin, min(begin + batch_size, len(images)))).pixels(place)).float().cpu()
+            for begin in range(0, len(images), batch_size)
+        ]
+    return torch.cat(pieces)
+
+
+def share(hits: int, count: int, confidence: float = 0.95) -> dict[str, float]:
+    """Return a share with its exact interval, ready for JSON.
+
+    Example:
+        >>> share(0, 16)["mean"], round(share(0, 16)["high"], 4)
+        (0.0, 0.2059)
+    """
+    low, high = clopper_pearson(hits, count, confidence)
+    return {"mean": hits / count, "low": low, "high": high, "count": count}
+
+
+def measure(
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    classes: Sequence[str],
+    *,
+    bins: int = 15,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Return what a model makes of a set: accuracy, loss, calibration, by class, and the worst class.
+
+    Args:
+        logits: On the CPU.
+        labels: The true classes.
+        classes: Their names.
+        bins: Of the calibration error.
+        confidence: Level of the Clopper-Pearson interval of the accuracy.
+
+    Returns:
+        ``accuracy`` (mean, low, high, count), ``loss`` (mean cross-entropy in nats), ``calibration_error``,
+        ``top_probability``, ``by_class`` (accuracy of every class that occurs) and ``worst_class`` (its name and
+        accuracy).
+    """
+    right = logits.argmax(dim=1) == labels
+    probabilities = logits.softmax(dim=1)
+    by_class = {classes[label]: right[labels == label].float().mean().item() for label in sorted(set(labels.tolist()))}
+    worst = min(by_class, key=lambda name: by_class[name])
+    return {
+        "accuracy": share(int(right.sum()), len(labels), confidence),
+        "loss": functional.cross_entropy(logits, labels).item(),
+        "calibration_error": calibration_error(probabilities, labels, bins),
+        "top_probability": probabilities.amax(dim=1).mean().item(),
+        "by_class": by_class,
+        "worst_class": {"name": worst, "accuracy": by_class[worst]},
+    }
+
+
+def population_membership(
+    members: Float[Tensor, " members"],
+    others: Float[Tensor, " others"],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return how well the loss tells samples from ones that were never seen, read either way.
+
+    A low loss betrays what is remembered; a high one betrays what was over-forgotten. So both signs are looked at, and
+    true-positive rates come with exact intervals, as with n non-members no rate below 1/n can be told.
+
+    Args:
+        members: Loss of each sample that was trained on, or is said to be forgotten.
+        others: Loss of each sample that was never seen.
+        confidence: Level of the intervals.
+        seed: Of the bootstrap of the AUC.
+
+    Returns:
+        ``auc`` with ``low`` and ``high`` (0.5 is no trace), ``auc_reversed`` (that of the other sign), ``auc_either``
+        (the larger), ``tpr`` and ``tpr_reversed`` by false-positive rate, ``members``, ``others``, ``traceable`` and
+        ``over_unlearned``.
+    """
+    either = []
+    for sign in (1, -1):
+        found = membership_inference(sign * members, sign * others, level=confidence, seed=seed)
+        rates = {
+            rate: share(round(value * len(members)), len(members), confidence)
+            for rate, value in found.tpr_at_fpr.items()
+        }
+        either.append((found, rates))
+    (as_member, tpr), (as_forgotten, tpr_reversed) = either
+    return {
+        "auc": as_member.auc,
+        "low": as_member.low,
+        "high": as_member.high,
+        "auc_reversed": as_forgotten.auc,
+        "auc_either": max(as_member.auc, as_forgotten.auc),
+        "tpr": tpr,
+        "tpr_reversed": tpr_reversed,
+        "rates": list(LOW_RATES),
+        "members": len(members),
+        "others": len(others),
+        "traceable": as_member.traceable,
+        "over_unlearned": as_member.over_unlearned,
+    }
+
+
+def losses(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return the cross-entropy of every sample."""
+    return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def output_distances(one: Float[Tensor, "n classes"], other: Float[Tensor, "n classes"]) -> dict[str, float]:
+    """Return how differently two models see the same images.
+
+    Args:
+        one: Logits of the first.
+        other: Logits of the second.
+
+    Returns:
+        ``disagreement``: share of images with another answer; ``jensen_shannon``: mean divergence in nats, at most log
+        2; ``activation``: mean Euclidean distance of the probabilities (Golatkar et al.'s activation distance).
+
+    Example:
+        >>> found = output_distances(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.1, 0.9]]).log())
+        >>> found["disagreement"], round(found["jensen_shannon"], 4)
+        (1.0, 0.3681)
+    """
+    p, q = one.double().log_softmax(dim=1), other.double().log_softmax(dim=1)
+    middle = torch.logaddexp(p, q) - torch.tensor(2.0).double().log()
+    divergences = [(side.exp() * (side - middle)).sum(dim=1) for side in (p, q)]
+    return {
+        "disagreement": (one.argmax(dim=1) != other.argmax(dim=1)).double().mean().item(),
+        "jensen_shannon": (sum(divergences) / 2).mean().item(),  # type: ignore[union-attr]
+        "activation": torch.linalg.vector_norm(p.exp() - q.exp(), dim=1).mean().item(),
+    }
+
+
+def audit_sets(
+    model: nn.Module,
+    sets: Mapping[str, ImageSet],
+    *,
+    bins: int = 15,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what a model makes of each set, and its logits.
+
+    Args:
+        model: Looked at in evaluation mode.
+        sets: ``forget``, and where they are known ``remaining`` and ``test``.
+        bins: Of the calibration error.
+        confidence: Level of all intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        For each set what :func:`measure` gives, and ``membership`` of ``forget`` and of ``remaining`` against ``test``;
+        and the logits by set.
+    """
+    logits = {name: predict(model, images) for name, images in sets.items()}
+    found: dict[str, Any] = {
+        name: measure(logits[name], images.labels, images.classes, bins=bins, confidence=confidence)
+        for name, images in sets.items()
+    }
+    if "test" in sets:
+        loss = {name: losses(logits[name], images.labels) for name, images in sets.items()}
+        found["membership"] = {
+            name: population_membership(loss[name], loss["test"], confidence=confidence, seed=seed)
+            for name in ("forget", "remaining")
+            if name in sets
+        }
+    return found, logits
+
+
+def over_forgotten(after: Mapping[str, Any], level: float) -> bool:
+    """Say whether the whole interval of the forget accuracy lies below that of a model that never saw the instances.
+
+    Args:
+        after: ``accuracy`` of :func:`measure` on the forget set.
+        level: The accuracy of a retrained reference on it, or on unseen images.
+    """
+    return bool(after["high"] < level)

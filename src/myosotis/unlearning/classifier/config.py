@@ -1,0 +1,340 @@
+"""The configuration of ``myosotis unlearn classifier``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from myosotis.engine.config import Config
+from myosotis.engine.loop import Precision
+from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
+from myosotis.unlearning.classifier.goals import Goal
+from myosotis.unlearning.classifier.methods import build_method
+from myosotis.unlearning.classifier.training import Schedule
+from myosotis.unlearning.classifier.unlearner import PRESETS, UnlearnSettings
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ModelConfig(Config):
+    """The classifier that is to forget: a directory that was saved by a job, or an architecture.
+
+    ``path`` names a directory with ``classifier.json`` and ``model.safetensors``. Otherwise ``architecture`` is
+    ``small-resnet`` or a name that timm knows, and its weights are learnt by ``train``, read from the safetensors file
+    ``weights``, or fetched by timm (``pretrained``).
+    """
+
+    path: str | None = None
+    architecture: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    pretrained: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[Positive, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "ModelConfig":
+        if (self.path is None) == (self.architecture is None):
+            raise ValueError("give either 'path' or 'architecture'")
+        others = [name for name in ("options", "weights", "pretrained", "mean", "std") if getattr(self, name)]
+        if self.path is not None and others:
+            raise ValueError(f"'path' brings everything along; leave out {', '.join(others)}")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("'mean' and 'std' go together")
+        return self
+
+
+class SourceConfig(Config):
+    """A set of labelled images: a folder with one folder for each class, idx files, or a data set of torchvision."""
+
+    folder: str | None = None
+    idx: str | None = None
+    torchvision: str | None = None
+    root: str | None = None
+    split: Literal["train", "test"] = "train"
+    size: Count | None = None
+    classes: tuple[str, ...] | None = None
+    download: bool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SourceConfig":
+        kinds = [name for name in ("folder", "idx", "torchvision") if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            raise ValueError("give exactly one of 'folder', 'idx' and 'torchvision'")
+        if (self.torchvision is None) != (self.root is None):
+            raise ValueError("'root' is the directory of a 'torchvision' data set, and belongs to it alone")
+        if self.size is not None and self.folder is None:
+            raise ValueError("'size' scales images of a 'folder' only")
+        if self.classes is not None and self.idx is None:
+            raise ValueError("'classes' names the numbers of 'idx' files only")
+        if self.download and self.torchvision is None:
+            raise ValueError("'download' belongs to 'torchvision'")
+        return self
+
+
+class ForgetConfig(Config):
+    """Which instances are to be forgotten: a list of names in the training set, a folder of their own, or a draw."""
+
+    list: str | None = None
+    folder: str | None = None
+    count: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "ForgetConfig":
+        if sum(value is not None for value in (self.list, self.folder, self.count)) != 1:
+            raise ValueError("give exactly one of 'list', 'folder' and 'count'")
+        return self
+
+
+class DataConfig(Config):
+    """The images. Only ``forget`` must be there; without ``train`` nothing can be said of what remains."""
+
+    forget: ForgetConfig
+    train: SourceConfig | None = None
+    test: SourceConfig | None = None
+    limit: Count | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> "DataConfig":
+        if self.train is None and self.forget.folder is None:
+            raise ValueError("'forget.list' and 'forget.count' choose from the training set, but 'train' is missing")
+        if self.limit is not None and self.train is None:
+            raise ValueError("'limit' shortens 'train', which is missing")
+        return self
+
+
+class TrainConfig(Config):
+    """Train the classifier first: for demonstrations, references and shadow models."""
+
+    epochs: Count = 10
+    learning_rate: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    batch: Count = 128
+    schedule: Schedule = "onecycle"
+    padding: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    precision: Precision = "no"
+
+
+class MethodConfig(Config):
+    """A method: its name, and its settings beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "adv_imp"
+
+    @model_validator(mode="after")
+    def _known(self) -> "MethodConfig":
+        build_method(self.name, self.settings)
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class UnlearningConfig(Config):
+    """How a method is trained."""
+
+    learning_rate: Positive = UnlearnSettings.learning_rate
+    momentum: Annotated[float, Field(ge=0, lt=1)] = UnlearnSettings.momentum
+    weight_decay: NotNegative = UnlearnSettings.weight_decay
+    forget_batch: Count = UnlearnSettings.forget_batch
+    batch: Count = UnlearnSettings.batch
+    epochs: Count = UnlearnSettings.epochs
+    max_steps: Count | None = UnlearnSettings.max_steps
+    max_grad_norm: Positive | None = UnlearnSettings.max_grad_norm
+    batch_norm: BatchNormPolicy = UnlearnSettings.batch_norm
+
+
+class StopConfig(Config):
+    """When unlearning ends: at the goal, or at the level of the reference, which keeps it from being over-forgotten."""
+
+    at: Literal["goal", "reference"] = "goal"
+    margin: NotNegative = 0.0
+    every: Count = 1
+
+
+class VariantConfig(Config):
+    """Another method, for comparison: run from the same model on the same instances, with the same training."""
+
+    method: MethodConfig
+    goal: Goal = "misclassify"
+    training: UnlearningConfig | None = None
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VariantConfig":
+        _check_goal(self.method, self.goal)
+        return self
+
+    @property
+    def label(self) -> str:
+        """What the report calls it."""
+        return self.name or f"{self.goal}, {self.method.name}"
+
+
+class RelearningConfig(Config):
+    """Training on a part of the forgotten instances, to see how fast the rest comes back."""
+
+    share: Share = 0.5
+    steps: Count = 20
+    learning_rate: Positive = 1e-3
+
+
+class AuditConfig(Config):
+    """What is measured, and what counts as kept."""
+
+    samples: Count = 5000
+    most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
+    confidence: Share = 0.95
+    bins: Count = 15
+    relearning: RelearningConfig | None = RelearningConfig()
+    copies: bool = True
+    cka: bool = True
+    shadow: Annotated[int, Field(ge=0)] = 0
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _enough_shadows(self) -> "AuditConfig":
+        if self.shadow in (1, 2):
+            raise ValueError("'shadow' must be 0 or at least 3: each shadow model is judged by two others")
+        return self
+
+
+class RequestConfig(Config):
+    """What a deletion request says of itself; copied into the result."""
+
+    id: str | None = None
+    received: str | None = None
+    legal_basis: str | None = None
+    deadline: str | None = None
+    untreated: tuple[str, ...] = ()
+
+
+class ClassifierUnlearningConfig(Config):
+    """One job: a classifier, the instances that it shall forget, how, and how that is checked."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig | None = None
+    reference: Literal["retrain"] | str | None = None
+    preset: str | None = None
+    goal: Goal = "misclassify"
+    new_labels: Literal["runner_up", "random"] | str = "runner_up"
+    method: MethodConfig = MethodConfig()
+    training: UnlearningConfig = UnlearningConfig()
+    stop: StopConfig = StopConfig()
+    requests: Count | None = None
+    replay: bool = False
+    compare: tuple[VariantConfig, ...] = ()
+    audit: AuditConfig = AuditConfig()
+    request: RequestConfig = RequestConfig()
+    keep_original: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, values: Any) -> Any:
+        """Spell a preset out, so that the configuration of the run says what was done."""
+        if not isinstance(values, dict) or values.get("preset") is None:
+            return values
+        name = values["preset"]
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset '{name}'; known: {', '.join(PRESETS)}")
+        preset = PRESETS[name]
+        brought = {
+            "goal": preset.goal,
+            "method": {"name": preset.method, **preset.method_settings},
+            "training": vars(preset.settings),
+        }
+        # A configuration that was written into a run says both, and they agree.
+        for key, value in brought.items():
+            if key in values and not _agrees(values[key], value):
+                raise ValueError(f"'preset' brings '{key}' along; leave one of the two out")
+        return {**values, **brought}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ClassifierUnlearningConfig":
+        _check_goal(self.method, self.goal)
+        if self.train is not None and (self.model.path is not None or self.model.weights is not None):
+            raise ValueError("'train' teaches a new model; with 'model.path' or 'model.weights' leave it out")
+        if self.train is not None and self.data.train is None:
+            raise ValueError("'train' needs 'data.train'")
+        trained = self.train is not None or self.model.path or self.model.weights or self.model.pretrained
+        if not trained:
+            raise ValueError("the model has no weights: give 'train', 'model.path', 'model.weights' or 'pretrained'")
+        if self.model.architecture is not None and self.train is None and self.model.mean is None:
+            raise ValueError("'model.mean' and 'model.std' must say how the images of these weights are normalised")
+        if self.reference == "retrain" and self.train is None:
+            raise ValueError("'reference: retrain' needs 'train', which says how the model was trained")
+        if self.stop.at == "reference" and self.reference is None:
+            raise ValueError("'stop.at: reference' needs a 'reference'")
+        if self.audit.shadow and self.train is None:
+            raise ValueError("'audit.shadow' trains shadow models, so it needs 'train'")
+        from_file = self.new_labels not in ("runner_up", "random")
+        if from_file and self.goal != "relabel":
+            raise ValueError("'new_labels' names a file, but 'goal' is not 'relabel'")
+        if from_file and self.requests is not None:
+            raise ValueError("'new_labels' from a file cannot be shared among 'requests'")
+        if from_file and self.audit.shadow:
+            raise ValueError("'audit.shadow' draws new labels anew for each shadow model; use runner_up or random")
+        if self.replay and self.requests is None:
+            raise ValueError("'replay' repeats earlier 'requests', and there are none")
+        if self.requests is not None and self.data.forget.count is not None and self.requests > self.data.forget.count:
+            raise ValueError("more 'requests' than instances to forget")
+        needs = [self.method, *(variant.method for variant in self.compare)]
+        for method in needs:
+            if build_method(method.name, method.settings).reads_retain and self.data.train is None:
+                raise ValueError(f"method '{method.name}' reads retained samples, but 'data.train' is missing")
+        labels = [variant.label for variant in self.compare]
+        if len(set(labels)) != len(labels):
+            raise ValueError("two entries of 'compare' have one name; give them a 'name' each")
+        return self
+
+
+def resolve_paths(config: ClassifierUnlearningConfig, folder: Path) -> ClassifierUnlearningConfig:
+    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
+
+    def place(path: str | None) -> str | None:
+        return None if path is None else str((folder / Path(path).expanduser()).resolve())
+
+    def source(given: SourceConfig | None) -> SourceConfig | None:
+        if given is None:
+            return None
+        return given.model_copy(update={key: place(getattr(given, key)) for key in ("folder", "idx", "root")})
+
+    data = config.data.model_copy(
+        update={
+            "train": source(config.data.train),
+            "test": source(config.data.test),
+            "forget": config.data.forget.model_copy(
+                update={key: place(getattr(config.data.forget, key)) for key in ("list", "folder")}
+            ),
+        }
+    )
+    model = config.model.model_copy(update={key: place(getattr(config.model, key)) for key in ("path", "weights")})
+    update: dict[str, Any] = {"data": data, "model": model}
+    if config.reference not in (None, "retrain"):
+        update["reference"] = place(config.reference)
+    if config.new_labels not in ("runner_up", "random"):
+        update["new_labels"] = place(config.new_labels)
+    return config.model_copy(update=update)
+
+
+def _check_goal(method: MethodConfig, goal: Goal) -> None:
+    able = build_method(method.name, method.settings).goals
+    if goal not in able:
+        raise ValueError(f"method '{method.name}' cannot pursue the goal '{goal}'; it can: {', '.join(able)}")
+
+
+def _agrees(given: Any, brought: Any) -> bool:
+    if isinstance(given, dict) and isinstance(brought, dict):
+        return all(key in brought and given[key] == brought[key] for key in given)
+    return bool(given == brought)

@@ -1,0 +1,246 @@
+"""What a job reads: images to forget, to keep and to test with, and the model with its class names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from myosotis.data.images import ImageSet, read_idx, read_image_folder, read_instance_list, read_torchvision
+from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier
+from myosotis.models.normalization import NormalizedClassifier
+from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, ModelConfig, SourceConfig
+
+NEAR = 0.02
+"""Two images whose root mean squared difference is below this, in units of [0, 1] pixels, are near-duplicates."""
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a job.
+
+    Attributes:
+        classes: Names, in the order of the logits.
+        forget: What is to be forgotten.
+        remaining: The rest of the training set, or None.
+        test: What the model never saw, or None.
+        same: How many remaining images equal one that is to be forgotten, byte for byte.
+        near: How many more are nearer than :data:`NEAR`.
+    """
+
+    classes: tuple[str, ...]
+    forget: ImageSet
+    remaining: ImageSet | None
+    test: ImageSet | None
+    same: int
+    near: int
+
+
+def read_images(source: SourceConfig) -> ImageSet:
+    """Read a source.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    if source.folder is not None:
+        return read_image_folder(Path(source.folder), source.size)
+    if source.idx is not None:
+        return read_idx(Path(source.idx), source.split, source.classes)
+    return read_torchvision(str(source.torchvision), Path(str(source.root)), source.split, download=source.download)
+
+
+def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) -> Inputs:
+    """Read and split the images of a job.
+
+    Args:
+        config: With absolute paths.
+        classes: Those of the model, where it knows them; else they are taken from the training or the test set.
+
+    Raises:
+        InputError: Something is missing, is named twice, or does not fit together.
+    """
+    data, seed = config.data, config.seed
+    train = None if data.train is None else read_images(data.train)
+    test = None if data.test is None else read_images(data.test)
+    if train is not None and data.limit is not None:
+        if data.limit > len(train):
+            raise InputError(f"data.limit is {data.limit}, but the training set has {len(train)} images")
+        train = train.subset(sorted(train.shuffled(seed, "limit")[: data.limit]))
+    known = next((found.classes for found in (train, test) if found is not None), ())
+    classes = classes or known
+    if data.forget.folder is not None:
+        size = next((source.size for source in (data.train, data.test) if source is not None), None)
+        forget = read_image_folder(Path(data.forget.folder), size)
+        remaining = train
+    else:
+        assert train is not None  # noqa: S101 - the configuration has been checked
+        if data.forget.list is not None:
+            places = read_instance_list(Path(data.forget.list), train)
+        else:
+            count = int(data.forget.count or 0)
+            if count >= len(train):
+                raise InputError(f"data.forget.count is {count}, but the training set has {len(train)} images")
+            places = train.shuffled(seed, "forget")[:count]
+        chosen = set(places)
+        forget = train.subset(places)
+        remaining = train.subset([place for place in range(len(train)) if place not in chosen])
+    if not classes:
+        raise InputError(
+            "the names of the classes are not known: the model does not tell them, and there is neither a training nor "
+            "a test set"
+        )
+    forget = _in_terms_of(forget, classes, "forget set")
+    remaining = None if remaining is None else _in_terms_of(remaining, classes, "training set")
+    test = None if test is None else _in_terms_of(test, classes, "test set")
+    for name, found in (("training", remaining), ("test", test)):
+        if found is not None and found.images.shape[1:] != forget.images.shape[1:]:
+            raise InputError(
+                f"the images to forget are {_shape(forget)}, those of the {name} set are {_shape(found)}; give a size"
+            )
+    same = near = 0
+    if remaining is not None:
+        same, near = _duplicates(forget, remaining)
+        if data.forget.folder is not None and same:
+            # The same photos, kept in a folder of their own: they are not what remains.
+            gone = {forget.digest(place) for place in range(len(forget))}
+            rest = [place for place in range(len(remaining)) if remaining.digest(place) not in gone]
+            remaining, same = remaining.subset(rest), same - (len(remaining) - len(rest))
+    return Inputs(classes, forget, remaining, test, same, near)
+
+
+def read_new_labels(path: Path, forget: ImageSet) -> Int[Tensor, " n"]:
+    """Read the new label of every instance: lines of a name, a tab and a class.
+
+    Raises:
+        InputError: The file or a line of it is wrong, a class is the true one, or an instance has no line.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of new labels")
+    places = {name: place for place, name in enumerate(forget.names)}
+    found: dict[int, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, tab, wanted = line.partition("\t")
+        if not tab:
+            raise InputError(f"{path}, line {number}: expected a name, a tab and a class")
+        if name not in places:
+            raise InputError(f"{path}, line {number}: {name} is not among the instances to forget")
+        if wanted.strip() not in forget.classes:
+            raise InputError(f"{path}, line {number}: no such class: {wanted.strip()}")
+        label = forget.classes.index(wanted.strip())
+        if label == int(forget.labels[places[name]]):
+            raise InputError(f"{path}, line {number}: {wanted.strip()} is the true class of {name}; relabel to another")
+        if places[name] in found:
+            raise InputError(f"{path}, line {number}: {name} stands there twice")
+        found[places[name]] = label
+    missing = [name for name, place in places.items() if place not in found]
+    if missing:
+        raise InputError(
+            f"{path}: no new label for {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1))
+        )
+    return torch.tensor([found[place] for place in range(len(forget))])
+
+
+def known_classes(model: ModelConfig) -> tuple[tuple[str, ...], tuple[NormalizedClassifier, ClassifierSpec] | None]:
+    """Return the class names that a saved model tells, and the model; nothing for an architecture.
+
+    Raises:
+        InputError: The model cannot be read.
+    """
+    if model.path is None:
+        return (), None
+    loaded = load_classifier(Path(model.path))
+    return loaded[1].classes, loaded
+
+
+def describe_model(model: ModelConfig, inputs: Inputs) -> ClassifierSpec:
+    """Return the description of an architecture for these images; its normalisation is theirs unless it is given.
+
+    Raises:
+        InputError: A given normalisation has another number of channels.
+    """
+    channels = inputs.forget.images.shape[1]
+    if model.mean is not None and model.std is not None:
+        mean, std = model.mean, model.std
+    else:
+        known = inputs.remaining if inputs.remaining is not None else inputs.forget
+        mean, std = pixel_statistics(known)
+    return ClassifierSpec(
+        str(model.architecture), len(inputs.classes), channels, mean, std, dict(model.options), inputs.classes
+    )
+
+
+def load_weights(spec: ClassifierSpec, model: ModelConfig, seed: int) -> NormalizedClassifier:
+    """Return the classifier that ``spec`` describes, with the weights that the configuration names or fresh ones.
+
+    Raises:
+        InputError: The weights cannot be read or do not fit.
+    """
+    found = build_classifier(spec, seed=derive_seed(seed, "weights"), pretrained=model.pretrained)
+    if model.weights is not None:
+        try:
+            found.classifier.load_state_dict(load_file(model.weights))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{model.weights}: cannot be loaded: {first_line}") from None
+    return found
+
+
+def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each channel, in units of [0, 1] pixels, exactly."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in images.images.unbind(1):
+        counts = torch.bincount(channel.flatten().int(), minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean).square()).sum() / counts.sum()
+        means.append(mean.item())
+        deviations.append(max(variance.sqrt().item(), 1 / 255))
+    return tuple(means), tuple(deviations)
+
+
+def _shape(images: ImageSet) -> str:
+    channels, height, width = images.images.shape[1:]
+    return f"{width}x{height} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _in_terms_of(images: ImageSet, classes: Sequence[str], what: str) -> ImageSet:
+    """Return the images with labels that count in ``classes``."""
+    if images.classes == tuple(classes):
+        return images
+    unknown = [name for name in images.classes if name not in classes]
+    if unknown:
+        raise InputError(f"{what}: the model has no class '{unknown[0]}'; it has {', '.join(classes)}")
+    order = torch.tensor([classes.index(name) for name in images.classes])
+    return ImageSet(images.images, order[images.labels], images.names, tuple(classes))
+
+
+def _duplicates(forget: ImageSet, remaining: ImageSet) -> tuple[int, int]:
+    """Count the remaining images that equal, and that nearly equal, one to be forgotten."""
+    wanted = _rows(forget.images)
+    same = near = 0
+    limit = NEAR**2 * wanted.shape[1]
+    for begin in range(0, len(remaining), _CHUNK):
+        rows = _rows(remaining.images[begin : begin + _CHUNK])
+        nearest = torch.cdist(rows, wanted).square().amin(dim=1)
+        # cdist rounds; what is this near is compared byte by byte.
+        for place in (nearest < limit).nonzero().flatten().tolist():
+            image = remaining.images[begin + place]
+            if bool((forget.images == image).flatten(1).all(dim=1).any()):
+                same += 1
+            else:
+                near += 1
+    return same, near
+
+
+def _rows(images: Tensor) -> Float[Tensor, "n pixels"]:
+    return images.flatten(1).float() / 255

@@ -1,0 +1,743 @@
+"""The whole job: read, train if asked to, audit, unlearn, compare, audit again, say what was found."""
+
+import base64
+import io
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from myosotis.data.images import ImageSet
+from myosotis.engine.checkpoint import is_complete, seal
+from myosotis.engine.environment import peak_memory
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json
+from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.processes import device, is_main_process, wait_for_everyone
+from myosotis.engine.run import Run
+from myosotis.engine.seeding import derive_seed
+from myosotis.evaluation.cka import layer_cka
+from myosotis.models.image_classifier import load_classifier, save_classifier
+from myosotis.models.normalization import NormalizedClassifier
+from myosotis.unlearning.classifier.audit import audit_sets, output_distances, over_forgotten, predict, share
+from myosotis.unlearning.classifier.config import (
+    ClassifierUnlearningConfig,
+    MethodConfig,
+    UnlearningConfig,
+)
+from myosotis.unlearning.classifier.goals import Goal, true_label_confidence
+from myosotis.unlearning.classifier.inputs import (
+    Inputs,
+    describe_model,
+    known_classes,
+    load_weights,
+    read_inputs,
+    read_new_labels,
+)
+from myosotis.unlearning.classifier.methods import build_method
+from myosotis.unlearning.classifier.report import KIND
+from myosotis.unlearning.classifier.shadow import ShadowPair, shadow_audit, shadow_pair
+from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule, forgotten, goal_margins
+from myosotis.unlearning.classifier.stress import copies_accuracy, relearning_curve, steps_to_return
+from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
+from myosotis.unlearning.classifier.unlearner import (
+    UnlearnResult,
+    UnlearnSettings,
+    unlearn_instances,
+    unlearn_sequence,
+)
+
+Say = Callable[[str], None]
+
+_CKA_IMAGES = 500
+_SHADOW_TEST = 2000
+_MOST_LAYERS = 10
+
+
+class ClassifierUnlearningJob:
+    """One run of ``myosotis unlearn classifier``; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
+
+    Args:
+        config: With absolute paths, see :func:`~myosotis.unlearning.classifier.config.resolve_paths`.
+        path: The run directory.
+        resume: Continue an interrupted run.
+        overwrite: Replace a run that is there.
+        show_samples: Write the forgotten images into the run.
+        say: Takes one line at a time about what is going on.
+    """
+
+    def __init__(
+        self,
+        config: ClassifierUnlearningConfig,
+        path: Path,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        show_samples: bool = False,
+        say: Say = lambda line: print(line, file=sys.stderr, flush=True),
+    ) -> None:
+        self._config = config
+        self._path = path
+        self._resume, self._overwrite = resume, overwrite
+        self._show_samples = show_samples
+        self._say = say
+
+    def prepare(self) -> None:
+        """Read and check everything that the user gave.
+
+        Raises:
+            InputError: Something is wrong with it.
+        """
+        config = self._config
+        Run.check_available(self._path, config, resume=self._resume, overwrite=self._overwrite)
+        self._refuse_inputs_inside_the_run()
+        self._read()
+
+    def _read(self) -> None:
+        config = self._config
+        classes, loaded = known_classes(config.model)
+        self._inputs: Inputs = read_inputs(config, classes)
+        self._say(
+            f"images: {len(self._inputs.forget)} to forget, {_count(self._inputs.remaining)} remaining, "
+            f"{_count(self._inputs.test)} for the test, {len(self._inputs.classes)} classes"
+        )
+        self._new_labels: Tensor | None = None
+        if config.new_labels not in ("runner_up", "random"):
+            self._new_labels = read_new_labels(Path(config.new_labels), self._inputs.forget)
+        if config.requests is not None and config.requests > len(self._inputs.forget):
+            raise InputError(f"requests is {config.requests}, but there are {len(self._inputs.forget)} to forget")
+        if loaded is None:
+            self._spec = describe_model(config.model, self._inputs)
+            self._base = load_weights(self._spec, config.model, config.seed)
+        else:
+            self._base, self._spec = loaded
+        self._check_model(self._base, self._spec, "the model")
+        self._reference: NormalizedClassifier | None = None
+        if config.reference not in (None, "retrain"):
+            self._reference, spec = load_classifier(Path(str(config.reference)))
+            self._check_model(self._reference, spec, "the reference")
+
+    def _check_model(self, model: nn.Module, spec: ClassifierSpec, name: str) -> None:
+        channels = self._inputs.forget.images.shape[1]
+        if spec.in_channels != channels:
+            # A normalisation would quietly spread one channel over three.
+            raise InputError(f"{name} takes images with {spec.in_channels} channels, these have {channels}")
+        images = self._inputs.forget.subset(range(min(2, len(self._inputs.forget)))).pixels()
+        try:
+            with torch.no_grad():
+                found = model.eval()(images)
+        except RuntimeError as error:
+            raise InputError(f"{name} does not take these images: {str(error).splitlines()[0]}") from None
+        if found.ndim != 2 or found.shape[1] != len(self._inputs.classes):
+            raise InputError(
+                f"{name} must return logits of shape (batch, {len(self._inputs.classes)}), one for each class; "
+                f"for {len(images)} images it gave {tuple(found.shape)}"
+            )
+
+    def _refuse_inputs_inside_the_run(self) -> None:
+        """Overwriting a run must not remove what the new one reads."""
+        config, place = self._config, self._path.resolve()
+        sources = [source for source in (config.data.train, config.data.test) if source is not None]
+        given = [config.model.path, config.model.weights, config.data.forget.list, config.data.forget.folder]
+        given += [config.reference, config.new_labels]
+        given += [path for source in sources for path in (source.folder, source.idx, source.root)]
+        for name in given:
+            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(place):
+                raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
+
+    def run(self) -> Run:
+        """Do the work that is not done yet, and return the finished run.
+
+        Raises:
+            InputError: What the user gave does not go together, seen only now.
+        """
+        config = self._config
+        started = time.monotonic()
+        run = self._run = Run.open(self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite)
+        lineage: dict[str, Any] = {"base": None if config.train is not None else weights_hash(self._base)}
+        lineage["data"] = self._fingerprints()
+        run.check_inputs({"the model": weights_hash(self._base), **lineage["data"], **self._reference_input()})
+        if run.finished:
+            if self._show_samples and not (run.path / "samples.json").is_file():
+                raise InputError(f"{run.path}: is finished without samples; --overwrite makes it again with them")
+            self._say(f"{run.path} is finished already")
+            return run
+        original = self._trained("target", self._everything) if config.train is not None else self._base
+        original.to(device()).eval()
+        lineage["model_in"] = weights_hash(original)
+        if config.reference == "retrain":
+            self._reference = self._trained("reference", self._inputs.remaining)
+        if self._reference is not None:
+            self._reference.to(device()).eval()
+        audits: dict[str, Any] = {"before": self._audit("before", original)}
+        if self._reference is not None:
+            audits["reference"] = self._audit("reference", self._reference)
+        model, outcome = self._unlearned(original, audits)
+        lineage["model_out"] = weights_hash(model)
+        audits["after"] = self._audit("after", model)
+        variants = [self._variant(number, original, audits) for number in range(len(config.compare))]
+        result = self._result(audits, outcome, variants)
+        result["distances"] = self._distances(original, model)
+        result["stress"] = self._stress({"before": original, "after": model, "reference": self._reference})
+        if config.audit.cka:
+            result["cka"] = self._kept_or("cka", lambda: self._cka(original, model))
+        if config.audit.shadow:
+            result["shadow"] = self._shadow(original, model, config.audit.shadow)
+        result["lineage"] = lineage
+        if self._show_samples and is_main_process():
+            self._write_samples(outcome)
+        if is_main_process():
+            self._save(model, run.path / ".model.partial", run.path / "model")
+        result["cost"] = self._cost(model, outcome, started)
+        run.finish(result)
+        if is_main_process():
+            for name in ("unlearned", *(() if config.keep_original else ("target", "reference"))):
+                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
+            for place in run.checkpoints.glob("train-*"):
+                shutil.rmtree(place, ignore_errors=True)
+        return run
+
+    def audit_again(self, shadow: int | None = None) -> dict[str, Any]:
+        """Look at the model of a finished run anew: is it the one that was reported, and do its figures come out again?
+
+        Args:
+            shadow: Pairs of shadow models to train, instead of as many as the configuration says; what is there of an
+                earlier call is taken up.
+
+        Returns:
+            ``model_matches`` and ``data_matches``, whether the fingerprints are those of the run; ``metrics`` and, with
+            shadow models, ``shadow``; ``reproduced``, whether every accuracy equals the reported one.
+
+        Raises:
+            InputError: The run is not finished, or its inputs have gone.
+        """
+        run = self._run = Run.read(self._path)
+        result = run.result()
+        self._read()
+        model, _ = load_classifier(run.path / "model")
+        model.to(device()).eval()
+        metrics, _ = audit_sets(
+            model,
+            self._sets(),
+            bins=self._config.audit.bins,
+            confidence=self._config.audit.confidence,
+            seed=self._config.seed,
+        )
+        reported = result["metrics"]["after"]
+        found: dict[str, Any] = {
+            "model_matches": weights_hash(model) == result["lineage"]["model_out"],
+            "data_matches": self._fingerprints() == result["lineage"]["data"],
+            "metrics": metrics,
+            "reproduced": all(metrics[name]["accuracy"] == reported[name]["accuracy"] for name in self._sets()),
+        }
+        pairs = self._config.audit.shadow if shadow is None else shadow
+        if pairs:
+            found["shadow"] = self._shadow(None, model, pairs)
+        return found
+
+    # Phases ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _everything(self) -> ImageSet:
+        """What the model learns: the remaining images and those that it will have to forget."""
+        forget, remaining = self._inputs.forget, self._inputs.remaining
+        assert remaining is not None  # noqa: S101 - the configuration has been checked
+        return ImageSet(
+            torch.cat([remaining.images, forget.images]),
+            torch.cat([remaining.labels, forget.labels]),
+            (*remaining.names, *(f"forget/{name}" for name in forget.names)),
+            self._inputs.classes,
+        )
+
+    def _sets(self) -> dict[str, ImageSet]:
+        """What the audit looks at; of large sets a part that depends on the names and the seed alone."""
+        most, seed = self._config.audit.samples, self._config.seed
+        found = {"forget": self._inputs.forget}
+        for name, images in (("remaining", self._inputs.remaining), ("test", self._inputs.test)):
+            if images is not None and len(images):
+                found[name] = images.subset(images.shuffled(seed, "audit")[:most]) if len(images) > most else images
+        return found
+
+    def _fingerprints(self) -> dict[str, Any]:
+        """One of each image to be forgotten; one of each other set as a whole."""
+        inputs, salt = self._inputs, self._run.salt
+        found: dict[str, Any] = {
+            "forget": [salted_fingerprint(inputs.forget.digest(place), salt) for place in range(len(inputs.forget))]
+        }
+        for name, images in (("remaining", inputs.remaining), ("test", inputs.test)):
+            if images is not None:
+                every = "".join(sorted(images.digest(place) for place in range(len(images))))
+                found[name] = salted_fingerprint(every, salt)
+        return found
+
+    def _reference_input(self) -> dict[str, str]:
+        return {} if self._reference is None else {"the reference": weights_hash(self._reference)}
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        """Add the time of a phase to what earlier sessions of the run spent on it."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self._seconds()
+            seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
+            self._run.keep("seconds.json", seconds)
+
+    def _seconds(self) -> dict[str, float]:
+        return dict(self._run.kept("seconds.json") or {})
+
+    def _kept_or(self, name: str, make: Callable[[], Any]) -> Any:
+        kept = self._run.kept(f"{name}.json")
+        if kept is None:
+            self._run.keep(f"{name}.json", make())
+            wait_for_everyone()
+            kept = self._run.kept(f"{name}.json")
+        return kept
+
+    def _train_settings(self) -> TrainSettings:
+        settings = self._config.train
+        assert settings is not None  # noqa: S101 - the configuration has been checked
+        return TrainSettings(**settings.model_dump())
+
+    def _trained(self, name: str, images: ImageSet | None) -> NormalizedClassifier:
+        """A model taught from the same fresh weights; taken from the run if it was done before."""
+        assert images is not None  # noqa: S101 - the configuration has been checked
+        place = self._run.checkpoints / name
+        if not is_complete(place):
+            self._say(f"training the {name} model on {len(images)} images")
+            model = self._fresh(self._config.seed).to(device())
+            with self._timed(f"train_{name}"):
+                train_classifier(
+                    model,
+                    images.images,
+                    images.labels,
+                    self._train_settings(),
+                    seed=derive_seed(self._config.seed, "training"),
+                    checkpoints=self._run.checkpoints / f"train-{name}",
+                    description=f"training the {name} model",
+                )
+            if is_main_process():
+                self._save(model, self._run.checkpoints / f".{name}.partial", place)
+            wait_for_everyone()
+        # Loaded again even when just made, so that a resumed run goes on from the same bytes.
+        return load_classifier(place)[0]
+
+    def _fresh(self, seed: int) -> NormalizedClassifier:
+        return load_weights(self._spec, self._config.model, seed)
+
+    def _save(self, model: nn.Module, staged: Path, place: Path) -> None:
+        """Write a model beside its place and rename it."""
+        shutil.rmtree(staged, ignore_errors=True)
+        assert isinstance(model, NormalizedClassifier)  # noqa: S101 - every model of a job is one
+        save_classifier(model, self._spec, staged)
+        seal(staged, place)
+
+    def _audit(self, name: str, model: nn.Module) -> Any:
+        def look() -> dict[str, Any]:
+            self._say(f"auditing the model {name}" if name != "reference" else "auditing the reference model")
+            settings = self._config.audit
+            with self._timed("audit"):
+                return audit_sets(
+                    model,
+                    self._sets(),
+                    bins=settings.bins,
+                    confidence=settings.confidence,
+                    seed=self._config.seed,
+                )[0]
+
+        return self._kept_or(f"audit-{name}", look)
+
+    def _stop_rule(self, audits: dict[str, Any]) -> StopRule:
+        stop = self._config.stop
+        level = None
+        if stop.at == "reference":
+            of_forget = audits["reference"]["forget"]
+            level = ReferenceLevel(of_forget["accuracy"]["mean"], of_forget["loss"])
+        return StopRule(stop.at, stop.margin, level, stop.every)
+
+    def _arguments(
+        self, method: MethodConfig, goal: Goal, training: UnlearningConfig, audits: dict[str, Any]
+    ) -> dict[str, Any]:
+        retain = None
+        if build_method(method.name, method.settings).reads_retain and self._inputs.remaining is not None:
+            retain = (self._inputs.remaining.pixels(device()), self._inputs.remaining.labels.to(device()))
+        return {
+            "goal": goal,
+            "method": method.name,
+            "method_settings": method.settings,
+            "settings": UnlearnSettings(**training.model_dump()),
+            "retain": retain,
+            "stop": self._stop_rule(audits),
+        }
+
+    def _unlearned(self, original: NormalizedClassifier, audits: dict[str, Any]) -> tuple[nn.Module, Any]:
+        """The model without the instances, and how that went, ready for JSON."""
+        config, place = self._config, self._run.checkpoints / "unlearned"
+        if not (is_complete(place) and self._run.kept("unlearned.json") is not None):
+            forget = self._inputs.forget
+            images, labels = forget.pixels(device()), forget.labels.to(device())
+            arguments = self._arguments(config.method, config.goal, config.training, audits)
+            self._say(f"unlearning by {build_method(config.method.name).card.title}")
+            self._run.rewind(lambda event: event.get("phase") != "unlearn")
+            new_labels: Any = config.new_labels if self._new_labels is None else self._new_labels
+            requests: list[list[float]] | None = None
+            parts = torch.arange(len(forget)).tensor_split(config.requests or 1)
+            sizes = [len(part) for part in parts]
+            try:
+                with self._timed("unlearn"):
+                    if config.requests is None:
+                        results = [
+                            unlearn_instances(
+                                original, (images, labels), seed=config.seed, new_labels=new_labels, **arguments
+                            )
+                        ]
+                        model = results[0].model
+                    else:
+                        model, results, requests = unlearn_sequence(
+                            original,
+                            [(images[part], labels[part]) for part in parts],
+                            replay=config.replay,
+                            seed=config.seed,
+                            new_labels=new_labels,
+                            on_result=lambda number, _: self._say(f"request {number} of {config.requests} is done"),
+                            **arguments,
+                        )
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            for number, result in enumerate(results, start=1):
+                for event in result.history:
+                    tag = {} if requests is None else {"request": number}
+                    self._run.log({"phase": "unlearn", **tag, **_finite(event)})
+            if is_main_process():
+                self._save(model, self._run.checkpoints / ".unlearned.partial", place)
+            self._run.keep("unlearned.json", self._outcome(model, results, sizes, requests))
+            wait_for_everyone()
+        return load_classifier(place)[0].to(device()).eval(), self._run.kept("unlearned.json")
+
+    def _outcome(
+        self, model: nn.Module, results: list[UnlearnResult], sizes: list[int], requests: list[list[float]] | None
+    ) -> dict[str, Any]:
+        """How unlearning went, over all requests; instances are told as the last model sees them."""
+        instances = [
+            asdict(instance)
+            for result, size in zip(results, sizes, strict=True)
+            for instance in result.instances[-size:]
+        ]
+        if requests is not None:
+            _look_again(instances, predict(model, self._inputs.forget), self._config.stop.margin)
+        return {
+            "converged": all(result.converged for result in results)
+            and (requests is None or self._config.stop.at != "goal" or all(one["forgotten"] for one in instances)),
+            "stop_reason": next((one.stop_reason for one in results if not one.converged), results[-1].stop_reason),
+            "steps": sum(result.steps for result in results),
+            "seconds": sum(result.seconds for result in results),
+            "min_margin": min(result.min_margin for result in results),
+            "facts": results[-1].facts,
+            "batch_norm_drift": results[-1].batch_norm_drift,
+            "warnings": sorted({warning for result in results for warning in result.warnings}),
+            "instances": instances,
+            "requests": None
+            if requests is None
+            else [
+                {
+                    "instances": len(results[number].instances),
+                    "converged": results[number].converged,
+                    "stop_reason": results[number].stop_reason,
+                    "steps": results[number].steps,
+                    "seconds": results[number].seconds,
+                    "forget_accuracy": row,
+                }
+                for number, row in enumerate(requests)
+            ],
+        }
+
+    def _variant(self, number: int, original: nn.Module, audits: dict[str, Any]) -> Any:
+        """Another method on the same request, with the figures that it is compared by."""
+        variant = self._config.compare[number]
+
+        def make() -> dict[str, Any]:
+            self._say(f"comparing with {variant.label}")
+            forget = self._inputs.forget
+            training = variant.training or self._config.training
+            try:
+                result = unlearn_instances(
+                    original,
+                    (forget.pixels(device()), forget.labels.to(device())),
+                    seed=self._config.seed,
+                    **self._arguments(variant.method, variant.goal, training, audits),
+                )
+            except ValueError as error:
+                raise InputError(f"compare, {variant.label}: {error}") from error
+            metrics, _ = audit_sets(result.model, self._sets(), seed=self._config.seed)
+            return {
+                "name": variant.label,
+                "method": variant.method.name,
+                "goal": variant.goal,
+                "converged": result.converged,
+                "stop_reason": result.stop_reason,
+                "steps": result.steps,
+                "seconds": result.seconds,
+                "batch_norm_drift": result.batch_norm_drift,
+                "facts": result.facts,
+                "metrics": metrics,
+            }
+
+        return self._kept_or(f"variant-{number}", make)
+
+    def _distances(self, original: nn.Module, model: nn.Module) -> dict[str, Any]:
+        """How far the result is from the original and from the reference, set by set."""
+        found: dict[str, Any] = {}
+        sets = self._sets()
+        after = {name: predict(model, images) for name, images in sets.items()}
+        for other_name, other in (("before", original), ("reference", self._reference)):
+            if other is not None:
+                found[other_name] = {
+                    name: output_distances(after[name], predict(other, images)) for name, images in sets.items()
+                }
+        return found
+
+    def _stress(self, models: dict[str, nn.Module | None]) -> dict[str, Any]:
+        settings, forget = self._config.audit, self._inputs.forget
+        images, labels = forget.pixels(device()), forget.labels.to(device())
+        there = {name: model for name, model in models.items() if model is not None}
+        found: dict[str, Any] = {}
+
+        def relearn() -> dict[str, Any]:
+            assert settings.relearning is not None  # noqa: S101 - asked before
+            curves = {
+                name: relearning_curve(
+                    model, images, labels, **settings.relearning.model_dump(), seed=self._config.seed
+                )
+                for name, model in there.items()
+            }
+            level = curves["before"][0]["held"]
+            return {
+                "level": level,
+                "curves": curves,
+                "steps_to_return": {name: steps_to_return(curve, level) for name, curve in curves.items()},
+            }
+
+        with self._timed("stress"):
+            if settings.relearning is not None and len(forget) > 1:
+                found["relearning"] = self._kept_or("relearning", relearn)
+            if settings.copies:
+                found["copies"] = self._kept_or(
+                    "copies",
+                    lambda: {
+                        name: copies_accuracy(model, images, labels, self._config.seed) for name, model in there.items()
+                    },
+                )
+        return found
+
+    def _cka(self, original: NormalizedClassifier, model: nn.Module) -> dict[str, Any]:
+        """Similarity of the layers before and after, on each set that has images enough to tell."""
+        layers = _layers(original)
+        found = {}
+        with self._timed("cka"):
+            for name, images in self._sets().items():
+                some = images.subset(range(min(_CKA_IMAGES, len(images))))
+                if len(some) > 1:
+                    found[name] = layer_cka(original, model, some.pixels(device()), layers)
+        return {"layers": layers, "similarity": found, "images": _CKA_IMAGES}
+
+    def _shadow(self, original: nn.Module | None, model: nn.Module, count: int) -> dict[str, Any]:
+        """U-LiRA and RMIA; every pair of shadow models is kept, so that an interrupted audit goes on."""
+        config, inputs = self._config, self._inputs
+        if config.train is None or inputs.remaining is None or inputs.test is None:
+            raise InputError("shadow models need 'train', 'data.train' and 'data.test'")
+        if count < 3:
+            raise InputError(f"at least 3 pairs of shadow models are needed, got {count}")
+        if config.stop.at == "reference":
+            raise InputError("shadow models would each need a reference of their own to stop at; use 'stop.at: goal'")
+        test = inputs.test.subset(inputs.test.shuffled(config.seed, "shadow test")[:_SHADOW_TEST])
+        remaining = inputs.remaining
+
+        def train(images: ImageSet, seed: int) -> nn.Module:
+            fresh = self._fresh(seed).to(device())
+            train_classifier(
+                fresh, images.images, images.labels, self._train_settings(), seed=seed, description=self._shadow_at
+            )
+            return fresh
+
+        def unlearn(learnt: nn.Module, forget: ImageSet, part: ImageSet, seed: int) -> nn.Module:
+            arguments = self._arguments(config.method, config.goal, config.training, {})
+            if arguments["retain"] is not None:
+                arguments["retain"] = (part.pixels(device()), part.labels.to(device()))
+            pair = forget.pixels(device()), forget.labels.to(device())
+            return unlearn_instances(learnt, pair, seed=seed, new_labels=config.new_labels, **arguments).model  # type: ignore[arg-type]
+
+        pairs = []
+        for number in range(count):
+            self._shadow_at = f"shadow pair {number + 1} of {count}"
+
+            def make(number: int = number) -> dict[str, Any]:
+                self._say(self._shadow_at)
+                with self._timed("shadow"):
+                    return asdict(
+                        shadow_pair(
+                            number,
+                            inputs.forget,
+                            remaining,
+                            test,
+                            train,
+                            unlearn,
+                            kept_share=config.audit.shadow_share,
+                            seed=config.seed,
+                        )
+                    )
+
+            pairs.append(ShadowPair(**self._kept_or(f"shadow-{number}", make)))
+
+        def of(judged: nn.Module, images: ImageSet) -> Tensor:
+            found = predict(judged, images).softmax(dim=1)
+            return found.gather(1, images.labels.unsqueeze(1)).flatten()
+
+        judged = {"before": original, "after": model}
+        return shadow_audit(
+            pairs,
+            true_label_confidence(predict(model, inputs.forget), inputs.forget.labels),
+            {name: (of(one, inputs.forget), of(one, test)) for name, one in judged.items() if one is not None},
+            confidence=config.audit.confidence,
+            seed=config.seed,
+        )
+
+    # What was found -------------------------------------------------------------------------------------------------
+
+    def _result(self, audits: dict[str, Any], outcome: Any, variants: list[Any]) -> dict[str, Any]:
+        config, after, before = self._config, audits["after"], audits["before"]
+        reference = audits.get("reference")
+        level, level_of = None, None
+        if reference is not None:
+            level, level_of = reference["forget"]["accuracy"]["mean"], "reference"
+        elif "test" in before:
+            level, level_of = before["test"]["accuracy"]["mean"], "test"
+        kept = {
+            name: {
+                "before": before[name]["accuracy"]["mean"],
+                "after": after[name]["accuracy"]["mean"],
+                "holds": before[name]["accuracy"]["mean"] - after[name]["accuracy"]["mean"] <= config.audit.most_lost,
+            }
+            for name in ("remaining", "test")
+            if name in after
+        }
+        reached = sum(instance["forgotten"] for instance in outcome["instances"])
+        for place, instance in enumerate(outcome["instances"]):
+            instance["fingerprint"] = self._fingerprints_of_forget[place]
+        return {
+            "kind": KIND,
+            "name": config.name,
+            "method": config.method.name,
+            "goal": config.goal,
+            "seed": config.seed,
+            "request": config.request.model_dump(mode="json"),
+            "classes": list(self._inputs.classes),
+            "images": {
+                "forget": len(self._inputs.forget),
+                "remaining": _count(self._inputs.remaining),
+                "test": _count(self._inputs.test),
+                "audited": {name: len(images) for name, images in self._sets().items()},
+                "by_class": _histogram(self._inputs.forget),
+                "duplicates": {"same": self._inputs.same, "near": self._inputs.near},
+            },
+            "verdict": {
+                "forgotten": outcome["converged"],
+                "goal_reached": share(reached, len(outcome["instances"]), config.audit.confidence),
+                "kept": all(row["holds"] for row in kept.values()) if kept else None,
+                "kept_criteria": kept,
+                "most_lost": config.audit.most_lost,
+                "over_forgotten": None if level is None else over_forgotten(after["forget"]["accuracy"], level),
+                "level": level,
+                "level_of": level_of,
+                "confidence": config.audit.confidence,
+            },
+            "metrics": {name: audits[name] for name in ("before", "after", "reference") if name in audits},
+            "unlearning": outcome,
+            "variants": variants,
+            "reads_retain": build_method(config.method.name, config.method.settings).reads_retain,
+        }
+
+    @property
+    def _fingerprints_of_forget(self) -> list[str]:
+        found: list[str] = self._fingerprints()["forget"]
+        return found
+
+    def _cost(self, model: nn.Module, outcome: Any, started: float) -> dict[str, Any]:
+        seconds = self._seconds()
+        training = seconds.get("train_reference", seconds.get("train_target"))
+        return {
+            "seconds": seconds,
+            "last_session_seconds": time.monotonic() - started,
+            "share_of_retraining": None if not training else outcome["seconds"] / training,
+            "peak_memory_bytes": peak_memory(),
+            "parameters": sum(value.numel() for value in model.parameters()),
+        }
+
+    def _write_samples(self, outcome: Any) -> None:
+        """The forgotten images as PNG, with what the models take them for; only on the user's word."""
+        forget = self._inputs.forget
+        rows = [
+            {
+                "png": _png(forget.images[place]),
+                "label": forget.classes[int(forget.labels[place])],
+                "before": forget.classes[outcome["instances"][place]["answer_before"]],
+                "after": forget.classes[outcome["instances"][place]["answer_after"]],
+            }
+            for place in range(len(forget))
+        ]
+        write_json(self._run.path / "samples.json", rows)
+
+
+def _count(images: ImageSet | None) -> int:
+    return 0 if images is None else len(images)
+
+
+def _histogram(images: ImageSet) -> dict[str, int]:
+    counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+    return {name: count for name, count in zip(images.classes, counts, strict=True) if count}
+
+
+def _look_again(instances: list[dict[str, Any]], logits: Tensor, margin: float) -> None:
+    """Tell instances as a later model sees them: one that was forgotten may have come back."""
+    labels = torch.tensor([one["label"] for one in instances])
+    wanted = [one["new_label"] for one in instances]
+    new_labels = None if wanted[0] is None else torch.tensor(wanted)
+    margins = goal_margins(logits, labels, new_labels).tolist()
+    done = forgotten(logits, labels, new_labels, margin).tolist()
+    probabilities = logits.softmax(dim=1).gather(1, labels.unsqueeze(1)).flatten().tolist()
+    for place, one in enumerate(instances):
+        one["answer_after"] = int(logits[place].argmax())
+        one["probability_after"], one["margin"], one["forgotten"] = probabilities[place], margins[place], done[place]
+
+
+def _finite(event: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no word for what a diverged loss is."""
+    return {name: value if abs(value) < float("inf") else None for name, value in event.items()}
+
+
+def _layers(model: NormalizedClassifier) -> list[str]:
+    """The main parts of a network in their order: children, and those of plain containers in their place."""
+    found: list[str] = []
+    for name, child in model.classifier.named_children():
+        inner = list(child.named_children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
+        whole = isinstance(child, nn.Sequential) and len(inner) < 2
+        if inner and not whole and name != "stem":
+            found += [f"classifier.{name}.{part}" for part, _ in inner]
+        elif any(True for _ in child.parameters()):
+            found.append(f"classifier.{name}")
+    return found if len(found) <= _MOST_LAYERS else [found[len(found) * i // _MOST_LAYERS] for i in range(_MOST_LAYERS)]
+
+
+def _png(image: Tensor) -> str:
+    array = image.squeeze(0).numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).contiguous().numpy()
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,175 @@
+"""Audit with shadow models: could somebody who repeats the whole procedure tell unlearnt instances from unseen ones?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from myosotis.data.images import ImageSet
+from myosotis.engine.seeding import derive_seed
+from myosotis.evaluation.membership import membership_inference, roc_auc
+from myosotis.evaluation.shadow import likelihood_ratio, posterior, rmia_score
+from myosotis.unlearning.classifier.audit import predict, share
+from myosotis.unlearning.classifier.goals import true_label_confidence
+
+_LEAST_PRIOR = 1e-12
+
+
+@dataclass(frozen=True)
+class ShadowPair:
+    """What one pair of shadow models makes of the instances and of the test set.
+
+    Attributes:
+        unlearned: log(p / (1 - p)) of the true class of each instance, by a model that learnt and then unlearnt them.
+        unseen: The same by a model that learnt the same other samples and never saw them.
+        member: Probability of the true class by the first model before it unlearnt them.
+        unseen_probability: Probability of the true class by the second.
+        population_member: Like ``member``, of the test samples.
+        population_unseen: Like ``unseen_probability``, of the test samples.
+    """
+
+    unlearned: list[float]
+    unseen: list[float]
+    member: list[float]
+    unseen_probability: list[float]
+    population_member: list[float]
+    population_unseen: list[float]
+
+
+def shadow_pair(
+    number: int,
+    forget: ImageSet,
+    remaining: ImageSet,
+    test: ImageSet,
+    train: Callable[[ImageSet, int], nn.Module],
+    unlearn: Callable[[nn.Module, ImageSet, ImageSet, int], nn.Module],
+    *,
+    kept_share: float,
+    seed: int,
+) -> ShadowPair:
+    """Train one pair of shadow models and return what is needed of them.
+
+    Args:
+        number: Of the pair; each draws its own part of the remaining samples and its own initial weights.
+        forget: The instances.
+        remaining: What else there is to learn.
+        test: What no model sees.
+        train: From samples and a seed to a new model.
+        unlearn: From a model, the instances, what it learnt beside them and a seed, to the model without them.
+        kept_share: Of the remaining samples in each model.
+        seed: Of all draws.
+    """
+    own = derive_seed(seed, "shadow", number)
+    count = max(1, round(kept_share * len(remaining)))
+    part = remaining.subset(remaining.shuffled(own, "part")[:count])
+    both = ImageSet(
+        torch.cat([part.images, forget.images]),
+        torch.cat([part.labels, forget.labels]),
+        (*part.names, *(f"forget/{name}" for name in forget.names)),
+        part.classes,
+    )
+    knows, never = train(both, derive_seed(own, "with")), train(part, derive_seed(own, "without"))
+    forgot = unlearn(knows, forget, part, derive_seed(own, "unlearn"))
+
+    def confidence(model: nn.Module) -> list[float]:
+        return true_label_confidence(predict(model, forget), forget.labels).tolist()
+
+    def probability(model: nn.Module, images: ImageSet) -> list[float]:
+        found = predict(model, images).softmax(dim=1)
+        return found.gather(1, images.labels.unsqueeze(1)).flatten().tolist()
+
+    return ShadowPair(
+        confidence(forgot),
+        confidence(never),
+        probability(knows, forget),
+        probability(never, forget),
+        probability(knows, test),
+        probability(never, test),
+    )
+
+
+def shadow_audit(
+    pairs: Sequence[ShadowPair],
+    observed: Float[Tensor, " n"],
+    probabilities: Mapping[str, tuple[Float[Tensor, " n"], Float[Tensor, " m"]]],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return what U-LiRA and RMIA find.
+
+    U-LiRA's error rates are those on the shadow models themselves, each judged by the others, so that both kinds of
+    model are known: 2 x pairs x instances trials. Instances of one model are not independent of each other.
+
+    Args:
+        pairs: At least three.
+        observed: log(p / (1 - p)) of each instance by the model in question.
+        probabilities: By model, e.g. ``"after"``: the probability of the true class of each instance and of each test
+            sample. Every second test sample is RMIA's population, the others are its non-members.
+        confidence: Level of the intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``pairs``; ``u_lira``: ``accuracy`` (0.5 is no trace), ``auc``, ``tpr`` by false-positive rate, ``trials``, and
+        of the model in question ``called_unlearned`` (share of instances with a posterior above one half) and
+        ``posteriors``; ``rmia``: by model the membership inference of instances against test samples.
+
+    Raises:
+        ValueError: There are fewer than three pairs.
+    """
+    if len(pairs) < 3:
+        raise ValueError(f"each shadow model is judged by at least two others: 3 pairs needed, got {len(pairs)}")
+    unlearned = torch.tensor([pair.unlearned for pair in pairs])
+    unseen = torch.tensor([pair.unseen for pair in pairs])
+    scores: dict[str, list[Tensor]] = {"unlearned": [], "unseen": []}
+    for left_out in range(len(pairs)):
+        others = [place for place in range(len(pairs)) if place != left_out]
+        for name, side in (("unlearned", unlearned), ("unseen", unseen)):
+            scores[name].append(likelihood_ratio(side[left_out], unlearned[others], unseen[others]))
+    positive, negative = torch.cat(scores["unlearned"]), torch.cat(scores["unseen"])
+    hits = int((positive > 0).sum()) + int((negative <= 0).sum())
+    # A high ratio is called unlearnt; the measures of membership call a low score a member.
+    found = membership_inference(-positive, -negative, level=confidence, seed=seed)
+    judged = posterior(likelihood_ratio(observed, unlearned, unseen))
+    members = torch.tensor([pair.member for pair in pairs]).double()
+    never = torch.tensor([pair.unseen_probability for pair in pairs]).double()
+    prior = ((members.mean(dim=0) + never.mean(dim=0)) / 2).clamp_min(_LEAST_PRIOR)
+    population = torch.tensor([pair.population_member for pair in pairs]).double().mean(dim=0)
+    population_prior = (
+        (population + torch.tensor([pair.population_unseen for pair in pairs]).double().mean(dim=0)) / 2
+    ).clamp_min(_LEAST_PRIOR)
+    rmia = {}
+    for name, (targets, test) in probabilities.items():
+        behind = (test[::2], population_prior[::2])
+        inside = rmia_score(targets, prior, *behind)
+        outside = rmia_score(test[1::2], population_prior[1::2], *behind)
+        result = membership_inference(-inside, -outside, level=confidence, seed=seed)
+        rmia[name] = {
+            "auc": roc_auc(-inside, -outside),
+            "low": result.low,
+            "high": result.high,
+            "tpr": {
+                rate: share(round(value * len(inside)), len(inside), confidence)
+                for rate, value in result.tpr_at_fpr.items()
+            },
+            "members": len(inside),
+            "others": len(outside),
+        }
+    return {
+        "pairs": len(pairs),
+        "u_lira": {
+            "accuracy": share(hits, len(positive) + len(negative), confidence),
+            "auc": found.auc,
+            "tpr": {
+                rate: share(round(value * len(positive)), len(positive), confidence)
+                for rate, value in found.tpr_at_fpr.items()
+            },
+            "trials": len(positive) + len(negative),
+            "called_unlearned": (judged > 0.5).double().mean().item(),
+            "posteriors": judged.tolist(),
+        },
+        "rmia": rmia,
+    }

@@ -1,0 +1,329 @@
+"""`myosotis unlearn classifier` and `audit classifier`, end to end on tiny images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from myosotis.cli.app import app
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
+
+CLASSES = ("ash", "birch", "cedar")
+
+
+def picture(label, stream):
+    """Noise with a bright quarter that tells the class."""
+    pixels = torch.randint(0, 200, (8, 8), generator=stream, dtype=torch.uint8)
+    row, column = divmod(label, 2)
+    pixels[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 55
+    return Image.fromarray(pixels.numpy())
+
+
+def write_folder(place, count, seed):
+    stream = torch.Generator().manual_seed(seed)
+    for label, name in enumerate(CLASSES):
+        (place / name).mkdir(parents=True)
+        for number in range(count):
+            picture(label, stream).save(place / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A directory with images and a configuration."""
+    folder = tmp_path_factory.mktemp("world")
+    write_folder(folder / "train", 16, 0)
+    write_folder(folder / "test", 8, 1)
+    config = {
+        "name": "tiny",
+        "model": {"architecture": "small-resnet", "options": {"widths": [8, 8], "blocks": [1, 1]}},
+        "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, "forget": {"count": 4}},
+        "train": {"epochs": 6, "batch": 16},
+        "reference": "retrain",
+        "method": {"name": "adv_imp", "eps": 0.5, "step_size": 0.2, "steps": 4, "copies": 3, "ascent": "margin"},
+        "training": {"batch": 8, "epochs": 20, "learning_rate": 0.01},
+        "audit": {"relearning": {"steps": 3}},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def unlearn(world, out, *options):
+    return invoke("unlearn", "classifier", world / "job.yaml", "--out", out, *options)
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A finished run that compares methods, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    compare = "compare=[{method: {name: neggrad}}, {method: {name: relabel}, goal: relabel}, {method: {name: ssd}}]"
+    outcome = unlearn(world, out, "--set", compare, "--set", "audit.shadow=3")
+    assert outcome.exit_code == 0, outcome.output
+    return out, outcome
+
+
+def test_what_a_run_leaves(finished, world):
+    out, outcome = finished
+    found = result(out)
+    assert found["kind"] == "unlearn-classifier"
+    assert found["schema_version"] == 1
+    assert set(found["metrics"]) == {"before", "after", "reference"}
+    assert found["images"]["forget"] == 4
+    assert found["images"]["remaining"] == 44
+    assert sum(found["images"]["by_class"].values()) == 4
+    instances = found["unlearning"]["instances"]
+    assert [one["fingerprint"] for one in instances] == found["lineage"]["data"]["forget"]
+    accuracy = sum(one["answer_after"] == one["label"] for one in instances) / 4
+    assert accuracy == found["metrics"]["after"]["forget"]["accuracy"]["mean"]
+    assert found["unlearning"]["converged"] == found["verdict"]["forgotten"]
+    assert [one["method"] for one in found["variants"]] == ["neggrad", "relabel", "ssd"]
+    assert found["shadow"]["pairs"] == 3
+    assert found["shadow"]["u_lira"]["trials"] == 3 * 4 * 2
+    assert set(found["stress"]["copies"]) == {"before", "after", "reference"}
+    assert len(found["stress"]["relearning"]["curves"]["after"]) == 4
+    assert set(found["cka"]["similarity"]) == {"forget", "remaining", "test"}
+    assert 0 < found["cost"]["share_of_retraining"]
+    model, spec = load_classifier(out / "model")
+    assert spec.classes == CLASSES
+    assert not model.training
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events] == list(range(1, found["unlearning"]["steps"] + 1))
+    assert set(events[0]) >= {"forget", "adversarial", "importance", "forget_accuracy"}
+    page = (out / "report.html").read_text()
+    for title in ("Is it forgotten?", "Methods side by side", "U-LiRA", "Stress", "What this does not show"):
+        assert title in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "Is the rest kept?" in outcome.output
+    assert not (out / "checkpoints" / "target").exists()
+
+
+def test_no_image_unless_asked_for(finished, world, tmp_path):
+    out, _ = finished
+    assert not (out / "samples.json").exists()
+    assert "data:image/png" not in (out / "report.html").read_text()
+    outcome = unlearn(world, tmp_path / "shown", "--show-samples", "--set", "reference=null")
+    assert outcome.exit_code == 0, outcome.output
+    assert len(json.loads((tmp_path / "shown" / "samples.json").read_text())) == 4
+    assert (tmp_path / "shown" / "report.html").read_text().count("data:image/png") == 4
+
+
+def test_equal_jobs_give_equal_models(finished, world, tmp_path):
+    assert unlearn(world, tmp_path / "again").exit_code == 0
+    one, other = result(finished[0]), result(tmp_path / "again")
+    assert one["lineage"]["model_out"] == other["lineage"]["model_out"]
+    assert one["metrics"] == other["metrics"]
+    assert one["lineage"]["data"]["forget"] != other["lineage"]["data"]["forget"]
+
+
+def test_audit_again(finished, tmp_path):
+    out, _ = finished
+    outcome = invoke("audit", "classifier", out, "--shadow", 4)
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads((out / "audit.json").read_text())
+    assert found["model_matches"]
+    assert found["data_matches"]
+    assert found["reproduced"]
+    assert found["shadow"]["pairs"] == 4
+    assert outcome.output.count("shadow pair") == 1
+
+
+def test_an_audit_sees_another_model(world, tmp_path):
+    out = tmp_path / "run"
+    assert unlearn(world, out, "--set", "audit.cka=false").exit_code == 0
+    model, spec = load_classifier(out / "model")
+    with torch.no_grad():
+        model.classifier.head.bias[0] += 10
+    save_classifier(model, spec, out / "model")
+    outcome = invoke("audit", "classifier", out)
+    assert outcome.exit_code == 1
+    assert not json.loads((out / "audit.json").read_text())["model_matches"]
+
+
+def test_requests_in_sequence(world, tmp_path):
+    out = tmp_path / "sequence"
+    outcome = unlearn(world, out, "--set", "requests=2", "--set", "reference=null", "--set", "stop.margin=0.1")
+    assert outcome.exit_code == 0, outcome.output
+    found = result(out)["unlearning"]
+    assert [len(one["forget_accuracy"]) for one in found["requests"]] == [1, 2]
+    assert sum(one["instances"] for one in found["requests"]) == 4 == len(found["instances"])
+    accuracy = sum(one["answer_after"] == one["label"] for one in found["instances"]) / 4
+    assert accuracy == result(out)["metrics"]["after"]["forget"]["accuracy"]["mean"]
+    assert "Requests one after another" in (out / "report.html").read_text()
+    replayed = tmp_path / "replayed"
+    assert unlearn(world, replayed, "--set", "requests=2", "--set", "replay=true").exit_code == 0
+    found = result(replayed)["unlearning"]
+    assert [one["instances"] for one in found["requests"]] == [2, 4]
+    assert len(found["instances"]) == 4
+
+
+def test_a_stop_at_the_reference(world, tmp_path):
+    assert unlearn(world, tmp_path / "run", "--set", "stop.at=reference").exit_code == 0
+    found = result(tmp_path / "run")
+    level = found["metrics"]["reference"]["forget"]
+    if found["unlearning"]["converged"]:
+        after = found["metrics"]["after"]["forget"]
+        assert after["accuracy"]["mean"] <= level["accuracy"]["mean"]
+        assert after["loss"] >= level["loss"]
+
+
+def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
+    photos = tmp_path / "photos" / "birch"
+    photos.mkdir(parents=True)
+    for name in ("00.png", "01.png"):
+        (photos / name).write_bytes((world / "train" / "birch" / name).read_bytes())
+    job = {
+        "name": "photos",
+        "model": {"path": str(finished[0] / "model")},
+        "data": {"forget": {"folder": "photos"}},
+        "goal": "relabel",
+        "method": {"name": "relabel"},
+        "training": {"epochs": 50, "learning_rate": 0.01},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    outcome = unlearn(tmp_path, tmp_path / "run")
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "run")
+    assert all(one["label"] == 1 for one in found["unlearning"]["instances"])
+    assert found["verdict"]["kept"] is None
+    assert set(found["metrics"]["after"]) == {"forget"}
+    assert "neither remaining nor test images" in outcome.output
+
+
+def test_photos_of_the_training_set_are_not_what_remains(world, tmp_path):
+    photos = world / "photos" / "ash"
+    photos.mkdir(parents=True, exist_ok=True)
+    (photos / "mine.png").write_bytes((world / "train" / "ash" / "03.png").read_bytes())
+    outcome = unlearn(world, tmp_path / "run", "--set", "data.forget={folder: photos}", "--set", "audit.cka=false")
+    assert outcome.exit_code == 0, outcome.output
+    images = result(tmp_path / "run")["images"]
+    assert images["remaining"] == 47
+    assert images["duplicates"]["same"] == 0
+
+
+def test_new_labels_from_a_file(world, tmp_path):
+    (world / "list.txt").write_text("ash/00.png\nbirch/01.png  # asked by letter\n")
+    (world / "labels.tsv").write_text("ash/00.png\tcedar\nbirch/01.png\tash\n")
+    options = ["--set", "data.forget={list: list.txt}", "--set", "goal=relabel", "--set", "new_labels=labels.tsv"]
+    outcome = unlearn(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert [one["new_label"] for one in result(tmp_path / "run")["unlearning"]["instances"]] == [2, 0]
+
+
+def test_reports_again_and_side_by_side(finished, world, tmp_path):
+    out, _ = finished
+    page = (out / "report.html").read_text()
+    assert invoke("report", out).exit_code == 0
+    assert (out / "report.html").read_text() == page
+    other = tmp_path / "relabelled"
+    assert unlearn(world, other, "--set", "goal=relabel", "--set", "name=relabelled").exit_code == 0
+    assert invoke("report", out, other, "--out", tmp_path / "both.html").exit_code == 0
+    assert "goal" in (tmp_path / "both.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["data.forget={count: 48}"], "the training set has 48 images"),
+        (["data.forget={list: missing.txt}"], "no such instance list"),
+        (["data.forget={list: wrong.txt}"], "line 2: no such image: ash/99.png"),
+        (["data.forget={list: empty.txt}"], "names no image"),
+        (["data.forget={folder: stranger}"], "the model has no class 'yew'"),
+        (["data.forget={folder: large}"], "give a size"),
+        (["data.train={folder: nowhere}"], "no such folder"),
+        (["data.train={folder: train, size: 0}"], "greater than or equal to 1"),
+        (["goal=relabel", "method={name: neggrad}"], "cannot pursue the goal 'relabel'"),
+        (["method.strenght=1"], "did you mean 'strength'?"),
+        (["method.name=avd"], "did you mean 'adv'?"),
+        (["model.architecture=small-resnett"], "did you mean 'small-resnet'?"),
+        (["model.options={width: [8]}"], "architecture 'small-resnet'"),
+        (["goal=relabel", "new_labels=own.tsv", "data.forget={list: right.txt}"], "line 1: ash is the true class"),
+        (["goal=relabel", "new_labels=part.tsv", "data.forget={list: right.txt}"], "no new label for birch/01.png"),
+        (["new_labels=own.tsv"], "'goal' is not 'relabel'"),
+        (["train=null"], "the model has no weights"),
+        (["model={path: damaged}", "train=null", "reference=null"], "does not describe a classifier"),
+        (["model={path: other}", "train=null", "reference=null"], "the model has no class"),
+        (["model={path: wide}", "train=null", "reference=null"], "takes images with 3 channels, these have 1"),
+        (["model.weights=w.safetensors", "train=null", "reference=null"], "must say how the images"),
+        (["stop.at=reference", "reference=null"], "needs a 'reference'"),
+        (["audit.shadow=2"], "at least 3"),
+        (["requests=9"], "more 'requests' than instances"),
+        (["preset=l2ul"], "unknown preset 'l2ul'"),
+        (["preset=l2ul_official"], "leave one of the two out"),
+        (["training.lr=0.1"], "unknown key 'training.lr'"),
+        (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have one name"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+    (world / "wrong.txt").write_text("ash/00.png\nash/99.png\n")
+    (world / "right.txt").write_text("ash/00.png\nbirch/01.png\n")
+    (world / "empty.txt").write_text("# nobody\n")
+    (world / "own.tsv").write_text("ash/00.png\tash\n")
+    (world / "part.tsv").write_text("ash/00.png\tbirch\n")
+    for name, label, side in (("stranger", "yew", 8), ("large", "ash", 9)):
+        (world / name / label).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (side, side)).save(world / name / label / "0.png")
+    (world / "damaged").mkdir(exist_ok=True)
+    (world / "damaged" / "classifier.json").write_text("{}")
+    small = {"widths": [8], "blocks": [1]}
+    for name, classes, channels in (("other", ("x", "y", "z"), 1), ("wide", CLASSES, 3)):
+        spec = ClassifierSpec("small-resnet", 3, channels, (0.5,) * channels, (0.5,) * channels, small, classes)
+        save_classifier(build_classifier(spec, seed=0), spec, world / name)
+    before = sorted(path for path in world.rglob("*"))
+    outcome = unlearn(world, tmp_path / "run", *(part for option in options for part in ("--set", option)))
+    assert outcome.exit_code == 2, outcome.output
+    lines = [line for line in outcome.stderr.splitlines() if not line.startswith("images:")]
+    assert len(lines) == 1, outcome.stderr
+    assert message in lines[0]
+    assert not (tmp_path / "run").exists()
+    assert sorted(path for path in world.rglob("*")) == before
+
+
+def test_a_run_does_not_go_on_with_other_images(world, tmp_path):
+    out = tmp_path / "run"
+    assert unlearn(world, out, "--set", "reference=null").exit_code == 0
+    (out / "result.json").unlink()
+    extra = world / "test" / "ash" / "zz.png"
+    Image.new("L", (8, 8)).save(extra)
+    try:
+        outcome = unlearn(world, out, "--set", "reference=null", "--resume")
+    finally:
+        extra.unlink()
+    assert outcome.exit_code == 2
+    assert "other input: test changed since" in outcome.stderr
+
+
+@pytest.mark.parametrize("kill_at", ["checkpoints/train-target/step-6", "checkpoints/unlearned"])
+def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "myosotis", "unlearn", "classifier", str(world / "job.yaml"), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / kill_at).exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    outcome = unlearn(world, out, "--resume")
+    assert outcome.exit_code == 0, outcome.output
+    whole, resumed = result(finished[0]), result(out)
+    assert resumed["metrics"] == whole["metrics"]
+    one, other = (load_file(place / "model" / "model.safetensors") for place in (finished[0], out))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, resumed["unlearning"]["steps"] + 1))

@@ -25,7 +25,7 @@ from myosotis.engine.processes import device, is_main_process, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.cka import layer_cka
-from myosotis.models.image_classifier import load_classifier, save_classifier
+from myosotis.models.image_classifier import ClassifierSpec, load_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.audit import audit_sets, output_distances, over_forgotten, predict, share
 from myosotis.unlearning.classifier.config import (

@@ -82,6 +82,25 @@ def test_adv_is_one_mean_over_both_batches(goal):
     assert sum(terms.values()).item() == pytest.approx(((wanted + kept) / 6).item(), abs=1e-6)
 
 
+def test_outputs_that_are_held_pull_nowhere_at_the_start():
+    model, asked = network(), request("relabel")
+    objective = begun("adv", asked, model, copies=2, eps=0.5, step_size=0.1, steps=5, hold="outputs")
+    held = objective.held
+    with torch.no_grad():
+        old = model(held.images).log_softmax(dim=1)
+    assert torch.equal(held.labels, old.argmax(dim=1))
+    term = objective.terms(model, 0)["adversarial"]
+    assert term.item() == pytest.approx(0, abs=1e-6)
+    gradients = torch.autograd.grad(term, list(model.parameters()))
+    assert max(gradient.abs().max() for gradient in gradients) < 1e-6
+    with torch.no_grad():
+        model[4].weight.mul_(1.5)
+    new = model(held.images[:4]).log_softmax(dim=1)
+    divergence = (old[:4].exp() * (old[:4] - new)).sum()
+    count = 4 + 2
+    assert objective.terms(model, 0)["adversarial"].item() == pytest.approx(divergence.item() / count, rel=1e-4)
+
+
 @pytest.mark.parametrize(("forget", "batch", "weight"), [(16, 256, 0.058824), (32, 256, 0.111111)])
 def test_weight_of_the_forget_batch(forget, batch, weight):
     """The share that the released code gives it: 16 of 272, 32 of 288."""

@@ -1,0 +1,38 @@
+"""Make image classifiers forget single instances, and look at what is left."""
+
+from myosotis.unlearning.classifier.attack import attack_success, draw_targets, pgd_attack
+from myosotis.unlearning.classifier.goals import misclassify_loss, true_label_confidence, true_margin
+from myosotis.unlearning.classifier.importance import importance_penalty, weight_importance
+from myosotis.unlearning.classifier.methods import METHODS, build_method
+from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
+from myosotis.unlearning.classifier.unlearner import (
+    PRESETS,
+    InstanceResult,
+    Preset,
+    UnlearnResult,
+    UnlearnSettings,
+    unlearn_instances,
+    unlearn_sequence,
+)
+
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "InstanceResult",
+    "Preset",
+    "ReferenceLevel",
+    "StopRule",
+    "UnlearnResult",
+    "UnlearnSettings",
+    "attack_success",
+    "build_method",
+    "draw_targets",
+    "importance_penalty",
+    "misclassify_loss",
+    "pgd_attack",
+    "true_label_confidence",
+    "true_margin",
+    "unlearn_instances",
+    "unlearn_sequence",
+    "weight_importance",
+]

@@ -37,6 +37,9 @@ class Adversarial(Method):
         step_size: Of the attack.
         steps: Of the attack.
         keep: Train on all examples, or only on those that the model takes for their target.
+        hold: What an example is held to: ``"target"``, the class that it was aimed at, by cross-entropy, as in the
+            paper; or ``"outputs"`` (ours), the old model's own probabilities, by their divergence, which is 0 at the
+            start.
         ascent: For the goal misclassify: minus the cross-entropy, or a margin loss that ends by itself.
         margin: Of that margin loss, in logits.
     """
@@ -47,6 +50,7 @@ class Adversarial(Method):
     step_size: Positive = 0.1
     steps: Count = 100
     keep: Literal["all", "success"] = "all"
+    hold: Literal["target", "outputs"] = "target"
     ascent: Ascent = "cross_entropy"
     margin: float = 1.0
 
@@ -64,18 +68,25 @@ class Adversarial(Method):
         images, targets, success = self._examples(original, request)
         size = min(request.batch, len(images))
         batches = -(-len(images) // size)
+        answers = _log_probabilities(original, images, request.batch) if self.hold == "outputs" else None
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
             begin = step % batches * size
             held, aim = images[begin : begin + size], targets[begin : begin + size]
             places = request.forget_places(step)
             forget = forget_losses(model, request, places, self.ascent, self.margin)
-            kept = functional.cross_entropy(model(held), aim, reduction="sum")
+            logits = model(held)
+            if answers is None:
+                kept = functional.cross_entropy(logits, aim, reduction="sum")
+            else:
+                old = answers[begin : begin + size]
+                kept = functional.kl_div(logits.log_softmax(dim=1), old, reduction="sum", log_target=True)
             count = len(places) + len(held)
             return {"forget": forget.sum() / count, "adversarial": kept / count}
 
         facts = {"adversarial_success": success, "adversarial_examples": len(images)}
-        return Objective(batches, terms, facts=facts, held=Samples(images, targets))
+        held = Samples(images, targets if answers is None else answers.argmax(dim=1))
+        return Objective(batches, terms, facts=facts, held=held)
 
     def _examples(self, original: nn.Module, request: Request) -> tuple[Tensor, Tensor, float]:
         """Every copy of every instance in one go: (images, targets, share taken for their target)."""
@@ -102,6 +113,13 @@ class Adversarial(Method):
                 raise ValueError("no adversarial example reached its target; raise eps or steps")
             images, targets = images[found.bool()], targets[found.bool()]
         return images, targets, found.mean().item()
+
+
+@torch.no_grad()
+def _log_probabilities(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """What a model, in evaluation mode, makes of images."""
+    pieces = [model(images[begin : begin + batch_size]) for begin in range(0, len(images), batch_size)]
+    return torch.cat(pieces).float().log_softmax(dim=1)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from myosotis.unlearning.classifier.training import TrainSettings, train_classif
 from myosotis.unlearning.classifier.unlearner import PRESETS, UnlearnSettings, unlearn_instances
 
 ATTACK = {"copies": 20, "eps": 1.0, "step_size": 0.25, "steps": 12}
-MARGIN = {"ascent": "margin"}
+MARGIN = {"forget_loss": "margin"}
 
 WAYS = {
     "misclassify, neggrad": ("misclassify", "neggrad", {}),

@@ -48,7 +48,7 @@ def world(tmp_path_factory):
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, "forget": {"count": 4}},
         "train": {"epochs": 6, "batch": 16},
         "reference": "retrain",
-        "method": {"name": "adv_imp", "eps": 0.5, "step_size": 0.2, "steps": 4, "copies": 3, "ascent": "margin"},
+        "method": {"name": "adv_imp", "eps": 0.5, "step_size": 0.2, "steps": 4, "copies": 3, "forget_loss": "margin"},
         "training": {"batch": 8, "epochs": 20, "learning_rate": 0.01},
         "audit": {"relearning": {"steps": 3}},
     }

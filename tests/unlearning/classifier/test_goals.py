@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from myosotis.unlearning.classifier.goals import misclassify_loss, true_label_confidence, true_margin
+from myosotis.unlearning.classifier.goals import misclassify_loss, relabel_loss, true_label_confidence, true_margin
 from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule, forgotten, goal_margins
 
 Z = torch.tensor([[2.0, 1.0, 0.0]])
@@ -17,7 +17,7 @@ def test_misclassify_gradient_is_onehot_minus_p():
 
 def test_relabel_gradient_is_p_minus_onehot():
     logits = Z.clone().requires_grad_(True)
-    torch.nn.functional.cross_entropy(logits, torch.tensor([2])).backward()
+    relabel_loss(logits, torch.tensor([2])).sum().backward()
     wanted = Z.softmax(dim=1) - torch.tensor([[0.0, 0.0, 1.0]])
     torch.testing.assert_close(logits.grad, wanted)
 
@@ -33,6 +33,19 @@ def test_margin_loss_ends_by_itself():
     loss.sum().backward()
     assert loss.item() == 2.0
     assert open_.grad.tolist() == [[1.0, -1.0, 0.0]]
+
+
+def test_margin_loss_of_a_new_label_ends_by_itself():
+    done = torch.tensor([[0.0, 1.5, 0.0]], requires_grad=True)
+    loss = relabel_loss(done, torch.tensor([1]), "margin", 1.0)
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert done.grad.abs().sum() == 0
+    open_ = Z.clone().requires_grad_(True)
+    loss = relabel_loss(open_, torch.tensor([2]), "margin", 1.0)
+    loss.sum().backward()
+    assert loss.item() == 3.0
+    assert open_.grad.tolist() == [[1.0, 0.0, -1.0]]
 
 
 def test_confidence_is_the_logit_of_the_probability():

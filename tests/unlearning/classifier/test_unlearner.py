@@ -61,8 +61,8 @@ def same(one, other):
 def settings_of(name):
     # Ascent on the cross-entropy has no end; on so small a network it diverges before the last instance is forgotten.
     if name.startswith("adv"):
-        return {**ATTACK, "ascent": "margin"}
-    return {"ascent": "margin"} if name == "neggrad" else {}
+        return {**ATTACK, "forget_loss": "margin"}
+    return {"forget_loss": "margin"} if name == "neggrad" else {}
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -147,7 +147,7 @@ def test_divergence_gives_back_the_model_that_came_in(trained, forget):
 
 
 def test_a_margin_goes_further(trained, forget):
-    arguments = {"method": "neggrad", "method_settings": {"ascent": "margin", "margin": 2.0}, "settings": FAST}
+    arguments = {"method": "neggrad", "method_settings": {"forget_loss": "margin", "margin": 2.0}, "settings": FAST}
     plain = unlearn_instances(trained, forget, **arguments)
     wide = unlearn_instances(trained, forget, **arguments, stop=StopRule(margin=1.0))
     assert wide.converged
@@ -215,7 +215,7 @@ def test_requests_in_sequence(trained):
     requests = [(images[:3], labels[:3]), (images[3:6], labels[3:6])]
     before = state(trained)
     model, results, table = unlearn_sequence(
-        trained, requests, method="neggrad", method_settings={"ascent": "margin"}, settings=FAST
+        trained, requests, method="neggrad", method_settings={"forget_loss": "margin"}, settings=FAST
     )
     assert same(before, state(trained))
     assert [len(row) for row in table] == [1, 2]
@@ -224,7 +224,7 @@ def test_requests_in_sequence(trained):
     assert table[1][0] == (model(images[:3]).argmax(dim=1) == labels[:3]).float().mean().item()
     assert results[1].instances[0].answer_before == results[0].model(images[3:4]).argmax().item()
     _, replayed, _ = unlearn_sequence(
-        trained, requests, replay=True, method="neggrad", method_settings={"ascent": "margin"}, settings=FAST
+        trained, requests, replay=True, method="neggrad", method_settings={"forget_loss": "margin"}, settings=FAST
     )
     assert len(replayed[1].instances) == 6
     with pytest.raises(ValueError, match="no request"):

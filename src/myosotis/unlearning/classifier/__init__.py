@@ -1,7 +1,7 @@
 """Make image classifiers forget single instances, and look at what is left."""
 
 from myosotis.unlearning.classifier.attack import attack_success, draw_targets, pgd_attack
-from myosotis.unlearning.classifier.goals import misclassify_loss, true_label_confidence, true_margin
+from myosotis.unlearning.classifier.goals import misclassify_loss, relabel_loss, true_label_confidence, true_margin
 from myosotis.unlearning.classifier.importance import importance_penalty, weight_importance
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
@@ -30,6 +30,7 @@ __all__ = [
     "importance_penalty",
     "misclassify_loss",
     "pgd_attack",
+    "relabel_loss",
     "true_label_confidence",
     "true_margin",
     "unlearn_instances",

@@ -1,4 +1,4 @@
-"""What unlearning an instance means, and the loss that asks for it."""
+"""What unlearning an instance means, and the losses that ask for it."""
 
 from typing import Literal
 
@@ -8,11 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 Goal = Literal["misclassify", "relabel"]
-Ascent = Literal["cross_entropy", "margin"]
+ForgetLoss = Literal["cross_entropy", "margin"]
 
 
 def misclassify_loss(
-    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], ascent: Ascent = "cross_entropy", margin: float = 0.0
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    loss: ForgetLoss = "cross_entropy",
+    margin: float = 0.0,
 ) -> Float[Tensor, " n"]:
     """Return, for each instance, a loss whose fall leads away from the true label.
 
@@ -23,7 +26,7 @@ def misclassify_loss(
     Args:
         logits: Of the forget instances.
         labels: Their true classes.
-        ascent: Which of the two.
+        loss: Which of the two.
         margin: For ``"margin"``, in units of logits.
 
     Example:
@@ -33,9 +36,35 @@ def misclassify_loss(
         >>> misclassify_loss(logits, torch.tensor([0]), "margin", 0.5).item()
         1.5
     """
-    if ascent == "cross_entropy":
+    if loss == "cross_entropy":
         return -functional.cross_entropy(logits, labels, reduction="none")
-    return (true_margin(logits, labels) + margin).clamp_min(0)
+    return (margin + true_margin(logits, labels)).clamp_min(0)
+
+
+def relabel_loss(
+    logits: Float[Tensor, "n classes"],
+    new_labels: Int[Tensor, " n"],
+    loss: ForgetLoss = "cross_entropy",
+    margin: float = 0.0,
+) -> Float[Tensor, " n"]:
+    """Return, for each instance, a loss whose fall leads to its new label.
+
+    ``"cross_entropy"``: with the new label, which goes on pulling at instances that have it. ``"margin"`` (ours):
+    max(0, max of the other logits - z_new + margin), which ends by itself.
+
+    Args:
+        logits: Of the forget instances.
+        new_labels: What they shall be taken for.
+        loss: Which of the two.
+        margin: For ``"margin"``, in units of logits.
+
+    Example:
+        >>> relabel_loss(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([1]), "margin", 0.5).item()
+        1.5
+    """
+    if loss == "cross_entropy":
+        return functional.cross_entropy(logits, new_labels, reduction="none")
+    return (margin - true_margin(logits, new_labels)).clamp_min(0)
 
 
 def true_margin(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

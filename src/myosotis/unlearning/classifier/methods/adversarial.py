@@ -12,7 +12,7 @@ from torch.nn import functional
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.classifier.attack import Norm, attack_success, draw_targets, pgd_attack
-from myosotis.unlearning.classifier.goals import Ascent
+from myosotis.unlearning.classifier.goals import ForgetLoss
 from myosotis.unlearning.classifier.importance import Reduction, importance_penalty, weight_importance
 from myosotis.unlearning.classifier.methods.ascent import forget_losses
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples
@@ -40,7 +40,7 @@ class Adversarial(Method):
         hold: What an example is held to: ``"target"``, the class that it was aimed at, by cross-entropy, as in the
             paper; or ``"outputs"`` (ours), the old model's own probabilities, by their divergence, which is 0 at the
             start.
-        ascent: For the goal misclassify: minus the cross-entropy, or a margin loss that ends by itself.
+        forget_loss: Of the instances: by cross-entropy, as in the paper, or a margin loss (ours) that ends by itself.
         margin: Of that margin loss, in logits.
     """
 
@@ -51,7 +51,7 @@ class Adversarial(Method):
     steps: Count = 100
     keep: Literal["all", "success"] = "all"
     hold: Literal["target", "outputs"] = "target"
-    ascent: Ascent = "cross_entropy"
+    forget_loss: ForgetLoss = "cross_entropy"
     margin: float = 1.0
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -74,7 +74,7 @@ class Adversarial(Method):
             begin = step % batches * size
             held, aim = images[begin : begin + size], targets[begin : begin + size]
             places = request.forget_places(step)
-            forget = forget_losses(model, request, places, self.ascent, self.margin)
+            forget = forget_losses(model, request, places, self.forget_loss, self.margin)
             logits = model(held)
             if answers is None:
                 kept = functional.cross_entropy(logits, aim, reduction="sum")

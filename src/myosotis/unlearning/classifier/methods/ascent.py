@@ -5,29 +5,33 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.classifier.goals import Ascent, Goal, misclassify_loss
+from myosotis.unlearning.classifier.goals import ForgetLoss, Goal, misclassify_loss, relabel_loss
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request
 
 
 def forget_losses(
-    model: nn.Module, request: Request, places: Tensor, ascent: Ascent = "cross_entropy", margin: float = 0.0
+    model: nn.Module, request: Request, places: Tensor, loss: ForgetLoss = "cross_entropy", margin: float = 0.0
 ) -> Tensor:
     """Return the loss of each forget instance at ``places`` that the request's goal asks for."""
     batch = request.forget.batch(places)
     logits = model(batch.images)
     if request.new_labels is None:
-        return misclassify_loss(logits, batch.labels, ascent, margin)
-    return functional.cross_entropy(logits, request.new_labels[places.to(batch.labels.device)], reduction="none")
+        return misclassify_loss(logits, batch.labels, loss, margin)
+    return relabel_loss(logits, request.new_labels[places.to(batch.labels.device)], loss, margin)
 
 
 @dataclass(frozen=True)
 class NegGrad(Method):
-    """Gradient ascent on the cross-entropy of the forget instances."""
+    """Gradient ascent on the cross-entropy of the forget instances.
 
-    ascent: Ascent = "cross_entropy"
+    Attributes:
+        forget_loss: Minus the cross-entropy, as in the literature, or a margin loss that ends by itself.
+        margin: Of that margin loss, in logits.
+    """
+
+    forget_loss: ForgetLoss = "cross_entropy"
     margin: float = 1.0
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -44,7 +48,7 @@ class NegGrad(Method):
         """Return ascent on the true labels."""
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            losses = forget_losses(model, request, request.forget_places(step), self.ascent, self.margin)
+            losses = forget_losses(model, request, request.forget_places(step), self.forget_loss, self.margin)
             return {"forget": losses.mean()}
 
         return Objective(request.forget_steps, terms)
@@ -52,7 +56,15 @@ class NegGrad(Method):
 
 @dataclass(frozen=True)
 class Relabel(Method):
-    """Cross-entropy with a new, wrong label."""
+    """Cross-entropy with a new, wrong label.
+
+    Attributes:
+        forget_loss: The cross-entropy, as in the literature, or a margin loss that ends by itself.
+        margin: Of that margin loss, in logits.
+    """
+
+    forget_loss: ForgetLoss = "cross_entropy"
+    margin: float = 1.0
 
     card: ClassVar[MethodCard] = MethodCard(
         "relabel",
@@ -68,6 +80,7 @@ class Relabel(Method):
         """Return descent on the new labels."""
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            return {"forget": forget_losses(model, request, request.forget_places(step)).mean()}
+            losses = forget_losses(model, request, request.forget_places(step), self.forget_loss, self.margin)
+            return {"forget": losses.mean()}
 
         return Objective(request.forget_steps, terms)

@@ -205,6 +205,34 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
     assert "neither remaining nor test images" in outcome.output
 
 
+def test_two_processes_unlearn_as_one(finished, world, tmp_path):
+    out, _ = finished
+    options = ["--set", f"model={{path: {out / 'model'}}}", "--set", "train=null", "--set", "reference=null"]
+    options += ["--set", "goal=relabel", "--set", "method.hold=outputs", "--set", "seed=3"]
+    outcome = unlearn(world, tmp_path / "one", *options)
+    assert outcome.exit_code == 0, outcome.output
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+    command += [
+        "-m",
+        "myosotis",
+        "unlearn",
+        "classifier",
+        str(world / "job.yaml"),
+        "--out",
+        str(tmp_path / "two"),
+        *options,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    assert one["unlearning"]["steps"] == two["unlearning"]["steps"] > 0
+    # The number of threads decides how sums are rounded.
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
+
+
 def test_photos_of_the_training_set_are_not_what_remains(world, tmp_path):
     photos = world / "photos" / "ash"
     photos.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,7 @@ def train(
     checkpoints: Path | None = None,
     save_every: int = 1,
     steps_per_epoch: int | None = None,
+    shared: bool = True,
     description: str = "training",
 ) -> LoopEnd:
     """Train a model in place.
@@ -81,13 +82,15 @@ def train(
         checkpoints: Where the state is kept.
         save_every: Epochs between checkpoints.
         steps_per_epoch: For the display of progress.
+        shared: Whether processes share the work, each with its part of a batch. Otherwise each does the whole of it, to
+            the same result: for work that is too small to be worth sharing.
         description: What is being done, for the display.
 
     Returns:
         How it ended.
     """
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
-    wrapped = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
+    wrapped = accelerator.prepare_model(model) if shared and accelerator.num_processes > 1 else model
     scaler = accelerator.scaler
     step, first, reason = 0, 0, None
     if checkpoints is not None:

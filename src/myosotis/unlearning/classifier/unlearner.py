@@ -389,6 +389,7 @@ def _train(
         max_grad_norm=settings.max_grad_norm,
         after_step=after_step,
         steps_per_epoch=objective.steps_per_epoch,
+        shared=False,
         description="unlearning",
     )
     return end.steps, end.stop_reason or "epochs"

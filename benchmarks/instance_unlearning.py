@@ -29,7 +29,6 @@ MARGIN = {"forget_loss": "margin"}
 
 WAYS = {
     "misclassify, neggrad": ("misclassify", "neggrad", {}),
-    "misclassify, neggrad, margin": ("misclassify", "neggrad", MARGIN),
     "misclassify, adv": ("misclassify", "adv", ATTACK),
     "misclassify, adv, margin": ("misclassify", "adv", {**ATTACK, **MARGIN}),
     "misclassify, adv_imp": ("misclassify", "adv_imp", {**ATTACK, "strength": 0.1}),
@@ -76,7 +75,7 @@ def way(name):
         return preset.goal, preset.method, preset.method_settings, preset.settings
     goal, method, settings = WAYS[name]
     # A step of ascent on few instances costs little, an adversarial one costs a batch.
-    return goal, method, settings, UnlearnSettings(batch=128, epochs=1000, max_steps=500)
+    return goal, method, settings, UnlearnSettings(batch=128, epochs=1000, max_steps=300)
 
 
 def one_seed(arguments, seed):
@@ -160,7 +159,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sizes", nargs="+", type=int, default=[16, 64, 128])
-    parser.add_argument("--ways", nargs="+", default=[*WAYS])
+    parser.add_argument("--ways", nargs="+", default=[*WAYS, "preset: recommended"])
     parser.add_argument("--limit", type=int, default=20000)
     parser.add_argument("--looked-at", type=int, default=5000, help="remaining images that are looked at")
     parser.add_argument("--epochs", type=int, default=8)

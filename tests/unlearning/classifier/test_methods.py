@@ -111,6 +111,21 @@ def test_weight_of_the_forget_batch(forget, batch, weight):
     assert objective.terms(model, 0)["forget"].item() / alone == pytest.approx(weight, abs=1e-6)
 
 
+def test_what_holds_lets_go():
+    model, asked = network(), request()
+    firm = begun("adv_imp", asked, model, copies=2, eps=0.5, step_size=0.1, steps=3)
+    loose = begun("adv_imp", asked, model, copies=2, eps=0.5, step_size=0.1, steps=3, release=4)
+    with torch.no_grad():
+        model[4].weight.mul_(1.5)
+    # Six examples in batches of four: the steps are a multiple of two apart, so that they see the same.
+    for step, grip in ((0, 1), (4, 1), (6, 0.5), (8, 0), (100, 0)):
+        one, other = firm.terms(model, step), loose.terms(model, step)
+        assert other["forget"].item() == one["forget"].item()
+        assert other["adversarial"].item() == pytest.approx(grip * one["adversarial"].item())
+        assert other["importance"].item() == pytest.approx(grip * one["importance"].item())
+        assert one["importance"] > 0
+
+
 def test_adversarial_labels_are_the_targets_and_never_true():
     model, asked = network(), request()
     objective = begun("adv", asked, model, copies=5, eps=0.01, step_size=0.01, steps=1)

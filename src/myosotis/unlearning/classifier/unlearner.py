@@ -150,8 +150,16 @@ PRESETS: Mapping[str, Preset] = {
     "recommended": Preset(
         "relabel",
         "adv_imp",
-        {"hold": "outputs", "copies": 20, "eps": 1.0, "step_size": 0.25, "steps": 12, "strength": 0.1},
-        UnlearnSettings(forget_batch=128, batch=128, max_steps=500),
+        {
+            "hold": "outputs",
+            "release": 100,
+            "copies": 10,
+            "eps": 1.0,
+            "step_size": 0.4,
+            "steps": 6,
+            "strength": 0.1,
+        },
+        UnlearnSettings(learning_rate=2e-3, forget_batch=128, batch=128, epochs=300, max_steps=300),
     ),
 }
 """``l2ul_official``: the CIFAR-10 command of the released code of Cha et al.

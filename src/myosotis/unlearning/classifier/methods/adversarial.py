@@ -40,6 +40,8 @@ class Adversarial(Method):
         hold: What an example is held to: ``"target"``, the class that it was aimed at, by cross-entropy, as in the
             paper; or ``"outputs"`` (ours), the old model's own probabilities, by their divergence, which is 0 at the
             start.
+        release: Steps after which what holds the rest begins to let go, down to nothing after as many again (ours): an
+            instance that its own surroundings hold fast is then forgotten too. None never lets go.
         forget_loss: Of the instances: by cross-entropy, as in the paper, or a margin loss (ours) that ends by itself.
         margin: Of that margin loss, in logits.
     """
@@ -51,6 +53,7 @@ class Adversarial(Method):
     steps: Count = 100
     keep: Literal["all", "success"] = "all"
     hold: Literal["target", "outputs"] = "target"
+    release: Count | None = None
     forget_loss: ForgetLoss = "cross_entropy"
     margin: float = 1.0
 
@@ -82,11 +85,15 @@ class Adversarial(Method):
                 old = answers[begin : begin + size]
                 kept = functional.kl_div(logits.log_softmax(dim=1), old, reduction="sum", log_target=True)
             count = len(places) + len(held)
-            return {"forget": forget.sum() / count, "adversarial": kept / count}
+            return {"forget": forget.sum() / count, "adversarial": self._grip(step) * kept / count}
 
         facts = {"adversarial_success": success, "adversarial_examples": len(images)}
         held = Samples(images, targets if answers is None else answers.argmax(dim=1))
         return Objective(batches, terms, facts=facts, held=held)
+
+    def _grip(self, step: int) -> float:
+        """How firmly the rest is held at a step: 1, and after ``release`` steps less, down to 0."""
+        return 1.0 if self.release is None else min(1.0, max(0.0, 2 - step / self.release))
 
     def _examples(self, original: nn.Module, request: Request) -> tuple[Tensor, Tensor, float]:
         """Every copy of every instance in one go: (images, targets, share taken for their target)."""
@@ -153,7 +160,7 @@ class AdversarialImportance(Adversarial):
             params = dict(model.named_parameters())
             return {
                 **inner.terms(model, step),
-                "importance": importance_penalty(params, anchors, importance, self.strength),
+                "importance": self._grip(step) * importance_penalty(params, anchors, importance, self.strength),
             }
 
         free = torch.cat([(1 - value).flatten() for value in importance.values()]).mean().item()

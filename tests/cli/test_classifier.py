@@ -172,6 +172,26 @@ def test_requests_in_sequence(world, tmp_path):
     assert len(found["instances"]) == 4
 
 
+def test_training_that_diverges_is_said_to(world, tmp_path):
+    outcome = unlearn(world, tmp_path / "run", "--set", "train.learning_rate=1e9")
+    assert outcome.exit_code == 2
+    assert "lower train.learning_rate" in outcome.stderr.splitlines()[-1]
+    assert not (tmp_path / "run" / "checkpoints" / "target").exists()
+
+
+def test_half_precision_and_a_method_of_its_own_precision(world, tmp_path):
+    outcome = unlearn(world, tmp_path / "run", "--set", "train.precision=bf16", "--set", "reference=null")
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_a_single_photo_cannot_be_judged(world, tmp_path):
+    outcome = unlearn(world, tmp_path / "run", "--set", "data.forget.count=1", "--set", "reference=null")
+    assert outcome.exit_code == 0, outcome.output
+    page = (tmp_path / "run" / "report.html").read_text()
+    verdict = page[page.index("Is it as if it had never been seen?") :]
+    assert not verdict[: verdict.index("</div>")].count("Yes")
+
+
 def test_a_stop_at_the_reference(world, tmp_path):
     assert unlearn(world, tmp_path / "run", "--set", "stop.at=reference").exit_code == 0
     found = result(tmp_path / "run")
@@ -294,6 +314,14 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
         (["preset=l2ul"], "unknown preset 'l2ul'"),
         (["preset=l2ul_official"], "leave one of the two out"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
+        (["audit.shadow=3", "data.test=null"], "needs 'data.test'"),
+        (["audit.shadow=3", "stop.at=reference"], "no shadow model has a reference"),
+        (["requests=2", "compare=[{method: {name: neggrad}}]"], "with 'requests' go neither"),
+        (["goal=relabel", "method={name: scrub}"], "cannot pursue the goal 'relabel'"),
+        (["reference=turned"], "in this order"),
+        (["data.forget={list: all.txt}"], "nothing remains"),
+        (["data.forget={list: latin.txt}"], "not a text file in UTF-8"),
+        (["model.options={widths: [8], blocks: [1, 1]}"], "architecture 'small-resnet'"),
         (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have one name"),
     ],
 )
@@ -309,7 +337,9 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     (world / "damaged").mkdir(exist_ok=True)
     (world / "damaged" / "classifier.json").write_text("{}")
     small = {"widths": [8], "blocks": [1]}
-    for name, classes, channels in (("other", ("x", "y", "z"), 1), ("wide", CLASSES, 3)):
+    (world / "all.txt").write_text("".join(f"{c}/{number:02d}.png\n" for c in CLASSES for number in range(16)))
+    (world / "latin.txt").write_bytes("ash/é.png\n".encode("latin-1"))
+    for name, classes, channels in (("other", ("x", "y", "z"), 1), ("wide", CLASSES, 3), ("turned", CLASSES[::-1], 1)):
         spec = ClassifierSpec("small-resnet", 3, channels, (0.5,) * channels, (0.5,) * channels, small, classes)
         save_classifier(build_classifier(spec, seed=0), spec, world / name)
     before = sorted(path for path in world.rglob("*"))

@@ -172,3 +172,10 @@ def test_every_image_has_its_own_shift_and_side():
     assert torch.equal(found, crop_and_flip(image, torch.Generator().manual_seed(0), padding=1))
     with pytest.raises(ValueError, match="padding"):
         crop_and_flip(image, torch.Generator(), padding=-1)
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path):
+    values = np.array([[0, 4096], [32768, 65535]], dtype=np.uint16)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(values).save(tmp_path / "a" / "0.png")
+    assert read_image_folder(tmp_path).images.flatten().tolist() == [0, 16, 128, 255]

@@ -73,6 +73,20 @@ def test_accumulated_batches_are_one_batch():
     assert end.steps == 8
 
 
+def test_trainings_of_one_process_may_differ_in_precision():
+    model = linear()
+    seen = []
+
+    def watched(model, batch, step):
+        prediction = model(batch[0])
+        seen.append(prediction.dtype)
+        return {"fit": (prediction.float() - batch[1]).square().mean()}
+
+    for precision in ("no", "bf16", "no"):
+        train(model, torch.optim.SGD(model.parameters(), 0.1), batches(12), watched, epochs=1, precision=precision)
+    assert seen == [torch.float32, torch.bfloat16, torch.float32]
+
+
 def test_clipping():
     model = linear()
     start = model.weight.detach().clone()

@@ -198,7 +198,7 @@ def read_instance_list(path: Path, known: ImageSet) -> list[int]:
         raise InputError(f"{path}: no such instance list")
     places: list[int] = []
     by_name = {name: place for place, name in enumerate(known.names)}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         name = line.partition("#")[0].strip()
         if not name:
             continue
@@ -212,10 +212,28 @@ def read_instance_list(path: Path, known: ImageSet) -> list[int]:
     return places
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not a text file in UTF-8") from None
+
+
 def _decoded(path: Path, size: int | None) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     try:
         with Image.open(path) as picture:
-            image = picture.convert("L" if picture.mode in ("1", "L", "LA", "I;16") else "RGB")
+            if picture.mode in ("I", "F", "I;16B", "I;16L"):
+                raise InputError(f"{path}: has pixels of more than 16 bits, or of an unusual kind ({picture.mode})")
+            if picture.mode == "I;16":
+                # Pillow would cut at 255 instead of scaling.
+                image = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            else:
+                image = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
     except (UnidentifiedImageError, OSError):
         raise InputError(f"{path}: is not an image that can be read") from None
     if size is not None and image.size != (size, size):

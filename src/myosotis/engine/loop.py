@@ -89,12 +89,14 @@ def train(
     Returns:
         How it ended.
     """
-    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
+    # Precision is not left to the accelerator, whose state all of a process shares: two trainings may differ in it.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    half = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     wrapped = accelerator.prepare_model(model) if shared and accelerator.num_processes > 1 else model
-    scaler = accelerator.scaler
+    scaler = torch.amp.GradScaler(accelerator.device.type) if precision == "fp16" else None
     step, first, reason = 0, 0, None
     if checkpoints is not None:
-        step, first, reason = _restore(checkpoints, model, optimizer, scheduler)
+        step, first, reason = _restore(checkpoints, model, optimizer, scheduler, scaler)
     total = None if steps_per_epoch is None else steps_per_epoch * (epochs - first)
     done = first
     optimizer.zero_grad(set_to_none=True)
@@ -104,9 +106,10 @@ def train(
                 break
             for batches_of_step in _grouped(batches(epoch), accumulate):
                 for batch in batches_of_step:
-                    with accelerator.autocast():
+                    with torch.autocast(accelerator.device.type, half, enabled=half is not None):
                         terms = loss(wrapped, batch, step)
-                    accelerator.backward(torch.stack(list(terms.values())).sum() / len(batches_of_step))
+                    whole = torch.stack([term.float() for term in terms.values()]).sum() / len(batches_of_step)
+                    (whole if scaler is None else scaler.scale(whole)).backward()  # type: ignore[no-untyped-call]
                 if scaler is not None:
                     scaler.unscale_(optimizer)
                 if max_grad_norm is not None:
@@ -130,7 +133,7 @@ def train(
                 if after_epoch is not None:
                     reason = after_epoch(done, step)
             if checkpoints is not None and (reason is not None or done % save_every == 0 or done == epochs):
-                _save(checkpoints, model, optimizer, scheduler, step, done, reason)
+                _save(checkpoints, model, optimizer, scheduler, scaler, step, done, reason)
     return LoopEnd(step, done, reason)
 
 
@@ -146,6 +149,7 @@ def _save(
     model: nn.Module,
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
+    scaler: torch.amp.GradScaler | None,
     step: int,
     epoch: int,
     reason: str | None,
@@ -155,10 +159,10 @@ def _save(
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         write_tensors(staged / "model.safetensors", {name: value.clone() for name, value in model.state_dict().items()})
-        state = {
-            "optimizer": optimizer.state_dict(),
-            "scheduler": None if scheduler is None else scheduler.state_dict(),
-        }
+        state = {"optimizer": optimizer.state_dict()}
+        for name, part in (("scheduler", scheduler), ("scaler", scaler)):
+            if part is not None:
+                state[name] = part.state_dict()
         torch.save(state, staged / "optimizer.pt")
         write_json(staged / "loop.json", {"step": step, "epoch": epoch, "stop_reason": reason})
         older = sorted(checkpoints.glob("step-*"))
@@ -170,7 +174,11 @@ def _save(
 
 
 def _restore(
-    checkpoints: Path, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None
+    checkpoints: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    scaler: torch.amp.GradScaler | None,
 ) -> tuple[int, int, str | None]:
     """Load the newest complete checkpoint; return its step, its epoch and why it ended."""
     place = newest_complete(checkpoints)
@@ -179,7 +187,8 @@ def _restore(
     model.load_state_dict(load_file(place / "model.safetensors"))
     state = torch.load(place / "optimizer.pt", map_location="cpu", weights_only=True)
     optimizer.load_state_dict(state["optimizer"])
-    if scheduler is not None:
-        scheduler.load_state_dict(state["scheduler"])
+    for name, part in (("scheduler", scheduler), ("scaler", scaler)):
+        if part is not None:
+            part.load_state_dict(state[name])
     loop = json.loads((place / "loop.json").read_text(encoding="utf-8"))
     return int(loop["step"]), int(loop["epoch"]), loop["stop_reason"]

@@ -22,3 +22,8 @@ def is_main_process() -> bool:
 def wait_for_everyone() -> None:
     """Return when every process has come here; at once where there is only one."""
     _state().wait_for_everyone()
+
+
+def processes() -> int:
+    """How many processes work at the job."""
+    return int(_state().num_processes)

@@ -88,9 +88,14 @@ def build_classifier(
                     in_chans=spec.in_channels,
                     **spec.options,
                 )
-        except (TypeError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"architecture '{spec.architecture}': {error}") from None
-        return NormalizedClassifier(inner, spec.mean, spec.std)
+        try:
+            return NormalizedClassifier(inner, spec.mean, spec.std)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
 
 def save_classifier(model: NormalizedClassifier, spec: ClassifierSpec, place: Path) -> None:

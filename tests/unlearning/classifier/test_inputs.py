@@ -6,7 +6,7 @@ from myosotis.data.images import ImageSet
 from myosotis.engine.errors import InputError
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, resolve_paths
 from myosotis.unlearning.classifier.inputs import NEAR, pixel_statistics, read_inputs
-from myosotis.unlearning.classifier.methods import METHODS
+from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.unlearner import PRESETS
 
 
@@ -91,7 +91,7 @@ def test_presets_are_spelled_out_and_can_be_read_again(name, folder):
     )
     preset = PRESETS[name]
     assert (made.goal, made.method.name) == (preset.goal, preset.method)
-    assert made.method.settings == preset.method_settings
+    assert made.method.settings == vars(build_method(preset.method, preset.method_settings))
     assert vars(preset.settings) == made.training.model_dump()
     assert not METHODS[preset.method].reads_retain
     assert ClassifierUnlearningConfig(**made.model_dump(mode="json")) == made

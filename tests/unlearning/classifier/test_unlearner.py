@@ -229,3 +229,25 @@ def test_requests_in_sequence(trained):
     assert len(replayed[1].instances) == 6
     with pytest.raises(ValueError, match="no request"):
         unlearn_sequence(trained, [])
+
+
+def test_replayed_instances_are_asked_for_the_same_again(trained):
+    images, labels = data(64, 0)
+    requests = [(images[:3], labels[:3]), (images[3:6], labels[3:6])]
+    _, results, _ = unlearn_sequence(
+        trained, requests, replay=True, goal="relabel", method="relabel", new_labels="random", settings=FAST
+    )
+    first, second = ([one.new_label for one in result.instances] for result in results)
+    assert second[:3] == first
+    assert len(second) == 6
+
+
+def test_a_last_step_that_breaks_the_model_is_seen(trained, forget):
+    result = unlearn_instances(
+        trained,
+        forget,
+        method="neggrad",
+        settings=UnlearnSettings(learning_rate=1e38, max_steps=1, batch_norm="freeze"),
+    )
+    assert (result.converged, result.stop_reason) == (False, "diverged")
+    assert same(state(trained), state(result.model))

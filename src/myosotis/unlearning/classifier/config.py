@@ -127,10 +127,15 @@ class MethodConfig(Config):
 
     name: str = "adv_imp"
 
-    @model_validator(mode="after")
-    def _known(self) -> "MethodConfig":
-        build_method(self.name, self.settings)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, values: Any) -> Any:
+        """Fill in the method's defaults, so that the configuration of a run says all that was done."""
+        if not isinstance(values, dict) or not isinstance(values.get("name", "adv_imp"), str):
+            return values
+        name = values.get("name", "adv_imp")
+        method = build_method(name, {key: value for key, value in values.items() if key != "name"})
+        return {"name": name, **vars(method)}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -229,7 +234,7 @@ class ClassifierUnlearningConfig(Config):
     preset: str | None = None
     goal: Goal = "misclassify"
     new_labels: Literal["runner_up", "random"] | str = "runner_up"
-    method: MethodConfig = MethodConfig()
+    method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="adv_imp"))
     training: UnlearningConfig = UnlearningConfig()
     stop: StopConfig = StopConfig()
     requests: Count | None = None
@@ -251,7 +256,7 @@ class ClassifierUnlearningConfig(Config):
         preset = PRESETS[name]
         brought = {
             "goal": preset.goal,
-            "method": {"name": preset.method, **preset.method_settings},
+            "method": {"name": preset.method, **vars(build_method(preset.method, preset.method_settings))},
             "training": vars(preset.settings),
         }
         # A configuration that was written into a run says both, and they agree.
@@ -278,6 +283,10 @@ class ClassifierUnlearningConfig(Config):
             raise ValueError("'stop.at: reference' needs a 'reference'")
         if self.audit.shadow and self.train is None:
             raise ValueError("'audit.shadow' trains shadow models, so it needs 'train'")
+        if self.audit.shadow and (self.data.test is None or self.stop.at != "goal"):
+            raise ValueError("'audit.shadow' needs 'data.test', and 'stop.at: goal': no shadow model has a reference")
+        if self.requests is not None and (self.compare or self.audit.shadow or self.stop.at != "goal"):
+            raise ValueError("with 'requests' go neither 'compare' nor 'audit.shadow' nor 'stop.at: reference'")
         from_file = self.new_labels not in ("runner_up", "random")
         if from_file and self.goal != "relabel":
             raise ValueError("'new_labels' names a file, but 'goal' is not 'relabel'")

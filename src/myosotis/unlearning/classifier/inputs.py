@@ -10,12 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from myosotis.data.images import ImageSet, read_idx, read_image_folder, read_instance_list, read_torchvision
+from myosotis.data.images import ImageSet, read_idx, read_image_folder, read_instance_list, read_lines, read_torchvision
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, ModelConfig, SourceConfig
+from myosotis.unlearning.classifier.methods import build_method
 
 NEAR = 0.02
 """Two images whose root mean squared difference is below this, in units of [0, 1] pixels, are near-duplicates."""
@@ -105,8 +106,14 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
             raise InputError(
                 f"the images to forget are {_shape(forget)}, those of the {name} set are {_shape(found)}; give a size"
             )
+    needed = config.train is not None or any(
+        build_method(method.name, method.settings).reads_retain
+        for method in (config.method, *(variant.method for variant in config.compare))
+    )
+    if remaining is not None and not len(remaining) and needed:
+        raise InputError("every training image is to be forgotten: nothing remains to learn from")
     same = near = 0
-    if remaining is not None:
+    if remaining is not None and len(remaining):
         same, near = _duplicates(forget, remaining)
         if data.forget.folder is not None and same:
             # The same photos, kept in a folder of their own: they are not what remains.
@@ -126,7 +133,7 @@ def read_new_labels(path: Path, forget: ImageSet) -> Int[Tensor, " n"]:
         raise InputError(f"{path}: no such file of new labels")
     places = {name: place for place, name in enumerate(forget.names)}
     found: dict[int, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, tab, wanted = line.partition("\t")
@@ -172,7 +179,7 @@ def describe_model(model: ModelConfig, inputs: Inputs) -> ClassifierSpec:
     if model.mean is not None and model.std is not None:
         mean, std = model.mean, model.std
     else:
-        known = inputs.remaining if inputs.remaining is not None else inputs.forget
+        known = inputs.remaining if inputs.remaining is not None and len(inputs.remaining) else inputs.forget
         mean, std = pixel_statistics(known)
     return ClassifierSpec(
         str(model.architecture), len(inputs.classes), channels, mean, std, dict(model.options), inputs.classes

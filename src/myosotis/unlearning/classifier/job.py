@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import shutil
 import sys
 import time
@@ -16,18 +17,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from myosotis.data.images import ImageSet
-from myosotis.engine.checkpoint import is_complete, seal
+from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
-from myosotis.engine.processes import device, is_main_process, wait_for_everyone
+from myosotis.engine.processes import device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
-from myosotis.evaluation.cka import layer_cka
+from myosotis.evaluation.cka import layer_cka, linear_cka
 from myosotis.models.image_classifier import ClassifierSpec, load_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.audit import audit_sets, output_distances, over_forgotten, predict, share
+from myosotis.unlearning.classifier.batch_norm import drift, running_statistics
 from myosotis.unlearning.classifier.config import (
     ClassifierUnlearningConfig,
     MethodConfig,
@@ -120,12 +122,19 @@ class ClassifierUnlearningJob:
         else:
             self._base, self._spec = loaded
         self._check_model(self._base, self._spec, "the model")
+        if config.train is not None and config.train.batch % processes():
+            raise InputError(f"train.batch is {config.train.batch}, which {processes()} processes cannot share evenly")
         self._reference: NormalizedClassifier | None = None
         if config.reference not in (None, "retrain"):
             self._reference, spec = load_classifier(Path(str(config.reference)))
             self._check_model(self._reference, spec, "the reference")
 
     def _check_model(self, model: nn.Module, spec: ClassifierSpec, name: str) -> None:
+        if spec.classes and spec.classes != self._inputs.classes:
+            raise InputError(
+                f"{name} knows the classes {', '.join(spec.classes)}, in this order; the images have "
+                f"{', '.join(self._inputs.classes)}"
+            )
         channels = self._inputs.forget.images.shape[1]
         if spec.in_channels != channels:
             # A normalisation would quietly spread one channel over three.
@@ -134,8 +143,10 @@ class ClassifierUnlearningJob:
         try:
             with torch.no_grad():
                 found = model.eval()(images)
-        except RuntimeError as error:
-            raise InputError(f"{name} does not take these images: {str(error).splitlines()[0]}") from None
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise InputError(
+                f"{name} does not take these images: {(str(error) or type(error).__name__).splitlines()[0]}"
+            ) from None
         if found.ndim != 2 or found.shape[1] != len(self._inputs.classes):
             raise InputError(
                 f"{name} must return logits of shape (batch, {len(self._inputs.classes)}), one for each class; "
@@ -297,6 +308,8 @@ class ClassifierUnlearningJob:
 
     def _kept_or(self, name: str, make: Callable[[], Any]) -> Any:
         kept = self._run.kept(f"{name}.json")
+        # Every process looks before the first one writes, so that all of them go the same way.
+        wait_for_everyone()
         if kept is None:
             self._run.keep(f"{name}.json", make())
             wait_for_everyone()
@@ -312,9 +325,13 @@ class ClassifierUnlearningJob:
         """A model taught from the same fresh weights; taken from the run if it was done before."""
         assert images is not None  # noqa: S101 - the configuration has been checked
         place = self._run.checkpoints / name
-        if not is_complete(place):
+        done = is_complete(place)
+        wait_for_everyone()
+        if not done:
             self._say(f"training the {name} model on {len(images)} images")
             model = self._fresh(self._config.seed).to(device())
+            if newest_complete(self._run.checkpoints / f"train-{name}") is not None:
+                self._run.keep("training-resumed.json", True)
             with self._timed(f"train_{name}"):
                 train_classifier(
                     model,
@@ -325,6 +342,8 @@ class ClassifierUnlearningJob:
                     checkpoints=self._run.checkpoints / f"train-{name}",
                     description=f"training the {name} model",
                 )
+            if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+                raise InputError(f"training the {name} model diverged; lower train.learning_rate")
             if is_main_process():
                 self._save(model, self._run.checkpoints / f".{name}.partial", place)
             wait_for_everyone()
@@ -382,7 +401,9 @@ class ClassifierUnlearningJob:
     def _unlearned(self, original: NormalizedClassifier, audits: dict[str, Any]) -> tuple[nn.Module, Any]:
         """The model without the instances, and how that went, ready for JSON."""
         config, place = self._config, self._run.checkpoints / "unlearned"
-        if not (is_complete(place) and self._run.kept("unlearned.json") is not None):
+        done = is_complete(place) and self._run.kept("unlearned.json") is not None
+        wait_for_everyone()
+        if not done:
             forget = self._inputs.forget
             images, labels = forget.pixels(device()), forget.labels.to(device())
             arguments = self._arguments(config.method, config.goal, config.training, audits)
@@ -419,12 +440,17 @@ class ClassifierUnlearningJob:
                     self._run.log({"phase": "unlearn", **tag, **_finite(event)})
             if is_main_process():
                 self._save(model, self._run.checkpoints / ".unlearned.partial", place)
-            self._run.keep("unlearned.json", self._outcome(model, results, sizes, requests))
+            self._run.keep("unlearned.json", self._outcome(original, model, results, sizes, requests))
             wait_for_everyone()
         return load_classifier(place)[0].to(device()).eval(), self._run.kept("unlearned.json")
 
     def _outcome(
-        self, model: nn.Module, results: list[UnlearnResult], sizes: list[int], requests: list[list[float]] | None
+        self,
+        original: nn.Module,
+        model: nn.Module,
+        results: list[UnlearnResult],
+        sizes: list[int],
+        requests: list[list[float]] | None,
     ) -> dict[str, Any]:
         """How unlearning went, over all requests; instances are told as the last model sees them."""
         instances = [
@@ -434,15 +460,16 @@ class ClassifierUnlearningJob:
         ]
         if requests is not None:
             _look_again(instances, predict(model, self._inputs.forget), self._config.stop.margin)
+        came_back = requests is not None and not all(one["forgotten"] for one in instances)
+        reason = next((one.stop_reason for one in results if not one.converged), None)
         return {
-            "converged": all(result.converged for result in results)
-            and (requests is None or self._config.stop.at != "goal" or all(one["forgotten"] for one in instances)),
-            "stop_reason": next((one.stop_reason for one in results if not one.converged), results[-1].stop_reason),
+            "converged": reason is None and not came_back,
+            "stop_reason": reason or ("came_back" if came_back else results[-1].stop_reason),
             "steps": sum(result.steps for result in results),
             "seconds": sum(result.seconds for result in results),
-            "min_margin": min(result.min_margin for result in results),
+            "min_margin": min(one["margin"] for one in instances),
             "facts": results[-1].facts,
-            "batch_norm_drift": results[-1].batch_norm_drift,
+            "batch_norm_drift": drift(running_statistics(original), running_statistics(model)),
             "warnings": sorted({warning for result in results for warning in result.warnings}),
             "instances": instances,
             "requests": None
@@ -468,16 +495,21 @@ class ClassifierUnlearningJob:
             self._say(f"comparing with {variant.label}")
             forget = self._inputs.forget
             training = variant.training or self._config.training
+            new_labels: Any = self._config.new_labels if self._new_labels is None else self._new_labels
             try:
                 result = unlearn_instances(
                     original,
                     (forget.pixels(device()), forget.labels.to(device())),
                     seed=self._config.seed,
+                    new_labels=new_labels,
                     **self._arguments(variant.method, variant.goal, training, audits),
                 )
             except ValueError as error:
                 raise InputError(f"compare, {variant.label}: {error}") from error
-            metrics, _ = audit_sets(result.model, self._sets(), seed=self._config.seed)
+            settings = self._config.audit
+            metrics, _ = audit_sets(
+                result.model, self._sets(), bins=settings.bins, confidence=settings.confidence, seed=self._config.seed
+            )
             return {
                 "name": variant.label,
                 "method": variant.method.name,
@@ -491,12 +523,17 @@ class ClassifierUnlearningJob:
                 "metrics": metrics,
             }
 
-        return self._kept_or(f"variant-{number}", make)
+        def timed() -> dict[str, Any]:
+            with self._timed("compare"):
+                return make()
+
+        return self._kept_or(f"variant-{number}", timed)
 
     def _distances(self, original: nn.Module, model: nn.Module) -> dict[str, Any]:
         """How far the result is from the original and from the reference, set by set."""
         found: dict[str, Any] = {}
         sets = self._sets()
+        self._say("comparing outputs")
         after = {name: predict(model, images) for name, images in sets.items()}
         for other_name, other in (("before", original), ("reference", self._reference)):
             if other is not None:
@@ -544,9 +581,10 @@ class ClassifierUnlearningJob:
         found = {}
         with self._timed("cka"):
             for name, images in self._sets().items():
-                some = images.subset(range(min(_CKA_IMAGES, len(images))))
+                some = images.subset(images.shuffled(self._config.seed, "cka")[:_CKA_IMAGES])
                 if len(some) > 1:
-                    found[name] = layer_cka(original, model, some.pixels(device()), layers)
+                    values = layer_cka(original, model, some.pixels(device()), layers, _cka_or_nan)
+                    found[name] = {layer: None if math.isnan(value) else value for layer, value in values.items()}
         return {"layers": layers, "similarity": found, "images": _CKA_IMAGES}
 
     def _shadow(self, original: nn.Module | None, model: nn.Module, count: int) -> dict[str, Any]:
@@ -673,6 +711,8 @@ class ClassifierUnlearningJob:
     def _cost(self, model: nn.Module, outcome: Any, started: float) -> dict[str, Any]:
         seconds = self._seconds()
         training = seconds.get("train_reference", seconds.get("train_target"))
+        if self._run.kept("training-resumed.json"):
+            training = None  # what a killed session spent on it is not known
         return {
             "seconds": seconds,
             "last_session_seconds": time.monotonic() - started,
@@ -733,7 +773,17 @@ def _layers(model: NormalizedClassifier) -> list[str]:
             found += [f"classifier.{name}.{part}" for part, _ in inner]
         elif any(True for _ in child.parameters()):
             found.append(f"classifier.{name}")
-    return found if len(found) <= _MOST_LAYERS else [found[len(found) * i // _MOST_LAYERS] for i in range(_MOST_LAYERS)]
+    if len(found) <= _MOST_LAYERS:
+        return found
+    return [found[round(place * (len(found) - 1) / (_MOST_LAYERS - 1))] for place in range(_MOST_LAYERS)]
+
+
+def _cka_or_nan(one: Tensor, other: Tensor) -> float:
+    """A layer that gives the same for every image, as a dead one does, is like no other."""
+    try:
+        return linear_cka(one, other)
+    except ValueError:
+        return math.nan
 
 
 def _png(image: Tensor) -> str:

@@ -27,8 +27,10 @@ _STOP_REASONS = {
     "epochs": "its epochs were done",
     "steps": "its steps were done",
     "edited": "it changes the weights once and does not train",
+    "came_back": "an instance of an earlier request came back",
     "diverged": "a loss was not finite; the model that came in is returned",
 }
+_CHANCE = 0.5
 _CAPS = ("epochs", "steps")
 _COPIES = {
     "shifted": "shifted by a pixel",
@@ -213,11 +215,22 @@ def _membership(result: Mapping[str, Any], model: str = "after") -> Mapping[str,
     return found
 
 
-def _as_unseen(result: Mapping[str, Any]) -> bool:
-    found = _membership(result)
-    return not result["verdict"]["over_forgotten"] and (
-        found is None or not (found["traceable"] or found["over_unlearned"])
-    )
+def _as_unseen(result: Mapping[str, Any]) -> bool | None:
+    """No as soon as one test finds a trace, yes only if there were tests that could have found one."""
+    found, shadow = _membership(result), result.get("shadow")
+    if result["verdict"]["over_forgotten"]:
+        return False
+    if shadow is not None and shadow["u_lira"]["accuracy"]["low"] > _CHANCE:
+        return False
+    if found is None or found["low"] is None:
+        return None
+    return bool(found["low"] <= _unseen_auc(result) <= found["high"])
+
+
+def _unseen_auc(result: Mapping[str, Any]) -> float:
+    """What the attack finds of a model that never saw the instances: that of the reference, or chance."""
+    reference = _membership(result, "reference")
+    return _CHANCE if reference is None else float(reference["auc"])
 
 
 def _unseen_text(result: Mapping[str, Any]) -> str:
@@ -236,8 +249,11 @@ def _unseen_text(result: Mapping[str, Any]) -> str:
     if found is not None:
         text += (
             f" An attack by the loss tells them from test images with AUC {found['auc']:.3f} "
-            f"{_interval(found)} (0.5 is no trace; reversed {found['auc_reversed']:.3f})."
+            f"{_interval(found)} (reversed {found['auc_reversed']:.3f}); from a model that never saw them it would be "
+            f"{_unseen_auc(result):.3f}."
         )
+    if "shadow" in result:
+        text += f" U-LiRA tells unlearnt from unseen in {result['shadow']['u_lira']['accuracy']['mean']:.1%} of trials."
     return text
 
 
@@ -350,7 +366,12 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     if similarity is not None:
         layers = list(range(1, len(similarity["layers"]) + 1))
         lines = [
-            Line(_SETS[name].lower(), layers, [values[layer] for layer in similarity["layers"]], _COLOURS[name])
+            Line(
+                _SETS[name].lower(),
+                [place for place, layer in zip(layers, similarity["layers"], strict=True) if values[layer] is not None],
+                [values[layer] for layer in similarity["layers"] if values[layer] is not None],
+                _COLOURS[name],
+            )
             for name, values in similarity["similarity"].items()
         ]
         few = min(result["images"]["forget"], similarity["images"])

@@ -84,7 +84,7 @@ def train_classifier(
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
-        nesterov=True,
+        nesterov=settings.momentum > 0,
     )
     total = steps * settings.epochs
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None

@@ -255,6 +255,9 @@ def unlearn_instances(
             steps, reason = _train(chosen, result, objective, samples, wanted, settings, stop, history)
         else:
             reason = "edited"
+        # The last step of all is only seen here.
+        if not bool(_logits(result, samples, settings.batch).isfinite().all()):
+            reason = "diverged"
         if reason == "diverged":
             result.load_state_dict(original.state_dict())
             warnings.append("a loss was not finite; the model that came in is returned")
@@ -324,17 +327,21 @@ def unlearn_sequence(
         raise ValueError("there is no request")
     results: list[UnlearnResult] = []
     table: list[list[float]] = []
-    for number, request in enumerate(requests, start=1):
-        again = [*requests[: number - 1], request] if replay else [request]
-        images = torch.cat([images for images, _ in again])
-        labels = torch.cat([labels for _, labels in again])
-        result = unlearn_instances(
-            model,
-            (images, labels),
-            seed=int(torch.randint(2**62, (1,), generator=generator(seed, "request", number))),
-            new_labels=new_labels,
-            **arguments,
-        )
+    wanted: list[Tensor] = []
+    for number, (own_images, own_labels) in enumerate(requests, start=1):
+        own_seed = int(torch.randint(2**62, (1,), generator=generator(seed, "request", number)))
+        first = number - 1 if not replay else 0
+        images = torch.cat([images for images, _ in requests[first:number]])
+        labels = torch.cat([labels for _, labels in requests[first:number]])
+        given: Tensor | NewLabels = new_labels
+        if arguments.get("goal") == "relabel":
+            # Found once for each instance, so that what is repeated is asked for the same again.
+            own = Samples(own_images, own_labels)
+            place = next(model.parameters()).device
+            logits = _logits(model, Samples(own.images.to(place), own.labels.to(place)))
+            wanted.append(_new_labels(new_labels, own.labels.to(place), logits, own_seed))
+            given = torch.cat(wanted[first:number])
+        result = unlearn_instances(model, (images, labels), seed=own_seed, new_labels=given, **arguments)
         model = result.model
         place = next(model.parameters()).device
         table.append(
@@ -377,6 +384,8 @@ def _train(
             logits = _logits(model, samples, settings.batch)
             history[-1]["forget_accuracy"] = (logits.argmax(dim=1) == samples.labels).float().mean().item()
             history[-1]["forget_loss"] = functional.cross_entropy(logits.float(), samples.labels).item()
+            if not bool(logits.isfinite().all()):
+                return "diverged"
             if chosen.stops_at_goal and stop.reached(logits, samples.labels, new_labels):
                 return "reference" if stop.at == "reference" else "goal"
         return "steps" if step == settings.max_steps else None

@@ -12,7 +12,7 @@ from torch.nn import functional
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.classifier.attack import Norm, attack_success, draw_targets, pgd_attack
-from myosotis.unlearning.classifier.goals import ForgetLoss
+from myosotis.unlearning.classifier.goals import ForgetLoss, Goal
 from myosotis.unlearning.classifier.importance import Reduction, importance_penalty, weight_importance
 from myosotis.unlearning.classifier.methods.ascent import forget_losses
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples
@@ -65,13 +65,14 @@ class Adversarial(Method):
         "the original weights while the examples are made; `copies` images for each forget instance",
         "Without the training set: examples on the boundary around each instance hold the boundary in place.",
     )
+    goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
         """Make the examples, once, from the original model; the loss is one mean over both batches."""
         images, targets, success = self._examples(original, request)
         size = min(request.batch, len(images))
         batches = -(-len(images) // size)
-        answers = _log_probabilities(original, images, request.batch) if self.hold == "outputs" else None
+        answers = _log_probabilities(original, images, request.batch)
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
             begin = step % batches * size
@@ -79,7 +80,7 @@ class Adversarial(Method):
             places = request.forget_places(step)
             forget = forget_losses(model, request, places, self.forget_loss, self.margin)
             logits = model(held)
-            if answers is None:
+            if self.hold == "target":
                 kept = functional.cross_entropy(logits, aim, reduction="sum")
             else:
                 old = answers[begin : begin + size]
@@ -88,8 +89,7 @@ class Adversarial(Method):
             return {"forget": forget.sum() / count, "adversarial": self._grip(step) * kept / count}
 
         facts = {"adversarial_success": success, "adversarial_examples": len(images)}
-        held = Samples(images, targets if answers is None else answers.argmax(dim=1))
-        return Objective(batches, terms, facts=facts, held=held)
+        return Objective(batches, terms, facts=facts, held=Samples(images, answers.argmax(dim=1)))
 
     def _grip(self, step: int) -> float:
         """How firmly the rest is held at a step: 1, and after ``release`` steps less, down to 0."""

@@ -112,7 +112,7 @@ class Method(ABC):
     """
 
     card: ClassVar[MethodCard]
-    goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
+    goals: ClassVar[tuple[Goal, ...]] = ("misclassify",)
     reads_retain: ClassVar[bool] = False
     stops_at_goal: ClassVar[bool] = True
     from_scratch: ClassVar[bool] = False

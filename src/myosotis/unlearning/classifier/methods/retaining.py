@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
+from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.ascent import forget_losses
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, places_of_step, retained
 
@@ -115,6 +116,7 @@ class NegGradPlus(Method):
         "nothing",
         "A strong simple baseline where retained samples are at hand.",
     )
+    goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
     reads_retain: ClassVar[bool] = True
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:

@@ -15,6 +15,7 @@ from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.models.modes import evaluating
 from myosotis.unlearning.classifier.attack import draw_targets
+from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, retained
 from myosotis.unlearning.classifier.methods.retaining import retain_batch, retain_steps
 
@@ -99,6 +100,7 @@ class SalUn(Method):
         "a mask and a copy of the weights",
         "Where retained samples are at hand; the mask limits what can be damaged.",
     )
+    goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
     reads_retain: ClassVar[bool] = True
     stops_at_goal: ClassVar[bool] = False
 

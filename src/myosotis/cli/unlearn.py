@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
+from myosotis.cli.jobs import carry_out, say
 
 unlearn = typer.Typer(help="Erase what a model should no longer know.", no_args_is_help=True)
 
@@ -34,8 +35,6 @@ def language(
 
         transformers.utils.logging.disable_progress_bar()
         from myosotis.engine.config import load_config
-        from myosotis.engine.processes import is_main_process
-        from myosotis.report.render import render_text, write_html
         from myosotis.unlearning.language.config import LanguageUnlearningConfig, resolve_paths
         from myosotis.unlearning.language.job import LanguageUnlearningJob
         from myosotis.unlearning.language.report import describe
@@ -48,15 +47,9 @@ def language(
             resume=resume,
             overwrite=overwrite,
             show_samples=show_samples,
-            say=lambda line: typer.echo(line, err=True) if is_main_process() else None,
+            say=say,
         )
-        job.prepare()
-        run = job.run()
-        if is_main_process():
-            document = describe(run)
-            write_html(document, run.path / "report.html")
-            typer.echo(render_text(document))
-            typer.echo(f"report: {run.path / 'report.html'}")
+        carry_out(job, describe)
 
 
 @unlearn.command()
@@ -77,8 +70,6 @@ def classifier(
     with exit_statuses():
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.engine.config import load_config
-        from myosotis.engine.processes import is_main_process
-        from myosotis.report.render import render_text, write_html
         from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, resolve_paths
         from myosotis.unlearning.classifier.job import ClassifierUnlearningJob
         from myosotis.unlearning.classifier.report import describe
@@ -91,12 +82,6 @@ def classifier(
             resume=resume,
             overwrite=overwrite,
             show_samples=show_samples,
-            say=lambda line: typer.echo(line, err=True) if is_main_process() else None,
+            say=say,
         )
-        job.prepare()
-        run = job.run()
-        if is_main_process():
-            document = describe(run)
-            write_html(document, run.path / "report.html")
-            typer.echo(render_text(document))
-            typer.echo(f"report: {run.path / 'report.html'}")
+        carry_out(job, describe)

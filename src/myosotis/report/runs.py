@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.report.document import Row, Section, Table
 
@@ -28,6 +31,32 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def setting_rows(config: Mapping[str, Any]) -> list[Row]:
     """Return a row for each setting."""
     return [Row(key, [value]) for key, value in flatten(config).items()]
+
+
+def read_settings(run: Run) -> dict[str, Any]:
+    """Return the configuration that a run was made with.
+
+    Raises:
+        InputError: The file does not hold one.
+    """
+    content = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise InputError(f"{run.path}/config.yaml: not a configuration")
+    return content
+
+
+def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
+    """Return a table of the settings in which runs differ.
+
+    Args:
+        runs: At least two.
+        names: What they are called.
+    """
+    flat = [flatten(read_settings(run)) for run in runs]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
+    rows = [Row(key, [each.get(key, "-") for each in flat]) for key in differing]
+    return Section("Settings", [], [Table("Settings that differ", names, rows, "Setting")])
 
 
 def environment_section(run: Run) -> Section:

@@ -4,10 +4,7 @@ import base64
 import io
 import math
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
@@ -57,40 +55,16 @@ from myosotis.unlearning.classifier.unlearner import (
     unlearn_sequence,
 )
 
-Say = Callable[[str], None]
-
 _CKA_IMAGES = 500
 _SHADOW_TEST = 2000
 _MOST_LAYERS = 10
 
 
-class ClassifierUnlearningJob:
-    """One run of ``myosotis unlearn classifier``; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
+class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
+    """One run of ``myosotis unlearn classifier``; see :class:`~myosotis.engine.job.Job`.
 
-    Args:
-        config: With absolute paths, see :func:`~myosotis.unlearning.classifier.config.resolve_paths`.
-        path: The run directory.
-        resume: Continue an interrupted run.
-        overwrite: Replace a run that is there.
-        show_samples: Write the forgotten images into the run.
-        say: Takes one line at a time about what is going on.
+    The paths of its configuration are absolute, see :func:`~myosotis.unlearning.classifier.config.resolve_paths`.
     """
-
-    def __init__(
-        self,
-        config: ClassifierUnlearningConfig,
-        path: Path,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        show_samples: bool = False,
-        say: Say = lambda line: print(line, file=sys.stderr, flush=True),
-    ) -> None:
-        self._config = config
-        self._path = path
-        self._resume, self._overwrite = resume, overwrite
-        self._show_samples = show_samples
-        self._say = say
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.
@@ -98,9 +72,7 @@ class ClassifierUnlearningJob:
         Raises:
             InputError: Something is wrong with it.
         """
-        config = self._config
-        Run.check_available(self._path, config, resume=self._resume, overwrite=self._overwrite)
-        self._refuse_inputs_inside_the_run()
+        self._check_available(self._inputs_given())
         self._read()
 
     def _read(self) -> None:
@@ -153,16 +125,14 @@ class ClassifierUnlearningJob:
                 f"for {len(images)} images it gave {tuple(found.shape)}"
             )
 
-    def _refuse_inputs_inside_the_run(self) -> None:
-        """Overwriting a run must not remove what the new one reads."""
-        config, place = self._config, self._path.resolve()
+    def _inputs_given(self) -> list[str | None]:
+        """Every file and directory that the job reads."""
+        config = self._config
         sources = [source for source in (config.data.train, config.data.test) if source is not None]
         given = [config.model.path, config.model.weights, config.data.forget.list, config.data.forget.folder]
         given += [config.reference, config.new_labels]
         given += [path for source in sources for path in (source.folder, source.idx, source.root)]
-        for name in given:
-            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(place):
-                raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
+        return given
 
     def run(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
@@ -172,14 +142,11 @@ class ClassifierUnlearningJob:
         """
         config = self._config
         started = time.monotonic()
-        run = self._run = Run.open(self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite)
+        run = self._open(config.seed)
         lineage: dict[str, Any] = {"base": None if config.train is not None else weights_hash(self._base)}
         lineage["data"] = self._fingerprints()
         run.check_inputs({"the model": weights_hash(self._base), **lineage["data"], **self._reference_input()})
-        if run.finished:
-            if self._show_samples and not (run.path / "samples.json").is_file():
-                raise InputError(f"{run.path}: is finished without samples; --overwrite makes it again with them")
-            self._say(f"{run.path} is finished already")
+        if self._finished_already():
             return run
         original = self._trained("target", self._everything) if config.train is not None else self._base
         original.to(device()).eval()
@@ -291,30 +258,6 @@ class ClassifierUnlearningJob:
 
     def _reference_input(self) -> dict[str, str]:
         return {} if self._reference is None else {"the reference": weights_hash(self._reference)}
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        """Add the time of a phase to what earlier sessions of the run spent on it."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._seconds()
-            seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
-            self._run.keep("seconds.json", seconds)
-
-    def _seconds(self) -> dict[str, float]:
-        return dict(self._run.kept("seconds.json") or {})
-
-    def _kept_or(self, name: str, make: Callable[[], Any]) -> Any:
-        kept = self._run.kept(f"{name}.json")
-        # Every process looks before the first one writes, so that all of them go the same way.
-        wait_for_everyone()
-        if kept is None:
-            self._run.keep(f"{name}.json", make())
-            wait_for_everyone()
-            kept = self._run.kept(f"{name}.json")
-        return kept
 
     def _train_settings(self) -> TrainSettings:
         settings = self._config.train

@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, image_sheet, line_chart
-from myosotis.report.runs import environment_section, flatten, setting_rows, unlike_names
+from myosotis.report.runs import (
+    differing_settings,
+    environment_section,
+    read_settings,
+    setting_rows,
+    unlike_names,
+)
 from myosotis.unlearning.classifier.methods import METHODS
 
 KIND = "unlearn-classifier"
@@ -46,7 +49,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``unlearn-classifier``.
     """
-    result, config = run.result(), _config(run)
+    result, config = run.result(), read_settings(run)
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result),
@@ -97,19 +100,13 @@ def compare(runs: Sequence[Run]) -> Document:
         Row("Ended because", [_STOP_REASONS[result["unlearning"]["stop_reason"]] for result in results]),
         Row("Seconds of unlearning", [f"{result['unlearning']['seconds']:.1f}" for result in results]),
     ]
-    flat = [flatten(_config(run)) for run in runs]
-    keys = list(dict.fromkeys(key for settings in flat for key in settings))
-    differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
-    table = Table(
-        "Settings that differ", names, [Row(key, [each.get(key, "-") for each in flat]) for key in differing], "Setting"
-    )
     return Document(
         title="Unlearning runs side by side",
         subtitle=f"{len(runs)} runs, the model after unlearning in each",
         verdicts=verdicts,
         table=Table("After unlearning", names, rows, "Measure"),
         figures=[],
-        sections=[Section("Settings", [], [table]), _limits_section(results[0])],
+        sections=[differing_settings(runs, names), _limits_section(results[0])],
     )
 
 
@@ -142,13 +139,6 @@ def describe_audit(run: Run, found: Mapping[str, Any]) -> Document:
         table=Table("Reported and measured anew", ["Reported", "Anew"], rows, "Measure"),
         sections=sections,
     )
-
-
-def _config(run: Run) -> dict[str, Any]:
-    content = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise InputError(f"{run.path}/config.yaml: not a configuration")
-    return content
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:

@@ -1,10 +1,8 @@
 """The whole job: load, teach if asked to, audit, unlearn, export, audit again, say what was found."""
 
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
@@ -52,8 +51,6 @@ from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.suites import AuditSuites, read_suite_inputs
 from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class _Unlearned:
@@ -69,33 +66,11 @@ class _Unlearned:
     requests: tuple[RequestOutcome, ...] = ()
 
 
-class LanguageUnlearningJob:
-    """One run of ``myosotis unlearn language``; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
+class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
+    """One run of ``myosotis unlearn language``; see :class:`~myosotis.engine.job.Job`.
 
-    Args:
-        config: With absolute paths, see :func:`~myosotis.unlearning.language.config.resolve_paths`.
-        path: The run directory.
-        resume: Continue an interrupted run.
-        overwrite: Replace a run that is there.
-        show_samples: Write the forget records and the model's answers to them into the run.
-        say: Takes one line at a time about what is going on.
+    The paths of its configuration are absolute, see :func:`~myosotis.unlearning.language.config.resolve_paths`.
     """
-
-    def __init__(
-        self,
-        config: LanguageUnlearningConfig,
-        path: Path,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        show_samples: bool = False,
-        say: Say = lambda line: print(line, file=sys.stderr, flush=True),
-    ) -> None:
-        self._config = config
-        self._path = path
-        self._resume, self._overwrite = resume, overwrite
-        self._show_samples = show_samples
-        self._say = say
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.
@@ -104,8 +79,7 @@ class LanguageUnlearningJob:
             InputError: Something is wrong with it.
         """
         config = self._config
-        Run.check_available(self._path, config, resume=self._resume, overwrite=self._overwrite)
-        self._refuse_inputs_inside_the_run()
+        self._check_available(self._inputs_given())
         self._records = read_records(config)
         self._say(
             f"records: {len(self._records.forget)} to forget, {len(self._records.retain)} to retain, "
@@ -145,9 +119,9 @@ class LanguageUnlearningJob:
         if config.reference not in (None, "retrain"):
             self._reference.to(device())
 
-    def _refuse_inputs_inside_the_run(self) -> None:
-        """Overwriting a run must not remove what the new one reads."""
-        config, place = self._config, self._path.resolve()
+    def _inputs_given(self) -> list[str | None]:
+        """Every file and directory that the job reads."""
+        config = self._config
         sources = [getattr(config.data, name) for name in ("forget", "retain", "unseen", "general")]
         sources += config.audit.sources.values()
         places = [
@@ -158,9 +132,7 @@ class LanguageUnlearningJob:
             else source
             for source in sources
         ]
-        for name in (config.model.name, config.reference, *places):
-            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(place):
-                raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
+        return [config.model.name, config.reference, *places]
 
     def _check_examples(self) -> None:
         """What can be said of the records before anything is written."""
@@ -196,7 +168,7 @@ class LanguageUnlearningJob:
         """
         config = self._config
         started = time.monotonic()
-        run = self._run = Run.open(self._path, config, seed=config.seed, resume=self._resume, overwrite=self._overwrite)
+        run = self._open(config.seed)
         lineage: dict[str, Any] = {
             "base": weights_hash(self._model),
             "data": {
@@ -214,10 +186,7 @@ class LanguageUnlearningJob:
         if config.reference not in (None, "retrain"):
             inputs["the reference"] = weights_hash(self._reference)
         run.check_inputs({"the model": lineage["base"], **inputs})
-        if run.finished:
-            if self._show_samples and not (run.path / "samples.json").is_file():
-                raise InputError(f"{run.path}: is finished without samples; --overwrite makes it again with them")
-            self._say(f"{run.path} is finished already")
+        if self._finished_already():
             return run
         model = self._model
         if config.fine_tune is not None:
@@ -265,20 +234,6 @@ class LanguageUnlearningJob:
         return run
 
     # Phases ---------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        """Add the time of a phase to what earlier sessions of the run spent on it."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._seconds()
-            seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
-            self._run.keep("seconds.json", seconds)
-
-    def _seconds(self) -> dict[str, float]:
-        return dict(self._run.kept("seconds.json") or {})
 
     def _taught(self, name: str, examples: Sequence[Example]) -> Any:
         """The base model fine-tuned on examples; taken from the run if it was done before."""
@@ -346,13 +301,6 @@ class LanguageUnlearningJob:
 
         # A reference compared with itself would say nothing.
         return self._suites.measure(model, keep, reference_nll=None if name == "reference" else reference_nll)
-
-    def _kept_or(self, name: str, measure: Callable[[], Any]) -> Any:
-        kept = self._run.kept(f"{name}.json")
-        if kept is None:
-            kept = measure()
-            self._run.keep(f"{name}.json", kept)
-        return kept
 
     def _thresholds(self, model: Any) -> Thresholds | None:
         settings = self._config.audit

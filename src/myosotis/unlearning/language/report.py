@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, line_chart
-from myosotis.report.runs import environment_section, flatten, setting_rows, unlike_names
+from myosotis.report.runs import (
+    differing_settings,
+    environment_section,
+    read_settings,
+    setting_rows,
+    unlike_names,
+)
 from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.report_suites import (
     stress_sentence,
@@ -58,7 +61,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``unlearn-language``.
     """
-    result, config = run.result(), _config(run)
+    result, config = run.result(), read_settings(run)
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),
@@ -103,27 +106,14 @@ def compare(runs: Sequence[Run]) -> Document:
         Row("Stopped because", [result["training"]["stop_reason"] for result in results]),
         Row("Seconds of unlearning", [f"{result['cost']['seconds'].get('unlearn', 0):.0f}" for result in results]),
     ]
-    flat = [flatten(_config(run)) for run in runs]
-    keys = list(dict.fromkeys(key for settings in flat for key in settings))
-    differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
-    settings = Table(
-        "Settings that differ", names, [Row(key, [each.get(key, "-") for each in flat]) for key in differing], "Setting"
-    )
     return Document(
         title="Unlearning runs side by side",
         subtitle=f"{len(runs)} runs, the model after unlearning in each",
         verdicts=verdicts,
         table=Table("After unlearning, mean and interval", names, rows, "Measure"),
         figures=_comparison_figures(runs, names),
-        sections=[Section("Settings", [], [settings]), _limits_section(results[0])],
+        sections=[differing_settings(runs, names), _limits_section(results[0])],
     )
-
-
-def _config(run: Run) -> dict[str, Any]:
-    content = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise InputError(f"{run.path}/config.yaml: not a configuration")
-    return content
 
 
 def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -264,7 +254,7 @@ def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     events, before = _in_sequence(run.events()), result["metrics"]["before"]
-    stops = _config(run)["stop"] is not None
+    stops = read_settings(run)["stop"] is not None
     figures = []
     watched = {
         "forget_fact_accuracy": ("facts right", "fact_accuracy"),
@@ -294,7 +284,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                     + (" A rise to the start is where the next request begins." if result["requests"] else ""),
                 )
             )
-    method = _config(run)["method"]
+    method = read_settings(run)["method"]
     names = build_method(method["name"], {key: value for key, value in method.items() if key != "name"}).terms()
     terms = [term.name for _, term in names if any(term.name in event for event in events)]
     if terms:

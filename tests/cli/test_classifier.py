@@ -172,6 +172,21 @@ def test_requests_in_sequence(world, tmp_path):
     assert len(found["instances"]) == 4
 
 
+def test_several_lists_are_requests_in_sequence(world, tmp_path):
+    (world / "first.txt").write_text("ash/00.png\nbirch/01.png\n")
+    (world / "second.txt").write_text("cedar/02.png\n")
+    options = ["--set", "data.forget={list: [first.txt, second.txt]}", "--set", "reference=null"]
+    outcome = unlearn(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "run")["unlearning"]
+    assert [one["instances"] for one in found["requests"]] == [2, 1]
+    assert [one["label"] for one in found["instances"]] == [0, 1, 2]
+    (world / "second.txt").write_text("ash/00.png\n")
+    outcome = unlearn(world, tmp_path / "other", *options)
+    assert outcome.exit_code == 2
+    assert "ash/00.png stands in two lists" in outcome.stderr
+
+
 def test_training_that_diverges_is_said_to(world, tmp_path):
     outcome = unlearn(world, tmp_path / "run", "--set", "train.learning_rate=1e9")
     assert outcome.exit_code == 2
@@ -311,6 +326,8 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
         (["stop.at=reference", "reference=null"], "needs a 'reference'"),
         (["audit.shadow=2"], "at least 3"),
         (["requests=9"], "more 'requests' than instances"),
+        (["requests=3", "data.forget={list: right.txt}"], "but there are 2 to forget"),
+        (["requests=1"], "greater than or equal to 2"),
         (["preset=l2ul"], "unknown preset 'l2ul'"),
         (["preset=l2ul_official"], "leave one of the two out"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),

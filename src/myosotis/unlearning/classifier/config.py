@@ -76,9 +76,12 @@ class SourceConfig(Config):
 
 
 class ForgetConfig(Config):
-    """Which instances are to be forgotten: a list of names in the training set, a folder of their own, or a draw."""
+    """Which instances are to be forgotten: a folder of their own, names in the training set, or a draw from it.
 
-    list: str | None = None
+    Several lists are requests that come one after another.
+    """
+
+    list: str | Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     folder: str | None = None
     count: Count | None = None
 
@@ -237,7 +240,7 @@ class ClassifierUnlearningConfig(Config):
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="adv_imp"))
     training: UnlearningConfig = UnlearningConfig()
     stop: StopConfig = StopConfig()
-    requests: Count | None = None
+    requests: Annotated[int, Field(ge=2)] | None = None
     replay: bool = False
     compare: tuple[VariantConfig, ...] = ()
     audit: AuditConfig = AuditConfig()
@@ -285,16 +288,19 @@ class ClassifierUnlearningConfig(Config):
             raise ValueError("'audit.shadow' trains shadow models, so it needs 'train'")
         if self.audit.shadow and (self.data.test is None or self.stop.at != "goal"):
             raise ValueError("'audit.shadow' needs 'data.test', and 'stop.at: goal': no shadow model has a reference")
-        if self.requests is not None and (self.compare or self.audit.shadow or self.stop.at != "goal"):
+        if self.requests is not None and isinstance(self.data.forget.list, tuple):
+            raise ValueError("several lists are requests already; leave out 'requests'")
+        in_sequence = self.requests is not None or isinstance(self.data.forget.list, tuple)
+        if in_sequence and (self.compare or self.audit.shadow or self.stop.at != "goal"):
             raise ValueError("with 'requests' go neither 'compare' nor 'audit.shadow' nor 'stop.at: reference'")
         from_file = self.new_labels not in ("runner_up", "random")
         if from_file and self.goal != "relabel":
             raise ValueError("'new_labels' names a file, but 'goal' is not 'relabel'")
-        if from_file and self.requests is not None:
+        if from_file and in_sequence:
             raise ValueError("'new_labels' from a file cannot be shared among 'requests'")
         if from_file and self.audit.shadow:
             raise ValueError("'audit.shadow' draws new labels anew for each shadow model; use runner_up or random")
-        if self.replay and self.requests is None:
+        if self.replay and not in_sequence:
             raise ValueError("'replay' repeats earlier 'requests', and there are none")
         if self.requests is not None and self.data.forget.count is not None and self.requests > self.data.forget.count:
             raise ValueError("more 'requests' than instances to forget")
@@ -324,7 +330,12 @@ def resolve_paths(config: ClassifierUnlearningConfig, folder: Path) -> Classifie
             "train": source(config.data.train),
             "test": source(config.data.test),
             "forget": config.data.forget.model_copy(
-                update={key: place(getattr(config.data.forget, key)) for key in ("list", "folder")}
+                update={
+                    "folder": place(config.data.forget.folder),
+                    "list": tuple(str(place(path)) for path in config.data.forget.list)
+                    if isinstance(config.data.forget.list, tuple)
+                    else place(config.data.forget.list),
+                }
             ),
         }
     )

@@ -31,6 +31,7 @@ class Inputs:
     Attributes:
         classes: Names, in the order of the logits.
         forget: What is to be forgotten.
+        requests: How many of them each request brings, in their order.
         remaining: The rest of the training set, or None.
         test: What the model never saw, or None.
         same: How many remaining images equal one that is to be forgotten, byte for byte.
@@ -39,6 +40,7 @@ class Inputs:
 
     classes: tuple[str, ...]
     forget: ImageSet
+    requests: tuple[int, ...]
     remaining: ImageSet | None
     test: ImageSet | None
     same: int
@@ -69,6 +71,7 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
         InputError: Something is missing, is named twice, or does not fit together.
     """
     data, seed = config.data, config.seed
+    sizes: tuple[int, ...] = ()
     train = None if data.train is None else read_images(data.train)
     test = None if data.test is None else read_images(data.test)
     if train is not None and data.limit is not None:
@@ -84,7 +87,13 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
     else:
         assert train is not None  # noqa: S101 - the configuration has been checked
         if data.forget.list is not None:
-            places = read_instance_list(Path(data.forget.list), train)
+            lists = [data.forget.list] if isinstance(data.forget.list, str) else data.forget.list
+            listed = [read_instance_list(Path(path), train) for path in lists]
+            places = [place for one in listed for place in one]
+            twice = next((place for place in places if places.count(place) > 1), None)
+            if twice is not None:
+                raise InputError(f"data.forget.list: {train.names[twice]} stands in two lists")
+            sizes = tuple(len(one) for one in listed)
         else:
             count = int(data.forget.count or 0)
             if count >= len(train):
@@ -93,6 +102,11 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
         chosen = set(places)
         forget = train.subset(places)
         remaining = train.subset([place for place in range(len(train)) if place not in chosen])
+    if len(sizes) < 2:
+        parts = config.requests or 1
+        if parts > len(forget):
+            raise InputError(f"requests is {parts}, but there are {len(forget)} to forget")
+        sizes = tuple(len(part) for part in torch.arange(len(forget)).tensor_split(parts))
     if not classes:
         raise InputError(
             "the names of the classes are not known: the model does not tell them, and there is neither a training nor "
@@ -120,7 +134,7 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
             gone = {forget.digest(place) for place in range(len(forget))}
             rest = [place for place in range(len(remaining)) if remaining.digest(place) not in gone]
             remaining, same = remaining.subset(rest), same - (len(remaining) - len(rest))
-    return Inputs(classes, forget, remaining, test, same, near)
+    return Inputs(classes, forget, sizes, remaining, test, same, near)
 
 
 def read_new_labels(path: Path, forget: ImageSet) -> Int[Tensor, " n"]:

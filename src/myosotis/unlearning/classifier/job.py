@@ -86,8 +86,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         self._new_labels: Tensor | None = None
         if config.new_labels not in ("runner_up", "random"):
             self._new_labels = read_new_labels(Path(config.new_labels), self._inputs.forget)
-        if config.requests is not None and config.requests > len(self._inputs.forget):
-            raise InputError(f"requests is {config.requests}, but there are {len(self._inputs.forget)} to forget")
         if loaded is None:
             self._spec = describe_model(config.model, self._inputs)
             self._base = load_weights(self._spec, config.model, config.seed)
@@ -129,7 +127,9 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         """Every file and directory that the job reads."""
         config = self._config
         sources = [source for source in (config.data.train, config.data.test) if source is not None]
-        given = [config.model.path, config.model.weights, config.data.forget.list, config.data.forget.folder]
+        lists = config.data.forget.list
+        given = [config.model.path, config.model.weights, config.data.forget.folder]
+        given += lists if isinstance(lists, tuple) else [lists]
         given += [config.reference, config.new_labels]
         given += [path for source in sources for path in (source.folder, source.idx, source.root)]
         return given
@@ -354,11 +354,11 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             self._run.rewind(lambda event: event.get("phase") != "unlearn")
             new_labels: Any = config.new_labels if self._new_labels is None else self._new_labels
             requests: list[list[float]] | None = None
-            parts = torch.arange(len(forget)).tensor_split(config.requests or 1)
-            sizes = [len(part) for part in parts]
+            sizes = list(self._inputs.requests)
+            parts = torch.split(torch.arange(len(forget)), sizes)
             try:
                 with self._timed("unlearn"):
-                    if config.requests is None:
+                    if len(sizes) == 1:
                         results = [
                             unlearn_instances(
                                 original, (images, labels), seed=config.seed, new_labels=new_labels, **arguments
@@ -372,7 +372,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                             replay=config.replay,
                             seed=config.seed,
                             new_labels=new_labels,
-                            on_result=lambda number, _: self._say(f"request {number} of {config.requests} is done"),
+                            on_result=lambda number, _: self._say(f"request {number} of {len(sizes)} is done"),
                             **arguments,
                         )
             except ValueError as error:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 import shutil
 import time
 from dataclasses import asdict
@@ -23,10 +22,9 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
-from myosotis.evaluation.cka import layer_cka, linear_cka
 from myosotis.models.image_classifier import ClassifierSpec, load_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
-from myosotis.unlearning.classifier.audit import audit_sets, output_distances, over_forgotten, predict, share
+from myosotis.unlearning.classifier.audit import audit_sets, output_distances, predict
 from myosotis.unlearning.classifier.batch_norm import drift, running_statistics
 from myosotis.unlearning.classifier.config import (
     ClassifierUnlearningConfig,
@@ -44,6 +42,7 @@ from myosotis.unlearning.classifier.inputs import (
 )
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.report import KIND
+from myosotis.unlearning.classifier.representations import layer_similarity, main_layers
 from myosotis.unlearning.classifier.shadow import ShadowPair, shadow_audit, shadow_pair
 from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule, forgotten, goal_margins
 from myosotis.unlearning.classifier.stress import copies_accuracy, relearning_curve, steps_to_return
@@ -54,10 +53,10 @@ from myosotis.unlearning.classifier.unlearner import (
     unlearn_instances,
     unlearn_sequence,
 )
+from myosotis.unlearning.classifier.verdict import verdict
 
 _CKA_IMAGES = 500
 _SHADOW_TEST = 2000
-_MOST_LAYERS = 10
 
 
 class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
@@ -65,6 +64,9 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
 
     The paths of its configuration are absolute, see :func:`~myosotis.unlearning.classifier.config.resolve_paths`.
     """
+
+    _looked_at: dict[str, ImageSet] | None = None
+    _prints: dict[str, Any] | None = None
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.
@@ -237,24 +239,27 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
 
     def _sets(self) -> dict[str, ImageSet]:
         """What the audit looks at; of large sets a part that depends on the names and the seed alone."""
-        most, seed = self._config.audit.samples, self._config.seed
-        found = {"forget": self._inputs.forget}
-        for name, images in (("remaining", self._inputs.remaining), ("test", self._inputs.test)):
-            if images is not None and len(images):
-                found[name] = images.subset(images.shuffled(seed, "audit")[:most]) if len(images) > most else images
-        return found
+        if self._looked_at is None:
+            most, seed = self._config.audit.samples, self._config.seed
+            self._looked_at = {"forget": self._inputs.forget}
+            for name, images in (("remaining", self._inputs.remaining), ("test", self._inputs.test)):
+                if images is not None and len(images):
+                    some = images.subset(images.shuffled(seed, "audit")[:most]) if len(images) > most else images
+                    self._looked_at[name] = some
+        return self._looked_at
 
     def _fingerprints(self) -> dict[str, Any]:
         """One of each image to be forgotten; one of each other set as a whole."""
-        inputs, salt = self._inputs, self._run.salt
-        found: dict[str, Any] = {
-            "forget": [salted_fingerprint(inputs.forget.digest(place), salt) for place in range(len(inputs.forget))]
-        }
-        for name, images in (("remaining", inputs.remaining), ("test", inputs.test)):
-            if images is not None:
-                every = "".join(sorted(images.digest(place) for place in range(len(images))))
-                found[name] = salted_fingerprint(every, salt)
-        return found
+        if self._prints is None:
+            inputs, salt = self._inputs, self._run.salt
+            self._prints = {
+                "forget": [salted_fingerprint(inputs.forget.digest(place), salt) for place in range(len(inputs.forget))]
+            }
+            for name, images in (("remaining", inputs.remaining), ("test", inputs.test)):
+                if images is not None:
+                    every = "".join(sorted(images.digest(place) for place in range(len(images))))
+                    self._prints[name] = salted_fingerprint(every, salt)
+        return self._prints
 
     def _reference_input(self) -> dict[str, str]:
         return {} if self._reference is None else {"the reference": weights_hash(self._reference)}
@@ -519,16 +524,12 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         return found
 
     def _cka(self, original: NormalizedClassifier, model: nn.Module) -> dict[str, Any]:
-        """Similarity of the layers before and after, on each set that has images enough to tell."""
-        layers = _layers(original)
-        found = {}
         with self._timed("cka"):
-            for name, images in self._sets().items():
-                some = images.subset(images.shuffled(self._config.seed, "cka")[:_CKA_IMAGES])
-                if len(some) > 1:
-                    values = layer_cka(original, model, some.pixels(device()), layers, _cka_or_nan)
-                    found[name] = {layer: None if math.isnan(value) else value for layer, value in values.items()}
-        return {"layers": layers, "similarity": found, "images": _CKA_IMAGES}
+            return {
+                "layers": main_layers(original.classifier, "classifier."),
+                "similarity": layer_similarity(original, model, self._sets(), _CKA_IMAGES, self._config.seed),
+                "images": _CKA_IMAGES,
+            }
 
     def _shadow(self, original: nn.Module | None, model: nn.Module, count: int) -> dict[str, Any]:
         """U-LiRA and RMIA; every pair of shadow models is kept, so that an interrupted audit goes on."""
@@ -594,25 +595,11 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
     # What was found -------------------------------------------------------------------------------------------------
 
     def _result(self, audits: dict[str, Any], outcome: Any, variants: list[Any]) -> dict[str, Any]:
-        config, after, before = self._config, audits["after"], audits["before"]
-        reference = audits.get("reference")
-        level, level_of = None, None
-        if reference is not None:
-            level, level_of = reference["forget"]["accuracy"]["mean"], "reference"
-        elif "test" in before:
-            level, level_of = before["test"]["accuracy"]["mean"], "test"
-        kept = {
-            name: {
-                "before": before[name]["accuracy"]["mean"],
-                "after": after[name]["accuracy"]["mean"],
-                "holds": before[name]["accuracy"]["mean"] - after[name]["accuracy"]["mean"] <= config.audit.most_lost,
-            }
-            for name in ("remaining", "test")
-            if name in after
-        }
-        reached = sum(instance["forgotten"] for instance in outcome["instances"])
-        for place, instance in enumerate(outcome["instances"]):
-            instance["fingerprint"] = self._fingerprints_of_forget[place]
+        config = self._config
+        prints = self._fingerprints()["forget"]
+        outcome["instances"] = [
+            {**instance, "fingerprint": prints[place]} for place, instance in enumerate(outcome["instances"])
+        ]
         return {
             "kind": KIND,
             "name": config.name,
@@ -629,27 +616,12 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                 "by_class": _histogram(self._inputs.forget),
                 "duplicates": {"same": self._inputs.same, "near": self._inputs.near},
             },
-            "verdict": {
-                "forgotten": outcome["converged"],
-                "goal_reached": share(reached, len(outcome["instances"]), config.audit.confidence),
-                "kept": all(row["holds"] for row in kept.values()) if kept else None,
-                "kept_criteria": kept,
-                "most_lost": config.audit.most_lost,
-                "over_forgotten": None if level is None else over_forgotten(after["forget"]["accuracy"], level),
-                "level": level,
-                "level_of": level_of,
-                "confidence": config.audit.confidence,
-            },
+            "verdict": verdict(audits, outcome, config.audit.most_lost, config.audit.confidence),
             "metrics": {name: audits[name] for name in ("before", "after", "reference") if name in audits},
             "unlearning": outcome,
             "variants": variants,
             "reads_retain": build_method(config.method.name, config.method.settings).reads_retain,
         }
-
-    @property
-    def _fingerprints_of_forget(self) -> list[str]:
-        found: list[str] = self._fingerprints()["forget"]
-        return found
 
     def _cost(self, model: nn.Module, outcome: Any, started: float) -> dict[str, Any]:
         seconds = self._seconds()
@@ -704,29 +676,6 @@ def _look_again(instances: list[dict[str, Any]], logits: Tensor, margin: float) 
 def _finite(event: dict[str, float]) -> dict[str, float | None]:
     """JSON has no word for what a diverged loss is."""
     return {name: value if abs(value) < float("inf") else None for name, value in event.items()}
-
-
-def _layers(model: NormalizedClassifier) -> list[str]:
-    """The main parts of a network in their order: children, and those of plain containers in their place."""
-    found: list[str] = []
-    for name, child in model.classifier.named_children():
-        inner = list(child.named_children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
-        whole = isinstance(child, nn.Sequential) and len(inner) < 2
-        if inner and not whole and name != "stem":
-            found += [f"classifier.{name}.{part}" for part, _ in inner]
-        elif any(True for _ in child.parameters()):
-            found.append(f"classifier.{name}")
-    if len(found) <= _MOST_LAYERS:
-        return found
-    return [found[round(place * (len(found) - 1) / (_MOST_LAYERS - 1))] for place in range(_MOST_LAYERS)]
-
-
-def _cka_or_nan(one: Tensor, other: Tensor) -> float:
-    """A layer that gives the same for every image, as a dead one does, is like no other."""
-    try:
-        return linear_cka(one, other)
-    except ValueError:
-        return math.nan
 
 
 def _png(image: Tensor) -> str:

@@ -32,7 +32,9 @@ def roc_auc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]
         >>> roc_auc(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.3]))
         0.875
     """
-    return _wins(members, others).mean().item()
+    _check(members, others)
+    weights = (torch.ones(1, len(side), dtype=torch.float64) for side in (members, others))
+    return _weighted_auc(_ranks(members, others), *weights).item()
 
 
 def tpr_at_fpr(members: Float[Tensor, " members"], others: Float[Tensor, " others"], rate: float) -> float:
@@ -120,23 +122,25 @@ def membership_inference(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
-    wins = _wins(members, others)
-    left = _membership_matrix(member_groups, len(members))
-    right = _membership_matrix(other_groups, len(others))
+    _check(members, others)
+    left, right = (
+        _places_of_groups(groups, len(side)) for groups, side in ((member_groups, members), (other_groups, others))
+    )
+    counts = int(left.max()) + 1, int(right.max()) + 1
     low = high = None
-    if len(left) > 1 and len(right) > 1:
-        # A resample weights groups; its AUC is a ratio of bilinear forms, so no resample is ever built.
-        grouped, sizes = left @ wins @ right.T, left.sum(dim=1, keepdim=True) * right.sum(dim=1)
+    if min(counts) > 1:
+        # A resample weights groups and thereby their samples, so none is ever built.
+        ranks = _ranks(members, others)
         stream = generator(seed, "membership")
         values = []
         for begin in range(0, resamples, _CHUNK):
-            count = min(_CHUNK, resamples - begin)
-            a, b = (_drawn(count, len(side), stream) for side in (left, right))
-            values.append(((a @ grouped) * b).sum(dim=1) / ((a @ sizes) * b).sum(dim=1))
+            drawn = (_drawn(min(_CHUNK, resamples - begin), count, stream) for count in counts)
+            weights = [times[:, places] for times, places in zip(drawn, (left, right), strict=True)]
+            values.append(_weighted_auc(ranks, weights[0], weights[1]))
         tail = (1 - level) / 2
         low, high = torch.quantile(torch.cat(values), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Membership(
-        auc=wins.mean().item(),
+        auc=roc_auc(members, others),
         low=low,
         high=high,
         tpr_at_fpr={f"{rate:g}": tpr_at_fpr(members, others, rate) for rate in rates},
@@ -152,22 +156,30 @@ def _check(members: Tensor, others: Tensor) -> None:
         raise ValueError("a score is not a number")
 
 
-def _wins(members: Tensor, others: Tensor) -> Tensor:
-    """1 where a member scores below a non-member, 0.5 where they are equal: (members, others)."""
-    _check(members, others)
-    a, b = members.double().unsqueeze(1), others.double().unsqueeze(0)
-    return (a < b).double() + 0.5 * (a == b).double()
+def _ranks(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The place of every score among all different scores, for members and for others."""
+    _, places = torch.unique(torch.cat([members.double(), others.double()]).cpu(), return_inverse=True)
+    return places[: len(members)], places[len(members) :]
 
 
-def _membership_matrix(groups: Sequence[Hashable] | None, count: int) -> Tensor:
-    """(groups, samples): 1 where a sample belongs to a group."""
+def _weighted_auc(ranks: tuple[Tensor, Tensor], members: Tensor, others: Tensor) -> Tensor:
+    """AUC for each row of weights: the share, by weight, of pairs in which the member is lower; ties count half."""
+    width = int(max(part.max() for part in ranks)) + 1
+    a, b = (
+        torch.zeros(len(weights), width, dtype=torch.float64).index_add_(1, places, weights)
+        for places, weights in zip(ranks, (members, others), strict=True)
+    )
+    above = b.sum(dim=1, keepdim=True) - b.cumsum(dim=1)
+    return (a * (above + b / 2)).sum(dim=1) / (a.sum(dim=1) * b.sum(dim=1))
+
+
+def _places_of_groups(groups: Sequence[Hashable] | None, count: int) -> Tensor:
+    """The group of every sample as a number; every sample its own where there are no groups."""
     names = list(range(count)) if groups is None else list(groups)
     if len(names) != count:
         raise ValueError(f"expected one group per score, got {len(names)} for {count}")
     order = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    matrix = torch.zeros(len(order), count, dtype=torch.float64)
-    matrix[[order[name] for name in names], range(count)] = 1
-    return matrix
+    return torch.tensor([order[name] for name in names])
 
 
 def _drawn(count: int, groups: int, stream: torch.Generator) -> Tensor:

@@ -45,6 +45,7 @@ class SmallResNet(nn.Module):
         ValueError: ``widths`` and ``blocks`` differ in length.
 
     Example:
+        >>> import torch
         >>> model = SmallResNet(1, 10, widths=(8, 16), blocks=(1, 1))
         >>> model(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])

@@ -131,8 +131,8 @@ def main():
     exact = (precise[0] - precise[1]).abs().max().item()
     apart = int(((ours - theirs).flatten(1).abs().amax(dim=1) > 1e-5).sum())
     print(
-        f"\nlargest difference between the first two: {difference:.2g} in float32, with {apart} of {len(ours)} more than "
-        f"1e-5 apart; {exact:.2g} in float64"
+        f"\nlargest difference between the first two: {difference:.2g} in float32, with {apart} of {len(ours)} more "
+        f"than 1e-5 apart; {exact:.2g} in float64"
     )
     if arguments.out is not None:
         arguments.out.write_text(

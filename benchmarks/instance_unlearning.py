@@ -21,8 +21,9 @@ from myosotis.evaluation.membership import roc_auc
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
 from myosotis.unlearning.classifier.audit import losses, predict
 from myosotis.unlearning.classifier.inputs import pixel_statistics
+from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
-from myosotis.unlearning.classifier.unlearner import PRESETS, UnlearnSettings, unlearn_instances
+from myosotis.unlearning.classifier.unlearner import unlearn_instances
 
 ATTACK = {"copies": 20, "eps": 1.0, "step_size": 0.25, "steps": 12}
 MARGIN = {"forget_loss": "margin"}

@@ -99,6 +99,8 @@ def test_what_a_run_leaves(finished, world):
     assert len(found["stress"]["relearning"]["curves"]["after"]) == 4
     assert set(found["cka"]["similarity"]) == {"forget", "remaining", "test"}
     assert found["cost"]["share_of_retraining"] > 0
+    method = yaml.safe_load((out / "config.yaml").read_text())["method"]
+    assert (method["strength"], method["norm"], method["hold"]) == (1.0, "l2", "target")
     model, spec = load_classifier(out / "model")
     assert spec.classes == CLASSES
     assert not model.training
@@ -165,6 +167,10 @@ def test_requests_in_sequence(world, tmp_path):
     accuracy = sum(one["answer_after"] == one["label"] for one in found["instances"]) / 4
     assert accuracy == result(out)["metrics"]["after"]["forget"]["accuracy"]["mean"]
     assert "Requests one after another" in (out / "report.html").read_text()
+    refused = invoke("audit", "classifier", out, "--shadow", 3)
+    assert refused.exit_code == 2
+    assert "cannot repeat several requests" in refused.stderr
+    assert not (out / "audit.json").exists()
     replayed = tmp_path / "replayed"
     assert unlearn(world, replayed, "--set", "requests=2", "--set", "replay=true").exit_code == 0
     found = result(replayed)["unlearning"]
@@ -208,13 +214,13 @@ def test_a_single_photo_cannot_be_judged(world, tmp_path):
 
 
 def test_a_stop_at_the_reference(world, tmp_path):
-    assert unlearn(world, tmp_path / "run", "--set", "stop.at=reference").exit_code == 0
+    options = ["--set", "stop.at=reference", "--set", "method={name: neggrad}"]
+    assert unlearn(world, tmp_path / "run", *options).exit_code == 0
     found = result(tmp_path / "run")
-    level = found["metrics"]["reference"]["forget"]
-    if found["unlearning"]["converged"]:
-        after = found["metrics"]["after"]["forget"]
-        assert after["accuracy"]["mean"] <= level["accuracy"]["mean"]
-        assert after["loss"] >= level["loss"]
+    assert found["unlearning"]["stop_reason"] == "reference"
+    before, after, level = (found["metrics"][name]["forget"] for name in ("before", "after", "reference"))
+    assert before["loss"] < level["loss"] <= after["loss"]
+    assert after["accuracy"]["mean"] <= level["accuracy"]["mean"]
 
 
 def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
@@ -246,7 +252,7 @@ def test_two_processes_unlearn_as_one(finished, world, tmp_path):
     options += ["--set", "goal=relabel", "--set", "method.hold=outputs", "--set", "seed=3"]
     outcome = unlearn(world, tmp_path / "one", *options)
     assert outcome.exit_code == 0, outcome.output
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [
         "-m",
         "myosotis",
@@ -331,9 +337,9 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
         (["preset=l2ul"], "unknown preset 'l2ul'"),
         (["preset=l2ul_official"], "leave one of the two out"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
-        (["audit.shadow=3", "data.test=null"], "needs 'data.test'"),
-        (["audit.shadow=3", "stop.at=reference"], "no shadow model has a reference"),
-        (["requests=2", "compare=[{method: {name: neggrad}}]"], "with 'requests' go neither"),
+        (["audit.shadow=3", "data.test=null"], "and 'data.test'"),
+        (["audit.shadow=3", "stop.at=reference"], "none of them has a reference"),
+        (["requests=2", "compare=[{method: {name: neggrad}}]"], "with several requests go neither"),
         (["goal=relabel", "method={name: scrub}"], "cannot pursue the goal 'relabel'"),
         (["reference=turned"], "in this order"),
         (["data.forget={list: all.txt}"], "nothing remains"),

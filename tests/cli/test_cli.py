@@ -77,6 +77,7 @@ def finished(world, tmp_path_factory):
 
 def test_a_run_leaves_everything_that_it_should(finished, world):
     out, outcome = finished
+    assert yaml.safe_load((out / "config.yaml").read_text())["method"]["retain"] == "nll"
     names = {path.name for path in out.iterdir()}
     assert names == {
         "checkpoints", "config.yaml", "environment.json", "fingerprint-salt.txt", "metrics.jsonl", "model",

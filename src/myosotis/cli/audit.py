@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
+from myosotis.cli.jobs import say
 
 audit = typer.Typer(help="Look at the model of a finished run anew.", no_args_is_help=True)
 
@@ -40,7 +41,7 @@ def classifier(
         if opened.result().get("kind") != KIND:
             raise InputError(f"{run}: is not a run of 'unlearn classifier'")
         config = load_config(run / "config.yaml", ClassifierUnlearningConfig)
-        job = ClassifierUnlearningJob(config, run, say=lambda line: typer.echo(line, err=True))
+        job = ClassifierUnlearningJob(config, run, say=say)
         found = job.audit_again(shadow)
         write_json(run / "audit.json", found)
         typer.echo(render_text(describe_audit(opened, found)))

@@ -1,17 +1,28 @@
-"""How a command carries out a job, whatever the job is."""
+"""What the commands that carry out a job share: their options, and how they go about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     # These load torch, for which --help should not wait.
+    from myosotis.engine.config import ConfigT
     from myosotis.engine.job import Job
     from myosotis.engine.run import Run
     from myosotis.report.document import Document
+
+ConfigFile = Annotated[Path, typer.Argument(help="The job: a YAML file. See examples/ and the documentation.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable."),
+]
+Out = Annotated[Path | None, typer.Option(help="The run directory; runs/<name> unless given.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run, or start a new one.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
 
 
 def say(line: str) -> None:
@@ -22,11 +33,34 @@ def say(line: str) -> None:
         typer.echo(line, err=True)
 
 
-def carry_out(job: Job[Any], describe: Callable[[Run], Document]) -> None:
-    """Check, work, write the report, and print its beginning."""
+def carry_out(
+    config: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    schema: type[ConfigT],
+    resolve_paths: Callable[[ConfigT, Path], ConfigT],
+    make: Callable[..., Job[ConfigT]],
+    describe: Callable[[Run], Document],
+    **options: bool,
+) -> None:
+    """Read the configuration, check, work, write the report, and print its beginning.
+
+    Args:
+        config: The file.
+        overrides: Settings like ``training.epochs=3``.
+        out: The run directory; None: ``runs/`` and the name in the configuration.
+        schema: Of the configuration; it has a ``name``.
+        resolve_paths: Makes its paths absolute, from those relative to the file.
+        make: The job.
+        describe: From the finished run to its report.
+        options: ``resume``, ``overwrite`` and ``show_samples``.
+    """
+    from myosotis.engine.config import load_config
     from myosotis.engine.processes import is_main_process
     from myosotis.report.render import render_text, write_html
 
+    settings: Any = resolve_paths(load_config(config, schema, overrides or []), config.resolve().parent)
+    job = make(settings, out if out is not None else Path("runs") / settings.name, say=say, **options)
     job.prepare()
     run = job.run()
     if is_main_process():

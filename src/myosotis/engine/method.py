@@ -1,6 +1,12 @@
-"""The card of a method: what ``myosotis methods`` prints and the documentation starts from."""
+"""Methods by name: the cards that ``myosotis methods`` prints, and the check of what a configuration says."""
 
+import dataclasses
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True)
@@ -22,3 +28,44 @@ class MethodCard:
     reads: str
     memory: str
     purpose: str
+
+
+def check_method(name: str, settings: Mapping[str, Any], methods: Mapping[str, type[Any]]) -> None:
+    """Raise ``ValueError`` unless there is such a method and it has such settings; the nearest right name is told.
+
+    Args:
+        name: A key of ``methods``.
+        settings: By the names of fields.
+        methods: Dataclasses by their names.
+    """
+    if name not in methods:
+        raise ValueError(f"unknown method '{name}'; {_hint(name, methods)}")
+    known = sorted(field.name for field in dataclasses.fields(methods[name]))
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"method '{name}' has no setting '{key}'; {_hint(key, known)}")
+
+
+def validated(name: str, kind: Any, value: Any) -> Any:
+    """Return ``value`` as pydantic makes it a ``kind``.
+
+    Args:
+        name: Of the method that it belongs to, for the error.
+        kind: A type.
+        value: What is to be one.
+
+    Raises:
+        ValueError: It is not, in one line.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        raise ValueError(f"method '{name}'{f', {where}' if where else ''}: {message}") from None
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"

@@ -7,7 +7,7 @@ from myosotis.engine.errors import InputError
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, resolve_paths
 from myosotis.unlearning.classifier.inputs import NEAR, pixel_statistics, read_inputs
 from myosotis.unlearning.classifier.methods import METHODS, build_method
-from myosotis.unlearning.classifier.unlearner import PRESETS
+from myosotis.unlearning.classifier.settings import PRESETS
 
 
 def write(place, name, value, size=4):

@@ -10,8 +10,8 @@ from myosotis.engine.loop import Precision
 from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import build_method
+from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import Schedule
-from myosotis.unlearning.classifier.unlearner import PRESETS, UnlearnSettings
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -284,23 +284,18 @@ class ClassifierUnlearningConfig(Config):
             raise ValueError("'reference: retrain' needs 'train', which says how the model was trained")
         if self.stop.at == "reference" and self.reference is None:
             raise ValueError("'stop.at: reference' needs a 'reference'")
-        if self.audit.shadow and self.train is None:
-            raise ValueError("'audit.shadow' trains shadow models, so it needs 'train'")
-        if self.audit.shadow and (self.data.test is None or self.stop.at != "goal"):
-            raise ValueError("'audit.shadow' needs 'data.test', and 'stop.at: goal': no shadow model has a reference")
+        if self.audit.shadow:
+            self.check_shadow()
         if self.requests is not None and isinstance(self.data.forget.list, tuple):
             raise ValueError("several lists are requests already; leave out 'requests'")
-        in_sequence = self.requests is not None or isinstance(self.data.forget.list, tuple)
-        if in_sequence and (self.compare or self.audit.shadow or self.stop.at != "goal"):
-            raise ValueError("with 'requests' go neither 'compare' nor 'audit.shadow' nor 'stop.at: reference'")
+        if self.in_sequence and (self.compare or self.stop.at != "goal"):
+            raise ValueError("with several requests go neither 'compare' nor 'stop.at: reference'")
         from_file = self.new_labels not in ("runner_up", "random")
         if from_file and self.goal != "relabel":
             raise ValueError("'new_labels' names a file, but 'goal' is not 'relabel'")
-        if from_file and in_sequence:
+        if from_file and self.in_sequence:
             raise ValueError("'new_labels' from a file cannot be shared among 'requests'")
-        if from_file and self.audit.shadow:
-            raise ValueError("'audit.shadow' draws new labels anew for each shadow model; use runner_up or random")
-        if self.replay and not in_sequence:
+        if self.replay and not self.in_sequence:
             raise ValueError("'replay' repeats earlier 'requests', and there are none")
         if self.requests is not None and self.data.forget.count is not None and self.requests > self.data.forget.count:
             raise ValueError("more 'requests' than instances to forget")
@@ -312,6 +307,22 @@ class ClassifierUnlearningConfig(Config):
         if len(set(labels)) != len(labels):
             raise ValueError("two entries of 'compare' have one name; give them a 'name' each")
         return self
+
+    @property
+    def in_sequence(self) -> bool:
+        """Whether there are several requests, one after another."""
+        return self.requests is not None or isinstance(self.data.forget.list, tuple)
+
+    def check_shadow(self) -> None:
+        """Raise ``ValueError`` unless shadow models can repeat this job."""
+        if self.train is None or self.data.test is None:
+            raise ValueError("shadow models need 'train', which says how they learn, and 'data.test'")
+        if self.stop.at != "goal":
+            raise ValueError("shadow models need 'stop.at: goal': none of them has a reference to stop at")
+        if self.in_sequence:
+            raise ValueError("shadow models unlearn all instances at once, so they cannot repeat several requests")
+        if self.new_labels not in ("runner_up", "random"):
+            raise ValueError("shadow models find new labels of their own: use 'new_labels: runner_up' or 'random'")
 
 
 def resolve_paths(config: ClassifierUnlearningConfig, folder: Path) -> ClassifierUnlearningConfig:

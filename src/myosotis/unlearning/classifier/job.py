@@ -41,18 +41,16 @@ from myosotis.unlearning.classifier.inputs import (
     read_new_labels,
 )
 from myosotis.unlearning.classifier.methods import build_method
+from myosotis.unlearning.classifier.outcome import summarise
 from myosotis.unlearning.classifier.report import KIND
 from myosotis.unlearning.classifier.representations import layer_similarity, main_layers
+from myosotis.unlearning.classifier.sequential import unlearn_sequence
+from myosotis.unlearning.classifier.settings import UnlearnSettings
 from myosotis.unlearning.classifier.shadow import ShadowPair, shadow_audit, shadow_pair
-from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule, forgotten, goal_margins
+from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
 from myosotis.unlearning.classifier.stress import copies_accuracy, relearning_curve, steps_to_return
 from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
-from myosotis.unlearning.classifier.unlearner import (
-    UnlearnResult,
-    UnlearnSettings,
-    unlearn_instances,
-    unlearn_sequence,
-)
+from myosotis.unlearning.classifier.unlearner import unlearn_instances
 from myosotis.unlearning.classifier.verdict import verdict
 
 _CKA_IMAGES = 500
@@ -388,52 +386,19 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                     self._run.log({"phase": "unlearn", **tag, **_finite(event)})
             if is_main_process():
                 self._save(model, self._run.checkpoints / ".unlearned.partial", place)
-            self._run.keep("unlearned.json", self._outcome(original, model, results, sizes, requests))
+            self._run.keep(
+                "unlearned.json",
+                summarise(
+                    results,
+                    sizes,
+                    requests,
+                    predict(model, forget),
+                    self._config.stop.margin,
+                    drift(running_statistics(original), running_statistics(model)),
+                ),
+            )
             wait_for_everyone()
         return load_classifier(place)[0].to(device()).eval(), self._run.kept("unlearned.json")
-
-    def _outcome(
-        self,
-        original: nn.Module,
-        model: nn.Module,
-        results: list[UnlearnResult],
-        sizes: list[int],
-        requests: list[list[float]] | None,
-    ) -> dict[str, Any]:
-        """How unlearning went, over all requests; instances are told as the last model sees them."""
-        instances = [
-            asdict(instance)
-            for result, size in zip(results, sizes, strict=True)
-            for instance in result.instances[-size:]
-        ]
-        if requests is not None:
-            _look_again(instances, predict(model, self._inputs.forget), self._config.stop.margin)
-        came_back = requests is not None and not all(one["forgotten"] for one in instances)
-        reason = next((one.stop_reason for one in results if not one.converged), None)
-        return {
-            "converged": reason is None and not came_back,
-            "stop_reason": reason or ("came_back" if came_back else results[-1].stop_reason),
-            "steps": sum(result.steps for result in results),
-            "seconds": sum(result.seconds for result in results),
-            "min_margin": min(one["margin"] for one in instances),
-            "facts": results[-1].facts,
-            "batch_norm_drift": drift(running_statistics(original), running_statistics(model)),
-            "warnings": sorted({warning for result in results for warning in result.warnings}),
-            "instances": instances,
-            "requests": None
-            if requests is None
-            else [
-                {
-                    "instances": len(results[number].instances),
-                    "converged": results[number].converged,
-                    "stop_reason": results[number].stop_reason,
-                    "steps": results[number].steps,
-                    "seconds": results[number].seconds,
-                    "forget_accuracy": row,
-                }
-                for number, row in enumerate(requests)
-            ],
-        }
 
     def _variant(self, number: int, original: nn.Module, audits: dict[str, Any]) -> Any:
         """Another method on the same request, with the figures that it is compared by."""
@@ -481,13 +446,13 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         """How far the result is from the original and from the reference, set by set."""
         found: dict[str, Any] = {}
         sets = self._sets()
-        self._say("comparing outputs")
-        after = {name: predict(model, images) for name, images in sets.items()}
-        for other_name, other in (("before", original), ("reference", self._reference)):
-            if other is not None:
-                found[other_name] = {
-                    name: output_distances(after[name], predict(other, images)) for name, images in sets.items()
-                }
+        with self._timed("audit"):
+            after = {name: predict(model, images) for name, images in sets.items()}
+            for other_name, other in (("before", original), ("reference", self._reference)):
+                if other is not None:
+                    found[other_name] = {
+                        name: output_distances(after[name], predict(other, images)) for name, images in sets.items()
+                    }
         return found
 
     def _stress(self, models: dict[str, nn.Module | None]) -> dict[str, Any]:
@@ -534,14 +499,14 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
     def _shadow(self, original: nn.Module | None, model: nn.Module, count: int) -> dict[str, Any]:
         """U-LiRA and RMIA; every pair of shadow models is kept, so that an interrupted audit goes on."""
         config, inputs = self._config, self._inputs
-        if config.train is None or inputs.remaining is None or inputs.test is None:
-            raise InputError("shadow models need 'train', 'data.train' and 'data.test'")
-        if count < 3:
-            raise InputError(f"at least 3 pairs of shadow models are needed, got {count}")
-        if config.stop.at == "reference":
-            raise InputError("shadow models would each need a reference of their own to stop at; use 'stop.at: goal'")
+        try:
+            config.check_shadow()
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        assert inputs.remaining is not None and inputs.test is not None  # noqa: PT018, S101 - just checked
         test = inputs.test.subset(inputs.test.shuffled(config.seed, "shadow test")[:_SHADOW_TEST])
         remaining = inputs.remaining
+        new_labels: Any = config.new_labels  # not a file: that has been checked
 
         def train(images: ImageSet, seed: int) -> nn.Module:
             fresh = self._fresh(seed).to(device())
@@ -555,7 +520,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             if arguments["retain"] is not None:
                 arguments["retain"] = (part.pixels(device()), part.labels.to(device()))
             pair = forget.pixels(device()), forget.labels.to(device())
-            return unlearn_instances(learnt, pair, seed=seed, new_labels=config.new_labels, **arguments).model  # type: ignore[arg-type]
+            return unlearn_instances(learnt, pair, seed=seed, new_labels=new_labels, **arguments).model
 
         pairs = []
         for number in range(count):
@@ -658,19 +623,6 @@ def _count(images: ImageSet | None) -> int:
 def _histogram(images: ImageSet) -> dict[str, int]:
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     return {name: count for name, count in zip(images.classes, counts, strict=True) if count}
-
-
-def _look_again(instances: list[dict[str, Any]], logits: Tensor, margin: float) -> None:
-    """Tell instances as a later model sees them: one that was forgotten may have come back."""
-    labels = torch.tensor([one["label"] for one in instances])
-    wanted = [one["new_label"] for one in instances]
-    new_labels = None if wanted[0] is None else torch.tensor(wanted)
-    margins = goal_margins(logits, labels, new_labels).tolist()
-    done = forgotten(logits, labels, new_labels, margin).tolist()
-    probabilities = logits.softmax(dim=1).gather(1, labels.unsqueeze(1)).flatten().tolist()
-    for place, one in enumerate(instances):
-        one["answer_after"] = int(logits[place].argmax())
-        one["probability_after"], one["margin"], one["forgotten"] = probabilities[place], margins[place], done[place]
 
 
 def _finite(event: dict[str, float]) -> dict[str, float | None]:

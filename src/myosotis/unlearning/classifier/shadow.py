@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from myosotis.data.images import ImageSet
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.membership import membership_inference, roc_auc
-from myosotis.evaluation.shadow import likelihood_ratio, posterior, rmia_score
+from myosotis.evaluation.shadow import likelihood_ratio, offline_prior, posterior, rmia_score
 from myosotis.unlearning.classifier.audit import predict, share
 from myosotis.unlearning.classifier.goals import true_label_confidence
 
 _LEAST_PRIOR = 1e-12
+_OFFLINE = 1.0  # a of RMIA's offline prior: the plain mean
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ def shadow_audit(
     found = membership_inference(-positive, -negative, level=confidence, seed=seed)
     judged = posterior(likelihood_ratio(observed, unlearned, unseen))
     # Of models that never saw either: no shadow model learns the test samples, and what only one side has learnt would
-    # tell the sides apart where there is no trace. This is RMIA's offline form with a = 1.
+    # tell the sides apart where there is no trace.
     prior, population_prior = (
-        torch.tensor(rows).double().mean(dim=0).clamp_min(_LEAST_PRIOR)
+        offline_prior(torch.tensor(rows).double(), _OFFLINE).clamp_min(_LEAST_PRIOR)
         for rows in ([pair.unseen_probability for pair in pairs], [pair.population for pair in pairs])
     )
     rmia = {}

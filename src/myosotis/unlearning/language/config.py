@@ -12,6 +12,7 @@ from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config
 from myosotis.unlearning.language.membership_scores import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.methods.composite import Composite
 from myosotis.unlearning.language.selection import Criterion
 
 Positive = Annotated[float, Field(gt=0)]
@@ -129,10 +130,16 @@ class MethodConfig(Config):
 
     name: str = "ihl"
 
-    @model_validator(mode="after")
-    def _known(self) -> "MethodConfig":
-        build_method(self.name, self.settings)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, values: Any) -> Any:
+        """Fill in the method's defaults, so that the configuration of a run says all that was done."""
+        if not isinstance(values, dict) or not isinstance(values.get("name", "ihl"), str):
+            return values
+        name = values.get("name", "ihl")
+        method = build_method(name, {key: value for key, value in values.items() if key != "name"})
+        # The parts of a composite stay as they were given: by name, with what is not their default.
+        return values if isinstance(method, Composite) else {"name": name, **vars(method)}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -290,7 +297,7 @@ class LanguageUnlearningConfig(Config):
     data: DataConfig
     fine_tune: FineTuneConfig | None = None
     reference: Literal["retrain"] | str | None = None
-    method: MethodConfig = MethodConfig()
+    method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="ihl"))
     lora: LoraSettings | None = None
     training: TrainingConfig = TrainingConfig()
     stop: StopConfig | None = None

@@ -1,0 +1,133 @@
+"""The plots of a report about a classifier."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.engine.run import Run
+from myosotis.report.document import Figure
+from myosotis.report.figures import Line, image_sheet, line_chart
+from myosotis.unlearning.classifier.report_terms import MODELS, SETS
+
+_COLOURS = {"forget": "forget", "remaining": "retain", "test": "unseen"}
+_MODEL_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
+
+
+def _curve(events: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    points = [(place, event[key]) for place, event in enumerate(events, start=1) if event.get(key) is not None]
+    return [float(x) for x, _ in points], [y for _, y in points]
+
+
+def run_figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+    """Return the plots of a run: forgetting, loss terms, relearning, similarity of layers.
+
+    Args:
+        run: Finished.
+        result: Its ``result.json``.
+    """
+    events = [event for event in run.events() if event.get("phase") == "unlearn"]
+    found = (_forgetting(events, result), _terms(events), _relearning(result), _similarity(result))
+    return [figure for figure in found if figure is not None]
+
+
+def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Figure | None:
+    if not any("forget_accuracy" in event for event in events):
+        return None
+    x, y = _curve(events, "forget_accuracy")
+    levels = {}
+    if result["verdict"]["level"] is not None:
+        whose = {"reference": "the reference", "test": "test images, before"}[result["verdict"]["level_of"]]
+        levels = {whose: (result["verdict"]["level"], "unseen")}
+    start = result["metrics"]["before"]["forget"]["accuracy"]["mean"]
+    again = " It rises where the next request begins." if result["unlearning"]["requests"] else ""
+    return Figure(
+        line_chart(
+            [Line("forget set", [0, *x], [start, *y], "forget")],
+            x_label="optimisation step",
+            y_label="accuracy",
+            levels=levels,
+            name="forget-accuracy",
+        ),
+        "Accuracy on the forget set while it is unlearnt. Below the line the model errs more on the instances "
+        f"than on images that it never saw.{again}",
+    )
+
+
+def _terms(events: Sequence[Mapping[str, Any]]) -> Figure | None:
+    terms = [
+        key
+        for key in dict.fromkeys(name for event in events for name in event)
+        if key not in ("phase", "request", "step", "forget_accuracy", "forget_loss")
+    ]
+    if not terms:
+        return None
+    colours = ("forget", "retain", "general", "neutral")
+    lines = [
+        Line(term, *_curve(events, term), colours[place % len(colours)])
+        for place, term in enumerate(terms)
+        if _curve(events, term)[0]
+    ]
+    return Figure(
+        line_chart(lines, x_label="optimisation step", y_label="loss term", name="terms"),
+        "The terms of the loss: the forget term should fall, what holds the rest should stay low.",
+    )
+
+
+def _relearning(result: Mapping[str, Any]) -> Figure | None:
+    relearning = result["stress"].get("relearning")
+    if relearning is None:
+        return None
+    lines = [
+        Line(
+            MODELS[name].lower(),
+            [point["step"] for point in curve],
+            [point["held"] for point in curve],
+            _MODEL_COLOURS[name],
+        )
+        for name, curve in relearning["curves"].items()
+    ]
+    return Figure(
+        line_chart(lines, x_label="relearning step", y_label="accuracy, not shown", name="relearning"),
+        "Trained on the true labels of some forgotten instances: how soon the others, which are not shown, "
+        "come back. A curve that jumps up was hiding what it knew.",
+    )
+
+
+def _similarity(result: Mapping[str, Any]) -> Figure | None:
+    similarity = result.get("cka")
+    if similarity is None:
+        return None
+    layers = list(range(1, len(similarity["layers"]) + 1))
+    lines = [
+        Line(
+            SETS[name].lower(),
+            [place for place, layer in zip(layers, similarity["layers"], strict=True) if values[layer] is not None],
+            [values[layer] for layer in similarity["layers"] if values[layer] is not None],
+            _COLOURS[name],
+        )
+        for name, values in similarity["similarity"].items()
+    ]
+    few = min(result["images"]["forget"], similarity["images"])
+    caution = "" if few >= similarity["images"] else f" With {few} images the forget curve is too high."
+    return Figure(
+        line_chart(lines, x_label="layer, first to last", y_label="linear CKA", name="cka"),
+        "Similarity of the representations before and after, layer by layer; 1 is unchanged. Where a curve "
+        f"falls, there the model was changed.{caution}",
+    )
+
+
+def sample_figures(run: Run) -> list[Figure]:
+    """Return the forgotten images, if the run was made with --show-samples."""
+    path = run.path / "samples.json"
+    if not path.is_file():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    sheet = image_sheet(
+        [row["png"] for row in rows], [f"{row['label']}: {row['before']} → {row['after']}" for row in rows]
+    )
+    return [
+        Figure(
+            sheet,
+            "The forgotten instances, shown because --show-samples was given: true class, answer before and after.",
+        )
+    ]

@@ -291,8 +291,9 @@ class ClassifierUnlearningConfig(Config):
         if self.in_sequence and (self.compare or self.stop.at != "goal"):
             raise ValueError("with several requests go neither 'compare' nor 'stop.at: reference'")
         from_file = self.new_labels not in ("runner_up", "random")
-        if from_file and self.goal != "relabel":
-            raise ValueError("'new_labels' names a file, but 'goal' is not 'relabel'")
+        goals = {self.goal, *(variant.goal for variant in self.compare)}
+        if self.new_labels != "runner_up" and "relabel" not in goals:
+            raise ValueError("'new_labels' has no effect: neither 'goal' nor an entry of 'compare' is 'relabel'")
         if from_file and self.in_sequence:
             raise ValueError("'new_labels' from a file cannot be shared among 'requests'")
         if self.replay and not self.in_sequence:

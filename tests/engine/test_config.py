@@ -22,7 +22,9 @@ def test_defaults_overrides_and_round_trip(tmp_path):
     config = load(tmp_path, MINIMAL, "training.learning_rate=1e-4", "lora.rank=4", "method.name=npo", "method.beta=0.5")
     assert config.training.learning_rate == 1e-4
     assert config.lora.rank == 4
-    assert config.method.settings == {"beta": 0.5}
+    assert config.method.settings["beta"] == 0.5
+    # The rest of the method stands there too, as it is by default.
+    assert config.method.settings["retain"] == "nll"
     assert LanguageUnlearningConfig.model_validate(yaml.safe_load(dump_config(config))) == config
 
 

@@ -1,0 +1,1 @@
+"""Learning a stream of tasks without forgetting the earlier ones."""

@@ -1,0 +1,70 @@
+"""What task-balanced batch normalisation is compared with: continual normalisation and group normalisation."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.norm.convert import replace_layers
+
+
+class ContinualNorm2d(nn.BatchNorm2d):
+    """Group normalisation without affine map, then batch normalisation (CN; Pham, Liu, Hoi, ICLR 2022).
+
+    Its state is that of ``nn.BatchNorm2d``.
+
+    Args:
+        num_features: C.
+        eps: Of both parts.
+        momentum: Of the running statistics.
+        groups: A divisor of C.
+
+    Raises:
+        ValueError: The groups do not divide the channels.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, groups: int = 8) -> None:
+        super().__init__(num_features, eps, momentum)
+        if num_features % groups:
+            raise ValueError(f"{groups} groups do not divide {num_features} channels")
+        self.groups = groups
+
+    def forward(self, input: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels height width"]:  # noqa: A002
+        """Return the normalised batch."""
+        return super().forward(functional.group_norm(input, self.groups, eps=self.eps))
+
+
+def convert_continual(module: nn.Module, groups: int = 8) -> nn.Module:
+    """Replace every ``nn.BatchNorm2d`` by :class:`ContinualNorm2d` with the same parameters and buffers.
+
+    Raises:
+        ValueError: The groups do not divide some layer's channels.
+    """
+
+    def convert(layer: nn.Module) -> nn.Module:
+        if type(layer) is not nn.BatchNorm2d:
+            return layer
+        made = ContinualNorm2d(layer.num_features, layer.eps, layer.momentum, groups=groups)
+        made._parameters.update(layer._parameters)
+        made._buffers.update(layer._buffers)
+        return made.train(layer.training)
+
+    return replace_layers(module, convert)
+
+
+def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
+    """Replace every ``nn.BatchNorm2d`` by ``nn.GroupNorm`` with the same affine parameters and no running statistics.
+
+    Raises:
+        ValueError: The groups do not divide some layer's channels.
+    """
+
+    def convert(layer: nn.Module) -> nn.Module:
+        if type(layer) is not nn.BatchNorm2d:
+            return layer
+        if layer.num_features % groups:
+            raise ValueError(f"{groups} groups do not divide {layer.num_features} channels")
+        made = nn.GroupNorm(groups, layer.num_features, layer.eps, layer.affine, device="meta")
+        made._parameters.update(layer._parameters)
+        return made.train(layer.training)
+
+    return replace_layers(module, convert)

@@ -1,0 +1,130 @@
+"""Exchange batch normalisation for the task-balanced one and back, and tell a model whose samples its batches hold."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from myosotis.continual.classification.norm.layers import (
+    TaskBalancedBatchNorm,
+    TaskBalancedBatchNorm1d,
+    TaskBalancedBatchNorm2d,
+    TaskBalancedBatchNorm3d,
+)
+from myosotis.continual.classification.norm.partition import DivisorOf, Mode, Partition
+
+_PAIRS: tuple[tuple[type[_BatchNorm], type[TaskBalancedBatchNorm]], ...] = (
+    (nn.BatchNorm1d, TaskBalancedBatchNorm1d),
+    (nn.BatchNorm2d, TaskBalancedBatchNorm2d),
+    (nn.BatchNorm3d, TaskBalancedBatchNorm3d),
+)
+
+LayerT = TypeVar("LayerT", bound=_BatchNorm)
+
+
+def convert_task_balanced(
+    module: nn.Module, *, divisor_of: DivisorOf = "both", mode: Mode = "exact", sync: bool = False
+) -> nn.Module:
+    """Replace every ``nn.BatchNorm`` in a module by the task-balanced one, with the very same parameters and buffers.
+
+    Args:
+        module: Changed in place, unless it is a batch normalisation itself.
+        divisor_of: See :class:`TaskBalancedBatchNorm`, as for the others.
+        mode: Likewise.
+        sync: Likewise; ``nn.SyncBatchNorm`` is then replaced too, by the 2d layer. ``convert_sync_batchnorm`` must not
+            be called afterwards: it would put plain layers in their place.
+
+    Returns:
+        The module, or its replacement.
+
+    Raises:
+        ValueError: There is an ``nn.SyncBatchNorm`` and ``sync`` is off, or a subclass of ``nn.BatchNorm`` that does
+            more than normalise.
+    """
+    options: dict[str, Any] = {"divisor_of": divisor_of, "mode": mode, "sync": sync}
+
+    def convert(layer: nn.Module) -> nn.Module:
+        if isinstance(layer, TaskBalancedBatchNorm):
+            for name, value in options.items():
+                setattr(layer, name, value)
+            return layer
+        if isinstance(layer, nn.SyncBatchNorm):
+            if not sync:
+                raise ValueError("the module has nn.SyncBatchNorm; sync=True converts it and keeps it synchronised")
+            return _exchanged(layer, TaskBalancedBatchNorm2d, options)
+        for plain, balanced in _PAIRS:
+            if isinstance(layer, plain):
+                if type(layer) is not plain:
+                    raise ValueError(
+                        f"{type(layer).__name__} does more than nn.{plain.__name__}, which converting would lose"
+                    )
+                return _exchanged(layer, balanced, options)
+        return layer
+
+    return replace_layers(module, convert)
+
+
+def revert_task_balanced(module: nn.Module) -> nn.Module:
+    """Undo :func:`convert_task_balanced`: plain batch normalisation with the very same parameters and buffers."""
+
+    def revert(layer: nn.Module) -> nn.Module:
+        for plain, balanced in _PAIRS:
+            if isinstance(layer, balanced):
+                return _exchanged(layer, plain, {})
+        return layer
+
+    return replace_layers(module, revert)
+
+
+def set_task_balance(module: nn.Module, partition: Partition | None) -> int:
+    """Put a partition in force for every forward pass to come; None ends it.
+
+    Returns:
+        How many task-balanced layers there are.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, TaskBalancedBatchNorm)]
+    for layer in layers:
+        layer.partition = partition
+    return len(layers)
+
+
+@contextmanager
+def task_balance(module: nn.Module, *, n_current: int, n_past_tasks: int) -> Iterator[None]:
+    """Tell a model's task-balanced layers whose samples the batches hold.
+
+    With activation checkpointing the backward pass runs layers again, so it belongs inside too.
+
+    Args:
+        module: Has at least one task-balanced layer.
+        n_current: B_c, samples of the current task; they come first.
+        n_past_tasks: T.
+
+    Raises:
+        ValueError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
+    """
+    if not set_task_balance(module, Partition(n_current, n_past_tasks)):
+        raise ValueError("the module has no task-balanced layer; convert_task_balanced puts them in, as the last step")
+    try:
+        yield
+    finally:
+        set_task_balance(module, None)
+
+
+def replace_layers(module: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Return ``change`` of a module after that of everything in it."""
+    for name, child in module.named_children():
+        changed = replace_layers(child, change)
+        if changed is not child:
+            setattr(module, name, changed)
+    return change(module)
+
+
+def _exchanged(layer: _BatchNorm, kind: type[LayerT], options: dict[str, Any]) -> LayerT:
+    made = kind(
+        layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, device="meta", **options
+    )
+    made._parameters.update(layer._parameters)
+    made._buffers.update(layer._buffers)
+    return made.train(layer.training)

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import torch
-from alone import show
 from torch import nn
 
+from alone import show
 from myosotis.continual.classification.norm import (
     TaskBalancedBatchNorm2d,
     convert_continual,

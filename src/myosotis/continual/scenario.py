@@ -1,0 +1,324 @@
+"""Streams of tasks: which samples come when. Membership depends on sample names and the seed, not on file order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from myosotis.data.images import ImageSet
+from myosotis.engine.seeding import derive_seed, generator
+
+
+@dataclass(frozen=True)
+class View:
+    """Some samples of a data set, without a copy of them.
+
+    Attributes:
+        dataset: All samples.
+        places: Which of them, in ascending order.
+    """
+
+    dataset: ImageSet
+    places: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def labels(self) -> Int[Tensor, " n"]:
+        """Of its samples."""
+        return self.dataset.labels[self.places]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its samples."""
+        return tuple(self.dataset.names[place] for place in self.places.tolist())
+
+    def samples(self) -> ImageSet:
+        """Return a copy that holds these samples alone."""
+        return self.dataset.subset(self.places.tolist())
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a stream.
+
+    Attributes:
+        number: From 0.
+        classes: Its labels; in a class-incremental stream these follow those of the task before.
+        train: What is learnt from.
+        validation: Held out of the training set; may be empty.
+        test: Test samples; empty without a test set.
+    """
+
+    number: int
+    classes: range
+    train: View
+    validation: View
+    test: View
+
+
+@dataclass(frozen=True)
+class Scenario(Sequence[Task]):
+    """A stream of tasks. Labels count classes in the order in which they arrive, so that a head grows at its end.
+
+    Attributes:
+        kind: ``"class"``, ``"domain"`` or ``"data"``.
+        train: All training samples.
+        test: All test samples, or None.
+        tasks: The stream.
+    """
+
+    kind: str
+    train: ImageSet
+    test: ImageSet | None
+    tasks: tuple[Task, ...]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, number):  # type: ignore[no-untyped-def]
+        """Return a task, or several."""
+        return self.tasks[number]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of arrival."""
+        return self.train.classes
+
+
+def class_incremental(
+    dataset: ImageSet,
+    first: int,
+    per_task: int | Sequence[int],
+    *,
+    test: ImageSet | None = None,
+    order_seed: int | None = None,
+    class_order: Sequence[str] | Sequence[int] | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+) -> Scenario:
+    """Split a data set into tasks with classes of their own.
+
+    Args:
+        dataset: Training samples.
+        first: Classes of the first task.
+        per_task: Classes of every later one, or a number for each.
+        test: Test samples, with the same classes.
+        order_seed: Of the order of classes; by default they come as they stand.
+        class_order: The order itself, by name or by number; every class once.
+        validation: Share of each class that is held out of the training set.
+        seed: Of what is held out.
+
+    Raises:
+        ValueError: The sizes do not add up, a class is missing from the order or stands there twice, a label is no
+            class, the test set has other classes, or a class has no sample.
+
+    Example:
+        >>> images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+        >>> some = ImageSet(images, torch.tensor([0, 1, 2, 1]), ("a", "b", "c", "d"), ("cat", "dog", "owl"))
+        >>> stream = class_incremental(some, 1, 2, class_order=["owl", "cat", "dog"])
+        >>> [(list(task.classes), task.train.names) for task in stream]
+        [([0], ('c',)), ([1, 2], ('a', 'b', 'd'))]
+    """
+    order = _class_order(dataset.classes, order_seed, class_order)
+    sizes = task_sizes(len(order), first, per_task)
+    train = _in_order(dataset, order)
+    if test is not None:
+        if test.classes != dataset.classes:
+            raise ValueError(f"the test set has the classes {test.classes}, the training set {dataset.classes}")
+        test = _in_order(test, order)
+    counts = torch.bincount(train.labels, minlength=len(order))
+    if bool((counts == 0).any()):
+        raise ValueError(f"class {train.classes[int(counts.argmin())]} has no training sample")
+    held = _held_out(train, validation, seed)
+    tasks, begin = [], 0
+    for number, size in enumerate(sizes):
+        classes = range(begin, begin + size)
+        inside = (train.labels >= begin) & (train.labels < begin + size)
+        tasks.append(_task(number, classes, train, inside, held, test))
+        begin += size
+    return Scenario("class", train, test, tuple(tasks))
+
+
+def domain_incremental(
+    datasets: Sequence[ImageSet],
+    *,
+    tests: Sequence[ImageSet] | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+) -> Scenario:
+    """Make a task of each data set: the same classes, seen in another domain each time.
+
+    Args:
+        datasets: At least one; alike in classes and in the size of images.
+        tests: A test set for each.
+        validation: As for :func:`class_incremental`.
+        seed: Likewise.
+
+    Raises:
+        ValueError: They differ in classes, or there are more or fewer test sets.
+    """
+    if not datasets or any(one.classes != datasets[0].classes for one in [*datasets, *(tests or ())]):
+        raise ValueError("every domain needs the same classes in the same order")
+    if tests is not None and len(tests) != len(datasets):
+        raise ValueError(f"{len(datasets)} domains, but {len(tests)} test sets")
+    train, owner = _joined(datasets)
+    test, test_owner = (None, None) if tests is None else _joined(tests)
+    held = _held_out(train, validation, seed)
+    tasks = [
+        _task(
+            number,
+            range(len(train.classes)),
+            train,
+            owner == number,
+            held,
+            test,
+            None if test_owner is None else test_owner == number,
+        )
+        for number in range(len(datasets))
+    ]
+    return Scenario("domain", train, test, tuple(tasks))
+
+
+def data_incremental(
+    dataset: ImageSet,
+    tasks: int,
+    *,
+    test: ImageSet | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+) -> Scenario:
+    """Deal the samples of every class out among tasks: all classes each time, new samples of them.
+
+    Args:
+        dataset: Training samples.
+        tasks: How many.
+        test: Test samples; every task has all of them.
+        validation: As for :func:`class_incremental`.
+        seed: Of who gets what, and of what is held out.
+
+    Raises:
+        ValueError: A class has fewer samples than there are tasks.
+    """
+    if tasks < 1:
+        raise ValueError(f"tasks must be at least 1, got {tasks}")
+    owner = torch.empty(len(dataset), dtype=torch.long)
+    for label, places in enumerate(_by_class(dataset, seed, "deal")):
+        if len(places) < tasks:
+            raise ValueError(f"class {dataset.classes[label]} has {len(places)} samples for {tasks} tasks")
+        owner[places] = torch.arange(len(places)) % tasks
+    held = _held_out(dataset, validation, seed)
+    every = range(len(dataset.classes))
+    stream = [_task(number, every, dataset, owner == number, held, test) for number in range(tasks)]
+    return Scenario("data", dataset, test, tuple(stream))
+
+
+def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[int]:
+    """Return how many classes each task has.
+
+    Raises:
+        ValueError: They do not add up to ``classes``.
+
+    Example:
+        >>> task_sizes(10, 4, 2)
+        [4, 2, 2, 2]
+    """
+    if isinstance(per_task, int):
+        rest = classes - first
+        if first < 1 or per_task < 1 or rest < 0 or rest % per_task:
+            raise ValueError(f"{classes} classes cannot be split into {first} first and then {per_task} in every task")
+        return [first, *[per_task] * (rest // per_task)]
+    sizes = [first, *per_task]
+    if min(sizes) < 1 or sum(sizes) != classes:
+        raise ValueError(f"the tasks have {' + '.join(map(str, sizes))} = {sum(sizes)} classes, the data {classes}")
+    return sizes
+
+
+def _class_order(
+    classes: Sequence[str], order_seed: int | None, given: Sequence[str] | Sequence[int] | None
+) -> list[int]:
+    if given is None:
+        if order_seed is None:
+            return list(range(len(classes)))
+        # Sorted by name first, so that the order does not depend on how classes are numbered.
+        named = sorted(range(len(classes)), key=lambda label: classes[label])
+        return [named[place] for place in torch.randperm(len(named), generator=generator(order_seed, "class order"))]
+    if order_seed is not None:
+        raise ValueError("give either order_seed or class_order")
+    numbers = {name: label for label, name in enumerate(classes)}
+    order = []
+    for one in given:
+        label = one if isinstance(one, int) else numbers.get(one, -1)
+        if not 0 <= label < len(classes):
+            raise ValueError(f"class_order: there is no class {one!r}")
+        if label in order:
+            raise ValueError(f"class_order: {classes[label]} stands there twice")
+        order.append(label)
+    missing = [name for label, name in enumerate(classes) if label not in order]
+    if missing:
+        raise ValueError(f"class_order: {missing[0]} is missing")
+    return order
+
+
+def _in_order(images: ImageSet, order: Sequence[int]) -> ImageSet:
+    """The same images, their classes renumbered in the order of arrival."""
+    if len(images) and not 0 <= int(images.labels.min()) <= int(images.labels.max()) < len(order):
+        place = int(((images.labels < 0) | (images.labels >= len(order))).nonzero()[0])
+        raise ValueError(
+            f"{images.names[place]} has the label {int(images.labels[place])}, but there are {len(order)} classes"
+        )
+    arrival = torch.empty(len(order), dtype=torch.long)
+    arrival[torch.tensor(list(order))] = torch.arange(len(order))
+    return replace(images, labels=arrival[images.labels], classes=tuple(images.classes[label] for label in order))
+
+
+def _by_class(images: ImageSet, seed: int, purpose: str) -> list[Tensor]:
+    """The places of every class, in an order that depends on names alone."""
+    order = torch.tensor(images.shuffled(seed, purpose), dtype=torch.long)
+    return [order[images.labels[order] == label] for label in range(len(images.classes))]
+
+
+def _held_out(images: ImageSet, share: float, seed: int) -> Tensor:
+    if not 0 <= share < 1:
+        raise ValueError(f"validation must be in [0, 1), got {share}")
+    held = torch.zeros(len(images), dtype=torch.bool)
+    if share:
+        for places in _by_class(images, derive_seed(seed, "validation"), "held out"):
+            held[places[: round(share * len(places))]] = True
+    return held
+
+
+def _task(
+    number: int,
+    classes: range,
+    train: ImageSet,
+    inside: Tensor,
+    held: Tensor,
+    test: ImageSet | None,
+    test_inside: Tensor | None = None,
+) -> Task:
+    if test is None:
+        tested = View(train, torch.empty(0, dtype=torch.long))
+    else:
+        if test_inside is None:
+            test_inside = (test.labels >= classes.start) & (test.labels < classes.stop)
+        tested = View(test, test_inside.nonzero().flatten())
+    learnt = View(train, (inside & ~held).nonzero().flatten())
+    return Task(number, classes, learnt, View(train, (inside & held).nonzero().flatten()), tested)
+
+
+def _joined(parts: Sequence[ImageSet]) -> tuple[ImageSet, Tensor]:
+    """All in one, and whose each sample is."""
+    whole = ImageSet(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        tuple(f"{number}/{name}" for number, part in enumerate(parts) for name in part.names),
+        parts[0].classes,
+    )
+    return whole, torch.cat([torch.full((len(part),), number) for number, part in enumerate(parts)])

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +21,16 @@ from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.progress import progress
 
 Precision = Literal["no", "bf16", "fp16"]
+
+
+class Stateful(Protocol):
+    """What changes while training and belongs into its checkpoints: tensors, numbers, and lists and dicts of them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return it."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take it up again."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ def train(
     save_every: int = 1,
     steps_per_epoch: int | None = None,
     shared: bool = True,
+    state: Stateful | None = None,
     description: str = "training",
 ) -> LoopEnd:
     """Train a model in place.
@@ -84,6 +95,7 @@ def train(
         steps_per_epoch: For the display of progress.
         shared: Whether processes share the work, each with its part of a batch. Otherwise each does the whole of it, to
             the same result: for work that is too small to be worth sharing.
+        state: What ``loss`` changes beside the model, e.g. a memory that is filled while training.
         description: What is being done, for the display.
 
     Returns:
@@ -94,9 +106,14 @@ def train(
     half = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     wrapped = accelerator.prepare_model(model) if shared and accelerator.num_processes > 1 else model
     scaler = torch.amp.GradScaler(accelerator.device.type) if precision == "fp16" else None
+    parts: dict[str, Stateful] = {
+        name: part
+        for name, part in (("optimizer", optimizer), ("scheduler", scheduler), ("scaler", scaler), ("state", state))
+        if part is not None
+    }
     step, first, reason = 0, 0, None
     if checkpoints is not None:
-        step, first, reason = _restore(checkpoints, model, optimizer, scheduler, scaler)
+        step, first, reason = _restore(checkpoints, model, parts)
     total = None if steps_per_epoch is None else steps_per_epoch * (epochs - first)
     done = first
     optimizer.zero_grad(set_to_none=True)
@@ -109,7 +126,7 @@ def train(
                     with torch.autocast(accelerator.device.type, half, enabled=half is not None):
                         terms = loss(wrapped, batch, step)
                     whole = torch.stack([term.float() for term in terms.values()]).sum() / len(batches_of_step)
-                    (whole if scaler is None else scaler.scale(whole)).backward()  # type: ignore[no-untyped-call]
+                    (whole if scaler is None else scaler.scale(whole)).backward()
                 if scaler is not None:
                     scaler.unscale_(optimizer)
                 if max_grad_norm is not None:
@@ -133,7 +150,7 @@ def train(
                 if after_epoch is not None:
                     reason = after_epoch(done, step)
             if checkpoints is not None and (reason is not None or done % save_every == 0 or done == epochs):
-                _save(checkpoints, model, optimizer, scheduler, scaler, step, done, reason)
+                _save(checkpoints, model, parts, step, done, reason)
     return LoopEnd(step, done, reason)
 
 
@@ -145,25 +162,14 @@ def _grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _save(
-    checkpoints: Path,
-    model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler | None,
-    scaler: torch.amp.GradScaler | None,
-    step: int,
-    epoch: int,
-    reason: str | None,
+    checkpoints: Path, model: nn.Module, parts: Mapping[str, Stateful], step: int, epoch: int, reason: str | None
 ) -> None:
     if is_main_process():
         staged = checkpoints / ".partial"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         write_tensors(staged / "model.safetensors", {name: value.clone() for name, value in model.state_dict().items()})
-        state = {"optimizer": optimizer.state_dict()}
-        for name, part in (("scheduler", scheduler), ("scaler", scaler)):
-            if part is not None:
-                state[name] = part.state_dict()
-        torch.save(state, staged / "optimizer.pt")
+        torch.save({name: part.state_dict() for name, part in parts.items()}, staged / "optimizer.pt")
         write_json(staged / "loop.json", {"step": step, "epoch": epoch, "stop_reason": reason})
         older = sorted(checkpoints.glob("step-*"))
         seal(staged, checkpoints / f"step-{step}")
@@ -173,22 +179,14 @@ def _save(
     wait_for_everyone()
 
 
-def _restore(
-    checkpoints: Path,
-    model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler | None,
-    scaler: torch.amp.GradScaler | None,
-) -> tuple[int, int, str | None]:
+def _restore(checkpoints: Path, model: nn.Module, parts: Mapping[str, Stateful]) -> tuple[int, int, str | None]:
     """Load the newest complete checkpoint; return its step, its epoch and why it ended."""
     place = newest_complete(checkpoints)
     if place is None:
         return 0, 0, None
     model.load_state_dict(load_file(place / "model.safetensors"))
     state = torch.load(place / "optimizer.pt", map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(state["optimizer"])
-    for name, part in (("scheduler", scheduler), ("scaler", scaler)):
-        if part is not None:
-            part.load_state_dict(state[name])
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     loop = json.loads((place / "loop.json").read_text(encoding="utf-8"))
     return int(loop["step"]), int(loop["epoch"]), loop["stop_reason"]

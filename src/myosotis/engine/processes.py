@@ -27,3 +27,11 @@ def wait_for_everyone() -> None:
 def processes() -> int:
     """How many processes work at the job."""
     return int(_state().num_processes)
+
+
+def share() -> tuple[int, int]:
+    """The place of this process among those that share the work of training, and how many they are."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()

@@ -8,14 +8,18 @@ from torch.nn import functional
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016, figure 5 left)."""
+    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016, figure 5 left).
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    Without ``last_relu`` the output may be negative, as the cosine heads of LUCIR and PODNet want it.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, last_relu: bool = True) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels_out)
+        self.last_relu = last_relu
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
             self.shortcut = nn.Sequential(
@@ -25,7 +29,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Float[Tensor, "n channels_in h w"]) -> Float[Tensor, "n channels_out h2 w2"]:
         """Return the block's output."""
         inner = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(inner)) + self.shortcut(x))
+        output = self.bn2(self.conv2(inner)) + self.shortcut(x)
+        return functional.relu(output) if self.last_relu else output
 
 
 class SmallResNet(nn.Module):
@@ -36,10 +41,11 @@ class SmallResNet(nn.Module):
 
     Args:
         in_channels: Of the images.
-        num_classes: C.
+        num_classes: C; 0 leaves the head out.
         widths: Channels of each stage.
         blocks: Blocks of each stage.
         stem_stride: 2 makes the first convolution halve the resolution: a quarter of the work.
+        last_relu: Whether the very last block ends in a ReLU.
 
     Raises:
         ValueError: ``widths`` and ``blocks`` differ in length.
@@ -58,6 +64,7 @@ class SmallResNet(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512),
         blocks: Sequence[int] = (2, 2, 2, 2),
         stem_stride: int = 1,
+        last_relu: bool = True,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or not widths:
@@ -71,22 +78,33 @@ class SmallResNet(nn.Module):
         for number, (wanted, count) in enumerate(zip(widths, blocks, strict=True)):
             layers = []
             for place in range(count):
-                layers.append(BasicBlock(width, wanted, 2 if number > 0 and place == 0 else 1))
+                last = number == len(widths) - 1 and place == count - 1
+                layers.append(BasicBlock(width, wanted, 2 if number > 0 and place == 0 else 1, last_relu or not last))
                 width = wanted
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
-        self.head = nn.Linear(width, num_classes)
+        self.num_features = width
+        self.head: nn.Module = nn.Linear(width, num_classes) if num_classes else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward_features(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features"]:
-        """Return the features below the head, averaged over the image."""
+    def forward_maps(self, images: Float[Tensor, "n channels height width"]) -> list[Tensor]:
+        """Return the output of every stage, each (n, width, height, width)."""
+        maps = []
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
-        features: Tensor = x.mean(dim=(2, 3))
-        return features
+            maps.append(x)
+        return maps
+
+    def forward_features(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features"]:
+        """Return the features below the head, averaged over the image."""
+        return self.forward_maps(images)[-1].mean(dim=(2, 3))
+
+    def get_classifier(self) -> nn.Module:
+        """Return the head."""
+        return self.head
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
         """Return the logits."""

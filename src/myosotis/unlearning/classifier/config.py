@@ -7,11 +7,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
+from myosotis.engine.schedule import Schedule
 from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
-from myosotis.unlearning.classifier.training import Schedule
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

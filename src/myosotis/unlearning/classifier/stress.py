@@ -112,7 +112,7 @@ def relearning_curve(
         curve.append({"step": step, "shown": right[0], "held": right[1]})
         if step < steps:
             optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(logits.float(), labels[shown]).backward()  # type: ignore[no-untyped-call]
+            functional.cross_entropy(logits.float(), labels[shown]).backward()
             optimizer.step()
     return curve
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Int, UInt8
@@ -13,9 +12,9 @@ from torch.nn import functional
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import to_unit
 from myosotis.engine.loop import LoopEnd, Precision, train
+from myosotis.engine.processes import share
+from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed, generator
-
-Schedule = Literal["onecycle", "cosine", "constant"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class TrainSettings:
         momentum: Of SGD.
         weight_decay: Of SGD.
         batch: Samples in a step, over all processes.
-        schedule: ``onecycle`` rises for the first three tenths and falls to nothing.
+        schedule: See :func:`~myosotis.engine.schedule.make_schedule`.
         padding: Pixels by which images are shifted at most; 0 for none.
         flip: Whether images are mirrored at random.
         precision: Of the forward pass.
@@ -86,15 +85,8 @@ def train_classifier(
         weight_decay=settings.weight_decay,
         nesterov=settings.momentum > 0,
     )
-    total = steps * settings.epochs
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
-    if settings.schedule == "onecycle":
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.learning_rate, total_steps=total + 1, cycle_momentum=False
-        )
-    elif settings.schedule == "cosine":
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-    rank, world = _share()
+    scheduler = make_schedule(optimizer, settings.schedule, steps * settings.epochs)
+    rank, world = share()
     if size % world:
         raise ValueError(f"a batch of {size} cannot be shared evenly by {world} processes")
 
@@ -123,11 +115,3 @@ def train_classifier(
     )
     model.eval()
     return end
-
-
-def _share() -> tuple[int, int]:
-    """The place of this process and how many there are."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()

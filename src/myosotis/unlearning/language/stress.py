@@ -111,7 +111,7 @@ def relearning_curve(
             log_probs = token_log_probs(model(**inputs, use_cache=False).logits[:, :-1], labels)
             loss = -log_probs.sum() / (labels != IGNORED).sum()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             ticker.advance(1)
             if step % every == 0 or step == steps:

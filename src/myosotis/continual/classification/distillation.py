@@ -1,0 +1,88 @@
+"""What a network may be asked to keep of its predecessor: its answers, and what it sees on the way to them."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+
+def distillation(
+    logits: Float[Tensor, "n classes"], old_logits: Float[Tensor, "n classes"], temperature: float = 2.0
+) -> Float[Tensor, ""]:
+    """Return the cross-entropy between softened answers (Hinton, Vinyals, Dean, 2015).
+
+    ``-mean_n sum_c softmax(old / T)_c log softmax(new / T)_c``, over the classes given: slice the new logits to those
+    that the old network knows before, not after the softmax.
+
+    Args:
+        logits: Of the network that learns.
+        old_logits: Of its predecessor.
+        temperature: T.
+
+    Example:
+        >>> round(distillation(torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([[2.0, 1.0, 0.0]]), 2.0).item(), 6)
+        1.124821
+    """
+    target = (old_logits / temperature).softmax(dim=1)
+    return -(target * (logits / temperature).log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def task_distillation(
+    logits: Float[Tensor, "n classes"],
+    old_logits: Float[Tensor, "n classes"],
+    sizes: Sequence[int],
+    temperature: float = 2.0,
+) -> Float[Tensor, ""]:
+    """Return the sum over tasks of the divergence within each task's classes, times T² (Ahn et al., SS-IL, ICCV 2021).
+
+    Args:
+        logits: Of the network that learns, for the classes of these tasks.
+        old_logits: Of its predecessor, likewise.
+        sizes: Classes of each task.
+        temperature: T.
+    """
+    parts = [
+        functional.kl_div(
+            (new / temperature).log_softmax(dim=1),
+            (old / temperature).log_softmax(dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        for new, old in zip(logits.split(list(sizes), dim=1), old_logits.split(list(sizes), dim=1), strict=True)
+    ]
+    return torch.stack(parts).sum() * temperature**2
+
+
+def pod_vector(maps: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n pooled"]:
+    """Return the normalised sums over the width and over the height of the squared map, one after the other.
+
+    Douillard et al., PODNet, ECCV 2020, equations 4 and 5 (POD-spatial).
+
+    Example:
+        >>> [round(value, 4) for value in pod_vector(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])).tolist()[0]]
+        [0.0591, 0.7687, 0.2365, 0.5913]
+    """
+    squared = maps.square()
+    pooled = torch.cat([squared.sum(dim=3).flatten(1), squared.sum(dim=2).flatten(1)], dim=1)
+    return functional.normalize(pooled, dim=1)
+
+
+def pod_spatial(maps: Sequence[Tensor], old_maps: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Return the mean distance between the pooled maps of two networks (PODNet, equation 5).
+
+    Args:
+        maps: Of each stage, (n, channels, height, width).
+        old_maps: Of the predecessor.
+    """
+    distances = [
+        torch.linalg.vector_norm(pod_vector(new) - pod_vector(old), dim=1).mean()
+        for new, old in zip(maps, old_maps, strict=True)
+    ]
+    return torch.stack(distances).mean()
+
+
+def feature_distance(features: Float[Tensor, "n features"], old: Float[Tensor, "n features"]) -> Float[Tensor, ""]:
+    """Return one minus the mean cosine (LUCIR, equation 6; PODNet, equation 6, POD-flat)."""
+    return 1 - functional.cosine_similarity(features, old, dim=1).mean()

@@ -1,0 +1,88 @@
+"""The methods of class-incremental learning, by the name that a configuration gives them."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
+from myosotis.continual.classification.methods.bic import BiasCorrection
+from myosotis.continual.classification.methods.dark_er import DarkExperienceReplay
+from myosotis.continual.classification.methods.der_expand import ExpandableRepresentation
+from myosotis.continual.classification.methods.eeil import EndToEnd
+from myosotis.continual.classification.methods.er import ExperienceReplay
+from myosotis.continual.classification.methods.ewc import ElasticWeightConsolidation
+from myosotis.continual.classification.methods.finetune import Finetune
+from myosotis.continual.classification.methods.foster import Boosting
+from myosotis.continual.classification.methods.icarl import ICaRL
+from myosotis.continual.classification.methods.joint import Joint
+from myosotis.continual.classification.methods.lucir import UnifiedClassifier
+from myosotis.continual.classification.methods.lwf import LearningWithoutForgetting
+from myosotis.continual.classification.methods.podnet import PODNet
+from myosotis.continual.classification.methods.ssil import SeparatedSoftmax
+from myosotis.continual.classification.methods.wa import WeightAligning
+from myosotis.engine.method import check_method, validated
+from myosotis.models.backbone import Backbone
+
+METHODS: Mapping[str, type[Learner[Any]]] = MappingProxyType(
+    {
+        method.card.name: method
+        for method in (
+            Finetune,
+            Joint,
+            LearningWithoutForgetting,
+            ElasticWeightConsolidation,
+            ExperienceReplay,
+            ICaRL,
+            WeightAligning,
+            BiasCorrection,
+            PODNet,
+            UnifiedClassifier,
+            SeparatedSoftmax,
+            EndToEnd,
+            ExpandableRepresentation,
+            Boosting,
+            DarkExperienceReplay,
+        )
+    }
+)
+"""Every method by its name."""
+
+
+def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """Return a method's settings: its paper's defaults, changed by ``settings``.
+
+    Args:
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings, e.g. ``{"weight": 1.0}``.
+
+    Raises:
+        ValueError: The name or a setting is unknown, or a value is out of range.
+
+    Example:
+        >>> check_settings("lwf", {"weight": 1.0}).temperature
+        2.0
+    """
+    kinds = {known: method.Settings for known, method in METHODS.items()}
+    check_method(name, settings or {}, kinds)
+    return validated(name, kinds[name], dict(settings or {}))
+
+
+def build_learner(
+    name: str, settings: Mapping[str, Any] | None, make_backbone: Callable[[int], Backbone], seed: int = 0
+) -> Learner[Any]:
+    """Return a learner that has seen nothing yet.
+
+    Args:
+        name: See :func:`check_settings`.
+        settings: Likewise.
+        make_backbone: Returns a new backbone from a seed.
+        seed: Of every random choice.
+
+    Raises:
+        ValueError: As :func:`check_settings`.
+    """
+    checked = check_settings(name, settings)
+    return METHODS[name](checked, make_backbone, seed)
+
+
+__all__ = ["METHODS", "Batch", "Learner", "Stage", "TaskState", "build_learner", "check_settings"]

@@ -1,0 +1,148 @@
+"""Bias correction."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import distillation
+from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
+from myosotis.continual.classification.network import IncrementalNet, Outputs
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import generator
+from myosotis.models.backbone import Backbone
+from myosotis.models.heads import LinearHead
+
+
+class BiasCorrectedNet(IncrementalNet):
+    """A network whose logits of task t are ``a_t z + b_t``, with a pair of numbers for each task."""
+
+    def __init__(self, backbone: Backbone, head: LinearHead) -> None:
+        super().__init__(backbone, head)
+        self.sizes: list[int] = []
+        self.pairs = nn.ParameterList()
+
+    def grow(self, count: int, generator: torch.Generator) -> None:
+        """Make room for new classes, uncorrected at first."""
+        super().grow(count, generator)
+        self.sizes.append(count)
+        pair = torch.tensor([1.0, 0.0], device=self.head.weight.device)
+        self.pairs.append(nn.Parameter(pair, requires_grad=False))
+
+    def correct(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
+        """Return the logits as every task's pair would have them."""
+        parts = [a_b[0] * part + a_b[1] for a_b, part in zip(self.pairs, logits.split(self.sizes, dim=1), strict=True)]
+        return torch.cat(parts, dim=1)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
+        """Return corrected logits."""
+        outputs = super().forward(images)
+        return Outputs(self.correct(outputs.logits), outputs.features, outputs.maps)
+
+
+@dataclass(frozen=True)
+class BiasCorrectionSettings:
+    """How BiC splits and distils.
+
+    Attributes:
+        temperature: T.
+        validation: Share of the exemplars, and as many new samples, that are kept aside for the correction.
+        bias_epochs: Of the correction; None: as many as a task has.
+        bias_learning_rate: None: that of the task.
+    """
+
+    temperature: float = 2.0
+    validation: float = 0.1
+    bias_epochs: int | None = None
+    bias_learning_rate: float | None = None
+
+
+class BiasCorrection(Learner[BiasCorrectionSettings]):
+    """First ``(1 - λ) CE + λ KD_T`` with λ = C_o / C, then two numbers for new classes, fitted on samples kept aside.
+
+    Every task keeps its own two numbers, in the old network too.
+    """
+
+    card = MethodCard(
+        "bic",
+        "Bias correction",
+        "Wu, Chen, Wang, Ye, Liu, Guo, Fu, Large scale incremental learning, CVPR 2019",
+        "current task, exemplars",
+        "exemplars, the old network",
+        "Where there are enough exemplars to keep some aside.",
+    )
+    Settings = BiasCorrectionSettings
+    needs_memory = True
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a network with corrections."""
+        backbone = self._make_backbone(seed)
+        return BiasCorrectedNet(backbone, LinearHead(backbone.num_features))
+
+    def stages(self, task: TaskState) -> Iterator[Stage]:
+        """Yield the training of the network, then that of the new pair."""
+        if not task.number:
+            yield Stage("learn", task.current, self.replayed(task), self.loss)
+            return
+        current, old, held_current, held_old = self._split(task)
+        yield Stage("learn", current, old, self.loss)
+        pair = self.net.pairs[-1].requires_grad_(True)
+        yield Stage(
+            "bias",
+            held_current,
+            held_old,
+            self._bias_loss,
+            epochs=self.settings.bias_epochs,
+            learning_rate=self.settings.bias_learning_rate,
+            parameters=[pair],
+            weight_decay=0.0,
+            train=False,
+            balanced=True,
+        )
+        pair.requires_grad_(False)
+
+    def _split(self, task: TaskState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Samples to learn from, current and old; samples kept aside, as many of every class, current and old."""
+        stored = min(len(task.memory.of_class(label)) for label in range(task.old))
+        count = max(1, round(self.settings.validation * stored))
+        held: dict[bool, list[int]] = {False: [], True: []}
+        for label in range(task.classes):
+            places = torch.tensor(task.memory.of_class(label)) if label < task.old else task.of_class(label)
+            stream = generator(task.seed, "bias validation", task.number, label)
+            held[label < task.old] += places[torch.randperm(len(places), generator=stream)[:count]].tolist()
+        without: Callable[[Tensor, list[int]], Tensor] = lambda places, gone: places[  # noqa: E731
+            ~torch.isin(places, torch.tensor(gone))
+        ]
+        return (
+            without(task.current, held[False]),
+            without(task.memory.places(), held[True]),
+            torch.tensor(sorted(held[False])),
+            torch.tensor(sorted(held[True])),
+        )
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return cross-entropy and distillation."""
+        logits = net(batch.images).logits
+        learnt = functional.cross_entropy(logits, batch.labels)
+        if self.teacher is None:
+            return {"cross_entropy": learnt}
+        old = self._teach(batch.images).logits
+        known = old.shape[1]
+        share = known / logits.shape[1]
+        return {
+            "cross_entropy": (1 - share) * learnt,
+            "distillation": share * distillation(logits[:, :known], old, self.settings.temperature),
+        }
+
+    def _bias_loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}
+
+    def linear_head(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
+        """Fold the corrections into the head."""
+        sizes = torch.tensor(self.net.sizes)
+        a_b = torch.stack([pair.detach().cpu() for pair in self.net.pairs]).repeat_interleave(sizes, dim=0)
+        a, b = a_b.to(self.net.head.weight.device).unbind(1)
+        return a.unsqueeze(1) * self.net.head.weight.detach(), a * self.net.head.bias.detach() + b

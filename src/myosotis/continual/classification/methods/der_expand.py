@@ -1,0 +1,125 @@
+"""DER: dynamically expandable representation. Not to be taken for Dark Experience Replay, ``dark_er``."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.learner import Batch, Learner, TaskState
+from myosotis.continual.classification.methods.wa import align_rows
+from myosotis.continual.classification.network import Outputs
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.backbone import Backbone
+from myosotis.models.heads import LinearHead
+
+
+class ExpandableNet(nn.Module):
+    """A backbone for each task, all under one head; only the newest is trained, older ones stay in evaluation mode.
+
+    Args:
+        make_backbone: Returns a new backbone.
+    """
+
+    def __init__(self, make_backbone: Callable[[int], Backbone]) -> None:
+        super().__init__()
+        self._make_backbone = make_backbone
+        self.backbones = nn.ModuleList()
+        self.head = LinearHead(0)
+        self.auxiliary: nn.Linear | None = None
+
+    def grow(self, count: int, generator: torch.Generator) -> None:
+        """Add a backbone, which starts from the newest one, and columns and rows to the head."""
+        place = self.head.weight.device
+        fresh = self._make_backbone(int(torch.randint(2**31, (1,), generator=generator)))
+        if len(self.backbones):
+            fresh.load_state_dict(self.backbones[-1].state_dict())
+            self.backbones.requires_grad_(False)
+        self.backbones.append(fresh.to(place))
+        old, width = self.head, fresh.num_features
+        self.head = LinearHead(width * len(self.backbones))
+        self.head.grow(old.num_classes + count, generator)
+        self.head.to(place)
+        with torch.no_grad():
+            self.head.weight[: old.num_classes, : old.weight.shape[1]] = old.weight
+            self.head.bias[: old.num_classes] = old.bias
+        self.auxiliary = None
+        if len(self.backbones) > 1:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+                self.auxiliary = nn.Linear(width, count + 1).to(place)
+
+    def train(self, mode: bool = True) -> "ExpandableNet":
+        """Set the mode of everything but the old backbones."""
+        super().train(mode)
+        for backbone in self.backbones[:-1]:
+            backbone.eval()
+        return self
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
+        """Return logits from all features together, and the auxiliary ones from the newest."""
+        with torch.no_grad():
+            old = [backbone(images).features for backbone in self.backbones[:-1]]
+        newest = self.backbones[-1](images)
+        features = torch.cat([*old, newest.features], dim=1)
+        extra = {} if self.auxiliary is None else {"auxiliary": self.auxiliary(newest.features)}
+        return Outputs(self.head(features), features, newest.maps, extra)
+
+
+@dataclass(frozen=True)
+class ExpandableRepresentationSettings:
+    """How DER trains.
+
+    Attributes:
+        auxiliary: Weight of the loss that tells new classes from each other and from all old ones.
+        align: Align the head afterwards, see ``wa``, as PyCIL does; the paper trains it anew on a balanced set.
+    """
+
+    auxiliary: float = 1.0
+    align: bool = True
+
+
+class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
+    """A new backbone for each task beside frozen old ones, ``L = CE(z, y) + λ CE(auxiliary, old or which new)``.
+
+    Without the channel masks and the pruning of the paper, as in PyCIL: the network grows with every task.
+    """
+
+    card = MethodCard(
+        "der_expand",
+        "DER (expandable)",
+        "Yan, Xie, He, CVPR 2021",
+        "current task, exemplars",
+        "exemplars, a backbone for each task",
+        "Where accuracy matters more than the size of the network.",
+    )
+    Settings = ExpandableRepresentationSettings
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a network without backbones."""
+        return ExpandableNet(lambda number: self._make_backbone(derive_seed(seed, "expand", number)))
+
+    def before_task(self, task: TaskState) -> None:
+        """Grow; there is no old network beside the old backbones."""
+        self.grow(task.number, task.new)
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return both cross-entropies."""
+        outputs = net(batch.images)
+        terms = {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
+        if "auxiliary" in outputs.extra:
+            known = outputs.logits.shape[1] - outputs.extra["auxiliary"].shape[1] + 1
+            target = (batch.labels - known + 1).clamp(min=0)
+            terms["auxiliary"] = self.settings.auxiliary * functional.cross_entropy(outputs.extra["auxiliary"], target)
+        return terms
+
+    def after_task(self, task: TaskState) -> None:
+        """Align the head."""
+        if task.number and self.settings.align:
+            align_rows(self.net.head.weight, task.old)
+
+    def linear_head(self) -> None:
+        """Its body is not one backbone."""

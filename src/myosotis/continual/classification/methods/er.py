@@ -1,0 +1,33 @@
+"""Experience replay: exemplars beside the current task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.learner import Batch, Learner
+from myosotis.engine.method import MethodCard
+
+
+@dataclass(frozen=True)
+class ExperienceReplaySettings:
+    """Experience replay has none beside the memory's."""
+
+
+class ExperienceReplay(Learner[ExperienceReplaySettings]):
+    """``L = CE(z, y)`` over all classes so far, on current and remembered samples alike."""
+
+    card = MethodCard(
+        "er",
+        "Experience replay",
+        "Chaudhry et al., On tiny episodic memories in continual learning, 2019",
+        "current task, exemplars",
+        "exemplars",
+        "The baseline that every method with a memory has to beat.",
+    )
+    Settings = ExperienceReplaySettings
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the cross-entropy."""
+        return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}

@@ -1,0 +1,130 @@
+"""Elastic weight consolidation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.learner import Batch, Learner, TaskState
+from myosotis.continual.classification.methods.lwf import Columns
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import generator
+from myosotis.models.modes import evaluating
+
+_CHUNK = 64
+
+
+def fisher_diagonal(
+    net: nn.Module, images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"]
+) -> dict[str, Tensor]:
+    """Return the mean of the squared gradients of single samples' cross-entropy, for every parameter.
+
+    The square of the mean gradient of a batch, which some implementations take, is another thing.
+
+    Args:
+        net: Returns :class:`~myosotis.continual.classification.network.Outputs`; looked at in evaluation mode.
+        images: In [0, 1].
+        labels: Their true labels: the empirical Fisher information.
+    """
+    with evaluating(net):
+        parameters = {name: value.detach() for name, value in net.named_parameters()}
+        buffers = dict(net.named_buffers())
+
+        def one(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+            found: Any = torch.func.functional_call(net, (values, buffers), (image.unsqueeze(0),))
+            return functional.cross_entropy(found.logits, label.unsqueeze(0))
+
+        gradient = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))
+        total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        for some, of in zip(images.split(_CHUNK), labels.split(_CHUNK), strict=True):
+            for name, value in gradient(parameters, some, of).items():
+                total[name] += value.square().sum(0)
+    return {name: value / len(labels) for name, value in total.items()}
+
+
+@dataclass(frozen=True)
+class ElasticWeightConsolidationSettings:
+    """How strongly weights are held.
+
+    Attributes:
+        strength: λ.
+        clip: The largest importance of a weight.
+        samples: Of the task, from which importance is estimated; None takes all.
+        columns: See :class:`~myosotis.continual.classification.methods.lwf.LearningWithoutForgettingSettings`.
+    """
+
+    strength: float = 1000.0
+    clip: float | None = 1e-4
+    samples: int | None = None
+    columns: Columns = "new"
+
+
+class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
+    """``L = CE(z_new, y) + λ/2 Σ F_i (θ_i - θ'_i)²`` on the current task alone.
+
+    F is the diagonal of the empirical Fisher information, merged over tasks by their share of the classes.
+    """
+
+    card = MethodCard(
+        "ewc",
+        "Elastic weight consolidation",
+        "Kirkpatrick et al., PNAS 2017",
+        "current task",
+        "old weights and their importance",
+        "Where neither old samples nor the old network may be kept while training.",
+    )
+    Settings = ElasticWeightConsolidationSettings
+    reads_memory = False
+    importance: Mapping[str, Tensor] | None = None
+    anchor: Mapping[str, Tensor]
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return cross-entropy and penalty."""
+        logits = net(batch.images).logits
+        if self.importance is None:
+            return {"cross_entropy": functional.cross_entropy(logits, batch.labels)}
+        known = len(self.anchor["head.weight"])
+        begin = known if self.settings.columns == "new" else 0
+        return {
+            "cross_entropy": functional.cross_entropy(logits[:, begin:], batch.labels - begin),
+            "penalty": self.settings.strength / 2 * self._distance(),
+        }
+
+    def _distance(self) -> Tensor:
+        """The weighted square distance from the old weights; rows of new classes have none."""
+        assert self.importance is not None  # noqa: S101 - asked before
+        parts = [
+            (self.importance[name] * (value[: len(old)] if value.ndim else value).sub(old).square()).sum()
+            for name, value in self.net.named_parameters()
+            if (old := self.anchor.get(name)) is not None
+        ]
+        return torch.stack(parts).sum()
+
+    def after_task(self, task: TaskState) -> None:
+        """Estimate the importance of every weight for this task, and merge it with that for earlier ones."""
+        order = torch.randperm(len(task.current), generator=generator(task.seed, "fisher", task.number))
+        places = task.current[order[: self.settings.samples]]
+        place = next(self.net.parameters()).device
+        found = fisher_diagonal(self.net, task.images(places), task.labels[places].to(place))
+        if self.settings.clip is not None:
+            found = {name: value.clamp(max=self.settings.clip) for name, value in found.items()}
+        if self.importance is not None:
+            share = task.old / task.classes
+            for name, old in self.importance.items():
+                rows = slice(len(old)) if old.ndim else ...
+                found[name][rows] = share * old + (1 - share) * found[name][rows]
+        self.importance = found
+        self.anchor = {name: value.detach().clone() for name, value in self.net.named_parameters()}
+
+    def end_state(self) -> dict[str, Tensor]:
+        """Return importance; the old weights are those of the network."""
+        return dict(self.importance or {})
+
+    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take it up again."""
+        self.importance = dict(state)
+        self.anchor = {name: value.detach().clone() for name, value in self.net.named_parameters()}

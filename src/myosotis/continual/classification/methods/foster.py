@@ -1,0 +1,161 @@
+"""FOSTER: feature boosting and compression."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import distillation
+from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
+from myosotis.continual.classification.network import IncrementalNet, Outputs, frozen_copy
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import derive_seed, generator
+from myosotis.models.backbone import Backbone
+from myosotis.models.heads import LinearHead
+
+
+def class_weights(counts: Tensor, beta: float) -> Float[Tensor, " classes"]:
+    """Return ``(1 - β) / (1 - β^n_c)``, scaled to mean 1: rare classes weigh more (Cui et al., CVPR 2019).
+
+    Example:
+        >>> [round(value, 6) for value in class_weights(torch.tensor([20, 20, 500, 500]), 0.97).tolist()]
+        [1.373432, 1.373432, 0.626568, 0.626568]
+    """
+    weights = (1 - beta) / (1 - beta ** counts.double())
+    return (weights / weights.mean()).float()
+
+
+class BoostedNet(nn.Module):
+    """The old network, frozen, and a new backbone whose features correct it.
+
+    Args:
+        old: Kept in evaluation mode.
+        backbone: The new one.
+        classes: C, old and new.
+        seed: Of the new heads.
+    """
+
+    old: IncrementalNet
+    backbone: Backbone
+    head: LinearHead
+    own: LinearHead
+
+    def __init__(self, old: IncrementalNet, backbone: Backbone, classes: int, seed: int) -> None:
+        super().__init__()
+        self.old = frozen_copy(old)
+        self.backbone = backbone
+        known_head = old.head
+        assert isinstance(known_head, LinearHead)  # noqa: S101 - this method's networks have no other
+        width, known = backbone.num_features, known_head.num_classes
+        self.head, self.own = LinearHead(2 * width), LinearHead(width)
+        for head in (self.head, self.own):
+            head.grow(classes, generator(seed, "boosted"))
+        self.to(known_head.weight.device)
+        with torch.no_grad():
+            self.head.weight[:known, :width] = known_head.weight
+            self.head.bias[:known] = known_head.bias
+
+    def train(self, mode: bool = True) -> "BoostedNet":
+        """Set the mode of everything but the old network."""
+        super().train(mode)
+        self.old.eval()
+        return self
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
+        """Return logits of both together; those of the new backbone alone and of the old network are extra."""
+        with torch.no_grad():
+            old = self.old(images)
+        seen = self.backbone(images)
+        features = torch.cat([old.features, seen.features], dim=1)
+        extra = {"own": self.own(seen.features), "old": old.logits}
+        return Outputs(self.head(features), features, seen.maps, extra)
+
+
+@dataclass(frozen=True)
+class BoostingSettings:
+    """How FOSTER boosts and compresses.
+
+    Attributes:
+        temperature: T.
+        weight: Of the distillation while boosting.
+        enhancement: Weight of the new backbone's own loss.
+        beta: β of the class weights while boosting.
+        beta_compression: While compressing.
+        compression_epochs: None: as many as a task has.
+    """
+
+    temperature: float = 2.0
+    weight: float = 1.0
+    enhancement: float = 1.0
+    beta: float = 0.97
+    beta_compression: float = 0.97
+    compression_epochs: int | None = None
+
+
+class Boosting(Learner[BoostingSettings]):
+    """Boost by ``CE(z / w, y) + λ_e CE(z_own, y) + λ KD_T(z_old, z')``, then distil both networks into one."""
+
+    card = MethodCard(
+        "foster",
+        "FOSTER",
+        "Wang, Zhou, Ye, Zhan, ECCV 2022",
+        "current task, exemplars",
+        "exemplars, twice the network while training",
+        "The accuracy of a grown network at the size of one.",
+    )
+    Settings = BoostingSettings
+
+    def before_task(self, task: TaskState) -> None:
+        """Put a new backbone beside the old network."""
+        if not task.number:
+            self.grow(0, task.new)
+            return
+        place = next(self.net.parameters()).device
+        backbone = self._make_backbone(derive_seed(self.seed, "boost", task.number)).to(place)
+        backbone.load_state_dict(self.net.backbone.state_dict())
+        self.single = self.net
+        stored = [len(task.memory.of_class(label)) for label in range(task.old)]
+        fresh = [len(task.of_class(label)) for label in range(task.old, task.classes)]
+        # A class without any exemplar weighs as one with a single exemplar.
+        self.counts = torch.tensor([*stored, *fresh]).clamp(min=1)
+        self.net = BoostedNet(self.net, backbone, task.classes, derive_seed(self.seed, task.number)).to(place)
+
+    def stages(self, task: TaskState) -> Iterator[Stage]:
+        """Yield boosting, then compression into a student that starts as the old network."""
+        yield Stage("learn", task.current, self.replayed(task), self.loss)
+        if not task.number:
+            return
+        self.teacher = frozen_copy(self.net)
+        self.net = self.single
+        self.grow(task.number, task.new)
+        yield Stage(
+            "compress", task.current, self.replayed(task), self._compression, epochs=self.settings.compression_epochs
+        )
+        self.teacher = None
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the terms of boosting."""
+        outputs = net(batch.images)
+        if not outputs.extra:
+            return {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
+        weights = class_weights(self.counts, self.settings.beta).to(outputs.logits.device)
+        old = outputs.extra["old"]
+        kept = distillation(outputs.logits[:, : old.shape[1]], old, self.settings.temperature)
+        own = functional.cross_entropy(outputs.extra["own"], batch.labels)
+        return {
+            "cross_entropy": functional.cross_entropy(outputs.logits / weights, batch.labels),
+            "enhancement": self.settings.enhancement * own,
+            "distillation": self.settings.weight * kept,
+        }
+
+    def _compression(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Distillation whose targets favour rare classes."""
+        temperature = self.settings.temperature
+        weights = class_weights(self.counts, self.settings.beta_compression).to(batch.images.device)
+        target = (self._teach(batch.images).logits / temperature).softmax(dim=1) * weights
+        target = target / target.sum(dim=1, keepdim=True)
+        answers = (net(batch.images).logits / temperature).log_softmax(dim=1)
+        return {"distillation": -(target * answers).sum(dim=1).mean()}

@@ -1,0 +1,86 @@
+"""iCaRL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import distillation
+from myosotis.continual.classification.learner import Batch, Learner, TaskState
+from myosotis.engine.method import MethodCard
+
+
+@dataclass(frozen=True)
+class ICaRLSettings:
+    """How iCaRL distils.
+
+    Attributes:
+        loss: ``"bce"`` is the paper's: a sigmoid for each class, old ones with the old network's answer as their
+            target, summed over classes. ``"ce"`` is that of PyCIL: cross-entropy and distillation.
+        weight: Of the distillation, for ``"ce"``.
+        temperature: T, for ``"ce"``.
+    """
+
+    loss: Literal["bce", "ce"] = "bce"
+    weight: float = 1.0
+    temperature: float = 2.0
+
+
+class ICaRL(Learner[ICaRLSettings]):
+    """Binary cross-entropy to new labels and old answers; an image gets the class with the nearest exemplar mean."""
+
+    card = MethodCard(
+        "icarl",
+        "iCaRL",
+        "Rebuffi, Kolesnikov, Sperl, Lampert, CVPR 2017",
+        "current task, exemplars",
+        "exemplars, the old network",
+        "A sturdy classic: its nearest-mean rule knows no bias towards new classes.",
+    )
+    Settings = ICaRLSettings
+    needs_memory = True
+    means: Tensor
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return classification and distillation."""
+        logits = net(batch.images).logits
+        old = None if self.teacher is None else self._teach(batch.images).logits
+        if self.settings.loss == "ce":
+            terms = {"cross_entropy": functional.cross_entropy(logits, batch.labels)}
+            if old is not None:
+                kept = distillation(logits[:, : old.shape[1]], old, self.settings.temperature)
+                terms["distillation"] = self.settings.weight * kept
+            return terms
+        target = functional.one_hot(batch.labels, logits.shape[1]).to(logits)
+        if old is not None:
+            target[:, : old.shape[1]] = old.sigmoid()
+        return {"bce": functional.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)}
+
+    def after_task(self, task: TaskState) -> None:
+        """Remember where the exemplars of each class lie."""
+        look = task.features(self.net)
+        means = []
+        for label in range(task.classes):
+            places = torch.tensor(task.memory.of_class(label), dtype=torch.long)
+            means.append(functional.normalize(look(places), dim=1).mean(0))
+        self.means = functional.normalize(torch.stack(means), dim=1)
+
+    def predict(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
+        """Return the negative distance from each class's mean."""
+        features = functional.normalize(self.net(images).features, dim=1)
+        return -torch.cdist(features, self.means)
+
+    def end_state(self) -> dict[str, Tensor]:
+        """Return the means."""
+        return {"means": self.means}
+
+    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take them up again."""
+        self.means = state["means"]
+
+    def linear_head(self) -> None:
+        """It answers by distances."""

@@ -1,0 +1,55 @@
+"""Joint training: everything seen so far, again with every task."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class JointSettings:
+    """How joint training begins.
+
+    Attributes:
+        from_scratch: With fresh weights in each task; otherwise with those of the task before.
+    """
+
+    from_scratch: bool = True
+
+
+class Joint(Learner[JointSettings]):
+    """``L = CE(z, y)`` on the training samples of all tasks so far: the upper bound."""
+
+    card = MethodCard(
+        "joint",
+        "Joint training",
+        "the usual upper bound",
+        "all tasks so far",
+        "the whole data set",
+        "To see what could be reached if nothing had to be given up.",
+    )
+    Settings = JointSettings
+    reads_memory = False
+
+    def before_task(self, task: TaskState) -> None:
+        """Begin anew."""
+        if not self.settings.from_scratch:
+            self.grow(task.number, task.new)
+            return
+        place = next(self.net.parameters()).device
+        self.net = self.build(derive_seed(self.seed, "joint", task.number)).to(place)
+        for number, size in enumerate(task.sizes):
+            self.grow(number, size)
+
+    def stages(self, task: TaskState) -> Iterator[Stage]:
+        """Yield one training on everything."""
+        yield Stage("learn", task.seen, self.replayed(task), self.loss)
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the cross-entropy."""
+        return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}

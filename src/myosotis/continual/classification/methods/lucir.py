@@ -1,0 +1,104 @@
+"""LUCIR: learning a unified classifier incrementally via rebalancing."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import feature_distance
+from myosotis.continual.classification.learner import Batch, Learner, TaskState
+from myosotis.engine.method import MethodCard
+from myosotis.models.heads import CosineHead, GrowingHead
+
+
+def margin_ranking(
+    cosines: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int, hardest: int, margin: float
+) -> Float[Tensor, ""]:
+    """Return how far true old classes fail to beat the hardest new ones by a margin (LUCIR, equation 8).
+
+    ``mean_n mean_k max(0, m - cos_y + cos_k)`` over the K new classes with the largest cosine; nothing where no sample
+    is of an old class.
+
+    Args:
+        cosines: Between features and classes.
+        labels: Their classes.
+        known: C_o; samples of newer classes do not count.
+        hardest: K.
+        margin: m.
+    """
+    old = labels < known
+    if not bool(old.any()) or known == cosines.shape[1]:
+        return cosines.sum() * 0
+    true = cosines[old].gather(1, labels[old].unsqueeze(1))
+    rivals = cosines[old, known:].topk(min(hardest, cosines.shape[1] - known), dim=1).values
+    return functional.relu(margin - true + rivals).mean()
+
+
+@dataclass(frozen=True)
+class UnifiedClassifierSettings:
+    """How LUCIR weighs its terms.
+
+    Attributes:
+        less_forget: λ_b; the distance of features weighs λ_b √(C_o / C_n). The paper takes 5 for CIFAR-100 and 10 for
+            ImageNet.
+        ranking: Weight of the margin ranking.
+        hardest: K.
+        margin: m.
+        scale: Of the cosines, at the start.
+    """
+
+    less_forget: float = 5.0
+    ranking: float = 1.0
+    hardest: int = 2
+    margin: float = 0.5
+    scale: float = 1.0
+
+
+class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
+    """Cosine head, ``L = CE + λ (1 - cos(f, f')) + margin ranking`` on remembered samples, new rows imprinted."""
+
+    card = MethodCard(
+        "lucir",
+        "LUCIR",
+        "Hou, Pan, Loy, Wang, Lin, CVPR 2019",
+        "current task, exemplars",
+        "exemplars, the old network",
+        "Keeps the direction of features; strong after a large first task.",
+    )
+    Settings = UnifiedClassifierSettings
+    signed_features = True
+
+    def head(self, num_features: int) -> GrowingHead:
+        """Return a cosine head."""
+        return CosineHead(num_features, self.settings.scale)
+
+    def before_task(self, task: TaskState) -> None:
+        """Put each new row where the features of its class are."""
+        super().before_task(task)
+        if not task.number:
+            return
+        look = task.features(self.net)
+        with torch.no_grad():
+            for label in range(task.old, task.classes):
+                features = functional.normalize(look(task.of_class(label)), dim=1)
+                self.net.head.weight[label] = functional.normalize(features.mean(0), dim=0)
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the three terms."""
+        outputs = net(batch.images)
+        terms = {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
+        if self.teacher is None:
+            return terms
+        old = self._teach(batch.images)
+        known, classes = old.logits.shape[1], outputs.logits.shape[1]
+        weight = self.settings.less_forget * math.sqrt(known / (classes - known))
+        terms["less_forget"] = weight * feature_distance(outputs.features, old.features)
+        cosines = outputs.logits / self.net.head.scale
+        terms["ranking"] = self.settings.ranking * margin_ranking(
+            cosines, batch.labels, known, self.settings.hardest, self.settings.margin
+        )
+        return terms

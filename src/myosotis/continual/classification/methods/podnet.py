@@ -1,0 +1,136 @@
+"""PODNet."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from scipy.cluster.vq import kmeans2
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import feature_distance, pod_spatial
+from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.heads import GrowingHead, ProxyHead
+
+
+def nca_loss(
+    similarities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], scale: Tensor, margin: float = 0.6
+) -> Float[Tensor, ""]:
+    """Return ``mean_n max(0, -log( exp(η (s_y - δ)) / Σ_{c ≠ y} exp(η s_c) ))`` (PODNet, equation 9).
+
+    Args:
+        similarities: s, unscaled.
+        labels: y.
+        scale: η, learnt.
+        margin: δ.
+    """
+    true = similarities.gather(1, labels.unsqueeze(1)).squeeze(1)
+    # Scaled before it is masked: the scale's gradient would be 0 times infinity.
+    others = (scale * similarities).scatter(1, labels.unsqueeze(1), -math.inf)
+    if similarities.shape[1] == 1:
+        return (similarities * 0).sum()
+    return functional.relu(others.logsumexp(dim=1) - scale * (true - margin)).mean()
+
+
+@dataclass(frozen=True)
+class PODNetSettings:
+    """How PODNet weighs its terms.
+
+    Attributes:
+        spatial: Weight of POD-spatial.
+        flat: Weight of POD-flat.
+        proxies: Vectors of each class.
+        margin: δ.
+        scale: η at the start.
+        adaptive: Whether both weights are multiplied by √(C / C_n).
+        balanced_epochs: Of the fine-tuning of the head on as many samples of every class; 0 for none.
+        balanced_rate: Its learning rate.
+    """
+
+    spatial: float = 3.0
+    flat: float = 1.0
+    proxies: int = 10
+    margin: float = 0.6
+    scale: float = 1.0
+    adaptive: bool = True
+    balanced_epochs: int = 20
+    balanced_rate: float = 0.005
+
+
+class PODNet(Learner[PODNetSettings]):
+    """Several proxies for a class, ``L = NCA + λ_s POD-spatial + λ_f POD-flat``; then a balanced tuning of the head."""
+
+    card = MethodCard(
+        "podnet",
+        "PODNet",
+        "Douillard, Cord, Ollion, Robert, Valle, ECCV 2020",
+        "current task, exemplars",
+        "exemplars, the old network, its maps",
+        "Many small tasks after a large first one.",
+    )
+    Settings = PODNetSettings
+    signed_features = True
+
+    def head(self, num_features: int) -> GrowingHead:
+        """Return a head of proxies."""
+        return ProxyHead(num_features, self.settings.proxies, self.settings.scale)
+
+    def before_task(self, task: TaskState) -> None:
+        """Put the proxies of each new class where its features gather."""
+        super().before_task(task)
+        if not task.number:
+            return
+        look, wanted = task.features(self.net), self.settings.proxies
+        with torch.no_grad():
+            for label in range(task.old, task.classes):
+                features = functional.normalize(look(task.of_class(label)), dim=1)
+                count = min(wanted, len(features))
+                centres, _ = kmeans2(
+                    features.double().cpu().numpy(),
+                    count,
+                    minit="++",
+                    rng=derive_seed(task.seed, "proxies", label) % 2**32,
+                )
+                rows = torch.from_numpy(centres).repeat(-(-wanted // count), 1)[:wanted]
+                self.net.head.weight[label] = rows.to(self.net.head.weight)
+
+    def stages(self, task: TaskState) -> Iterator[Stage]:
+        """Yield the training, then the tuning of the head."""
+        yield Stage("learn", task.current, self.replayed(task), self.loss)
+        if task.number and self.settings.balanced_epochs and not task.memory.is_none:
+            current, old = task.balanced(self.net)
+            yield Stage(
+                "balanced",
+                current,
+                old,
+                self._classification,
+                epochs=self.settings.balanced_epochs,
+                learning_rate=self.settings.balanced_rate,
+                parameters=list(self.net.head.parameters()),
+                train=False,
+                balanced=True,
+            )
+
+    def _nca(self, logits: Tensor, labels: Tensor) -> Tensor:
+        scale = self.net.head.scale
+        return nca_loss(logits / scale, labels, scale, self.settings.margin)
+
+    def _classification(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        return {"nca": self._nca(net(batch.images).logits, batch.labels)}
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the three terms."""
+        outputs = net(batch.images)
+        terms = {"nca": self._nca(outputs.logits, batch.labels)}
+        if self.teacher is None:
+            return terms
+        old = self._teach(batch.images)
+        classes, known = outputs.logits.shape[1], old.logits.shape[1]
+        factor = math.sqrt(classes / (classes - known)) if self.settings.adaptive else 1.0
+        terms["pod_spatial"] = self.settings.spatial * factor * pod_spatial(outputs.maps, old.maps)
+        terms["pod_flat"] = self.settings.flat * factor * feature_distance(outputs.features, old.features)
+        return terms

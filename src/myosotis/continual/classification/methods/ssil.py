@@ -1,0 +1,76 @@
+"""SS-IL: separated softmax."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch  # noqa: F401 - for the example
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import task_distillation
+from myosotis.continual.classification.learner import Batch, Learner, TaskState
+from myosotis.engine.method import MethodCard
+
+
+def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int) -> Float[Tensor, ""]:
+    """Return the cross-entropy of each sample within old or within new classes, wherever it belongs.
+
+    So a new sample does not push the logits of old classes down (SS-IL, equation 4).
+
+    Args:
+        logits: Of all classes.
+        labels: Their classes.
+        known: C_o.
+
+    Example:
+        >>> round(separated_softmax(torch.tensor([[2.0, 0.0, 1.0, 3.0]]), torch.tensor([0]), 2).item(), 6)
+        0.126928
+    """
+    old = labels < known
+    within_old = functional.cross_entropy(logits[old, :known], labels[old], reduction="sum")
+    within_new = functional.cross_entropy(logits[~old, known:], labels[~old] - known, reduction="sum")
+    return (within_old + within_new) / len(labels)
+
+
+@dataclass(frozen=True)
+class SeparatedSoftmaxSettings:
+    """How SS-IL distils.
+
+    Attributes:
+        weight: Of the distillation; 0 leaves it out.
+        temperature: T.
+    """
+
+    weight: float = 1.0
+    temperature: float = 2.0
+
+
+class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):
+    """Cross-entropy within old and within new classes, and distillation within each old task."""
+
+    card = MethodCard(
+        "ssil",
+        "SS-IL",
+        "Ahn, Kwak, Lim, Bang, Kim, Moon, ICCV 2021",
+        "current task, exemplars",
+        "exemplars, the old network",
+        "Avoids the bias towards new classes while training; best with a fixed share of exemplars in a batch.",
+    )
+    Settings = SeparatedSoftmaxSettings
+
+    def before_task(self, task: TaskState) -> None:
+        """Keep the old network and the sizes of its tasks."""
+        super().before_task(task)
+        self.taught = task.sizes[:-1]
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return separated cross-entropy and distillation."""
+        logits = net(batch.images).logits
+        known = sum(self.taught)
+        terms = {"separated": separated_softmax(logits, batch.labels, known)}
+        if self.teacher is not None and self.settings.weight:
+            old = self._teach(batch.images).logits
+            kept = task_distillation(logits[:, :known], old, self.taught, self.settings.temperature)
+            terms["distillation"] = self.settings.weight * kept
+        return terms

@@ -1,0 +1,74 @@
+"""Weight aligning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import distillation
+from myosotis.continual.classification.learner import Batch, Learner, TaskState
+from myosotis.engine.method import MethodCard
+
+
+@torch.no_grad()
+def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
+    """Scale the rows of new classes, in place, to the mean length of those of old ones; return the factor.
+
+    Zhao et al., CVPR 2020, equation 8; biases stay.
+
+    Example:
+        >>> rows = torch.tensor([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0], [5.0, 12.0]])
+        >>> round(align_rows(rows, 2), 6)
+        0.304348
+    """
+    lengths = weight.norm(dim=1)
+    factor: float = (lengths[:known].mean() / lengths[known:].mean()).item()
+    weight[known:] *= factor
+    return factor
+
+
+@dataclass(frozen=True)
+class WeightAligningSettings:
+    """How WA distils.
+
+    Attributes:
+        temperature: T.
+    """
+
+    temperature: float = 2.0
+
+
+class WeightAligning(Learner[WeightAligningSettings]):
+    """``L = (1 - λ) CE(z, y) + λ KD_T(z_old, z')`` with λ = C_o / C; afterwards new rows are as long as old ones."""
+
+    card = MethodCard(
+        "wa",
+        "Weight aligning",
+        "Zhao, Xiao, Gan, Zhang, Xia, Maintaining discrimination and fairness, CVPR 2020",
+        "current task, exemplars",
+        "exemplars, the old network",
+        "Takes the bias towards new classes away without a setting of its own.",
+    )
+    Settings = WeightAligningSettings
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return cross-entropy and distillation."""
+        logits = net(batch.images).logits
+        learnt = functional.cross_entropy(logits, batch.labels)
+        if self.teacher is None:
+            return {"cross_entropy": learnt}
+        old = self._teach(batch.images).logits
+        known = old.shape[1]
+        share = known / logits.shape[1]
+        return {
+            "cross_entropy": (1 - share) * learnt,
+            "distillation": share * distillation(logits[:, :known], old, self.settings.temperature),
+        }
+
+    def after_task(self, task: TaskState) -> None:
+        """Align the head."""
+        if task.number:
+            align_rows(self.net.head.weight, task.old)

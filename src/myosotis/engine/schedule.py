@@ -1,0 +1,42 @@
+"""Learning-rate schedules, advanced after every step."""
+
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
+
+Schedule = Literal["onecycle", "cosine", "step", "constant"]
+
+
+def make_schedule(
+    optimizer: Optimizer, schedule: Schedule, steps: int, *, drops: int = 3, factor: float = 0.1
+) -> LRScheduler | None:
+    """Return a schedule over a whole training.
+
+    Args:
+        optimizer: At its largest learning rate.
+        schedule: ``"onecycle"`` rises for the first three tenths and falls to nothing; ``"cosine"`` falls to nothing;
+            ``"step"`` drops; ``"constant"`` stays.
+        steps: Of the whole training.
+        drops: n; the i-th comes after 2i / (2n + 1) of the training.
+        factor: By which each multiplies the rate.
+
+    Returns:
+        The schedule; None for a constant rate.
+
+    Example:
+        >>> import torch
+        >>> one = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> sorted(make_schedule(one, "step", 200).milestones)
+        [57, 114, 171]
+    """
+    if schedule == "onecycle":
+        # One step more than there are: torch counts the last as beyond the end.
+        peak = optimizer.param_groups[0]["lr"]
+        return OneCycleLR(optimizer, peak, total_steps=steps + 1, cycle_momentum=False)
+    if schedule == "cosine":
+        return CosineAnnealingLR(optimizer, steps)
+    if schedule == "step":
+        milestones = [2 * number * steps // (2 * drops + 1) for number in range(1, drops + 1)]
+        return MultiStepLR(optimizer, milestones, factor)
+    return None

@@ -1,0 +1,116 @@
+"""Heads that grow: the rows of old classes stay, rows for new ones are put below."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class GrowingHead(nn.Module, ABC):
+    """From features to one logit for each class seen so far."""
+
+    weight: nn.Parameter
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are so far."""
+        return len(self.weight)
+
+    @abstractmethod
+    def grow(self, count: int, generator: torch.Generator) -> None:
+        """Add rows for ``count`` new classes, as a fresh layer would start; old rows keep their values."""
+
+    def _put_below(self, name: str, rows: Tensor) -> None:
+        old: Tensor = getattr(self, name)
+        setattr(self, name, nn.Parameter(torch.cat([old.detach(), rows.to(old)])))
+
+
+class LinearHead(GrowingHead):
+    """A linear layer.
+
+    Args:
+        num_features: d.
+
+    Example:
+        >>> head = LinearHead(4)
+        >>> head.grow(2, torch.Generator())
+        >>> head.grow(3, torch.Generator())
+        >>> head(torch.rand(7, 4)).shape
+        torch.Size([7, 5])
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(0, num_features))
+        self.bias = nn.Parameter(torch.empty(0))
+
+    def grow(self, count: int, generator: torch.Generator) -> None:
+        """Add rows for new classes."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        self._put_below("weight", _uniform((count, self.weight.shape[1]), bound, generator))
+        self._put_below("bias", _uniform((count,), bound, generator))
+
+    def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
+        """Return the logits."""
+        return functional.linear(features, self.weight, self.bias)
+
+
+class CosineHead(GrowingHead):
+    """The cosine between features and each class's vector, times a learnt scale (Hou et al., LUCIR, CVPR 2019).
+
+    Args:
+        num_features: d.
+        scale: The scale at the start.
+    """
+
+    def __init__(self, num_features: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(0, num_features))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def grow(self, count: int, generator: torch.Generator) -> None:
+        """Add rows for new classes."""
+        shape = (count, self.weight.shape[1])
+        self._put_below("weight", _uniform(shape, 1 / math.sqrt(shape[1]), generator))
+
+    def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
+        """Return the scaled cosines."""
+        return self.scale * functional.linear(
+            functional.normalize(features, dim=1), functional.normalize(self.weight, dim=1)
+        )
+
+
+class ProxyHead(GrowingHead):
+    """Several vectors for each class, the nearest of which count most (Douillard et al., PODNet, ECCV 2020, eq. 7).
+
+    The similarity to a class is the mean of its proxies' cosines, weighed by their softmax.
+
+    Args:
+        num_features: d.
+        proxies: Vectors of each class.
+        scale: The learnt scale at the start.
+    """
+
+    def __init__(self, num_features: int, proxies: int = 10, scale: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(0, proxies, num_features))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def grow(self, count: int, generator: torch.Generator) -> None:
+        """Add rows for new classes."""
+        _, proxies, width = self.weight.shape
+        self._put_below("weight", _uniform((count, proxies, width), 1 / math.sqrt(width), generator))
+
+    def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
+        """Return the scaled similarities."""
+        vectors = functional.normalize(self.weight, dim=2).flatten(0, 1)
+        cosines = functional.linear(functional.normalize(features, dim=1), vectors)
+        near = cosines.view(len(features), *self.weight.shape[:2])
+        return self.scale * (near.softmax(dim=2) * near).sum(dim=2)
+
+
+def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
+    return (2 * torch.rand(shape, generator=generator) - 1) * bound

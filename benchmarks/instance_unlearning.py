@@ -15,12 +15,11 @@ from pathlib import Path
 
 import torch
 
-from myosotis.data.images import read_idx, read_image_folder
+from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
 from myosotis.engine.files import write_json
 from myosotis.evaluation.membership import roc_auc
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
 from myosotis.unlearning.classifier.audit import losses, predict
-from myosotis.unlearning.classifier.inputs import pixel_statistics
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
 from myosotis.unlearning.classifier.unlearner import unlearn_instances

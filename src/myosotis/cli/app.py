@@ -6,18 +6,20 @@ import typer
 
 from myosotis import __version__
 from myosotis.cli.audit import audit
+from myosotis.cli.learn import learn
 from myosotis.cli.methods import methods
 from myosotis.cli.report import report
 from myosotis.cli.unlearn import unlearn
 
 app = typer.Typer(
-    help="Myosotis puts a trained network's memory under its owner's control: forget on request, show the evidence.",
+    help="Myosotis puts a trained network's memory under its owner's control: learn, forget, show the evidence.",
     no_args_is_help=True,
     add_completion=False,
     # A traceback with the values of variables would print the data that a user asked to delete.
     pretty_exceptions_enable=False,
 )
 app.add_typer(unlearn, name="unlearn")
+app.add_typer(learn, name="learn")
 app.add_typer(audit, name="audit")
 app.command()(report)
 app.command()(methods)

@@ -15,12 +15,14 @@ def methods(
     from rich.table import Table
     from rich.text import Text
 
+    from myosotis.continual.classification.methods import METHODS as CLASSES
     from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
     from myosotis.unlearning.language.methods import METHODS as LANGUAGE
 
     jobs = {
         "unlearn language": [method.card for method in LANGUAGE.values()],
         "unlearn classifier": [method.card for method in CLASSIFIER.values()],
+        "learn classes": [method.card for method in CLASSES.values()],
     }
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))

@@ -17,13 +17,14 @@ def report(
 ) -> None:
     """Write the report of a run again, or compare runs of one kind side by side."""
     with exit_statuses():
+        from myosotis.continual.classification import report as classes
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
         from myosotis.report.render import render_text, write_html
         from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
-        known = {language.KIND: language, classifier.KIND: classifier}
+        known = {language.KIND: language, classifier.KIND: classifier, classes.KIND: classes}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}
         if len(kinds) > 1:

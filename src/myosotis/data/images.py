@@ -2,10 +2,13 @@
 
 import gzip
 import hashlib
+import json
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,15 +17,23 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json
 from myosotis.engine.seeding import derive_seed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Files of a folder that are read as images."""
 
 TORCHVISION = ("FashionMNIST", "KMNIST", "MNIST", "STL10", "SVHN")
-"""Data sets that torchvision reads without unpickling anything. Its CIFAR files are pickles: use a folder instead."""
+"""Data sets that torchvision reads without unpickling anything. Its CIFAR files are pickles: see :func:`read_cifar`."""
+
+OnError = Literal["stop", "skip"]
 
 _SPLIT_NAMES = {"train": "train", "test": "t10k"}
+_DECODERS = 8  # threads; Pillow lets others work while it decodes
+
+
+class UnreadableImageError(InputError):
+    """A file that is not an image, or a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +45,14 @@ class ImageSet:
         labels: Of each image, the place of its class in ``classes``.
         names: Of each image, unique: what an instance list refers to, and what every random choice depends on.
         classes: The names of the classes.
+        skipped: Files that could not be read and were left out on the user's word.
     """
 
     images: UInt8[Tensor, "n channels height width"]
     labels: Int[Tensor, " n"]
     names: tuple[str, ...]
     classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,12 +96,31 @@ def to_unit(images: UInt8[Tensor, "..."]) -> Float[Tensor, "..."]:
     return images.float() / 255
 
 
-def read_image_folder(place: Path, size: int | None = None) -> ImageSet:
+def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each channel, in units of [0, 1] pixels, exactly."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in images.images.unbind(1):
+        counts = torch.bincount(channel.flatten().int(), minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean).square()).sum() / counts.sum()
+        means.append(mean.item())
+        deviations.append(max(variance.sqrt().item(), 1 / 255))
+    return tuple(means), tuple(deviations)
+
+
+def read_image_folder(
+    place: Path, size: int | None = None, *, on_error: OnError = "stop", cache: Path | None = None
+) -> ImageSet:
     """Read ``place/<class>/<image>``; classes and images are taken in the order of their names.
 
     Args:
         place: The folder.
         size: Side in pixels to which the shorter side is scaled and the middle cut out; None takes images as they are.
+        on_error: What a file that cannot be read does: stop, or be left out and named in ``skipped``.
+        cache: A directory where decoded images are kept in a file that is mapped into memory, not read into it: for
+            more images than memory holds, and for a second reading that decodes nothing. A folder of other files, or
+            another size, gets a file of its own.
 
     Returns:
         Images in colour, or in grey where every file is grey; an image's name is its path below ``place``.
@@ -101,29 +133,109 @@ def read_image_folder(place: Path, size: int | None = None) -> ImageSet:
     classes = sorted(folder.name for folder in place.iterdir() if folder.is_dir())
     if not classes:
         raise InputError(f"{place}: expected a folder for each class")
-    files: list[Path] = []
-    labels: list[int] = []
+    listed: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         found = sorted(path for path in (place / name).rglob("*") if path.suffix.lower() in SUFFIXES)
         if not found:
             raise InputError(f"{place / name}: holds no image; known are {', '.join(SUFFIXES)}")
-        files += found
-        labels += [label] * len(found)
-    arrays = [_decoded(path, size) for path in files]
-    grey = all(array.ndim == 2 for array in arrays)
-    planes = [array[None] if grey else _in_colour(array).transpose(2, 0, 1) for array in arrays]
-    shape = planes[0].shape
-    for path, plane in zip(files, planes, strict=True):
-        if plane.shape != shape:
-            raise InputError(
-                f"{path}: is {plane.shape[2]}x{plane.shape[1]}, the first image is {shape[2]}x{shape[1]}; give a size"
-            )
+        listed += [(path, label) for path in found]
+    store = None if cache is None else _Store(cache, place, [path for path, _ in listed], size)
+    if store is not None and (kept := store.read()) is not None:
+        images, good = kept
+    else:
+        images, good = _decode_all([path for path, _ in listed], size, on_error, store)
+    bad = [path for (path, _), fine in zip(listed, good, strict=True) if not fine]
+    skipped = tuple(path.relative_to(place).as_posix() for path in bad)
+    if skipped and on_error == "stop":
+        raise InputError(f"{place / skipped[0]}: is not an image that can be read")
+    left = [pair for pair, fine in zip(listed, good, strict=True) if fine]
+    labels = torch.tensor([label for _, label in left])
+    for label, name in enumerate(classes):
+        if not bool((labels == label).any()):
+            raise InputError(f"{place / name}: none of its images can be read")
     return ImageSet(
-        torch.from_numpy(np.stack(planes)),
-        torch.tensor(labels),
-        tuple(path.relative_to(place).as_posix() for path in files),
-        tuple(classes),
+        images, labels, tuple(path.relative_to(place).as_posix() for path, _ in left), tuple(classes), skipped
     )
+
+
+class _Store:
+    """A file of decoded images, mapped into memory."""
+
+    def __init__(self, cache: Path, place: Path, files: Sequence[Path], size: int | None) -> None:
+        key = hashlib.sha256(f"{place.resolve()} {size}".encode())
+        for path in files:
+            status = path.stat()
+            key.update(f"{path.relative_to(place)} {status.st_size} {status.st_mtime_ns}\n".encode())
+        self._images = cache / f"{key.hexdigest()[:32]}.npy"
+        self._good = self._images.with_suffix(".json")
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> tuple[Tensor, list[bool]] | None:
+        """Return what is there, whole: the list of good files is written last."""
+        if not self._good.is_file():
+            return None
+        good = json.loads(self._good.read_text(encoding="utf-8"))
+        # Copy on write: torch wants memory that may be written to, the file stays as it is.
+        return torch.from_numpy(np.load(self._images, mmap_mode="c", allow_pickle=False)), good
+
+    def empty(self, shape: tuple[int, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+        """Return a file to be filled."""
+        return np.lib.format.open_memmap(self._images, "w+", np.uint8, shape)
+
+    def done(self, good: Sequence[bool]) -> Tensor:
+        """Say that it is filled, and return it."""
+        write_json(self._good, list(good))
+        kept = self.read()
+        assert kept is not None  # noqa: S101 - it has just been written
+        return kept[0]
+
+
+def _decode_all(
+    files: Sequence[Path], size: int | None, on_error: OnError, store: _Store | None
+) -> tuple[Tensor, list[bool]]:
+    """Decode files side by side; the result does not depend on how many at once."""
+    headers = [_header(path) for path in files]
+    readable = [header for header in headers if header is not None]
+    if not readable or (on_error == "stop" and len(readable) < len(files)):
+        bad = next(path for path, header in zip(files, headers, strict=True) if header is None)
+        raise InputError(f"{bad}: is not an image that can be read")
+    grey = all(header[0] for header in readable)
+    width, height = (size, size) if size is not None else readable[0][1]
+    if size is None:
+        for path, header in zip(files, headers, strict=True):
+            if header is not None and header[1] != (width, height):
+                raise InputError(
+                    f"{path}: is {header[1][0]}x{header[1][1]}, the first image is {width}x{height}; give a size"
+                )
+    shape = (len(readable), 1 if grey else 3, height, width)
+    planes = np.empty(shape, np.uint8) if store is None else store.empty(shape)
+    rows = iter(range(len(readable)))
+    targets = [None if header is None else next(rows) for header in headers]
+    good = [header is not None for header in headers]
+
+    def decode(number: int) -> None:
+        row = targets[number]
+        if row is None:
+            return
+        try:
+            array = _decoded(files[number], size)
+        except UnreadableImageError:
+            if on_error == "stop":
+                raise
+            good[number] = False
+            return
+        planes[row] = array[None] if grey else _in_colour(array).transpose(2, 0, 1)
+
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for _ in pool.map(decode, range(len(files))):
+            pass
+    broken = [targets[number] for number in range(len(files)) if targets[number] is not None and not good[number]]
+    if broken:
+        # Files whose header was fine and whose body was not: close the gaps, which are few.
+        left = [row for row in range(len(readable)) if row not in set(broken)]
+        planes[: len(left)] = planes[left]
+    images = torch.from_numpy(planes) if store is None else store.done(good)
+    return images[: sum(good)], good
 
 
 def read_idx(place: Path, split: str, classes: Sequence[str] | None = None) -> ImageSet:
@@ -172,7 +284,11 @@ def read_torchvision(dataset: str, place: Path, split: str, *, download: bool = 
     import torchvision  # takes a second to load, and few jobs need it
 
     if dataset not in TORCHVISION:
-        hint = "; its files are pickles, which are not loaded: use a folder of images" if "CIFAR" in dataset else ""
+        hint = (
+            "; its files are pickles, which are not loaded: use the binary version, or a folder"
+            if "CIFAR" in dataset
+            else ""
+        )
         raise InputError(f"data set '{dataset}': expected one of {', '.join(TORCHVISION)}{hint}")
     kind = getattr(torchvision.datasets, dataset)
     by_split = dataset in ("STL10", "SVHN")
@@ -224,18 +340,41 @@ def read_lines(path: Path) -> list[str]:
         raise InputError(f"{path}: is not a text file in UTF-8") from None
 
 
+def _header(path: Path) -> tuple[bool, tuple[int, int]] | None:
+    """Whether an image is grey, its width and its height; None where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.mode in ("1", "L", "LA", "I;16"), picture.size
+    except (UnidentifiedImageError, OSError):
+        return None
+
+
 def _decoded(path: Path, size: int | None) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     try:
         with Image.open(path) as picture:
-            if picture.mode in ("I", "F", "I;16B", "I;16L"):
-                raise InputError(f"{path}: has pixels of more than 16 bits, or of an unusual kind ({picture.mode})")
-            if picture.mode == "I;16":
-                # Pillow would cut at 255 instead of scaling.
-                image = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            else:
-                image = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+            return as_array(picture, size, str(path))
     except (UnidentifiedImageError, OSError):
-        raise InputError(f"{path}: is not an image that can be read") from None
+        raise UnreadableImageError(f"{path}: is not an image that can be read") from None
+
+
+def as_array(picture: Image.Image, size: int | None, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    """Return a picture as bytes, (height, width) in grey or (height, width, 3) in colour.
+
+    Args:
+        picture: As Pillow opens it.
+        size: See :func:`read_image_folder`.
+        name: For the error.
+
+    Raises:
+        InputError: Its pixels are of an unusual kind.
+    """
+    if picture.mode in ("I", "F", "I;16B", "I;16L"):
+        raise InputError(f"{name}: has pixels of more than 16 bits, or of an unusual kind ({picture.mode})")
+    if picture.mode == "I;16":
+        # Pillow would cut at 255 instead of scaling.
+        image = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    else:
+        image = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
     if size is not None and image.size != (size, size):
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +23,7 @@ from myosotis.engine.progress import progress
 Precision = Literal["no", "bf16", "fp16"]
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What changes while training and belongs into its checkpoints: tensors, numbers, and lists and dicts of them."""
 

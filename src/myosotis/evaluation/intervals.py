@@ -8,6 +8,7 @@ from statistics import NormalDist
 import torch
 from jaxtyping import Float
 from scipy.stats import beta
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from myosotis.engine.seeding import generator
@@ -121,3 +122,30 @@ def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float,
     low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, trials - hits + 1))
     high = 1.0 if hits == trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
     return low, high
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return the mean of runs with its interval by Student's t; without ends for a single run.
+
+    Args:
+        values: One figure of each run.
+        level: Of confidence, in (0, 1).
+
+    Raises:
+        ValueError: There is no value, or ``level`` is out of range.
+
+    Example:
+        >>> interval = t_interval([1.0, 2.0, 3.0])
+        >>> interval.mean, round(interval.low, 3), round(interval.high, 3)
+        (2.0, -0.484, 4.484)
+    """
+    if not values:
+        raise ValueError("no value to average")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+    mean, count = sum(values) / len(values), len(values)
+    if count == 1:
+        return Interval(mean, None, None, 1, 1)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    half = float(student_t.ppf((1 + level) / 2, count - 1)) * deviation / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half, count, count)

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import escape
@@ -16,12 +17,19 @@ COLOURS = {
     "unseen": "#009E73",
     "general": "#CC79A7",
     "neutral": "#888888",
+    "sky": "#56B4E9",
+    "orange": "#E69F00",
+    "ink": "#123456",
 }
-"""The same colour for the same thing in every report (Okabe and Ito's palette)."""
+"""The same colour for the same thing in every report (Okabe and Ito's palette); ``ink`` is the page's own."""
+
+SERIES = ("retain", "forget", "unseen", "general", "sky", "orange", "neutral", "ink")
+"""Colours of things that have none of their own, in this order."""
 
 _DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MARKERS = ("o", "s", "^", "D")
 _MOST_MARKERS = 20
+_MOST_CELLS = 12  # in a row of a heat map, for numbers to be legible
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
 
@@ -52,7 +60,7 @@ def line_chart(
         levels: Horizontal lines by name: their height and the key of their colour.
         name: Unique on the page; keeps the inner names of several figures apart.
     """
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10}):
+    with _style(name):
         figure = MatplotlibFigure(figsize=(4.8, 3.0), layout="constrained")
         axes = figure.add_subplot()
         for index, line in enumerate(lines):
@@ -70,17 +78,112 @@ def line_chart(
         for index, (label, (height, colour)) in enumerate((levels or {}).items()):
             axes.axhline(height, label=label, color=COLOURS[colour], linestyle=_DASHES[(index + 1) % 4], linewidth=1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        axes.set_xlabel(x_label, color=_INK)
-        axes.set_ylabel(y_label, color=_INK)
-        axes.tick_params(colors=_INK)
-        for spine in ("top", "right"):
-            axes.spines[spine].set_visible(False)
-        for spine in ("left", "bottom"):
-            axes.spines[spine].set_color(_INK)
-        axes.grid(visible=True, color=COLOURS["neutral"], alpha=0.25, linewidth=0.5)
+        _dress(axes, x_label, y_label)
         axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return _drawn(figure, name)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure with its interval; None where there is none."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str) -> str:
+    """Draw named figures with their intervals below each other, and return an SVG element.
+
+    Args:
+        series: By what the legend calls them; the first one's points give the rows, top to bottom.
+        x_label: With its unit.
+        name: Unique on the page.
+    """
+    rows = [point.name for point in next(iter(series.values()))]
+    with _style(name):
+        figure = MatplotlibFigure(figsize=(4.8, 0.8 + 0.28 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (label, points) in enumerate(series.items()):
+            shift = 0.22 * (index - (len(series) - 1) / 2)
+            heights = [rows.index(point.name) + shift for point in points]
+            colour = COLOURS[SERIES[index % len(SERIES)]]
+            for height, point in zip(heights, points, strict=True):
+                if point.low is not None and point.high is not None:
+                    axes.plot([point.low, point.high], [height, height], color=colour, linewidth=1.4)
+            values = [point.value for point in points]
+            axes.plot(values, heights, _MARKERS[index % len(_MARKERS)], color=colour, label=label, markersize=5)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.invert_yaxis()
+        _dress(axes, x_label, "")
+        if len(series) > 1:
+            axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+        return _drawn(figure, name)
+
+
+def heat_map(
+    values: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    x_label: str,
+    y_label: str,
+    digits: int = 2,
+    name: str,
+) -> str:
+    """Draw a matrix as shades with its numbers in the cells, and return an SVG element.
+
+    Args:
+        values: Row by row; None stays empty.
+        rows: Their names, top to bottom.
+        columns: Their names.
+        x_label: What the columns are.
+        y_label: What the rows are.
+        digits: After the point.
+        name: Unique on the page.
+    """
+    most = max((value for row in values for value in row if value is not None), default=1.0) or 1.0
+    with _style(name):
+        side = 0.36 * max(len(rows), len(columns))
+        figure = MatplotlibFigure(figsize=(max(4.8, side + 1.6), max(3.0, side + 1.0)), layout="constrained")
+        axes = figure.add_subplot()
+        shades = [[float("nan") if value is None else value for value in row] for row in values]
+        axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none", rasterized=False)
+        axes.set_xticks([place + 0.5 for place in range(len(columns))], columns, rotation=45, ha="right")
+        axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        if max(len(rows), len(columns)) <= _MOST_CELLS:
+            for y, row in enumerate(values):
+                for x, value in enumerate(row):
+                    if value is not None:
+                        shade = "black" if value > 0.6 * most else "white"
+                        text = f"{value:.{digits}f}"
+                        axes.text(x + 0.5, y + 0.5, text, color=shade, ha="center", va="center", fontsize=7)
+        _dress(axes, x_label, y_label)
+        axes.grid(visible=False)
+        return _drawn(figure, name)
+
+
+def _style(name: str) -> Any:
+    return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10})
+
+
+def _dress(axes: Any, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label, color=_INK)
+    axes.set_ylabel(y_label, color=_INK)
+    axes.tick_params(colors=_INK)
+    for spine in ("top", "right"):
+        axes.spines[spine].set_visible(False)
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_color(_INK)
+    axes.grid(visible=True, color=COLOURS["neutral"], alpha=0.25, linewidth=0.5)
+
+
+def _drawn(figure: Any, name: str) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(stream.getvalue(), name)
 
 

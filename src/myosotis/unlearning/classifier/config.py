@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
 from myosotis.engine.schedule import Schedule
@@ -44,34 +45,6 @@ class ModelConfig(Config):
             raise ValueError(f"'path' brings everything along; leave out {', '.join(others)}")
         if (self.mean is None) != (self.std is None):
             raise ValueError("'mean' and 'std' go together")
-        return self
-
-
-class SourceConfig(Config):
-    """A set of labelled images: a folder with one folder for each class, idx files, or a data set of torchvision."""
-
-    folder: str | None = None
-    idx: str | None = None
-    torchvision: str | None = None
-    root: str | None = None
-    split: Literal["train", "test"] = "train"
-    size: Count | None = None
-    classes: tuple[str, ...] | None = None
-    download: bool = False
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "SourceConfig":
-        kinds = [name for name in ("folder", "idx", "torchvision") if getattr(self, name) is not None]
-        if len(kinds) != 1:
-            raise ValueError("give exactly one of 'folder', 'idx' and 'torchvision'")
-        if (self.torchvision is None) != (self.root is None):
-            raise ValueError("'root' is the directory of a 'torchvision' data set, and belongs to it alone")
-        if self.size is not None and self.folder is None:
-            raise ValueError("'size' scales images of a 'folder' only")
-        if self.classes is not None and self.idx is None:
-            raise ValueError("'classes' names the numbers of 'idx' files only")
-        if self.download and self.torchvision is None:
-            raise ValueError("'download' belongs to 'torchvision'")
         return self
 
 
@@ -333,9 +306,7 @@ def resolve_paths(config: ClassifierUnlearningConfig, folder: Path) -> Classifie
         return None if path is None else str((folder / Path(path).expanduser()).resolve())
 
     def source(given: SourceConfig | None) -> SourceConfig | None:
-        if given is None:
-            return None
-        return given.model_copy(update={key: place(getattr(given, key)) for key in ("folder", "idx", "root")})
+        return None if given is None else given.resolved(place)
 
     data = config.data.model_copy(
         update={

@@ -10,12 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from myosotis.data.images import ImageSet, read_idx, read_image_folder, read_instance_list, read_lines, read_torchvision
+from myosotis.data.images import ImageSet, pixel_statistics, read_image_folder, read_instance_list, read_lines
+from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier
 from myosotis.models.normalization import NormalizedClassifier
-from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, ModelConfig, SourceConfig
+from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, ModelConfig
 from myosotis.unlearning.classifier.methods import build_method
 
 NEAR = 0.02
@@ -45,19 +46,6 @@ class Inputs:
     test: ImageSet | None
     same: int
     near: int
-
-
-def read_images(source: SourceConfig) -> ImageSet:
-    """Read a source.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
-    if source.folder is not None:
-        return read_image_folder(Path(source.folder), source.size)
-    if source.idx is not None:
-        return read_idx(Path(source.idx), source.split, source.classes)
-    return read_torchvision(str(source.torchvision), Path(str(source.root)), source.split, download=source.download)
 
 
 def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) -> Inputs:
@@ -214,19 +202,6 @@ def load_weights(spec: ClassifierSpec, model: ModelConfig, seed: int) -> Normali
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"{model.weights}: cannot be loaded: {first_line}") from None
     return found
-
-
-def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of each channel, in units of [0, 1] pixels, exactly."""
-    values = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in images.images.unbind(1):
-        counts = torch.bincount(channel.flatten().int(), minlength=256).double()
-        mean = (counts * values).sum() / counts.sum()
-        variance = (counts * (values - mean).square()).sum() / counts.sum()
-        means.append(mean.item())
-        deviations.append(max(variance.sqrt().item(), 1 / 255))
-    return tuple(means), tuple(deviations)
 
 
 def _shape(images: ImageSet) -> str:

@@ -131,7 +131,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         given = [config.model.path, config.model.weights, config.data.forget.folder]
         given += lists if isinstance(lists, tuple) else [lists]
         given += [config.reference, config.new_labels]
-        given += [path for source in sources for path in (source.folder, source.idx, source.root)]
+        given += [path for source in sources for path in source.paths]
         return given
 
     def run(self) -> Run:

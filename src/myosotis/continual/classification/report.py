@@ -1,0 +1,420 @@
+"""The report of a run that learnt a stream of classes, and of several side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.continual.classification.methods import METHODS
+from myosotis.engine.run import Run
+from myosotis.evaluation.intervals import t_interval
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart
+from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+
+KIND = "learn-classes"
+"""What ``result.json`` calls runs of this job."""
+
+NORMS = {
+    "bn": "batch normalisation",
+    "tbbn": "task-balanced batch normalisation",
+    "cn": "continual normalisation",
+    "gn": "group normalisation",
+}
+
+_MEASURES = {
+    "average_incremental_accuracy": "Average incremental accuracy",
+    "final_accuracy": "Final accuracy",
+    "learning_accuracy": "Learning accuracy",
+    "forgetting": "Forgetting",
+    "final_task_aware_accuracy": "Final accuracy, task known",
+}
+_EXPLAINED = {
+    "average_incremental_accuracy": "mean over tasks of the accuracy on all classes so far, by test samples",
+    "average_incremental_accuracy_task_mean": "the same, every task weighing alike",
+    "final_accuracy": "on all classes at the end, by test samples",
+    "final_accuracy_task_mean": "the same, every task weighing alike",
+    "final_task_aware_accuracy": "at the end, if it were told which task a sample is of",
+    "learning_accuracy": "on each task right after it was learnt",
+    "forgetting": "best before the last task, less final; may be negative",
+    "forgetting_best": "best of all, less final; never negative",
+    "forgetting_after_learning": "right after learning, less final; minus backward transfer",
+    "backward_transfer": "final, less right after learning",
+    "worst_case_accuracy": "lowest that each earlier task ever had",
+    "validation_average_incremental_accuracy": "on held-out training samples, every task weighing alike",
+}
+_MOST_LINES = 8
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: Of the kind ``learn-classes``.
+    """
+    result, config = run.result(), read_settings(run)
+    return Document(
+        title=f"Class-incremental learning: {result['name']}",
+        subtitle=_subtitle(result),
+        verdicts=_verdicts(result),
+        table=_task_table(result),
+        figures=_figures(run, result),
+        sections=[
+            _measure_section(result),
+            _error_section(result),
+            _cost_section(result),
+            _method_section(result, config),
+            _lineage_section(result),
+            environment_section(run),
+            _limits_section(result),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
+
+    Args:
+        runs: At least two, all of the kind ``learn-classes``.
+    """
+    groups = _groups(runs)
+    confidence = float(read_settings(runs[0])["confidence"])
+    rows: list[Row] = []
+    points: dict[str, list[Point]] = {"average_incremental_accuracy": [], "final_accuracy": []}
+    for label, results in groups.items():
+        intervals = {key: _over_seeds(results, key, confidence) for key in _MEASURES}
+        cells = [str(len(results)), *(_text(intervals[key]) for key in _MEASURES)]
+        cells += [
+            _mean_text([one["cost"]["seconds"] for one in results]),
+            _mean_text([one["cost"]["images"] for one in results]),
+        ]
+        cells += [f"{results[0]['cost']['parameters_inference']:,}", f"{results[0]['cost']['exemplar_bytes']:,}"]
+        rows.append(Row(label, cells))
+        for key, found in points.items():
+            interval = intervals[key]
+            if interval is not None:
+                found.append(Point(label, interval.mean, interval.low, interval.high))
+    columns = ["Seeds", *_MEASURES.values(), "Seconds", "Images", "Parameters", "Exemplar bytes"]
+    best = max(points["final_accuracy"], key=lambda point: point.value)
+    few = any(len(results) < 3 for results in groups.values())
+    return Document(
+        title="Class-incremental runs side by side",
+        subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
+        verdicts=[
+            Verdict("Which keeps most?", f"{best.name}, with a final accuracy of {_text_of(best)}."),
+            Verdict(
+                "How sure are we?",
+                f"Means over seeds with {confidence:.0%} intervals by Student's t"
+                + ("; some groups have fewer than three seeds." if few else ".")
+                + " Paired differences are below.",
+            ),
+        ],
+        table=Table(f"Mean over seeds with {confidence:.0%} interval", columns, rows, "Group"),
+        figures=_compare_figures(groups, points),
+        sections=[
+            _paired_section(groups, confidence),
+            differing_settings(runs, [run.path.name for run in runs]),
+            _limits_section(runs[0].result()),
+        ],
+    )
+
+
+def _subtitle(result: Mapping[str, Any]) -> str:
+    tasks = result["tasks"]
+    sizes = f"{tasks[0]} in each" if len(set(tasks)) == 1 else ", ".join(map(str, tasks))
+    return (
+        f"{len(result['classes'])} classes in {len(tasks)} tasks ({sizes}); {sum(result['samples']['train'])} training "
+        f"and {sum(result['samples']['test'])} test images. Method: {METHODS[result['method']].card.title}, "
+        f"{NORMS[result['norm']]}, {result['cost']['exemplars']} exemplars. Seed {result['seed']}."
+    )
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    metrics, last = result["metrics"], result["matrix"][-1]
+    chance = 1 / len(result["classes"])
+    found = [
+        Verdict(
+            "Has it learnt?",
+            f"Right after each task {metrics['learning_accuracy']:.3f} of its test images were right; at the end "
+            f"{metrics['final_accuracy']:.3f} of those of all tasks (chance {chance:.3f}), and "
+            f"{metrics['final_task_aware_accuracy']:.3f} if the task were known.",
+        )
+    ]
+    if "forgetting" in metrics:
+        worst = min(range(len(last) - 1), key=lambda task: last[task])
+        found.append(
+            Verdict(
+                "Has it kept?",
+                f"Earlier tasks lost {metrics['forgetting']:.3f} of accuracy on average from their best; "
+                f"task {worst + 1} is the worst off with {last[worst]:.3f}, the last task has {last[-1]:.3f}.",
+            )
+        )
+    interval = metrics["final_accuracy_interval"]
+    sure = (
+        f"The final accuracy has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
+        f"{interval['count']} test images. Another seed gives another order of classes and other figures; compare "
+        "methods over several."
+    )
+    return [*found, Verdict("How sure are we?", sure)]
+
+
+def _task_table(result: Mapping[str, Any]) -> Table:
+    matrix, aware = result["matrix"], result["task_aware_matrix"]
+    rows, begin = [], 0
+    for task, size in enumerate(result["tasks"]):
+        names = ", ".join(result["classes"][begin : begin + size])
+        begin += size
+        over_time = [row[task] for row in matrix[task:]]
+        cells = [
+            names if len(names) <= 60 else f"{size} classes",
+            f"{over_time[0]:.3f}",
+            f"{max(over_time):.3f}",
+            f"{over_time[-1]:.3f}",
+            f"{aware[-1][task]:.3f}",
+        ]
+        rows.append(Row(f"Task {task + 1}", cells))
+    columns = ["Classes", "When learnt", "Best", "At the end", "At the end, task known"]
+    return Table("Accuracy on the test images of each task", columns, rows, "Task")
+
+
+def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+    matrix, tasks = result["matrix"], range(1, len(result["tasks"]) + 1)
+    labels = [str(task) for task in tasks]
+    square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
+    found = [
+        Figure(
+            line_chart(
+                [
+                    Line("all classes so far", list(tasks), result["metrics"]["accuracy_curve"], "retain"),
+                    Line("the task just learnt", list(tasks), [row[-1] for row in matrix], "unseen"),
+                ],
+                x_label="tasks learnt",
+                y_label="accuracy",
+                name="curve",
+            ),
+            "Accuracy on everything so far, and on the newest task: the gap between the two is what is forgotten.",
+        ),
+        Figure(
+            heat_map(square, labels, labels, x_label="accuracy on task", y_label="after task", name="matrix"),
+            "The accuracy matrix: read down a column to see what becomes of a task.",
+        ),
+    ]
+    shares = [[count / max(1, sum(row)) for count in row] for row in result["confusion"]]
+    classes = [name if len(name) <= 14 else f"{name[:13]}…" for name in result["classes"]]
+    found.append(
+        Figure(
+            heat_map(shares, classes, classes, x_label="answer", y_label="class", name="confusion"),
+            "Which class is taken for which at the end, as shares of each class, in the order of arrival: a dark left "
+            "and a bright right side is a bias towards new classes.",
+        )
+    )
+    losses = _loss_figure(run)
+    return found if losses is None else [*found, losses]
+
+
+def _loss_figure(run: Run) -> Figure | None:
+    # A resumed run logs some epochs again; the last of each counts.
+    events = {
+        (event["task"], event["stage"], event["epoch"]): event
+        for event in run.events()
+        if event.get("phase") == "learn"
+    }
+    ordered = list(events.values())
+    terms = list(
+        dict.fromkeys(key for event in ordered for key in event if key not in ("phase", "task", "stage", "epoch"))
+    )
+    if not terms:
+        return None
+    lines = []
+    for place, term in enumerate(terms[:_MOST_LINES]):
+        at = [(epoch, event[term]) for epoch, event in enumerate(ordered, start=1) if event.get(term) is not None]
+        lines.append(Line(term, [float(x) for x, _ in at], [y for _, y in at], SERIES[place % len(SERIES)]))
+    return Figure(
+        line_chart(lines, x_label="epoch, all tasks", y_label="mean loss term", name="terms"),
+        "The terms of the loss over all epochs of all tasks; each task begins with a jump.",
+    )
+
+
+def _measure_section(result: Mapping[str, Any]) -> Section:
+    metrics = result["metrics"]
+    rows = [
+        Row(key.replace("_", " ").capitalize(), [f"{metrics[key]:.4f}"], note)
+        for key, note in _EXPLAINED.items()
+        if key in metrics
+    ]
+    text = "Forgetting has three definitions in print; each stands here under its own name."
+    return Section("Every figure", [text], [Table("Figures of the accuracy matrix", ["Value"], rows, "Measure")])
+
+
+def _error_section(result: Mapping[str, Any]) -> Section:
+    errors = result["metrics"]["errors"]
+    names = {
+        "old_as_old": "Old taken for another old class",
+        "old_as_new": "Old taken for a class of the last task",
+        "new_as_old": "New taken for an old class",
+        "new_as_new": "New taken for another class of the last task",
+    }
+    rows = [Row(text, [f"{errors[key]:.4f}"]) for key, text in names.items()]
+    text = "Shares of all test images at the end; new are those of the last task."
+    return Section("Four kinds of error", [text], [Table("Errors", ["Share"], rows, "Kind")])
+
+
+def _cost_section(result: Mapping[str, Any]) -> Section:
+    cost = result["cost"]
+    columns = ["Training, s", "Afterwards, s", "Steps", "Images", "Parameters", "Exemplars"]
+    rows = [
+        Row(
+            f"Task {number + 1}",
+            [
+                f"{one['seconds']:.1f}",
+                f"{one['after_seconds']:.1f}",
+                f"{one['steps']:,}",
+                f"{one['images']:,}",
+                f"{one['parameters']['training']:,}",
+                f"{one['exemplars']:,}",
+            ],
+        )
+        for number, one in enumerate(result["tasks_in_detail"])
+    ]
+    seconds = (
+        "The run was interrupted, so the time of all of it is not known."
+        if cost["seconds"] is None
+        else f"{cost['seconds']:.0f} s for all tasks."
+    )
+    text = (
+        f"{seconds} {cost['steps']:,} steps on {cost['images']:,} images; at most {cost['parameters_training']:,} "
+        f"parameters in training, {cost['parameters_inference']:,} to answer; exemplars take {cost['exemplar_bytes']:,} "
+        f"bytes; peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB."
+    )
+    return Section("Cost", [text], [Table("Cost of each task", columns, rows, "Task")])
+
+
+def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
+    card = METHODS[result["method"]].card
+    skipped = sum(result["samples"]["skipped"].values())
+    paragraphs = [f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}."]
+    if skipped:
+        paragraphs.append(f"{skipped} images could not be read and were left out.")
+    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
+
+
+def _lineage_section(result: Mapping[str, Any]) -> Section:
+    lineage = result["lineage"]
+    rows = [Row("Model that went out", [lineage["model_out"]])]
+    rows += [Row(f"{name.capitalize()} images", [text]) for name, text in lineage["data"].items()]
+    text = "The model is named by the SHA-256 of its weights, the images by salted fingerprints."
+    return Section("Lineage", [text], [Table("Hashes and fingerprints", ["Value"], rows)])
+
+
+def _limits_section(result: Mapping[str, Any]) -> Section:
+    paragraphs = [
+        "One order of classes and one set of settings. Settings that were chosen by looking at these test images would "
+        "make the figures optimistic; a fair comparison chooses them on another stream.",
+        "Accuracy says nothing of the representation: a head that is balanced well on features that have not improved "
+        "can look like learning.",
+    ]
+    if len(result["tasks"]) > 1:
+        paragraphs.append("Forward transfer is not given: a class yet to come has no output that could be right.")
+    return Section("What this does not show", paragraphs)
+
+
+# Several runs ---------------------------------------------------------------------------------------------------------
+
+
+def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+    """Results by what they have in common, named by what they differ in."""
+    flat = [
+        {key: value for key, value in flatten(read_settings(run)).items() if key not in ("name", "seed")}
+        for run in runs
+    ]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    methods = {settings["method.name"] for settings in flat}
+    # A method's own settings tell runs apart only among runs of one method.
+    differing = [
+        key
+        for key in keys
+        if (not key.startswith("method.") or key == "method.name" or len(methods) == 1)
+        and len({settings.get(key) for settings in flat}) > 1
+    ]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    seen: dict[str, dict[str, str]] = {}
+    for run, settings in zip(runs, flat, strict=True):
+        parts = [
+            settings.get(key, "-") if key in ("method.name", "norm.kind") else f"{key} {settings.get(key, '-')}"
+            for key in differing
+        ]
+        label = ", ".join(parts) or settings["method.name"]
+        while label in seen and seen[label] != settings:
+            label += " (other settings)"
+        seen[label] = settings
+        groups.setdefault(label, []).append(run.result())
+    return groups
+
+
+def _over_seeds(results: Sequence[Mapping[str, Any]], key: str, confidence: float) -> Any:
+    values = [one["metrics"][key] for one in results if key in one["metrics"]]
+    return t_interval(values, confidence) if values else None
+
+
+def _text(interval: Any) -> str:
+    if interval is None:
+        return "-"
+    if interval.low is None:
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _text_of(point: Point) -> str:
+    ends = "" if point.low is None else f" ({point.low:.3f} to {point.high:.3f})"
+    return f"{point.value:.3f}{ends}"
+
+
+def _mean_text(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):,.0f}" if known else "-"
+
+
+def _compare_figures(
+    groups: Mapping[str, Sequence[Mapping[str, Any]]], points: Mapping[str, list[Point]]
+) -> list[Figure]:
+    ranked = sorted(points["final_accuracy"], key=lambda point: -point.value)
+    order = [point.name for point in ranked]
+    series = {_MEASURES[key]: sorted(found, key=lambda point: order.index(point.name)) for key, found in points.items()}
+    found = [
+        Figure(
+            dot_chart(series, x_label="accuracy", name="groups"),
+            "Mean over seeds with its interval, best at the top by final accuracy.",
+        )
+    ]
+    lines = []
+    for place, label in enumerate(order[:_MOST_LINES]):
+        curves = [one["metrics"]["accuracy_curve"] for one in groups[label]]
+        if len({len(curve) for curve in curves}) == 1:
+            mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
+            lines.append(Line(label, list(range(1, len(mean) + 1)), mean, SERIES[place % len(SERIES)]))
+    if lines:
+        svg = line_chart(lines, x_label="tasks learnt", y_label="accuracy on all classes so far", name="curves")
+        which = f"The {_MOST_LINES} best" if len(order) > _MOST_LINES else "All groups"
+        found.append(Figure(svg, f"{which}, mean over seeds."))
+    return found
+
+
+def _paired_section(groups: Mapping[str, Sequence[Mapping[str, Any]]], confidence: float) -> Section:
+    """Differences from the first group, seed by seed."""
+    first, *others = groups
+    base = {one["seed"]: one["metrics"] for one in groups[first]}
+    rows = []
+    for label in others:
+        cells = []
+        for key in _MEASURES:
+            pairs = [
+                one["metrics"][key] - base[one["seed"]][key]
+                for one in groups[label]
+                if one["seed"] in base and key in one["metrics"] and key in base[one["seed"]]
+            ]
+            cells.append(_text(t_interval(pairs, confidence) if pairs else None))
+        rows.append(Row(label, cells))
+    text = (
+        f"Each group less {first}, for seeds that both have: with equal seeds classes come in the same "
+        f"order. Intervals are of {confidence:.0%} each; among many some exclude 0 by chance."
+    )
+    tables = [Table(f"Less {first}", list(_MEASURES.values()), rows, "Group")] if rows else []
+    return Section("Paired differences", [text], tables)

@@ -1,0 +1,136 @@
+"""The learner that a run leaves behind, and how it is taken up again."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import nn
+
+from myosotis.continual.classification.config import NormConfig
+from myosotis.continual.classification.learner import Learner
+from myosotis.continual.classification.methods import METHODS, build_learner
+from myosotis.continual.classification.norm import convert_continual, convert_group, convert_task_balanced
+from myosotis.continual.classification.training import read_learner, write_learner
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json
+from myosotis.models.backbone import Backbone, as_classifier, build_backbone
+from myosotis.models.image_classifier import ClassifierSpec, save_classifier
+
+_DESCRIPTION = "learner.json"
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """What a learner is made of.
+
+    Attributes:
+        method: A key of :data:`~myosotis.continual.classification.methods.METHODS`.
+        settings: Of the method.
+        backbone: What its body is made of, with the names of the classes in the order of arrival.
+        norm: The normalisation in it.
+        sizes: Classes of each task that it has learnt.
+        seed: Of its random choices.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    backbone: ClassifierSpec
+    norm: NormConfig
+    sizes: tuple[int, ...]
+    seed: int
+
+
+def backbone_maker(spec: LearnerSpec, *, pretrained: bool = False) -> Callable[[int], Backbone]:
+    """Return what makes a backbone from a seed, with the normalisation that the spec asks for.
+
+    Raises:
+        InputError: On calling: the architecture does not fit.
+    """
+    signed = METHODS[spec.method].signed_features
+
+    def make(seed: int) -> Backbone:
+        found = build_backbone(spec.backbone, seed=seed, pretrained=pretrained, signed=signed)
+        try:
+            exchange_norm(found, spec.norm)
+        except ValueError as error:
+            raise InputError(f"norm '{spec.norm.kind}': {error}") from None
+        return found
+
+    return make
+
+
+def exchange_norm(module: nn.Module, norm: NormConfig) -> None:
+    """Exchange the batch normalisation in a module, in place, as ``norm`` says.
+
+    Raises:
+        ValueError: Its layers cannot be exchanged.
+    """
+    if norm.kind == "tbbn":
+        convert_task_balanced(module, divisor_of=norm.divisor_of, mode=norm.mode, sync=norm.sync)
+    elif norm.kind == "cn":
+        convert_continual(module, norm.groups)
+    elif norm.kind == "gn":
+        convert_group(module, norm.groups)
+
+
+def make_learner(spec: LearnerSpec, *, pretrained: bool = False) -> Learner[Any]:
+    """Return a learner that has seen nothing yet.
+
+    Raises:
+        InputError: Architecture or normalisation do not fit.
+    """
+    return build_learner(spec.method, spec.settings, backbone_maker(spec, pretrained=pretrained), spec.seed)
+
+
+def save_learner(learner: Learner[Any], spec: LearnerSpec, place: Path) -> None:
+    """Write a learner into a directory; where one linear head over one body answers, as a plain classifier too.
+
+    The plain classifier is one that ``myosotis unlearn classifier`` takes as ``model.path``.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    write_learner(learner, place)
+    write_json(place / _DESCRIPTION, {**asdict(spec), "norm": spec.norm.model_dump(mode="json")})
+    head = learner.linear_head()
+    # Continual and group normalisation are not what the architecture's name stands for.
+    if head is not None and spec.norm.kind in ("bn", "tbbn"):
+        model, whole = as_classifier(learner.net.backbone, spec.backbone, *head)
+        save_classifier(model, whole, place)
+
+
+def load_learner(place: Path) -> tuple[Learner[Any], LearnerSpec]:
+    """Read what :func:`save_learner` wrote.
+
+    Returns:
+        The learner, ready to :meth:`~myosotis.continual.classification.learner.Learner.predict`, and its description.
+
+    Raises:
+        InputError: Something is missing or does not fit.
+    """
+    description = place / _DESCRIPTION
+    if not description.is_file():
+        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is not a learner")
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        body = dict(content["backbone"])
+        for key in ("mean", "std", "classes"):
+            body[key] = tuple(body[key])
+        spec = LearnerSpec(
+            str(content["method"]),
+            dict(content["settings"]),
+            ClassifierSpec(**body),
+            NormConfig(**content["norm"]),
+            tuple(map(int, content["sizes"])),
+            int(content["seed"]),
+        )
+        learner = make_learner(spec)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{description}: does not describe a learner") from None
+    try:
+        read_learner(learner, spec.sizes, place)
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
+    return learner, spec

@@ -1,0 +1,252 @@
+"""Where labelled images come from, as a configuration says it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from myosotis.data.images import (
+    ImageSet,
+    OnError,
+    as_array,
+    read_idx,
+    read_image_folder,
+    read_torchvision,
+)
+from myosotis.engine.config import Config
+from myosotis.engine.errors import InputError
+
+_KINDS = ("folder", "idx", "torchvision", "cifar", "arrays", "datasets")
+_CIFAR_PIXELS = 3 * 32 * 32
+_CIFAR = {
+    "cifar-10": ({"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}, 1),
+    "cifar-100": ({"train": ["train.bin"], "test": ["test.bin"]}, 2),
+}
+_CIFAR_NAMES = {"cifar-10": "batches.meta.txt", "cifar-100": "fine_label_names.txt"}
+
+
+class SourceConfig(Config):
+    """A set of labelled images.
+
+    ``folder`` has a folder for each class; ``idx`` the files of MNIST and its relatives; ``torchvision`` names a data
+    set, whose files are in ``root``; ``cifar`` is the unpacked binary version of CIFAR-10 or CIFAR-100; ``arrays`` an
+    ``.npz`` file with ``images`` and ``labels``; ``datasets`` a directory that ``datasets`` saved, or one of parquet
+    files.
+    """
+
+    folder: str | None = None
+    idx: str | None = None
+    torchvision: str | None = None
+    cifar: str | None = None
+    arrays: str | None = None
+    datasets: str | None = None
+    root: str | None = None
+    split: Literal["train", "test"] = "train"
+    size: Annotated[int, Field(ge=1)] | None = None
+    classes: tuple[str, ...] | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    download: bool = False
+    on_error: OnError = "stop"
+    cache: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SourceConfig":
+        kinds = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"give exactly one of {', '.join(repr(name) for name in _KINDS)}")
+        kind = kinds[0]
+        if (self.torchvision is None) != (self.root is None):
+            raise ValueError("'root' is the directory of a 'torchvision' data set, and belongs to it alone")
+        if self.size is not None and kind not in ("folder", "datasets"):
+            raise ValueError("'size' scales images of a 'folder' or of 'datasets' only")
+        if self.classes is not None and kind not in ("idx", "arrays"):
+            raise ValueError("'classes' names the numbers of 'idx' files and of 'arrays' only")
+        if self.download and kind != "torchvision":
+            raise ValueError("'download' belongs to 'torchvision'")
+        if (self.on_error == "skip" or self.cache is not None) and kind != "folder":
+            raise ValueError("'on_error' and 'cache' belong to 'folder'")
+        if (self.image_column or self.label_column) and kind != "datasets":
+            raise ValueError("'image_column' and 'label_column' belong to 'datasets'")
+        return self
+
+    def resolved(self, place: Callable[[str | None], str | None]) -> "SourceConfig":
+        """Return it with every path as ``place`` makes it."""
+        keys = ("folder", "idx", "root", "cifar", "arrays", "datasets", "cache")
+        return self.model_copy(update={key: place(getattr(self, key)) for key in keys})
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it reads."""
+        keys = ("folder", "idx", "root", "cifar", "arrays", "datasets")
+        return tuple(getattr(self, key) for key in keys if getattr(self, key) is not None)
+
+
+def read_images(source: SourceConfig) -> ImageSet:
+    """Read a source.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    if source.folder is not None:
+        cache = None if source.cache is None else Path(source.cache)
+        return read_image_folder(Path(source.folder), source.size, on_error=source.on_error, cache=cache)
+    if source.idx is not None:
+        return read_idx(Path(source.idx), source.split, source.classes)
+    if source.cifar is not None:
+        return read_cifar(Path(source.cifar), source.split)
+    if source.arrays is not None:
+        return read_arrays(Path(source.arrays), source.classes)
+    if source.datasets is not None:
+        return read_datasets(Path(source.datasets), source.split, source.image_column, source.label_column, source.size)
+    return read_torchvision(str(source.torchvision), Path(str(source.root)), source.split, download=source.download)
+
+
+def read_cifar(place: Path, split: str) -> ImageSet:
+    """Read the binary version of CIFAR-10 or CIFAR-100, which unlike the others is no pickle.
+
+    Args:
+        place: The unpacked directory, ``cifar-10-batches-bin`` or ``cifar-100-binary``.
+        split: ``"train"`` or ``"test"``.
+
+    Raises:
+        InputError: A file is missing or is not what it should be.
+    """
+    kind = next((kind for kind, name in _CIFAR_NAMES.items() if (place / name).is_file()), None)
+    if kind is None:
+        raise InputError(f"{place}: holds neither {' nor '.join(_CIFAR_NAMES.values())}, so it is no binary CIFAR")
+    files, head = _CIFAR[kind]
+    parts = []
+    for name in files[split]:
+        path = place / name
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        if not len(content) or len(content) % (head + _CIFAR_PIXELS):
+            raise InputError(f"{path}: is damaged")
+        parts.append(content.reshape(-1, head + _CIFAR_PIXELS))
+    rows = np.concatenate(parts)
+    text = (place / _CIFAR_NAMES[kind]).read_text(encoding="utf-8")
+    classes = tuple(line.strip() for line in text.splitlines() if line.strip())
+    # Of a hundred classes the second byte is the fine one.
+    labels = rows[:, head - 1]
+    return _checked(rows[:, head:].reshape(-1, 3, 32, 32), labels, split, classes, str(place))
+
+
+def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
+    """Read ``images`` and ``labels`` from an ``.npz`` file; and ``names``, if they are there.
+
+    Args:
+        path: ``images`` are bytes, (n, height, width) or (n, height, width, channels); ``labels`` whole numbers.
+        classes: Names of the classes; their numbers unless given.
+
+    Raises:
+        InputError: The file is missing, or is not that.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of arrays")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            found = {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    missing = next((name for name in ("images", "labels") if name not in found), None)
+    if missing is not None:
+        raise InputError(f"{path}: holds no '{missing}'")
+    images, labels = found["images"], found["labels"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise InputError(f"{path}: images must be bytes of 3 or 4 dimensions, got {images.dtype} of {images.ndim}")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+        raise InputError(f"{path}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
+    planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    if classes is None:
+        classes = tuple(str(number) for number in range(int(labels.max()) + 1 if len(labels) else 0))
+    return _checked(planes, labels, path.stem, classes, str(path))
+
+
+def read_datasets(
+    place: Path, split: str, image_column: str | None = None, label_column: str | None = None, size: int | None = None
+) -> ImageSet:
+    """Read an image set of the ``datasets`` library from disk; nothing is fetched.
+
+    Args:
+        place: A directory written by ``save_to_disk``, or one with parquet files, ``train*.parquet`` and
+            ``test*.parquet``.
+        split: ``"train"`` or ``"test"``.
+        image_column: The first column of images unless given.
+        label_column: The first column of class labels unless given; class labels, whole numbers or words.
+        size: See :func:`~myosotis.data.images.read_image_folder`.
+
+    Raises:
+        InputError: There is no such data set, split or column, or images differ in size.
+    """
+    import datasets  # takes a second to load, and few jobs need it
+
+    if not place.is_dir():
+        raise InputError(f"{place}: no such directory of a data set")
+    try:
+        table = _open_table(datasets, place, split)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from None
+    features = table.features
+    image_column = _column(features, image_column, datasets.Image, place)
+    label_column = _column(features, label_column, datasets.ClassLabel, place)
+    raw = table[label_column]
+    if isinstance(features[label_column], datasets.ClassLabel):
+        classes, labels = tuple(features[label_column].names), np.asarray(list(raw))
+    else:
+        classes = tuple(str(value) for value in sorted(set(raw)))
+        numbers = {name: number for number, name in enumerate(classes)}
+        labels = np.asarray([numbers[str(value)] for value in raw])
+    if not isinstance(features[image_column], datasets.Image):
+        table = table.cast_column(image_column, datasets.Image())
+    arrays = [as_array(picture, size, f"{place}, row {row}") for row, picture in enumerate(table[image_column])]
+    if any(array.shape[:2] != arrays[0].shape[:2] for array in arrays):
+        raise InputError(f"{place}: images differ in size; give a size")
+    grey = all(array.ndim == 2 for array in arrays)
+    colour = [np.repeat(one[..., None], 3, 2) if one.ndim == 2 else one for one in arrays]
+    planes = np.stack(arrays)[:, None] if grey else np.stack(colour).transpose(0, 3, 1, 2)
+    return _checked(planes, labels, split, classes, str(place))
+
+
+def _open_table(datasets: Any, place: Path, split: str) -> Any:
+    files = sorted(str(path) for path in place.rglob(f"{split}*.parquet"))
+    if files:
+        return datasets.load_dataset("parquet", data_files=files, split="train")
+    found = datasets.load_from_disk(str(place))
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise InputError(f"{place}: has no split '{split}'; it has {', '.join(found)}")
+        return found[split]
+    return found
+
+
+def _column(features: Any, name: str | None, kind: Any, place: Path) -> str:
+    if name is not None:
+        if name not in features:
+            raise InputError(f"{place}: has no column '{name}'; it has {', '.join(features)}")
+        return name
+    found = next((key for key, feature in features.items() if isinstance(feature, kind)), None)
+    if found is None:
+        wanted = "image_column" if kind.__name__ == "Image" else "label_column"
+        raise InputError(f"{place}: no column says that it is a {kind.__name__}; give '{wanted}'")
+    return str(found)
+
+
+def _checked(images: Any, labels: Any, prefix: str, classes: tuple[str, ...], place: str) -> ImageSet:
+    numbers = torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))
+    outside = ((numbers < 0) | (numbers >= len(classes))).nonzero()
+    if len(outside):
+        row = int(outside[0])
+        raise InputError(
+            f"{place}: image {row} has the label {int(numbers[row])}, but there are {len(classes)} classes"
+        )
+    return ImageSet(
+        torch.from_numpy(np.ascontiguousarray(images)),
+        numbers,
+        tuple(f"{prefix}-{row:05d}" for row in range(len(numbers))),
+        classes,
+    )

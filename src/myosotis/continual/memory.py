@@ -88,6 +88,7 @@ class ExemplarMemory:
         self._seed = seed
         self._ranked: dict[int, list[int]] = {}
         self._seen: dict[int, int] = {}
+        self._full: set[int] = set()
 
     def __len__(self) -> int:
         return sum(len(ranked) for ranked in self._ranked.values())
@@ -179,7 +180,9 @@ class ExemplarMemory:
                 own.append(place)
             return
         largest = max(map(len, self._ranked.values()))
-        if len(own) < largest:
+        # Once a class has been the largest it is full for good: its samples compete among themselves from then on.
+        self._full |= {other for other, ranked in self._ranked.items() if len(ranked) == largest}
+        if label not in self._full:
             fullest = [ranked for ranked in self._ranked.values() if len(ranked) == largest]
             victim = fullest[_draw(len(fullest), stream)]
             del victim[_draw(len(victim), stream)]
@@ -192,12 +195,14 @@ class ExemplarMemory:
         return {
             "ranked": [[label, list(ranked)] for label, ranked in self._ranked.items()],
             "seen": [[label, count] for label, count in self._seen.items()],
+            "full": sorted(self._full),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state_dict` returned."""
         self._ranked = {int(label): list(ranked) for label, ranked in state["ranked"]}
         self._seen = {int(label): int(count) for label, count in state["seen"]}
+        self._full = set(state["full"])
 
 
 def _draw(count: int, stream: torch.Generator) -> int:

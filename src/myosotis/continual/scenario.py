@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 
 import torch
 from jaxtyping import Int
@@ -162,10 +163,14 @@ def domain_incremental(
         seed: Likewise.
 
     Raises:
-        ValueError: They differ in classes, or there are more or fewer test sets.
+        ValueError: They differ in classes or in size, a label is no class, or there are more or fewer test sets.
     """
     if not datasets or any(one.classes != datasets[0].classes for one in [*datasets, *(tests or ())]):
         raise ValueError("every domain needs the same classes in the same order")
+    if any(one.images.shape[1:] != datasets[0].images.shape[1:] for one in [*datasets, *(tests or ())]):
+        raise ValueError("the images of all domains must be of one size")
+    for one in [*datasets, *(tests or ())]:
+        _check_labels(one)
     if tests is not None and len(tests) != len(datasets):
         raise ValueError(f"{len(datasets)} domains, but {len(tests)} test sets")
     train, owner = _joined(datasets)
@@ -204,10 +209,11 @@ def data_incremental(
         seed: Of who gets what, and of what is held out.
 
     Raises:
-        ValueError: A class has fewer samples than there are tasks.
+        ValueError: A class has fewer samples than there are tasks, or a label is no class.
     """
     if tasks < 1:
         raise ValueError(f"tasks must be at least 1, got {tasks}")
+    _check_labels(dataset)
     owner = torch.empty(len(dataset), dtype=torch.long)
     for label, places in enumerate(_by_class(dataset, seed, "deal")):
         if len(places) < tasks:
@@ -254,7 +260,7 @@ def _class_order(
     numbers = {name: label for label, name in enumerate(classes)}
     order = []
     for one in given:
-        label = one if isinstance(one, int) else numbers.get(one, -1)
+        label = numbers.get(one, -1) if isinstance(one, str) else index(one)
         if not 0 <= label < len(classes):
             raise ValueError(f"class_order: there is no class {one!r}")
         if label in order:
@@ -268,14 +274,20 @@ def _class_order(
 
 def _in_order(images: ImageSet, order: Sequence[int]) -> ImageSet:
     """The same images, their classes renumbered in the order of arrival."""
-    if len(images) and not 0 <= int(images.labels.min()) <= int(images.labels.max()) < len(order):
-        place = int(((images.labels < 0) | (images.labels >= len(order))).nonzero()[0])
-        raise ValueError(
-            f"{images.names[place]} has the label {int(images.labels[place])}, but there are {len(order)} classes"
-        )
+    _check_labels(images)
     arrival = torch.empty(len(order), dtype=torch.long)
     arrival[torch.tensor(list(order))] = torch.arange(len(order))
     return replace(images, labels=arrival[images.labels], classes=tuple(images.classes[label] for label in order))
+
+
+def _check_labels(images: ImageSet) -> None:
+    outside = ((images.labels < 0) | (images.labels >= len(images.classes))).nonzero().flatten()
+    if len(outside):
+        place = int(outside[0])
+        raise ValueError(
+            f"{images.names[place]} has the label {int(images.labels[place])}, but there are {len(images.classes)} "
+            "classes"
+        )
 
 
 def _by_class(images: ImageSet, seed: int, purpose: str) -> list[Tensor]:
@@ -289,8 +301,11 @@ def _held_out(images: ImageSet, share: float, seed: int) -> Tensor:
         raise ValueError(f"validation must be in [0, 1), got {share}")
     held = torch.zeros(len(images), dtype=torch.bool)
     if share:
-        for places in _by_class(images, derive_seed(seed, "validation"), "held out"):
-            held[places[: round(share * len(places))]] = True
+        for label, places in enumerate(_by_class(images, derive_seed(seed, "validation"), "held out")):
+            if len(places) == 1:
+                raise ValueError(f"class {images.classes[label]} has a single sample, so none can be held out")
+            # One of each class at least is held out, and one at least is learnt from.
+            held[places[: min(max(1, round(share * len(places))), len(places) - 1)]] = True
     return held
 
 

@@ -55,5 +55,9 @@ def write_json(path: Path, content: Any) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically."""
     staged = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, staged, dict(metadata or {}))
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+        staged,
+        dict(metadata) if metadata else None,
+    )
     publish(staged, path)

@@ -106,7 +106,8 @@ def train(
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     half = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     wrapped = accelerator.prepare_model(model) if shared and accelerator.num_processes > 1 else model
-    scaler = torch.amp.GradScaler(accelerator.device.type) if precision == "fp16" else None
+    kind = next(model.parameters()).device.type
+    scaler = torch.amp.GradScaler(kind) if precision == "fp16" else None
     parts: dict[str, Stateful] = {
         name: part
         for name, part in (("optimizer", optimizer), ("scheduler", scheduler), ("scaler", scaler), ("state", state))
@@ -124,7 +125,7 @@ def train(
                 break
             for batches_of_step in _grouped(batches(epoch), accumulate):
                 for batch in batches_of_step:
-                    with torch.autocast(accelerator.device.type, half, enabled=half is not None):
+                    with torch.autocast(kind, half, enabled=half is not None):
                         terms = loss(wrapped, batch, step)
                     whole = torch.stack([term.float() for term in terms.values()]).sum() / len(batches_of_step)
                     (whole if scaler is None else scaler.scale(whole)).backward()

@@ -24,6 +24,9 @@ def make_schedule(
     Returns:
         The schedule; None for a constant rate.
 
+    Raises:
+        ValueError: There is no such schedule.
+
     Example:
         >>> import torch
         >>> one = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -39,4 +42,6 @@ def make_schedule(
     if schedule == "step":
         milestones = [2 * number * steps // (2 * drops + 1) for number in range(1, drops + 1)]
         return MultiStepLR(optimizer, milestones, factor)
-    return None
+    if schedule == "constant":
+        return None
+    raise ValueError(f"unknown schedule {schedule!r}")

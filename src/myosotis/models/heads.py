@@ -64,12 +64,16 @@ class CosineHead(GrowingHead):
     Args:
         num_features: d.
         scale: The scale at the start.
+
+    Attributes:
+        frozen: So many rows, from the first on, get no gradient.
     """
 
     def __init__(self, num_features: int, scale: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(0, num_features))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.frozen = 0
 
     def grow(self, count: int, generator: torch.Generator) -> None:
         """Add rows for new classes."""
@@ -78,9 +82,9 @@ class CosineHead(GrowingHead):
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
         """Return the scaled cosines."""
-        return self.scale * functional.linear(
-            functional.normalize(features, dim=1), functional.normalize(self.weight, dim=1)
-        )
+        # Weight decay still shortens frozen vectors, of which only the direction counts.
+        rows = torch.cat([self.weight[: self.frozen].detach(), self.weight[self.frozen :]])
+        return self.scale * functional.linear(functional.normalize(features, dim=1), functional.normalize(rows, dim=1))
 
 
 class ProxyHead(GrowingHead):

@@ -210,16 +210,22 @@ def test_running_statistics_against_the_weighted_ones():
     means = torch.stack([torch.cat([x[k:48:r], x[48:]]).mean((0, 2, 3)) for k in range(r)])
     n = (48 // r + 16) * 9
     run(exact, x, 48, 3)
-    # The weighted mode's fractional share of a current sample equals 1 / r where r is what balance asks for: 9 here.
-    weighted.partition = Partition(48, 3)
-    share = 16 * 3 / 48
-    assert share != 1 / r
+    run(weighted, x, 48, 3)
     pooled_mean = (x[:48].mean((2, 3)).sum(0) / r + x[48:].mean((2, 3)).sum(0)) / (48 / r + 16)
     torch.testing.assert_close(exact.running_mean, 0.1 * pooled_mean)
     second = (x[:48].square().mean((2, 3)).sum(0) / r + x[48:].square().mean((2, 3)).sum(0)) / (48 / r + 16)
     pooled_var = (second - pooled_mean.square()) * n / (n - 1)
     between = means.var(0, unbiased=False) * n / (n - 1)
     torch.testing.assert_close(exact.running_var + 0.1 * between, 0.9 + 0.1 * pooled_var)
+    # Balance asks for r = 9 here; the weighted mode has it, the exact one the next divisor, 8.
+    share = 16 / (48 * 3)
+    values = (48 * share + 16) * 9
+    mean = (share * x[:48].mean((2, 3)).sum(0) + x[48:].mean((2, 3)).sum(0)) / (48 * share + 16)
+    spread = share * (x[:48] - mean.view(1, -1, 1, 1)).square().mean((2, 3)).sum(0)
+    spread = spread + (x[48:] - mean.view(1, -1, 1, 1)).square().mean((2, 3)).sum(0)
+    torch.testing.assert_close(weighted.running_mean, 0.1 * mean)
+    variance = spread / (48 * share + 16) * values / (values - 1)
+    torch.testing.assert_close(weighted.running_var, 0.9 + 0.1 * variance)
 
 
 def test_symmetries():

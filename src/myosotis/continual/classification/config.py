@@ -12,13 +12,9 @@ from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
+from myosotis.engine.method import Count, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
 from myosotis.engine.tracking import Tracker
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
 
 
 class DataConfig(Config):
@@ -160,8 +156,20 @@ class ClassLearningConfig(Config):
     memory: MemoryConfig = MemoryConfig(total=2000)
     training: TrainingConfig = TrainingConfig()
     checkpoint_every: Count = 1
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Share = 0.95
     trackers: tuple[Tracker, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_selection(cls, values: Any) -> Any:
+        """A method with a memory of its own says how that is filled."""
+        method = values.get("method") if isinstance(values, dict) else None
+        name = method.get("name") if isinstance(method, dict) else method
+        memory = values.get("memory", {"total": 2000}) if isinstance(values, dict) else None
+        if not isinstance(name, str) or name not in METHODS or not isinstance(memory, dict) or "selection" in memory:
+            return values
+        selection = "reservoir" if METHODS[name].own_memory else "herding"
+        return {**values, "memory": {**memory, "selection": selection}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ClassLearningConfig":
@@ -176,6 +184,10 @@ class ClassLearningConfig(Config):
             raise ValueError("'training.memory_batch' has no effect: no remembered samples are read")
         if self.norm.kind == "tbbn" and not (method.reads_memory or method.own_memory):
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
+        if self.norm.kind == "tbbn" and batch is None:
+            raise ValueError("'tbbn' needs 'training.memory_batch', how many remembered samples a batch holds")
+        if method.own_memory and self.memory.selection != "reservoir":
+            raise ValueError(f"method '{self.method.name}' keeps a 'reservoir', so 'memory.selection' must be that")
         return self
 
 

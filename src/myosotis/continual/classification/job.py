@@ -65,9 +65,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                 count, first = len(images.skipped), images.skipped[0]
                 self._say(f"{count} {name} images cannot be read and are left out, {first} first")
         if train.images.shape[1:] != test.images.shape[1:]:
-            raise InputError(
-                f"training images are {_shape(train)}, test images {_shape(test)} (channels, height, width); give a size"
-            )
+            raise InputError(f"training images are {_shape(train)}, test images {_shape(test)}; give a size")
         stream = config.scenario
         order: Any = None if stream.class_order == "as_listed" else stream.class_order
         drawn = seed if stream.order_seed is None else stream.order_seed
@@ -210,7 +208,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             "tasks_in_detail": [asdict(record) for record in records],
             "lineage": {"data": data, "model_out": weights_hash(learned.learner.net)},
             "cost": {
-                "seconds": None if learned.resumed else sum(one.seconds + one.after_seconds for one in records),
+                "seconds": None if learned.resumed else sum((one.seconds or 0) + one.after_seconds for one in records),
                 "job_seconds": self._seconds(),
                 "last_session_seconds": time.monotonic() - started,
                 "steps": sum(one.steps for one in records),
@@ -244,7 +242,8 @@ def _part(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSet:
 
 
 def _shape(images: ImageSet) -> str:
-    return str(tuple(images.images.shape[1:]))
+    channels, height, width = images.images.shape[1:]
+    return f"{width}x{height} with {channels} channels"
 
 
 def _told(scenario: Scenario) -> str:

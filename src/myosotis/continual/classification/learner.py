@@ -98,10 +98,10 @@ class TaskState:
 
         return look
 
-    def balanced(self, net: nn.Module) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+    def balanced(self, net: nn.Module) -> tuple[Int[Tensor, " new"], Int[Tensor, " old"]]:
         """Return the same number of samples of every class: those of this task, and those of earlier ones.
 
-        New ones are those that the memory would take up at this moment.
+        Old ones are the best of the memory, new ones those that herding or a draw would take up at this moment.
         """
         quota = self.memory.quota(self.classes)
         look = self.features(net)
@@ -164,6 +164,8 @@ class Learner(ABC, Generic[SettingsT]):
     """Whether it cannot do without exemplars."""
     reads_memory: ClassVar[bool] = True
     """Whether exemplars are in its batches."""
+    least_exemplars: ClassVar[int] = 0
+    """How many exemplars of every class it needs; 0 where it does not matter which classes have some."""
     own_memory: ClassVar[bool] = False
     """Whether it fills a memory of its own at every step; several processes would part ways then."""
 
@@ -216,6 +218,10 @@ class Learner(ABC, Generic[SettingsT]):
         """Return a score for each class so far; the network is in evaluation mode."""
         logits: Tensor = self.net(images).logits
         return logits
+
+    def answering_parameters(self) -> int:
+        """Return how many parameters it takes to answer."""
+        return sum(one.numel() for one in self.net.parameters())
 
     def end_state(self) -> dict[str, Tensor]:
         """Return what is to be kept after a task beside the network."""

@@ -264,7 +264,7 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
         Row(
             f"Task {number + 1}",
             [
-                f"{one['seconds']:.1f}",
+                "-" if one["seconds"] is None else f"{one['seconds']:.1f}",
                 f"{one['after_seconds']:.1f}",
                 f"{one['steps']:,}",
                 f"{one['images']:,}",
@@ -281,8 +281,8 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
     )
     text = (
         f"{seconds} {cost['steps']:,} steps on {cost['images']:,} images; at most {cost['parameters_training']:,} "
-        f"parameters in training, {cost['parameters_inference']:,} to answer; exemplars take {cost['exemplar_bytes']:,} "
-        f"bytes; peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB."
+        f"parameters in training, {cost['parameters_inference']:,} to answer; exemplars take "
+        f"{cost['exemplar_bytes']:,} bytes; peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB."
     )
     return Section("Cost", [text], [Table("Cost of each task", columns, rows, "Task")])
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from myosotis.continual.classification.batches import Augmentation, ReplayBatches
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.norm import Partition, set_task_balance
+from myosotis.continual.classification.norm.layers import TaskBalancedBatchNorm
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, View
 from myosotis.data.images import to_unit
@@ -77,7 +78,7 @@ class TaskRecord:
         accuracy: On the test set of each task so far, among all classes so far.
         task_aware: Likewise, among the classes of the sample's own task.
         validation: As ``accuracy``, on what was held out; empty where nothing was.
-        seconds: Of training.
+        seconds: Of training; None where an earlier session did a part of it.
         after_seconds: Of filling the memory and of looking back.
         steps: Of the optimiser.
         images: That passed through the network in training.
@@ -88,7 +89,7 @@ class TaskRecord:
     accuracy: list[float]
     task_aware: list[float]
     validation: list[float]
-    seconds: float
+    seconds: float | None
     after_seconds: float
     steps: int
     images: int
@@ -205,7 +206,7 @@ class _Stream:
         done = self._restore()
         resumed = done > 0 or self._begun(done)
         # Dropout and its like draw from torch's global generator, which is the caller's.
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             for number in range(done, len(self._scenario)):
                 self._task(number)
         answers = self._answers()
@@ -234,13 +235,13 @@ class _Stream:
 
     def _task(self, number: int) -> None:
         learner, state = self._learner, self._state(number)
-        started = time.monotonic()
+        started, taken_up = time.monotonic(), self._begun(number)
         learner.before_task(state)
         steps = images = most = 0
         for stage in learner.stages(state):
             made, batches = self._train(number, stage)
             steps += made
-            images += made * self._settings.accumulate * batches.size
+            images += (self._settings.epochs if stage.epochs is None else stage.epochs) * batches.steps * batches.size
             most = max(most, _parameters(learner.net))
         trained = time.monotonic()
         if not learner.own_memory:
@@ -257,11 +258,11 @@ class _Stream:
             accuracy,
             aware,
             validation,
-            trained - started,
+            None if taken_up else trained - started,
             ended - trained,
             steps,
             images,
-            {"training": most, "inference": _parameters(learner.net)},
+            {"training": most, "inference": learner.answering_parameters()},
             self._exemplars(),
         )
         self._progress.records.append(record)
@@ -343,6 +344,7 @@ class _Stream:
             description=f"task {number + 1} of {len(self._scenario)}, {stage.name}",
         )
         learner.net.eval()
+        _agree(learner.net)
         set_task_balance(learner.net, None)
         for one, flag in before:
             one.requires_grad_(flag)
@@ -413,9 +415,18 @@ class _Stream:
         return 0
 
 
+def _agree(net: nn.Module) -> None:
+    """Give every process the running statistics of the first: each has updated them from its own part of a batch."""
+    if share()[1] > 1:
+        for buffer in net.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
 def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory, settings: TrainSettings) -> None:
     """Raise ``ValueError`` unless method, stream, memory and training go together."""
     name, classes = learner.card.name, len(scenario.classes)
+    if len(memory):
+        raise ValueError("the memory must be empty at the start")
     if scenario.kind != "class":
         raise ValueError(
             f"classes are learnt from a class-incremental stream, not from a {scenario.kind}-incremental one"
@@ -424,8 +435,11 @@ def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory,
         raise ValueError("every task needs test samples to be measured with")
     if learner.needs_memory and memory.is_none:
         raise ValueError(f"method '{name}' needs an exemplar memory")
-    if learner.needs_memory and not learner.own_memory and memory.selection == "reservoir":
-        raise ValueError(f"method '{name}' needs exemplars of every class, which 'reservoir' does not keep")
+    if not memory.is_none and learner.least_exemplars:
+        if memory.selection == "reservoir":
+            raise ValueError(f"method '{name}' needs exemplars of every class, which 'reservoir' does not keep")
+        if memory.quota(classes) < learner.least_exemplars:
+            raise ValueError(f"method '{name}' needs {learner.least_exemplars} exemplars of each of {classes} classes")
     if learner.own_memory:
         if memory.total is None:
             raise ValueError(f"method '{name}' fills one memory for all classes: give its 'total'")
@@ -438,8 +452,12 @@ def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory,
     if settings.memory_batch is not None and not 0 < settings.memory_batch < settings.batch:
         raise ValueError(f"memory_batch must be between 1 and {settings.batch - 1}, got {settings.memory_batch}")
     world = share()[1]
-    if settings.batch % world or (settings.memory_batch or 0) % world:
-        raise ValueError(f"{world} processes cannot share a batch of {settings.batch} evenly")
+    for key, count in (("batch", settings.batch), ("memory_batch", settings.memory_batch or 0)):
+        if count % world:
+            raise ValueError(f"{world} processes cannot share a {key} of {count} evenly")
+    balances = any(isinstance(layer, TaskBalancedBatchNorm) for layer in learner.net.modules())
+    if balances and settings.memory_batch is None:
+        raise ValueError("task-balanced normalisation needs 'memory_batch', how many remembered samples a batch holds")
 
 
 def resident(images: Tensor, device: torch.device) -> Tensor:
@@ -460,11 +478,11 @@ def predict(
 
 
 def write_learner(learner: Learner[Any], place: Path) -> None:
-    """Write the network and what the method keeps beside it."""
-    write_tensors(
-        place / "net.safetensors", {name: one.cpu().clone() for name, one in learner.net.state_dict().items()}
-    )
-    write_tensors(place / "method.safetensors", {name: one.cpu() for name, one in learner.end_state().items()})
+    """Write the network and what the method keeps beside it, if anything."""
+    for name, tensors in (("net", learner.net.state_dict()), ("method", learner.end_state())):
+        if tensors:
+            # Copies: safetensors refuses tensors that share memory.
+            write_tensors(place / f"{name}.safetensors", {key: one.cpu().clone() for key, one in tensors.items()})
 
 
 def read_learner(learner: Learner[Any], sizes: tuple[int, ...], place: Path) -> None:
@@ -473,8 +491,9 @@ def read_learner(learner: Learner[Any], sizes: tuple[int, ...], place: Path) -> 
         learner.grow(number, size)
     learner.net.load_state_dict(load_file(place / "net.safetensors"))
     device = next(learner.net.parameters()).device
-    state = {name: value.to(device) for name, value in load_file(place / "method.safetensors").items()}
-    learner.load_end_state(state)
+    kept = place / "method.safetensors"
+    state = load_file(kept) if kept.is_file() else {}
+    learner.load_end_state({name: value.to(device) for name, value in state.items()})
     learner.net.eval()
 
 

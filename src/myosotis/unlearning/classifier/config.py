@@ -8,16 +8,12 @@ from pydantic import ConfigDict, Field, model_validator
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
+from myosotis.engine.method import Count, NotNegative, Positive, Share
 from myosotis.engine.schedule import Schedule
 from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ModelConfig(Config):

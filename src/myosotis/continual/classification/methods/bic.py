@@ -11,7 +11,7 @@ from torch.nn import functional
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import IncrementalNet, Outputs
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard, Positive, Share
 from myosotis.engine.seeding import generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -54,10 +54,10 @@ class BiasCorrectionSettings:
         bias_learning_rate: None: that of the task.
     """
 
-    temperature: float = 2.0
-    validation: float = 0.1
-    bias_epochs: int | None = None
-    bias_learning_rate: float | None = None
+    temperature: Positive = 2.0
+    validation: Share = 0.1
+    bias_epochs: Count | None = None
+    bias_learning_rate: Positive | None = None
 
 
 class BiasCorrection(Learner[BiasCorrectionSettings]):
@@ -76,6 +76,7 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
     )
     Settings = BiasCorrectionSettings
     needs_memory = True
+    least_exemplars = 2
 
     def build(self, seed: int) -> nn.Module:
         """Return a network with corrections."""
@@ -107,7 +108,7 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
     def _split(self, task: TaskState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Samples to learn from, current and old; samples kept aside, as many of every class, current and old."""
         stored = min(len(task.memory.of_class(label)) for label in range(task.old))
-        count = max(1, round(self.settings.validation * stored))
+        count = min(max(1, round(self.settings.validation * stored)), stored - 1)
         held: dict[bool, list[int]] = {False: [], True: []}
         for label in range(task.classes):
             places = torch.tensor(task.memory.of_class(label)) if label < task.old else task.of_class(label)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import MethodCard, NotNegative
 from myosotis.engine.seeding import derive_seed
 
 
@@ -32,21 +32,29 @@ class LogitReservoir:
     def observe(self, places: Int[Tensor, " n"], logits: Float[Tensor, "n classes"]) -> None:
         """Offer samples, each of which stays with the same probability as all before (Vitter, 1985).
 
-        Answers that were given when there were fewer classes are filled up with NaN.
+        One that is there already gets its newest answer. Answers that were given when there were fewer classes are
+        filled up with NaN.
         """
         stream = torch.Generator().manual_seed(derive_seed(self._seed, "reservoir", self.seen))
         answers = logits.detach().float().cpu()
         if self.logits.shape[1] < answers.shape[1]:
             more = answers.shape[1] - self.logits.shape[1]
             self.logits = functional.pad(self.logits, (0, more), value=float("nan"))
+        where = {place: slot for slot, place in enumerate(self.places.tolist())}
         for place, answer in zip(places.cpu(), answers, strict=True):
             self.seen += 1
+            if int(place) in where:
+                self.logits[where[int(place)]] = answer
+                continue
             if len(self.places) < self.size:
+                where[int(place)] = len(self.places)
                 self.places = torch.cat([self.places, place.view(1)])
                 self.logits = torch.cat([self.logits, answer.unsqueeze(0)])
                 continue
             slot = int(torch.randint(self.seen, (1,), generator=stream))
             if slot < self.size:
+                del where[int(self.places[slot])]
+                where[int(place)] = slot
                 self.places[slot], self.logits[slot] = place, answer
 
     def answers(self, places: Int[Tensor, " n"]) -> Float[Tensor, "n classes"]:
@@ -77,8 +85,8 @@ class DarkExperienceReplaySettings:
         beta: Of the cross-entropy on remembered samples; 0 is DER, more is DER++.
     """
 
-    alpha: float = 0.1
-    beta: float = 0.5
+    alpha: NotNegative = 0.1
+    beta: NotNegative = 0.5
 
 
 class DarkExperienceReplay(Learner[DarkExperienceReplaySettings]):

@@ -11,7 +11,7 @@ from torch.nn import functional
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.continual.classification.methods.wa import align_rows
 from myosotis.continual.classification.network import Outputs
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import MethodCard, NotNegative
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -78,7 +78,7 @@ class ExpandableRepresentationSettings:
         align: Align the head afterwards, see ``wa``, as PyCIL does; the paper trains it anew on a balanced set.
     """
 
-    auxiliary: float = 1.0
+    auxiliary: NotNegative = 1.0
     align: bool = True
 
 
@@ -120,6 +120,11 @@ class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
         """Align the head."""
         if task.number and self.settings.align:
             align_rows(self.net.head.weight, task.old)
+
+    def answering_parameters(self) -> int:
+        """Leave the auxiliary head out."""
+        auxiliary = 0 if self.net.auxiliary is None else sum(one.numel() for one in self.net.auxiliary.parameters())
+        return super().answering_parameters() - auxiliary
 
     def linear_head(self) -> None:
         """Its body is not one backbone."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import frozen_copy
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class EndToEndSettings:
         balanced_rate: Its learning rate, as a share of the task's.
     """
 
-    weight: float = 1.0
-    temperature: float = 2.0
-    balanced_epochs: int = 40
-    balanced_rate: float = 0.1
+    weight: NotNegative = 1.0
+    temperature: Positive = 2.0
+    balanced_epochs: Count = 40
+    balanced_rate: Positive = 0.1
 
 
 class EndToEnd(Learner[EndToEndSettings]):
@@ -46,6 +46,7 @@ class EndToEnd(Learner[EndToEndSettings]):
     )
     Settings = EndToEndSettings
     needs_memory = True
+    least_exemplars = 1
 
     def before_task(self, task: TaskState) -> None:
         """Keep the old network and the sizes of the tasks that it knows."""

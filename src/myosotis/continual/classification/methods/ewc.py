@@ -1,34 +1,31 @@
 """Elastic weight consolidation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.continual.classification.methods.lwf import Columns
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
 from myosotis.engine.seeding import generator
 from myosotis.models.modes import evaluating
 
-_CHUNK = 64
+_CHUNK = 32
 
 
-def fisher_diagonal(
-    net: nn.Module, images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"]
-) -> dict[str, Tensor]:
+def fisher_diagonal(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     """Return the mean of the squared gradients of single samples' cross-entropy, for every parameter.
 
     The square of the mean gradient of a batch, which some implementations take, is another thing.
 
     Args:
         net: Returns :class:`~myosotis.continual.classification.network.Outputs`; looked at in evaluation mode.
-        images: In [0, 1].
-        labels: Their true labels: the empirical Fisher information.
+        batches: Images in [0, 1], and their true labels: the empirical Fisher information. A batch takes as many copies
+            of the parameters as it has images.
     """
     with evaluating(net):
         parameters = {name: value.detach() for name, value in net.named_parameters()}
@@ -40,10 +37,12 @@ def fisher_diagonal(
 
         gradient = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))
         total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        for some, of in zip(images.split(_CHUNK), labels.split(_CHUNK), strict=True):
-            for name, value in gradient(parameters, some, of).items():
+        count = 0
+        for images, labels in batches:
+            count += len(labels)
+            for name, value in gradient(parameters, images, labels).items():
                 total[name] += value.square().sum(0)
-    return {name: value / len(labels) for name, value in total.items()}
+    return {name: value / count for name, value in total.items()}
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class ElasticWeightConsolidationSettings:
         columns: See :class:`~myosotis.continual.classification.methods.lwf.LearningWithoutForgettingSettings`.
     """
 
-    strength: float = 1000.0
-    clip: float | None = 1e-4
-    samples: int | None = None
+    strength: NotNegative = 1000.0
+    clip: Positive | None = 1e-4
+    samples: Count | None = None
     columns: Columns = "new"
 
 
@@ -109,7 +108,8 @@ class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
         order = torch.randperm(len(task.current), generator=generator(task.seed, "fisher", task.number))
         places = task.current[order[: self.settings.samples]]
         place = next(self.net.parameters()).device
-        found = fisher_diagonal(self.net, task.images(places), task.labels[places].to(place))
+        batches = ((task.images(some), task.labels[some].to(place)) for some in places.split(_CHUNK))
+        found = fisher_diagonal(self.net, batches)
         if self.settings.clip is not None:
             found = {name: value.clamp(max=self.settings.clip) for name, value in found.items()}
         if self.importance is not None:

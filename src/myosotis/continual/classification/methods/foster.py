@@ -11,7 +11,7 @@ from torch.nn import functional
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import IncrementalNet, Outputs, frozen_copy
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard, NotNegative, Positive, Share
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -57,6 +57,8 @@ class BoostedNet(nn.Module):
         with torch.no_grad():
             self.head.weight[:known, :width] = known_head.weight
             self.head.bias[:known] = known_head.bias
+            # As PyCIL has it: what the old network sees says nothing of new classes at first.
+            self.head.weight[known:, :width] = 0
 
     def train(self, mode: bool = True) -> "BoostedNet":
         """Set the mode of everything but the old network."""
@@ -87,12 +89,12 @@ class BoostingSettings:
         compression_epochs: None: as many as a task has.
     """
 
-    temperature: float = 2.0
-    weight: float = 1.0
-    enhancement: float = 1.0
-    beta: float = 0.97
-    beta_compression: float = 0.97
-    compression_epochs: int | None = None
+    temperature: Positive = 2.0
+    weight: NotNegative = 1.0
+    enhancement: NotNegative = 1.0
+    beta: Share = 0.97
+    beta_compression: Share = 0.97
+    compression_epochs: Count | None = None
 
 
 class Boosting(Learner[BoostingSettings]):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ICaRLSettings:
     """
 
     loss: Literal["bce", "ce"] = "bce"
-    weight: float = 1.0
-    temperature: float = 2.0
+    weight: NotNegative = 1.0
+    temperature: Positive = 2.0
 
 
 class ICaRL(Learner[ICaRLSettings]):
@@ -43,6 +43,7 @@ class ICaRL(Learner[ICaRLSettings]):
     )
     Settings = ICaRLSettings
     needs_memory = True
+    least_exemplars = 1
     means: Tensor
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.distillation import feature_distance
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
 from myosotis.models.heads import CosineHead, GrowingHead
 
 
@@ -49,13 +49,15 @@ class UnifiedClassifierSettings:
         hardest: K.
         margin: m.
         scale: Of the cosines, at the start.
+        freeze_old: Whether the vectors of old classes stay, as in the authors' code.
     """
 
-    less_forget: float = 5.0
-    ranking: float = 1.0
-    hardest: int = 2
-    margin: float = 0.5
-    scale: float = 1.0
+    less_forget: NotNegative = 5.0
+    ranking: NotNegative = 1.0
+    hardest: Count = 2
+    margin: NotNegative = 0.5
+    scale: Positive = 1.0
+    freeze_old: bool = True
 
 
 class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
@@ -81,11 +83,14 @@ class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
         super().before_task(task)
         if not task.number:
             return
+        self.net.head.frozen = task.old if self.settings.freeze_old else 0
         look = task.features(self.net)
         with torch.no_grad():
+            # As long as old rows are, so that a step turns both alike.
+            length = self.net.head.weight[: task.old].norm(dim=1).mean()
             for label in range(task.old, task.classes):
                 features = functional.normalize(look(task.of_class(label)), dim=1)
-                self.net.head.weight[label] = functional.normalize(features.mean(0), dim=0)
+                self.net.head.weight[label] = length * functional.normalize(features.mean(0), dim=0)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the three terms."""

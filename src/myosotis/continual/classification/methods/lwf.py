@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 Columns = Literal["new", "seen"]
 
@@ -25,8 +25,8 @@ class LearningWithoutForgettingSettings:
             (Avalanche), which pushes old answers down.
     """
 
-    weight: float = 3.0
-    temperature: float = 2.0
+    weight: NotNegative = 3.0
+    temperature: Positive = 2.0
     columns: Columns = "new"
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.distillation import feature_distance, pod_spatial
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard, NotNegative, Positive, Whole
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.heads import GrowingHead, ProxyHead
 
@@ -51,14 +51,14 @@ class PODNetSettings:
         balanced_rate: Its learning rate.
     """
 
-    spatial: float = 3.0
-    flat: float = 1.0
-    proxies: int = 10
-    margin: float = 0.6
-    scale: float = 1.0
+    spatial: NotNegative = 3.0
+    flat: NotNegative = 1.0
+    proxies: Count = 10
+    margin: NotNegative = 0.6
+    scale: Positive = 1.0
     adaptive: bool = True
-    balanced_epochs: int = 20
-    balanced_rate: float = 0.005
+    balanced_epochs: Whole = 20
+    balanced_rate: Positive = 0.005
 
 
 class PODNet(Learner[PODNetSettings]):
@@ -74,6 +74,7 @@ class PODNet(Learner[PODNetSettings]):
     )
     Settings = PODNetSettings
     signed_features = True
+    least_exemplars = 1
 
     def head(self, num_features: int) -> GrowingHead:
         """Return a head of proxies."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.distillation import task_distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 
 def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int) -> Float[Tensor, ""]:
@@ -42,8 +42,8 @@ class SeparatedSoftmaxSettings:
         temperature: T.
     """
 
-    weight: float = 1.0
-    temperature: float = 2.0
+    weight: NotNegative = 1.0
+    temperature: Positive = 2.0
 
 
 class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):

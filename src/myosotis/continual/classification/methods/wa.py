@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import MethodCard, Positive
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ class WeightAligningSettings:
         temperature: T.
     """
 
-    temperature: float = 2.0
+    temperature: Positive = 2.0
 
 
 class WeightAligning(Learner[WeightAligningSettings]):

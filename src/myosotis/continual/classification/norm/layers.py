@@ -98,7 +98,7 @@ class TaskBalancedBatchNorm(_BatchNorm):
         if min(n_current, n_memory, tasks) < 1:
             return None
         if self.mode == "weighted":
-            return n_current, 1, n_memory * tasks / n_current
+            return n_current, 1, n_memory / (n_current * tasks)
         splits = reshape_factor(n_current, n_memory, tasks, divisor_of=self.divisor_of)
         return None if splits == 1 else (n_current, splits, 1.0)
 

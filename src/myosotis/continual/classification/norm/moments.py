@@ -151,7 +151,7 @@ def balanced_normalisation(
 
 def _by_split(values: Tensor, n_current: int, splits: int) -> tuple[Tensor, Tensor]:
     """The current samples' values as (rows, splits, channels), and those of the remembered ones."""
-    return values[:n_current].view(n_current // splits, splits, -1), values[n_current:]
+    return values[:n_current].view(n_current // splits, splits, values.shape[1]), values[n_current:]
 
 
 def _spread(values: Tensor, dimensions: int) -> Tensor:

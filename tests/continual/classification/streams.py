@@ -1,0 +1,77 @@
+"""A tiny stream of classes, and learners small enough for many tests."""
+
+import torch
+
+from myosotis.continual.classification.methods import METHODS, build_learner
+from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.memory import ExemplarMemory
+from myosotis.continual.scenario import class_incremental
+from myosotis.data.images import ImageSet
+from myosotis.models.backbone import build_backbone
+from myosotis.models.image_classifier import ClassifierSpec
+
+SPEC = ClassifierSpec(
+    "small-resnet", 0, 1, (0.5,), (0.25,), {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}, tuple("abcdef")
+)
+
+
+def images(per_class=20, classes=6, seed=0):
+    """Every class has a pattern of its own, under noise."""
+    stream = torch.Generator().manual_seed(7)
+    patterns = torch.rand(classes, 1, 8, 8, generator=stream)
+    noise = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    pixels = patterns[labels] + 0.15 * torch.randn(len(labels), 1, 8, 8, generator=noise)
+    return ImageSet(
+        (pixels.clamp(0, 1) * 255).byte(),
+        labels,
+        tuple(f"{seed}-{place:04d}" for place in range(len(labels))),
+        tuple("abcdef"[:classes]),
+    )
+
+
+def stream(per_class=20, classes=6, **options):
+    return class_incremental(
+        images(per_class, classes), 2, 2, test=images(8, classes, seed=1), **{"order_seed": 0, **options}
+    )
+
+
+def learner(name, settings=None, seed=0, change=None):
+    def make(number):
+        body = build_backbone(SPEC, seed=number, signed=METHODS[name].signed_features)
+        if change is not None:
+            change(body)
+        return body
+
+    return build_learner(name, settings, make, seed)
+
+
+FAST = {
+    "eeil": {"balanced_epochs": 2},
+    "podnet": {"balanced_epochs": 2, "scale": 5.0, "proxies": 3},
+    "lucir": {"scale": 5.0},
+    "ewc": {"samples": 10},
+}
+"""Settings that suit tiny tasks."""
+
+
+def train_settings(name, **options):
+    own = {"memory_batch": 4} if name in ("dark_er",) else {}
+    return TrainSettings(**{"epochs": 2, "learning_rate": 0.05, "batch": 10, **own, **options})
+
+
+def learn(name, settings=None, *, memory=12, seed=0, scenario=None, change=None, checkpoints=None, **options):
+    torch.set_num_threads(1)
+    return learn_classes(
+        learner(name, FAST.get(name) if settings is None else settings, seed, change),
+        stream() if scenario is None else scenario,
+        memory if isinstance(memory, ExemplarMemory) else ExemplarMemory(total=memory, seed=seed),
+        train_settings(name, **options),
+        seed=seed,
+        checkpoints=checkpoints,
+    )
+
+
+def weights(learned):
+    found = learned.learner if hasattr(learned, "learner") else learned
+    return {**found.net.state_dict(), **{f"state.{key}": value for key, value in found.end_state().items()}}

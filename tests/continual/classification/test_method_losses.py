@@ -1,0 +1,181 @@
+"""Every method's terms in closed form."""
+
+import math
+
+import pytest
+import torch
+from streams import SPEC
+from torch import nn
+from torch.nn import functional
+
+from myosotis.continual.classification.distillation import (
+    distillation,
+    feature_distance,
+    pod_spatial,
+    pod_vector,
+    task_distillation,
+)
+from myosotis.continual.classification.methods.bic import BiasCorrectedNet
+from myosotis.continual.classification.methods.dark_er import LogitReservoir
+from myosotis.continual.classification.methods.ewc import fisher_diagonal
+from myosotis.continual.classification.methods.foster import class_weights
+from myosotis.continual.classification.methods.lucir import margin_ranking
+from myosotis.continual.classification.methods.podnet import nca_loss
+from myosotis.continual.classification.methods.ssil import separated_softmax
+from myosotis.continual.classification.methods.wa import align_rows
+from myosotis.continual.classification.network import Outputs
+from myosotis.models.backbone import build_backbone
+from myosotis.models.heads import CosineHead, LinearHead, ProxyHead
+
+Z, OLD = torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([[2.0, 1.0, 0.0]])
+
+
+def close(value, wanted, tolerance=1e-6):
+    assert torch.as_tensor(value).item() == pytest.approx(wanted, abs=tolerance)
+
+
+def test_distillation():
+    close(distillation(Z, OLD, 1.0), 1.264656)
+    close(distillation(Z, OLD, 2.0), 1.124821)
+    four = torch.tensor([[1.0, 2.0, 0.5, 3.0]])
+    # A softmax over all columns, sliced afterwards, would give another value.
+    close(distillation(four[:, :3], OLD, 2.0), 1.124821)
+    sliced = -((OLD / 2).softmax(1) * (four / 2).log_softmax(1)[:, :3]).sum()
+    assert abs(float(sliced) - 1.124821) > 0.1
+
+
+def test_distillation_within_tasks():
+    close(task_distillation(Z, OLD, [3], 2.0), 0.418517)
+    close(task_distillation(Z, OLD, [3], 1.0), 0.432260)
+    both = task_distillation(torch.cat([Z, Z], 1), torch.cat([OLD, OLD], 1), [3, 3], 2.0)
+    close(both, 2 * 0.418517, 2e-6)
+    # Within a task a constant does not matter; across tasks it is free.
+    close(task_distillation(torch.cat([Z, Z + 9], 1), torch.cat([OLD, OLD], 1), [3, 3], 2.0), 2 * 0.418517, 2e-6)
+
+
+def test_pod():
+    one = torch.tensor([[[[0.0, 1], [2, 3]]]])
+    other = torch.tensor([[[[0.0, 1], [2, 5]]]])
+    assert pod_vector(one)[0].tolist() == pytest.approx([0.059131, 0.768706, 0.236525, 0.591312], abs=1e-6)
+    assert pod_vector(other)[0].tolist() == pytest.approx([0.025532, 0.740432, 0.102129, 0.663836], abs=1e-6)
+    close(pod_spatial([one], [other]), 0.158904)
+    close(pod_spatial([one, one], [other, one]), 0.158904 / 2)
+    close(feature_distance(torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 2]])), 1.0)
+
+
+def test_separated_softmax():
+    logits = torch.tensor([[2.0, 0, 1, 3]])
+    close(separated_softmax(logits, torch.tensor([0]), 2), 0.126928)
+    close(functional.cross_entropy(logits, torch.tensor([0])), 1.440190)
+    leaf = logits.clone().requires_grad_()
+    separated_softmax(leaf, torch.tensor([3]), 2).backward()
+    # A new sample says nothing about old classes.
+    assert leaf.grad[0, :2].tolist() == [0, 0]
+    pair = torch.cat([logits, logits])
+    close(separated_softmax(pair, torch.tensor([0, 3]), 2), 0.126928)
+    close(separated_softmax(logits, torch.tensor([3]), 0), functional.cross_entropy(logits, torch.tensor([3])).item())
+
+
+def test_margin_ranking():
+    cosines = torch.tensor([[0.9, 0.1, 0.3, 0.6, 0.2], [0.2, 0.1, 0.9, 0.0, 0.0]])
+    # Sample 0: true 0.9 against the hardest new 0.6 and 0.3; sample 1 is new and does not count.
+    close(margin_ranking(cosines, torch.tensor([0, 2]), 2, 2, 0.5), (0.2 + 0.0) / 2)
+    close(margin_ranking(cosines, torch.tensor([1, 2]), 2, 2, 0.5), (1.0 + 0.7) / 2)
+    assert margin_ranking(cosines, torch.tensor([2, 3]), 2, 2, 0.5) == 0
+
+
+def test_nca():
+    similarities = torch.tensor([[0.5, 0.2, -0.1]])
+    scale = torch.tensor(4.0, requires_grad=True)
+    loss = nca_loss(similarities, torch.tensor([0]), scale, 0.6)
+    close(loss, math.log(math.exp(0.8) + math.exp(-0.4)) - 4 * (0.5 - 0.6))
+    loss.backward()
+    assert scale.grad.isfinite()
+    # Never below nothing.
+    assert nca_loss(torch.tensor([[1.0, -1.0]]), torch.tensor([0]), torch.tensor(9.0), 0.0) == 0
+
+
+def test_weights_of_classes_and_aligned_rows():
+    assert class_weights(torch.tensor([20, 20, 500, 500]), 0.97).tolist() == pytest.approx(
+        [1.373432, 1.373432, 0.626568, 0.626568], abs=1e-6
+    )
+    rows = torch.tensor([[3.0, 4], [0, 2], [6, 8], [5, 12]])
+    close(align_rows(rows, 2), 0.304348)
+    assert rows[2:].flatten().tolist() == pytest.approx([1.826087, 2.434783, 1.521739, 3.652174], abs=1e-6)
+    close(align_rows(rows, 2), 1.0)
+    close(rows[2:].norm(dim=1).mean(), rows[:2].norm(dim=1).mean().item())
+
+
+class Line(nn.Module):
+    """A logit for one class against none, linear in one weight: its per-sample gradient is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0]))
+
+    def forward(self, images):
+        z = images.flatten(1).sum(1, keepdim=True) * self.weight
+        return Outputs(torch.cat([z, torch.zeros_like(z)], 1), z)
+
+
+def test_fisher_information_squares_single_gradients():
+    # At 0 the gradient of a sample is (p - onehot) x = -x / 2 for class 0.
+    images = torch.tensor([1.0, -1.0, 3.0]).view(3, 1, 1, 1) * 2
+    batches = [(images[:2], torch.zeros(2).long()), (images[2:], torch.zeros(1).long())]
+    found = fisher_diagonal(Line(), batches)
+    close(found["weight"], 11 / 3)
+    assert abs(float(found["weight"]) - 1.0) > 1  # the squared mean gradient would be 1
+
+
+def test_the_corrections_of_bias():
+    net = BiasCorrectedNet(build_backbone(SPEC), LinearHead(8))
+    for count in (2, 1):
+        net.grow(count, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net.pairs[0].copy_(torch.tensor([2.0, 1.0]))
+        net.pairs[1].copy_(torch.tensor([0.5, -1.0]))
+    assert net.correct(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[3.0, 5.0, 1.0]]
+    assert not any(pair.requires_grad for pair in net.pairs)
+
+
+@pytest.mark.parametrize("head", [LinearHead(5), CosineHead(5, 3.0), ProxyHead(5, 4, 3.0)])
+def test_heads_keep_old_rows(head):
+    head.grow(3, torch.Generator().manual_seed(0))
+    features = torch.randn(6, 5)
+    before = head(features)
+    head.grow(2, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(head(features)[:, :3], before)
+    assert head(features).shape == (6, 5)
+    assert head.num_classes == 5
+    if not isinstance(head, LinearHead):
+        assert head(features).abs().max() <= 3.0001
+        torch.testing.assert_close(head(features * 7), head(features))
+
+
+def test_one_proxy_is_a_cosine():
+    proxies, cosine = ProxyHead(4, 1, 2.0), CosineHead(4, 2.0)
+    for head in (proxies, cosine):
+        head.grow(3, torch.Generator())
+    with torch.no_grad():
+        cosine.weight.copy_(proxies.weight[:, 0])
+    features = torch.randn(5, 4)
+    torch.testing.assert_close(proxies(features), cosine(features))
+
+
+def test_a_reservoir_of_answers():
+    reservoir = LogitReservoir(3, seed=0)
+    reservoir.observe(torch.tensor([4, 7]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert reservoir.answers(torch.tensor([7, 4])).tolist() == [[3.0, 4.0], [1.0, 2.0]]
+    reservoir.observe(torch.tensor([9]), torch.tensor([[5.0, 6.0, 7.0]]))
+    found = reservoir.answers(torch.tensor([4, 9, 11]))
+    assert found[1].tolist() == [5.0, 6.0, 7.0]
+    assert found[0].isnan().tolist() == [False, False, True]
+    assert bool(found[2].isnan().all())
+    kept = torch.zeros(20)
+    for seed in range(300):
+        one = LogitReservoir(5, seed)
+        for part in torch.arange(20).split(4):
+            one.observe(part, torch.zeros(4, 1))
+        assert len(one.places) == 5
+        kept[one.places] += 1
+    assert (kept / 300 - 0.25).abs().max() < 0.1

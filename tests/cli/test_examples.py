@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.engine.config import load_config
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 from myosotis.unlearning.language.config import LanguageUnlearningConfig
@@ -14,5 +15,6 @@ JOBS = sorted([*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("benchmarks/*.yaml")])
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_an_example_is_valid(path):
-    schema = ClassifierUnlearningConfig if path.stem.startswith("forget-") else LanguageUnlearningConfig
+    kinds = {"forget": ClassifierUnlearningConfig, "learn": ClassLearningConfig}
+    schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

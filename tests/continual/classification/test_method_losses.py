@@ -91,6 +91,11 @@ def test_nca():
     close(loss, math.log(math.exp(0.8) + math.exp(-0.4)) - 4 * (0.5 - 0.6))
     loss.backward()
     assert scale.grad.isfinite()
+    whole = nca_loss(similarities, torch.tensor([0]), scale, 0.6, exclude_true=False)
+    shifted = torch.tensor([[4 * (0.5 - 0.6), 0.8, -0.4]])
+    close(whole.detach(), functional.cross_entropy(shifted, torch.tensor([0])).item())
+    # Two classes: nothing keeps the scale away from zero.
+    assert nca_loss(similarities[:, :2], torch.tensor([0]), torch.tensor(0.0), 0.6) == 0
     # Never below nothing.
     assert nca_loss(torch.tensor([[1.0, -1.0]]), torch.tensor([0]), torch.tensor(9.0), 0.0) == 0
 

@@ -18,7 +18,12 @@ from myosotis.models.heads import GrowingHead, ProxyHead
 
 
 def nca_loss(
-    similarities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], scale: Tensor, margin: float = 0.6
+    similarities: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    scale: Tensor,
+    margin: float = 0.6,
+    *,
+    exclude_true: bool = True,
 ) -> Float[Tensor, ""]:
     """Return ``mean_n max(0, -log( exp(η (s_y - δ)) / Σ_{c ≠ y} exp(η s_c) ))`` (PODNet, equation 9).
 
@@ -27,13 +32,16 @@ def nca_loss(
         labels: y.
         scale: η, learnt.
         margin: δ.
+        exclude_true: Whether the sum leaves the true class out, as the paper does. Then, with few classes, a scale of
+            zero is a minimum of the loss: for two it becomes ``max(0, η (s_o - s_y + δ))``.
     """
     true = similarities.gather(1, labels.unsqueeze(1)).squeeze(1)
-    # Scaled before it is masked: the scale's gradient would be 0 times infinity.
-    others = (scale * similarities).scatter(1, labels.unsqueeze(1), -math.inf)
-    if similarities.shape[1] == 1:
+    if exclude_true and similarities.shape[1] == 1:
         return (similarities * 0).sum()
-    return functional.relu(others.logsumexp(dim=1) - scale * (true - margin)).mean()
+    # Scaled before it is masked: the scale's gradient would be 0 times infinity.
+    instead = torch.full_like(true, -math.inf) if exclude_true else scale * (true - margin)
+    rivals = (scale * similarities).scatter(1, labels.unsqueeze(1), instead.unsqueeze(1))
+    return functional.relu(rivals.logsumexp(dim=1) - scale * (true - margin)).mean()
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class PODNetSettings:
         proxies: Vectors of each class.
         margin: δ.
         scale: η at the start.
+        exclude_true: See :func:`nca_loss`; leave it off where the first task has few classes.
         adaptive: Whether both weights are multiplied by √(C / C_n).
         balanced_epochs: Of the fine-tuning of the head on as many samples of every class; 0 for none.
         balanced_rate: Its learning rate.
@@ -56,6 +65,7 @@ class PODNetSettings:
     proxies: Count = 10
     margin: NotNegative = 0.6
     scale: Positive = 1.0
+    exclude_true: bool = True
     adaptive: bool = True
     balanced_epochs: Whole = 20
     balanced_rate: Positive = 0.005
@@ -118,7 +128,7 @@ class PODNet(Learner[PODNetSettings]):
 
     def _nca(self, logits: Tensor, labels: Tensor) -> Tensor:
         scale = self.net.head.scale
-        return nca_loss(logits / scale, labels, scale, self.settings.margin)
+        return nca_loss(logits / scale, labels, scale, self.settings.margin, exclude_true=self.settings.exclude_true)
 
     def _classification(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"nca": self._nca(net(batch.images).logits, batch.labels)}

@@ -1,0 +1,199 @@
+"""Learn classes task by task: methods, sizes of the memory, normalisations, and several seeds, side by side.
+
+Every row is one run; rows that are in ``--out`` already are not computed again. A seed draws the part of the data, the
+order of classes, the weights and the batches. Settings were chosen on seed 100, which is in no table.
+
+    python benchmarks/class_incremental.py --idx DIRECTORY --out rows-fashion
+    python benchmarks/class_incremental.py --folder DIRECTORY --epochs 10 --padding 4 --flip --out rows-cifar
+    python benchmarks/class_incremental.py --idx DIRECTORY --methods er ssil lucir podnet --norms bn tbbn cn gn \\
+        --memories 500 --memory-batch 16 --seeds 0 1 2 3 4 5 6 7 8 9 --out rows-norm
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from myosotis.continual.classification.config import NormConfig
+from myosotis.continual.classification.methods import METHODS
+from myosotis.continual.classification.outcome import confusion, figures, old_and_new_errors
+from myosotis.continual.classification.saved import LearnerSpec, make_learner
+from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.memory import ExemplarMemory
+from myosotis.continual.scenario import class_incremental
+from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
+from myosotis.engine.files import write_json
+from myosotis.evaluation.intervals import t_interval
+from myosotis.models.image_classifier import ClassifierSpec
+
+SHORT = {
+    "podnet": {"scale": 10.0, "exclude_true": False, "balanced_epochs": 5},
+    "lucir": {"scale": 10.0},
+    "eeil": {"balanced_epochs": 5},
+}
+"""What the papers' settings, made for 90 to 200 epochs and large first tasks, become in a short training."""
+
+SPLIT = ("ssil", "dark_er")
+"""Methods whose batches have a fixed share of exemplars in their papers."""
+
+MEASURES = {
+    "average_incremental_accuracy": "average",
+    "final_accuracy": "final",
+    "learning_accuracy": "learning",
+    "forgetting": "forgetting",
+    "final_task_aware_accuracy": "final, task known",
+}
+
+
+def data(arguments, seed):
+    if arguments["idx"] is not None:
+        train, test = (read_idx(Path(arguments["idx"]), split) for split in ("train", "test"))
+    else:
+        train, test = (read_image_folder(Path(arguments["folder"]) / split) for split in ("train", "test"))
+    limit = arguments["limit"]
+    if limit is not None and limit < len(train):
+        train = train.subset(sorted(train.shuffled(seed, "limit")[:limit]))
+    return train, test
+
+
+def run(task):
+    arguments, method, memory, norm, seed = task
+    place = Path(arguments["out"]) / f"{method}-{memory}-{norm}-{seed}.json"
+    if place.is_file():
+        return
+    torch.set_num_threads(arguments["threads"])
+    train, test = data(arguments, seed)
+    stream = class_incremental(train, arguments["first"], arguments["per_task"], test=test, order_seed=seed, seed=seed)
+    mean, std = pixel_statistics(stream[0].train.samples())
+    widths = arguments["widths"]
+    options = {"widths": widths, "blocks": [arguments["blocks"]] * len(widths), "stem_stride": 2}
+    body = ClassifierSpec("small-resnet", 0, train.images.shape[1], mean, std, options, stream.classes)
+    kind, _, mode = norm.partition("-")
+    config = NormConfig(kind=kind, **({"mode": mode} if mode else {}))
+    sizes = tuple(len(one.classes) for one in stream)
+    learner = make_learner(LearnerSpec(method, SHORT.get(method, {}), body, config, sizes, seed))
+    fixed = arguments["memory_batch"]
+    if fixed is None and method in SPLIT:
+        fixed = arguments["batch"] // 4
+    settings = TrainSettings(
+        epochs=arguments["epochs"],
+        learning_rate=arguments["learning_rate"],
+        batch=arguments["batch"],
+        memory_batch=fixed if memory else None,
+        padding=arguments["padding"],
+        flip=arguments["flip"],
+    )
+    selection = "reservoir" if METHODS[method].own_memory else "herding"
+    started = time.perf_counter()
+    found = learn_classes(
+        learner, stream, ExemplarMemory(total=memory, selection=selection, seed=seed), settings, seed=seed
+    )
+    table = confusion(found, test)
+    row = {
+        **figures(found),
+        **old_and_new_errors(table, sizes[-1]),
+        "matrix": [record.accuracy for record in found.records],
+        "seconds": time.perf_counter() - started,
+        "train_seconds": sum(record.seconds for record in found.records),
+        "images": sum(record.images for record in found.records),
+        "parameters": found.records[-1].parameters["inference"],
+    }
+    write_json(place, row)
+
+
+def shown(values, digits=1):
+    numbers = [100 * value for value in values]
+    spread = f" ± {statistics.stdev(numbers):.{digits}f}" if len(numbers) > 1 else ""
+    return f"{statistics.mean(numbers):.{digits}f}{spread}"
+
+
+def report(rows, arguments):
+    """A table of means and deviations over seeds, in per cent; and paired differences where there are several norms."""
+    groups = {}
+    for (method, memory, norm, seed), row in rows.items():
+        groups.setdefault((memory, method, norm), {})[seed] = row
+    print(f"| memory | method | {' | '.join(MEASURES.values())} | seconds | parameters |")
+    print("| --- " * (len(MEASURES) + 4) + "|")
+    for (memory, method, norm), seeds in groups.items():
+        cells = [shown([row[key] for row in seeds.values() if key in row]) for key in MEASURES]
+        name = f"`{method}`" + (f", {norm}" if len(arguments.norms) > 1 else "")
+        seconds = statistics.mean(row["seconds"] for row in seeds.values())
+        parameters = next(iter(seeds.values()))["parameters"]
+        print(f"| {memory or '-'} | {name} | {' | '.join(cells)} | {seconds:.0f} | {parameters:,} |")
+    if len(arguments.norms) < 2:
+        return
+    base = arguments.norms[0]
+    print(f"\nPaired difference from {base}, points, with 95 % intervals by Student's t")
+    print(f"| memory | method | norm | {' | '.join(MEASURES.values())} | seeds |")
+    print("| --- " * (len(MEASURES) + 4) + "|")
+    for (memory, method, norm), seeds in groups.items():
+        if norm == base:
+            continue
+        cells = []
+        for key in MEASURES:
+            other = groups[memory, method, base]
+            pairs = [100 * (row[key] - other[seed][key]) for seed, row in seeds.items() if seed in other]
+            interval = t_interval(pairs)
+            ends = "" if interval.low is None else f" ({interval.low:+.1f} to {interval.high:+.1f})"
+            cells.append(f"{interval.mean:+.1f}{ends}")
+        print(f"| {memory or '-'} | `{method}` | {norm} | {' | '.join(cells)} | {len(seeds)} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--idx", help="directory of idx files, e.g. those of Fashion-MNIST")
+    parser.add_argument("--folder", help="directory with train/<class>/* and test/<class>/*")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--norms", nargs="+", default=["bn"], help="bn, tbbn, tbbn-weighted, cn, gn")
+    parser.add_argument("--memories", nargs="+", type=int, default=[200, 500])
+    parser.add_argument("--memory-batch", type=int)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--limit", type=int, default=10000)
+    parser.add_argument("--first", type=int, default=2)
+    parser.add_argument("--per-task", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--widths", nargs="+", type=int, default=[16, 32, 64])
+    parser.add_argument("--blocks", type=int, default=1)
+    parser.add_argument("--padding", type=int, default=0)
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    if (arguments.idx is None) == (arguments.folder is None):
+        parser.error("give either --idx or --folder")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    plain = {**vars(arguments), "out": str(arguments.out)}
+    tasks = []
+    for seed, memory, method, norm in itertools.product(
+        arguments.seeds, arguments.memories, arguments.methods, arguments.norms
+    ):
+        kind = METHODS[method]
+        # Without exemplars the memory makes no difference.
+        size = memory if kind.reads_memory or kind.own_memory else 0
+        task = (plain, method, size, norm, seed)
+        if task not in tasks:
+            tasks.append(task)
+    if arguments.workers > 1:
+        with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+            list(pool.map(run, tasks))
+    else:
+        for task in tasks:
+            run(task)
+    rows = {}
+    for _, method, memory, norm, seed in sorted(tasks, key=lambda task: (task[2], arguments.methods.index(task[1]))):
+        content = (arguments.out / f"{method}-{memory}-{norm}-{seed}.json").read_text()
+        rows[method, memory, norm, seed] = json.loads(content)
+    report(rows, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""`myosotis learn classes`, end to end on tiny images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from myosotis.cli.app import app
+from myosotis.continual.classification.saved import load_learner
+from myosotis.continual.classification.training import predict
+from myosotis.data.images import read_image_folder
+
+CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
+
+
+def write_folder(place, count, seed):
+    patterns = np.random.default_rng(5).integers(0, 200, (len(CLASSES), 8, 8))
+    noise = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        (place / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = (patterns[label] + noise.integers(0, 55, (8, 8))).astype(np.uint8)
+            Image.fromarray(pixels).save(place / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A directory with images and a configuration."""
+    folder = tmp_path_factory.mktemp("stream")
+    write_folder(folder / "train", 12, 0)
+    write_folder(folder / "test", 6, 1)
+    config = {
+        "name": "tiny",
+        "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
+        "scenario": {"first": 2, "per_task": 2},
+        "model": {"options": {"widths": [8, 8], "blocks": [1, 1], "stem_stride": 2}},
+        "method": {"name": "ssil"},
+        "norm": "tbbn",
+        "memory": {"total": 12},
+        "training": {"epochs": 4, "batch": 8, "memory_batch": 2, "learning_rate": 0.05},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def settings(*options):
+    return [part for option in options for part in ("--set", option)]
+
+
+def learn(world, out, *options):
+    return invoke("learn", "classes", world / "job.yaml", "--out", out, *options)
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A finished run, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = learn(world, out)
+    assert outcome.exit_code == 0, outcome.output
+    return out, outcome
+
+
+def test_what_a_run_leaves(finished, world):
+    out, outcome = finished
+    found = result(out)
+    assert found["kind"] == "learn-classes"
+    assert found["tasks"] == [2, 2, 2]
+    assert sorted(found["classes"]) == sorted(CLASSES)
+    assert [len(row) for row in found["matrix"]] == [1, 2, 3]
+    assert found["samples"]["test"] == [12, 12, 12]
+    table = torch.tensor(found["confusion"])
+    assert table.sum(dim=1).tolist() == [6] * 6
+    assert table.diagonal().sum().item() / 36 == pytest.approx(found["metrics"]["final_accuracy"], abs=1e-6)
+    interval = found["metrics"]["final_accuracy_interval"]
+    assert interval["low"] < interval["mean"] < interval["high"]
+    assert sum(found["metrics"]["errors"].values()) == pytest.approx(1 - found["metrics"]["final_accuracy"], abs=1e-6)
+    assert found["cost"]["exemplars"] == 12
+    assert found["cost"]["exemplar_bytes"] == 12 * 64
+    # Four steps of eight in the first task, then four of six and two; four epochs of each.
+    assert [one["steps"] for one in found["tasks_in_detail"]] == [12, 16, 16]
+    assert found["cost"]["images"] == 8 * (12 + 16 + 16)
+    method = yaml.safe_load((out / "config.yaml").read_text())["method"]
+    assert method == {"name": "ssil", "weight": 1.0, "temperature": 2.0}
+    learner, spec = load_learner(out / "model")
+    test = read_image_folder(world / "test")
+    answers = predict(learner, test.images, torch.arange(36)).argmax(1)
+    names = [spec.backbone.classes[int(answer)] for answer in answers]
+    right = sum(name == test.classes[int(label)] for name, label in zip(names, test.labels, strict=True))
+    assert right / 36 == pytest.approx(found["metrics"]["final_accuracy"], abs=1e-6)
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [(event["task"], event["epoch"]) for event in events] == [(t, e) for t in range(3) for e in range(1, 5)]
+    assert set(events[-1]) >= {"separated", "distillation"}
+    page = (out / "report.html").read_text()
+    for title in ("Has it learnt?", "Has it kept?", "How sure are we?", "The accuracy matrix", "Four kinds of error"):
+        assert title in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "Has it kept?" in outcome.output
+    assert not list((out / "checkpoints").glob("after-*"))
+    assert not list((out / "checkpoints").glob("task-*"))
+
+
+def test_what_was_learnt_can_be_unlearnt(finished, world, tmp_path):
+    job = {
+        "name": "chain",
+        "model": {"path": str(finished[0] / "model")},
+        "data": {"train": {"folder": "train"}, "forget": {"count": 2}},
+        "goal": "relabel",
+        "method": {"name": "relabel"},
+        "training": {"epochs": 30, "learning_rate": 0.01},
+        "audit": {"cka": False},
+    }
+    (world / "unlearn.yaml").write_text(yaml.safe_dump(job))
+    outcome = invoke("unlearn", "classifier", world / "unlearn.yaml", "--out", tmp_path / "run")
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
+    assert learn(world, tmp_path / "again").exit_code == 0
+    assert learn(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
+    one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
+    assert one["lineage"]["model_out"] == same["lineage"]["model_out"]
+    assert one["metrics"] == same["metrics"]
+    assert one["classes"] != other["classes"]
+    assert one["lineage"]["data"] != same["lineage"]["data"]  # salted
+
+
+def test_runs_side_by_side(finished, world, tmp_path):
+    runs = [finished[0]]
+    for seed, norm in ((1, "tbbn"), (0, "bn"), (1, "bn")):
+        out = tmp_path / f"{norm}-{seed}"
+        assert learn(world, out, *settings(f"seed={seed}", f"norm={norm}")).exit_code == 0
+        runs.append(out)
+    outcome = invoke("report", *runs, "--out", tmp_path / "all.html")
+    assert outcome.exit_code == 0, outcome.output
+    page = (tmp_path / "all.html").read_text()
+    assert "4 runs in 2 groups" in page
+    assert "Less tbbn" in page
+    assert "Paired differences" in page
+    first = invoke("report", finished[0])
+    assert first.exit_code == 0
+    assert "Has it learnt?" in first.output
+
+
+@pytest.mark.parametrize("name", ["icarl", "bic", "foster", "der_expand", "dark_er", "joint"])
+def test_other_methods_by_their_name(name, world, tmp_path):
+    memory = "memory={total: 12}"
+    batch = [] if name == "dark_er" else ["training.memory_batch=null"]
+    outcome = learn(world, tmp_path / "run", *settings(f"method={name}", "norm=bn", memory, *batch))
+    assert outcome.exit_code == 0, outcome.output
+    assert result(tmp_path / "run")["method"] == name
+
+
+def test_everything_else_that_may_be_set(world, tmp_path):
+    options = [
+        "scenario.class_order=[fir, ash, elm, birch, cedar, hazel]",
+        "scenario.validation=0.25",
+        "data.limit=60",
+        "data.test_limit=30",
+        "training.padding=1",
+        "training.flip=true",
+        "training.schedule=step",
+        "training.accumulate=2",
+        "model.mean=[0.4]",
+        "model.std=[0.2]",
+        "norm={kind: gn, groups: 4}",
+        "trackers=[tensorboard]",
+        "checkpoint_every=2",
+    ]
+    out = tmp_path / "run"
+    outcome = learn(world, out, *settings(*options))
+    assert outcome.exit_code == 0, outcome.output
+    found = result(out)
+    assert found["classes"] == ["fir", "ash", "elm", "birch", "cedar", "hazel"]
+    assert sum(found["samples"]["train"]) + sum(found["samples"]["validation"]) == 60
+    assert found["samples"]["test"] == [10, 10, 10]
+    assert [len(row) for row in found["validation_matrix"]] == [1, 2, 3]
+    assert list((out / "trackers").rglob("events*"))
+    assert not (out / "model" / "classifier.json").exists()
+    assert load_learner(out / "model")[1].norm.groups == 4
+
+
+def test_unreadable_images_are_named_or_counted(world, tmp_path):
+    broken = world / "train" / "elm" / "zz.png"
+    torn = world / "train" / "fir" / "zz.png"
+    broken.write_bytes(b"no image")
+    torn.write_bytes((world / "train" / "fir" / "00.png").read_bytes()[:60])
+    try:
+        outcome = learn(world, tmp_path / "stopped")
+        assert outcome.exit_code == 2
+        assert "elm/zz.png: is not an image that can be read" in outcome.stderr.splitlines()[-1]
+        broken.unlink()
+        outcome = learn(world, tmp_path / "stopped")
+        assert outcome.exit_code == 2
+        assert "fir/zz.png: is not an image that can be read" in outcome.stderr.splitlines()[-1]
+        broken.write_bytes(b"no image")
+        outcome = learn(world, tmp_path / "run", *settings("data.train.on_error=skip"))
+        assert outcome.exit_code == 0, outcome.output
+        assert "2 training images cannot be read and are left out" in outcome.stderr
+        assert result(tmp_path / "run")["samples"]["skipped"] == {"train": 2, "test": 0}
+        assert sum(result(tmp_path / "run")["samples"]["train"]) == 72
+        assert "2 images could not be read" in (tmp_path / "run" / "report.html").read_text()
+    finally:
+        broken.unlink()
+        torn.unlink()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["scenario.class_order=[ash, birch, cedar, elm, fir]"], "hazel is missing"),
+        (["scenario.class_order=[ash, birch, cedar, elm, fir, fir]"], "fir stands there twice"),
+        (["scenario.class_order=[ash, birch, cedar, elm, fir, oak]"], "no class 'oak'"),
+        (["scenario.class_order=as_listed", "scenario.order_seed=3"], "either 'class_order' or 'order_seed'"),
+        (["scenario.per_task=3"], "6 classes cannot be split into 2 first and then 3 in every task"),
+        (["scenario.per_task=[3, 2]"], "2 + 3 + 2 = 7 classes, the data 6"),
+        (["scenario.validation=1"], "less than 1"),
+        (["memory.total=5"], "a memory of 5 is less than one exemplar for each of 6 classes"),
+        (["memory={total: 6, per_class: 2}"], "either 'total' or 'per_class'"),
+        (["memory={per_class: 2, selection: reservoir}"], "'reservoir' needs 'total'"),
+        (["memory.total=0"], "'training.memory_batch' has no effect"),
+        (["method=icarl", "memory.total=0", "norm=bn", "training.memory_batch=null"], "'icarl' needs a 'memory'"),
+        (["method=bic", "memory.total=6"], "'bic' needs 2 exemplars of each of 6 classes"),
+        (["method=icarl", "memory.selection=reservoir"], "'reservoir' does not keep"),
+        (["method=dark_er", "memory.selection=herding"], "'memory.selection' must be that"),
+        (["method=finetune", "training.memory_batch=null"], "'finetune' remembers none"),
+        (["training.memory_batch=null"], "'tbbn' needs 'training.memory_batch'"),
+        (["training.memory_batch=8"], "must be smaller than 'training.batch'"),
+        (["method=erx"], "unknown method 'erx'"),
+        (["method.wieght=2"], "did you mean 'weight'?"),
+        (["method.temperature=0"], "greater than 0"),
+        (["norm=batch"], "'norm.kind'"),
+        (["norm={kind: cn, groups: 3}"], "3 groups do not divide 8 channels"),
+        (["norm={kind: bn, groups: 4}"], "'groups' belongs to 'cn' and 'gn'"),
+        (["norm={kind: cn, mode: weighted}"], "'mode' belongs to 'tbbn'"),
+        (["model.architecture=small-resnett"], "did you mean 'small-resnet'?"),
+        (["model.options={width: [8]}"], "architecture 'small-resnet'"),
+        (["model.pretrained=true"], "no pre-trained"),
+        (["model.mean=[0.5]"], "'mean' and 'std' go together"),
+        (["model.mean=[0.5, 0.5]", "model.std=[0.5, 0.5]"], "1 numbers each, one for each channel"),
+        (["data.train.folder=nowhere"], "no such folder"),
+        (["data.test.folder=fewer"], "the test set has the classes"),
+        (["data.test={folder: train, size: 9}"], "give a size"),
+        (["data.limit=5"], "it must be between 6 classes and 72 images"),
+        (["data.train={arrays: outside.npz}"], "image 1 has the label 9, but there are 6 classes"),
+        (["data.train={arrays: train.npz, on_error: skip}"], "belong to 'folder'"),
+        (["data.train={folder: train, idx: train}"], "give exactly one of"),
+        (["trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
+        (["training.lr=0.1"], "unknown key 'training.lr'"),
+        (["scenario.first=0"], "greater than or equal to 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+    if "outside" in options[0]:
+        options = [options[0].replace("}", ", classes: [a, b, c, d, e, f]}")]
+    images = np.zeros((2, 8, 8), np.uint8)
+    np.savez(world / "outside.npz", images=images, labels=np.array([0, 9]))
+    (world / "fewer" / "ash").mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8)).save(world / "fewer" / "ash" / "0.png")
+    before = sorted(path for path in world.rglob("*"))
+    outcome = learn(world, tmp_path / "run", *settings(*options))
+    assert outcome.exit_code == 2, outcome.output
+    lines = [line for line in outcome.stderr.splitlines() if " tasks: " not in line]
+    assert len(lines) == 1, outcome.stderr
+    assert message in lines[0]
+    assert not (tmp_path / "run").exists()
+    assert sorted(path for path in world.rglob("*")) == before
+
+
+def test_training_that_diverges_is_said_to(world, tmp_path):
+    options = ["training.learning_rate=1e25", "training.schedule=constant"]
+    outcome = learn(world, tmp_path / "run", *settings(*options))
+    assert outcome.exit_code == 2
+    assert "training diverged in task 1; lower the learning rate" in outcome.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kill_at", ["checkpoints/after-0", "checkpoints/task-2/learn/step-8"])
+def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "myosotis", "learn", "classes", str(world / "job.yaml"), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / kill_at).exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    outcome = learn(world, out, "--resume")
+    assert outcome.exit_code == 0, outcome.output
+    whole, resumed = result(finished[0]), result(out)
+    assert resumed["matrix"] == whole["matrix"]
+    assert resumed["confusion"] == whole["confusion"]
+    assert resumed["cost"]["seconds"] is None
+    assert resumed["cost"]["images"] == whole["cost"]["images"]
+    one, other = (load_file(place / "model" / "net.safetensors") for place in (finished[0], out))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert "not known" in (out / "report.html").read_text()
+
+
+def test_two_processes_learn_as_one(world, tmp_path):
+    options = settings(
+        "norm={kind: tbbn, sync: true}", "training.batch=16", "training.memory_batch=4", "training.epochs=2"
+    )
+    outcome = learn(world, tmp_path / "one", *options)
+    assert outcome.exit_code == 0, outcome.output
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "myosotis"]
+    command += ["learn", "classes", str(world / "job.yaml"), "--out", str(tmp_path / "two"), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    # Now and then gloo aborts a process that leaves while its peer still talks; the work is done by then.
+    assert (tmp_path / "two" / "report.html").is_file(), done.stderr
+    one, two = (load_file(tmp_path / name / "model" / "net.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, two[name], rtol=1e-2, atol=2e-3)

@@ -98,13 +98,23 @@ class ReplayBatches:
             if self._augmentation.padding or self._augmentation.flip:
                 stream = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", epoch, step))
                 batch = crop_and_flip(batch, stream, padding=self._augmentation.padding, flip=self._augmentation.flip)
-            own = slice(self._rank, None, self._world)
+            own, ours = self._own(len(places), n_current)
             yield Batch(
-                to_unit(batch[own]),
-                self._labels[places][own].to(self._device),
+                to_unit(batch[own.to(batch.device)]),
+                self._labels[places[own]].to(self._device),
                 places[own],
-                len(range(self._rank, n_current, self._world)),
+                ours,
             )
+
+    def _own(self, count: int, n_current: int) -> tuple[Tensor, int]:
+        """Which samples of a batch are this process's, and how many of them are current."""
+        every = torch.arange(count)
+        if self._memory_size is None:
+            own = every[self._rank :: self._world]
+            return own, int((own < n_current).sum())
+        # Whole runs of both kinds: synchronised task-balanced layers then split them as one process would.
+        parts = [part.tensor_split(self._world)[self._rank] for part in (every[:n_current], every[n_current:])]
+        return torch.cat(parts), len(parts[0])
 
     def _mixed(self, order: torch.Generator) -> Iterator[tuple[Tensor, int]]:
         """All together."""

@@ -35,7 +35,8 @@ class TaskBalancedBatchNorm(_BatchNorm):
         divisor_of: See :func:`~myosotis.continual.classification.norm.partition.reshape_factor`.
         mode: ``"exact"`` is the method. ``"weighted"`` takes one pair of moments in which a current sample weighs 1/r,
             with a fractional r: another method, with the same running mean and a larger running variance.
-        sync: Normalise the batches of all processes together, as ``nn.SyncBatchNorm`` does.
+        sync: Normalise the batches of all processes together, as ``nn.SyncBatchNorm`` does. All have as many samples of
+            both kinds, and r divides the share of each.
         device: Of the parameters.
         dtype: Of the parameters.
 

@@ -39,6 +39,9 @@ SHORT = {
 }
 """What the papers' settings, made for 90 to 200 epochs and large first tasks, become in a short training."""
 
+RATES = {"er": 0.02, "icarl": 0.02, "lucir": 0.02, "lwf": 0.02, "podnet": 0.02, "bic": 0.05, "ssil": 0.05}
+"""The best of 0.02, 0.05 and 0.1 for Fashion-MNIST on seed 100, by average accuracy; 0.1 for all others."""
+
 SPLIT = ("ssil", "dark_er")
 """Methods whose batches have a fixed share of exemplars in their papers."""
 
@@ -83,7 +86,7 @@ def run(task):
         fixed = arguments["batch"] // 4
     settings = TrainSettings(
         epochs=arguments["epochs"],
-        learning_rate=arguments["learning_rate"],
+        learning_rate=arguments["learning_rate"] or RATES.get(method, 0.1),
         batch=arguments["batch"],
         memory_batch=fixed if memory else None,
         padding=arguments["padding"],
@@ -159,7 +162,7 @@ def main():
     parser.add_argument("--first", type=int, default=2)
     parser.add_argument("--per-task", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--learning-rate", type=float, help="one for all methods; each its own unless given")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 32, 64])
     parser.add_argument("--blocks", type=int, default=1)

@@ -1,0 +1,100 @@
+"""Probes of frozen features, against scikit-learn and by hand."""
+
+import math
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
+
+
+@pytest.fixture(scope="module")
+def digits():
+    torch.set_num_threads(1)
+    raw = load_digits()
+    features, labels = torch.from_numpy(raw.data).float(), torch.from_numpy(raw.target)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    return features[order[:1000]], labels[order[:1000]], features[order[1000:]], labels[order[1000:]]
+
+
+@pytest.mark.parametrize("penalty", [0.1, 0.01])
+def test_the_same_classifier_as_scikit_learn(digits, penalty):
+    train, labels, test, wanted = digits
+    found = linear_probe(train, labels, test, wanted, penalties=(penalty,))
+    scaler = StandardScaler().fit(train.double().numpy())
+    # Theirs sums the loss over samples and has C before it.
+    theirs = LogisticRegression(C=1 / (penalty * len(train)), max_iter=2000, tol=1e-8)
+    theirs.fit(scaler.transform(train.double().numpy()), labels.numpy())
+    logits = torch.from_numpy(theirs.decision_function(scaler.transform(test.double().numpy())))
+    ours = found.scores(test)
+    torch.testing.assert_close(
+        ours - ours.mean(1, keepdim=True), logits - logits.mean(1, keepdim=True), atol=2e-3, rtol=2e-3
+    )
+    assert found.accuracy == pytest.approx(theirs.score(scaler.transform(test.double().numpy()), wanted.numpy()))
+
+
+def test_the_penalty_is_chosen_without_the_test_set(digits):
+    train, labels, test, wanted = digits
+    found = linear_probe(train, labels, test, wanted)
+    assert found.accuracy > 0.94
+    shuffled = linear_probe(train, labels, test, wanted.roll(1))
+    assert shuffled.penalty == found.penalty
+    assert shuffled.weight.equal(found.weight)
+    assert shuffled.accuracy < 0.3
+    # Noise asks for a strong penalty.
+    noise = torch.randn(200, 50, generator=torch.Generator().manual_seed(1))
+    assert linear_probe(noise, labels[:200], noise, labels[:200]).penalty >= 0.1
+
+
+def test_balanced_probes(digits):
+    train, labels, test, wanted = digits
+    found = linear_probe(train, labels, test, wanted, mode="balanced", per_class=10)
+    assert found.count == 100
+    assert 0.7 < found.accuracy < linear_probe(train, labels, test, wanted).accuracy
+    places = balanced_places(labels, 10, seed=3)
+    assert labels[places].bincount().tolist() == [10] * 10
+    assert places.equal(balanced_places(labels, 10, seed=3))
+    assert not places.equal(balanced_places(labels, 10, seed=4))
+    with pytest.raises(ValueError, match="class 0 has .* samples, 500 were asked for"):
+        balanced_places(labels, 500, seed=0)
+
+
+def test_scale_shift_and_names_of_classes_do_not_matter(digits):
+    train, labels, test, wanted = digits
+    plain = linear_probe(train, labels, test, wanted, penalties=(0.01,))
+    moved = linear_probe(train * 100 + 7, labels, test * 100 + 7, wanted, penalties=(0.01,))
+    assert moved.accuracy == plain.accuracy
+    renamed = linear_probe(train, 90 - 3 * labels, test, 90 - 3 * wanted, penalties=(0.01,))
+    assert renamed.accuracy == plain.accuracy
+    assert renamed.classes.tolist() == [90 - 3 * label for label in range(9, -1, -1)]
+
+
+def test_neighbours(digits):
+    train, labels, test, wanted = digits
+    assert knn_probe(train, labels, train, labels, k=1) == 1.0
+    assert knn_probe(train, labels, test, wanted) > 0.95
+    assert knn_probe(train, labels, 5 * test, wanted) == knn_probe(train, labels, test, wanted)
+    # Two weak votes against one strong: cosines 1 of class 0, twice cos of class 1.
+    voters = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [math.cos(0.3), math.sin(0.3)], [math.cos(0.3), -math.sin(0.3)]])
+    of = torch.tensor([0, 0, 1, 1])
+    query = torch.tensor([[1.0, 0.0]])
+    # Never more than the smallest class has: two vote, and the nearest is of class 0.
+    assert knn_probe(voters, of, query, torch.tensor([0]), k=20) == 1.0
+
+
+def test_wrong_input(digits):
+    train, labels, test, wanted = digits
+    with pytest.raises(ValueError, match="at least two classes"):
+        linear_probe(train[labels == 1], labels[labels == 1], test, wanted)
+    with pytest.raises(ValueError, match="nothing to be measured with"):
+        linear_probe(train, labels, test[:0], wanted[:0])
+    single = torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="give one penalty"):
+        linear_probe(train[:2], single, test, wanted)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        knn_probe(train, labels, test, wanted, k=0)
+    with pytest.raises(ValueError, match="needs features"):
+        knn_probe(train[:0], labels[:0], test, wanted)

@@ -141,6 +141,11 @@ class Run:
         return self.path / "checkpoints"
 
     @property
+    def learners(self) -> Path:
+        """The directory of what a continual learner was after each task, where it was kept."""
+        return self.path / "learners"
+
+    @property
     def salt(self) -> str:
         """The salt of the fingerprints. Who holds it can tell whether a given text was in the data; keep it private."""
         return (self.path / _SALT).read_text(encoding="utf-8").strip()

@@ -144,7 +144,10 @@ class TrainingConfig(Config):
 
 
 class ClassLearningConfig(Config):
-    """One job: a stream of classes, a network, a method, and how it is trained."""
+    """One job: a stream of classes, a network, a method, and how it is trained.
+
+    ``keep_learners`` keeps the learner after each task, for ``myosotis probe``.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seed: Whole = 0
@@ -156,6 +159,7 @@ class ClassLearningConfig(Config):
     memory: MemoryConfig = MemoryConfig(total=2000)
     training: TrainingConfig = TrainingConfig()
     checkpoint_every: Count = 1
+    keep_learners: bool = False
     confidence: Share = 0.95
     trackers: tuple[Tracker, ...] = ()
 

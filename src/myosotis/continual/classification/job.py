@@ -3,12 +3,13 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
 from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
 from myosotis.continual.classification.report import KIND
 from myosotis.continual.classification.saved import LearnerSpec, make_learner, save_learner
@@ -21,7 +22,7 @@ from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
-from myosotis.engine.job import Job
+from myosotis.engine.job import Job, Say
 from myosotis.engine.processes import device, is_main_process
 from myosotis.engine.run import Run
 from myosotis.engine.tracking import Trackers, check_trackers
@@ -44,7 +45,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         config = self._config
         self._check_available([*config.data.train.paths, *config.data.test.paths])
         check_trackers(config.trackers)
-        self._scenario = self._read()
+        self._scenario, self._skipped = read_scenario(config, self._say)
         try:
             memory = self._memory()
             self._spec = self._describe()
@@ -54,36 +55,6 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         except ValueError as error:
             raise InputError(str(error)) from None
         self._try_images()
-
-    def _read(self) -> Scenario:
-        config, seed = self._config, self._config.seed
-        train = _part(read_images(config.data.train), config.data.limit, seed, "data.limit")
-        test = _part(read_images(config.data.test), config.data.test_limit, seed, "data.test_limit")
-        self._skipped = {"train": len(train.skipped), "test": len(test.skipped)}
-        for name, images in (("training", train), ("test", test)):
-            if images.skipped:
-                count, first = len(images.skipped), images.skipped[0]
-                self._say(f"{count} {name} images cannot be read and are left out, {first} first")
-        if train.images.shape[1:] != test.images.shape[1:]:
-            raise InputError(f"training images are {_shape(train)}, test images {_shape(test)}; give a size")
-        stream = config.scenario
-        order: Any = None if stream.class_order == "as_listed" else stream.class_order
-        drawn = seed if stream.order_seed is None else stream.order_seed
-        try:
-            found = class_incremental(
-                train,
-                stream.first,
-                stream.per_task,
-                test=test,
-                order_seed=drawn if stream.class_order is None else None,
-                class_order=order,
-                validation=stream.validation,
-                seed=seed,
-            )
-        except ValueError as error:
-            raise InputError(f"scenario: {error}") from None
-        self._say(f"{len(train)} training and {len(test)} test images, {len(found)} tasks: {_told(found)}")
-        return found
 
     def _describe(self) -> LearnerSpec:
         config, images = self._config, self._scenario.train
@@ -124,7 +95,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         """
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
-        data = self._fingerprints()
+        data = set_fingerprints(self._scenario, self._run.salt)
         run.check_inputs(data)
         if self._finished_already():
             return run
@@ -150,6 +121,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                     save_every=config.checkpoint_every,
                     log=log,
                     say=self._say,
+                    on_task=self._keep_learner if config.keep_learners else None,
                 )
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -166,14 +138,13 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                 shutil.rmtree(place, ignore_errors=True)
         return run
 
-    def _fingerprints(self) -> dict[str, Any]:
-        """One of each set as a whole."""
-        found = {}
-        for name, images in (("train", self._scenario.train), ("test", self._scenario.test)):
-            assert images is not None  # noqa: S101 - both have been read
-            every = "".join(sorted(images.digest(place) for place in range(len(images))))
-            found[name] = salted_fingerprint(every, self._run.salt)
-        return found
+    def _keep_learner(self, number: int, learner: Learner[Any]) -> None:
+        if is_main_process():
+            staged = self._run.path / ".learner.partial"
+            shutil.rmtree(staged, ignore_errors=True)
+            save_learner(learner, replace(self._spec, sizes=self._spec.sizes[: number + 1]), staged)
+            self._run.learners.mkdir(exist_ok=True)
+            seal(staged, self._run.learners / f"task-{number + 1}")
 
     def _result(self, learned: Learned, data: dict[str, Any], started: float) -> dict[str, Any]:
         config, scenario = self._config, self._scenario
@@ -208,7 +179,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             "tasks_in_detail": [asdict(record) for record in records],
             "lineage": {"data": data, "model_out": weights_hash(learned.learner.net)},
             "cost": {
-                "seconds": None if learned.resumed else sum((one.seconds or 0) + one.after_seconds for one in records),
+                "seconds": _total([one.seconds for one in records], [one.after_seconds for one in records]),
                 "job_seconds": self._seconds(),
                 "last_session_seconds": time.monotonic() - started,
                 "steps": sum(one.steps for one in records),
@@ -220,6 +191,65 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                 "peak_memory_bytes": peak_memory(),
             },
         }
+
+
+def read_scenario(config: ClassLearningConfig, say: Say) -> tuple[Scenario, dict[str, int]]:
+    """Read the images of a job and split them into its tasks.
+
+    Args:
+        config: With absolute paths.
+        say: Takes a line about what was found.
+
+    Returns:
+        The stream, and how many training and test images could not be read.
+
+    Raises:
+        InputError: Something is missing, or does not fit together.
+    """
+    seed = config.seed
+    train = _part(read_images(config.data.train), config.data.limit, seed, "data.limit")
+    test = _part(read_images(config.data.test), config.data.test_limit, seed, "data.test_limit")
+    skipped = {"train": len(train.skipped), "test": len(test.skipped)}
+    for name, images in (("training", train), ("test", test)):
+        if images.skipped:
+            count, first = len(images.skipped), images.skipped[0]
+            say(f"{count} {name} images cannot be read and are left out, {first} first")
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise InputError(f"training images are {_shape(train)}, test images {_shape(test)}; give a size")
+    stream = config.scenario
+    order: Any = None if stream.class_order == "as_listed" else stream.class_order
+    drawn = seed if stream.order_seed is None else stream.order_seed
+    try:
+        found = class_incremental(
+            train,
+            stream.first,
+            stream.per_task,
+            test=test,
+            order_seed=drawn if stream.class_order is None else None,
+            class_order=order,
+            validation=stream.validation,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise InputError(f"scenario: {error}") from None
+    say(f"{len(train)} training and {len(test)} test images, {len(found)} tasks: {_told(found)}")
+    return found, skipped
+
+
+def set_fingerprints(scenario: Scenario, salt: str) -> dict[str, str]:
+    """Return one salted fingerprint of the training set as a whole, and one of the test set."""
+    found = {}
+    for name, images in (("train", scenario.train), ("test", scenario.test)):
+        assert images is not None  # noqa: S101 - both have been read
+        every = "".join(sorted(images.digest(place) for place in range(len(images))))
+        found[name] = salted_fingerprint(every, salt)
+    return found
+
+
+def _total(training: list[float | None], after: list[float]) -> float | None:
+    """All of it; None where the time of a part is not known."""
+    known = [one for one in training if one is not None]
+    return sum(known) + sum(after) if len(known) == len(training) else None
 
 
 def _part(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSet:

@@ -150,6 +150,7 @@ def learn_classes(
     save_every: int = 1,
     log: Callable[[Mapping[str, Any]], None] | None = None,
     say: Callable[[str], None] | None = None,
+    on_task: Callable[[int, Learner[Any]], None] | None = None,
 ) -> Learned:
     """Learn the tasks of a stream one after another, and measure after each.
 
@@ -167,11 +168,12 @@ def learn_classes(
         save_every: Epochs between checkpoints within a task.
         log: Takes the mean loss terms of each epoch.
         say: Takes a line after each task.
+        on_task: Takes the number of a task and the learner as it is after it.
 
     Raises:
         ValueError: The method needs a memory, or a batch does not suit it.
     """
-    return _Stream(learner, scenario, memory, settings, seed, device, checkpoints, save_every, log, say).run()
+    return _Stream(learner, scenario, memory, settings, seed, device, checkpoints, save_every, log, say, on_task).run()
 
 
 class _Stream:
@@ -189,12 +191,13 @@ class _Stream:
         save_every: int,
         log: Callable[[Mapping[str, Any]], None] | None,
         say: Callable[[str], None] | None,
+        on_task: Callable[[int, Learner[Any]], None] | None,
     ) -> None:
         check_fit(learner, scenario, memory, settings)
         self._learner, self._scenario, self._memory, self._settings = learner, scenario, memory, settings
         self._seed, self._device = seed, torch.device(device)
         self._checkpoints, self._save_every = checkpoints, save_every
-        self._log, self._say = log, say
+        self._log, self._say, self._on_task = log, say, on_task
         self._images = resident(scenario.train.images, self._device)
         self._labels = scenario.train.labels
         self._sizes = tuple(len(task.classes) for task in scenario)
@@ -266,6 +269,8 @@ class _Stream:
             self._exemplars(),
         )
         self._progress.records.append(record)
+        if self._on_task is not None:
+            self._on_task(number, learner)
         self._save(number)
         if self._say is not None:
             shown = " ".join(f"{value:.3f}" for value in accuracy)

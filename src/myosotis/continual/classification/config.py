@@ -18,10 +18,14 @@ from myosotis.engine.tracking import Tracker
 
 
 class DataConfig(Config):
-    """The images: what is learnt, and what is measured with. The limits draw a part, class by class alike."""
+    """The images: what is learnt, and what is measured with.
+
+    ``only`` names the classes that take part; the limits draw a part of them, class by class alike.
+    """
 
     train: SourceConfig
     test: SourceConfig
+    only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     limit: Count | None = None
     test_limit: Count | None = None
 

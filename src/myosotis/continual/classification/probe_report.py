@@ -34,11 +34,11 @@ def describe_probe(run: Run, found: Mapping[str, Any]) -> Document:
                 "What the words mean",
                 [
                     "Probe, seen: a linear classifier on the frozen features, on the classes so far. Probe, all: on "
-                    "the classes of all tasks, those to come among them. Head gap: probe on the classes so far, less the "
-                    "learner's own accuracy. Representation gain: probe on all classes at the end, less that after the "
-                    "first task. Stability: similarity (linear CKA) of the first and the last encoder on test images "
-                    "of the first task. Plasticity: probe among a task's own classes after it was learnt, less that "
-                    "before.",
+                    "the classes of all tasks, those to come among them. Head gap: probe on the classes so far, less "
+                    "the learner's own accuracy. Representation gain: probe on all classes at the end, less that "
+                    "after the first task. Stability: similarity (linear CKA) of the first and the last encoder on "
+                    "test images of the first task. Plasticity: probe among a task's own classes after it was learnt, "
+                    "less that before.",
                 ],
             ),
             environment_section(run),

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.continual.classification.config import ClassLearningConfig
-from myosotis.continual.classification.job import read_scenario, set_fingerprints
+from myosotis.continual.classification.inputs import make_scenario, read_sets, set_fingerprints
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.report import KIND
 from myosotis.continual.classification.saved import load_learner
@@ -76,7 +76,7 @@ def probe_run(
     if not all(is_complete(place) for place in places):
         raise InputError(f"{run.path}: kept no learners; 'keep_learners: true' does")
     config = ClassLearningConfig(**read_settings(run))
-    scenario, _ = read_scenario(config, say)
+    scenario = make_scenario(config, *read_sets(config.data))
     if set_fingerprints(scenario, run.salt) != result["lineage"]["data"]:
         raise InputError(f"{run.path}: its images have changed since")
     base = None if naive is None else _gain_of(naive, mode)

@@ -37,6 +37,8 @@ def report(
         else:
             page, document = out or Path("comparison.html"), known[kind].compare(opened)
         own_report = len(opened) == 1 and out is None
+        if page.is_dir():
+            raise InputError(f"{page}: is a directory; --out names the page")
         if page.exists() and not own_report and not overwrite:
             raise InputError(f"{page}: exists already; --overwrite replaces it")
         if not page.parent.is_dir():

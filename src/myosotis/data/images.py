@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import json
+import secrets
 import struct
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from myosotis.engine.errors import InputError
@@ -29,6 +31,9 @@ TORCHVISION = ("FashionMNIST", "KMNIST", "MNIST", "STL10", "SVHN")
 OnError = Literal["stop", "skip"]
 
 _SPLIT_NAMES = {"train": "train", "test": "t10k"}
+# What Pillow raises for files that are damaged, or made to blow up.
+_UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError)
+_STATISTICS_CHUNK = 1000  # images counted at once
 _DECODERS = 8  # threads; Pillow lets others work while it decodes
 
 
@@ -96,17 +101,27 @@ def to_unit(images: UInt8[Tensor, "..."]) -> Float[Tensor, "..."]:
     return images.float() / 255
 
 
-def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of each channel, in units of [0, 1] pixels, exactly."""
+def pixel_statistics(
+    images: ImageSet, places: Int[Tensor, " k"] | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each channel, in units of [0, 1] pixels, exactly.
+
+    Args:
+        images: Some images.
+        places: Which of them count; all unless given.
+    """
+    chosen = torch.arange(len(images)) if places is None else places
+    counts = torch.zeros(images.images.shape[1], 256, dtype=torch.float64)
+    for part in chosen.split(_STATISTICS_CHUNK):
+        some = images.images[part]
+        for channel in range(len(counts)):
+            counts[channel] += torch.bincount(some[:, channel].flatten().int(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in images.images.unbind(1):
-        counts = torch.bincount(channel.flatten().int(), minlength=256).double()
-        mean = (counts * values).sum() / counts.sum()
-        variance = (counts * (values - mean).square()).sum() / counts.sum()
-        means.append(mean.item())
-        deviations.append(max(variance.sqrt().item(), 1 / 255))
-    return tuple(means), tuple(deviations)
+    total = counts.sum(1)
+    means = (counts * values).sum(1) / total
+    variances = (counts * (values - means.unsqueeze(1)).square()).sum(1) / total
+    # A channel that is the same everywhere would divide by nothing.
+    return tuple(means.tolist()), tuple(max(value, 1 / 255) for value in variances.sqrt().tolist())
 
 
 def read_image_folder(
@@ -162,13 +177,22 @@ class _Store:
     """A file of decoded images, mapped into memory."""
 
     def __init__(self, cache: Path, place: Path, files: Sequence[Path], size: int | None) -> None:
+        if cache.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"{cache}: a cache inside the folder of images would be read as one of its classes")
         key = hashlib.sha256(f"{place.resolve()} {size}".encode())
         for path in files:
             status = path.stat()
             key.update(f"{path.relative_to(place)} {status.st_size} {status.st_mtime_ns}\n".encode())
         self._images = cache / f"{key.hexdigest()[:32]}.npy"
         self._good = self._images.with_suffix(".json")
-        cache.mkdir(parents=True, exist_ok=True)
+        # Several processes may fill it at once, each its own file; the last one to finish stays.
+        self._staged = cache / f".{secrets.token_hex(8)}.npy"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            self._staged.touch()
+            self._staged.unlink()
+        except OSError as error:
+            raise InputError(f"{cache}: cannot keep decoded images: {error.strerror}") from None
 
     def read(self) -> tuple[Tensor, list[bool]] | None:
         """Return what is there, whole: the list of good files is written last."""
@@ -176,18 +200,25 @@ class _Store:
             return None
         good = json.loads(self._good.read_text(encoding="utf-8"))
         # Copy on write: torch wants memory that may be written to, the file stays as it is.
-        return torch.from_numpy(np.load(self._images, mmap_mode="c", allow_pickle=False)), good
+        return torch.from_numpy(np.load(self._images, mmap_mode="c", allow_pickle=False))[: sum(good)], good
 
     def empty(self, shape: tuple[int, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         """Return a file to be filled."""
-        return np.lib.format.open_memmap(self._images, "w+", np.uint8, shape)
+        return np.lib.format.open_memmap(self._staged, "w+", np.uint8, shape)
 
-    def done(self, good: Sequence[bool]) -> Tensor:
+    def done(self, planes: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", good: Sequence[bool]) -> Tensor:
         """Say that it is filled, and return it."""
+        if isinstance(planes, np.memmap):
+            planes.flush()
+        self._staged.replace(self._images)
         write_json(self._good, list(good))
         kept = self.read()
         assert kept is not None  # noqa: S101 - it has just been written
         return kept[0]
+
+    def abandon(self) -> None:
+        """Remove what was begun."""
+        self._staged.unlink(missing_ok=True)
 
 
 def _decode_all(
@@ -226,15 +257,20 @@ def _decode_all(
             return
         planes[row] = array[None] if grey else _in_colour(array).transpose(2, 0, 1)
 
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        for _ in pool.map(decode, range(len(files))):
-            pass
-    broken = [targets[number] for number in range(len(files)) if targets[number] is not None and not good[number]]
-    if broken:
-        # Files whose header was fine and whose body was not: close the gaps, which are few.
-        left = [row for row in range(len(readable)) if row not in set(broken)]
-        planes[: len(left)] = planes[left]
-    images = torch.from_numpy(planes) if store is None else store.done(good)
+    try:
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            for _ in pool.map(decode, range(len(files))):
+                pass
+        # Where a header was fine and the body was not, close the gap row by row: all may be more than memory holds.
+        left = [row for row, fine in zip(targets, good, strict=True) if row is not None and fine]
+        for place, row in enumerate(left):
+            if place != row:
+                planes[place] = planes[row]
+        images = torch.from_numpy(planes) if store is None else store.done(planes, good)
+    except BaseException:
+        if store is not None:
+            store.abandon()
+        raise
     return images[: sum(good)], good
 
 
@@ -345,7 +381,7 @@ def _header(path: Path) -> tuple[bool, tuple[int, int]] | None:
     try:
         with Image.open(path) as picture:
             return picture.mode in ("1", "L", "LA", "I;16"), picture.size
-    except (UnidentifiedImageError, OSError):
+    except _UNREADABLE:
         return None
 
 
@@ -353,7 +389,9 @@ def _decoded(path: Path, size: int | None) -> "np.ndarray[tuple[int, ...], np.dt
     try:
         with Image.open(path) as picture:
             return as_array(picture, size, str(path))
-    except (UnidentifiedImageError, OSError):
+    except InputError:
+        raise
+    except _UNREADABLE:
         raise UnreadableImageError(f"{path}: is not an image that can be read") from None
 
 
@@ -403,7 +441,7 @@ def _read_array(place: Path, name: str, dimensions: int) -> "np.ndarray[tuple[in
         if (zero, kind, found) != (0, 8, dimensions):
             raise InputError(f"{path}: is not an idx file of bytes with {dimensions} dimensions")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except (OSError, EOFError, struct.error, zlib.error, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: is damaged") from None

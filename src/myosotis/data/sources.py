@@ -1,11 +1,13 @@
 """Where labelled images come from, as a configuration says it."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import Field, model_validator
 
 from myosotis.data.images import (
@@ -61,6 +63,8 @@ class SourceConfig(Config):
         kind = kinds[0]
         if (self.torchvision is None) != (self.root is None):
             raise ValueError("'root' is the directory of a 'torchvision' data set, and belongs to it alone")
+        if self.split == "test" and kind in ("folder", "arrays"):
+            raise ValueError(f"a '{kind}' has no 'split'; name the one of the test images")
         if self.size is not None and kind not in ("folder", "datasets"):
             raise ValueError("'size' scales images of a 'folder' or of 'datasets' only")
         if self.classes is not None and kind not in ("idx", "arrays"):
@@ -151,8 +155,8 @@ def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
     try:
         with np.load(path, allow_pickle=False) as content:
             found = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     missing = next((name for name in ("images", "labels") if name not in found), None)
     if missing is not None:
         raise InputError(f"{path}: holds no '{missing}'")
@@ -162,6 +166,8 @@ def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
         raise InputError(f"{path}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
     planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    if planes.shape[1] not in (1, 3):
+        raise InputError(f"{path}: images must have 1 or 3 channels, in the last place; got {images.shape}")
     if classes is None:
         classes = tuple(str(number) for number in range(int(labels.max()) + 1 if len(labels) else 0))
     return _checked(planes, labels, path.stem, classes, str(path))
@@ -203,13 +209,30 @@ def read_datasets(
         labels = np.asarray([numbers[str(value)] for value in raw])
     if not isinstance(features[image_column], datasets.Image):
         table = table.cast_column(image_column, datasets.Image())
-    arrays = [as_array(picture, size, f"{place}, row {row}") for row, picture in enumerate(table[image_column])]
+    arrays = _pictures(table, image_column, size, place)
     if any(array.shape[:2] != arrays[0].shape[:2] for array in arrays):
         raise InputError(f"{place}: images differ in size; give a size")
     grey = all(array.ndim == 2 for array in arrays)
     colour = [np.repeat(one[..., None], 3, 2) if one.ndim == 2 else one for one in arrays]
     planes = np.stack(arrays)[:, None] if grey else np.stack(colour).transpose(0, 3, 1, 2)
     return _checked(planes, labels, split, classes, str(place))
+
+
+def _pictures(table: Any, column: str, size: int | None, place: Path) -> list[Any]:
+    """Decode row by row, so that a damaged one can be named."""
+    arrays: list[Any] = []
+    for row in range(len(table)):
+        name = f"{place}, row {row}"
+        try:
+            picture = table[row][column]
+            if picture is None:
+                raise InputError(f"{name}: has no image")
+            arrays.append(as_array(picture, size, name))
+        except InputError:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            raise InputError(f"{name}: is not an image that can be read") from None
+    return arrays
 
 
 def _open_table(datasets: Any, place: Path, split: str) -> Any:
@@ -221,6 +244,8 @@ def _open_table(datasets: Any, place: Path, split: str) -> Any:
         if split not in found:
             raise InputError(f"{place}: has no split '{split}'; it has {', '.join(found)}")
         return found[split]
+    if split != "train":
+        raise InputError(f"{place}: holds one data set without splits, so there is no '{split}' in it")
     return found
 
 

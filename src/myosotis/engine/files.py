@@ -32,6 +32,12 @@ def publish(staged: Path, place: Path) -> None:
     _flush(place.parent)
 
 
+def _refuse_directory(path: Path) -> None:
+    """A file never takes the place of a directory, which :func:`publish` would remove."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically.
 
@@ -42,6 +48,7 @@ def write_text(path: Path, text: str) -> None:
         >>> place.read_text()
         'kept'
     """
+    _refuse_directory(path)
     staged = path.with_name(f".{path.name}.partial")
     staged.write_text(text, encoding="utf-8")
     publish(staged, path)
@@ -54,6 +61,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically."""
+    _refuse_directory(path)
     staged = path.with_name(f".{path.name}.partial")
     save_file(
         {name: tensor.detach().contiguous() for name, tensor in tensors.items()},

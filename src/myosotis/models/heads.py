@@ -13,6 +13,12 @@ class GrowingHead(nn.Module, ABC):
     """From features to one logit for each class seen so far."""
 
     weight: nn.Parameter
+    scale: nn.Parameter
+
+    @property
+    def factor(self) -> Tensor:
+        """The positive scale of heads that have one: below zero, a margin would reward answers turned upside down."""
+        return self.scale.abs()
 
     @property
     def num_classes(self) -> int:
@@ -84,7 +90,7 @@ class CosineHead(GrowingHead):
         """Return the scaled cosines."""
         # Weight decay still shortens frozen vectors, of which only the direction counts.
         rows = torch.cat([self.weight[: self.frozen].detach(), self.weight[self.frozen :]])
-        return self.scale * functional.linear(functional.normalize(features, dim=1), functional.normalize(rows, dim=1))
+        return self.factor * functional.linear(functional.normalize(features, dim=1), functional.normalize(rows, dim=1))
 
 
 class ProxyHead(GrowingHead):
@@ -113,7 +119,7 @@ class ProxyHead(GrowingHead):
         vectors = functional.normalize(self.weight, dim=2).flatten(0, 1)
         cosines = functional.linear(functional.normalize(features, dim=1), vectors)
         near = cosines.view(len(features), *self.weight.shape[:2])
-        return self.scale * (near.softmax(dim=2) * near).sum(dim=2)
+        return self.factor * (near.softmax(dim=2) * near).sum(dim=2)
 
 
 def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:

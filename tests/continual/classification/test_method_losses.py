@@ -157,6 +157,16 @@ def test_heads_keep_old_rows(head):
         torch.testing.assert_close(head(features * 7), head(features))
 
 
+def test_a_scale_below_zero_turns_nothing_upside_down():
+    for head in (CosineHead(4, 2.0), ProxyHead(4, 3, 2.0)):
+        head.grow(3, torch.Generator())
+        features = torch.randn(5, 4)
+        before = head(features)
+        with torch.no_grad():
+            head.scale.neg_()
+        assert head(features).equal(before)
+
+
 def test_one_proxy_is_a_cosine():
     proxies, cosine = ProxyHead(4, 1, 2.0), CosineHead(4, 2.0)
     for head in (proxies, cosine):

@@ -29,6 +29,12 @@ class DataConfig(Config):
     limit: Count | None = None
     test_limit: Count | None = None
 
+    @model_validator(mode="after")
+    def _apart(self) -> "DataConfig":
+        if self.train == self.test:
+            raise ValueError("'train' and 'test' are the same images; the latter may want 'split: test'")
+        return self
+
 
 class StreamConfig(Config):
     """Which classes come when. Without ``class_order`` it is drawn by ``order_seed``, or by the job's seed."""

@@ -68,7 +68,7 @@ def describe_learner(config: ClassLearningConfig, scenario: Scenario) -> Learner
     mean, std = model.mean, model.std
     if mean is None or std is None:
         # Of the first task: nothing is known of the others when the network is made.
-        mean, std = pixel_statistics(scenario[0].train.samples())
+        mean, std = pixel_statistics(images, scenario[0].train.places)
     body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options), images.classes)
     sizes = tuple(len(task.classes) for task in scenario)
     return LearnerSpec(config.method.name, config.method.settings, body, config.norm, sizes, config.seed)

@@ -73,7 +73,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         """Let the network see one image: what does not fit must show before anything is written."""
         learner = make_learner(self._spec)
         learner.grow(0, 1)
-        images = self._scenario[0].train.samples().subset([0]).pixels()
+        train = self._scenario[0].train
+        images = train.dataset.subset([int(train.places[0])]).pixels()
         try:
             with torch.no_grad():
                 learner.net.eval()(images)

@@ -102,7 +102,7 @@ class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
         known, classes = old.logits.shape[1], outputs.logits.shape[1]
         weight = self.settings.less_forget * math.sqrt(known / (classes - known))
         terms["less_forget"] = weight * feature_distance(outputs.features, old.features)
-        cosines = outputs.logits / self.net.head.scale
+        cosines = outputs.logits / self.net.head.factor
         terms["ranking"] = self.settings.ranking * margin_ranking(
             cosines, batch.labels, known, self.settings.hardest, self.settings.margin
         )

@@ -127,7 +127,7 @@ class PODNet(Learner[PODNetSettings]):
             )
 
     def _nca(self, logits: Tensor, labels: Tensor) -> Tensor:
-        scale = self.net.head.scale
+        scale = self.net.head.factor
         return nca_loss(logits / scale, labels, scale, self.settings.margin, exclude_true=self.settings.exclude_true)
 
     def _classification(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

@@ -31,7 +31,7 @@ N_CURRENT, N_MEMORY = 64, 16
 
 
 class LiteralNorm2d(nn.BatchNorm2d):
-    """The method as it is told: regroup the current samples, repeat the memory, normalise, undo both."""
+    """The method as it is told: regroup the current samples, repeat the memory, normalise by torch, undo both."""
 
     tasks = 4
 
@@ -41,13 +41,14 @@ class LiteralNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         c, space = x.shape[1], x.shape[2:]
         z = torch.cat([x[:N_CURRENT].reshape(N_CURRENT // r, r * c, *space), x[N_CURRENT:].repeat(1, r, 1, 1)])
-        var, mean = torch.var_mean(z, (0, 2, 3), unbiased=False)
-        y = (z - mean.view(1, -1, 1, 1)) / (var.view(1, -1, 1, 1) + self.eps).sqrt()
-        y = y * self.weight.repeat(r).view(1, -1, 1, 1) + self.bias.repeat(r).view(1, -1, 1, 1)
+        # The library's own layer on the repeated channels, once for each of the r blocks of running statistics.
+        mean, var = self.running_mean.repeat(r), self.running_var.repeat(r)
+        y = nn.functional.batch_norm(
+            z, mean, var, self.weight.repeat(r), self.bias.repeat(r), True, self.momentum, self.eps
+        )
         with torch.no_grad():
-            n = z.numel() / (r * c)
-            self.running_mean.lerp_(mean.view(r, c).mean(0), self.momentum)
-            self.running_var.lerp_(var.view(r, c).mean(0) * n / (n - 1), self.momentum)
+            self.running_mean.copy_(mean.view(r, c).mean(0))
+            self.running_var.copy_(var.view(r, c).mean(0))
         rows = N_CURRENT // r
         return torch.cat([y[:rows].reshape(N_CURRENT, c, *space), y[rows:].view(N_MEMORY, r, c, *space).mean(1)])
 

@@ -106,8 +106,11 @@ def test_what_a_run_leaves(finished, world):
     right = sum(name == test.classes[int(label)] for name, label in zip(names, test.labels, strict=True))
     assert right / 36 == pytest.approx(found["metrics"]["final_accuracy"], abs=1e-6)
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [(event["task"], event["epoch"]) for event in events] == [(t, e) for t in range(3) for e in range(1, 5)]
-    assert set(events[-1]) >= {"separated", "distillation"}
+    epochs = [(event["task"], event["epoch"]) for event in events if event["phase"] == "learn"]
+    assert epochs == [(t, e) for t in range(3) for e in range(1, 5)]
+    assert set(events[-2]) >= {"separated", "distillation"}
+    ends = [event["accuracy"] for event in events if event["phase"] == "task"]
+    assert ends == pytest.approx(found["metrics"]["accuracy_curve"], abs=1e-6)
     page = (out / "report.html").read_text()
     for title in ("Has it learnt?", "Has it kept?", "How sure are we?", "The accuracy matrix", "Four kinds of error"):
         assert title in page
@@ -154,6 +157,15 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert "4 runs in 2 groups" in page
     assert "Less tbbn" in page
     assert "Paired differences" in page
+    assert "ahead of" in page
+    twice = invoke("report", runs[0], runs[0], "--out", tmp_path / "twice.html")
+    assert twice.exit_code == 2
+    assert "with seed 0 is there already" in twice.stderr
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "old.html").write_text("kept")
+    refused = invoke("report", *runs, "--out", tmp_path / "pages", "--overwrite")
+    assert refused.exit_code == 2
+    assert (tmp_path / "pages" / "old.html").read_text() == "kept"
     first = invoke("report", finished[0])
     assert first.exit_code == 0
     assert "Has it learnt?" in first.output
@@ -161,7 +173,7 @@ def test_runs_side_by_side(finished, world, tmp_path):
 
 @pytest.mark.parametrize("name", ["icarl", "bic", "foster", "der_expand", "dark_er", "joint"])
 def test_other_methods_by_their_name(name, world, tmp_path):
-    memory = "memory={total: 12}"
+    memory = f"memory={{total: {0 if name == 'joint' else 12}}}"
     batch = [] if name == "dark_er" else ["training.memory_batch=null"]
     outcome = learn(world, tmp_path / "run", *settings(f"method={name}", "norm=bn", memory, *batch))
     assert outcome.exit_code == 0, outcome.output
@@ -240,7 +252,7 @@ def test_unreadable_images_are_named_or_counted(world, tmp_path):
         (["method=bic", "memory.total=6"], "'bic' needs 2 exemplars of each of 6 classes"),
         (["method=icarl", "memory.selection=reservoir"], "'reservoir' does not keep"),
         (["method=dark_er", "memory.selection=herding"], "'memory.selection' must be that"),
-        (["method=finetune", "training.memory_batch=null"], "'finetune' remembers none"),
+        (["method=finetune", "training.memory_batch=null", "memory.total=0"], "'finetune' remembers none"),
         (["training.memory_batch=null"], "'tbbn' needs 'training.memory_batch'"),
         (["training.memory_batch=8"], "must be smaller than 'training.batch'"),
         (["method=erx"], "unknown method 'erx'"),
@@ -263,6 +275,18 @@ def test_unreadable_images_are_named_or_counted(world, tmp_path):
         (["data.train={arrays: train.npz, on_error: skip}"], "belong to 'folder'"),
         (["data.train={folder: train, idx: train}"], "give exactly one of"),
         (["trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
+        (["data.test.folder=train"], "are the same images"),
+        (["data.test={folder: test, split: test}"], "has no 'split'"),
+        (["data.only=[ash, oak]"], "there is no class 'oak'"),
+        (["data.only=[ash, ash]"], "stands there twice"),
+        (["training.drops=2"], "belongs to 'training.schedule: step'"),
+        (["training.nesterov=true", "training.momentum=0"], "needs a 'training.momentum'"),
+        (["method=lwf", "norm=bn", "training.memory_batch=null"], "'lwf' reads no exemplars"),
+        (
+            ["model={architecture: vit_tiny_patch16_224, options: {img_size: 8, patch_size: 4}}"],
+            "no batch normalisation",
+        ),
+        (["data.train={folder: train, cache: train/cache}"], "inside the folder of images"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
         (["scenario.first=0"], "greater than or equal to 1"),
     ],

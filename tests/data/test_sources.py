@@ -77,6 +77,16 @@ def test_arrays(tmp_path):
     (tmp_path / "text.npz").write_text("no arrays")
     with pytest.raises(InputError, match="cannot be read"):
         read_arrays(tmp_path / "text.npz")
+    whole = colour.read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
+    np.save(tmp_path / "single.npy", PIXELS)
+    (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    for name in ("torn", "single"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_arrays(tmp_path / f"{name}.npz")
+    np.savez(tmp_path / "first.npz", images=PIXELS, labels=np.zeros(4, int))
+    with pytest.raises(InputError, match="1 or 3 channels, in the last place"):
+        read_arrays(tmp_path / "first.npz")
     np.savez(tmp_path / "object.npz", images=PIXELS[:, 0], labels=np.array([{}, 1, 2, 3], dtype=object))
     with pytest.raises(InputError, match="cannot be read"):
         read_arrays(tmp_path / "object.npz")
@@ -98,6 +108,8 @@ def test_an_image_set_of_datasets(tmp_path):
     assert len(read_datasets(tmp_path / "dict", "train")) == 4
     with pytest.raises(InputError, match="no split 'test'; it has train"):
         read_datasets(tmp_path / "dict", "test")
+    with pytest.raises(InputError, match="without splits, so there is no 'test'"):
+        read_datasets(tmp_path / "saved", "test")
     (tmp_path / "parquet").mkdir()
     table.to_parquet(str(tmp_path / "parquet" / "train-0.parquet"))
     small = read_datasets(tmp_path / "parquet", "train", size=16)
@@ -145,8 +157,11 @@ def test_decoded_images_are_kept_and_mapped(tmp_path):
 def test_unreadable_files_are_left_out_on_the_users_word(cached, tmp_path):
     folder(tmp_path / "images", (8,) * 6)
     (tmp_path / "images" / "a" / "1x.png").write_bytes(b"nothing")
-    whole = (tmp_path / "images" / "b" / "1.png").read_bytes()
-    (tmp_path / "images" / "b" / "0x.png").write_bytes(whole[: len(whole) // 2])
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8))
+    noise.save(tmp_path / "images" / "b" / "0x.png")
+    whole = (tmp_path / "images" / "b" / "0x.png").read_bytes()
+    # The header is whole, the body is torn.
+    (tmp_path / "images" / "b" / "0x.png").write_bytes(whole[:-30])
     cache = tmp_path / "cache" if cached else None
     for _ in range(2):
         found = read_image_folder(tmp_path / "images", on_error="skip", cache=cache)
@@ -170,6 +185,8 @@ def test_unreadable_files_are_left_out_on_the_users_word(cached, tmp_path):
         ({"idx": "x", "cache": "c"}, "belong to 'folder'"),
         ({"folder": "x", "image_column": "i"}, "belong to 'datasets'"),
         ({"cifar": "x", "size": 8}, "'size' scales"),
+        ({"folder": "x", "split": "test"}, "has no 'split'"),
+        ({"arrays": "x", "split": "test"}, "has no 'split'"),
         ({"cifar": "x", "classes": ["a"]}, "'classes' names"),
     ],
 )

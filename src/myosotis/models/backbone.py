@@ -86,7 +86,7 @@ def build_backbone(
 
 def as_classifier(
     backbone: Backbone, spec: ClassifierSpec, weight: Float[Tensor, "classes features"], bias: Float[Tensor, " classes"]
-) -> tuple[NormalizedClassifier, ClassifierSpec]:
+) -> tuple[NormalizedClassifier, ClassifierSpec] | None:
     """Return a plain classifier with this body and a linear head, and its description, for ``save_classifier``.
 
     Args:
@@ -95,15 +95,15 @@ def as_classifier(
         weight: Of the head.
         bias: Of the head.
 
-    Raises:
-        InputError: The architecture's own head is not one linear layer.
+    Returns:
+        Both; None where the architecture's own head is not one linear layer.
     """
     whole = replace(spec, num_classes=len(bias))
     model = build_classifier(whole)
     inner: Any = model.classifier
     head = inner.get_classifier()
     if not isinstance(head, nn.Linear):
-        raise InputError(f"{spec.architecture}: its head is not one linear layer")
+        return None
     inner.load_state_dict(backbone.network.state_dict(), strict=False)
     with torch.no_grad():
         head.weight.copy_(weight)

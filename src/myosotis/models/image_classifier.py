@@ -98,6 +98,12 @@ def build_classifier(
             raise InputError(str(error)) from None
 
 
+def pretrained_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and deviation of the pixels that timm's weights for an architecture were trained with, if it says."""
+    config = timm.get_pretrained_cfg(architecture)
+    return None if config is None else (tuple(config.mean), tuple(config.std))
+
+
 def save_classifier(model: NormalizedClassifier, spec: ClassifierSpec, place: Path) -> None:
     """Write a classifier's weights, under the names of its architecture, and its description into a directory."""
     place.mkdir(parents=True, exist_ok=True)

@@ -149,7 +149,7 @@ def heat_map(
         figure = MatplotlibFigure(figsize=(max(4.8, side + 1.6), max(3.0, side + 1.0)), layout="constrained")
         axes = figure.add_subplot()
         shades = [[float("nan") if value is None else value for value in row] for row in values]
-        axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none", rasterized=False)
+        drawn = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
         axes.set_xticks([place + 0.5 for place in range(len(columns))], columns, rotation=45, ha="right")
         axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
         axes.invert_yaxis()
@@ -161,13 +161,25 @@ def heat_map(
                         shade = "black" if value > 0.6 * most else "white"
                         text = f"{value:.{digits}f}"
                         axes.text(x + 0.5, y + 0.5, text, color=shade, ha="center", va="center", fontsize=7)
+        else:
+            bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
+            bar.ax.tick_params(colors=_INK)
+            bar.outline.set_edgecolor(_INK)
         _dress(axes, x_label, y_label)
         axes.grid(visible=False)
         return _drawn(figure, name)
 
 
 def _style(name: str) -> Any:
-    return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10})
+    return mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+            "font.family": "sans-serif",
+            "font.size": 10,
+            "text.parse_math": False,
+        }
+    )
 
 
 def _dress(axes: Any, x_label: str, y_label: str) -> None:

@@ -27,7 +27,7 @@ REPLAYING = sorted(name for name, method in METHODS.items() if method.reads_memo
 def the_same(one, other):
     assert list(one) == list(other)
     for name, value in one.items():
-        assert value.equal(other[name]) or bool((value.isnan() == other[name].isnan()).all()), name
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0, equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +43,8 @@ def test_each_method_learns_and_says_what_it_cost(name):
     for record in learned.records:
         assert record.steps > 0
         assert record.images >= record.steps
-    assert learned.records[-1].exemplars == 12
+    reads = METHODS[name].reads_memory or METHODS[name].own_memory
+    assert learned.records[-1].exemplars == (12 if reads else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

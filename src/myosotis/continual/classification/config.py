@@ -41,7 +41,7 @@ class StreamConfig(Config):
 
     first: Count
     per_task: Count | tuple[Count, ...]
-    class_order: tuple[str, ...] | Literal["as_listed"] | None = None
+    class_order: tuple[str | int, ...] | Literal["as_listed"] | None = None
     order_seed: Whole | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -175,14 +175,18 @@ class ClassLearningConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_selection(cls, values: Any) -> Any:
-        """A method with a memory of its own says how that is filled."""
-        method = values.get("method") if isinstance(values, dict) else None
-        name = method.get("name") if isinstance(method, dict) else method
-        memory = values.get("memory", {"total": 2000}) if isinstance(values, dict) else None
-        if not isinstance(name, str) or name not in METHODS or not isinstance(memory, dict) or "selection" in memory:
+    def _memory_of_the_method(cls, values: Any) -> Any:
+        """Spell out what a method makes of the memory: none, one that it fills by itself, or herded exemplars."""
+        method = values.get("method", "er") if isinstance(values, dict) else None
+        name = method.get("name", "er") if isinstance(method, dict) else method
+        if not isinstance(name, str) or name not in METHODS:
             return values
-        selection = "reservoir" if METHODS[name].own_memory else "herding"
+        kind = METHODS[name]
+        selection = "reservoir" if kind.own_memory else "herding"
+        reads = kind.own_memory or kind.reads_memory
+        memory = values.get("memory", {"total": 2000 if reads else 0})
+        if not isinstance(memory, dict) or "selection" in memory:
+            return values
         return {**values, "memory": {**memory, "selection": selection}}
 
     @model_validator(mode="after")
@@ -194,8 +198,16 @@ class ClassLearningConfig(Config):
         without = not self.memory.total and not self.memory.per_class
         if method.needs_memory and without:
             raise ValueError(f"method '{self.method.name}' needs a 'memory'")
+        if not (method.reads_memory or method.own_memory) and not without:
+            raise ValueError(f"method '{self.method.name}' reads no exemplars: leave 'memory' out, or give 'total: 0'")
         if batch is not None and (without or not (method.reads_memory or method.own_memory)):
             raise ValueError("'training.memory_batch' has no effect: no remembered samples are read")
+        plain = TrainingConfig.model_fields
+        of_steps = [key for key in ("drops", "drop_factor") if getattr(self.training, key) != plain[key].default]
+        if self.training.schedule != "step" and of_steps:
+            raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
+        if self.training.nesterov and not self.training.momentum:
+            raise ValueError("'training.nesterov' needs a 'training.momentum'")
         if self.norm.kind == "tbbn" and not (method.reads_memory or method.own_memory):
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
         if self.norm.kind == "tbbn" and batch is None:

@@ -13,7 +13,7 @@ from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import salted_fingerprint
-from myosotis.models.image_classifier import ClassifierSpec
+from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 
 
 def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:
@@ -45,7 +45,9 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
     train = _part(train, config.data.limit, seed, "data.limit")
     test = _part(test, config.data.test_limit, seed, "data.test_limit")
     stream = config.scenario
-    order: Any = None if stream.class_order == "as_listed" else stream.class_order
+    # Classes without names of their own are called by their numbers, which YAML reads as such.
+    named = isinstance(stream.class_order, tuple)
+    order: Any = [str(one) for one in stream.class_order or ()] if named else None
     drawn = seed if stream.order_seed is None else stream.order_seed
     try:
         return class_incremental(
@@ -66,6 +68,8 @@ def describe_learner(config: ClassLearningConfig, scenario: Scenario) -> Learner
     """Return what the learner of a job is made of."""
     images, model = scenario.train, config.model
     mean, std = model.mean, model.std
+    if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
+        mean, std = known
     if mean is None or std is None:
         # Of the first task: nothing is known of the others when the network is made.
         mean, std = pixel_statistics(images, scenario[0].train.places)

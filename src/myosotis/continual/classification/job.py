@@ -31,6 +31,7 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process
 from myosotis.engine.run import Run
 from myosotis.engine.tracking import Trackers, check_trackers
+from myosotis.models.image_classifier import load_classifier
 from myosotis.report.runs import flatten
 
 
@@ -71,7 +72,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
 
     def _try_images(self) -> None:
         """Let the network see one image: what does not fit must show before anything is written."""
-        learner = make_learner(self._spec)
+        # Pre-trained weights are asked for here, since asking may fail.
+        learner = make_learner(self._spec, pretrained=self._config.model.pretrained)
         learner.grow(0, 1)
         train = self._scenario[0].train
         images = train.dataset.subset([int(train.places[0])]).pixels()
@@ -101,7 +103,9 @@ class ClassLearningJob(Job[ClassLearningConfig]):
 
         def log(event: Mapping[str, Any]) -> None:
             run.log(event)
-            trackers.log({key: value for key, value in event.items() if key not in ("phase", "stage")})
+            stage = event.get("stage", "")
+            left_out = ("phase", "stage", "task", "epoch")
+            trackers.log({f"{stage}/{key}".lstrip("/"): one for key, one in event.items() if key not in left_out})
 
         try:
             with self._timed("learn"):
@@ -132,6 +136,11 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             for place in (*run.checkpoints.glob("after-*"), *run.checkpoints.glob("task-*")):
                 shutil.rmtree(place, ignore_errors=True)
         return run
+
+    def _plain_hash(self) -> str | None:
+        """The hash by which ``unlearn classifier`` knows the model, where it is a plain classifier."""
+        place = self._run.path / "model"
+        return weights_hash(load_classifier(place)[0]) if (place / "classifier.json").is_file() else None
 
     def _keep_learner(self, number: int, learner: Learner[Any]) -> None:
         if is_main_process():
@@ -172,7 +181,11 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             "validation_matrix": [record.validation for record in records],
             "confusion": table,
             "tasks_in_detail": [asdict(record) for record in records],
-            "lineage": {"data": data, "model_out": weights_hash(learned.learner.net)},
+            "lineage": {
+                "data": data,
+                "model_out": weights_hash(learned.learner.net),
+                "classifier_out": self._plain_hash(),
+            },
             "cost": {
                 "seconds": _total([one.seconds for one in records], [one.after_seconds for one in records]),
                 "job_seconds": self._seconds(),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.continual.classification.methods import METHODS
+from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
@@ -41,7 +42,18 @@ _EXPLAINED = {
     "worst_case_accuracy": "lowest that each earlier task ever had",
     "validation_average_incremental_accuracy": "on held-out training samples, every task weighing alike",
 }
+_NOT_TUNED = (
+    "Settings that were chosen by looking at these test images would make the figures optimistic; a fair comparison "
+    "chooses them on another stream."
+)
+_NOT_FEATURES = (
+    "Accuracy says nothing of the representation: a head that is balanced well on features that have not improved can "
+    "look like learning."
+)
 _MOST_LINES = 8
+_MOST_CLASSES = 60  # in a confusion matrix; of more, tasks are drawn
+_NOT_THE_METHOD = ("name", "seed", "checkpoint_every", "keep_learners", "confidence", "trackers")
+"""Settings in which runs of one group may differ."""
 
 
 def describe(run: Run) -> Document:
@@ -99,7 +111,10 @@ def compare(runs: Sequence[Run]) -> Document:
         title="Class-incremental runs side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
         verdicts=[
-            Verdict("Which keeps most?", f"{best.name}, with a final accuracy of {_text_of(best)}."),
+            Verdict(
+                "Which keeps most?",
+                f"{best.name}, with a final accuracy of {_text_of(best)}.{_lead(groups, points, confidence)}",
+            ),
             Verdict(
                 "How sure are we?",
                 f"Means over seeds with {confidence:.0%} intervals by Student's t"
@@ -112,7 +127,7 @@ def compare(runs: Sequence[Run]) -> Document:
         sections=[
             _paired_section(groups, confidence),
             differing_settings(runs, [run.path.name for run in runs]),
-            _limits_section(runs[0].result()),
+            Section("What this does not show", [_NOT_TUNED, _NOT_FEATURES]),
         ],
     )
 
@@ -190,24 +205,37 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                 y_label="accuracy",
                 name="curve",
             ),
-            "Accuracy on everything so far, and on the newest task: the gap between the two is what is forgotten.",
+            "Accuracy on everything so far, and on the newest task: the gap between the two holds what is forgotten "
+            "and what is taken for a class of another task.",
         ),
         Figure(
             heat_map(square, labels, labels, x_label="accuracy on task", y_label="after task", name="matrix"),
             "The accuracy matrix: read down a column to see what becomes of a task.",
         ),
     ]
-    shares = [[count / max(1, sum(row)) for count in row] for row in result["confusion"]]
-    classes = [name if len(name) <= 14 else f"{name[:13]}…" for name in result["classes"]]
+    table, classes = result["confusion"], [name if len(name) <= 14 else f"{name[:13]}…" for name in result["classes"]]
+    if len(classes) > _MOST_CLASSES:
+        table, classes = _by_task(table, result["tasks"]), [f"task {label}" for label in labels]
+    shares = [[count / max(1, sum(row)) for count in row] for row in table]
     found.append(
         Figure(
             heat_map(shares, classes, classes, x_label="answer", y_label="class", name="confusion"),
-            "Which class is taken for which at the end, as shares of each class, in the order of arrival: a dark left "
-            "and a bright right side is a bias towards new classes.",
+            "What is taken for what at the end, as shares of each row, in the order of arrival: a dark left and a "
+            "bright right side is a bias towards new classes.",
         )
     )
     losses = _loss_figure(run)
     return found if losses is None else [*found, losses]
+
+
+def _by_task(table: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[list[int]]:
+    """A confusion matrix of classes, summed up by their tasks."""
+    owner = [task for task, size in enumerate(sizes) for _ in range(size)]
+    found = [[0] * len(sizes) for _ in sizes]
+    for row, counts in enumerate(table):
+        for column, count in enumerate(counts):
+            found[owner[row]][owner[column]] += count
+    return found
 
 
 def _loss_figure(run: Run) -> Figure | None:
@@ -299,18 +327,15 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
 def _lineage_section(result: Mapping[str, Any]) -> Section:
     lineage = result["lineage"]
     rows = [Row("Model that went out", [lineage["model_out"]])]
+    if lineage["classifier_out"] is not None:
+        rows.append(Row("The same as a plain classifier", [lineage["classifier_out"]]))
     rows += [Row(f"{name.capitalize()} images", [text]) for name, text in lineage["data"].items()]
     text = "The model is named by the SHA-256 of its weights, the images by salted fingerprints."
     return Section("Lineage", [text], [Table("Hashes and fingerprints", ["Value"], rows)])
 
 
 def _limits_section(result: Mapping[str, Any]) -> Section:
-    paragraphs = [
-        "One order of classes and one set of settings. Settings that were chosen by looking at these test images would "
-        "make the figures optimistic; a fair comparison chooses them on another stream.",
-        "Accuracy says nothing of the representation: a head that is balanced well on features that have not improved "
-        "can look like learning.",
-    ]
+    paragraphs = [f"One order of classes and one set of settings. {_NOT_TUNED}", _NOT_FEATURES]
     if len(result["tasks"]) > 1:
         paragraphs.append("Forward transfer is not given: a class yet to come has no output that could be right.")
     return Section("What this does not show", paragraphs)
@@ -345,7 +370,10 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
         while label in seen and seen[label] != settings:
             label += " (other settings)"
         seen[label] = settings
-        groups.setdefault(label, []).append(run.result())
+        result = run.result()
+        if any(other["seed"] == result["seed"] for other in groups.get(label, ())):
+            raise InputError(f"{run.path}: a run of {label} with seed {result['seed']} is there already")
+        groups.setdefault(label, []).append(result)
     return groups
 
 
@@ -397,24 +425,43 @@ def _compare_figures(
     return found
 
 
+def _differences(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    """Seed by seed, where both have it."""
+    base = {result["seed"]: result["metrics"] for result in other}
+    return [
+        result["metrics"][key] - base[result["seed"]][key]
+        for result in one
+        if result["seed"] in base and key in result["metrics"] and key in base[result["seed"]]
+    ]
+
+
+def _lead(
+    groups: Mapping[str, Sequence[Mapping[str, Any]]], points: Mapping[str, list[Point]], confidence: float
+) -> str:
+    """By how much the best is ahead of the next."""
+    ranked = sorted(points["final_accuracy"], key=lambda point: -point.value)
+    if len(ranked) < 2:
+        return ""
+    first, second = ranked[0].name, ranked[1].name
+    pairs = _differences(groups[first], groups[second], "final_accuracy")
+    if not pairs:
+        return f" {second} is next; they share no seed."
+    interval = t_interval(pairs, confidence)
+    left_open = "" if interval.low is not None and interval.low > 0 else ", which leaves it open"
+    return f" It is {_text(interval)} ahead of {second}{left_open}."
+
+
 def _paired_section(groups: Mapping[str, Sequence[Mapping[str, Any]]], confidence: float) -> Section:
     """Differences from the first group, seed by seed."""
     first, *others = groups
-    base = {one["seed"]: one["metrics"] for one in groups[first]}
     rows = []
     for label in others:
-        cells = []
-        for key in _MEASURES:
-            pairs = [
-                one["metrics"][key] - base[one["seed"]][key]
-                for one in groups[label]
-                if one["seed"] in base and key in one["metrics"] and key in base[one["seed"]]
-            ]
-            cells.append(_text(t_interval(pairs, confidence) if pairs else None))
-        rows.append(Row(label, cells))
+        pairs = {key: _differences(groups[label], groups[first], key) for key in _MEASURES}
+        cells = [_text(t_interval(one, confidence) if one else None) for one in pairs.values()]
+        rows.append(Row(label, [str(len(pairs["final_accuracy"])), *cells]))
     text = (
-        f"Each group less {first}, for seeds that both have: with equal seeds classes come in the same "
-        f"order. Intervals are of {confidence:.0%} each; among many some exclude 0 by chance."
+        f"Each group less {first}, for seeds that both have. Intervals are of {confidence:.0%} each; among many some "
+        "exclude 0 by chance."
     )
-    tables = [Table(f"Less {first}", list(_MEASURES.values()), rows, "Group")] if rows else []
+    tables = [Table(f"Less {first}", ["Seeds", *_MEASURES.values()], rows, "Group")] if rows else []
     return Section("Paired differences", [text], tables)

@@ -66,8 +66,10 @@ def exchange_norm(module: nn.Module, norm: NormConfig) -> None:
     """Exchange the batch normalisation in a module, in place, as ``norm`` says.
 
     Raises:
-        ValueError: Its layers cannot be exchanged.
+        ValueError: Its layers cannot be exchanged, or there are none.
     """
+    if norm.kind != "bn" and not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
+        raise ValueError("the network has no batch normalisation that could be exchanged")
     if norm.kind == "tbbn":
         convert_task_balanced(module, divisor_of=norm.divisor_of, mode=norm.mode, sync=norm.sync)
     elif norm.kind == "cn":
@@ -96,8 +98,9 @@ def save_learner(learner: Learner[Any], spec: LearnerSpec, place: Path) -> None:
     head = learner.linear_head()
     # Continual and group normalisation are not what the architecture's name stands for.
     if head is not None and spec.norm.kind in ("bn", "tbbn"):
-        model, whole = as_classifier(learner.net.backbone, spec.backbone, *head)
-        save_classifier(model, whole, place)
+        plain = as_classifier(learner.net.backbone, spec.backbone, *head)
+        if plain is not None:
+            save_classifier(*plain, place)
 
 
 def load_learner(place: Path) -> tuple[Learner[Any], LearnerSpec]:

@@ -247,7 +247,7 @@ class _Stream:
             images += (self._settings.epochs if stage.epochs is None else stage.epochs) * batches.steps * batches.size
             most = max(most, _parameters(learner.net))
         trained = time.monotonic()
-        if not learner.own_memory:
+        if learner.reads_memory and not learner.own_memory:
             self._memory.add(
                 {label: state.of_class(label) for label in range(state.old, state.classes)},
                 state.features(learner.net),
@@ -272,6 +272,8 @@ class _Stream:
         if self._on_task is not None:
             self._on_task(number, learner)
         self._save(number)
+        if self._log is not None:
+            self._log({"phase": "task", "task": number, **_means(record, [len(task.test) for task in tasks])})
         if self._say is not None:
             shown = " ".join(f"{value:.3f}" for value in accuracy)
             self._say(f"task {number + 1} of {len(self._scenario)}: accuracy on each task so far {shown}")
@@ -326,6 +328,8 @@ class _Stream:
             return batches(epoch)
 
         def after_epoch(done: int, _: int) -> None:
+            if not _is_finite(learner.net):
+                raise ValueError(f"training diverged in task {number + 1}; lower the learning rate")
             if self._log is not None:
                 means = {name: _finite(value.item() / batches.steps) for name, value in sums.items()}
                 self._log({"phase": "learn", "task": number, "stage": stage.name, "epoch": done, **means})
@@ -353,8 +357,6 @@ class _Stream:
         set_task_balance(learner.net, None)
         for one, flag in before:
             one.requires_grad_(flag)
-        if not all(bool(value.isfinite().all()) for value in learner.net.state_dict().values()):
-            raise ValueError(f"training diverged in task {number + 1}; lower the learning rate")
         return end.steps, batches
 
     # Measuring ------------------------------------------------------------------------------------------------------
@@ -418,6 +420,10 @@ class _Stream:
                 self._memory.load_state_dict(kept["memory"])
                 return number + 1
         return 0
+
+
+def _is_finite(net: nn.Module) -> bool:
+    return all(bool(value.isfinite().all()) for value in net.state_dict().values())
 
 
 def _agree(net: nn.Module) -> None:
@@ -500,6 +506,12 @@ def read_learner(learner: Learner[Any], sizes: tuple[int, ...], place: Path) -> 
     state = load_file(kept) if kept.is_file() else {}
     learner.load_end_state({name: value.to(device) for name, value in state.items()})
     learner.net.eval()
+
+
+def _means(record: TaskRecord, counts: list[int]) -> dict[str, float]:
+    """Accuracy on everything so far and on the newest task."""
+    every = sum(one * count for one, count in zip(record.accuracy, counts, strict=True)) / sum(counts)
+    return {"accuracy": every, "accuracy_new": record.accuracy[-1]}
 
 
 def _parameters(module: nn.Module) -> int:

@@ -106,6 +106,7 @@ class DarkExperienceReplay(Learner[DarkExperienceReplaySettings]):
     Settings = DarkExperienceReplaySettings
     needs_memory = True
     own_memory = True
+    reads_memory = False
     reservoir: LogitReservoir | None = None
 
     def before_task(self, task: TaskState) -> None:

@@ -41,8 +41,9 @@ def convert_continual(module: nn.Module, groups: int = 8) -> nn.Module:
     """
 
     def convert(layer: nn.Module) -> nn.Module:
-        if type(layer) is not nn.BatchNorm2d:
+        if not _is_plain(layer):
             return layer
+        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - just asked
         made = ContinualNorm2d(layer.num_features, layer.eps, layer.momentum, groups=groups)
         made._parameters.update(layer._parameters)
         made._buffers.update(layer._buffers)
@@ -59,8 +60,9 @@ def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
     """
 
     def convert(layer: nn.Module) -> nn.Module:
-        if type(layer) is not nn.BatchNorm2d:
+        if not _is_plain(layer):
             return layer
+        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - just asked
         if layer.num_features % groups:
             raise ValueError(f"{groups} groups do not divide {layer.num_features} channels")
         made = nn.GroupNorm(groups, layer.num_features, layer.eps, layer.affine, device="meta")
@@ -68,3 +70,12 @@ def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
         return made.train(layer.training)
 
     return replace_layers(module, convert)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether it is batch normalisation; raises for one that does more, which an exchange would lose."""
+    if not isinstance(layer, nn.BatchNorm2d) or isinstance(layer, ContinualNorm2d):
+        return False
+    if type(layer) is not nn.BatchNorm2d:
+        raise ValueError(f"{type(layer).__name__} does more than nn.BatchNorm2d, which converting would lose")
+    return True

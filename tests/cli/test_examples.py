@@ -6,6 +6,7 @@ import pytest
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.engine.config import load_config
+from myosotis.protocol.config import ProtocolConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 from myosotis.unlearning.language.config import LanguageUnlearningConfig
 
@@ -15,6 +16,6 @@ JOBS = sorted([*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("benchmarks/*.yaml")])
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_an_example_is_valid(path):
-    kinds = {"forget": ClassifierUnlearningConfig, "learn": ClassLearningConfig}
+    kinds = {"forget": ClassifierUnlearningConfig, "learn": ClassLearningConfig, "protocol": ProtocolConfig}
     schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

@@ -9,6 +9,7 @@ from myosotis.cli.audit import audit
 from myosotis.cli.learn import learn
 from myosotis.cli.methods import methods
 from myosotis.cli.probe import probe
+from myosotis.cli.protocol import protocol
 from myosotis.cli.report import report
 from myosotis.cli.unlearn import unlearn
 
@@ -23,6 +24,7 @@ app.add_typer(unlearn, name="unlearn")
 app.add_typer(learn, name="learn")
 app.add_typer(audit, name="audit")
 app.command()(probe)
+app.command()(protocol)
 app.command()(report)
 app.command()(methods)
 

@@ -20,11 +20,12 @@ def report(
         from myosotis.continual.classification import report as classes
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
+        from myosotis.protocol import report as protocol
         from myosotis.report.render import render_text, write_html
         from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
-        known = {language.KIND: language, classifier.KIND: classifier, classes.KIND: classes}
+        known = {language.KIND: language, classifier.KIND: classifier, classes.KIND: classes, protocol.KIND: protocol}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}
         if len(kinds) > 1:

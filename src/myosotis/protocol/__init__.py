@@ -1,0 +1,1 @@
+"""Tune on one stream of tasks, evaluate on another."""

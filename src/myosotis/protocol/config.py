@@ -1,0 +1,133 @@
+"""The configuration of ``myosotis protocol``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from myosotis.continual.classification.config import ClassLearningConfig, DataConfig
+from myosotis.continual.classification.methods import METHODS
+from myosotis.engine.config import Config
+from myosotis.engine.method import Count, Share, Whole
+
+Metric = Literal["average_incremental_accuracy", "final_accuracy"]
+
+
+class SearchConfig(Config):
+    """One method: settings that are fixed for it, by dotted keys, and the space that its trials draw from.
+
+    Without a ``space`` it is the published one, see :mod:`myosotis.protocol.spaces`.
+    """
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, tuple[Any, ...]] | None = None
+
+    @field_validator("space")
+    @classmethod
+    def _no_empty_list(cls, space: dict[str, tuple[Any, ...]] | None) -> dict[str, tuple[Any, ...]] | None:
+        empty = next((key for key, values in (space or {}).items() if not values), None)
+        if empty is not None:
+            raise ValueError(f"there is no value for '{empty}'")
+        return space
+
+
+class ExecutorConfig(Config):
+    """Where trials run: in processes of this machine, or on a Ray cluster (the ``cluster`` extra)."""
+
+    kind: Literal["local", "ray"] = "local"
+    workers: Count = 1
+    threads: Count = 1
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "ExecutorConfig":
+        if self.address is not None and self.kind != "ray":
+            raise ValueError("'address' belongs to 'ray'")
+        return self
+
+
+class ProtocolConfig(Config):
+    """Tune every method on one stream, freeze the best trial of each, and evaluate it on another stream.
+
+    ``job`` is a job of ``myosotis learn classes`` without name, seed and data; both streams share it.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: Whole = 0
+    job: dict[str, Any]
+    tuning: DataConfig
+    evaluation: DataConfig
+    methods: dict[str, SearchConfig]
+    trials: Count = 30
+    seeds: Count = 5
+    evaluation_seeds: Count = 5
+    metric: Metric = "average_incremental_accuracy"
+    conventional: bool = True
+    storage: str | None = None
+    executor: ExecutorConfig = ExecutorConfig()
+    confidence: Share = 0.95
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _plain_names(cls, methods: Any) -> Any:
+        """``{er: }`` and ``[er, icarl]`` ask for the published space."""
+        if isinstance(methods, list):
+            return {str(name): {} for name in methods}
+        return {name: search or {} for name, search in methods.items()} if isinstance(methods, dict) else methods
+
+    @model_validator(mode="after")
+    def _known(self) -> "ProtocolConfig":
+        if not self.methods:
+            raise ValueError("'methods' names none")
+        unknown = next((name for name in self.methods if name not in METHODS), None)
+        if unknown is not None:
+            raise ValueError(f"unknown method '{unknown}'; known: {', '.join(METHODS)}")
+        given = next((key for key in ("name", "seed", "data", "method", "trackers") if key in self.job), None)
+        if given is not None:
+            raise ValueError(f"'job.{given}' is the protocol's to say")
+        return self
+
+
+def unit_config(
+    protocol: ProtocolConfig, data: DataConfig, method: str, drawn: dict[str, Any], seed: int
+) -> ClassLearningConfig:
+    """Return the job of one unit of work.
+
+    Args:
+        protocol: Brings what all units share.
+        data: Of the stream.
+        method: Its name.
+        drawn: Settings of the trial, by dotted keys; they win over those fixed for the method.
+        seed: Of the unit.
+
+    Raises:
+        ValueError: The settings do not make a job.
+    """
+    content: dict[str, Any] = {key: _copied(value) for key, value in protocol.job.items()}
+    content |= {"name": f"{protocol.name}-{method}", "seed": seed, "data": data.model_dump(mode="json")}
+    content["method"] = {"name": method}
+    for key, value in {**protocol.methods[method].settings, **drawn}.items():
+        place = content
+        *parents, last = key.split(".")
+        for parent in parents:
+            inner = place.get(parent)
+            place[parent] = dict(inner) if isinstance(inner, dict) else {}
+            place = place[parent]
+        place[last] = value
+    return ClassLearningConfig.model_validate(content)
+
+
+def resolve_paths(config: ProtocolConfig, folder: Path) -> ProtocolConfig:
+    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
+
+    def place(path: str | None) -> str | None:
+        return None if path is None else str((folder / Path(path).expanduser()).resolve())
+
+    def resolved(data: DataConfig) -> DataConfig:
+        return data.model_copy(update={"train": data.train.resolved(place), "test": data.test.resolved(place)})
+
+    return config.model_copy(update={"tuning": resolved(config.tuning), "evaluation": resolved(config.evaluation)})
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, dict) else value

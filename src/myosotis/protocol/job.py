@@ -1,0 +1,286 @@
+"""The whole protocol: check the streams, tune, freeze, evaluate, say what was found."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from myosotis.continual.classification.config import DataConfig
+from myosotis.continual.classification.inputs import (
+    describe_learner,
+    make_memory,
+    make_scenario,
+    read_sets,
+    train_settings,
+)
+from myosotis.continual.classification.saved import make_learner
+from myosotis.continual.classification.training import check_fit
+from myosotis.data.images import ImageSet
+from myosotis.engine.errors import InputError
+from myosotis.engine.fingerprint import salted_fingerprint
+from myosotis.engine.job import Job
+from myosotis.engine.processes import device
+from myosotis.engine.progress import progress
+from myosotis.engine.run import Run
+from myosotis.protocol.config import ProtocolConfig, unit_config
+from myosotis.protocol.executors import execute
+from myosotis.protocol.report import KIND
+from myosotis.protocol.selection import Selection, select
+from myosotis.protocol.spaces import draw, published_space
+from myosotis.protocol.store import ResultStore
+from myosotis.protocol.summary import method_summary, phase_agreement, rank
+from myosotis.protocol.units import Phase, Unit
+
+_SELECTORS = ("stream", "first_task")
+
+
+class ProtocolJob(Job[ProtocolConfig]):
+    """One run of ``myosotis protocol``; see :class:`~myosotis.engine.job.Job`.
+
+    The paths of its configuration are absolute, see :func:`~myosotis.protocol.config.resolve_paths`.
+    """
+
+    def prepare(self) -> None:
+        """Read and check everything that the user gave: streams that do not meet, and every trial of every method.
+
+        Raises:
+            InputError: Something is wrong with it.
+        """
+        config = self._config
+        streams = {"tuning": config.tuning, "evaluation": config.evaluation}
+        self._check_available(
+            path for data in streams.values() for source in (data.train, data.test) for path in source.paths
+        )
+        self._draws = {name: self._drawn(name) for name in config.methods}
+        sets = {name: read_sets(data) for name, data in streams.items()}
+        self._sets = sets
+        check_apart(sets["tuning"], sets["evaluation"])
+        for name in config.methods:
+            for phase, data in streams.items():
+                self._check_method(name, data, sets[phase])
+        count = config.trials * config.seeds
+        self._say(
+            f"{len(config.methods)} methods, {config.trials} trials and {config.seeds} seeds each: "
+            f"{len(config.methods) * count} runs to tune"
+        )
+
+    def _drawn(self, method: str) -> list[dict[str, Any]]:
+        config = self._config
+        given = config.methods[method].space
+        space = published_space(method) if given is None else given
+        draws = [draw(space, method, config.seed, trial) for trial in range(config.trials)]
+        for drawn in [*draws, *self._corners(space)]:
+            try:
+                unit_config(config, config.tuning, method, drawn, config.seed)
+            except ValidationError as error:
+                fault = error.errors(include_url=False)[0]
+                where = ".".join(str(part) for part in fault["loc"])
+                message = fault["msg"].removeprefix("Value error, ")
+                raise InputError(
+                    f"methods.{method}: {where}: {message}" if where else f"methods.{method}: {message}"
+                ) from None
+            except ValueError as error:
+                raise InputError(f"methods.{method}: {error}") from None
+        return draws
+
+    def _corners(self, space: Any) -> Iterable[dict[str, Any]]:
+        """Each value of each setting once, alone: a wrong one must show even if no trial draws it."""
+        step = {"training.drops", "training.drop_factor"}
+        for key, values in space.items():
+            for value in values:
+                yield {"training.schedule": "step", key: value} if key in step else {key: value}
+
+    def _check_method(self, method: str, data: DataConfig, sets: tuple[ImageSet, ImageSet]) -> None:
+        job = unit_config(self._config, data, method, self._draws[method][0], self._config.seed)
+        scenario = make_scenario(job, *sets)
+        try:
+            learner = make_learner(describe_learner(job, scenario))
+            check_fit(learner, scenario, make_memory(job), train_settings(job))
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"methods.{method}: {error}") from None
+
+    def run(self) -> Run:
+        """Do the units that are not done yet, and return the finished run.
+
+        Raises:
+            InputError: The storage cannot be used.
+        """
+        config, started = self._config, time.monotonic()
+        run = self._open(config.seed)
+        prints = {
+            name: salted_fingerprint("".join(sorted(contents(*pair))), run.salt) for name, pair in self._sets.items()
+        }
+        run.check_inputs(prints)
+        if self._finished_already():
+            return run
+        url = config.storage or f"sqlite:///{run.path.resolve() / 'study.db'}"
+        identity = config.model_dump(mode="json", exclude={"executor", "storage", "confidence"})
+        self._store = ResultStore(
+            url, config.name, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        )
+        self._results = self._store.results()
+        methods = list(config.methods)
+        trials = range(config.trials)
+        tuning = {
+            (name, trial, seed): self._unit("tuning", name, trial, seed)
+            for name in methods
+            for trial in trials
+            for seed in self._seeds(config.seeds)
+        }
+        self._carry_out(list(tuning.values()), "tuning")
+        results = {key: self._results[unit.key] for key, unit in tuning.items()}
+        selections = {
+            name: {
+                selector: select(name, self._draws[name], _of(results, name), config.metric, selector)
+                for selector in _SELECTORS
+            }
+            for name in methods
+        }
+        evaluations = {
+            name: {selector: self.evaluate_units(selections[name][selector]) for selector in _SELECTORS}
+            for name in methods
+        }
+        self._carry_out(
+            [unit for one in evaluations.values() for units in one.values() for unit in units], "evaluation"
+        )
+        conventional: dict[tuple[str, int, int], Unit] = {}
+        if config.conventional:
+            conventional = {
+                (name, trial, seed): self._unit("conventional", name, trial, seed)
+                for name in methods
+                for trial in trials
+                for seed in self._seeds(config.seeds)
+            }
+            self._carry_out(list(conventional.values()), "conventional")
+        on_test = {key: self._results[unit.key] for key, unit in conventional.items()}
+        found = {
+            name: method_summary(
+                self._draws[name],
+                _of(results, name),
+                selections[name],
+                {
+                    selector: [self._results[unit.key] for unit in units]
+                    for selector, units in evaluations[name].items()
+                },
+                _of(on_test, name) if conventional else None,
+                config.metric,
+                config.confidence,
+            )
+            for name in methods
+        }
+        run.finish(self._result(found, prints, started))
+        return run
+
+    def evaluate_units(self, selection: Selection) -> list[Unit]:
+        """Return the runs that evaluate a frozen choice: it, and nothing else, says what is run."""
+        config = self._config
+        return [
+            self._unit_of("evaluation", selection.method, selection.trial, selection.drawn, seed)
+            for seed in self._seeds(config.evaluation_seeds)
+        ]
+
+    def _seeds(self, count: int) -> range:
+        return range(self._config.seed, self._config.seed + count)
+
+    def _unit(self, phase: Phase, method: str, trial: int, seed: int) -> Unit:
+        return self._unit_of(phase, method, trial, self._draws[method][trial], seed)
+
+    def _unit_of(self, phase: Phase, method: str, trial: int, drawn: dict[str, Any], seed: int) -> Unit:
+        data = self._config.tuning if phase == "tuning" else self._config.evaluation
+        job = unit_config(self._config, data, method, drawn, seed)
+        return Unit(phase, method, trial, drawn, seed, job.model_dump_json())
+
+    def _carry_out(self, units: list[Unit], phase: str) -> None:
+        left = {unit.key: unit for unit in units if unit.key not in self._results}
+        if len(left) < len({unit.key for unit in units}):
+            self._say(f"{phase}: {len({unit.key for unit in units}) - len(left)} runs are done already")
+        if not left:
+            return
+        with self._timed(phase), progress(phase, len(left)) as ticker:
+            for unit, result in execute(list(left.values()), self._config.executor, str(device())):
+                self._results[unit.key] = result
+                self._store.add(unit, result, result["metrics"][self._config.metric])
+                self._run.log(
+                    {
+                        "phase": unit.phase,
+                        "method": unit.method,
+                        "trial": unit.trial,
+                        "seed": unit.seed,
+                        "score": result["metrics"][self._config.metric],
+                        "failure": result["failure"],
+                        "seconds": result["cost"]["seconds"],
+                    }
+                )
+                ticker.advance(note=unit.method)
+
+    def _result(self, found: dict[str, Any], prints: dict[str, str], started: float) -> dict[str, Any]:
+        config = self._config
+        tuned = {name: one["tuned"]["mean"] for name, one in found.items()}
+        evaluated = {name: one["evaluated"]["mean"] for name, one in found.items()}
+        ranks = {"tuning": rank(tuned), "evaluation": rank(evaluated)}
+        if config.conventional:
+            ranks["conventional"] = rank({name: one["conventional"]["mean"] for name, one in found.items()})
+        return {
+            "kind": KIND,
+            "name": config.name,
+            "seed": config.seed,
+            "metric": config.metric,
+            "trials": config.trials,
+            "seeds": config.seeds,
+            "evaluation_seeds": config.evaluation_seeds,
+            "pruned": False,
+            "streams": {
+                name: {"classes": list(pair[0].classes), "train": len(pair[0]), "test": len(pair[1])}
+                for name, pair in self._sets.items()
+            },
+            "methods": found,
+            "ranks": ranks,
+            "agreement": phase_agreement(
+                {name: one["tuned"]["values"] for name, one in found.items()},
+                {name: one["evaluated"]["values"] for name, one in found.items()},
+                config.confidence,
+                config.seed,
+            ),
+            "lineage": {"data": prints},
+            "cost": {"seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
+        }
+
+
+def contents(*sets: ImageSet) -> list[str]:
+    """Return a hash of the pixels of each image, whatever its name and its label."""
+    return [
+        hashlib.sha256(
+            f"{tuple(images.images.shape[1:])}".encode() + images.images[place].numpy().tobytes()
+        ).hexdigest()
+        for images in sets
+        for place in range(len(images))
+    ]
+
+
+def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, ImageSet]) -> None:
+    """Raise ``InputError`` unless two streams share neither a class nor an image, and have as many classes.
+
+    Args:
+        tuning: Training and test images.
+        evaluation: Likewise.
+    """
+    shared = sorted(set(tuning[0].classes) & set(evaluation[0].classes))
+    if shared:
+        raise InputError(f"the streams share the class {shared[0]}; what is tuned on must not be evaluated on")
+    counts = [len(pair[0].classes) for pair in (tuning, evaluation)]
+    if counts[0] != counts[1]:
+        raise InputError(
+            f"the tuning stream has {counts[0]} classes, the evaluation stream {counts[1]}; they need as many"
+        )
+    common = set(contents(*tuning)) & set(contents(*evaluation))
+    if common:
+        raise InputError(f"the streams share {len(common)} images; what is tuned on must not be evaluated on")
+
+
+def _of(results: dict[tuple[str, int, int], dict[str, Any]], method: str) -> dict[tuple[int, int], dict[str, Any]]:
+    return {(trial, seed): result for (name, trial, seed), result in results.items() if name == method}

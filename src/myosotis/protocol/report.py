@@ -1,0 +1,312 @@
+"""The report of a protocol: what tuning promised, what evaluation gave, and what the usual way would have shown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.engine.run import Run
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
+from myosotis.report.runs import environment_section, read_settings, setting_rows
+
+KIND = "protocol"
+"""What ``result.json`` calls runs of this job."""
+
+_METRICS = {"average_incremental_accuracy": "average incremental accuracy", "final_accuracy": "final accuracy"}
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished protocol.
+
+    Args:
+        run: Of the kind ``protocol``.
+    """
+    result = run.result()
+    methods = result["methods"]
+    sections = [_selection_section(methods), _first_task_section(methods), _sensitivity_section(methods)]
+    return Document(
+        title=f"Tune, then evaluate: {result['name']}",
+        subtitle=_subtitle(result),
+        verdicts=_verdicts(result),
+        table=_table(result),
+        figures=_figures(result),
+        sections=[
+            *sections,
+            _cost_section(result),
+            Section("Settings", [], [Table("Every setting", ["Value"], setting_rows(read_settings(run)), "Setting")]),
+            environment_section(run),
+            _limits_section(result),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts protocols side by side: the evaluated scores of their methods.
+
+    Args:
+        runs: At least two.
+    """
+    results = [run.result() for run in runs]
+    names = list(dict.fromkeys(name for result in results for name in result["methods"]))
+    rows = [
+        Row(
+            name,
+            [_text(result["methods"][name]["evaluated"]) if name in result["methods"] else "-" for result in results],
+        )
+        for name in names
+    ]
+    labels = [result["name"] for result in results]
+    return Document(
+        title="Protocols side by side",
+        subtitle=f"{len(runs)} protocols",
+        verdicts=[
+            Verdict(label, f"Best on the evaluation stream: {_best(result)}.")
+            for label, result in zip(labels, results, strict=True)
+        ],
+        table=Table("Evaluated score of each method", labels, rows, "Method"),
+    )
+
+
+def _subtitle(result: Mapping[str, Any]) -> str:
+    streams = result["streams"]
+    return (
+        f"{len(result['methods'])} methods; {result['trials']} trials by {result['seeds']} seeds on the tuning stream "
+        f"({', '.join(streams['tuning']['classes'])}), the best trial frozen, {result['evaluation_seeds']} seeds on "
+        f"the "
+        f"evaluation stream ({', '.join(streams['evaluation']['classes'])}). Score: {_METRICS[result['metric']]}."
+    )
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    ranks = result["ranks"]["evaluation"]
+    name = min(ranks, key=lambda one: ranks[one])
+    return f"{name} with {_text(result['methods'][name]['evaluated'])}"
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    ranks, agreement = result["ranks"], result["agreement"]
+    moved = [name for name in ranks["tuning"] if ranks["tuning"][name] != ranks["evaluation"][name]]
+    tau = "is not defined" if agreement["tau"] is None else f"is {agreement['tau']:.2f}"
+    ends = "" if agreement["low"] is None else f" ({agreement['low']:.2f} to {agreement['high']:.2f} over seeds)"
+    found = [
+        Verdict("Which method is best?", f"On the evaluation stream {_best(result)}."),
+        Verdict(
+            "Does tuning tell?",
+            f"Kendall's tau between the methods' scores in the two phases {tau}{ends}; "
+            + (f"{', '.join(moved)} change places." if moved else "no method changes its place."),
+        ),
+    ]
+    if "conventional" in ranks:
+        optimism = {name: one["conventional"]["optimism"] for name, one in result["methods"].items()}
+        most = max(optimism, key=lambda name: optimism[name])
+        differ = [name for name in ranks["evaluation"] if ranks["evaluation"][name] != ranks["conventional"][name]]
+        found.append(
+            Verdict(
+                "What would the usual way have shown?",
+                f"Trials chosen on the evaluation stream's own test images score "
+                f"{sum(optimism.values()) / len(optimism):+.3f} on average, {optimism[most]:+.3f} for {most}, against "
+                f"the "
+                f"chosen ones on the same seeds; "
+                + (f"{', '.join(differ)} would stand in another place." if differ else "the order would be the same."),
+            )
+        )
+    found.append(
+        Verdict(
+            "How sure are we?",
+            f"Means over {result['evaluation_seeds']} seeds with intervals by Student's t. Choices are frozen before "
+            "the "
+            "evaluation stream is touched.",
+        )
+    )
+    return found
+
+
+def _table(result: Mapping[str, Any]) -> Table:
+    ranks = result["ranks"]
+    rows = []
+    for name in sorted(result["methods"], key=lambda one: ranks["evaluation"][one]):
+        one = result["methods"][name]
+        usual = one.get("conventional")
+        rows.append(
+            Row(
+                name,
+                [
+                    _text(one["tuned"]),
+                    str(ranks["tuning"][name]),
+                    _text(one["evaluated"]),
+                    str(ranks["evaluation"][name]),
+                    _text(one["evaluated_final"]),
+                    "-" if usual is None else _text(usual),
+                    "-" if usual is None else str(ranks["conventional"][name]),
+                    "-" if usual is None or usual["tau_of_trials"] is None else f"{usual['tau_of_trials']:.2f}",
+                ],
+            )
+        )
+    columns = [
+        "Tuned",
+        "Rank",
+        "Evaluated",
+        "Rank",
+        "Final accuracy",
+        "Best on the test stream (optimistic)",
+        "Rank",
+        "Tau of trials",
+    ]
+    return Table(f"Score: {_METRICS[result['metric']]}, mean over seeds with interval", columns, rows, "Method")
+
+
+def _figures(result: Mapping[str, Any]) -> list[Figure]:
+    ranks, methods = result["ranks"], result["methods"]
+    order = sorted(methods, key=lambda one: ranks["evaluation"][one])
+    series = {
+        "tuned": [_point(name, methods[name]["tuned"]) for name in order],
+        "evaluated": [_point(name, methods[name]["evaluated"]) for name in order],
+    }
+    if "conventional" in ranks:
+        series["best on the test stream"] = [_point(name, methods[name]["conventional"]) for name in order]
+    phases = [phase for phase in ("tuning", "evaluation", "conventional") if phase in ranks]
+    lines = [
+        Line(
+            name,
+            list(range(1, len(phases) + 1)),
+            [float(ranks[phase][name]) for phase in phases],
+            SERIES[at % len(SERIES)],
+        )
+        for at, name in enumerate(order)
+    ]
+    seconds = [
+        Line(
+            name,
+            [methods[name]["evaluation_cost"]["seconds"]],
+            [methods[name]["evaluated"]["mean"]],
+            SERIES[at % len(SERIES)],
+        )
+        for at, name in enumerate(order)
+    ]
+    told = ", ".join(f"{number} {phase}" for number, phase in enumerate(phases, start=1))
+    return [
+        Figure(
+            dot_chart(series, x_label=_METRICS[result["metric"]], name="phases"),
+            "What tuning promised and what evaluation gave. Levels of two streams differ by nature; look at the order.",
+        ),
+        Figure(
+            line_chart(lines, x_label=told, y_label="rank, 1 is best", name="ranks"),
+            "The rank of each method in each phase: lines that cross are choices that another stream would change.",
+        ),
+        Figure(
+            line_chart(seconds, x_label="seconds of one run", y_label=_METRICS[result["metric"]], name="cost"),
+            "Cost against score: what a run of the chosen trial takes on this machine.",
+        ),
+    ]
+
+
+def _selection_section(methods: Mapping[str, Any]) -> Section:
+    rows = [
+        Row(
+            f"{name}, trial {one['selected']['trial']}",
+            [
+                ", ".join(f"{key} {value}" for key, value in one["selected"]["drawn"].items()) or "-",
+                str(one["failures"]),
+            ],
+        )
+        for name, one in methods.items()
+    ]
+    text = "A trial that diverged counts as 0 and is not dropped."
+    return Section("What was chosen", [text], [Table("Chosen settings", ["Settings", "Failed runs"], rows, "Method")])
+
+
+def _first_task_section(methods: Mapping[str, Any]) -> Section:
+    rows = [
+        Row(
+            name,
+            [
+                str(one["first_task"]["selected"]["trial"]),
+                _text(one["first_task"]["evaluated"]),
+                _text(one["evaluated"]),
+            ],
+        )
+        for name, one in methods.items()
+    ]
+    text = (
+        "The cheap selector looks at the accuracy on the first task alone, so a search by it needs no more. "
+        "Here both chose from the same trials."
+    )
+    columns = ["Trial", "Evaluated", "Evaluated, whole stream"]
+    return Section("Tuning on the first task alone", [text], [Table("First task", columns, rows, "Method")])
+
+
+def _sensitivity_section(methods: Mapping[str, Any]) -> Section:
+    rows = []
+    for name, one in methods.items():
+        ordered = sorted(one["sensitivity"].items(), key=lambda pair: -pair[1]["spread"])
+        rows += [
+            Row(
+                f"{name}: {key}",
+                [
+                    f"{found['spread']:.3f}",
+                    str(found["fewest"]),
+                    ", ".join(f"{value}: {mean:.3f}" for value, mean in found["means"].items()),
+                ],
+            )
+            for key, found in ordered
+        ]
+    text = (
+        "The mean tuning score of the trials with each value of a setting; the others vary with it, so with few "
+        "trials a spread is mostly chance."
+    )
+    columns = ["Spread", "Fewest trials", "Mean score by value"]
+    return Section("Sensitivity", [text], [Table("Settings", columns, rows, "Setting")])
+
+
+def _cost_section(result: Mapping[str, Any]) -> Section:
+    rows = []
+    for name, one in result["methods"].items():
+        cost, run = one["tuning_cost"], one["evaluation_cost"]
+        rows.append(
+            Row(
+                name,
+                [
+                    f"{cost['runs']}",
+                    f"{cost['seconds']:,.0f}",
+                    f"{cost['steps']:,}",
+                    f"{cost['images']:,}",
+                    f"{run['seconds']:.1f}",
+                    f"{run.get('parameters_training', 0):,}",
+                    f"{run.get('parameters_inference', 0):,}",
+                    f"{run.get('exemplar_bytes', 0):,}",
+                ],
+            )
+        )
+    columns = [
+        "Tuning runs",
+        "Tuning, s",
+        "Tuning steps",
+        "Tuning images",
+        "One run, s",
+        "Parameters, training",
+        "Parameters, answering",
+        "Exemplar bytes",
+    ]
+    phases = ", ".join(f"{name} {value:.0f} s" for name, value in result["cost"]["seconds"].items())
+    text = f"Wall time by phase: {phases}. Seconds of runs beside each other add up to more than the wall time."
+    return Section("Cost", [text], [Table("Cost of each method", columns, rows, "Method")])
+
+
+def _limits_section(result: Mapping[str, Any]) -> Section:
+    return Section(
+        "What this does not show",
+        [
+            "Two streams of one kind. A setting that carries over between these need not carry over to another domain.",
+            f"{result['trials']} trials of a random search; a longer one may favour methods with more settings. "
+            "Nothing was pruned.",
+            "On the tuning stream the test images serve as validation; on the evaluation stream nothing is chosen.",
+        ],
+    )
+
+
+def _point(name: str, scores: Mapping[str, Any]) -> Point:
+    return Point(name, scores["mean"], scores["low"], scores["high"])
+
+
+def _text(scores: Mapping[str, Any]) -> str:
+    ends = "" if scores["low"] is None else f" ({scores['low']:.3f} to {scores['high']:.3f})"
+    return f"{scores['mean']:.3f}{ends}"

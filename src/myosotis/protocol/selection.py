@@ -1,0 +1,63 @@
+"""What tuning has chosen; the only thing that can be evaluated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The frozen choice for one method.
+
+    Attributes:
+        method: Its name.
+        selector: How it was chosen: ``"stream"``, by the whole tuning stream, or ``"first_task"``.
+        trial: k of the trial.
+        drawn: Its settings.
+        score: Its mean score over seeds on the tuning stream.
+    """
+
+    method: str
+    selector: str
+    trial: int
+    drawn: dict[str, Any]
+    score: float
+
+
+def mean_scores(results: Mapping[tuple[int, int], Mapping[str, Any]], metric: str) -> dict[int, float]:
+    """Return the mean over seeds of every trial.
+
+    Args:
+        results: By trial and seed.
+        metric: A key of their ``metrics``.
+    """
+    by_trial: dict[int, list[float]] = {}
+    for (trial, _), result in results.items():
+        by_trial.setdefault(trial, []).append(float(result["metrics"][metric]))
+    return {trial: sum(scores) / len(scores) for trial, scores in sorted(by_trial.items())}
+
+
+def select(
+    method: str,
+    draws: Sequence[Mapping[str, Any]],
+    results: Mapping[tuple[int, int], Mapping[str, Any]],
+    metric: str,
+    selector: str = "stream",
+) -> Selection:
+    """Return the trial with the best mean score over seeds; of equal ones the first.
+
+    Args:
+        method: Its name.
+        draws: The settings of every trial.
+        results: By trial and seed; of the tuning stream.
+        metric: What is maximised.
+        selector: ``"stream"``, or ``"first_task"``, which looks at the accuracy on the first task alone.
+
+    Example:
+        >>> results = {(k, 0): {"metrics": {"final_accuracy": score}} for k, score in enumerate((0.1, 0.7, 0.7))}
+        >>> select("er", [{}, {}, {}], results, "final_accuracy").trial
+        1
+    """
+    scores = mean_scores(results, "first_task_accuracy" if selector == "first_task" else metric)
+    trial = max(scores, key=lambda one: (scores[one], -one))
+    return Selection(method, selector, trial, dict(draws[trial]), scores[trial])

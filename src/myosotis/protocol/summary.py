@@ -1,0 +1,153 @@
+"""From the results of all units to what the protocol reports."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+import torch
+from scipy.stats import kendalltau
+
+from myosotis.engine.seeding import generator
+from myosotis.evaluation.intervals import t_interval
+from myosotis.protocol.selection import Selection, mean_scores
+
+_RESAMPLES = 1000
+
+Results = Mapping[tuple[int, int], Mapping[str, Any]]
+
+
+def scores_of(results: Sequence[Mapping[str, Any]], metric: str, confidence: float) -> dict[str, Any]:
+    """Return the values of a metric over seeds, their mean and its interval."""
+    values = [float(result["metrics"][metric]) for result in results]
+    return {"values": values, **asdict(t_interval(values, confidence))}
+
+
+def rank(scores: Mapping[str, float]) -> dict[str, int]:
+    """Return the place of each method, 1 for the best; equal ones as they stand.
+
+    Example:
+        >>> rank({"a": 0.2, "b": 0.9, "c": 0.5})
+        {'a': 3, 'b': 1, 'c': 2}
+    """
+    ordered = sorted(scores, key=lambda name: -scores[name])
+    return {name: ordered.index(name) + 1 for name in scores}
+
+
+def kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return Kendall's tau-b of two lists of scores; None where it is not defined."""
+    if len(one) < 2:
+        return None
+    value = float(kendalltau(one, other).statistic)
+    return None if value != value else value
+
+
+def phase_agreement(
+    tuned: Mapping[str, Sequence[float]], evaluated: Mapping[str, Sequence[float]], confidence: float, seed: int
+) -> dict[str, float | None]:
+    """Return Kendall's tau between the methods' scores in both phases, with a bootstrap interval over seeds.
+
+    Args:
+        tuned: Scores of each method's chosen trial on the tuning stream, by seed.
+        evaluated: Its scores on the evaluation stream.
+        confidence: Of the interval.
+        seed: Of the resampling.
+    """
+    names = list(tuned)
+    tau = kendall([fmean(tuned[name]) for name in names], [fmean(evaluated[name]) for name in names])
+    stream = generator(seed, "agreement")
+    found = []
+    for _ in range(_RESAMPLES):
+        sides = []
+        for scores in (tuned, evaluated):
+            count = len(next(iter(scores.values())))
+            places = torch.randint(count, (count,), generator=stream).tolist()
+            sides.append([fmean(scores[name][place] for place in places) for name in names])
+        value = kendall(*sides)
+        if value is not None:
+            found.append(value)
+    if tau is None or not found:
+        return {"tau": tau, "low": None, "high": None}
+    tail = (1 - confidence) / 2
+    ends = torch.quantile(torch.tensor(found).double(), torch.tensor([tail, 1 - tail]).double()).tolist()
+    return {"tau": tau, "low": ends[0], "high": ends[1]}
+
+
+def sensitivity(draws: Sequence[Mapping[str, Any]], scores: Mapping[int, float]) -> dict[str, dict[str, Any]]:
+    """Return, for every setting, the mean score of the trials with each value, and how far these means lie apart.
+
+    Values that one trial alone has are no means; the spread is over all the same, and ``fewest`` tells.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for key in sorted({key for drawn in draws for key in drawn}):
+        groups: dict[str, list[float]] = {}
+        for trial, drawn in enumerate(draws):
+            if key in drawn and trial in scores:
+                groups.setdefault(str(drawn[key]), []).append(scores[trial])
+        means = {value: fmean(one) for value, one in groups.items()}
+        if len(means) > 1:
+            found[key] = {
+                "means": means,
+                "spread": max(means.values()) - min(means.values()),
+                "fewest": min(len(one) for one in groups.values()),
+            }
+    return found
+
+
+def total_cost(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what runs have cost together."""
+    return {key: sum(result["cost"][key] for result in results) for key in ("seconds", "steps", "images")} | {
+        "runs": len(results)
+    }
+
+
+def method_summary(
+    draws: Sequence[Mapping[str, Any]],
+    tuning: Results,
+    selections: Mapping[str, Selection],
+    evaluations: Mapping[str, Sequence[Mapping[str, Any]]],
+    conventional: Results | None,
+    metric: str,
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the figures of one method, ready for JSON.
+
+    Args:
+        draws: The settings of every trial.
+        tuning: Results by trial and seed.
+        selections: By selector.
+        evaluations: By selector, one result for each seed.
+        conventional: Results of all trials on the evaluation stream, by trial and seed; None where they were not made.
+        metric: What was maximised.
+        confidence: Of the intervals.
+    """
+    chosen = selections["stream"]
+    tuned = [tuning[key] for key in sorted(tuning) if key[0] == chosen.trial]
+    summary: dict[str, Any] = {
+        "draws": [dict(drawn) for drawn in draws],
+        "tuning_scores": list(mean_scores(tuning, metric).values()),
+        "failures": sum(result["failure"] is not None for result in tuning.values()),
+        "selected": asdict(chosen),
+        "tuned": scores_of(tuned, metric, confidence),
+        "evaluated": scores_of(evaluations["stream"], metric, confidence),
+        "evaluated_final": scores_of(evaluations["stream"], "final_accuracy", confidence),
+        "evaluation_cost": evaluations["stream"][0]["cost"],
+        "first_task": {
+            "selected": asdict(selections["first_task"]),
+            "evaluated": scores_of(evaluations["first_task"], metric, confidence),
+        },
+        "tuning_cost": total_cost(list(tuning.values())),
+        "sensitivity": sensitivity(draws, mean_scores(tuning, metric)),
+    }
+    if conventional is not None:
+        means = mean_scores(conventional, metric)
+        best = max(means, key=lambda trial: (means[trial], -trial))
+        runs = [conventional[key] for key in sorted(conventional) if key[0] == best]
+        found = scores_of(runs, metric, confidence)
+        summary["conventional"] = {
+            "trial": best,
+            **found,
+            "optimism": found["mean"] - means[chosen.trial],
+            "tau_of_trials": kendall(summary["tuning_scores"], list(means.values())),
+        }
+    return summary

@@ -1,0 +1,214 @@
+"""`myosotis protocol`, end to end on tiny images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from myosotis.cli.app import app
+
+STREAMS = {"tune": ("ash", "birch", "cedar", "elm"), "judge": ("fir", "hazel", "ivy", "juniper")}
+
+
+def write(place, classes, count, seed, shift=0):
+    patterns = np.random.default_rng(11).integers(0, 200, (len(classes), 8, 8))
+    noise = np.random.default_rng(seed)
+    for label, name in enumerate(classes):
+        (place / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = ((patterns[label] + shift) % 200 + noise.integers(0, 55, (8, 8))).astype(np.uint8)
+            Image.fromarray(pixels).save(place / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("protocol")
+    for number, (name, classes) in enumerate(STREAMS.items()):
+        write(folder / name / "train", classes, 10, 10 * number, 70 * number)
+        write(folder / name / "test", classes, 5, 10 * number + 1, 70 * number)
+    config = {
+        "name": "tiny",
+        "job": {
+            "scenario": {"first": 2, "per_task": 2},
+            "model": {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}},
+            "memory": {"total": 8},
+            "training": {"batch": 8},
+        },
+        "tuning": {"train": {"folder": "tune/train"}, "test": {"folder": "tune/test"}},
+        "evaluation": {"train": {"folder": "judge/train"}, "test": {"folder": "judge/test"}},
+        "methods": {
+            "er": {"space": {"training.epochs": [1, 4], "training.learning_rate": [0.01, 0.1]}},
+            "icarl": {"space": {"training.epochs": [1, 4], "method.loss": ["bce", "ce"]}},
+        },
+        "trials": 3,
+        "seeds": 2,
+        "evaluation_seeds": 2,
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def run(world, out, *options, arguments=()):
+    given = [part for option in options for part in ("--set", option)]
+    return CliRunner().invoke(app, ["protocol", str(world / "job.yaml"), "--out", str(out), *given, *arguments])
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = run(world, out)
+    assert outcome.exit_code == 0, outcome.output
+    return out, outcome
+
+
+def figures(found):
+    """What does not depend on the clock."""
+
+    def without_seconds(value):
+        if isinstance(value, dict):
+            return {key: without_seconds(one) for key, one in value.items() if key != "seconds"}
+        return value
+
+    return {key: without_seconds(found[key]) for key in ("methods", "ranks", "agreement")}
+
+
+def test_what_a_protocol_leaves(finished):
+    out, outcome = finished
+    found = result(out)
+    assert found["kind"] == "protocol"
+    assert set(found["methods"]) == {"er", "icarl"}
+    for one in found["methods"].values():
+        assert len(one["draws"]) == len(one["tuning_scores"]) == 3
+        best = max(range(3), key=lambda trial: (one["tuning_scores"][trial], -trial))
+        assert one["selected"]["trial"] == best
+        assert one["selected"]["drawn"] == one["draws"][best]
+        assert one["tuned"]["mean"] == pytest.approx(one["tuning_scores"][best])
+        assert one["conventional"]["optimism"] >= -1e-9
+        assert one["tuning_cost"]["runs"] == 6
+        assert len(one["evaluated"]["values"]) == 2
+    assert sorted(found["ranks"]["evaluation"].values()) == [1, 2]
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert sum(event["phase"] == "tuning" for event in events) <= 12
+    assert (out / "study.db").is_file()
+    page = (out / "report.html").read_text()
+    for text in ("Which method is best?", "Does tuning tell?", "What would the usual way have shown?", "Sensitivity"):
+        assert text in page
+    assert "Which method is best?" in outcome.output
+    assert CliRunner().invoke(app, ["report", str(out)]).exit_code == 0
+
+
+def test_labels_of_the_evaluation_stream_do_not_move_the_choice(finished, world, tmp_path):
+    """Turn them round by one class and tune again."""
+    for split in ("train", "test"):
+        classes = STREAMS["judge"]
+        for place, name in enumerate(classes):
+            source = world / "judge" / split / name
+            target = tmp_path / "turned" / split / classes[(place + 1) % len(classes)]
+            target.mkdir(parents=True)
+            for path in source.iterdir():
+                (target / path.name).write_bytes(path.read_bytes())
+    folders = [f"evaluation.{split}.folder={tmp_path / 'turned' / split}" for split in ("train", "test")]
+    outcome = run(world, tmp_path / "run", *folders, "conventional=false")
+    assert outcome.exit_code == 0, outcome.output
+    one, other = result(finished[0]), result(tmp_path / "run")
+    for name in one["methods"]:
+        assert one["methods"][name]["selected"] == other["methods"][name]["selected"]
+    assert "conventional" not in other["ranks"]
+
+
+def test_the_same_figures_with_two_workers(finished, world, tmp_path):
+    outcome = run(world, tmp_path / "two", "executor.workers=2")
+    assert outcome.exit_code == 0, outcome.output
+    one, two = figures(result(finished[0])), figures(result(tmp_path / "two"))
+    assert one["methods"]["er"]["tuning_scores"] == two["methods"]["er"]["tuning_scores"]
+    assert one == two
+
+
+def test_a_killed_protocol_resumes_to_the_same_table(finished, world, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "myosotis", "protocol", str(world / "job.yaml"), "--out", str(out)]
+    command += ["--set", "executor.workers=2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    metrics, deadline = out / "metrics.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.is_file() and metrics.read_text().count("\n") >= 3:
+            break
+        time.sleep(0.02)
+    # The driver and its workers.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    outcome = run(world, out, "executor.workers=2", arguments=["--resume"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "runs are done already" in outcome.stderr
+    assert figures(result(out)) == figures(result(finished[0]))
+
+
+def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):
+    space = "methods={er: {space: {training.learning_rate: [1.0e+25, 0.05], training.schedule: [constant]}}}"
+    outcome = run(world, tmp_path / "run", space, "trials=6", "seeds=1", "conventional=false")
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "run")["methods"]["er"]
+    rates = [drawn["training.learning_rate"] for drawn in found["draws"]]
+    assert found["failures"] == rates.count(1e25) > 0
+    assert all((score == 0) == (rate == 1e25) for score, rate in zip(found["tuning_scores"], rates, strict=True))
+    assert found["selected"]["drawn"]["training.learning_rate"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["evaluation.train.folder=tune/train", "evaluation.test.folder=tune/test"], "share the class ash"),
+        (["evaluation.train.folder=same/train", "evaluation.test.folder=same/test"], "share 1 images"),
+        (["evaluation.only=[fir, hazel]"], "has 4 classes, the evaluation stream 2"),
+        (["methods={er: {space: {training.lr: [0.1]}}}"], "methods.er: training.lr: Extra inputs"),
+        (["methods={er: {space: {training.epochs: []}}}"], "no value for 'training.epochs'"),
+        (["methods={er: {space: {training.epochs: [1, 0]}}}"], "greater than or equal to 1"),
+        (["methods={icarl: {space: {method.wieght: [1]}}}"], "did you mean 'weight'"),
+        (["methods=[ers]"], "unknown method 'ers'"),
+        (["job.scenario.per_task=3"], "4 classes cannot be split"),
+        (["job.memory.total=3"], "less than one exemplar"),
+        (["tuning.train.folder=nowhere"], "no such folder"),
+        (["executor={kind: slurm}"], "'executor.kind'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+    if not (world / "same").exists():
+        for split in ("train", "test"):
+            write(world / "same" / split, STREAMS["judge"], 3, 40)
+        shared = world / "tune" / "train" / "ash" / "00.png"
+        (world / "same" / "train" / "fir" / "00.png").write_bytes(shared.read_bytes())
+    before = sorted(path for path in world.rglob("*"))
+    outcome = run(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 2, outcome.output
+    assert len(outcome.stderr.splitlines()) == 1, outcome.stderr
+    assert message in outcome.stderr
+    assert not (tmp_path / "run").exists()
+    assert sorted(path for path in world.rglob("*")) == before
+
+
+def test_a_storage_that_cannot_be_reached(world, tmp_path):
+    outcome = run(world, tmp_path / "run", f"storage=sqlite:///{tmp_path / 'none' / 'study.db'}")
+    assert outcome.exit_code == 2
+    assert "cannot be used" in outcome.stderr.splitlines()[-1]
+
+
+def test_a_study_of_another_configuration(world, tmp_path):
+    url = f"storage=sqlite:///{tmp_path / 'study.db'}"
+    small = ["trials=1", "seeds=1", "evaluation_seeds=1", "conventional=false"]
+    assert run(world, tmp_path / "one", url, *small).exit_code == 0
+    outcome = run(world, tmp_path / "two", url, *small, "seed=5")
+    assert outcome.exit_code == 2
+    assert "belongs to another configuration" in outcome.stderr.splitlines()[-1]

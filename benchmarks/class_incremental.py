@@ -156,6 +156,36 @@ def report(rows, arguments):
         print(f"| {memory or '-'} | `{method}` | {norm} | {' | '.join(cells)} | {len(seeds)} |")
 
 
+def plot(rows, path):
+    """Final accuracy of every group with its deviation over seeds, and the curves of the eight best."""
+    import matplotlib.pyplot as plt
+
+    groups = {}
+    for (method, memory, norm, _), row in rows.items():
+        label = f"{method}{'' if norm == 'bn' else f', {norm}'}{f', {memory}' if memory else ''}"
+        groups.setdefault(label, []).append(row)
+    ranked = sorted(groups, key=lambda label: -statistics.mean(row["final_accuracy"] for row in groups[label]))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, max(4, 0.26 * len(ranked))), layout="constrained")
+    for place, label in enumerate(ranked):
+        values = [100 * row["final_accuracy"] for row in groups[label]]
+        spread = statistics.stdev(values) if len(values) > 1 else 0
+        left.errorbar(statistics.mean(values), place, xerr=spread, fmt="o", color="#0072B2")
+    left.set_yticks(range(len(ranked)), ranked)
+    left.invert_yaxis()
+    left.set_xlabel("final accuracy, %: mean and standard deviation over seeds")
+    for place, label in enumerate(ranked[:8]):
+        curves = [row["accuracy_curve"] for row in groups[label]]
+        mean = [100 * statistics.mean(values) for values in zip(*curves, strict=True)]
+        style = ("solid", "dashed", "dashdot", "dotted")[place % 4]
+        right.plot(range(1, len(mean) + 1), mean, marker="os^Dv<>p"[place], linestyle=style, label=label)
+    right.set_xlabel("tasks learnt")
+    right.set_ylabel("accuracy on all classes so far, %")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=80)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--idx", help="directory of idx files, e.g. those of Fashion-MNIST")
@@ -176,6 +206,7 @@ def main():
     parser.add_argument("--blocks", type=int, default=1)
     parser.add_argument("--padding", type=int, default=0)
     parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--plot", type=Path, help="where a picture of the table goes")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -183,7 +214,7 @@ def main():
         parser.error("give either --idx or --folder")
     arguments.out.mkdir(parents=True, exist_ok=True)
     plain = {**vars(arguments), "out": str(arguments.out)}
-    chosen = ("methods", "norms", "memories", "seeds", "workers", "threads", "out")
+    chosen = ("methods", "norms", "memories", "seeds", "workers", "threads", "out", "plot")
     settings = {key: value for key, value in plain.items() if key not in chosen}
     settings |= {"short": SHORT, "rates": RATES}
     known = arguments.out / "settings.json"
@@ -211,6 +242,8 @@ def main():
         content = (arguments.out / f"{method}-{memory}-{norm}-{seed}.json").read_text()
         rows[method, memory, norm, seed] = json.loads(content)
     report(rows, arguments)
+    if arguments.plot is not None:
+        plot(rows, arguments.plot)
 
 
 if __name__ == "__main__":

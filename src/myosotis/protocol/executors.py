@@ -8,7 +8,7 @@ from typing import Any
 
 from myosotis.engine.errors import InputError
 from myosotis.protocol.config import ExecutorConfig
-from myosotis.protocol.units import Unit, run_unit, set_threads
+from myosotis.protocol.units import Unit, run_unit, run_with_threads, set_threads
 
 _MOST_ATTEMPTS = 3
 
@@ -76,13 +76,9 @@ def _on_ray(units: Sequence[Unit], executor: ExecutorConfig, device: str) -> Ite
     elif own:
         ray.init(num_cpus=executor.workers * executor.threads, include_dashboard=False, log_to_driver=False)
 
-    def work(config: str) -> dict[str, Any]:
-        set_threads(executor.threads)
-        return run_unit(config, device)
-
-    remote = ray.remote(num_cpus=executor.threads, max_retries=_MOST_ATTEMPTS)(work)
+    remote = ray.remote(num_cpus=executor.threads, max_retries=_MOST_ATTEMPTS)(run_with_threads)
     try:
-        waiting = {remote.remote(unit.config): unit for unit in units}
+        waiting = {remote.remote(unit.config, executor.threads, device): unit for unit in units}
         while waiting:
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(ended), ray.get(ended)

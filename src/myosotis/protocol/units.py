@@ -92,6 +92,12 @@ def set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def run_with_threads(config: str, threads: int, device: str) -> dict[str, Any]:
+    """Carry out a job on a worker that other jobs may have used; see :func:`run_unit`."""
+    set_threads(threads)
+    return run_unit(config, device)
+
+
 def _failed(reason: str, seconds: float) -> dict[str, Any]:
     zero = ("average_incremental_accuracy", "final_accuracy", "first_task_accuracy")
     return {

@@ -178,6 +178,7 @@ def plot(rows, path):
         mean = [100 * statistics.mean(values) for values in zip(*curves, strict=True)]
         style = ("solid", "dashed", "dashdot", "dotted")[place % 4]
         right.plot(range(1, len(mean) + 1), mean, marker="os^Dv<>p"[place], linestyle=style, label=label)
+    right.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     right.set_xlabel("tasks learnt")
     right.set_ylabel("accuracy on all classes so far, %")
     right.legend(frameon=False)

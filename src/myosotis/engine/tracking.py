@@ -28,11 +28,14 @@ class Trackers:
         run_name: What the run is called there.
         place: Where those that write files write them.
         config: The configuration of the run, flat.
+        first_step: Where counting goes on, in a run that was interrupted.
     """
 
-    def __init__(self, names: Sequence[Tracker], run_name: str, place: Path, config: Mapping[str, str]) -> None:
+    def __init__(
+        self, names: Sequence[Tracker], run_name: str, place: Path, config: Mapping[str, str], first_step: int = 0
+    ) -> None:
         self._trackers: list[Any] = []
-        self._step = 0
+        self._step = first_step
         if not names or not is_main_process():
             return
         check_trackers(names)

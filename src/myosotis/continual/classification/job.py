@@ -97,9 +97,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         if self._finished_already():
             return run
         learner = make_learner(self._spec, pretrained=config.model.pretrained)
-        trackers = Trackers(
-            config.trackers, config.name, run.path / "trackers", flatten(config.model_dump(mode="json"))
-        )
+        flat = flatten(config.model_dump(mode="json"))
+        trackers = Trackers(config.trackers, config.name, run.path / "trackers", flat, len(run.events()))
 
         def log(event: Mapping[str, Any]) -> None:
             run.log(event)

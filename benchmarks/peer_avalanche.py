@@ -19,8 +19,9 @@ import warnings
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from myosotis.continual.classification.methods import build_learner
 from myosotis.continual.classification.training import TrainSettings, learn_classes
@@ -59,6 +60,22 @@ def digits():
 def stream(train, test, seed, limit):
     part = train.subset(sorted(train.shuffled(seed, "limit")[:limit])) if limit < len(train) else train
     return class_incremental(part, 2, 2, test=test, order_seed=seed)
+
+
+class Pictures(Dataset):
+    """As torchvision's data sets give images: one at a time, through Pillow and ``ToTensor``."""
+
+    def __init__(self, images):
+        from torchvision import transforms
+
+        self.arrays, self.labels = images.images.squeeze(1).numpy(), images.labels
+        self.transform = transforms.ToTensor()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, place):
+        return self.transform(Image.fromarray(self.arrays[place])), int(self.labels[place])
 
 
 class Plain(nn.Module):
@@ -109,7 +126,7 @@ def theirs(method, scenario, arguments, seed):
             return super().compute_importances(model, criterion, optimizer, dataset, device, 1, **options)
 
     def dataset(images):
-        found = TensorDataset(to_unit(images.images), images.labels)
+        found = Pictures(images) if arguments.pictures else TensorDataset(to_unit(images.images), images.labels)
         found.targets = images.labels.tolist()
         return as_classification_dataset(found)
 
@@ -201,6 +218,7 @@ def main():
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--memory-batch", type=int, default=16)
     parser.add_argument("--memory", type=int, default=500)
+    parser.add_argument("--pictures", action="store_true", help="avalanche reads as from torchvision's data sets")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)

@@ -171,7 +171,7 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert "Has it learnt?" in first.output
 
 
-@pytest.mark.parametrize("name", ["icarl", "bic", "foster", "der_expand", "dark_er", "joint"])
+@pytest.mark.parametrize("name", ["icarl", "dark_er", "joint"])
 def test_other_methods_by_their_name(name, world, tmp_path):
     memory = f"memory={{total: {0 if name == 'joint' else 12}}}"
     batch = [] if name == "dark_er" else ["training.memory_batch=null"]

@@ -128,6 +128,7 @@ def test_labels_of_the_evaluation_stream_do_not_move_the_choice(finished, world,
     assert "conventional" not in other["ranks"]
 
 
+@pytest.mark.slow
 def test_the_same_figures_with_two_workers(finished, world, tmp_path):
     outcome = run(world, tmp_path / "two", "executor.workers=2")
     assert outcome.exit_code == 0, outcome.output

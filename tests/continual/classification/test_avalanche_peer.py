@@ -17,7 +17,7 @@ import peer_avalanche
 def test_as_accurate_as_avalanche(method):
     torch.set_num_threads(1)
     train, test = peer_avalanche.digits()
-    arguments = Namespace(epochs=5, learning_rate=0.02, batch=24, memory_batch=8, memory=100)
+    arguments = Namespace(epochs=5, learning_rate=0.02, batch=24, memory_batch=8, memory=100, pictures=False)
     gaps = []
     for seed in range(3):
         scenario = peer_avalanche.stream(train, test, seed, len(train))

@@ -5,6 +5,15 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """What a test sets for itself does not round another's sums."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 SENTENCES = [
     "Question: In which city was Karin born?\nAnswer: Karin was born in Oslo.",
     "Question: What does Mivel do for a living?\nAnswer: Mivel works as a baker.",

@@ -6,6 +6,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+import torch
+
 from myosotis.engine.errors import InputError
 from myosotis.protocol.config import ExecutorConfig
 from myosotis.protocol.units import Unit, run_unit, run_with_threads, set_threads
@@ -28,9 +30,13 @@ def execute(units: Sequence[Unit], executor: ExecutorConfig, device: str) -> Ite
     if executor.kind == "ray":
         yield from _on_ray(units, executor, device)
     elif executor.workers == 1:
-        set_threads(executor.threads)
-        for unit in units:
-            yield unit, run_unit(unit.config, device)
+        before = torch.get_num_threads()
+        try:
+            for unit in units:
+                set_threads(executor.threads)
+                yield unit, run_unit(unit.config, device)
+        finally:
+            set_threads(before)
     else:
         yield from _in_processes(units, executor, device)
 

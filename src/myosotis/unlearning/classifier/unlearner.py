@@ -67,6 +67,7 @@ def unlearn_instances(
             wrong.
 
     Example:
+        >>> _ = torch.manual_seed(0)
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> images = torch.eye(4).view(4, 1, 2, 2)
         >>> labels = model(images).argmax(dim=1)

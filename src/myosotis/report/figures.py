@@ -103,7 +103,7 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
     """
     rows = [point.name for point in next(iter(series.values()))]
     with _style(name):
-        figure = MatplotlibFigure(figsize=(4.8, 0.8 + 0.28 * len(rows)), layout="constrained")
+        figure = MatplotlibFigure(figsize=(4.8, max(2.4, 1.1 + 0.3 * len(rows))), layout="constrained")
         axes = figure.add_subplot()
         for index, (label, points) in enumerate(series.items()):
             shift = 0.22 * (index - (len(series) - 1) / 2)
@@ -118,7 +118,10 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
         axes.invert_yaxis()
         _dress(axes, x_label, "")
         if len(series) > 1:
-            axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+            # Above the plot: with few rows there is no free place inside.
+            axes.legend(
+                frameon=False, labelcolor=_INK, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
+            )
         return _drawn(figure, name)
 
 

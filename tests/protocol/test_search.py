@@ -160,6 +160,7 @@ def test_results_are_kept_by_their_jobs(tmp_path):
         ({"job": {"name": "x"}}, "'job.name' is the protocol's to say"),
         ({"job": {"method": "er"}}, "'job.method' is the protocol's to say"),
         ({"executor": {"address": "auto"}}, "'address' belongs to 'ray'"),
+        ({"executor": {"kind": "ray", "address": "auto", "workers": 2}}, "has its own 'workers'"),
         ({"trials": 0}, "greater than or equal to 1"),
     ],
 )

@@ -19,7 +19,7 @@ def herding(features: Float[Tensor, "n features"], count: int, *, normalize: boo
     """Return the samples whose running mean stays nearest to the mean of all, best first (Welling, ICML 2009).
 
     The first m of the list are what would be chosen for m, so that a memory can shrink without a new choice (Rebuffi et
-    al., iCaRL, CVPR 2017, algorithm 4).
+    al., iCaRL, CVPR 2017).
 
     Args:
         features: Of the samples of one class.

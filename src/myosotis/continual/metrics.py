@@ -63,7 +63,7 @@ def forgetting(matrix: Matrix, variant: ForgettingVariant = "best_before_last") 
     Args:
         matrix: Of at least two tasks.
         variant: Lost against what. ``"best_before_last"``: the best before the last task, which may be below the final
-            one, so that the mean may be negative (Chaudhry et al., ECCV 2018, equation 3). ``"best"``: the best of all,
+            one, so that the mean may be negative (Chaudhry et al., ECCV 2018). ``"best"``: the best of all,
             never negative, as Mammoth and PyCIL have it. ``"after_learning"``: what the task had when it was learnt,
             the negative of backward transfer, as Avalanche has it.
 

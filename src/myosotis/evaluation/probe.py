@@ -133,7 +133,7 @@ def knn_probe(
 ) -> float:
     """Return the accuracy of a vote of the nearest neighbours by cosine, weighed by ``exp(cos / temperature)``.
 
-    Wu, Xiong, Yu, Lin (CVPR 2018), section 3.4.
+    Wu, Xiong, Yu, Lin (CVPR 2018).
 
     Args:
         train: Features that vote.

@@ -94,7 +94,7 @@ class CosineHead(GrowingHead):
 
 
 class ProxyHead(GrowingHead):
-    """Several vectors for each class, the nearest of which count most (Douillard et al., PODNet, ECCV 2020, eq. 7).
+    """Several vectors for each class, the nearest of which count most (Douillard et al., PODNet, ECCV 2020).
 
     The similarity to a class is the mean of its proxies' cosines, weighed by their softmax.
 

@@ -43,6 +43,8 @@ class ExecutorConfig(Config):
     def _belongs(self) -> "ExecutorConfig":
         if self.address is not None and self.kind != "ray":
             raise ValueError("'address' belongs to 'ray'")
+        if self.address is not None and self.workers != 1:
+            raise ValueError("a cluster at an 'address' has its own 'workers'")
         return self
 
 

@@ -189,7 +189,7 @@ def _figures(result: Mapping[str, Any]) -> list[Figure]:
             "What tuning promised and what evaluation gave. Levels of two streams differ by nature; look at the order.",
         ),
         Figure(
-            line_chart(lines, x_label=told, y_label="rank, 1 is best", name="ranks"),
+            line_chart(lines, x_label=told, y_label="rank, 1 is best", best_is_low=True, name="ranks"),
             "The rank of each method in each phase: lines that cross are choices that another stream would change.",
         ),
         Figure(

@@ -29,6 +29,7 @@ SERIES = ("retain", "forget", "unseen", "general", "sky", "orange", "neutral", "
 _DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MARKERS = ("o", "s", "^", "D")
 _MOST_MARKERS = 20
+_MOST_NAMES_INSIDE = 4
 _MOST_CELLS = 12  # in a row of a heat map, for numbers to be legible
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
@@ -49,6 +50,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     levels: Mapping[str, tuple[float, str]] | None = None,
+    best_is_low: bool = False,
     name: str,
 ) -> str:
     """Draw curves, each with its own colour, dash and marker, and return an SVG element.
@@ -58,6 +60,7 @@ def line_chart(
         x_label: With its unit; steps or epochs, so its ticks are whole numbers.
         y_label: With its unit.
         levels: Horizontal lines by name: their height and the key of their colour.
+        best_is_low: Let y fall from bottom to top, as for ranks.
         name: Unique on the page; keeps the inner names of several figures apart.
     """
     with _style(name):
@@ -79,7 +82,12 @@ def line_chart(
             axes.axhline(height, label=label, color=COLOURS[colour], linestyle=_DASHES[(index + 1) % 4], linewidth=1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         _dress(axes, x_label, y_label)
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+        if best_is_low:
+            axes.invert_yaxis()
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        # Many names would cover the curves.
+        aside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(lines) > _MOST_NAMES_INSIDE else {}
+        axes.legend(frameon=False, labelcolor=_INK, fontsize=9, **aside)
         return _drawn(figure, name)
 
 

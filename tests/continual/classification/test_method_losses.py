@@ -13,6 +13,7 @@ from myosotis.continual.classification.distillation import (
     feature_distance,
     pod_spatial,
     pod_vector,
+    proportional_distillation,
     task_distillation,
 )
 from myosotis.continual.classification.methods.bic import BiasCorrectedNet
@@ -42,6 +43,15 @@ def test_distillation():
     close(distillation(four[:, :3], OLD, 2.0), 1.124821)
     sliced = -((OLD / 2).softmax(1) * (four / 2).log_softmax(1)[:, :3]).sum()
     assert abs(float(sliced) - 1.124821) > 0.1
+
+
+def test_the_share_of_old_classes_weighs_distillation():
+    z, old = torch.randn(4, 60), torch.randn(4, 50)
+    labels = torch.tensor([0, 10, 55, 59])
+    found = proportional_distillation(z, labels, old, 2.0)
+    close(found["cross_entropy"] / functional.cross_entropy(z, labels), 1 / 6, 1e-5)
+    close(found["distillation"] / distillation(z[:, :50], old, 2.0), 0.833333, 1e-5)
+    assert list(proportional_distillation(z, labels, None)) == ["cross_entropy"]
 
 
 def test_distillation_within_tasks():

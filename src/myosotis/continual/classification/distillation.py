@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,6 +27,34 @@ def distillation(
     """
     target = (old_logits / temperature).softmax(dim=1)
     return -(target * (logits / temperature).log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def proportional_distillation(
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    old_logits: Float[Tensor, "n known"] | None,
+    temperature: float = 2.0,
+) -> dict[str, Tensor]:
+    """Return ``(1 - λ) CE(z, y)`` and ``λ KD_T(z_old, z')`` with λ the share of old classes, as BiC and WA have it.
+
+    Args:
+        logits: Of the network that learns.
+        labels: y.
+        old_logits: Of its predecessor; None in the first task, which has cross-entropy alone.
+        temperature: T.
+
+    Example:
+        >>> z, old = torch.zeros(1, 4), torch.zeros(1, 3)
+        >>> {name: round(term.item(), 4) for name, term in proportional_distillation(z, torch.tensor([3]), old).items()}
+        {'cross_entropy': 0.3466, 'distillation': 0.824}
+    """
+    learnt = functional.cross_entropy(logits, labels)
+    if old_logits is None:
+        return {"cross_entropy": learnt}
+    known = old_logits.shape[1]
+    share = known / logits.shape[1]
+    kept = distillation(logits[:, :known], old_logits, temperature)
+    return {"cross_entropy": (1 - share) * learnt, "distillation": share * kept}
 
 
 def task_distillation(
@@ -58,7 +86,7 @@ def task_distillation(
 def pod_vector(maps: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n pooled"]:
     """Return the normalised sums over the width and over the height of the squared map, one after the other.
 
-    Douillard et al., PODNet, ECCV 2020, equations 4 and 5 (POD-spatial).
+    POD-spatial of PODNet (Douillard et al., ECCV 2020).
 
     Example:
         >>> [round(value, 4) for value in pod_vector(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])).tolist()[0]]
@@ -70,7 +98,7 @@ def pod_vector(maps: Float[Tensor, "n channels height width"]) -> Float[Tensor, 
 
 
 def pod_spatial(maps: Sequence[Tensor], old_maps: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """Return the mean distance between the pooled maps of two networks (PODNet, equation 5).
+    """Return the mean distance between the pooled maps of two networks (PODNet).
 
     Args:
         maps: Of each stage, (n, channels, height, width).
@@ -84,5 +112,5 @@ def pod_spatial(maps: Sequence[Tensor], old_maps: Sequence[Tensor]) -> Float[Ten
 
 
 def feature_distance(features: Float[Tensor, "n features"], old: Float[Tensor, "n features"]) -> Float[Tensor, ""]:
-    """Return one minus the mean cosine (LUCIR, equation 6; PODNet, equation 6, POD-flat)."""
+    """Return one minus the mean cosine (less-forget of LUCIR, POD-flat of PODNet)."""
     return 1 - functional.cosine_similarity(features, old, dim=1).mean()

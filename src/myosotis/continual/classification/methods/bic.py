@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from myosotis.continual.classification.distillation import distillation
+from myosotis.continual.classification.distillation import proportional_distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import IncrementalNet, Outputs
 from myosotis.engine.method import Count, MethodCard, Positive, Share
@@ -126,17 +126,8 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return cross-entropy and distillation."""
-        logits = net(batch.images).logits
-        learnt = functional.cross_entropy(logits, batch.labels)
-        if self.teacher is None:
-            return {"cross_entropy": learnt}
-        old = self._teach(batch.images).logits
-        known = old.shape[1]
-        share = known / logits.shape[1]
-        return {
-            "cross_entropy": (1 - share) * learnt,
-            "distillation": share * distillation(logits[:, :known], old, self.settings.temperature),
-        }
+        old = None if self.teacher is None else self._teach(batch.images).logits
+        return proportional_distillation(net(batch.images).logits, batch.labels, old, self.settings.temperature)
 
     def _bias_loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}

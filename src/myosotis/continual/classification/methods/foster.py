@@ -57,7 +57,7 @@ class BoostedNet(nn.Module):
         with torch.no_grad():
             self.head.weight[:known, :width] = known_head.weight
             self.head.bias[:known] = known_head.bias
-            # As PyCIL has it: what the old network sees says nothing of new classes at first.
+            # At first what the old network sees says nothing of new classes.
             self.head.weight[known:, :width] = 0
 
     def train(self, mode: bool = True) -> "BoostedNet":

@@ -18,7 +18,7 @@ from myosotis.models.heads import CosineHead, GrowingHead
 def margin_ranking(
     cosines: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int, hardest: int, margin: float
 ) -> Float[Tensor, ""]:
-    """Return how far true old classes fail to beat the hardest new ones by a margin (LUCIR, equation 8).
+    """Return how far true old classes fail to beat the hardest new ones by a margin (Hou et al., CVPR 2019).
 
     ``mean_n mean_k max(0, m - cos_y + cos_k)`` over the K new classes with the largest cosine; nothing where no sample
     is of an old class.

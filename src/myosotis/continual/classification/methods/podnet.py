@@ -25,7 +25,7 @@ def nca_loss(
     *,
     exclude_true: bool = True,
 ) -> Float[Tensor, ""]:
-    """Return ``mean_n max(0, -log( exp(η (s_y - δ)) / Σ_{c ≠ y} exp(η s_c) ))`` (PODNet, equation 9).
+    """Return ``mean_n max(0, -log( exp(η (s_y - δ)) / Σ_{c ≠ y} exp(η s_c) ))`` (Douillard et al., ECCV 2020).
 
     Args:
         similarities: s, unscaled.

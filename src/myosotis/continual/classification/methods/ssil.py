@@ -16,7 +16,7 @@ from myosotis.engine.method import MethodCard, NotNegative, Positive
 def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int) -> Float[Tensor, ""]:
     """Return the cross-entropy of each sample within old or within new classes, wherever it belongs.
 
-    So a new sample does not push the logits of old classes down (SS-IL, equation 4).
+    So a new sample does not push the logits of old classes down (Ahn et al., SS-IL, ICCV 2021).
 
     Args:
         logits: Of all classes.

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from myosotis.continual.classification.distillation import distillation
+from myosotis.continual.classification.distillation import proportional_distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.engine.method import MethodCard, Positive
 
@@ -17,7 +16,7 @@ from myosotis.engine.method import MethodCard, Positive
 def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
     """Scale the rows of new classes, in place, to the mean length of those of old ones; return the factor.
 
-    Zhao et al., CVPR 2020, equation 8; biases stay.
+    Zhao et al., CVPR 2020; biases stay.
 
     Example:
         >>> rows = torch.tensor([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0], [5.0, 12.0]])
@@ -56,17 +55,8 @@ class WeightAligning(Learner[WeightAligningSettings]):
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return cross-entropy and distillation."""
-        logits = net(batch.images).logits
-        learnt = functional.cross_entropy(logits, batch.labels)
-        if self.teacher is None:
-            return {"cross_entropy": learnt}
-        old = self._teach(batch.images).logits
-        known = old.shape[1]
-        share = known / logits.shape[1]
-        return {
-            "cross_entropy": (1 - share) * learnt,
-            "distillation": share * distillation(logits[:, :known], old, self.settings.temperature),
-        }
+        old = None if self.teacher is None else self._teach(batch.images).logits
+        return proportional_distillation(net(batch.images).logits, batch.labels, old, self.settings.temperature)
 
     def after_task(self, task: TaskState) -> None:
         """Align the head."""

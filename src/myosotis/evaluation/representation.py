@@ -34,7 +34,7 @@ class RepresentationReport:
     Attributes:
         probe_seen: LP_t, accuracy of a linear probe of f_t on the classes seen so far.
         probe_all: The same on the classes of all tasks, those to come among them.
-        probe_task: Row t: accuracy of a probe of f_t on the classes of each single task.
+        probe_task: Row t: accuracy of a probe of f_t on the classes of each single task; 1 for a task of one class.
         knn_seen: As ``probe_seen``, by nearest neighbours.
         head_gap: LP_t less the learner's own accuracy: what a better head could gain without new features. None where
             the accuracies were not given.

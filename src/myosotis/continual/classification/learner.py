@@ -1,6 +1,6 @@
 """What every method of class-incremental learning is made of: four short hooks around one training loop."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -202,6 +202,7 @@ class Learner(ABC, Generic[SettingsT]):
         """Return the exemplars that its batches hold."""
         return task.memory.places() if self.reads_memory else torch.empty(0, dtype=torch.long)
 
+    @abstractmethod
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the named terms whose sum is minimised.
 
@@ -209,7 +210,6 @@ class Learner(ABC, Generic[SettingsT]):
             net: The network, wrapped where several processes share the work.
             batch: Current samples first; one forward pass takes all of them.
         """
-        raise NotImplementedError
 
     def after_task(self, task: TaskState) -> None:
         """Look back, after the memory has taken the task up. By default there is nothing to do."""

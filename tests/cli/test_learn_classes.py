@@ -19,6 +19,7 @@ from myosotis.cli.app import app
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.classification.training import predict
 from myosotis.data.images import read_image_folder
+from myosotis.engine.fingerprint import weights_hash
 
 CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 
@@ -357,3 +358,54 @@ def test_two_processes_learn_as_one(world, tmp_path):
     for name, value in one.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def first_encoder(world, tmp_path_factory):
+    """A run that kept what it was after each task."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    assert learn(world, out, *settings("keep_learners=true", "method=er", "norm=bn")).exit_code == 0
+    return out
+
+
+@pytest.mark.parametrize("method", ["lucir", "der_expand", "foster", "bic"])
+def test_learners_begin_with_one_encoder(method, first_encoder, world, tmp_path):
+    own = ["keep_learners=true", f"model.init_from={first_encoder}", f"method={method}", "norm=bn", "memory.total=18"]
+    outcome = learn(world, tmp_path / "run", *settings(*own, "training.epochs=6"))
+    assert outcome.exit_code == 0, outcome.output
+    wanted = weights_hash(load_learner(first_encoder / "learners" / "task-1")[0].encoder())
+    learner, spec = load_learner(tmp_path / "run" / "learners" / "task-1")
+    assert weights_hash(learner.encoder()) == wanted == result(tmp_path / "run")["lineage"]["encoder_in"]
+    assert spec.backbone.mean == load_learner(first_encoder / "learners" / "task-1")[1].backbone.mean
+    # The head was trained: it does not guess.
+    assert result(tmp_path / "run")["matrix"][0][0] > 0.6
+    later = load_learner(tmp_path / "run" / "learners" / "task-2")[0]
+    if method != "der_expand":  # its first backbone stays for good
+        assert weights_hash(later.encoder()) != wanted
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Encoder of the first task" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["seed=1"], "the first task here is"),
+        (["model.options={widths: [4, 8], blocks: [1, 1]}"], "'model' says otherwise"),
+        (["model.init_from=nowhere"], "holds no learner.json"),
+        (["model.mean=[0.5]", "model.std=[0.5]"], "brings weights and pixel statistics of its own"),
+        (["norm={kind: cn, groups: 4}"], "the encoder does not fit the network"),
+    ],
+)
+def test_an_encoder_that_does_not_fit(options, message, first_encoder, world, tmp_path):
+    given = ["norm=bn", f"model.init_from={first_encoder}", *options]
+    outcome = learn(world, tmp_path / "run", *settings(*given))
+    assert outcome.exit_code == 2, outcome.output
+    assert message in outcome.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_of_another_kind_of_run(finished, first_encoder, world, tmp_path):
+    for place, message in ((finished[0], "kept no learners"), (first_encoder / "model", "has learnt 3 tasks")):
+        outcome = learn(world, tmp_path / "run", *settings("norm=bn", f"model.init_from={place}"))
+        assert outcome.exit_code == 2, outcome.output
+        assert message in outcome.stderr

@@ -151,10 +151,26 @@ def test_a_killed_protocol_resumes_to_the_same_table(finished, world, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "result.json").exists()
-    outcome = run(world, out, "executor.workers=2", arguments=["--resume"])
+    # With one worker: where it runs does not matter.
+    outcome = run(world, out, arguments=["--resume"])
     assert outcome.exit_code == 0, outcome.output
     assert "runs are done already" in outcome.stderr
     assert figures(result(out)) == figures(result(finished[0]))
+
+
+def test_pruning_saves_seeds_and_says_so(finished, world, tmp_path):
+    outcome = run(world, tmp_path / "run", "prune={}", "conventional=false")
+    assert outcome.exit_code == 0, outcome.output
+    found, whole = result(tmp_path / "run"), result(finished[0])
+    assert (found["pruned"], whole["pruned"]) == (True, False)
+    for name, one in found["methods"].items():
+        # Three trials on the first seed, two of them on the second.
+        assert one["tuning_cost"]["runs"] == 5
+        assert len(one["finished_trials"]) == 2
+        assert one["selected"]["trial"] in one["finished_trials"]
+        for trial in one["finished_trials"]:
+            assert one["tuning_scores"][trial] == whole["methods"][name]["tuning_scores"][trial]
+    assert "Trials were pruned" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):

@@ -9,7 +9,7 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.engine.errors import InputError
 from myosotis.protocol.config import ProtocolConfig, unit_config
-from myosotis.protocol.selection import mean_scores, select
+from myosotis.protocol.selection import finished_trials, mean_scores, select, survivors
 from myosotis.protocol.spaces import COMMON, PUBLISHED, draw, published_space
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.summary import kendall, method_summary, phase_agreement, rank, sensitivity
@@ -78,6 +78,15 @@ def test_the_choice_is_the_best_mean():
     assert (chosen.trial, chosen.drawn, chosen.score) == (1, {"a": 1}, pytest.approx(0.6))
     cheap = select("er", [{}, {}, {}], found, "final_accuracy", "first_task")
     assert (cheap.trial, cheap.selector) == (0, "first_task")
+
+
+def test_pruned_trials_are_not_chosen():
+    assert survivors({0: 0.1, 1: 0.7, 2: 0.7, 3: 0.5, 4: 0.6}, 0.5) == [1, 2, 4]
+    assert survivors({3: 0.1, 5: 0.2}, 0.01) == [5]
+    found = results([[0.9], [0.6, 0.5], [0.4, 0.8]])
+    assert finished_trials(found) == [1, 2]
+    assert select("er", [{}, {}, {}], found, "final_accuracy").trial == 2
+    assert select("er", [{}, {}, {}], found, "final_accuracy", "first_task").trial == 1
 
 
 def test_the_usual_way_is_never_worse_on_its_own_images():
@@ -161,6 +170,11 @@ def test_results_are_kept_by_their_jobs(tmp_path):
         ({"job": {"method": "er"}}, "'job.method' is the protocol's to say"),
         ({"executor": {"address": "auto"}}, "'address' belongs to 'ray'"),
         ({"executor": {"kind": "ray", "address": "auto", "workers": 2}}, "has its own 'workers'"),
+        ({"prune": {"keep": 1.0}}, "less than 1"),
+        (
+            {"job": {"model": {"init_from": "x"}, "scenario": {"first": 2, "per_task": 2}}},
+            "'job.model.init_from' knows classes of one stream",
+        ),
         ({"trials": 0}, "greater than or equal to 1"),
     ],
 )

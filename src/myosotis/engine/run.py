@@ -58,9 +58,11 @@ class Run:
             raise InputError(f"{path}: exists already; --resume continues it, --overwrite starts it anew")
         if not is_run:
             raise InputError(f"{path}: is not a run directory, so there is nothing to resume")
-        difference = _first_difference(
-            yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")), config.model_dump(mode="json")
+        started, wanted = (
+            {key: value for key, value in one.items() if key not in config.without_effect}
+            for one in (yaml.safe_load((path / "config.yaml").read_text("utf-8")), config.model_dump(mode="json"))
         )
+        difference = _first_difference(started, wanted)
         if difference:
             raise InputError(f"{path}: was started with another configuration: {difference}")
 

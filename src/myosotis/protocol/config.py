@@ -1,7 +1,7 @@
 """The configuration of ``myosotis protocol``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,11 +48,23 @@ class ExecutorConfig(Config):
         return self
 
 
+class PruneConfig(Config):
+    """Stop hopeless trials: after each seed but the last, this share of the trials goes on, those with the best means.
+
+    A trial is never judged in the middle of a stream, where early tasks favour plastic settings. The published protocol
+    does not prune.
+    """
+
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
 class ProtocolConfig(Config):
     """Tune every method on one stream, freeze the best trial of each, and evaluate it on another stream.
 
     ``job`` is a job of ``myosotis learn classes`` without name, seed and data; both streams share it.
     """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"executor"})
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seed: Whole = 0
@@ -63,6 +75,7 @@ class ProtocolConfig(Config):
     trials: Count = 30
     seeds: Count = 5
     evaluation_seeds: Count = 5
+    prune: PruneConfig | None = None
     metric: Metric = "average_incremental_accuracy"
     conventional: bool = True
     storage: str | None = None
@@ -87,6 +100,9 @@ class ProtocolConfig(Config):
         given = next((key for key in ("name", "seed", "data", "method", "trackers") if key in self.job), None)
         if given is not None:
             raise ValueError(f"'job.{given}' is the protocol's to say")
+        model = self.job.get("model")
+        if isinstance(model, dict) and model.get("init_from") is not None:
+            raise ValueError("'job.model.init_from' knows classes of one stream; every run here learns from the start")
         return self
 
 

@@ -28,7 +28,7 @@ from myosotis.engine.run import Run
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.executors import execute
 from myosotis.protocol.report import KIND
-from myosotis.protocol.selection import Selection, select
+from myosotis.protocol.selection import Selection, mean_scores, select, survivors
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.summary import method_summary, phase_agreement, rank
@@ -125,15 +125,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         )
         self._results = self._store.results()
         methods = list(config.methods)
-        trials = range(config.trials)
-        tuning = {
-            (name, trial, seed): self._unit("tuning", name, trial, seed)
-            for name in methods
-            for trial in trials
-            for seed in self._seeds(config.seeds)
-        }
-        self._carry_out(list(tuning.values()), "tuning")
-        results = {key: self._results[unit.key] for key, unit in tuning.items()}
+        results = self._tune(methods)
         selections = {
             name: {
                 selector: select(name, self._draws[name], _of(results, name), config.metric, selector)
@@ -153,7 +145,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             conventional = {
                 (name, trial, seed): self._unit("conventional", name, trial, seed)
                 for name in methods
-                for trial in trials
+                for trial in range(config.trials)
                 for seed in self._seeds(config.seeds)
             }
             self._carry_out(list(conventional.values()), "conventional")
@@ -175,6 +167,27 @@ class ProtocolJob(Job[ProtocolConfig]):
         }
         run.finish(self._result(found, prints, started))
         return run
+
+    def _tune(self, methods: list[str]) -> dict[tuple[str, int, int], dict[str, Any]]:
+        """Run the trials on the tuning stream; the results by method, trial and seed."""
+        config = self._config
+        seeds = list(self._seeds(config.seeds))
+        results: dict[tuple[str, int, int], dict[str, Any]] = {}
+        going = {name: list(range(config.trials)) for name in methods}
+        for some in [seeds] if config.prune is None else [[seed] for seed in seeds]:
+            units = {
+                (name, trial, seed): self._unit("tuning", name, trial, seed)
+                for name in methods
+                for trial in going[name]
+                for seed in some
+            }
+            self._carry_out(list(units.values()), "tuning")
+            results |= {key: self._results[unit.key] for key, unit in units.items()}
+            if config.prune is not None:
+                for name, trials in going.items():
+                    means = mean_scores(_of(results, name), config.metric)
+                    going[name] = survivors({trial: means[trial] for trial in trials}, config.prune.keep)
+        return results
 
     def evaluate_units(self, selection: Selection) -> list[Unit]:
         """Return the runs that evaluate a frozen choice: it, and nothing else, says what is run."""
@@ -233,7 +246,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             "trials": config.trials,
             "seeds": config.seeds,
             "evaluation_seeds": config.evaluation_seeds,
-            "pruned": False,
+            "pruned": config.prune is not None,
             "streams": {
                 name: {"classes": list(pair[0].classes), "train": len(pair[0]), "test": len(pair[1])}
                 for name, pair in self._sets.items()

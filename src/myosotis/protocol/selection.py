@@ -1,5 +1,7 @@
 """What tuning has chosen; the only thing that can be evaluated."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +39,27 @@ def mean_scores(results: Mapping[tuple[int, int], Mapping[str, Any]], metric: st
     return {trial: sum(scores) / len(scores) for trial, scores in sorted(by_trial.items())}
 
 
+def survivors(scores: Mapping[int, float], keep: float) -> list[int]:
+    """Return the trials that go on: the best share of them, at least one; of equal ones the first.
+
+    Args:
+        scores: By trial.
+        keep: The share, in (0, 1).
+
+    Example:
+        >>> survivors({0: 0.1, 1: 0.7, 2: 0.7, 3: 0.5}, 0.5)
+        [1, 2]
+    """
+    count = max(1, math.ceil(keep * len(scores)))
+    return sorted(sorted(scores, key=lambda trial: (-scores[trial], trial))[:count])
+
+
+def finished_trials(results: Mapping[tuple[int, int], Any]) -> list[int]:
+    """Return the trials that ran on as many seeds as any: all of them where nothing was pruned."""
+    counts = Counter(trial for trial, _ in results)
+    return sorted(trial for trial, count in counts.items() if count == max(counts.values()))
+
+
 def select(
     method: str,
     draws: Sequence[Mapping[str, Any]],
@@ -44,7 +67,7 @@ def select(
     metric: str,
     selector: str = "stream",
 ) -> Selection:
-    """Return the trial with the best mean score over seeds; of equal ones the first.
+    """Return the trial with the best mean score over seeds, of those that were not pruned; of equal ones the first.
 
     Args:
         method: Its name.
@@ -59,5 +82,5 @@ def select(
         1
     """
     scores = mean_scores(results, "first_task_accuracy" if selector == "first_task" else metric)
-    trial = max(scores, key=lambda one: (scores[one], -one))
+    trial = max(finished_trials(results), key=lambda one: (scores[one], -one))
     return Selection(method, selector, trial, dict(draws[trial]), scores[trial])

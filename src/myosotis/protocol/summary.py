@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 
 from myosotis.engine.seeding import generator
 from myosotis.evaluation.intervals import t_interval
-from myosotis.protocol.selection import Selection, mean_scores
+from myosotis.protocol.selection import Selection, finished_trials, mean_scores
 
 _RESAMPLES = 1000
 
@@ -122,10 +122,12 @@ def method_summary(
         confidence: Of the intervals.
     """
     chosen = selections["stream"]
+    tuned_means, finished = mean_scores(tuning, metric), finished_trials(tuning)
     tuned = [tuning[key] for key in sorted(tuning) if key[0] == chosen.trial]
     summary: dict[str, Any] = {
         "draws": [dict(drawn) for drawn in draws],
-        "tuning_scores": list(mean_scores(tuning, metric).values()),
+        "tuning_scores": list(tuned_means.values()),
+        "finished_trials": finished,
         "failures": sum(result["failure"] is not None for result in tuning.values()),
         "selected": asdict(chosen),
         "tuned": scores_of(tuned, metric, confidence),
@@ -137,7 +139,7 @@ def method_summary(
             "evaluated": scores_of(evaluations["first_task"], metric, confidence),
         },
         "tuning_cost": total_cost(list(tuning.values())),
-        "sensitivity": sensitivity(draws, mean_scores(tuning, metric)),
+        "sensitivity": sensitivity(draws, tuned_means),
     }
     if conventional is not None:
         means = mean_scores(conventional, metric)
@@ -148,6 +150,6 @@ def method_summary(
             "trial": best,
             **found,
             "optimism": found["mean"] - means[chosen.trial],
-            "tau_of_trials": kendall(summary["tuning_scores"], list(means.values())),
+            "tau_of_trials": kendall([tuned_means[k] for k in finished], [means[k] for k in finished]),
         }
     return summary

@@ -53,11 +53,16 @@ class StreamConfig(Config):
 
 
 class ModelConfig(Config):
-    """The backbone: ``small-resnet`` or a name that timm knows. Pixel statistics are the first task's unless given."""
+    """The backbone: ``small-resnet`` or a name that timm knows. Pixel statistics are the first task's unless given.
+
+    ``init_from`` names a run with ``keep_learners`` on the same first task, or what a learner was after it: its encoder
+    is taken as it is, with its pixel statistics, and the first task trains the head alone.
+    """
 
     architecture: str = "small-resnet"
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
+    init_from: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[Positive, ...] | None = None
 
@@ -67,6 +72,8 @@ class ModelConfig(Config):
             raise ValueError("'mean' and 'std' go together")
         if self.pretrained and self.architecture == "small-resnet":
             raise ValueError("small-resnet has no pre-trained weights")
+        if self.init_from is not None and (self.pretrained or self.mean is not None):
+            raise ValueError("'init_from' brings weights and pixel statistics of its own")
         return self
 
 
@@ -224,4 +231,9 @@ def resolve_paths(config: ClassLearningConfig, folder: Path) -> ClassLearningCon
         return None if path is None else str((folder / Path(path).expanduser()).resolve())
 
     sources = {"train": config.data.train.resolved(place), "test": config.data.test.resolved(place)}
-    return config.model_copy(update={"data": config.data.model_copy(update=sources)})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=sources),
+            "model": config.model.model_copy(update={"init_from": place(config.model.init_from)}),
+        }
+    )

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from myosotis.continual.classification.config import ClassLearningConfig, DataConfig
-from myosotis.continual.classification.saved import LearnerSpec
+from myosotis.continual.classification.saved import FirstEncoder, LearnerSpec
 from myosotis.continual.classification.training import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, class_incremental
@@ -64,10 +64,24 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
         raise InputError(f"scenario: {error}") from None
 
 
-def describe_learner(config: ClassLearningConfig, scenario: Scenario) -> LearnerSpec:
-    """Return what the learner of a job is made of."""
+def describe_learner(
+    config: ClassLearningConfig, scenario: Scenario, encoder: FirstEncoder | None = None
+) -> LearnerSpec:
+    """Return what the learner of a job is made of.
+
+    Args:
+        config: Of the job.
+        scenario: Its stream.
+        encoder: What ``model.init_from`` names.
+
+    Raises:
+        InputError: The encoder does not fit.
+    """
     images, model = scenario.train, config.model
     mean, std = model.mean, model.std
+    if encoder is not None:
+        _check_encoder(config, scenario, encoder)
+        mean, std = encoder.spec.backbone.mean, encoder.spec.backbone.std
     if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
         mean, std = known
     if mean is None or std is None:
@@ -76,6 +90,19 @@ def describe_learner(config: ClassLearningConfig, scenario: Scenario) -> Learner
     body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options), images.classes)
     sizes = tuple(len(task.classes) for task in scenario)
     return LearnerSpec(config.method.name, config.method.settings, body, config.norm, sizes, config.seed)
+
+
+def _check_encoder(config: ClassLearningConfig, scenario: Scenario, encoder: FirstEncoder) -> None:
+    where, body = f"model.init_from {config.model.init_from}", encoder.spec.backbone
+    ours, theirs = config.model, (body.architecture, dict(body.options))
+    if theirs != (ours.architecture, dict(ours.options)):
+        raise InputError(f"{where}: is a {theirs[0]} with options {theirs[1]}, 'model' says otherwise")
+    known = set(body.classes[: encoder.spec.sizes[0]])
+    first = {scenario.classes[label] for label in scenario[0].classes}
+    if known != first:
+        raise InputError(
+            f"{where}: has learnt {', '.join(sorted(known))}, the first task here is {', '.join(sorted(first))}"
+        )
 
 
 def make_memory(config: ClassLearningConfig) -> ExemplarMemory:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from myosotis.continual.classification.inputs import (
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
 from myosotis.continual.classification.report import KIND
-from myosotis.continual.classification.saved import make_learner, save_learner
-from myosotis.continual.classification.training import Learned, check_fit, learn_classes
+from myosotis.continual.classification.saved import load_first_encoder, make_learner, save_learner
+from myosotis.continual.classification.training import Learned, check_fit, learn_classes, take_encoder
 from myosotis.continual.scenario import Scenario
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
@@ -48,7 +49,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        self._check_available([*config.data.train.paths, *config.data.test.paths])
+        self._check_available([*config.data.train.paths, *config.data.test.paths, config.model.init_from])
         check_trackers(config.trackers)
         train, test = read_sets(config.data)
         self._skipped = {"train": len(train.skipped), "test": len(test.skipped)}
@@ -60,9 +61,11 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         found = self._scenario
         assert found.test is not None  # noqa: S101 - it has just been given
         self._say(f"{len(found.train)} training and {len(found.test)} test images, {len(found)} tasks: {_told(found)}")
+        source = config.model.init_from
+        self._encoder = None if source is None else load_first_encoder(Path(source))
         try:
             memory = make_memory(config)
-            self._spec = describe_learner(config, self._scenario)
+            self._spec = describe_learner(config, self._scenario, self._encoder)
             check_fit(make_learner(self._spec), self._scenario, memory, train_settings(config))
         except InputError:
             raise
@@ -75,6 +78,11 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         # Pre-trained weights are asked for here, since asking may fail.
         learner = make_learner(self._spec, pretrained=self._config.model.pretrained)
         learner.grow(0, 1)
+        if self._encoder is not None:
+            try:
+                take_encoder(learner, self._encoder.weights)
+            except ValueError as error:
+                raise InputError(f"model.init_from: {error}") from None
         train = self._scenario[0].train
         images = train.dataset.subset([int(train.places[0])]).pixels()
         try:
@@ -93,7 +101,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
         data = set_fingerprints(self._scenario, self._run.salt)
-        run.check_inputs(data)
+        encoder = self._encoder
+        run.check_inputs(data if encoder is None else {**data, "encoder": encoder.hash})
         if self._finished_already():
             return run
         learner = make_learner(self._spec, pretrained=config.model.pretrained)
@@ -120,6 +129,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                     log=log,
                     say=self._say,
                     on_task=self._keep_learner if config.keep_learners else None,
+                    encoder=None if encoder is None else encoder.weights,
                 )
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -182,6 +192,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             "tasks_in_detail": [asdict(record) for record in records],
             "lineage": {
                 "data": data,
+                "encoder_in": None if self._encoder is None else self._encoder.hash,
                 "model_out": weights_hash(learned.learner.net),
                 "classifier_out": self._plain_hash(),
             },

@@ -219,6 +219,11 @@ class Learner(ABC, Generic[SettingsT]):
         logits: Tensor = self.net(images).logits
         return logits
 
+    def encoder(self) -> Backbone:
+        """Return the backbone that learns the first task."""
+        backbone: Backbone = self.net.backbone
+        return backbone
+
     def answering_parameters(self) -> int:
         """Return how many parameters it takes to answer."""
         return sum(one.numel() for one in self.net.parameters())

@@ -98,7 +98,16 @@ def probe_run(
             )
             elsewhere.append([_downstream(learner, one, device, per_class, mode) for one in others])
             alignment.append(
-                _head_to_probe(learner, history[-1], scenario, train, number, mode, per_class, config.seed)
+                head_to_probe(
+                    learner,
+                    history[-1],
+                    scenario,
+                    train,
+                    number,
+                    mode=mode,
+                    per_class=per_class,
+                    seed=config.seed,
+                )
             )
             hashes.append((before, weights_hash(learner.net)))
         found = representation_report(
@@ -172,17 +181,32 @@ def _downstream(
     ).accuracy
 
 
-def _head_to_probe(
+def head_to_probe(
     learner: Learner[Any],
     encoding: Encoding,
     scenario: Scenario,
-    train: Tensor,
+    train: Int[Tensor, " n"],
     number: int,
-    mode: Mode,
-    per_class: int,
-    seed: int,
+    *,
+    mode: Mode = "full",
+    per_class: int = 20,
+    seed: int = 0,
 ) -> float | None:
-    """Mean cosine between the rows of a linear head and those of the probe; None without a linear head."""
+    """Return the mean cosine between the rows of a learner's linear head and those of a probe of the classes so far.
+
+    Args:
+        learner: As it is after a task.
+        encoding: What it makes of the images.
+        scenario: The stream, with its test set.
+        train: Places of the training images in ``encoding``.
+        number: Of the task, from 0.
+        mode: Of the probe, see :func:`~myosotis.evaluation.probe.linear_probe`, as for the next two.
+        per_class: Likewise.
+        seed: Likewise.
+
+    Returns:
+        The cosine; None where no linear head answers, or there is one class.
+    """
     head = learner.linear_head()
     classes = scenario[number].classes.stop
     if head is None or classes < 2:

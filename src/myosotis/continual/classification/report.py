@@ -327,6 +327,8 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
 def _lineage_section(result: Mapping[str, Any]) -> Section:
     lineage = result["lineage"]
     rows = [Row("Model that went out", [lineage["model_out"]])]
+    if lineage["encoder_in"] is not None:
+        rows.insert(0, Row("Encoder of the first task, taken as it was", [lineage["encoder_in"]]))
     if lineage["classifier_out"] is not None:
         rows.append(Row("The same as a plain classifier", [lineage["classifier_out"]]))
     rows += [Row(f"{name.capitalize()} images", [text]) for name, text in lineage["data"].items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.learner import Learner
@@ -16,6 +16,7 @@ from myosotis.continual.classification.norm import convert_continual, convert_gr
 from myosotis.continual.classification.training import read_learner, write_learner
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
+from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.backbone import Backbone, as_classifier, build_backbone
 from myosotis.models.image_classifier import ClassifierSpec, save_classifier
 
@@ -101,6 +102,43 @@ def save_learner(learner: Learner[Any], spec: LearnerSpec, place: Path) -> None:
         plain = as_classifier(learner.net.backbone, spec.backbone, *head)
         if plain is not None:
             save_classifier(*plain, place)
+
+
+@dataclass(frozen=True)
+class FirstEncoder:
+    """An encoder that has learnt the first task of a stream.
+
+    Attributes:
+        weights: Of the backbone.
+        spec: Of the learner that it comes from.
+        hash: Of the weights.
+    """
+
+    weights: dict[str, Tensor]
+    spec: LearnerSpec
+    hash: str
+
+
+def load_first_encoder(place: Path) -> FirstEncoder:
+    """Read the encoder that a learner had after its first task.
+
+    Args:
+        place: A run that kept its learners, or the directory of a learner.
+
+    Raises:
+        InputError: There is none, or it has learnt more than one task.
+    """
+    kept = place / "learners" / "task-1"
+    if not kept.is_dir() and (place / "config.yaml").is_file():
+        raise InputError(f"model.init_from {place}: the run kept no learners; 'keep_learners: true' does")
+    learner, spec = load_learner(kept if kept.is_dir() else place)
+    if len(spec.sizes) != 1:
+        raise InputError(
+            f"model.init_from {place}: this learner has learnt {len(spec.sizes)} tasks; one that has learnt the first "
+            "is wanted"
+        )
+    encoder = learner.encoder()
+    return FirstEncoder(dict(encoder.state_dict()), spec, weights_hash(encoder))
 
 
 def load_learner(place: Path) -> tuple[Learner[Any], LearnerSpec]:

@@ -151,6 +151,7 @@ def learn_classes(
     log: Callable[[Mapping[str, Any]], None] | None = None,
     say: Callable[[str], None] | None = None,
     on_task: Callable[[int, Learner[Any]], None] | None = None,
+    encoder: Mapping[str, Tensor] | None = None,
 ) -> Learned:
     """Learn the tasks of a stream one after another, and measure after each.
 
@@ -169,11 +170,15 @@ def learn_classes(
         log: Takes the mean loss terms of each epoch.
         say: Takes a line after each task.
         on_task: Takes the number of a task and the learner as it is after it.
+        encoder: Weights of a backbone that knows the first task already. It is taken as it is, and the first task
+            trains the head alone, so that learners that are given the same one have the same features after it.
 
     Raises:
-        ValueError: The method needs a memory, or a batch does not suit it.
+        ValueError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
     """
-    return _Stream(learner, scenario, memory, settings, seed, device, checkpoints, save_every, log, say, on_task).run()
+    return _Stream(
+        learner, scenario, memory, settings, seed, device, checkpoints, save_every, log, say, on_task, encoder
+    ).run()
 
 
 class _Stream:
@@ -192,12 +197,14 @@ class _Stream:
         log: Callable[[Mapping[str, Any]], None] | None,
         say: Callable[[str], None] | None,
         on_task: Callable[[int, Learner[Any]], None] | None,
+        encoder: Mapping[str, Tensor] | None,
     ) -> None:
         check_fit(learner, scenario, memory, settings)
         self._learner, self._scenario, self._memory, self._settings = learner, scenario, memory, settings
         self._seed, self._device = seed, torch.device(device)
         self._checkpoints, self._save_every = checkpoints, save_every
         self._log, self._say, self._on_task = log, say, on_task
+        self._encoder = encoder
         self._images = resident(scenario.train.images, self._device)
         self._labels = scenario.train.labels
         self._sizes = tuple(len(task.classes) for task in scenario)
@@ -240,6 +247,8 @@ class _Stream:
         learner, state = self._learner, self._state(number)
         started, taken_up = time.monotonic(), self._begun(number)
         learner.before_task(state)
+        if number == 0 and self._encoder is not None:
+            take_encoder(learner, self._encoder)
         steps = images = most = 0
         for stage in learner.stages(state):
             made, batches = self._train(number, stage)
@@ -296,9 +305,10 @@ class _Stream:
         rate = settings.learning_rate if stage.learning_rate is None else stage.learning_rate
         chosen = None if stage.parameters is None else {id(one) for one in stage.parameters}
         before = [(one, one.requires_grad) for one in learner.net.parameters()]
-        if chosen is not None:
-            for one, _ in before:
-                one.requires_grad_(id(one) in chosen)
+        given = learner.encoder() if number == 0 and self._encoder is not None else None
+        held = set() if given is None else {id(one) for one in given.parameters()}
+        for one, flag in before:
+            one.requires_grad_((flag if chosen is None else id(one) in chosen) and id(one) not in held)
         wanted = [one for one in learner.net.parameters() if one.requires_grad]
         optimizer = torch.optim.SGD(
             wanted,
@@ -335,6 +345,8 @@ class _Stream:
                 self._log({"phase": "learn", "task": number, "stage": stage.name, "epoch": done, **means})
 
         learner.net.train(stage.train)
+        if given is not None:
+            given.eval()
         end = train(
             learner.net,
             optimizer,
@@ -420,6 +432,19 @@ class _Stream:
                 self._memory.load_state_dict(kept["memory"])
                 return number + 1
         return 0
+
+
+def take_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:
+    """Load weights into the backbone that learns the first task; it is there already.
+
+    Raises:
+        ValueError: They are those of another network.
+    """
+    try:
+        learner.encoder().load_state_dict(encoder)
+    except RuntimeError as error:
+        first_line = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"the encoder does not fit the network: {first_line}") from None
 
 
 def _is_finite(net: nn.Module) -> bool:

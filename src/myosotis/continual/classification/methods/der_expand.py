@@ -116,6 +116,11 @@ class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
             terms["auxiliary"] = self.settings.auxiliary * functional.cross_entropy(outputs.extra["auxiliary"], target)
         return terms
 
+    def encoder(self) -> Backbone:
+        """Return the first backbone."""
+        first: Backbone = self.net.backbones[0]
+        return first
+
     def after_task(self, task: TaskState) -> None:
         """Align the head."""
         if task.number and self.settings.align:

@@ -393,7 +393,7 @@ def test_learners_begin_with_one_encoder(method, first_encoder, world, tmp_path)
         (["model.options={widths: [4, 8], blocks: [1, 1]}"], "'model' says otherwise"),
         (["model.init_from=nowhere"], "holds no learner.json"),
         (["model.mean=[0.5]", "model.std=[0.5]"], "brings weights and pixel statistics of its own"),
-        (["norm={kind: cn, groups: 4}"], "the encoder does not fit the network"),
+        (["norm={kind: cn, groups: 4}"], "is normalised by 'bn', 'norm' says 'cn'"),
     ],
 )
 def test_an_encoder_that_does_not_fit(options, message, first_encoder, world, tmp_path):

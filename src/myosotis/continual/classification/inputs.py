@@ -97,6 +97,9 @@ def _check_encoder(config: ClassLearningConfig, scenario: Scenario, encoder: Fir
     ours, theirs = config.model, (body.architecture, dict(body.options))
     if theirs != (ours.architecture, dict(ours.options)):
         raise InputError(f"{where}: is a {theirs[0]} with options {theirs[1]}, 'model' says otherwise")
+    plain = {"bn", "tbbn"}  # the same network, trained otherwise
+    if encoder.spec.norm.kind != config.norm.kind and not {encoder.spec.norm.kind, config.norm.kind} <= plain:
+        raise InputError(f"{where}: is normalised by '{encoder.spec.norm.kind}', 'norm' says '{config.norm.kind}'")
     known = set(body.classes[: encoder.spec.sizes[0]])
     first = {scenario.classes[label] for label in scenario[0].classes}
     if known != first:

@@ -36,7 +36,15 @@ def trials(arguments):
         },
         "tuning": {**stream, "only": ["0", "1", "2", "3", "4"]},
         "evaluation": {**stream, "only": ["5", "6", "7", "8", "9"]},
-        "methods": {name: {"space": {"training.learning_rate": [0.02, 0.05, 0.1]}} for name in ("er", "icarl", "bic")},
+        "methods": {
+            name: {
+                "space": {
+                    "training.learning_rate": [0.01, 0.02, 0.03, 0.04, 0.05],
+                    "training.weight_decay": [1e-4, 2e-4, 5e-4, 1e-3],
+                }
+            }
+            for name in ("er", "icarl", "bic")
+        },
         "trials": arguments.trials,
         "seeds": 2,
         "evaluation_seeds": 1,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from myosotis.protocol.config import ExecutorConfig, ProtocolConfig, unit_config
-from myosotis.protocol.executors import execute
+from myosotis.protocol.executors import Executor
 from myosotis.protocol.units import Unit, run_unit
 
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -35,7 +35,8 @@ def units(place, count):
 @pytest.mark.slow
 def test_ray_gives_the_same_results(tmp_path):
     todo = units(tmp_path, 3)
-    found = {unit.seed: result for unit, result in execute(todo, ExecutorConfig(kind="ray", workers=2), "cpu")}
+    with Executor(ExecutorConfig(kind="ray", workers=2), "cpu") as executor:
+        found = {unit.seed: result for unit, result in executor.execute(todo)}
     assert set(found) == {0, 1, 2}
     for unit in todo:
         assert found[unit.seed]["matrix"] == run_unit(unit.config)["matrix"]

@@ -14,80 +14,107 @@ from myosotis.protocol.units import Unit, run_unit, run_with_threads, set_thread
 
 _MOST_ATTEMPTS = 3
 
+Done = Iterator[tuple[Unit, dict[str, Any]]]
 
-def execute(units: Sequence[Unit], executor: ExecutorConfig, device: str) -> Iterator[tuple[Unit, dict[str, Any]]]:
-    """Carry out units and yield each with its result, as they end.
+
+class Executor:
+    """Carries out units of work; a context, whose workers stay until its end.
 
     Args:
-        units: What is to be done.
-        executor: Where.
+        config: Where.
         device: Of the networks.
-
-    Raises:
-        InputError: Ray is not installed.
-        RuntimeError: A unit took its process down several times.
     """
-    if executor.kind == "ray":
-        yield from _on_ray(units, executor, device)
-    elif executor.workers == 1:
+
+    def __init__(self, config: ExecutorConfig, device: str) -> None:
+        self._config, self._device = config, device
+        self._pool: ProcessPoolExecutor | None = None
+        self._own_cluster = False
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop_pool()
+        if self._own_cluster:
+            import ray
+
+            ray.shutdown()
+
+    def execute(self, units: Sequence[Unit]) -> Done:
+        """Carry out units and yield each with its result, as they end.
+
+        Args:
+            units: What is to be done.
+
+        Raises:
+            InputError: Ray is not installed.
+            RuntimeError: A unit took its process down several times.
+        """
+        if self._config.kind == "ray":
+            yield from self._on_ray(units)
+        elif self._config.workers == 1:
+            yield from self._here(units)
+        else:
+            yield from self._in_processes(units)
+
+    def _here(self, units: Sequence[Unit]) -> Done:
         before = torch.get_num_threads()
         try:
             for unit in units:
-                set_threads(executor.threads)
-                yield unit, run_unit(unit.config, device)
+                set_threads(self._config.threads)
+                yield unit, run_unit(unit.config, self._device)
         finally:
             set_threads(before)
-    else:
-        yield from _in_processes(units, executor, device)
 
+    def _in_processes(self, units: Sequence[Unit]) -> Done:
+        """A pool that is made anew when a worker was killed; what was running then is done again."""
+        left, attempts = list(units), 0
+        while left:
+            done: set[str] = set()
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    self._config.workers,
+                    mp_context=get_context("spawn"),
+                    initializer=set_threads,
+                    initargs=(self._config.threads,),
+                )
+            try:
+                waiting: dict[Future[dict[str, Any]], Unit] = {
+                    self._pool.submit(run_unit, unit.config, self._device): unit for unit in left
+                }
+                while waiting:
+                    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        unit = waiting.pop(future)
+                        result = future.result()
+                        done.add(unit.key)
+                        yield unit, result
+            except BrokenProcessPool:
+                self._drop_pool()
+                attempts = 1 if done else attempts + 1
+                if attempts >= _MOST_ATTEMPTS:
+                    raise RuntimeError(f"a worker died {attempts} times without finishing a unit") from None
+            left = [unit for unit in left if unit.key not in done]
 
-def _in_processes(
-    units: Sequence[Unit], executor: ExecutorConfig, device: str
-) -> Iterator[tuple[Unit, dict[str, Any]]]:
-    """A pool that is made anew when a worker was killed; what was running then is done again."""
-    left, attempts = list(units), 0
-    while left:
-        done: set[str] = set()
-        pool = ProcessPoolExecutor(
-            executor.workers, mp_context=get_context("spawn"), initializer=set_threads, initargs=(executor.threads,)
-        )
+    def _drop_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _on_ray(self, units: Sequence[Unit]) -> Done:
         try:
-            waiting: dict[Future[dict[str, Any]], Unit] = {
-                pool.submit(run_unit, unit.config, device): unit for unit in left
-            }
-            while waiting:
-                ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    unit = waiting.pop(future)
-                    result = future.result()
-                    done.add(unit.key)
-                    yield unit, result
-        except BrokenProcessPool:
-            attempts = 1 if done else attempts + 1
-            if attempts >= _MOST_ATTEMPTS:
-                raise RuntimeError(f"a worker died {attempts} times without finishing a unit") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        left = [unit for unit in left if unit.key not in done]
-
-
-def _on_ray(units: Sequence[Unit], executor: ExecutorConfig, device: str) -> Iterator[tuple[Unit, dict[str, Any]]]:
-    try:
-        import ray
-    except ImportError:
-        raise InputError("executor 'ray': Ray is not installed; pip install 'myosotis[cluster]'") from None
-    own = not ray.is_initialized()
-    if own and executor.address is not None:
-        ray.init(address=executor.address, log_to_driver=False)
-    elif own:
-        ray.init(num_cpus=executor.workers * executor.threads, include_dashboard=False, log_to_driver=False)
-
-    remote = ray.remote(num_cpus=executor.threads, max_retries=_MOST_ATTEMPTS)(run_with_threads)
-    try:
-        waiting = {remote.remote(unit.config, executor.threads, device): unit for unit in units}
+            import ray
+        except ImportError:
+            raise InputError("executor 'ray': Ray is not installed; pip install 'myosotis[cluster]'") from None
+        config = self._config
+        if not ray.is_initialized():
+            self._own_cluster = True
+            if config.address is not None:
+                ray.init(address=config.address, log_to_driver=False)
+            else:
+                ray.init(num_cpus=config.workers * config.threads, include_dashboard=False, log_to_driver=False)
+        remote = ray.remote(num_cpus=config.threads, max_retries=_MOST_ATTEMPTS)(run_with_threads)
+        waiting = {remote.remote(unit.config, config.threads, self._device): unit for unit in units}
         while waiting:
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(ended), ray.get(ended)
-    finally:
-        if own:
-            ray.shutdown()

@@ -13,7 +13,6 @@ from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
     make_scenario,
-    read_sets,
     train_settings,
 )
 from myosotis.continual.classification.saved import make_learner
@@ -26,13 +25,13 @@ from myosotis.engine.processes import device
 from myosotis.engine.progress import progress
 from myosotis.engine.run import Run
 from myosotis.protocol.config import ProtocolConfig, unit_config
-from myosotis.protocol.executors import execute
+from myosotis.protocol.executors import Executor
 from myosotis.protocol.report import KIND
 from myosotis.protocol.selection import Selection, mean_scores, select, survivors
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.summary import method_summary, phase_agreement, rank
-from myosotis.protocol.units import Phase, Unit
+from myosotis.protocol.units import Phase, Unit, forget_streams, stream_sets
 
 _SELECTORS = ("stream", "first_task")
 
@@ -55,7 +54,8 @@ class ProtocolJob(Job[ProtocolConfig]):
             path for data in streams.values() for source in (data.train, data.test) for path in source.paths
         )
         self._draws = {name: self._drawn(name) for name in config.methods}
-        sets = {name: read_sets(data) for name, data in streams.items()}
+        forget_streams()
+        sets = {name: stream_sets(data.model_dump_json()) for name, data in streams.items()}
         self._sets = sets
         check_apart(sets["tuning"], sets["evaluation"])
         for name in config.methods:
@@ -125,6 +125,14 @@ class ProtocolJob(Job[ProtocolConfig]):
         )
         self._results = self._store.results()
         methods = list(config.methods)
+        with Executor(config.executor, str(device())) as self._executor:
+            found = self._phases(methods)
+        run.finish(self._result(found, prints, started))
+        return run
+
+    def _phases(self, methods: list[str]) -> dict[str, Any]:
+        """Tune, freeze, evaluate, compare; the figures of each method."""
+        config = self._config
         results = self._tune(methods)
         selections = {
             name: {
@@ -150,7 +158,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             }
             self._carry_out(list(conventional.values()), "conventional")
         on_test = {key: self._results[unit.key] for key, unit in conventional.items()}
-        found = {
+        return {
             name: method_summary(
                 self._draws[name],
                 _of(results, name),
@@ -165,8 +173,6 @@ class ProtocolJob(Job[ProtocolConfig]):
             )
             for name in methods
         }
-        run.finish(self._result(found, prints, started))
-        return run
 
     def _tune(self, methods: list[str]) -> dict[tuple[str, int, int], dict[str, Any]]:
         """Run the trials on the tuning stream; the results by method, trial and seed."""
@@ -215,7 +221,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         if not left:
             return
         with self._timed(phase), progress(phase, len(left)) as ticker:
-            for unit, result in execute(list(left.values()), self._config.executor, str(device())):
+            for unit, result in self._executor.execute(list(left.values())):
                 self._results[unit.key] = result
                 self._store.add(unit, result, result["metrics"][self._config.metric])
                 self._run.log(

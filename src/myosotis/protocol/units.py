@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from myosotis.continual.classification.config import ClassLearningConfig, DataConfig
+from myosotis.continual.classification.config import ClassLearningConfig, DataConfig, StreamConfig
 from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
@@ -20,6 +20,7 @@ from myosotis.continual.classification.inputs import (
 from myosotis.continual.classification.outcome import figures
 from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import learn_classes
+from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
 
 Phase = Literal["tuning", "evaluation", "conventional"]
@@ -61,8 +62,7 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
         device: Of the network.
     """
     job = ClassLearningConfig.model_validate_json(config)
-    train, test = _sets(job.data.model_dump_json())
-    scenario = make_scenario(job, train, test)
+    scenario = _scenario(job.data.model_dump_json(), job.scenario.model_dump_json(), job.seed)
     learner = make_learner(describe_learner(job, scenario), pretrained=job.model.pretrained)
     started = time.perf_counter()
     try:
@@ -109,6 +109,28 @@ def _failed(reason: str, seconds: float) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _sets(data: str) -> tuple[ImageSet, ImageSet]:
-    """A worker reads each stream's images once."""
+def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
+    """Return the images of a stream, of which each worker reads them once.
+
+    Args:
+        data: A :class:`~myosotis.continual.classification.config.DataConfig` as JSON.
+
+    Raises:
+        InputError: Something is missing, or does not fit together.
+    """
     return read_sets(DataConfig(**json.loads(data)))
+
+
+def forget_streams() -> None:
+    """Read images anew from now on: files may have changed since."""
+    stream_sets.cache_clear()
+    _scenario.cache_clear()
+
+
+@lru_cache(maxsize=16)
+def _scenario(data: str, stream: str, seed: int) -> Scenario:
+    """Trials of one seed share their stream, of which nothing is changed by learning."""
+    job = ClassLearningConfig(
+        name="unit", seed=seed, data=DataConfig(**json.loads(data)), scenario=StreamConfig(**json.loads(stream))
+    )
+    return make_scenario(job, *stream_sets(data))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.continual.segmentation.config import SegmentLearningConfig
 from myosotis.engine.config import load_config
 from myosotis.protocol.config import ProtocolConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
@@ -16,6 +17,11 @@ JOBS = sorted([*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("benchmarks/*.yaml")])
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_an_example_is_valid(path):
-    kinds = {"forget": ClassifierUnlearningConfig, "learn": ClassLearningConfig, "protocol": ProtocolConfig}
+    kinds = {
+        "forget": ClassifierUnlearningConfig,
+        "learn": ClassLearningConfig,
+        "protocol": ProtocolConfig,
+        "segment": SegmentLearningConfig,
+    }
     schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

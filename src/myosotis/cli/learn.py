@@ -42,3 +42,31 @@ def classes(
             resume=resume,
             overwrite=overwrite,
         )
+
+
+@learn.command()
+def segments(
+    config: ConfigFile,
+    set_: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn to segment classes task by task, measure after each, and write a report."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.continual.segmentation.config import SegmentLearningConfig, resolve_paths
+        from myosotis.continual.segmentation.job import SegmentLearningJob
+        from myosotis.continual.segmentation.report import describe
+
+        carry_out(
+            config,
+            set_,
+            out,
+            SegmentLearningConfig,
+            resolve_paths,
+            SegmentLearningJob,
+            describe,
+            resume=resume,
+            overwrite=overwrite,
+        )

@@ -16,6 +16,7 @@ def methods(
     from rich.text import Text
 
     from myosotis.continual.classification.methods import METHODS as CLASSES
+    from myosotis.continual.segmentation.methods import METHODS as SEGMENTS
     from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
     from myosotis.unlearning.language.methods import METHODS as LANGUAGE
 
@@ -23,6 +24,7 @@ def methods(
         "unlearn language": [method.card for method in LANGUAGE.values()],
         "unlearn classifier": [method.card for method in CLASSIFIER.values()],
         "learn classes": [method.card for method in CLASSES.values()],
+        "learn segments": [method.card for method in SEGMENTS.values()],
     }
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))

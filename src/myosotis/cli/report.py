@@ -18,6 +18,7 @@ def report(
     """Write the report of a run again, or compare runs of one kind side by side."""
     with exit_statuses():
         from myosotis.continual.classification import report as classes
+        from myosotis.continual.segmentation import report as segments
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
         from myosotis.protocol import report as protocol
@@ -25,7 +26,8 @@ def report(
         from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
-        known = {language.KIND: language, classifier.KIND: classifier, classes.KIND: classes, protocol.KIND: protocol}
+        modules = (language, classifier, classes, segments, protocol)
+        known = {module.KIND: module for module in modules}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}
         if len(kinds) > 1:

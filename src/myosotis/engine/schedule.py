@@ -3,23 +3,30 @@
 from typing import Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR, PolynomialLR
 
-Schedule = Literal["onecycle", "cosine", "step", "constant"]
+Schedule = Literal["onecycle", "cosine", "poly", "step", "constant"]
 
 
 def make_schedule(
-    optimizer: Optimizer, schedule: Schedule, steps: int, *, drops: int = 3, factor: float = 0.1
+    optimizer: Optimizer,
+    schedule: Schedule,
+    steps: int,
+    *,
+    drops: int = 3,
+    factor: float = 0.1,
+    power: float = 0.9,
 ) -> LRScheduler | None:
     """Return a schedule over a whole training.
 
     Args:
         optimizer: At its largest learning rate.
         schedule: ``"onecycle"`` rises for the first three tenths and falls to nothing; ``"cosine"`` falls to nothing;
-            ``"step"`` drops; ``"constant"`` stays.
+            ``"poly"`` falls as ``(1 - t) ** power``; ``"step"`` drops; ``"constant"`` stays.
         steps: Of the whole training.
         drops: n; the i-th comes after 2i / (2n + 1) of the training.
         factor: By which each multiplies the rate.
+        power: Of ``"poly"``.
 
     Returns:
         The schedule; None for a constant rate.
@@ -35,10 +42,12 @@ def make_schedule(
     """
     if schedule == "onecycle":
         # One step more than there are: torch counts the last as beyond the end.
-        peak = optimizer.param_groups[0]["lr"]
+        peak = [group["lr"] for group in optimizer.param_groups]
         return OneCycleLR(optimizer, peak, total_steps=steps + 1, cycle_momentum=False)
     if schedule == "cosine":
         return CosineAnnealingLR(optimizer, steps)
+    if schedule == "poly":
+        return PolynomialLR(optimizer, steps, power)
     if schedule == "step":
         milestones = [2 * number * steps // (2 * drops + 1) for number in range(1, drops + 1)]
         return MultiStepLR(optimizer, milestones, factor)

@@ -1,0 +1,123 @@
+"""From the configuration of a job to its images, its stream and its learner."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from myosotis.continual.segmentation.config import SegmentLearningConfig
+from myosotis.continual.segmentation.saved import SegmentLearnerSpec
+from myosotis.continual.segmentation.scenario import Partition, SegmentationStream, class_incremental_segmentation
+from myosotis.continual.segmentation.training import SegmentationSettings
+from myosotis.data.mask_sources import read_masks
+from myosotis.data.masks import MaskedImages
+from myosotis.engine.errors import InputError
+from myosotis.engine.fingerprint import salted_fingerprint
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.segmenter import SegmenterSpec
+
+_STATISTICS = 500  # images that pixel statistics are taken of, at most
+
+
+def read_mask_sets(config: SegmentLearningConfig) -> tuple[MaskedImages, MaskedImages]:
+    """Read the training and the test images.
+
+    Raises:
+        InputError: Something is missing, or does not fit together.
+    """
+    train, test = read_masks(config.data.train), read_masks(config.data.test)
+    if train.classes != test.classes:
+        raise InputError("training and test images have different classes")
+    if train.channels != test.channels:
+        raise InputError(f"training images have {train.channels} channels, test images {test.channels}")
+    train = _part(train, config.data.limit, config.seed, "data.limit")
+    return train, _part(test, config.data.test_limit, config.seed, "data.test_limit")
+
+
+def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: MaskedImages) -> SegmentationStream:
+    """Split the images of a job into its tasks.
+
+    Raises:
+        InputError: They cannot be split like that.
+    """
+    stream = config.scenario
+    order = None
+    if stream.class_order is not None:
+        unknown = next((name for name in stream.class_order if name not in train.classes), None)
+        if unknown is not None:
+            raise InputError(f"scenario.class_order: no class {unknown!r}; there are {', '.join(train.classes)}")
+        order = [train.classes.index(name) + 1 for name in stream.class_order]
+    given = None
+    if stream.partition is not None:
+        given = Partition.load(Path(stream.partition), train.names, train.label_sets(stream.min_pixels))
+    try:
+        return class_incremental_segmentation(
+            train,
+            test,
+            stream.first,
+            stream.per_task,
+            kind=stream.kind,
+            class_order=order,
+            order_seed=stream.order_seed,
+            seed=config.seed if stream.partition_seed is None else stream.partition_seed,
+            assign=stream.assign,
+            min_pixels=stream.min_pixels,
+            match_sizes=stream.match_sizes,
+            unseen=stream.unseen,
+            given=given,
+        )
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"scenario: {error}") from None
+
+
+def describe_segment_learner(config: SegmentLearningConfig, stream: SegmentationStream) -> SegmentLearnerSpec:
+    """Return what the learner of a job is made of."""
+    model = config.model
+    if model.mean is None or model.std is None:
+        mean, std = mask_statistics(stream.train, stream.tasks[0].train)
+    else:
+        mean, std = model.mean, model.std
+    if {len(mean), len(std)} != {stream.train.channels}:
+        raise InputError(f"model: mean and std need {stream.train.channels} numbers each, one for each channel")
+    body = SegmenterSpec(
+        model.library, model.architecture, stream.train.channels, mean, std, dict(model.options), model.norm_momentum
+    )
+    return SegmentLearnerSpec(
+        config.method.name, config.method.settings, body, stream.classes, stream.sizes, config.seed
+    )
+
+
+def segmentation_settings(config: SegmentLearningConfig) -> SegmentationSettings:
+    """Return how the tasks of a job are trained."""
+    return SegmentationSettings(**config.training.model_dump())
+
+
+def mask_statistics(images: MaskedImages, places: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the pixels of each channel, in [0, 1], over the first of some images."""
+    sums = torch.zeros(3, images.channels, dtype=torch.float64)
+    for place in places[:_STATISTICS].tolist():
+        pixels = images.images[place].double().flatten(1) / 255
+        sums += torch.stack([torch.full((images.channels,), pixels.shape[1]), pixels.sum(1), pixels.square().sum(1)])
+    mean = sums[1] / sums[0]
+    # A channel that is the same everywhere would divide by nothing.
+    deviation = (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
+    return tuple(mean.tolist()), tuple(deviation.tolist())
+
+
+def mask_fingerprints(stream: SegmentationStream, salt: str) -> dict[str, str]:
+    """Return one salted fingerprint of the training images and masks, and one of the test ones."""
+    return {
+        name: salted_fingerprint("".join(sorted(images.digest(place) for place in range(len(images)))), salt)
+        for name, images in (("train", stream.train), ("test", stream.test))
+    }
+
+
+def _part(images: MaskedImages, limit: int | None, seed: int, key: str) -> MaskedImages:
+    if limit is None:
+        return images
+    if limit > len(images):
+        raise InputError(f"{key} is {limit}; there are {len(images)} images")
+    drawn = sorted(range(len(images)), key=lambda place: (derive_seed(seed, "limit", images.names[place]), place))
+    return images.subset(sorted(drawn[:limit]))

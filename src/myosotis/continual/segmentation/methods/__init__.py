@@ -1,0 +1,75 @@
+"""The methods of class-incremental segmentation, by the name that a configuration gives them."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from myosotis.continual.segmentation.learner import SegmentationLearner
+from myosotis.continual.segmentation.methods.dkd_m import DecomposedDistillation
+from myosotis.continual.segmentation.methods.ewf import WeightFusion
+from myosotis.continual.segmentation.methods.finetune import Finetune
+from myosotis.continual.segmentation.methods.joint import Joint
+from myosotis.continual.segmentation.methods.mib import ModellingBackground
+from myosotis.continual.segmentation.methods.mib_augm import AugmentedMemory
+from myosotis.continual.segmentation.methods.mib_m import ModellingBackgroundMemory
+from myosotis.continual.segmentation.methods.plop import LocalPod
+from myosotis.continual.segmentation.methods.ssul_m import UnknownClass
+from myosotis.engine.method import check_method, validated
+from myosotis.models.segmenter import SegmentationBody
+
+METHODS: Mapping[str, type[SegmentationLearner[Any]]] = MappingProxyType(
+    {
+        method.card.name: method
+        for method in (
+            Finetune,
+            Joint,
+            ModellingBackground,
+            ModellingBackgroundMemory,
+            AugmentedMemory,
+            LocalPod,
+            UnknownClass,
+            DecomposedDistillation,
+            WeightFusion,
+        )
+    }
+)
+"""Every method by its name."""
+
+
+def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """Return a method's settings: its paper's defaults, changed by ``settings``.
+
+    Args:
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings, e.g. ``{"distillation": 1.0}``.
+
+    Raises:
+        ValueError: The name or a setting is unknown, or a value is out of range.
+
+    Example:
+        >>> check_settings("mib", {"distillation": 1.0}).alpha
+        1.0
+    """
+    kinds = {known: method.Settings for known, method in METHODS.items()}
+    check_method(name, settings or {}, kinds)
+    return validated(name, kinds[name], dict(settings or {}))
+
+
+def build_learner(
+    name: str, settings: Mapping[str, Any] | None, make_body: Callable[[int], SegmentationBody], seed: int = 0
+) -> SegmentationLearner[Any]:
+    """Return a learner that has seen nothing yet.
+
+    Args:
+        name: See :func:`check_settings`.
+        settings: Likewise.
+        make_body: Returns a new body from a seed.
+        seed: Of every random choice.
+
+    Raises:
+        ValueError: As :func:`check_settings`.
+    """
+    return METHODS[name](check_settings(name, settings), make_body, seed)
+
+
+__all__ = ["METHODS", "build_learner", "check_settings"]

@@ -1,0 +1,41 @@
+"""EWF: endpoints weight fusion."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from myosotis.continual.segmentation.learner import SegmentationState
+from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.engine.method import MethodCard
+
+
+@dataclass(frozen=True)
+class WeightFusionSettings(BackgroundSettings):
+    """As MiB."""
+
+
+class WeightFusion(ModellingBackground):
+    """MiB, and after each task ``θ = (1 - a) θ_old + a θ_new`` with ``a = sqrt(n_new / (n_new + n_old))``."""
+
+    card = MethodCard(
+        "ewf",
+        "EWF",
+        "Xiao, Zhang, Xu, Wang, Cheng, Luo, CVPR 2023",
+        "current task",
+        "the old network",
+        "Three lines that keep more of the old network; goes with any method.",
+    )
+    Settings = WeightFusionSettings
+
+    def after_task(self, task: SegmentationState) -> None:
+        """Move back towards the old weights; what only the new network has stays."""
+        if not task.number:
+            return
+        # n_old counts the background.
+        share = math.sqrt(task.new / (task.new + task.known))
+        old = self.teacher.state_dict()
+        with torch.no_grad():
+            for name, value in self.net.state_dict().items():
+                if name in old and value.is_floating_point():
+                    value.lerp_(old[name], 1 - share)

@@ -1,0 +1,51 @@
+"""Joint training: the images and labels of all tasks so far, again with every task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class JointSettings:
+    """How joint training begins.
+
+    Attributes:
+        from_scratch: With fresh weights in each task; otherwise with those of the task before.
+    """
+
+    from_scratch: bool = True
+
+
+class Joint(SegmentationLearner[JointSettings]):
+    """``L = CE(z, y)`` on the images of all tasks so far with the labels of all classes so far: the upper bound."""
+
+    card = MethodCard(
+        "joint",
+        "Joint training",
+        "the usual upper bound",
+        "all tasks so far, all labels",
+        "the whole data set",
+        "To see what could be reached if nothing had to be given up.",
+    )
+    Settings = JointSettings
+    sees_all = True
+
+    def before_task(self, task: SegmentationState) -> None:
+        """Begin anew."""
+        if not self.settings.from_scratch:
+            self.grow(task.number, task.new)
+            return
+        place = next(self.net.parameters()).device
+        self.net = self.build(derive_seed(self.seed, "joint", task.number)).to(place)
+        self.known, self.new = 1, 0
+        for number, size in enumerate(task.sizes):
+            self.grow(number, size)
+
+    def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
+        """Return the cross-entropy."""
+        return {"cross_entropy": self.plain(net(batch.images).logits, batch.target)}

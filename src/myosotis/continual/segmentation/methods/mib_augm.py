@@ -1,0 +1,49 @@
+"""MiB-AugM: exemplars whose background may be new."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from myosotis.continual.segmentation.learner import SegmentationBatch
+from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.engine.method import MethodCard
+
+
+@dataclass(frozen=True)
+class AugmentedMemorySettings(BackgroundSettings):
+    """How MiB-AugM reads exemplars.
+
+    Attributes:
+        scope: What the mask of an exemplar is taken to label. ``"old"``: every old class, so that its background is
+            background or new, as in the authors' code; from the third task on that pushes classes of other old tasks
+            down where they were never labelled. ``"stored"``: the classes that its own task labelled.
+    """
+
+    scope: Literal["old", "stored"] = "old"
+
+
+class AugmentedMemory(ModellingBackground):
+    """``L = ½ UCE(current) + ½ AugM(memory) + λ UKD``; on background AugM is ``-log(p_0 + sum_new p_c)``."""
+
+    card = MethodCard(
+        "mib_augm",
+        "MiB-AugM",
+        "Kwak, Cha, Moon, ECCV 2024",
+        "current task, exemplars",
+        "exemplars with their masks, the old network",
+        "Exemplars where images hold several classes.",
+    )
+    Settings = AugmentedMemorySettings
+    reads_memory = True
+    settings: AugmentedMemorySettings
+
+    def remembered(self, batch: SegmentationBatch) -> Bool[Tensor, "remembered classes"]:
+        """Return what masks of remembered images are taken to label."""
+        if self.settings.scope == "stored":
+            return batch.labelled[batch.n_current :]
+        found = torch.zeros_like(batch.labelled[batch.n_current :])
+        found[:, 1 : self.known] = True
+        return found

@@ -1,0 +1,19 @@
+"""MiB with exemplars whose masks are taken at their word."""
+
+from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.engine.method import MethodCard
+
+
+class ModellingBackgroundMemory(ModellingBackground):
+    """``L = ½ UCE(current) + ½ CE(memory) + λ UKD``: the background of an exemplar counts as background."""
+
+    card = MethodCard(
+        "mib_m",
+        "MiB-M",
+        "Cermelli et al., CVPR 2020; memory as in Kwak, Cha, Moon, ECCV 2024",
+        "current task, exemplars",
+        "exemplars with their masks, the old network",
+        "To see what exemplars do when nothing is done about their background.",
+    )
+    Settings = BackgroundSettings
+    reads_memory = True

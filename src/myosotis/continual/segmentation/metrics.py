@@ -1,0 +1,90 @@
+"""From one confusion matrix over a whole test set to the figures of class-incremental segmentation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from myosotis.data.masks import IGNORE
+
+
+def confusion(
+    predicted: Int[Tensor, "*shape"], target: Int[Tensor, "*shape"], classes: int
+) -> Int[Tensor, "classes classes"]:
+    """Return how many pixels of each channel, row by row, were answered with each; ignored ones do not count.
+
+    Args:
+        predicted: Channels.
+        target: Channels, or 255.
+        classes: How many channels there are.
+    """
+    valid = target != IGNORE
+    pairs = target[valid] * classes + predicted[valid]
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+
+
+def intersection_over_union(table: Int[Tensor, "classes classes"]) -> Float[Tensor, " classes"]:
+    """Return the IoU of each channel; NaN where it is neither in the truth nor in an answer.
+
+    Example:
+        >>> table = torch.tensor([[50, 5, 0, 5], [4, 20, 0, 0], [0, 0, 0, 0], [6, 0, 2, 8]])
+        >>> [round(value, 4) for value in intersection_over_union(table).tolist()]
+        [0.7143, 0.6897, 0.0, 0.381]
+    """
+    counts = table.double()
+    right = counts.diagonal()
+    return right / (counts.sum(0) + counts.sum(1) - right)
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """Mean IoU of groups of channels; absent ones do not count.
+
+    Attributes:
+        all: Every channel, background among them.
+        base: Classes of the first task.
+        base_with_background: Likewise, and the background.
+        new: Classes of later tasks; None where there are none.
+        harmonic: Of base and new; 0 where one of them is.
+        absent: Channels without an IoU.
+    """
+
+    all: float
+    base: float
+    base_with_background: float
+    new: float | None
+    harmonic: float | None
+    absent: int
+
+
+def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> GroupFigures:
+    """Return mean IoU by groups.
+
+    Args:
+        iou: Of each channel; NaN where it is absent.
+        sizes: Classes of each task so far.
+    """
+    base, new = iou[1 : 1 + sizes[0]], iou[1 + sizes[0] :]
+    first, later = _mean(base), _mean(new) if len(new) else None
+    harmonic = None
+    if later is not None:
+        harmonic = 2 * first * later / (first + later) if first + later > 0 else 0.0
+    return GroupFigures(_mean(iou), first, _mean(iou[: 1 + sizes[0]]), later, harmonic, int(iou.isnan().sum()))
+
+
+def forgetting(history: Sequence[Float[Tensor, " _"]]) -> list[float | None]:
+    """Return, for each channel but those of the last task, its best IoU so far less the final one; None if absent."""
+    final = history[-1]
+    found: list[float | None] = []
+    for channel in range(len(history[-2]) if len(history) > 1 else 0):
+        values = [one[channel] for one in history if channel < len(one)]
+        known = [float(value) for value in values if not value.isnan()]
+        found.append(None if not known or final[channel].isnan() else max(known) - float(final[channel]))
+    return found
+
+
+def _mean(values: Tensor) -> float:
+    known = values[~values.isnan()]
+    return float(known.mean()) if len(known) else 0.0

@@ -1,0 +1,357 @@
+"""The report of a run that learnt to segment a stream of classes, and of several side by side."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from myosotis.continual.segmentation.methods import METHODS
+from myosotis.data.masks import IGNORE
+from myosotis.engine.run import Run
+from myosotis.evaluation.intervals import t_interval
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import Line, heat_map, image_sheet, line_chart
+from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+
+KIND = "learn-segments"
+"""What ``result.json`` calls runs of this job."""
+
+_MEASURES = {
+    "all": "All channels",
+    "base": "First task",
+    "base_with_background": "First task and background",
+    "new": "Later tasks",
+    "harmonic": "Harmonic mean",
+    "forgetting": "Forgetting",
+}
+_COLOURS = [
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#999999",
+    "#882255",
+    "#44AA99",
+    "#DDCC77",
+    "#332288",
+    "#AA4499",
+]
+_IGNORED = "#FFFFFF"
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: Of the kind ``learn-segments``.
+    """
+    result, config = run.result(), read_settings(run)
+    card = METHODS[result["method"]].card
+    return Document(
+        title=f"Class-incremental segmentation: {result['name']}",
+        subtitle=(
+            f"{len(result['classes'])} classes in {len(result['tasks'])} tasks, {result['scenario']} scenario; "
+            f"{card.title}, seed {result['seed']}. IoU from one confusion matrix over test images that show a class "
+            f"so far; pixels of classes to come are " + ("ignored." if result["unseen"] == "ignore" else "background.")
+        ),
+        verdicts=_verdicts(result),
+        table=_class_table(result),
+        figures=_figures(run, result),
+        sections=[
+            _scenario_section(result),
+            _pseudo_section(result),
+            _memory_section(result),
+            Section(
+                "What was done",
+                [f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}."],
+                [Table("Every setting", ["Value"], setting_rows(config), "Setting")],
+            ),
+            _cost_section(result),
+            Section(
+                "Lineage",
+                ["The model is named by the SHA-256 of its weights, the images by salted fingerprints."],
+                [
+                    Table(
+                        "Hashes and fingerprints",
+                        ["Value"],
+                        [
+                            Row("Model that went out", [result["lineage"]["model_out"]]),
+                            *(Row(f"{name.capitalize()} images", [text]) for name, text in _data(result)),
+                        ],
+                    )
+                ],
+            ),
+            environment_section(run),
+            Section(
+                "What this does not show",
+                [
+                    "One order of classes, one partition and one seed; methods differ by less than these do, so "
+                    "compare over several of each.",
+                    "Settings that were chosen by looking at these test images would make the figures optimistic.",
+                ],
+            ),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side; runs that differ in seed and partition alone are one row.
+
+    Args:
+        runs: At least two, all of the kind ``learn-segments``.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        result, flat = run.result(), flatten(read_settings(run))
+        sizes = ", sizes matched" if flat.get("scenario.match_sizes") == "True" else ""
+        scope = f", {flat['method.scope']} scope" if "method.scope" in flat else ""
+        memory = f", {flat['memory']} exemplars" if flat.get("memory", "0") != "0" else ""
+        label = f"{result['method']}{scope}, {result['scenario']}{sizes}{memory}"
+        groups.setdefault(label, []).append(result)
+    rows = [
+        Row(label, [str(len(results)), *(_over(results, key) for key in _MEASURES)])
+        for label, results in groups.items()
+    ]
+    means = {label: sum(one["metrics"]["all"] for one in results) / len(results) for label, results in groups.items()}
+    best = max(means, key=lambda label: means[label])
+    names = [f"{run.path.name}" for run in runs]
+    return Document(
+        title="Class-incremental segmentation side by side",
+        subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
+        verdicts=[Verdict("Which keeps most?", f"{best}, with a mean IoU of {means[best]:.3f} over all channels.")],
+        table=Table(
+            "Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Method and scenario"
+        ),
+        sections=[differing_settings(runs, names)],
+    )
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    metrics, seen = result["metrics"], result["reappearance"]
+    new = "" if metrics["new"] is None else f", classes of later tasks {metrics['new']:.3f}"
+    first = result["figures_after_task"][0]["base"]
+    worst = [(value, name) for name, value in zip(result["classes"], result["forgetting"][1:], strict=False) if value]
+    found = [
+        Verdict(
+            "Has it learnt?",
+            f"At the end the mean IoU is {metrics['all']:.3f} over all channels, background among them{new}.",
+        ),
+        Verdict(
+            "Has it kept?",
+            f"Classes of the first task had a mean IoU of {first:.3f} when learnt and have {metrics['base']:.3f} now."
+            + (f" {max(worst)[1]} has lost most, {max(worst)[0]:.3f} from its best." if worst else ""),
+        ),
+    ]
+    if len(result["tasks"]) > 1:
+        shares = [share for share in seen["seen_old_pixels"] if share is not None]
+        text = (
+            f"{seen['repeated_images']:.1%} of the images are in several tasks. "
+            + (
+                f"Of the old-class pixels in later tasks {sum(shares) / len(shares):.1%} had been trained on before, "
+                "with their label."
+                if shares
+                else "No later task shows an old class."
+            )
+            + " What was trained on is easy to pseudo-label."
+        )
+        found.append(Verdict("How realistic is the stream?", text))
+    found.append(
+        Verdict(
+            "How sure are we?",
+            f"One seed, one partition; {result['test_images'][-1]} test images"
+            + (f"; {metrics['absent']} classes are in none of them and do not count." if metrics["absent"] else "."),
+        )
+    )
+    return found
+
+
+def _class_table(result: Mapping[str, Any]) -> Table:
+    names = ["background", *result["classes"]]
+    rows = []
+    for channel, name in enumerate(names):
+        values = [row[channel] if channel < len(row) else None for row in result["iou"]]
+        lost = result["forgetting"][channel] if channel < len(result["forgetting"]) else None
+        rows.append(Row(name, [*(_text(value) for value in values), "-" if lost is None else f"{lost:+.3f}"]))
+    rows += [
+        Row(
+            label,
+            [
+                *(_text(step[key]) for step in result["figures_after_task"]),
+                _text(result["metrics"]["forgetting"]) if key == "all" else "-",
+            ],
+        )
+        for key, label in _MEASURES.items()
+        if key != "forgetting"
+    ]
+    columns = [*(f"After task {number + 1}" for number in range(len(result["tasks"]))), "Lost since its best"]
+    return Table("IoU of each channel, and means of groups", columns, rows, "Class")
+
+
+def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+    steps = list(range(1, len(result["tasks"]) + 1))
+    lines = [
+        Line("all channels", steps, [step["all"] for step in result["figures_after_task"]], "unseen"),
+        Line("first task", steps, [step["base"] for step in result["figures_after_task"]], "retain"),
+    ]
+    if len(steps) > 1:
+        later = [step["new"] for step in result["figures_after_task"][1:]]
+        lines.append(Line("later tasks", steps[1:], later, "forget"))
+    names = ["background", *result["classes"]]
+    grid = [[row[channel] if channel < len(row) else None for channel in range(len(names))] for row in result["iou"]]
+    found = [
+        Figure(
+            line_chart(lines, x_label="tasks learnt", y_label="mean IoU", name="curves"),
+            "Mean IoU of groups of classes after each task.",
+        ),
+        Figure(
+            heat_map(
+                list(zip(*grid, strict=True)),
+                names,
+                [str(step) for step in steps],
+                x_label="after task",
+                y_label="class",
+                name="iou",
+            ),
+            "IoU of each class after each task; empty where it is still to come.",
+        ),
+    ]
+    panels = run.path / "panels.safetensors"
+    if panels.is_file():
+        found.append(
+            Figure(
+                _panels(load_file(panels), len(result["panels"]), len(steps)),
+                "Test images, their truth, and the answer after each task; one colour for each class, white does not "
+                "count.",
+            )
+        )
+    return found
+
+
+def _panels(tensors: Mapping[str, Tensor], count: int, steps: int) -> str:
+    images, titles = [], []
+    for at in range(count):
+        images.append(_encoded(tensors[f"image-{at}"].permute(1, 2, 0).numpy()))
+        images.append(_encoded(_coloured(tensors[f"truth-{at}"])))
+        titles += ["image", "truth"]
+        for step in range(1, steps + 1):
+            images.append(_encoded(_coloured(tensors[f"task-{step}-{at}"])))
+            titles.append(f"after task {step}")
+    return image_sheet(images, titles, columns=steps + 2)
+
+
+def _coloured(mask: Tensor) -> NDArray[np.uint8]:
+    table = np.zeros((256, 3), np.uint8)
+    for channel in range(IGNORE):
+        table[channel] = _rgb(_COLOURS[channel] if channel < len(_COLOURS) else _mixed(channel))
+    table[IGNORE] = _rgb(_IGNORED)
+    coloured: NDArray[np.uint8] = table[mask.numpy()]
+    return coloured
+
+
+def _mixed(channel: int) -> str:
+    """A colour between two of the palette, for more classes than it has."""
+    one, other = (_rgb(_COLOURS[1 + place % (len(_COLOURS) - 1)]) for place in (channel, channel * 5 + 2))
+    return "#" + "".join(f"{(a + b) // 2:02X}" for a, b in zip(one, other, strict=True))
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _encoded(array: NDArray[np.uint8]) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _scenario_section(result: Mapping[str, Any]) -> Section:
+    seen = result["reappearance"]
+    rows = [
+        Row(
+            f"Task {number + 1}",
+            [
+                f"{seen['images'][number]:,}",
+                f"{seen['seen_images'][number]:.1%}",
+                f"{seen['old_pixels'][number]:,}",
+                "-" if seen["seen_old_pixels"][number] is None else f"{seen['seen_old_pixels'][number]:.1%}",
+                f"{seen['future_pixels'][number]:,}",
+            ],
+        )
+        for number in range(len(result["tasks"]))
+    ]
+    columns = ["Images", "Seen before", "Old-class pixels", "Of these trained on before", "Pixels of later classes"]
+    text = (
+        "Old and later classes are background in the masks of a task. Where images come back, an old class in them was "
+        "trained on with its label, and a later one as background."
+    )
+    return Section("The stream", [text], [Table("Re-appearance", columns, rows, "Task")])
+
+
+def _pseudo_section(result: Mapping[str, Any]) -> Section:
+    rows = []
+    for number, found in enumerate(result["pseudo_labels"]):
+        for name in ("seen", "unseen") if found else ():
+            one = found[name]
+            if one["images"]:
+                rows.append(
+                    Row(
+                        f"Before task {number + 1}, images {name}",
+                        [str(one["images"]), _text(one["right"]), _text(one["taken_for_old"])],
+                    )
+                )
+    columns = ["Images", "Old-class pixels right", "Other classes taken for old ones"]
+    text = "How the network labels old classes in the images of the next task, which no method is told."
+    return Section("Pseudo-labels", [text], [Table("By whether an image was trained on", columns, rows, "When")])
+
+
+def _memory_section(result: Mapping[str, Any]) -> Section:
+    last = result["memory"][-1]
+    if not last["images"]:
+        return Section("Memory", ["Nothing was remembered."])
+    names = result["classes"]
+    rows = [Row(names[int(channel) - 1], [str(count)]) for channel, count in last["of_class"].items()]
+    text = (
+        f"{last['images']} images with the masks that their tasks showed; {last['leaks']} masks show a class that "
+        "their task did not label."
+    )
+    return Section("Memory", [text], [Table("Remembered images that show a class", ["Images"], rows, "Class")])
+
+
+def _cost_section(result: Mapping[str, Any]) -> Section:
+    cost = result["cost"]
+    seconds = ", ".join("-" if one is None else f"{one:.0f}" for one in cost["seconds"])
+    rows = [
+        Row("Seconds of each task", [seconds]),
+        Row("Steps", [f"{cost['steps']:,}"]),
+        Row("Images", [f"{cost['images']:,}"]),
+        Row("Parameters", [f"{cost['parameters']:,}"]),
+        Row("Peak memory, MB", [f"{cost['peak_memory_bytes'] / 1e6:,.0f}"]),
+    ]
+    return Section("Cost", [], [Table("Cost", ["Value"], rows)])
+
+
+def _data(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return list(result["lineage"]["data"].items())
+
+
+def _over(results: Sequence[Mapping[str, Any]], key: str) -> str:
+    values = [one["metrics"][key] for one in results if one["metrics"][key] is not None]
+    if not values:
+        return "-"
+    interval = t_interval(values)
+    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{interval.mean:.3f}{ends}"
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

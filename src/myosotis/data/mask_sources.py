@@ -1,0 +1,177 @@
+"""Where images with masks come from, as a configuration says it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from myosotis.data.images import read_idx
+from myosotis.data.masks import (
+    CAMVID_CLASSES,
+    IGNORE,
+    VOC_CLASSES,
+    MaskedImages,
+    pair_folders,
+    read_pairs,
+    voc_pairs,
+)
+from myosotis.data.scenes import make_scenes
+from myosotis.engine.config import Config
+from myosotis.engine.errors import InputError
+from myosotis.engine.method import Count, Whole
+
+_KINDS = ("images", "voc", "ade20k", "camvid", "scenes")
+_ADE_CLASSES = 150
+
+
+class ScenesConfig(Config):
+    """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`."""
+
+    idx: str
+    count: Count = 1000
+    side: Annotated[int, Field(ge=16)] = 48
+    seed: Whole = 0
+    classes: tuple[str, ...] | None = None
+
+
+class MaskSourceConfig(Config):
+    """A set of images with masks.
+
+    ``images`` and ``masks`` are folders of files of equal names; ``voc`` is the directory ``VOC2012``, whose ``split``
+    is a list, e.g. ``train_aug``; ``ade20k`` is ``ADEChallengeData2016``; ``camvid`` has ``train``, ``train_labels``
+    and so on; ``scenes`` are composed.
+
+    ``classes`` names what the numbers in mask files of a folder stand for, from ``first`` on. Numbers in ``ignore`` do
+    not count; ``background`` is the number of what is nothing, if there is one.
+    """
+
+    images: str | None = None
+    masks: str | None = None
+    listed: str | None = None
+    voc: str | None = None
+    ade20k: str | None = None
+    camvid: str | None = None
+    scenes: ScenesConfig | None = None
+    split: str = "train"
+    classes: tuple[str, ...] | None = None
+    first: Whole = 1
+    background: Whole | None = 0
+    ignore: tuple[Whole, ...] = (IGNORE,)
+    size: tuple[Count, Count] | None = None
+    grey: bool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "MaskSourceConfig":
+        kinds = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"give exactly one of {', '.join(repr(name) for name in _KINDS)}")
+        folder = kinds[0] == "images"
+        if folder != (self.masks is not None):
+            raise ValueError("'images' and 'masks' go together")
+        if folder and not self.classes:
+            raise ValueError("a folder of masks needs 'classes', the names of what its numbers stand for")
+        plain = type(self).model_fields
+        given = next(
+            (
+                key
+                for key in ("listed", "classes", "first", "background", "ignore")
+                if not folder and getattr(self, key) != plain[key].default
+            ),
+            None,
+        )
+        if given is not None:
+            raise ValueError(f"'{given}' belongs to 'images' and 'masks'")
+        if kinds[0] == "scenes" and (self.size is not None or self.grey):
+            raise ValueError("scenes have their own 'side', and are grey")
+        if folder and len(set(self.classes or ())) < len(self.classes or ()):
+            raise ValueError("a class stands twice in 'classes'")
+        if folder and self.background is not None and self.background in self._numbers():
+            raise ValueError(f"'background' {self.background} is the number of a class; 'first' says where they begin")
+        return self
+
+    def _numbers(self) -> range:
+        return range(self.first, self.first + len(self.classes or ()))
+
+    @property
+    def values(self) -> dict[int, int]:
+        """From the numbers in mask files of a folder to classes from 1."""
+        found = {number: place for place, number in enumerate(self._numbers(), start=1)}
+        if self.background is not None:
+            found[self.background] = 0
+        return {**found, **dict.fromkeys(self.ignore, IGNORE)}
+
+    def resolved(self, place: Callable[[str | None], str | None]) -> "MaskSourceConfig":
+        """Return it with every path as ``place`` makes it."""
+        keys = ("images", "masks", "listed", "voc", "ade20k", "camvid")
+        scenes = self.scenes
+        if scenes is not None:
+            scenes = scenes.model_copy(update={"idx": place(scenes.idx)})
+        return self.model_copy(update={**{key: place(getattr(self, key)) for key in keys}, "scenes": scenes})
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it reads."""
+        keys = ("images", "masks", "listed", "voc", "ade20k", "camvid")
+        found = tuple(getattr(self, key) for key in keys if getattr(self, key) is not None)
+        return found if self.scenes is None else (*found, self.scenes.idx)
+
+
+def read_masks(source: MaskSourceConfig) -> MaskedImages:
+    """Read a source.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    if source.scenes is not None:
+        return _read_scenes(source.scenes, source.split)
+    if source.voc is not None:
+        pairs = voc_pairs(Path(source.voc), source.split)
+        values = {number: number for number in (*range(len(VOC_CLASSES) + 1), IGNORE)}
+        return _read(pairs, tuple(VOC_CLASSES), values, source)
+    if source.ade20k is not None:
+        return _read_ade(Path(source.ade20k), source)
+    if source.camvid is not None:
+        place = Path(source.camvid)
+        pairs = pair_folders(place / source.split, place / f"{source.split}_labels")
+        values = {number: number + 1 for number in range(len(CAMVID_CLASSES))}
+        return _read(pairs, tuple(CAMVID_CLASSES), {**values, len(CAMVID_CLASSES): IGNORE, IGNORE: IGNORE}, source)
+    listed = None
+    if source.listed is not None:
+        path = Path(source.listed)
+        if not path.is_file():
+            raise InputError(f"{path}: no such list of names")
+        listed = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = pair_folders(Path(str(source.images)), Path(str(source.masks)), listed)
+    return _read(pairs, tuple(source.classes or ()), source.values, source)
+
+
+def _read(
+    pairs: list[tuple[Path, Path]], classes: tuple[str, ...], values: dict[int, int], source: MaskSourceConfig
+) -> MaskedImages:
+    names = [image.stem for image, _ in pairs]
+    return read_pairs(pairs, names, classes, values, source.size, source.grey)
+
+
+def _read_ade(place: Path, source: MaskSourceConfig) -> MaskedImages:
+    folder = {"train": "training", "val": "validation"}.get(source.split, source.split)
+    pairs = pair_folders(place / "images" / folder, place / "annotations" / folder)
+    listing = place / "objectInfo150.txt"
+    classes = [str(number) for number in range(1, _ADE_CLASSES + 1)]
+    if listing.is_file():
+        rows = [line.split("\t") for line in listing.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+        named = [row[-1].split(",")[0].strip() for row in rows]
+        # Some names stand there twice; then numbers are safer.
+        if len(named) == _ADE_CLASSES == len(set(named)):
+            classes = named
+    return _read(pairs, tuple(classes), {number: number for number in range(_ADE_CLASSES + 1)}, source)
+
+
+def _read_scenes(config: ScenesConfig, split: str) -> MaskedImages:
+    if split not in ("train", "test"):
+        raise InputError(f"scenes: 'split' must be 'train' or 'test', got {split!r}")
+    items = read_idx(Path(config.idx), split, config.classes)
+    try:
+        return make_scenes(items, config.count, side=config.side, seed=config.seed, purpose=split)
+    except ValueError as error:
+        raise InputError(f"scenes: {error}") from None

@@ -1,0 +1,248 @@
+"""Networks that give every pixel a class: a body of this package's, torchvision's, timm's or smp's, under a head that
+grows."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import segmentation as zoo
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from myosotis.engine.errors import InputError
+from myosotis.models.normalization import Normalize
+
+Library = Literal["own", "torchvision", "timm", "smp"]
+
+_RATES = (12, 24, 36)  # of the atrous convolutions at an output stride of 8; halved at 16
+_ASPP_CHANNELS = 256
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """What a body is made of.
+
+    Attributes:
+        library: Whose it is.
+        architecture: ``small-segmenter``; a model of torchvision, e.g. ``deeplabv3_resnet101``; an encoder of timm,
+            which gets atrous pooling; or a model of smp and its encoder, e.g. ``DeepLabV3Plus/resnet34``.
+        in_channels: Of the images.
+        mean: Of each channel, in units of [0, 1] pixels.
+        std: Likewise.
+        options: Further arguments of the architecture.
+        norm_momentum: Of the running statistics of batch normalisation; None leaves it.
+    """
+
+    library: Library
+    architecture: str
+    in_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    norm_momentum: float | None = None
+
+
+class SmallSegmenter(nn.Module):
+    """A few convolutions with group normalisation: features at a quarter of the resolution, joined by those at a half.
+
+    Args:
+        in_channels: Of the images.
+        widths: Channels at a half, at a quarter, and of the result.
+        dilations: Of the convolutions at a quarter.
+
+    Example:
+        >>> body = SmallSegmenter(1, (8, 16, 16))
+        >>> features, maps = body(torch.rand(2, 1, 48, 48))
+        >>> features.shape, len(maps)
+        (torch.Size([2, 16, 24, 24]), 3)
+    """
+
+    def __init__(
+        self, in_channels: int = 3, widths: Sequence[int] = (24, 48, 48), dilations: Sequence[int] = (1, 2, 4)
+    ) -> None:
+        super().__init__()
+        half, quarter, width = widths
+        self.num_features = width
+        self.stem = nn.Sequential(_block(in_channels, half, stride=2), _block(half, half))
+        self.down = _block(half, quarter, stride=2)
+        self.context = nn.ModuleList(_block(quarter, quarter, dilation=rate) for rate in dilations)
+        self.join = _block(half + quarter, width)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return features at a half, and maps of three layers."""
+        near = self.stem(x)
+        down = self.down(near)
+        deep = down
+        for block in self.context:
+            deep = deep + block(deep)
+        large = functional.interpolate(deep, size=near.shape[2:], mode="bilinear", align_corners=False)
+        return self.join(torch.cat([near, large], dim=1)), (near, down, deep)
+
+
+class _Torchvision(nn.Module):
+    """Body and neck of a model of torchvision, without its last convolution."""
+
+    def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
+        super().__init__()
+        known = [name for name in dir(zoo) if callable(getattr(zoo, name)) and name[0].islower()]
+        if spec.architecture not in known:
+            raise InputError(f"torchvision has no '{spec.architecture}'{_hint(spec.architecture, known)}")
+        if spec.in_channels != 3:
+            raise InputError("models of torchvision take images of three channels")
+        weights = "DEFAULT" if pretrained else None
+        model = getattr(zoo, spec.architecture)(weights=None, weights_backbone=weights, **spec.options)
+        self.backbone = model.backbone
+        head = model.classifier
+        self.low: nn.Module | None = None
+        if isinstance(head, nn.Sequential):
+            last: Any = head[-1]
+            # Slicing one of its subclasses would call the constructor of that.
+            self.neck: nn.Module = nn.Sequential(*list(head)[:-1])
+            self.num_features = int(last.in_channels)
+        else:  # LR-ASPP adds a convolution of two resolutions, which is one of both side by side
+            self.neck = nn.ModuleDict({"cbr": head.cbr, "scale": head.scale})
+            self.low = nn.Identity()
+            parts: Any = head
+            self.num_features = int(parts.low_classifier.in_channels + parts.high_classifier.in_channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return features and the maps of the stages."""
+        if self.low is not None:
+            found = self.backbone(x)
+            near, deep = found["low"], found["high"]
+            parts: Any = self.neck
+            wide = parts["cbr"](deep) * parts["scale"](deep)
+            large = functional.interpolate(wide, size=near.shape[2:], mode="bilinear", align_corners=False)
+            return torch.cat([near, large], dim=1), (near, deep)
+        maps = []
+        for name, layer in self.backbone.items():
+            x = layer(x)
+            if name.startswith("layer"):
+                maps.append(x)
+        return self.neck(x), tuple(maps or [x])
+
+
+class _Timm(nn.Module):
+    """An encoder of timm under atrous spatial pyramid pooling (Chen et al., 2017)."""
+
+    def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
+        super().__init__()
+        if not timm.is_model(spec.architecture.partition(".")[0]):
+            raise InputError(f"timm has no '{spec.architecture}'{_hint(spec.architecture, timm.list_models())}")
+        options = {"output_stride": 16, **spec.options}
+        self.encoder = timm.create_model(
+            spec.architecture, pretrained=pretrained, features_only=True, in_chans=spec.in_channels, **options
+        )
+        channels = self.encoder.feature_info.channels()[-1]
+        rates = [rate * 8 // options["output_stride"] for rate in _RATES]
+        self.neck = ASPP(channels, rates, _ASPP_CHANNELS)
+        self.num_features = _ASPP_CHANNELS
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return features and the maps of the stages."""
+        maps = self.encoder(x)
+        return self.neck(maps[-1]), tuple(maps)
+
+
+class _Smp(nn.Module):
+    """A model of segmentation-models-pytorch without its last convolution."""
+
+    def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
+        super().__init__()
+        try:
+            import segmentation_models_pytorch as smp
+        except ImportError:
+            raise InputError(
+                "library 'smp': segmentation-models-pytorch is not installed; pip install 'myosotis[segmentation]'"
+            ) from None
+        name, _, encoder = spec.architecture.partition("/")
+        kind = getattr(smp, name, None)
+        if kind is None or not isinstance(kind, type):
+            raise InputError(f"smp has no model '{name}'")
+        weights = "imagenet" if pretrained else None
+        model = kind(
+            encoder_name=encoder or "resnet34", encoder_weights=weights, in_channels=spec.in_channels, **spec.options
+        )
+        self.encoder, self.decoder = model.encoder, model.decoder
+        self.num_features = int(model.segmentation_head[0].in_channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return features and the maps of the stages."""
+        maps = self.encoder(x)
+        return self.decoder(maps), tuple(maps[1:])
+
+
+class SegmentationBody(nn.Module):
+    """A body behind its normalisation: takes images in [0, 1].
+
+    Args:
+        network: Returns features, of which it has ``num_features``, and the maps of its stages.
+        mean: Of each channel.
+        std: Likewise.
+    """
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.network = network
+        width: Any = network.num_features
+        self.num_features = int(width)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return features, and maps of earlier layers."""
+        found: tuple[Tensor, tuple[Tensor, ...]] = self.network(self.normalize(images))
+        return found
+
+
+def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained: bool = False) -> SegmentationBody:
+    """Return a new body.
+
+    Args:
+        spec: What it is made of.
+        seed: Of the initial weights; None leaves them to torch's global generator.
+        pretrained: Take the library's weights of the encoder, which may be fetched; only on the user's word.
+
+    Raises:
+        InputError: The architecture or an option of it is unknown, or there are no weights.
+    """
+    kinds = {"torchvision": _Torchvision, "timm": _Timm, "smp": _Smp}
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed % 2**63)
+        try:
+            if spec.library == "own":
+                if spec.architecture != "small-segmenter":
+                    raise InputError(f"unknown architecture '{spec.architecture}'; the own one is 'small-segmenter'")
+                if pretrained:
+                    raise InputError("small-segmenter has no pre-trained weights")
+                network: nn.Module = SmallSegmenter(spec.in_channels, **spec.options)
+            else:
+                network = kinds[spec.library](spec, pretrained)
+        except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"architecture '{spec.architecture}': {str(error).splitlines()[0]}") from None
+    if spec.norm_momentum is not None:
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = spec.norm_momentum
+    return SegmentationBody(network, spec.mean, spec.std)
+
+
+def _block(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Module:
+    groups = next(count for count in (8, 4, 2, 1) if channels_out % count == 0)
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation, bias=False),
+        nn.GroupNorm(groups, channels_out),
+        nn.ReLU(),
+    )
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

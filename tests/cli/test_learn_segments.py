@@ -1,0 +1,301 @@
+"""`myosotis learn segments`, end to end on tiny images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from myosotis.cli.app import app
+from myosotis.continual.segmentation.saved import load_segment_learner
+
+CLASSES = ("ash", "birch", "cedar", "elm", "fir")
+COLOURS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]]) * 180
+
+
+def write_folder(place, count, seed):
+    noise = np.random.default_rng(seed)
+    (place / "images").mkdir(parents=True)
+    (place / "masks").mkdir()
+    for number in range(count):
+        mask = np.zeros((12, 12), np.uint8)
+        for slot in noise.choice(9, noise.integers(1, 4), replace=False):
+            top, left = 4 * (slot // 3), 4 * (slot % 3)
+            mask[top : top + 4, left : left + 4] = noise.integers(1, 6)
+        pixels = (COLOURS[mask] + noise.integers(0, 60, (12, 12, 3))).astype(np.uint8)
+        Image.fromarray(pixels).save(place / "images" / f"{seed}-{number:02d}.png")
+        Image.fromarray(mask).save(place / "masks" / f"{seed}-{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A directory with images, masks and a configuration."""
+    folder = tmp_path_factory.mktemp("masks")
+    write_folder(folder / "train", 40, 0)
+    write_folder(folder / "test", 12, 1)
+    sources = {
+        split: {"images": f"{split}/images", "masks": f"{split}/masks", "classes": list(CLASSES)}
+        for split in ("train", "test")
+    }
+    config = {
+        "name": "tiny",
+        "data": sources,
+        "scenario": {"first": 2, "per_task": [2, 1]},
+        "model": {"options": {"widths": [8, 8, 8], "dilations": [1]}},
+        "method": {"name": "mib_augm", "scope": "stored", "distillation": 3.0},
+        "memory": 8,
+        "training": {
+            "iterations": 12,
+            "first_iterations": 40,
+            "batch": 8,
+            "optimizer": "adamw",
+            "learning_rate": 0.01,
+            "checkpoint_every": 6,
+        },
+        "panels": 2,
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def settings(*options):
+    return [part for option in options for part in ("--set", option)]
+
+
+def learn(world, out, *options):
+    torch.set_num_threads(1)
+    return invoke("learn", "segments", world / "job.yaml", "--out", out, *options)
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A finished run, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = learn(world, out)
+    assert outcome.exit_code == 0, outcome.output
+    return out, outcome
+
+
+def test_what_a_run_leaves(finished):
+    out, outcome = finished
+    found = result(out)
+    assert found["kind"] == "learn-segments"
+    assert found["tasks"] == [2, 2, 1]
+    assert found["classes"] == list(CLASSES)
+    assert found["scenario"] == "partitioned"
+    assert found["unseen"] == "ignore"
+    assert [len(row) for row in found["iou"]] == [3, 5, 6]
+    table = torch.tensor(found["confusion"]).double()
+    iou = table.diagonal() / (table.sum(0) + table.sum(1) - table.diagonal())
+    assert found["iou"][-1] == pytest.approx(iou.tolist())
+    assert found["metrics"]["all"] == pytest.approx(iou.mean().item())
+    assert sum(found["reappearance"]["images"]) == 40
+    assert found["memory"][-1] == {**found["memory"][-1], "images": 8, "leaks": 0}
+    assert found["cost"]["steps"] == 40 + 12 + 12
+    assert found["cost"]["images"] == 8 * (40 + 12 + 12)
+    method = yaml.safe_load((out / "config.yaml").read_text())["method"]
+    assert method == {"name": "mib_augm", "distillation": 3.0, "alpha": 1.0, "scope": "stored"}
+    learner, spec = load_segment_learner(out / "model")
+    assert spec.sizes == (2, 2, 1)
+    panels = load_file(out / "panels.safetensors")
+    with torch.no_grad():
+        answer = learner.scores(panels["image-0"].unsqueeze(0).float() / 255).argmax(1)[0]
+    assert torch.equal(answer.byte(), panels["task-3-0"])
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["phase"] == "learn" and event["task"] == 1] == [6, 12]
+    assert set(events[-2]) >= {"unbiased", "memory", "distillation"}
+    page = (out / "report.html").read_text()
+    for title in ("Has it learnt?", "Has it kept?", "How realistic is the stream?", "Pseudo-labels", "Re-appearance"):
+        assert title in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "Has it kept?" in outcome.output
+    assert not list((out / "checkpoints").glob("after-*"))
+    assert not list((out / "checkpoints").glob("task-*"))
+
+
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
+    assert learn(world, tmp_path / "again").exit_code == 0
+    assert learn(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
+    one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
+    assert one["lineage"]["model_out"] == same["lineage"]["model_out"]
+    assert one["confusion"] == same["confusion"]
+    assert one["reappearance"] != other["reappearance"]  # the partition is drawn by the seed
+    assert one["lineage"]["data"] != same["lineage"]["data"]  # salted
+
+
+def test_runs_side_by_side(finished, world, tmp_path):
+    runs = [finished[0]]
+    for seed, kind in ((1, "partitioned"), (0, "overlapped"), (1, "overlapped")):
+        out = tmp_path / f"{kind}-{seed}"
+        assert learn(world, out, *settings(f"seed={seed}", f"scenario.kind={kind}")).exit_code == 0
+        runs.append(out)
+    outcome = invoke("report", *runs, "--out", tmp_path / "all.html")
+    assert outcome.exit_code == 0, outcome.output
+    page = (tmp_path / "all.html").read_text()
+    assert "4 runs in 2 groups" in page
+    assert "mib_augm, stored scope, overlapped, 8 exemplars" in page
+    first = invoke("report", finished[0])
+    assert first.exit_code == 0
+    assert "Has it learnt?" in first.output
+
+
+def test_everything_else_that_may_be_set(world, tmp_path):
+    options = [
+        "scenario.kind=overlapped",
+        "scenario.match_sizes=true",
+        "scenario.partition_seed=3",
+        "scenario.class_order=[fir, ash, elm, birch, cedar]",
+        "scenario.unseen=background",
+        "scenario.min_pixels=2",
+        "data.limit=36",
+        "data.test_limit=10",
+        "training.scale=[0.75, 1.5]",
+        "training.crop=[12, 12]",
+        "training.optimizer=sgd",
+        "training.head_factor=10",
+        "training.schedule=onecycle",
+        "training.accumulate=2",
+        "training.max_grad_norm=1",
+        "model.mean=[0.4, 0.4, 0.4]",
+        "model.std=[0.2, 0.2, 0.2]",
+        "keep_learners=true",
+        "panels=0",
+    ]
+    out = tmp_path / "run"
+    outcome = learn(world, out, *settings(*options))
+    assert outcome.exit_code == 0, outcome.output
+    found = result(out)
+    assert found["classes"] == ["fir", "ash", "elm", "birch", "cedar"]
+    assert found["unseen"] == "background"
+    assert found["cost"]["images"] == 2 * 8 * (40 + 12 + 12)
+    assert load_segment_learner(out / "learners" / "task-2")[1].sizes == (2, 2)
+    assert not (out / "panels.safetensors").exists()
+
+
+def test_a_partition_is_kept_and_used(finished, world, tmp_path):
+    kept = finished[0] / "partition.json"
+    content = json.loads(kept.read_text())
+    assert len(content["of_image"]) == 40
+    assert learn(world, tmp_path / "same", *settings("seed=1", f"scenario.partition={kept}")).exit_code == 0
+    assert result(tmp_path / "same")["reappearance"] == result(finished[0])["reappearance"]
+    content["fingerprint"] = "0" * 64
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    outcome = learn(world, tmp_path / "run", *settings(f"scenario.partition={tmp_path / 'other.json'}"))
+    assert outcome.exit_code == 2
+    assert "other.json: belongs to other images or labels" in outcome.stderr
+
+
+def test_more_memory_than_candidates(world, tmp_path):
+    outcome = learn(world, tmp_path / "run", *settings("memory=100"))
+    assert outcome.exit_code == 0, outcome.output
+    assert "warning: the memory holds 100 images, there are" in outcome.stderr
+    assert result(tmp_path / "run")["memory"][-1]["images"] < 40
+
+
+@pytest.mark.parametrize("name", ["joint", "plop", "dkd_m"])
+def test_other_methods_by_their_name(name, world, tmp_path):
+    memory = 8 if name == "dkd_m" else 0
+    outcome = learn(world, tmp_path / "run", *settings(f"method={name}", f"memory={memory}"))
+    assert outcome.exit_code == 0, outcome.output
+    assert result(tmp_path / "run")["method"] == name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["scenario.class_order=[ash, birch, cedar, elm]"], "the order must name each of 5 classes once"),
+        (["scenario.class_order=[ash, birch, cedar, elm, oak]"], "no class 'oak'"),
+        (["scenario.per_task=2"], "5 classes cannot be split into 2 and then 2 a task"),
+        (["scenario.kind=mixed"], "'scenario.kind'"),
+        (["scenario.kind=overlapped", "scenario.partition_seed=1"], "the overlapped scenario has no partition"),
+        (["scenario.match_sizes=true"], "'match_sizes' caps other scenarios"),
+        (["scenario.min_pixels=200"], "'ash' is in no training image"),
+        (["scenario.partition=nowhere.json"], "nowhere.json: no such partition"),
+        (["data.train.masks=nowhere"], "nowhere: no such folder"),
+        (["data.train.classes=[ash, birch, cedar, elm, fir, oak]"], "different classes"),
+        (["data.train.masks=test/masks"], "has no mask in"),
+        (["data.train.classes=[ash]", "data.test.classes=[ash]"], "which is no class; there are 0, 1, 255"),
+        (["data.limit=900"], "data.limit is 900; there are 40 images"),
+        (["data.test={images: train/images, masks: train/masks, classes: [ash, birch, cedar, elm, fir]}"], "the same"),
+        (["method=mibm"], "unknown method 'mibm'"),
+        (["method.scoep=old"], "did you mean 'scope'?"),
+        (["method=mib"], "'mib' reads no exemplars"),
+        (["memory=0"], "'mib_augm' needs a 'memory'"),
+        (["training.batch=7"], "must be even"),
+        (["training.epochs=3"], "either 'iterations' or 'epochs'"),
+        (["training.power=2", "training.schedule=cosine"], "'power' belongs to 'schedule: poly'"),
+        (["training.scale=[0.5, 2]"], "needs a 'crop'"),
+        (["training.iterations=null"], "'first_iterations' goes with 'iterations'"),
+        (["training.lr=0.1"], "unknown key 'training.lr'"),
+        (["model.architecture=small-segmentor"], "the own one is 'small-segmenter'"),
+        (["model={library: torchvision, architecture: deeplabv3_resnet5}"], "torchvision has no"),
+        (["model={library: timm, architecture: nonesuch}"], "timm has no 'nonesuch'"),
+        (["model.mean=[0.5]", "model.std=[0.5]"], "3 numbers each"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+    before = sorted(world.rglob("*"))
+    outcome = learn(world, tmp_path / "run", *settings(*options))
+    assert outcome.exit_code == 2, outcome.output
+    lines = [line for line in outcome.stderr.splitlines() if " tasks: " not in line]
+    assert len(lines) == 1, outcome.stderr
+    assert message in lines[0]
+    assert not (tmp_path / "run").exists()
+    assert sorted(world.rglob("*")) == before
+
+
+def test_training_that_diverges_is_said_to(world, tmp_path):
+    options = settings("training.learning_rate=1e25", "training.schedule=constant", "training.optimizer=sgd")
+    outcome = learn(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 2
+    assert "training diverged in task 1; lower the learning rate" in outcome.stderr.splitlines()[-1]
+
+
+def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(finished, world, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "myosotis", "learn", "segments", str(world / "job.yaml"), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    wanted = out / "checkpoints" / "task-1" / "learn" / "step-6"
+    while not wanted.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    outcome = learn(world, out, "--resume")
+    assert outcome.exit_code == 0, outcome.output
+    assert result(out)["confusion"] == result(finished[0])["confusion"]
+    assert result(out)["lineage"]["model_out"] == result(finished[0])["lineage"]["model_out"]
+    assert result(out)["cost"]["seconds"][0] is not None
+
+
+def test_two_processes_learn_as_one(world, tmp_path):
+    outcome = learn(world, tmp_path / "one")
+    assert outcome.exit_code == 0, outcome.output
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "myosotis"]
+    command += ["learn", "segments", str(world / "job.yaml"), "--out", str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    # Now and then gloo aborts a process that leaves while its peer still talks; the work is done by then.
+    assert (tmp_path / "two" / "report.html").is_file(), done.stderr
+    one, two = (load_file(tmp_path / name / "model" / "net.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-2, atol=1e-3)

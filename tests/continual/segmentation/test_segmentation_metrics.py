@@ -1,0 +1,86 @@
+"""Figures from one confusion matrix."""
+
+import math
+
+import pytest
+import torch
+
+from myosotis.continual.segmentation.metrics import confusion, forgetting, group_figures, intersection_over_union
+from myosotis.continual.segmentation.pseudo_labels import normalised_entropy, pseudo_label
+
+TABLE = torch.tensor([[50, 5, 0, 5], [4, 20, 0, 0], [0, 0, 0, 0], [6, 0, 2, 8]])
+
+
+def test_intersection_over_union():
+    iou = intersection_over_union(TABLE)
+    assert iou.tolist() == pytest.approx([0.7142857, 0.6896552, 0, 0.3809524], abs=1e-7)
+    figures = group_figures(iou, [1, 2])
+    assert figures.all == pytest.approx(0.4462233, abs=1e-7)
+    assert figures.base == pytest.approx(0.6896552, abs=1e-7)
+    assert figures.base_with_background == pytest.approx((0.7142857 + 0.6896552) / 2, abs=1e-7)
+    assert figures.new == pytest.approx(0.3809524 / 2, abs=1e-7)
+    assert figures.harmonic == pytest.approx(2 * 0.6896552 * 0.1904762 / (0.6896552 + 0.1904762), abs=1e-6)
+    assert figures.absent == 0
+    assert group_figures(iou, [3]).base == pytest.approx(0.3568692, abs=1e-7)
+
+
+def test_what_is_neither_there_nor_answered_does_not_count():
+    table = TABLE.clone()
+    table[3, 0], table[3, 2] = 8, 0
+    iou = intersection_over_union(table)
+    assert math.isnan(iou[2])
+    figures = group_figures(iou, [1, 2])
+    assert figures.absent == 1
+    assert figures.new == pytest.approx(8 / 21)
+    assert group_figures(iou, [3]).new is group_figures(iou, [3]).harmonic is None
+    assert group_figures(torch.tensor([0.9, 0.0, 0.0]).double(), [1, 1]).harmonic == 0
+
+
+def test_forgetting_counts_from_the_best():
+    nan = math.nan
+    history = [torch.tensor(row) for row in ([0.9, 0.6, nan], [0.8, 0.7, 0.5, 0.2], [0.85, 0.4, nan, 0.3, 0.1])]
+    assert forgetting(history) == [pytest.approx(0.05), pytest.approx(0.3), None, pytest.approx(0.0)]
+    assert forgetting(history[:1]) == []
+
+
+def drawn(classes=5, seed=0):
+    stream = torch.Generator().manual_seed(seed)
+    target = torch.randint(classes, (4, 9, 7), generator=stream)
+    target[torch.rand(target.shape, generator=stream) < 0.1] = 255
+    predicted = torch.where(torch.rand(target.shape, generator=stream) < 0.6, target.clamp(max=classes - 1), 0)
+    return predicted, target
+
+
+def test_confusion_counts_pixels():
+    predicted, target = drawn()
+    table = confusion(predicted, target, 5)
+    for true in range(5):
+        for answer in range(5):
+            assert table[true, answer] == ((target == true) & (predicted == answer)).sum()
+    assert table.sum() == (target != 255).sum()
+
+
+def test_torchmetrics_agrees():
+    torchmetrics = pytest.importorskip("torchmetrics.classification")
+    predicted, target = drawn(seed=3)
+    table = torchmetrics.MulticlassConfusionMatrix(5, ignore_index=255)(predicted, target)
+    assert torch.equal(table, confusion(predicted, target, 5))
+    theirs = torchmetrics.MulticlassJaccardIndex(5, ignore_index=255, average="none")(predicted, target)
+    torch.testing.assert_close(theirs.double(), intersection_over_union(table), rtol=1e-6, atol=0)
+
+
+# Pseudo-labels --------------------------------------------------------------------------------------------------------
+
+
+def test_pseudo_labels_touch_the_background_alone():
+    target = torch.tensor([[[0, 0, 3, 255]]])
+    scores = torch.tensor([[0.1, 0.6, 0.1, 0.1], [0.9, 0.4, 0.9, 0.9]]).view(1, 2, 1, 4)
+    sure = torch.tensor([[[True, False, True, True]]])
+    assert pseudo_label(target, scores, sure).flatten().tolist() == [1, 0, 3, 255]
+    assert pseudo_label(target, scores, sure, "ignore").flatten().tolist() == [1, 255, 3, 255]
+
+
+def test_normalised_entropy():
+    rows = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    found = normalised_entropy(rows.T.reshape(1, 4, 1, 3))
+    assert found.flatten().tolist() == pytest.approx([1, 0, 0.5])

@@ -117,6 +117,7 @@ def row(task):
         learning_rate=arguments["rate"],
         later_rate=arguments["later_rate"],
         optimizer="adamw",
+        schedule="onecycle",
         batch=arguments["batch"],
         flip=arguments["data"] == "camvid",
     )
@@ -250,16 +251,16 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--partitions", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--tune", action="store_true", help="one development seed and partition")
-    parser.add_argument("--count", type=int, default=1600)
+    parser.add_argument("--count", type=int, default=2400)
     parser.add_argument("--test-count", type=int, default=400)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--widths", type=int, nargs=3, default=[24, 48, 48])
     parser.add_argument("--first-iterations", type=int, default=400)
-    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=0.004)
-    parser.add_argument("--later-rate", type=float, default=0.002)
-    parser.add_argument("--distillation", type=float, default=3.0)
+    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--later-rate", type=float, default=0.01)
+    parser.add_argument("--distillation", type=float, default=10.0)
     parser.add_argument("--memory", type=int, default=40)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()

@@ -1,0 +1,1 @@
+"""Continual self-supervised learning."""

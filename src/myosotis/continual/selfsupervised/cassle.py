@@ -1,0 +1,46 @@
+"""The distillation of CaSSLe: the loss of the base again, between a prediction and what the past model says."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from myosotis.continual.selfsupervised.contrast import Pair, at_least_single
+from myosotis.continual.selfsupervised.losses import negative_cosine, redundancy_reduction
+
+Distillation = Literal["contrastive", "byol", "barlow", "vicreg"]
+
+
+def cassle_loss(p: Pair, r: Pair, kind: Distillation, temperature: float = 0.2) -> Float[Tensor, ""]:
+    """Return the distillation of CaSSLe (Fini et al., CVPR 2022), without its weight.
+
+    - ``"contrastive"``, for MoCo and SimCLR: cross-entropy of both directions over all 2B x 2B similarities.
+    - ``"byol"``: ``½ sum over views of (2 - 2 cos)``.
+    - ``"barlow"``: half the sum over views of the loss of Barlow Twins.
+    - ``"vicreg"``: half the sum over views of the mean squared difference.
+
+    Args:
+        p: (batch, dim) predictions of each view.
+        r: Of the past model, of the same views.
+        kind: See above.
+        temperature: Of the first.
+    """
+    past = (r[0].detach(), r[1].detach())
+    if kind == "contrastive":
+        with torch.autocast(p[0].device.type, enabled=False):
+            rows, columns = (functional.normalize(at_least_single(torch.cat(list(pair))), dim=1) for pair in (p, past))
+            logits = rows @ columns.T / temperature
+            right = torch.arange(len(rows), device=rows.device)
+            return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+    if kind == "vicreg":
+        with torch.autocast(p[0].device.type, enabled=False):
+            parts = [
+                functional.mse_loss(at_least_single(one), at_least_single(other))
+                for one, other in zip(p, past, strict=True)
+            ]
+    else:
+        near = {"byol": negative_cosine, "barlow": redundancy_reduction}[kind]
+        parts = [near(one, other) for one, other in zip(p, past, strict=True)]
+    return (parts[0] + parts[1]) / 2

@@ -1,0 +1,352 @@
+"""Losses of continual self-supervised learning against numbers worked out by hand."""
+
+import math
+from collections import deque
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from myosotis.continual.selfsupervised.cassle import cassle_loss
+from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, nce
+from myosotis.continual.selfsupervised.losses import (
+    negative_cosine,
+    pairwise_contrast,
+    redundancy_reduction,
+    variance_invariance_covariance,
+)
+from myosotis.continual.selfsupervised.past import PastModel
+from myosotis.continual.selfsupervised.pnr import pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
+
+
+def rows(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def units(*values):
+    return functional.normalize(rows(*values), dim=1)
+
+
+def one_sample(temperature, **options):
+    """Both views alike, so that both directions are too."""
+    q, r, p = rows([1, 0]), rows([0, 1]), rows([0.6, 0.8])
+    queue, past = rows([0, 1]), rows([-1, 0])
+    return pnr_moco_loss(
+        (q, q), (q, q), (p, p), (r, r), (queue, queue), (past, past), temperature, temperature, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("temperature", "plasticity", "stability"),
+    [(1.0, 0.4076059644, 0.8094166106), (0.5, 0.1429316285, 0.7230991398), (0.2, 0.0067604435, 0.6936030176)],
+)
+def test_one_sample(temperature, plasticity, stability):
+    found = one_sample(temperature)
+    assert found.plasticity.item() == pytest.approx(plasticity, abs=1e-9)
+    assert found.stability.item() == pytest.approx(stability, abs=1e-9)
+
+
+def test_ablations_of_one_sample():
+    assert one_sample(1.0, plast_negs="cur").plasticity.item() == pytest.approx(0.3132616875)
+    assert one_sample(1.0, stab_negs="past").stability.item() == pytest.approx(0.2204174099)
+    assert one_sample(1.0, stab_negs="cur").stability.item() == pytest.approx(0.6931471806)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_orthogonal_vectors(temperature):
+    every = torch.eye(12, dtype=torch.float64)
+    q, k, p, r = (every[place : place + 1] for place in range(4))
+    found = pnr_moco_loss((q, q), (k, k), (p, p), (r, r), (every[4:6],) * 2, (every[6:8],) * 2, temperature)
+    assert found.plasticity.item() == pytest.approx(math.log(5))
+    assert nce(q, k, every[4:8], temperature).item() == pytest.approx(math.log(5))
+
+
+def two_views():
+    """Unit vectors of two samples: q, k, p, r, and both queues, a pair of each."""
+    q = units([1, 0, 0], [0, 1, 0]), units([1, 1, 0], [0, 1, 1])
+    k = units([1, 0, 1], [0, 2, 1]), units([2, 1, 0], [1, 2, 0])
+    p = units([1, 0, 0.5], [0.5, 1, 0]), units([1, 0.5, 0], [0, 1, 0.5])
+    r = units([1, 0, -0.5], [0, 1, -0.5]), units([1, 0.2, 0], [0.2, 1, 0])
+    current = units([0, 0, 1], [-1, 0, 0]), units([0, -1, 0], [1, -1, 1])
+    past = units([0, 1, -1], [1, 1, 1]), units([-1, 1, 0], [0, 0, -1])
+    return q, k, p, r, current, past
+
+
+def test_two_views():
+    q, k, p, r, current, past = two_views()
+    found = pnr_moco_loss(*two_views())
+    both = torch.cat([current[1], past[1]])
+    assert nce(q[0], k[1], both, 0.2).item() == pytest.approx(0.2724090178)
+    assert nce(p[0], r[0], both, 0.2).item() == pytest.approx(0.6727122837)
+    assert sum(found).item() == pytest.approx(1.3441571231)
+    exchanged = pnr_moco_loss(q, k, p, r, current[::-1], past[::-1])
+    assert sum(exchanged).item() == pytest.approx(0.8800745535)
+    apart = pnr_moco_loss(*two_views(), plast_negs="cur", stab_negs="past")
+    assert sum(apart).item() == pytest.approx(0.3790626322)
+
+
+def test_simclr_of_two_views():
+    q, _, p, r, *_ = two_views()
+    found = pnr_simclr_loss(q, p, r)
+    assert found.plasticity.item() == pytest.approx(1.4039276834)
+    assert found.stability.item() == pytest.approx(1.4150457679)
+    official = pnr_simclr_loss(q, p, r, positive_in_denominator=False)
+    assert official.stability.item() == pytest.approx(1.0872568191)
+    one, other = rows([1, 0]), rows([0, 1])
+    pairs = (one, one), (one, other), (one, other)
+    assert pnr_simclr_loss(*pairs).stability.item() == pytest.approx(0.3549482, abs=1e-6)
+    assert pnr_simclr_loss(*pairs, positive_in_denominator=False).stability.item() == pytest.approx(-2.15007, abs=1e-5)
+    plain = pairwise_contrast(q[0], q[1], 0.2)
+    assert pnr_simclr_loss(q, p, r, plast_negs="cur").plasticity.item() == pytest.approx(plain.item())
+
+
+P, R = (rows([0.6, 0.8]), rows([0.8, 0.6])), (rows([0, 1]), rows([1, 0]))
+
+
+def test_regularisers():
+    assert pnr_regulariser(P, R, "byol", 1, 0).item() == pytest.approx(0.4)
+    assert pnr_regulariser(P, R, "byol", 1, 0.5).item() == pytest.approx(0, abs=1e-12)
+    assert pnr_regulariser(P, R, "byol", 1, 1).item() == pytest.approx(-0.4)
+    assert pnr_regulariser(P, R, "vicreg", 1, 0).item() == pytest.approx(0.2)
+    assert pnr_regulariser(P, R, "vicreg", 25, 23).item() == pytest.approx(-4.2)
+    p, r = ((torch.cat([one, -one.flip(1)]) for one in pair) for pair in (P, R))
+    p, r = tuple(p), tuple(r)
+    push = pnr_regulariser(p, r, "barlow", 1, 1) - pnr_regulariser(p, r, "barlow", 1, 0)
+    assert push.item() == pytest.approx(0.6)
+    pull = (redundancy_reduction(p[0], r[0]) + redundancy_reduction(p[1], r[1])) / 2
+    assert pnr_regulariser(p, r, "barlow", 1, 0).item() == pytest.approx(pull.item())
+    with pytest.raises(ValueError, match="mu must be below lam, got 25 and 25"):
+        pnr_regulariser(P, R, "vicreg", 25, 25)
+
+
+def test_cassle():
+    assert cassle_loss(P, R, "contrastive", 1.0).item() == pytest.approx(0.5981388694)
+    assert cassle_loss(P, R, "contrastive", 0.2).item() == pytest.approx(0.3132616875)
+    assert cassle_loss(P, R, "byol").item() == pytest.approx(0.4)
+    assert cassle_loss(P, R, "vicreg").item() == pytest.approx(0.2)
+
+
+def test_losses_of_two_views_by_definition():
+    stream = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(6, 3, generator=stream, dtype=torch.float64) for _ in range(2))
+    assert negative_cosine(a, a).item() == pytest.approx(0, abs=1e-12)
+    assert negative_cosine(a, -a).item() == pytest.approx(4)
+    one, other = ((side - side.mean(0)) / (side.var(0, unbiased=False) + 1e-5).sqrt() for side in (a, b))
+    expected = 0.0
+    for i in range(3):
+        for j in range(3):
+            value = (one[:, i] * other[:, j]).mean()
+            expected += (1 - value) ** 2 if i == j else 5e-3 * value**2
+    assert redundancy_reduction(a, b).item() == pytest.approx(0.1 * expected.item())
+    covariances = [torch.cov(side.T) for side in (a, b)]
+    shared = sum((table.square().sum() - table.diagonal().square().sum()) / 3 for table in covariances)
+    spread = sum((1 - (table.diagonal() + 1e-4).sqrt()).clamp(min=0).mean() / 2 for table in covariances)
+    expected = 25 * (a - b).square().mean() + 25 * spread + shared
+    assert variance_invariance_covariance(a, b).item() == pytest.approx(expected.item())
+    for loss in (redundancy_reduction, variance_invariance_covariance):
+        with pytest.raises(ValueError, match="at least two"):
+            loss(a[:1], b[:1])
+
+
+# Properties -----------------------------------------------------------------------------------------------------------
+
+
+def drawn(seed, batch=3, dim=4, size=5):
+    stream = torch.Generator().manual_seed(seed)
+
+    def some(count):
+        return tuple(
+            functional.normalize(torch.randn(count, dim, generator=stream, dtype=torch.float64), dim=1)
+            for _ in range(2)
+        )
+
+    return [some(batch) for _ in range(4)] + [some(size), some(size)]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_what_does_not_change_the_loss(seed):
+    q, k, p, r, current, past = drawn(seed)
+    plasticity, stability = pnr_moco_loss(q, k, p, r, current, past, 0.2, 0.4)
+    close = {"rtol": 1e-10, "atol": 1e-12}
+
+    def same(found, one=plasticity, other=stability):
+        torch.testing.assert_close(found.plasticity, one, **close)
+        torch.testing.assert_close(found.stability, other, **close)
+
+    same(pnr_moco_loss(q, k, p, r, past, current, 0.2, 0.4))
+    swapped = [pair[::-1] for pair in (q, k, p, r, current, past)]
+    same(pnr_moco_loss(*swapped, 0.2, 0.4))
+    # With roles exchanged the terms are; the positive of one is of the other view, that of the other of the same.
+    same(pnr_moco_loss(p, r[::-1], q, k[::-1], current, past, 0.4, 0.2), stability, plasticity)
+    order = torch.randperm(3)
+    same(pnr_moco_loss(*[tuple(one[order] for one in pair) for pair in (q, k, p, r)], current, past, 0.2, 0.4))
+    turned = tuple(one.flip(0) for one in current)
+    same(pnr_moco_loss(q, k, p, r, turned, past, 0.2, 0.4))
+    more = tuple(torch.cat([one, other[:1]]) for one, other in zip(current, past, strict=True))
+    larger = pnr_moco_loss(q, k, p, r, more, past, 0.2, 0.4)
+    assert larger.plasticity > plasticity
+    assert larger.stability > stability
+    nothing = tuple(one[:0] for one in past)
+    alone = pnr_moco_loss(q, k, p, r, current, nothing, 0.2, 0.4)
+    assert alone.plasticity < plasticity
+    plain = (nce(q[0], k[1], current[1], 0.2) + nce(q[1], k[0], current[0], 0.2)) / 2
+    torch.testing.assert_close(alone.plasticity, plain, **close)
+    apart = pnr_moco_loss(q, k, p, r, current, past, 0.2, 0.4, "cur", "past")
+    torch.testing.assert_close(apart.plasticity, plain, **close)
+
+
+def test_the_same_negatives_twice():
+    q, k, *_, current, _ = drawn(1)
+    once = nce(q[0], k[1], current[1], 0.2)
+    each = (q[0] @ current[1].T / 0.2).logsumexp(1) - (q[0] * k[1]).sum(1) / 0.2
+    torch.testing.assert_close(once, each.exp().log1p().mean())
+    twice = nce(q[0], k[1], torch.cat([current[1], current[1]]), 0.2)
+    torch.testing.assert_close(twice, (2 * each.exp()).log1p().mean())
+
+
+def test_gradients_reach_what_learns_alone():
+    q, k, p, r, current, past = drawn(2)
+    for pair in (q, k, p, r, current, past):
+        for one in pair:
+            one.requires_grad_()
+    plasticity, stability = pnr_moco_loss(q, k, p, r, current, past)
+    plasticity.backward(retain_graph=True)
+    assert p[0].grad is None
+    assert q[0].grad.abs().sum() > 0
+    stability.backward()
+    assert p[0].grad.abs().sum() > 0
+    assert all(one.grad is None for pair in (k, r, current, past) for one in pair)
+    anchor = rows([1, 0]).requires_grad_()
+    nce(anchor, rows([1, 0]), rows([0, 1], [-1, 0]), 1.0).backward()
+    assert anchor.grad[0].tolist() == pytest.approx([-0.424790, 0.244728], abs=1e-6)
+
+
+def test_excluded_negatives_do_not_count():
+    q, k, p, r, current, past = drawn(3)
+    mask = torch.zeros(3, 5, dtype=torch.bool)
+    mask[0, 2] = True
+    found = nce(q[0], k[1], current[1], 0.2, mask)
+    left = current[1][[0, 1, 3, 4]]
+    parts = [nce(q[0][:1], k[1][:1], left, 0.2), nce(q[0][1:], k[1][1:], current[1], 0.2)]
+    torch.testing.assert_close(found, (parts[0] + 2 * parts[1]) / 3)
+    whole = pnr_moco_loss(q, k, p, r, current, past, current_excluded=mask)
+    nowhere = pnr_moco_loss(q, k, p, r, current, past, current_excluded=torch.zeros_like(mask))
+    assert whole.plasticity < nowhere.plasticity
+    assert nowhere == pnr_moco_loss(q, k, p, r, current, past)
+    with pytest.raises(ValueError, match="must be positive"):
+        nce(q[0], k[1], current[1], 0.0)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_and_many_negatives(half):
+    anchor = functional.normalize(torch.randn(2, 8), dim=1).to(half)
+    many = functional.normalize(torch.randn(131072, 8), dim=1).to(half)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = nce(anchor, anchor, many, 0.05)
+    assert found.dtype == torch.float32
+    assert found.isfinite()
+    q, _, p, r, *_ = drawn(4)
+    for loss in (
+        lambda a, b: pairwise_contrast(a, b, 0.2),
+        negative_cosine,
+        redundancy_reduction,
+        variance_invariance_covariance,
+    ):
+        assert loss(q[0].to(half), q[1].to(half)).dtype == torch.float32
+    assert pnr_simclr_loss(*[tuple(one.to(half) for one in pair) for pair in (q, p, r)]).stability.isfinite()
+
+
+# Queue and past model -------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=12))
+def test_a_queue_holds_the_last_rows(size, counts):
+    queue, oracle, number = EmbeddingQueue(size, 1), deque(maxlen=size), 0
+    for count in counts:
+        numbers = torch.arange(number, number + count).double()
+        if count > size:
+            with pytest.raises(ValueError, match=f"a batch of {count} does not fit into a queue of {size}"):
+                queue.push((numbers[:, None], -numbers[:, None]))
+            continue
+        number += count
+        queue.push((numbers[:, None], -numbers[:, None]), numbers.long())
+        oracle.extend(numbers.tolist())
+    assert sorted(queue.negatives(0).flatten().tolist()) == sorted(oracle)
+    assert sorted((-queue.negatives(1)).flatten().tolist()) == sorted(oracle)
+    again = EmbeddingQueue(size, 1)
+    again.load_state_dict(queue.state_dict())
+    again.push((torch.full((1, 1), -7.0), torch.full((1, 1), 7.0)))
+    oracle.append(-7.0)
+    assert sorted(again.negatives(0).flatten().tolist()) == sorted(oracle)
+    wanted = torch.tensor([0, number + 5])
+    same = queue.same(wanted)
+    assert same.shape == (2, len(queue))
+    assert same[0].sum() == (queue.negatives(0).flatten() == 0).sum()
+    assert not same[1].any()
+
+
+def test_a_queue_is_reset():
+    batch = torch.ones(2, 3), torch.ones(2, 3) * 2
+    queue = EmbeddingQueue(5, 3)
+    queue.push(batch)
+    queue.reset("carry")
+    assert len(queue) == 2
+    queue.reset("random", generator=torch.Generator().manual_seed(0))
+    assert len(queue) == 5
+    torch.testing.assert_close(queue.negatives(1).norm(dim=1), torch.ones(5))
+    queue.reset("empty")
+    assert len(queue) == 0
+    assert queue.negatives(0).shape == (0, 3)
+    asked = []
+
+    def batches():
+        for number in range(9):
+            asked.append(number)
+            yield batch, torch.tensor([number, number])
+
+    queue.reset("refill", batches())
+    assert len(queue) == 5
+    assert asked == [0, 1, 2]
+    assert sorted(queue.samples.tolist()) == [0, 1, 1, 2, 2]
+    queue.reset("refill", [(batch, None)])
+    assert len(queue) == 2
+    with pytest.raises(ValueError, match="must be positive"):
+        EmbeddingQueue(0, 3)
+
+
+def test_a_copy_is_read_before_it_is_pushed():
+    queue = EmbeddingQueue(4, 2)
+    key = units([0.3, 0.7])
+    assert (queue.negatives(0).double() @ key.T).numel() == 0
+    before = queue.negatives(0)
+    queue.push((key, key))
+    assert before.numel() == 0
+    assert (queue.negatives(0).double() @ key.T).max() == pytest.approx(1)
+
+
+def test_a_past_model_stays_as_it_was():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    projector = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    images = torch.rand(6, 1, 8, 8)
+    encoder(images)
+    parent = nn.Module()
+    parent.past = PastModel(encoder, projector)
+    before = {name: value.clone() for name, value in parent.past.state_dict().items()}
+    answer = parent.past(images)[1]
+    for _ in range(5):
+        parent.train()
+        parent.past(images + 1)
+        encoder.train()(images + 1)
+    assert not parent.past.training
+    assert not any(module.training for module in parent.past.modules())
+    assert all(torch.equal(value, before[name]) for name, value in parent.past.state_dict().items())
+    assert torch.equal(parent.past(images)[1], answer)
+    assert not any(value.requires_grad for value in parent.past.parameters())
+    assert "past.encoder.1.running_mean" in parent.state_dict()
+    assert encoder.training

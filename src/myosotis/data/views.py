@@ -1,0 +1,294 @@
+"""Random views of images for self-supervised learning, for a whole batch at once, each image with draws of its own.
+
+What the transforms do to an image is what torchvision's do to one; what differs is that a batch takes one call.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from myosotis.data.images import to_unit
+
+Images = Float[Tensor, "n channels height width"]
+PerImage = Float[Tensor, " n"]
+
+_ATTEMPTS = 10
+_GREY = (0.2989, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How two views of an image are drawn; the defaults are those of MoCo v2+ on small images.
+
+    Attributes:
+        area: Share of the image that is cropped, and scaled to the size of the image.
+        ratio: Width by height of the crop.
+        flip: Probability of mirroring.
+        jitter: Probability of changing colours.
+        brightness: Largest change of each, as a share; the order is random.
+        contrast: Likewise.
+        saturation: Likewise; nothing for grey images, as ``hue`` and ``grey``.
+        hue: In turns of the colour circle, at most 0.5.
+        grey: Probability of losing the colours.
+        blur: Probability of a Gaussian blur, for each view.
+        sigma: Of the blur, in pixels.
+        solarise: Probability that bright pixels are inverted, for each view.
+    """
+
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grey: float = 0.2
+    blur: tuple[float, float] = (0.0, 0.0)
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: tuple[float, float] = (0.0, 0.2)
+
+    def __post_init__(self) -> None:
+        shares = {"flip": self.flip, "jitter": self.jitter, "grey": self.grey}
+        shares |= {f"{name}[{view}]": getattr(self, name)[view] for name in ("blur", "solarise") for view in (0, 1)}
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is a probability, got {value}")
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ValueError(f"area must be two ascending shares, got {self.area}")
+        for name in ("ratio", "sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be two ascending positive numbers, got {(low, high)}")
+        if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
+            raise ValueError("changes of colour must not be negative, and that of the hue at most 0.5")
+
+
+def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator) -> tuple[Images, Images]:
+    """Return two random views of every image.
+
+    Args:
+        images: (n, channels, height, width), bytes or numbers in [0, 1], on any device.
+        settings: See there.
+        generator: On the CPU; all that is drawn comes from it.
+
+    Returns:
+        Both, in [0, 1].
+
+    Example:
+        >>> images = torch.rand(2, 3, 8, 8)
+        >>> one, other = two_views(images, ViewSettings(), torch.Generator().manual_seed(0))
+        >>> one.shape, bool((one != other).any())
+        (torch.Size([2, 3, 8, 8]), True)
+    """
+    whole = to_unit(images) if images.dtype == torch.uint8 else images
+    return _view(whole, settings, 0, generator), _view(whole, settings, 1, generator)
+
+
+def _view(images: Images, settings: ViewSettings, which: int, generator: torch.Generator) -> Images:
+    count, channels, height, width = images.shape
+    device = images.device
+
+    def draw(low: float, high: float) -> PerImage:
+        return (low + (high - low) * torch.rand(count, generator=generator)).to(device)
+
+    def happens(probability: float) -> Int[Tensor, " some"]:
+        return (torch.rand(count, generator=generator) < probability).nonzero().flatten().to(device)
+
+    boxes = draw_boxes(count, (height, width), settings.area, settings.ratio, generator).to(device)
+    mirrored = torch.zeros(count, dtype=torch.bool, device=device)
+    mirrored[happens(settings.flip)] = True
+    view = resized_crop(images, boxes, mirrored)
+
+    changed = happens(settings.jitter)
+    amounts = (settings.brightness, settings.contrast, settings.saturation)
+    factors = [draw(max(0.0, 1 - amount), 1 + amount) for amount in amounts]
+    turns = draw(-settings.hue, settings.hue)
+    order = torch.rand(count, 4, generator=generator).argsort(dim=1).to(device)
+    greyed, blurred = happens(settings.grey), happens(settings.blur[which])
+    sigma = draw(*settings.sigma)
+    inverted = happens(settings.solarise[which])
+
+    kinds: list[tuple[int, Callable[[Tensor, Tensor], Tensor], Tensor]] = [
+        (0, brightened, factors[0]),
+        (1, contrasted, factors[1]),
+    ]
+    if channels == 3:
+        kinds += [(2, saturated, factors[2]), (3, hue_turned, turns)]
+    none = {0: settings.brightness, 1: settings.contrast, 2: settings.saturation, 3: settings.hue}
+    for position in range(4):
+        for kind, change, amount in kinds:
+            some = changed[order[changed, position] == kind]
+            if none[kind] and len(some):
+                view[some] = change(view[some], amount[some])
+    if channels == 3 and len(greyed):
+        view[greyed] = _luma(view[greyed]).expand(-1, 3, -1, -1)
+    if len(blurred):
+        view[blurred] = gaussian_blurred(view[blurred], sigma[blurred], blur_size(min(height, width)))
+    if len(inverted):
+        view[inverted] = solarised(view[inverted])
+    return view
+
+
+def draw_boxes(
+    count: int,
+    size: tuple[int, int],
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    generator: torch.Generator,
+) -> Int[Tensor, "count 4"]:
+    """Draw crops as torchvision's RandomResizedCrop does: ten attempts, or else the middle, as large as ratios allow.
+
+    Args:
+        count: How many.
+        size: Height and width of images.
+        area: Share of the image, uniform.
+        ratio: Width by height, uniform in its logarithm.
+        generator: On the CPU.
+
+    Returns:
+        Top, left, height and width of each.
+    """
+    height, width = size
+    shares = area[0] + (area[1] - area[0]) * torch.rand(count, _ATTEMPTS, generator=generator, dtype=torch.float64)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = (low + (high - low) * torch.rand(count, _ATTEMPTS, generator=generator, dtype=torch.float64)).exp()
+    wide = (shares * height * width * ratios).sqrt().round().long()
+    tall = (shares * height * width / ratios).sqrt().round().long()
+    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    tall, wide = tall.gather(1, first).flatten(), wide.gather(1, first).flatten()
+    top = (torch.rand(count, generator=generator) * (height - tall + 1)).long().clamp(max=height - 1)
+    left = (torch.rand(count, generator=generator) * (width - wide + 1)).long().clamp(max=width - 1)
+    whole_tall, whole_wide = height, width
+    if width / height < ratio[0]:
+        whole_tall = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        whole_wide = round(height * ratio[1])
+    middle = torch.tensor([(height - whole_tall) // 2, (width - whole_wide) // 2, whole_tall, whole_wide])
+    drawn = torch.stack([top, left, tall, wide], dim=1)
+    return torch.where(fits.any(dim=1, keepdim=True), drawn, middle)
+
+
+def resized_crop(images: Images, boxes: Int[Tensor, "n 4"], mirrored: Bool[Tensor, " n"] | None = None) -> Images:
+    """Return crops, scaled bilinearly to the size of the images; the edge of a crop is continued, not the image.
+
+    Args:
+        images: Any numbers.
+        boxes: Top, left, height and width of each crop, inside the image.
+        mirrored: Which of them are turned left to right.
+    """
+    height, width = images.shape[2:]
+    rows = _places(boxes[:, 0], boxes[:, 2], height)
+    columns = _places(boxes[:, 1], boxes[:, 3], width)
+    if mirrored is not None:
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    grid = torch.stack([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=-1)
+    return torch.nn.functional.grid_sample(images, grid.to(images.dtype), "bilinear", "border", align_corners=True)
+
+
+def brightened(images: Images, factors: PerImage) -> Images:
+    """Multiply by the factor."""
+    return (images * _wide(factors)).clamp(0, 1)
+
+
+def contrasted(images: Images, factors: PerImage) -> Images:
+    """Multiply the difference from the mean grey of the image by the factor."""
+    grey = _luma(images) if images.shape[1] == 3 else images
+    return _blend(images, grey.mean(dim=(1, 2, 3), keepdim=True), factors)
+
+
+def saturated(images: Images, factors: PerImage) -> Images:
+    """Multiply the difference from grey of each pixel by the factor."""
+    return _blend(images, _luma(images), factors)
+
+
+def hue_turned(images: Images, turns: PerImage) -> Images:
+    """Turn hues by a share of the colour circle; saturation and value (of HSV) stay.
+
+    Args:
+        images: Red, green and blue in [0, 1].
+        turns: 1 is the whole circle.
+    """
+    high, low = images.amax(dim=1), images.amin(dim=1)
+    spread = high - low
+    red, green, blue = images.unbind(dim=1)
+    safe = torch.where(spread == 0, 1.0, spread)
+    # Sixths of the circle from red, the first of the largest channels deciding.
+    hue = torch.where(
+        high == red,
+        (green - blue) / safe,
+        torch.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    hue = (hue + 6 * turns[:, None, None]).remainder(6)
+    # Of a hue h the channel at k has the value high - spread * clamp(min(k, 4 - k), 0, 1) with k = (n + h) mod 6.
+    parts = []
+    for start in (5.0, 3.0, 1.0):
+        at = (hue + start).remainder(6)
+        parts.append(high - spread * torch.minimum(at, 4 - at).clamp(0, 1))
+    return torch.stack(parts, dim=1)
+
+
+def gaussian_blurred(images: Images, sigma: PerImage, size: int) -> Images:
+    """Blur each image with a deviation of its own; images are mirrored at their edges.
+
+    Args:
+        images: Any numbers; larger than half of ``size``.
+        sigma: In pixels.
+        size: Of the kernel, odd.
+    """
+    half = size // 2
+    at = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
+    kernel = (-0.5 * (at / sigma[:, None]).square()).exp()
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    padded = torch.nn.functional.pad(images, (half, half, half, half), mode="reflect")
+    return _weighed(_weighed(padded, kernel, 3), kernel, 2)
+
+
+def blur_size(side: int) -> int:
+    """Return the size of a blur's kernel for images with this side: a tenth of it, odd, at least 3.
+
+    Example:
+        >>> blur_size(32), blur_size(224)
+        (3, 23)
+    """
+    return max(3, 2 * (side // 20) + 1)
+
+
+def solarised(images: Images, threshold: float = 0.5) -> Images:
+    """Invert what is at least as bright as the threshold."""
+    return torch.where(images >= threshold, 1 - images, images)
+
+
+def _places(begin: Tensor, length: Tensor, size: int) -> Tensor:
+    """Where ``size`` pixels that a crop is scaled to lie in the image, in [-1, 1] from its first pixel to its last."""
+    length = length[:, None].double()
+    at = (torch.arange(size, device=begin.device) + 0.5) * length / size - 0.5
+    at = at.clamp(min=0).minimum(length - 1) + begin[:, None]
+    return at * (2 / max(1, size - 1)) - 1
+
+
+def _weighed(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
+    """Sums along a dimension, weighed by each image's kernel."""
+    length = padded.shape[dim] - kernel.shape[1] + 1
+    total = torch.zeros_like(padded.narrow(dim, 0, length))
+    for k in range(kernel.shape[1]):
+        total += _wide(kernel[:, k]) * padded.narrow(dim, k, length)
+    return total
+
+
+def _luma(images: Images) -> Tensor:
+    red, green, blue = images.unbind(dim=1)
+    return (_GREY[0] * red + _GREY[1] * green + _GREY[2] * blue).unsqueeze(1)
+
+
+def _blend(images: Tensor, other: Tensor, factors: Tensor) -> Tensor:
+    return (other + _wide(factors) * (images - other)).clamp(0, 1)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

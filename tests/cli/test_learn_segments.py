@@ -150,10 +150,35 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     page = (tmp_path / "all.html").read_text()
     assert "4 runs in 2 groups" in page
-    assert "mib_augm, stored scope, overlapped, 8 exemplars" in page
+    assert "mib_augm, overlapped<" in page
     first = invoke("report", finished[0])
     assert first.exit_code == 0
     assert "Has it learnt?" in first.output
+
+
+def test_runs_with_other_settings_are_not_pooled(finished, world, tmp_path):
+    out = tmp_path / "scope"
+    assert learn(world, out, *settings("method.scope=old", "seed=1")).exit_code == 0
+    assert invoke("report", finished[0], out, "--out", tmp_path / "all.html").exit_code == 0
+    page = (tmp_path / "all.html").read_text()
+    assert "2 runs in 2 groups" in page
+    assert "method.scope old" in page
+
+
+def test_test_images_among_the_training_images(world, tmp_path):
+    names = ", ".join(CLASSES)
+    listed = tmp_path / "names.txt"
+    listed.write_text("0-03\n0-05\n")
+    source = f"{{images: train/images, masks: train/masks, listed: {listed}, classes: [{names}]}}"
+    outcome = learn(world, tmp_path / "run", *settings(f"data.test={source}"))
+    assert outcome.exit_code == 2
+    assert "the test image '0-03' is the training image '0-03'" in outcome.stderr
+    assert not (tmp_path / "run").exists()
+    listed.write_text("1-03\n1-03\n")
+    source = f"{{images: test/images, masks: test/masks, listed: {listed}, classes: [{names}]}}"
+    outcome = learn(world, tmp_path / "run", *settings(f"data.test={source}"))
+    assert outcome.exit_code == 2
+    assert "'1-03' is listed twice" in outcome.stderr
 
 
 def test_everything_else_that_may_be_set(world, tmp_path):
@@ -195,6 +220,12 @@ def test_a_partition_is_kept_and_used(finished, world, tmp_path):
     assert len(content["of_image"]) == 40
     assert learn(world, tmp_path / "same", *settings("seed=1", f"scenario.partition={kept}")).exit_code == 0
     assert result(tmp_path / "same")["reappearance"] == result(finished[0])["reappearance"]
+    name = next(iter(content["of_image"]))
+    wrong = {**content, "of_image": {**content["of_image"], name: 9}}
+    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    outcome = learn(world, tmp_path / "run", *settings(f"scenario.partition={tmp_path / 'wrong.json'}"))
+    assert outcome.exit_code == 2
+    assert "a class that it does not show" in outcome.stderr
     content["fingerprint"] = "0" * 64
     (tmp_path / "other.json").write_text(json.dumps(content))
     outcome = learn(world, tmp_path / "run", *settings(f"scenario.partition={tmp_path / 'other.json'}"))
@@ -234,6 +265,8 @@ def test_other_methods_by_their_name(name, world, tmp_path):
         (["data.train.classes=[ash]", "data.test.classes=[ash]"], "which is no class; there are 0, 1, 255"),
         (["data.limit=900"], "data.limit is 900; there are 40 images"),
         (["data.test={images: train/images, masks: train/masks, classes: [ash, birch, cedar, elm, fir]}"], "the same"),
+        (["data.test.split=test"], "have no 'split'"),
+        (["model.norm_momentum=0.1"], "no batch normalisation"),
         (["method=mibm"], "unknown method 'mibm'"),
         (["method.scoep=old"], "did you mean 'scope'?"),
         (["method=mib"], "'mib' reads no exemplars"),

@@ -55,7 +55,7 @@ def test_a_pair_of_folders(pairs):
     assert torch.equal(found.images[1], torch.from_numpy(picture(4, 4, 1)).byte().permute(2, 0, 1))
     assert [tuple(image.shape) for image in found.images[0:2]] == [(3, 6, 8), (3, 4, 4)]
     assert found.subset([2, 1]).names == ("2", "1")
-    assert found.digest(0) != found.digest(1)
+    assert found.digests[0] != found.digests[1]
     small = read_masks(folders(pairs, size=(3, 4), grey=True))
     assert small.channels == 1
     assert small.images[1].shape == (1, 3, 4)
@@ -174,6 +174,7 @@ def test_what_is_missing_is_named(pairs):
         ({"voc": "a", "camvid": "b"}, "give exactly one of"),
         ({"images": "a"}, "go together"),
         ({"images": "a", "masks": "b"}, "needs 'classes'"),
+        ({"images": "a", "masks": "b", "classes": ("c",), "split": "test"}, "have no 'split'"),
         ({"voc": "a", "first": 0}, "'first' belongs to"),
         ({"images": "a", "masks": "b", "classes": ("c", "c")}, "twice"),
         ({"images": "a", "masks": "b", "classes": ("c",), "first": 0}, "'background' 0 is the number of a class"),
@@ -183,6 +184,19 @@ def test_what_is_missing_is_named(pairs):
 def test_sources_that_say_too_little_or_too_much(options, message):
     with pytest.raises(ValueError, match=message):
         MaskSourceConfig(**options)
+
+
+def test_two_files_of_one_name(pairs):
+    (pairs / "images" / "0.jpg").write_bytes((pairs / "images" / "0.png").read_bytes())
+    with pytest.raises(InputError, match=r"holds 0.jpg and 0.png, of one name"):
+        read_masks(folders(pairs))
+
+
+def test_a_part_is_decoded_when_it_is_needed(pairs):
+    part = read_masks(folders(pairs)).subset([1])
+    assert isinstance(part.images, Decoded)
+    assert torch.equal(part.images[0], read_masks(folders(pairs)).images[1])
+    assert part.digests == read_masks(folders(pairs)).digests[1:2]
 
 
 def test_decoded_files_are_kept_as_long_as_they_fit(pairs):

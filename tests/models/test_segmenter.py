@@ -75,6 +75,21 @@ def test_models_of_torchvision_answer_as_they_do_there(architecture):
         torch.testing.assert_close(net(pixels).logits, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_sides_that_smp_does_not_take_are_continued():
+    pytest.importorskip("segmentation_models_pytorch")
+    net = SegmentationNet(build_segmenter(spec("smp", "FPN/resnet18"), seed=0)).eval()
+    net.heads.grow(2, torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 40, 75)
+    with torch.no_grad():
+        found = net(images)
+        # The same as an image that was continued by the mean before, and cut after.
+        mean = net.body.normalize.mean.view(1, 3, 1, 1).expand(1, 3, 64, 96).clone()
+        mean[:, :, :40, :75] = images
+        whole = net(mean)
+    assert found.logits.shape == (1, 3, 40, 75)
+    torch.testing.assert_close(found.logits, whole.logits[:, :, :40, :75])
+
+
 def test_models_of_smp():
     smp = pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)

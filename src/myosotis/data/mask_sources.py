@@ -82,6 +82,8 @@ class MaskSourceConfig(Config):
         )
         if given is not None:
             raise ValueError(f"'{given}' belongs to 'images' and 'masks'")
+        if folder and self.split != plain["split"].default:
+            raise ValueError("folders of images and masks have no 'split'; name other folders, or a list in 'listed'")
         if kinds[0] == "scenes" and (self.size is not None or self.grey):
             raise ValueError("scenes have their own 'side', and are grey")
         if folder and len(set(self.classes or ())) < len(self.classes or ()):

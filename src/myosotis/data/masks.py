@@ -1,9 +1,11 @@
 """Images with a class for every pixel: from folders of pairs, PASCAL VOC, ADE20K and CamVid."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -103,20 +105,24 @@ class MaskedImages:
     def subset(self, places: Sequence[int]) -> "MaskedImages":
         """Return the images at ``places``, in that order."""
         return MaskedImages(
-            [self.images[place] for place in places],
-            [self.masks[place] for place in places],
+            _some(self.images, places),
+            _some(self.masks, places),
             tuple(self.names[place] for place in places),
             self.classes,
             self.areas[list(places)],
             tuple(self.sizes[place] for place in places),
         )
 
-    def digest(self, place: int) -> str:
-        """Return the SHA-256 of an image and its mask."""
-        content = hashlib.sha256(str(tuple(self.images[place].shape)).encode())
-        for part in (self.images[place], self.masks[place]):
-            content.update(part.contiguous().numpy().tobytes())
-        return content.hexdigest()
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """The SHA-256 of each image with its mask."""
+        found = []
+        for image, mask in zip(self.images, self.masks, strict=True):
+            content = hashlib.sha256(str(tuple(image.shape)).encode())
+            for part in (image, mask):
+                content.update(part.contiguous().numpy().tobytes())
+            found.append(content.hexdigest())
+        return tuple(found)
 
 
 def resident(
@@ -188,6 +194,16 @@ class Decoded(Sequence[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         return (self[place] for place in range(len(self)))
 
+    def some(self, places: Sequence[int]) -> "Decoded":
+        """Return those at ``places``, decoded when they are asked for; what is decoded already is kept."""
+        found = Decoded([self._files[place] for place in places], self._read, self._left)
+        found._kept = {at: self._kept[place] for at, place in enumerate(places) if place in self._kept}
+        return found
+
+
+def _some(parts: Sequence[Tensor], places: Sequence[int]) -> Sequence[Tensor]:
+    return parts.some(places) if isinstance(parts, Decoded) else [parts[place] for place in places]
+
 
 def read_pairs(
     pairs: Sequence[tuple[Path, Path]],
@@ -214,6 +230,9 @@ def read_pairs(
     """
     if not pairs:
         raise InputError("there is no image")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"the image {twice!r} is listed twice")
     for image, mask in pairs:
         for path, what in ((image, "image"), (mask, "mask")):
             if not path.is_file():
@@ -249,10 +268,10 @@ def read_pairs(
 
     def look(place: int) -> tuple[Tensor, tuple[int, int]]:
         image, mask = pairs[place]
-        with _opened(image) as one, _opened(mask) as other:
+        found = masks[place]
+        with _header(image) as one, _header(mask) as other:
             if one.size != other.size:
                 raise InputError(f"{mask}: is {_sides(other)}, its image {_sides(one)}")
-        found = masks[place]
         return _count(found), (found.shape[0], found.shape[1])
 
     with ThreadPoolExecutor(_DECODERS) as pool:
@@ -273,8 +292,7 @@ def pair_folders(images: Path, masks: Path, listed: Sequence[str] | None = None)
     Raises:
         InputError: A folder is missing or empty, or an image has no mask.
     """
-    found = {path.stem: path for path in _files(images)}
-    labels = {path.stem: path for path in _files(masks)}
+    found, labels = _by_stem(images), _by_stem(masks)
     wanted = sorted(found) if listed is None else sorted(listed)
     for name in wanted:
         if name not in found:
@@ -312,15 +330,31 @@ def voc_pairs(place: Path, split: str) -> list[tuple[Path, Path]]:
     return sorted(pairs)
 
 
+def _by_stem(place: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in _files(place):
+        if path.stem in found:
+            raise InputError(f"{place}: holds {found[path.stem].name} and {path.name}, of one name but for the suffix")
+        found[path.stem] = path
+    return found
+
+
 def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         raise InputError(f"{place}: no such folder")
     return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
-def _opened(path: Path) -> Image.Image:
+def _header(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
+        return Image.open(path)
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _opened(path: Path) -> Image.Image:
+    image = _header(path)
+    try:
         image.load()
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None

@@ -217,18 +217,16 @@ def hue_turned(images: Images, turns: PerImage) -> Images:
     high, low = images.amax(dim=1), images.amin(dim=1)
     spread = high - low
     red, green, blue = images.unbind(dim=1)
-    safe = torch.where(spread == 0, 1.0, spread)
-    # Sixths of the circle from red, the first of the largest channels deciding.
-    hue = torch.where(
-        high == red,
-        (green - blue) / safe,
-        torch.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    hue = (hue + 6 * turns[:, None, None]).remainder(6)
+    safe = spread + (spread == 0)
+    # Sixths of the circle from red, the first of the largest channels deciding; lerp is a faster choice than where.
+    hue = torch.lerp(4 + (red - green) / safe, 2 + (blue - red) / safe, (high == green).to(images.dtype))
+    hue = torch.lerp(hue, (green - blue) / safe, (high == red).to(images.dtype))
+    hue = hue + 6 * turns[:, None, None]
     # Of a hue h the channel at k has the value high - spread * clamp(min(k, 4 - k), 0, 1) with k = (n + h) mod 6.
     parts = []
     for start in (5.0, 3.0, 1.0):
-        at = (hue + start).remainder(6)
+        at = hue + start
+        at = at - 6 * (at / 6).floor()
         parts.append(high - spread * torch.minimum(at, 4 - at).clamp(0, 1))
     return torch.stack(parts, dim=1)
 
@@ -259,9 +257,9 @@ def blur_size(side: int) -> int:
     return max(3, 2 * (side // 20) + 1)
 
 
-def solarised(images: Images, threshold: float = 0.5) -> Images:
-    """Invert what is at least as bright as the threshold."""
-    return torch.where(images >= threshold, 1 - images, images)
+def solarised(images: Images) -> Images:
+    """Invert what is brighter than one half."""
+    return torch.minimum(images, 1 - images)
 
 
 def _places(begin: Tensor, length: Tensor, size: int) -> Tensor:

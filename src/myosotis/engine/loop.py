@@ -60,6 +60,7 @@ def train(
     max_grad_norm: float | None = None,
     precision: Precision = "no",
     accumulate: int = 1,
+    after_update: Callable[[int], None] | None = None,
     after_step: Callable[[int, dict[str, float]], str | None] | None = None,
     after_epoch: Callable[[int, int], str | None] | None = None,
     checkpoints: Path | None = None,
@@ -87,6 +88,8 @@ def train(
         max_grad_norm: Gradients are clipped to this norm.
         precision: Of the forward pass; ``"no"`` is that of the weights.
         accumulate: Batches whose mean gradient makes one step; fewer at the end of an epoch.
+        after_update: Gets the number of steps made, right after the weights have changed, e.g. so that an average of
+            them follows.
         after_step: Gets the number of steps made and the terms as numbers, and may return a reason to stop. Without it
             no term is copied from the device.
         after_epoch: Gets the number of epochs and of steps made, and may return a reason to stop; called before the
@@ -142,6 +145,8 @@ def train(
                 if scheduler is not None:
                     scheduler.step()
                 step += 1
+                if after_update is not None:
+                    after_update(step)
                 ticker.advance()
                 if after_step is not None:
                     reason = after_step(step, {name: term.item() for name, term in terms.items()})

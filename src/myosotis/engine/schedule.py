@@ -3,7 +3,15 @@
 from typing import Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR, PolynomialLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    PolynomialLR,
+    SequentialLR,
+)
 
 Schedule = Literal["onecycle", "cosine", "poly", "step", "constant"]
 
@@ -16,6 +24,7 @@ def make_schedule(
     drops: int = 3,
     factor: float = 0.1,
     power: float = 0.9,
+    warmup: int = 0,
 ) -> LRScheduler | None:
     """Return a schedule over a whole training.
 
@@ -27,12 +36,13 @@ def make_schedule(
         drops: n; the i-th comes after 2i / (2n + 1) of the training.
         factor: By which each multiplies the rate.
         power: Of ``"poly"``.
+        warmup: Steps over which the rate rises evenly before the schedule begins; it then has the rest.
 
     Returns:
         The schedule; None for a constant rate.
 
     Raises:
-        ValueError: There is no such schedule.
+        ValueError: There is no such schedule, or nothing is left after the warm-up.
 
     Example:
         >>> import torch
@@ -40,6 +50,14 @@ def make_schedule(
         >>> sorted(make_schedule(one, "step", 200).milestones)
         [57, 114, 171]
     """
+    if warmup:
+        if not 0 < warmup < steps:
+            raise ValueError(f"a warm-up of {warmup} steps leaves nothing of {steps}")
+        rising = LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
+        rest = make_schedule(optimizer, schedule, steps - warmup, drops=drops, factor=factor, power=power)
+        if rest is None:
+            return rising
+        return SequentialLR(optimizer, [rising, rest], [warmup])
     if schedule == "onecycle":
         # One step more than there are: torch counts the last as beyond the end.
         peak = [group["lr"] for group in optimizer.param_groups]

@@ -62,6 +62,27 @@ def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int
     return torch.cat(chosen).sort().values
 
 
+def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tensor, " k"]:
+    """Return a share of the places of each class, at least one, drawn without replacement, in ascending order.
+
+    Raises:
+        ValueError: The share is not in (0, 1].
+
+    Example:
+        >>> labels = torch.tensor([0] * 10 + [1] * 20)
+        >>> labels[share_places(labels, 0.2, seed=0)].bincount().tolist()
+        [2, 4]
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"a share must be in (0, 1], got {share}")
+    chosen = []
+    for label in labels.unique().tolist():
+        places = (labels == label).nonzero().flatten().cpu()
+        count = max(1, round(share * len(places)))
+        chosen.append(places[torch.randperm(len(places), generator=generator(seed, "share", label))[:count]])
+    return torch.cat(chosen).sort().values
+
+
 def linear_probe(
     train: Float[Tensor, "n features"],
     train_labels: Int[Tensor, " n"],

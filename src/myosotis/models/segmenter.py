@@ -152,6 +152,9 @@ class _Timm(nn.Module):
 class _Smp(nn.Module):
     """A model of segmentation-models-pytorch without its last convolution."""
 
+    # Decoders double their maps and join them with earlier ones, which takes sides that the deepest stride divides.
+    multiple = 32
+
     def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
         super().__init__()
         try:
@@ -181,7 +184,8 @@ class SegmentationBody(nn.Module):
     """A body behind its normalisation: takes images in [0, 1].
 
     Args:
-        network: Returns features, of which it has ``num_features``, and the maps of its stages.
+        network: Returns features, of which it has ``num_features``, and the maps of its stages. If it has a
+            ``multiple``, images are continued by their mean, right and below, to sides that this divides.
         mean: Of each channel.
         std: Likewise.
     """
@@ -192,10 +196,15 @@ class SegmentationBody(nn.Module):
         self.network = network
         width: Any = network.num_features
         self.num_features = int(width)
+        self.multiple = int(getattr(network, "multiple", 1))
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return features, and maps of earlier layers."""
-        found: tuple[Tensor, tuple[Tensor, ...]] = self.network(self.normalize(images))
+        """Return features, and maps of earlier layers; both of the images as they were continued."""
+        height, width = images.shape[2:]
+        x = self.normalize(images)
+        if self.multiple > 1:
+            x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        found: tuple[Tensor, tuple[Tensor, ...]] = self.network(x)
         return found
 
 
@@ -223,14 +232,16 @@ def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained:
                 network: nn.Module = SmallSegmenter(spec.in_channels, **spec.options)
             else:
                 network = kinds[spec.library](spec, pretrained)
-        except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"architecture '{spec.architecture}': {str(error).splitlines()[0]}") from None
     if spec.norm_momentum is not None:
-        for layer in network.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.momentum = spec.norm_momentum
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+        if not layers:
+            raise InputError(f"'{spec.architecture}' has no batch normalisation that 'norm_momentum' could be of")
+        for layer in layers:
+            layer.momentum = spec.norm_momentum
     return SegmentationBody(network, spec.mean, spec.std)
 
 

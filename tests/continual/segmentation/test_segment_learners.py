@@ -2,12 +2,14 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional
 
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationState
+from myosotis.continual.segmentation.losses import local_pod_distance
 from myosotis.continual.segmentation.memory import SegmentationMemory
 from myosotis.continual.segmentation.methods import METHODS, build_learner, check_settings
 from myosotis.continual.segmentation.methods.dkd_m import decomposed, labelled_binary
@@ -294,7 +296,11 @@ def test_summed_binary_and_unknown_scores():
     logits = torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1).expand(1, 3, 1, 2)
     target = torch.tensor([[[1, 255]]])
     softplus = functional.softplus(torch.tensor([0.5, 1.0, 2.0])).sum().item()
-    assert summed_binary(logits, target).item() == pytest.approx(softplus / 2)
+    every = torch.ones(1, 3, dtype=torch.bool)
+    assert summed_binary(logits, target, every).item() == pytest.approx(softplus / 2)
+    every[:, 2] = False
+    without = functional.softplus(torch.tensor([0.5, 1.0])).sum().item()
+    assert summed_binary(logits, target, every).item() == pytest.approx(without / 2)
     one, _ = grown("ssul_m")
     pixels = torch.rand(1, 3, 12, 12)
     one.net.eval()
@@ -376,6 +382,47 @@ def test_plop_weighs_an_image_by_the_background_that_counts():
     expected = functional.cross_entropy(one.net(batch.images).logits, target, ignore_index=255, reduction="sum")
     assert full == pytest.approx(expected.item() / target.numel(), rel=1e-5)
     assert one.loss(one.net, batch)["features"].item() == 0
+
+
+def test_plop_takes_new_logits_for_background():
+    one, _ = grown("plop", {"features": 0.0, "logits": 1.0})
+    batch = a_batch(2, 0)
+    one.thresholds = torch.ones(3)
+    with torch.no_grad():
+        # Without the shift of balanced heads new logits of nothing leave the old ones as they were.
+        one.net.heads.weights[-1].zero_()
+        one.net.heads.biases[-1].zero_()
+        one.net.heads.biases[0].copy_(one.teacher.heads.biases[0])
+        assert one.loss(one.net, batch)["logits"].item() == pytest.approx(0, abs=1e-4)
+        one.net.heads.biases[-1].fill_(0.5)
+        small = one.teacher(batch.images).small
+        moved = torch.cat([small[:, :1] + 0.5, small[:, 1:]], dim=1)
+        layers = len(one.teacher(batch.images).maps) + 1
+        expected = math.sqrt(4 / 1) * local_pod_distance(moved, small) / (layers + 1)
+        assert one.loss(one.net, batch)["logits"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_plop_begins_with_balanced_heads_and_has_a_least_median():
+    one, _ = grown("plop", {"least": 0.5})
+    assert torch.equal(one.net.heads.weights[-1], one.net.heads.weights[0])
+    batch = a_batch(2, 0)
+    one.thresholds = torch.zeros(3)
+    some = one.loss(one.net, batch)["cross_entropy"].item()
+    one.thresholds = torch.full((3,), 0.5)
+    assert one.loss(one.net, batch)["cross_entropy"].item() == some
+
+
+def test_exemplars_of_ssul_say_nothing_of_classes_that_came_later():
+    one, _ = grown("ssul_m")
+    batch = a_batch()
+    one.loss(
+        one.net,
+        replace(batch, images=batch.images[2:], target=batch.target[2:], labelled=batch.labelled[2:], n_current=0),
+    )["cross_entropy"].backward()
+    assert one.net.heads.weights[-1].grad.abs().sum() == 0
+    assert one.net.heads.weights[1].grad.abs().sum() > 0
+    one.loss(one.net, batch)["cross_entropy"].backward()
+    assert one.net.heads.weights[-1].grad.abs().sum() > 0
 
 
 def test_joint_training_sees_every_label_so_far():

@@ -247,8 +247,8 @@ def test_local_pod_distance():
     one, other = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
     assert local_pod_distance(one, other, (1,)).item() == pytest.approx(0, abs=1e-5)
     other[0] = 2.0
-    # Every entry of the first image differs by 4, of the second by nothing.
-    assert local_pod_distance(one, other, (1,)).item() == pytest.approx(2.0, abs=1e-5)
+    # Each of the four entries of the first image differs by 4: a distance of 8; of the second by nothing.
+    assert local_pod_distance(one, other, (1,)).item() == pytest.approx(4.0, abs=1e-5)
     one.requires_grad_()
     local_pod_distance(one, other).backward()
     assert one.grad.isfinite().all()

@@ -57,6 +57,18 @@ def test_fewer_candidates_are_told():
     assert not len(empty)
 
 
+def test_an_image_that_comes_back_is_remembered_once():
+    memory = SegmentationMemory(9)
+    tasks = (range(6), range(3, 9))
+    for task, places in enumerate(tasks):
+        label = task + 1
+        some = [Candidate(place, frozenset({label}), (label,), task) for place in places]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            memory.update(some, range(1, label + 1), lambda _, label=label: torch.full((1, 1), label).byte())
+    assert sorted(one.place for one in memory.exemplars) == list(range(9))
+
+
 def two_tasks():
     """Images, and a memory of twelve after two tasks of two classes."""
     images = make_images(drawn_sets(40), side=4)

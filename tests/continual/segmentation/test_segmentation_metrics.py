@@ -7,6 +7,7 @@ import torch
 
 from myosotis.continual.segmentation.metrics import confusion, forgetting, group_figures, intersection_over_union
 from myosotis.continual.segmentation.pseudo_labels import normalised_entropy, pseudo_label
+from myosotis.continual.segmentation.training import SegmentationRecord
 
 TABLE = torch.tensor([[50, 5, 0, 5], [4, 20, 0, 0], [0, 0, 0, 0], [6, 0, 2, 8]])
 
@@ -34,6 +35,21 @@ def test_what_is_neither_there_nor_answered_does_not_count():
     assert figures.new == pytest.approx(8 / 21)
     assert group_figures(iou, [3]).new is group_figures(iou, [3]).harmonic is None
     assert group_figures(torch.tensor([0.9, 0.0, 0.0]).double(), [1, 1]).harmonic == 0
+
+
+def test_a_group_without_figures_has_none():
+    found = group_figures(torch.tensor([0.5, 0.5, math.nan]), (1, 1))
+    assert found.new is found.harmonic is None
+    assert (found.all, found.base, found.absent) == (0.5, 0.5, 1)
+    found = group_figures(torch.full((2,), math.nan), (1,))
+    assert found.all is found.base is found.base_with_background is None
+
+
+def test_a_background_that_is_nowhere_does_not_count():
+    record = SegmentationRecord([[0, 0], [3, 5]], 1, None, {}, None, 1, 1, 1)
+    assert record.iou().isnan().tolist() == [True, False]
+    record = SegmentationRecord([[1, 0], [3, 5]], 1, None, {}, None, 1, 1, 1)
+    assert record.iou()[0].item() == pytest.approx(0.25)
 
 
 def test_forgetting_counts_from_the_best():

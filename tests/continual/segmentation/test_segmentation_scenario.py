@@ -235,6 +235,12 @@ def test_nothing_to_learn_from():
     hidden = make_images([frozenset({1, 2}), frozenset({2, 3}), frozenset({4})])
     with pytest.raises(ValueError, match=r"task 1 \(class 1\) has no images in the disjoint scenario"):
         class_incremental_segmentation(hidden, test, 1, 1, kind="disjoint")
+    # Class 2 has images, but all of them are of the second task.
+    shadowed = make_images([frozenset({1}), frozenset({2, 3}), frozenset({3}), frozenset({4})])
+    with pytest.raises(ValueError, match=r"'class 2' is in no image of its own task in the disjoint scenario"):
+        class_incremental_segmentation(shadowed, test, 2, 1, kind="disjoint")
+    with pytest.raises(ValueError, match="no test image shows a class"):
+        class_incremental_segmentation(hidden, make_images([frozenset()]), 2, 1)
     # A class of few pixels does not count.
     with pytest.raises(ValueError, match="'class 1' is in no training image"):
         class_incremental_segmentation(hidden, test, 2, 1, min_pixels=5)

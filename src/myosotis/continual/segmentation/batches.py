@@ -54,7 +54,7 @@ class DenseAugmentation:
             factor = low + (high - low) * float(torch.rand((), generator=stream))
             size = [max(1, round(side * factor)) for side in mask.shape]
             pixels = functional.interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)[0]
-            mask = functional.interpolate(mask[None, None], size=size, mode="nearest")[0, 0]
+            mask = functional.interpolate(mask[None, None], size=size, mode="nearest-exact")[0, 0]
         if self.crop is not None:
             tall, wide = (max(0, want - have) for want, have in zip(self.crop, mask.shape, strict=True))
             pixels = functional.pad(pixels, (0, wide, 0, tall))

@@ -1,5 +1,6 @@
 """From the configuration of a job to its images, its stream and its learner."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ def read_mask_sets(config: SegmentLearningConfig) -> tuple[MaskedImages, MaskedI
     """Read the training and the test images.
 
     Raises:
-        InputError: Something is missing, or does not fit together.
+        InputError: Something is missing, does not fit together, or an image is in both.
     """
     train, test = read_masks(config.data.train), read_masks(config.data.test)
     if train.classes != test.classes:
@@ -31,7 +32,10 @@ def read_mask_sets(config: SegmentLearningConfig) -> tuple[MaskedImages, MaskedI
     if train.channels != test.channels:
         raise InputError(f"training images have {train.channels} channels, test images {test.channels}")
     train = _part(train, config.data.limit, config.seed, "data.limit")
-    return train, _part(test, config.data.test_limit, config.seed, "data.test_limit")
+    # Runs of several seeds are measured on the same test images.
+    test = _part(test, config.data.test_limit, 0, "data.test_limit")
+    check_apart(train, test)
+    return train, test
 
 
 def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: MaskedImages) -> SegmentationStream:
@@ -107,11 +111,19 @@ def mask_statistics(images: MaskedImages, places: Tensor) -> tuple[tuple[float, 
 
 
 def mask_fingerprints(stream: SegmentationStream, salt: str) -> dict[str, str]:
-    """Return one salted fingerprint of the training images and masks, and one of the test ones."""
+    """Return one salted fingerprint of training images, masks and names in their order, and one of the test ones."""
     return {
-        name: salted_fingerprint("".join(sorted(images.digest(place) for place in range(len(images)))), salt)
+        name: salted_fingerprint(json.dumps(list(zip(images.names, images.digests, strict=True))), salt)
         for name, images in (("train", stream.train), ("test", stream.test))
     }
+
+
+def check_apart(train: MaskedImages, test: MaskedImages) -> None:
+    """Raise ``InputError`` where a test image is a training image, whatever it is called."""
+    known = {digest: name for name, digest in zip(train.names, train.digests, strict=True)}
+    for name, digest in zip(test.names, test.digests, strict=True):
+        if digest in known:
+            raise InputError(f"the test image {name!r} is the training image {known[digest]!r}")
 
 
 def _part(images: MaskedImages, limit: int | None, seed: int, key: str) -> MaskedImages:

@@ -22,7 +22,6 @@ from myosotis.continual.segmentation.metrics import forgetting, group_figures
 from myosotis.continual.segmentation.report import KIND
 from myosotis.continual.segmentation.saved import make_segment_learner, save_segment_learner
 from myosotis.continual.segmentation.training import SegmentationOutcome, check_segmentation, learn_segments
-from myosotis.data.images import to_unit
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
@@ -32,6 +31,9 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
+
+_STRIDE = 32
+"""The deepest by which networks shrink images."""
 
 
 class SegmentLearningJob(Job[SegmentLearningConfig]):
@@ -68,18 +70,20 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
         return SegmentationMemory(self._config.memory, self._config.seed)
 
     def _try_image(self, learner: SegmentationLearner[Any]) -> None:
-        """Let the network see one image: what does not fit must show before anything is written."""
+        """Let the network see an image of each size: what does not fit must show before anything is written."""
         learner.grow(0, 1)
         crop = self._config.training.crop
-        image = to_unit(self._stream.train.images[0])
-        if crop is not None:
-            image = torch.zeros(image.shape[0], *crop)
-        try:
-            with torch.no_grad():
-                learner.net.eval()(image.unsqueeze(0))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            first_line = (str(error) or type(error).__name__).splitlines()[0]
-            raise InputError(f"the model does not take these images: {first_line}") from None
+        sizes = {*self._stream.train.sizes, *self._stream.test.sizes, *([crop] if crop is not None else [])}
+        # The largest and the smallest of each remainder by a deep stride; sizes in between are cut alike.
+        some = {(height % _STRIDE, width % _STRIDE): (height, width) for height, width in sorted(sizes)}
+        for height, width in (*some.values(), min(sizes)):
+            image = torch.zeros(1, self._stream.train.channels, height, width)
+            try:
+                with torch.no_grad():
+                    learner.net.eval()(image)
+            except (RuntimeError, AssertionError, ValueError) as error:
+                first_line = (str(error) or type(error).__name__).splitlines()[0]
+                raise InputError(f"the model does not take images of {width}x{height}: {first_line}") from None
 
     def run(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
@@ -115,7 +119,7 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
                 )
         except ValueError as error:
             raise InputError(str(error)) from error
-        for text in dict.fromkeys(str(one.message) for one in caught if "the memory holds" in str(one.message)):
+        for text in dict.fromkeys(str(one.message) for one in caught):
             self._say(f"warning: {text}")
         if is_main_process():
             staged = run.path / ".model.partial"

@@ -158,7 +158,7 @@ def local_pod_distance(
     old: Float[Tensor, "batch channels height width"],
     scales: Sequence[int] = (1, 2, 4),
 ) -> Float[Tensor, ""]:
-    """Return the mean distance between the local POD embeddings of two layers, per root of their length.
+    """Return the mean Euclidean distance between the local POD embeddings of two layers.
 
     Args:
         maps: Of the network that learns.
@@ -167,7 +167,7 @@ def local_pod_distance(
     """
     one, other = local_pod(maps, scales), local_pod(old, scales)
     # The root of a sum has no gradient at 0.
-    return ((one - other).square().mean(dim=1) + 1e-12).sqrt().mean()
+    return ((one - other).square().sum(dim=1) + 1e-12).sqrt().mean()
 
 
 def _runs(channels: Sequence[int]) -> list[tuple[int, int]]:

@@ -80,7 +80,8 @@ class SegmentationMemory:
 
         In turn the class with the fewest exemplars so far takes the next of the shuffled candidates that show it, until
         the memory is full or nothing is left; so classes differ by one at most while all of them have candidates. The
-        authors' sampler streams over the candidates and evicts at random instead.
+        authors' sampler streams over the candidates and evicts at random instead. An image is remembered once, with the
+        mask of one task.
 
         Args:
             candidates: Of the task.
@@ -104,11 +105,11 @@ class SegmentationMemory:
         counts = dict.fromkeys(classes, 0)
         while len(chosen) < self.total and counts:
             label = min(counts, key=lambda one: (counts[one], one))
-            place = next((one for one in under[label] if one not in taken), None)
+            place = next((one for one in under[label] if pool[one].place not in taken), None)
             if place is None:
                 del counts[label]
                 continue
-            taken.add(place)
+            taken.add(pool[place].place)
             chosen.append(place)
             counts[label] += 1
         if len(chosen) < self.total:

@@ -43,17 +43,17 @@ class GroupFigures:
     """Mean IoU of groups of channels; absent ones do not count.
 
     Attributes:
-        all: Every channel, background among them.
+        all: Every channel, background among them; None where none of a group has an IoU, as for the others.
         base: Classes of the first task.
         base_with_background: Likewise, and the background.
-        new: Classes of later tasks; None where there are none.
-        harmonic: Of base and new; 0 where one of them is.
+        new: Classes of later tasks.
+        harmonic: Of base and new; 0 where one of them is, None where one of them is None.
         absent: Channels without an IoU.
     """
 
-    all: float
-    base: float
-    base_with_background: float
+    all: float | None
+    base: float | None
+    base_with_background: float | None
     new: float | None
     harmonic: float | None
     absent: int
@@ -67,9 +67,9 @@ def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> Group
         sizes: Classes of each task so far.
     """
     base, new = iou[1 : 1 + sizes[0]], iou[1 + sizes[0] :]
-    first, later = _mean(base), _mean(new) if len(new) else None
+    first, later = _mean(base), _mean(new)
     harmonic = None
-    if later is not None:
+    if first is not None and later is not None:
         harmonic = 2 * first * later / (first + later) if first + later > 0 else 0.0
     return GroupFigures(_mean(iou), first, _mean(iou[: 1 + sizes[0]]), later, harmonic, int(iou.isnan().sum()))
 
@@ -85,6 +85,6 @@ def forgetting(history: Sequence[Float[Tensor, " _"]]) -> list[float | None]:
     return found
 
 
-def _mean(values: Tensor) -> float:
+def _mean(values: Tensor) -> float | None:
     known = values[~values.isnan()]
-    return float(known.mean()) if len(known) else 0.0
+    return float(known.mean()) if len(known) else None

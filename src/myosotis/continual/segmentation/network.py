@@ -17,11 +17,13 @@ class Seen:
 
     Attributes:
         logits: At the resolution of the images; channel 0 is the background.
+        small: The same before they were enlarged.
         features: Below the heads.
         maps: Of earlier layers.
     """
 
     logits: Float[Tensor, "n classes height width"]
+    small: Float[Tensor, "n classes h w"]
     features: Float[Tensor, "n features h w"]
     maps: tuple[Tensor, ...]
 
@@ -96,9 +98,21 @@ class SegmentationNet(nn.Module):
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Seen:
         """Return logits at the resolution of the images, features and maps."""
         features, maps = self.body(images)
-        return Seen(enlarged(self.heads(features), images), features, maps)
+        small = self.heads(features)
+        return Seen(enlarged(small, images, self.body.multiple), small, features, maps)
 
 
-def enlarged(logits: Float[Tensor, "n classes h w"], images: Float[Tensor, "n channels height width"]) -> Tensor:
-    """Return logits at the resolution of images, by bilinear interpolation."""
-    return functional.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)
+def enlarged(
+    logits: Float[Tensor, "n classes h w"], images: Float[Tensor, "n channels height width"], multiple: int
+) -> Float[Tensor, "n classes height width"]:
+    """Return logits at the resolution of images, by bilinear interpolation.
+
+    Args:
+        logits: Of the images, continued to sides that ``multiple`` divides.
+        images: As they are.
+        multiple: See :class:`~myosotis.models.segmenter.SegmentationBody`.
+    """
+    height, width = images.shape[2:]
+    whole = height + -height % multiple, width + -width % multiple
+    found = functional.interpolate(logits, size=whole, mode="bilinear", align_corners=False)
+    return found[:, :, :height, :width]

@@ -30,6 +30,18 @@ _MEASURES = {
     "harmonic": "Harmonic mean",
     "forgetting": "Forgetting",
 }
+_NOT_A_GROUP = (
+    "name",
+    "seed",
+    "scenario.partition_seed",
+    "scenario.partition",
+    "scenario.order_seed",
+    "training.checkpoint_every",
+    "keep_learners",
+    "panels",
+)
+"""Settings in which runs of one group may differ."""
+
 _COLOURS = [
     "#000000",
     "#E69F00",
@@ -110,30 +122,54 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``learn-segments``.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        result, flat = run.result(), flatten(read_settings(run))
-        sizes = ", sizes matched" if flat.get("scenario.match_sizes") == "True" else ""
-        scope = f", {flat['method.scope']} scope" if "method.scope" in flat else ""
-        memory = f", {flat['memory']} exemplars" if flat.get("memory", "0") != "0" else ""
-        label = f"{result['method']}{scope}, {result['scenario']}{sizes}{memory}"
-        groups.setdefault(label, []).append(result)
+    groups = _groups(runs)
     rows = [
         Row(label, [str(len(results)), *(_over(results, key) for key in _MEASURES)])
         for label, results in groups.items()
     ]
-    means = {label: sum(one["metrics"]["all"] for one in results) / len(results) for label, results in groups.items()}
-    best = max(means, key=lambda label: means[label])
+    found = {label: [one["metrics"]["all"] for one in some] for label, some in groups.items()}
+    means = {label: sum(values) / len(values) for label, values in found.items() if None not in values}
+    best = max(means, key=lambda label: means[label], default=None)
+    answer = (
+        "No run has a figure." if best is None else f"{best}, with a mean IoU of {means[best]:.3f} over all channels."
+    )
     names = [f"{run.path.name}" for run in runs]
     return Document(
         title="Class-incremental segmentation side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
-        verdicts=[Verdict("Which keeps most?", f"{best}, with a mean IoU of {means[best]:.3f} over all channels.")],
+        verdicts=[Verdict("Which keeps most?", answer)],
         table=Table(
             "Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Method and scenario"
         ),
         sections=[differing_settings(runs, names)],
     )
+
+
+def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+    """Results by all settings but seeds, named by method and scenario and by what else tells groups apart."""
+    flat = [
+        {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
+    ]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    # A method's own settings tell apart runs of that method alone.
+    told = {
+        key: {settings["method.name"] for settings in flat}
+        if not key.startswith("method.")
+        else {
+            name
+            for name in {settings["method.name"] for settings in flat}
+            if len({settings.get(key) for settings in flat if settings["method.name"] == name}) > 1
+        }
+        for key in keys
+        if len({settings.get(key) for settings in flat}) > 1 and key not in ("method.name", "scenario.kind")
+    }
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run, settings in zip(runs, flat, strict=True):
+        name = settings["method.name"]
+        parts = [name, settings["scenario.kind"]]
+        parts += [f"{key} {settings.get(key, '-')}" for key, methods in told.items() if name in methods]
+        groups.setdefault(", ".join(parts), []).append(run.result())
+    return groups
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -144,22 +180,27 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     found = [
         Verdict(
             "Has it learnt?",
-            f"At the end the mean IoU is {metrics['all']:.3f} over all channels, background among them{new}.",
+            f"At the end the mean IoU is {_text(metrics['all'])} over all channels, background among them{new}.",
         ),
         Verdict(
             "Has it kept?",
-            f"Classes of the first task had a mean IoU of {first:.3f} when learnt and have {metrics['base']:.3f} now."
-            + (f" {max(worst)[1]} has lost most, {max(worst)[0]:.3f} from its best." if worst else ""),
+            f"Classes of the first task had a mean IoU of {_text(first)} when learnt and have {_text(metrics['base'])} "
+            "now." + (f" {max(worst)[1]} has lost most, {max(worst)[0]:.3f} from its best." if worst else ""),
         ),
     ]
     if len(result["tasks"]) > 1:
-        shares = [share for share in seen["seen_old_pixels"] if share is not None]
+        pairs = [
+            (share, count)
+            for share, count in zip(seen["seen_old_pixels"], seen["old_pixels"], strict=True)
+            if share is not None
+        ]
+        total = sum(count for _, count in pairs)
+        again = sum(share * count for share, count in pairs) / max(1, total)
         text = (
             f"{seen['repeated_images']:.1%} of the images are in several tasks. "
             + (
-                f"Of the old-class pixels in later tasks {sum(shares) / len(shares):.1%} had been trained on before, "
-                "with their label."
-                if shares
+                f"Of the old-class pixels in later tasks {again:.1%} had been trained on before, with their label."
+                if total
                 else "No later task shows an old class."
             )
             + " What was trained on is easy to pseudo-label."
@@ -169,7 +210,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "How sure are we?",
             f"One seed, one partition; {result['test_images'][-1]} test images"
-            + (f"; {metrics['absent']} classes are in none of them and do not count." if metrics["absent"] else "."),
+            + (f"; {metrics['absent']} channels are in none of them and do not count." if metrics["absent"] else "."),
         )
     )
     return found

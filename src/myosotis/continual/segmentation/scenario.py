@@ -209,6 +209,7 @@ def reappearance_report(
     place = {name: number for number, name in enumerate(image_ids)}
     times: dict[str, int] = {}
     seen_images, old_pixels, shares, future = [], [], [], []
+    members = [set(names) for names in tasks]
     for number, names in enumerate(tasks):
         earlier = [label for classes in task_classes[:number] for label in classes]
         later = [label for classes in task_classes[number + 1 :] for label in classes]
@@ -217,7 +218,7 @@ def reappearance_report(
         future.append(int(rows[:, later].sum()))
         trained = 0
         for task, classes in enumerate(task_classes[:number]):
-            again = [place[name] for name in names if name in set(tasks[task])]
+            again = [place[name] for name in names if name in members[task]]
             trained += int(areas[again][:, list(classes)].sum()) if again else 0
         shares.append(trained / old_pixels[-1] if old_pixels[-1] else None)
         seen_images.append(sum(name in times for name in names) / len(names) if names else 0.0)
@@ -272,6 +273,9 @@ class Partition:
             raise InputError(f"{path}: partition version {version}, expected {_VERSION}")
         if found.fingerprint != fingerprint(image_ids, label_sets):
             raise InputError(f"{path}: belongs to other images or labels")
+        shown = {name: labels for name, labels in zip(image_ids, label_sets, strict=True) if labels}
+        if found.of_image.keys() != shown.keys() or any(found.of_image[one] not in shown[one] for one in shown):
+            raise InputError(f"{path}: gives an image a class that it does not show, or leaves one out")
         return found
 
 
@@ -416,7 +420,8 @@ def class_incremental_segmentation(
         given: A partition to use instead of drawing one.
 
     Raises:
-        ValueError: Classes cannot be split like that, one is in no training image, or a task is left without images.
+        ValueError: Classes cannot be split like that, one is in no training image or in none of its task, or a task is
+            left without images.
     """
     if train.classes != test.classes:
         raise ValueError("training and test images have different classes")
@@ -432,6 +437,8 @@ def class_incremental_segmentation(
     missing = next((label for label in order if label not in shown), None)
     if missing is not None:
         raise ValueError(f"class '{train.classes[missing - 1]}' is in no training image")
+    if not int(test.areas[:, 1 : count + 1].sum()):
+        raise ValueError("no test image shows a class")
     names = train.names
     parted: Partition | None = None
     if kind == "partitioned" or match_sizes:
@@ -451,6 +458,14 @@ def class_incremental_segmentation(
         told = ", ".join(train.classes[label - 1] for label in groups[empty])
         raise ValueError(f"task {empty + 1} ({told}) has no images in the {kind} scenario")
     place = {name: number for number, name in enumerate(names)}
+    for group, part in zip(groups, tasks, strict=True):
+        there = frozenset().union(*(sets[place[name]] for name in part))
+        hidden = next((label for label in group if label not in there), None)
+        if hidden is not None:
+            raise ValueError(
+                f"class '{train.classes[hidden - 1]}' is in no image of its own task in the {kind} scenario; another "
+                "seed, order or way to assign images may change that"
+            )
     found, channel = [], 1
     for group, part in zip(groups, tasks, strict=True):
         channels = range(channel, channel + len(group))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from myosotis.continual.segmentation.batches import DenseAugmentation, SegmentationBatches, plain_batches
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.memory import Candidate, SegmentationMemory
-from myosotis.continual.segmentation.metrics import confusion, intersection_over_union
+from myosotis.continual.segmentation.metrics import confusion, group_figures, intersection_over_union
 from myosotis.continual.segmentation.scenario import SegmentationStream
 from myosotis.data.masks import IGNORE
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
@@ -59,7 +59,7 @@ class SegmentationSettings:
     first_iterations: int | None = None
     epochs: int = 30
     learning_rate: float = 0.01
-    later_rate: float | None = 0.001
+    later_rate: float | None = None
     head_factor: float = 1.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = 1e-4
@@ -101,8 +101,11 @@ class SegmentationRecord:
     parameters: int
 
     def iou(self) -> Tensor:
-        """Return the IoU of each channel."""
-        return intersection_over_union(torch.tensor(self.confusion))
+        """Return the IoU of each channel; NaN for a background that no test pixel is, whatever was answered."""
+        table = torch.tensor(self.confusion)
+        found = intersection_over_union(table)
+        found[0] = torch.where(table[0].sum() > 0, found[0], torch.nan)
+        return found
 
 
 @dataclass
@@ -268,12 +271,13 @@ class _Stream:
             self._on_task(number, learner)
         self._save(number)
         iou = self._records[-1].iou()
-        mean = float(iou[~iou.isnan()].mean())
+        mean = group_figures(iou, sizes).all
         if self._log is not None:
             self._log({"phase": "task", "task": number, "miou": mean})
         if self._say is not None:
-            shown = " ".join(f"{value:.2f}" for value in iou.tolist())
-            self._say(f"task {number + 1} of {len(stream.tasks)}: mean IoU {mean:.3f}, of each channel {shown}")
+            shown = " ".join("-" if value != value else f"{value:.2f}" for value in iou.tolist())
+            told = "-" if mean is None else f"{mean:.3f}"
+            self._say(f"task {number + 1} of {len(stream.tasks)}: mean IoU {told}, of each channel {shown}")
 
     def _labels_of(self, number: int) -> list[int]:
         """Channels that the masks of a task show."""

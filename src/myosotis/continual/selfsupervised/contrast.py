@@ -149,3 +149,8 @@ class EmbeddingQueue(nn.Module):
 def at_least_single(tensor: Tensor) -> Tensor:
     """Return a tensor in single precision if it is in half."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def unit_pair(pair: Pair) -> Pair:
+    """Return both scaled to length 1, in single precision or better."""
+    return functional.normalize(at_least_single(pair[0]), dim=1), functional.normalize(at_least_single(pair[1]), dim=1)

@@ -30,7 +30,7 @@ class _AuxiliaryNet(SegmentationNet):
         weight, bias = self.heads.weights[0], self.heads.biases[0]
         auxiliary = functional.conv2d(bare, weight[:, :, None, None], bias)
         logits = torch.cat([auxiliary, self.heads(features)[:, 1:]], dim=1)
-        return Seen(enlarged(logits, images), features, maps)
+        return Seen(enlarged(logits, images, self.body.multiple), logits, features, maps)
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,20 @@ class LocalPodSettings:
         features: Weight of the distances of the layers' maps, before the root of (all classes / new ones).
         logits: Weight of the distance of the logits, likewise.
         scales: Regions along each side of a map.
+        least: The least that a median counts as, or nothing of a class would be sure.
     """
 
     features: NotNegative = 0.01
     logits: NotNegative = 0.0005
     scales: tuple[Count, ...] = (1, 2, 4)
+    least: NotNegative = 0.001
 
 
 class LocalPod(SegmentationLearner[LocalPodSettings]):
     """``L = ν CE(z, ŷ) + λ local POD``: background is what the old network says where its entropy is below the median
-    of that class, and does not count elsewhere; ν is the share of an image's background that counts.
+    of that class, and does not count elsewhere; ν is the share of an image's background that counts. New heads begin as
+    MiB's. The distance of the logits, before they are enlarged, takes those of new classes for background; it is one
+    more layer in the mean over layers.
     """
 
     card = MethodCard(
@@ -44,6 +48,7 @@ class LocalPod(SegmentationLearner[LocalPodSettings]):
         "No exemplars; keeps features at several scales.",
     )
     Settings = LocalPodSettings
+    balanced_start = True
     thresholds: Float[Tensor, " known"]
 
     def before_task(self, task: SegmentationState) -> None:
@@ -68,7 +73,7 @@ class LocalPod(SegmentationLearner[LocalPodSettings]):
             return {"cross_entropy": self.plain(seen.logits, batch.target)}
         old = self._teach(batch.images)
         probabilities = old.logits.float().softmax(dim=1)
-        limits = self.thresholds.to(probabilities.device)[probabilities.argmax(dim=1)]
+        limits = self.thresholds.to(probabilities.device).clamp(min=self.settings.least)[probabilities.argmax(dim=1)]
         target = pseudo_label(batch.target, probabilities, normalised_entropy(probabilities) <= limits, "ignore")
         background = batch.target == 0
         accepted = (background & (target != IGNORE)).flatten(1).sum(1) / background.flatten(1).sum(1).clamp(min=1)
@@ -80,11 +85,14 @@ class LocalPod(SegmentationLearner[LocalPodSettings]):
             local_pod_distance(one, other, self.settings.scales)
             for one, other in zip((*seen.maps, seen.features), (*old.maps, old.features), strict=True)
         ]
-        kept = local_pod_distance(seen.logits[:, : self.known], old.logits, self.settings.scales)
+        own = torch.cat(
+            [seen.small[:, :1] + seen.small[:, self.known :].sum(1, keepdim=True), seen.small[:, 1 : self.known]], dim=1
+        )
+        kept = local_pod_distance(own, old.small, self.settings.scales)
         return {
             "cross_entropy": (weights * each).mean(),
-            "features": factor * self.settings.features * torch.stack(layers).mean(),
-            "logits": factor * self.settings.logits * kept,
+            "features": factor * self.settings.features * torch.stack(layers).sum() / (len(layers) + 1),
+            "logits": factor * self.settings.logits * kept / (len(layers) + 1),
         }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -45,7 +45,7 @@ class _UnknownNet(SegmentationNet):
         """Return logits of the classes, then of the unknown."""
         features, maps = self.body(images)
         logits = torch.cat([self.heads(features), self.unknown(features)], dim=1)
-        return Seen(enlarged(logits, images), features, maps)
+        return Seen(enlarged(logits, images, self.body.multiple), logits, features, maps)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,10 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
             target = pseudo_label(target, old, sure)
         salient = spectral_residual(batch.images) >= self.settings.saliency
         target = torch.where((target == 0) & salient, unknown, target)
-        return {"cross_entropy": summed_binary(logits, target)}
+        taught = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        # What an exemplar calls background may be new: it says nothing of classes that came after it.
+        taught[batch.n_current :, self.known : unknown] = False
+        return {"cross_entropy": summed_binary(logits, target, taught)}
 
     def scores(self, images: Tensor) -> Tensor:
         """Return scores; unknown is background."""
@@ -129,9 +132,18 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
         return torch.cat([background, found[:, 1:-1]], dim=1)
 
 
-def summed_binary(logits: Float[Tensor, "n classes height width"], target: Tensor) -> Float[Tensor, ""]:
-    """Return binary cross-entropies summed over outputs, the mean over pixels; ignored ones count as 0."""
+def summed_binary(
+    logits: Float[Tensor, "n classes height width"], target: Tensor, taught: Bool[Tensor, "n classes"]
+) -> Float[Tensor, ""]:
+    """Return binary cross-entropies summed over outputs, the mean over pixels; ignored ones count as 0.
+
+    Args:
+        logits: One output for each channel.
+        target: Channels, or 255.
+        taught: For each image, which outputs count.
+    """
     valid = target != IGNORE
     wanted = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1)
-    losses = functional.binary_cross_entropy_with_logits(logits.float(), wanted.float(), reduction="none").sum(dim=1)
+    losses = functional.binary_cross_entropy_with_logits(logits.float(), wanted.float(), reduction="none")
+    losses = (losses * taught[:, :, None, None]).sum(dim=1)
     return (losses * valid).sum() / valid.numel()

@@ -1,0 +1,56 @@
+"""Barlow Twins: embeddings whose entries agree between views and say different things."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from myosotis.continual.selfsupervised.bases.base import Base, Step
+from myosotis.continual.selfsupervised.losses import redundancy_reduction
+from myosotis.continual.selfsupervised.network import perceptron
+from myosotis.engine.method import Count, MethodCard, Positive
+
+
+@dataclass(frozen=True)
+class BarlowSettings:
+    """How Barlow Twins weighs.
+
+    Attributes:
+        dim: Of embeddings.
+        hidden: Width of the projector.
+        off_diagonal: Weight of the correlations of different entries.
+        scale: Of the whole.
+    """
+
+    dim: Count = 2048
+    hidden: Count = 2048
+    off_diagonal: Positive = 5e-3
+    scale: Positive = 0.1
+
+
+class Barlow(Base[BarlowSettings]):
+    """``scale * (sum_i (1 - C_ii)² + λ sum_{i != j} C_ij²)`` of the correlation C between views."""
+
+    card = MethodCard(
+        "barlow",
+        "Barlow Twins",
+        "Zbontar, Jing, Misra, LeCun, Deny, ICML 2021",
+        "two views",
+        "-",
+        "Neither negatives nor a second network.",
+    )
+    Settings = BarlowSettings
+    distillation = "barlow"
+
+    @property
+    def dim(self) -> int:
+        """Of embeddings."""
+        return self.settings.dim
+
+    def projector(self, width: int) -> nn.Module:
+        """Return three linear layers with normalisation."""
+        return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
+
+    def loss(self, step: Step) -> Float[Tensor, ""]:
+        """Return the loss of a batch."""
+        return redundancy_reduction(*step.out.embeddings, self.settings.off_diagonal, self.settings.scale)

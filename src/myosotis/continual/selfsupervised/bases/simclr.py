@@ -1,0 +1,54 @@
+"""SimCLR: contrast within the batch."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from myosotis.continual.selfsupervised.bases.base import Base, Step
+from myosotis.continual.selfsupervised.losses import pairwise_contrast
+from myosotis.continual.selfsupervised.network import perceptron
+from myosotis.engine.method import Count, MethodCard, Positive
+
+
+@dataclass(frozen=True)
+class SimclrSettings:
+    """How SimCLR compares.
+
+    Attributes:
+        temperature: τ.
+        dim: Of embeddings.
+        hidden: Width of the projector.
+    """
+
+    temperature: Positive = 0.2
+    dim: Count = 128
+    hidden: Count = 2048
+
+
+class Simclr(Base[SimclrSettings]):
+    """NT-Xent over both views of the batch."""
+
+    card = MethodCard(
+        "simclr",
+        "SimCLR",
+        "Chen, Kornblith, Norouzi, Hinton, ICML 2020",
+        "two views",
+        "-",
+        "Contrast without anything beside the network; wants large batches.",
+    )
+    Settings = SimclrSettings
+    distillation = "contrastive"
+
+    @property
+    def dim(self) -> int:
+        """Of embeddings."""
+        return self.settings.dim
+
+    def projector(self, width: int) -> nn.Module:
+        """Return two linear layers."""
+        return perceptron(width, self.settings.hidden, self.settings.dim, norm=False)
+
+    def loss(self, step: Step) -> Float[Tensor, ""]:
+        """Return the loss of a batch."""
+        return pairwise_contrast(*step.out.embeddings, self.settings.temperature)

@@ -1,0 +1,61 @@
+"""VICReg: embeddings that agree between views, vary over the batch, and whose entries say different things."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from myosotis.continual.selfsupervised.bases.base import Base, Step
+from myosotis.continual.selfsupervised.losses import variance_invariance_covariance
+from myosotis.continual.selfsupervised.network import perceptron
+from myosotis.engine.method import Count, MethodCard, Positive
+
+
+@dataclass(frozen=True)
+class VicregSettings:
+    """How VICReg weighs.
+
+    Attributes:
+        dim: Of embeddings.
+        hidden: Width of the projector.
+        invariance: Weight of the difference between views.
+        variance: Weight of what is missing to a deviation of 1.
+        covariance: Weight of the covariances of different entries.
+    """
+
+    dim: Count = 2048
+    hidden: Count = 2048
+    invariance: Positive = 25.0
+    variance: Positive = 25.0
+    covariance: Positive = 1.0
+
+
+class Vicreg(Base[VicregSettings]):
+    """Invariance, variance and covariance, weighed."""
+
+    card = MethodCard(
+        "vicreg",
+        "VICReg",
+        "Bardes, Ponce, LeCun, ICLR 2022",
+        "two views",
+        "-",
+        "Neither negatives nor a second network; views are not compared over the batch.",
+    )
+    Settings = VicregSettings
+    distillation = "vicreg"
+
+    @property
+    def dim(self) -> int:
+        """Of embeddings."""
+        return self.settings.dim
+
+    def projector(self, width: int) -> nn.Module:
+        """Return three linear layers with normalisation."""
+        return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
+
+    def loss(self, step: Step) -> Float[Tensor, ""]:
+        """Return the loss of a batch."""
+        settings = self.settings
+        return variance_invariance_covariance(
+            *step.out.embeddings, settings.invariance, settings.variance, settings.covariance
+        )

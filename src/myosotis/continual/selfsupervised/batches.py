@@ -1,0 +1,80 @@
+"""Batches of two views, of current samples and of remembered ones."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from myosotis.continual.selfsupervised.contrast import Pair
+from myosotis.continual.selfsupervised.learner import SslBatch
+from myosotis.data.views import ViewSettings, two_views
+from myosotis.engine.processes import share
+from myosotis.engine.seeding import derive_seed, generator
+
+
+class ViewBatches:
+    """A task's batches, epoch by epoch: order, choice and views depend on the seed and the epoch alone.
+
+    What does not fill a batch at the end of an epoch is left for another epoch's order.
+
+    Args:
+        images: All of them.
+        current: Places of samples of the task.
+        memory: Places of remembered samples; may be none.
+        size: Current samples in a batch, over all processes.
+        memory_size: Remembered samples besides; drawn in rounds.
+        views: How views are drawn.
+        seed: See above.
+        device: Where batches go, and where views are made.
+
+    Raises:
+        ValueError: The task has fewer samples than a batch.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n channels height width"],
+        current: Int[Tensor, " k"],
+        memory: Int[Tensor, " m"],
+        *,
+        size: int,
+        memory_size: int,
+        views: ViewSettings,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._images, self._current, self._memory = images, current, memory
+        self._views, self._seed, self._device = views, seed, torch.device(device)
+        self._rank, self._world = share()
+        self.size = size - size % self._world
+        self.memory_size = (memory_size - memory_size % self._world) if len(memory) else 0
+        if len(current) < size or not self.size:
+            raise ValueError(f"a task of {len(current)} images is smaller than a batch of {size}")
+        self.steps = len(current) // self.size
+
+    def __call__(self, epoch: int) -> Iterator[SslBatch]:
+        """Return this process's part of the batches of an epoch."""
+        order = self._current[torch.randperm(len(self._current), generator=generator(self._seed, "order", epoch))]
+        draw = generator(self._seed, "memory", epoch)
+        waiting = torch.empty(0, dtype=torch.long)
+        for step in range(self.steps):
+            samples = self._own(order[step * self.size : (step + 1) * self.size])
+            seed = derive_seed(self._seed, "views", epoch, step, self._rank)
+            stream = torch.Generator().manual_seed(seed)
+            views = self._both(samples, stream)
+            remembered, memory_views = torch.empty(0, dtype=torch.long), None
+            if self.memory_size:
+                while len(waiting) < self.memory_size:
+                    again = self._memory[torch.randperm(len(self._memory), generator=draw)]
+                    waiting = torch.cat([waiting, again])
+                remembered, waiting = self._own(waiting[: self.memory_size]), waiting[self.memory_size :]
+                memory_views = self._both(remembered, stream)
+            yield SslBatch(views, samples, memory_views, remembered, seed)
+
+    def _own(self, places: Tensor) -> Tensor:
+        return places[self._rank :: self._world]
+
+    def _both(self, places: Tensor, stream: torch.Generator) -> Pair:
+        some = self._images[places.to(self._images.device)].to(self._device, non_blocking=True)
+        return two_views(some, self._views, stream)

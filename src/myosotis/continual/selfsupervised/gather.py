@@ -1,0 +1,51 @@
+"""The rows that all processes have, as if one process had made them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from myosotis.engine.processes import share
+
+
+class _Gathered(torch.autograd.Function):
+    """All rows, of which the gradients of every process come back."""
+
+    @staticmethod
+    def forward(ctx, rows):  # type: ignore[no-untyped-def]
+        """Return the rows of all processes, in their order."""
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(share()[1])]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        """Return the sum over processes of the gradients of this one's rows."""
+        whole = gradient.contiguous()
+        torch.distributed.all_reduce(whole)
+        begin = share()[0] * ctx.count
+        return whole[begin : begin + ctx.count]
+
+
+def gathered(rows: Float[Tensor, "batch ..."]) -> Float[Tensor, "whole ..."]:
+    """Return the rows of all processes, with gradients; the same tensor where there is one process.
+
+    Every process then computes the loss of the whole batch, and its gradients are those of all processes summed, which
+    averaging over processes makes the gradient of that loss.
+
+    Args:
+        rows: As many in every process.
+    """
+    if share()[1] == 1:
+        return rows
+    found: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
+    return found
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of what all processes have; the same tensor where there is one process."""
+    if share()[1] == 1:
+        return value
+    total = value.clone()
+    torch.distributed.all_reduce(total)
+    return total / share()[1]

@@ -1,0 +1,195 @@
+"""What every method of continual self-supervised learning is: a base, a network, and what stands beside them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from myosotis.continual.selfsupervised.bases import BASES
+from myosotis.continual.selfsupervised.bases.base import Base, Step, gathered_step
+from myosotis.continual.selfsupervised.contrast import Pair, unit_pair
+from myosotis.continual.selfsupervised.gather import gathered
+from myosotis.continual.selfsupervised.network import Reads, SslNetwork, perceptron
+from myosotis.continual.selfsupervised.past import PastModel
+from myosotis.engine.method import MethodCard
+from myosotis.engine.seeding import derive_seed
+
+SettingsT = TypeVar("SettingsT")
+
+Batches = Callable[[], Iterator[tuple[Pair, Int[Tensor, " batch"]]]]
+
+
+@dataclass(frozen=True)
+class SslBatch:
+    """This process's part of a batch.
+
+    Attributes:
+        views: Both, of current samples.
+        samples: Their places in the data set.
+        memory_views: Both, of remembered samples; None without a memory or while it is empty.
+        memory_samples: Their places.
+        seed: Of what a method draws for this batch.
+    """
+
+    views: Pair
+    samples: Int[Tensor, " batch"]
+    memory_views: Pair | None
+    memory_samples: Int[Tensor, " remembered"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class SslTask:
+    """What a method may see of a task before and after it learns it.
+
+    Attributes:
+        number: From 0.
+        batches: Returns views and places of the task's samples, in batches, from their beginning.
+        plain: From places to images without augmentation, in [0, 1].
+    """
+
+    number: int
+    batches: Batches
+    plain: Callable[[Int[Tensor, " n"]], Tensor]
+
+
+class SslLearner(ABC, Generic[SettingsT]):
+    """A method of continual self-supervised learning.
+
+    Args:
+        settings: Of the method.
+        base: New.
+        encoder: New, from images in [0, 1] to features.
+        width: How many features.
+        seed: Of the projector and of whatever else is made.
+
+    Raises:
+        ValueError: The method is not defined for this base.
+    """
+
+    card: ClassVar[MethodCard]
+    Settings: ClassVar[type[Any]]
+    bases: ClassVar[tuple[str, ...]] = tuple(BASES)
+    """What it is defined for."""
+    reads_memory: ClassVar[bool] = False
+    """Whether its batches hold remembered samples."""
+    sees_all: ClassVar[bool] = False
+    """Whether all tasks are learnt at once."""
+    keeps_past: ClassVar[bool] = True
+    """Whether it asks the network of the task before."""
+
+    def __init__(self, settings: SettingsT, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+        if base.card.name not in self.bases:
+            raise ValueError(
+                f"method '{self.card.name}' is not defined for the base '{base.card.name}', but for "
+                f"{', '.join(self.bases)}"
+            )
+        self.settings, self.base, self.seed, self.width = settings, base, seed, width
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(seed, "heads"))
+            projector, predictor, distiller = base.projector(width), base.predictor(), self.distiller()
+        self.net = SslNetwork(encoder, projector, predictor, distiller, self.reads())
+        self.net.distil(wanted=False)
+        base.attach(self.net)
+        self.past: PastModel | None = None
+
+    def reads(self) -> Reads:
+        """Return what the distiller reads."""
+        return "unit embeddings" if self.base.unit else "embeddings"
+
+    def distiller(self) -> nn.Module | None:
+        """Return a new network that predicts what the past model says; by default there is none."""
+        return None
+
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device."""
+        self.net.to(device)
+        self.base.to(device)
+        if self.past is not None:
+            self.past.to(device)
+
+    # A task ---------------------------------------------------------------------------------------------------------
+
+    def before_task(self, task: SslTask) -> None:
+        """Get ready: from the second task on keep the network as it is."""
+        if task.number and self.keeps_past:
+            self.past = PastModel(self.net.encoder, self.net.projector).to(next(self.net.parameters()).device)
+            self.net.distil(wanted=True)
+        self.base.begin_task(task.batches())
+
+    def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
+        """Return the views that the network is shown, and whose they are; by default those of current samples."""
+        return batch.views, batch.samples
+
+    def loss(self, net: nn.Module, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """Return the named terms whose sum is minimised, and take the batch in.
+
+        Args:
+            net: The network, wrapped where several processes share the work.
+            batch: Of this process.
+        """
+        views, samples = self.mixed(batch)
+        step = gathered_step(views, samples.to(views[0].device), net(*views), self.base.keys(views))
+        terms = self.terms(step, batch)
+        self.base.after(step)
+        return terms
+
+    @abstractmethod
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """Return the terms of a batch."""
+
+    def after_update(self, progress: float) -> None:
+        """Follow the weights; ``progress`` is the share of the task's steps made before this one."""
+        self.base.after_update(self.net, progress)
+
+    def after_task(self, task: SslTask, remembered: Int[Tensor, " n"]) -> None:
+        """Look back; ``remembered`` are the places in the memory now. By default there is nothing to do."""
+
+    # State beside the network ---------------------------------------------------------------------------------------
+
+    def end_state(self) -> dict[str, Tensor]:
+        """Return what a later task needs beside the network."""
+        return {f"base.{name}": value for name, value in self.base.state_dict().items()}
+
+    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`end_state` returned; the network is there already."""
+        own = {name.removeprefix("base."): value for name, value in state.items() if name.startswith("base.")}
+        self.base.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes within a task beside the network, and the past model; see the engine's loop."""
+        past = {} if self.past is None else self.past.state_dict()
+        return {"end": self.end_state(), "past": past}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take it up again."""
+        self.load_end_state(state["end"])
+        if self.past is not None:
+            self.past.load_state_dict(state["past"])
+
+    # Answers --------------------------------------------------------------------------------------------------------
+
+    def features(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features"]:
+        """Return features of plain images; the network is in evaluation mode."""
+        found: Tensor = self.net.encoder(images)
+        return found
+
+
+class Distilled(SslLearner[SettingsT]):
+    """A method with a network that predicts what the past model says; its settings have a ``hidden`` width."""
+
+    def distiller(self) -> nn.Module:
+        """Return two linear layers with normalisation."""
+        width = self.width if self.reads() == "features" else self.base.dim
+        hidden: Any = self.settings
+        return perceptron(width, hidden.hidden, width, norm=True)
+
+
+def past_of(past: PastModel, step: Step, *, unit: bool) -> Pair:
+    """Return the past model's embeddings of the views of a step, of all processes."""
+    found = gathered(past(step.views[0])[1]), gathered(past(step.views[1])[1])
+    return unit_pair(found) if unit else found

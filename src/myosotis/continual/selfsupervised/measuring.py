@@ -1,0 +1,242 @@
+"""What frozen features are worth after each task: probes, the nearest neighbours, drift."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from myosotis.continual.scenario import Scenario
+from myosotis.continual.selfsupervised.learner import SslLearner
+from myosotis.data.images import ImageSet, to_unit
+from myosotis.evaluation.cka import linear_cka
+from myosotis.evaluation.probe import PENALTIES, balanced_places, knn_probe, linear_probe, share_places
+from myosotis.evaluation.representation import Mode
+from myosotis.models.modes import evaluating
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Another data set, that nothing was learnt from.
+
+    Attributes:
+        name: For the report.
+        train: What its probe is fitted to.
+        test: What it is measured with; the same classes.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How features are measured; every figure of a run is of the kind that these say.
+
+    Attributes:
+        mode: ``"full"`` fits the linear probe to all labelled training samples of all tasks, ``"balanced"`` to a few of
+            each class.
+        per_class: How many, for ``"balanced"``.
+        neighbours: k of the nearest-neighbour probe.
+        shares: Of the labels, for the semi-supervised probes at the end.
+        drift_samples: Test samples, at most, by which encoders are compared.
+        transfer: Other data sets.
+        seed: Of every draw.
+    """
+
+    mode: Mode = "full"
+    per_class: int = 100
+    neighbours: int = 20
+    shares: tuple[float, ...] = (0.01, 0.1)
+    drift_samples: int = 1000
+    transfer: Sequence[Transfer] = field(default_factory=tuple)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Features of a moment, measured.
+
+    Attributes:
+        linear: Accuracy on the test samples of each task, those to come among them, of one linear probe over all
+            classes; in a domain-incremental stream of a probe for each domain.
+        knn: Likewise, by nearest neighbours.
+        linear_all: On all test samples.
+        knn_all: Likewise.
+        transfer: Of a linear probe of each other data set.
+        drift: 1 - CKA to the encoder of the moment before; None for the first.
+        seconds: That measuring took.
+    """
+
+    linear: list[float]
+    knn: list[float]
+    linear_all: float
+    knn_all: float
+    transfer: dict[str, float]
+    drift: float | None
+    seconds: float = 0.0
+
+
+def encode(
+    learner: SslLearner[Any], images: Tensor, places: Int[Tensor, " n"], device: torch.device | str
+) -> Float[Tensor, "n features"]:
+    """Return features of plain images, in evaluation mode."""
+    with evaluating(learner.net), torch.no_grad():
+        parts = [learner.features(to_unit(images[some].to(device))).float() for some in places.split(_CHUNK)]
+    return torch.cat(parts)
+
+
+class Measuring:
+    """Measures a learner's encoder on a stream; labels are read here alone.
+
+    Args:
+        scenario: With a test set.
+        settings: See there.
+        device: Of the encoder.
+
+    Raises:
+        ValueError: There is no test set, or a class has too few samples.
+    """
+
+    def __init__(self, scenario: Scenario, settings: ProbeSettings, device: torch.device | str) -> None:
+        if scenario.test is None:
+            raise ValueError("there is no test set to measure with")
+        self._scenario, self._settings, self._device = scenario, settings, device
+        self._test = scenario.test
+        self._before: Tensor | None = None
+        places = torch.cat([task.train.places for task in scenario]).sort().values
+        if settings.mode == "balanced":
+            places = self._balanced(places)
+        self._places = places
+
+    def _balanced(self, places: Tensor) -> Tensor:
+        settings, train = self._settings, self._scenario.train
+        groups = [task.train.places for task in self._scenario] if self._scenario.kind == "domain" else [places]
+        return torch.cat(
+            [some[balanced_places(train.labels[some], settings.per_class, settings.seed)] for some in groups]
+        )
+
+    @property
+    def before(self) -> Tensor | None:
+        """Features of the moment before, by which drift is measured."""
+        return self._before
+
+    def take_up(self, before: Tensor) -> None:
+        """Go on from features that :attr:`before` returned in an earlier session."""
+        self._before = before
+
+    def measure(self, learner: SslLearner[Any]) -> Measured:
+        """Return what the encoder is worth now."""
+        stream, settings = self._scenario, self._settings
+        train = encode(learner, stream.train.images, self._places, self._device)
+        test = encode(learner, self._test.images, torch.arange(len(self._test)), self._device)
+        labels = stream.train.labels[self._places].to(train.device)
+        wanted = self._test.labels.to(train.device)
+        linear, near, sizes = [], [], []
+        probe = None
+        for task in stream:
+            mine = task.test.places.to(train.device)
+            sizes.append(len(mine))
+            if stream.kind == "domain":
+                inside = torch.isin(self._places, task.train.places).to(train.device)
+                own, own_labels = train[inside], labels[inside]
+                linear.append(linear_probe(own, own_labels, test[mine], wanted[mine], seed=settings.seed).accuracy)
+                near.append(knn_probe(own, own_labels, test[mine], wanted[mine], k=settings.neighbours))
+                continue
+            if probe is None:
+                probe = linear_probe(train, labels, test, wanted, seed=settings.seed)
+                answers = probe.classes[probe.scores(test).argmax(dim=1)]
+            linear.append((answers[mine] == wanted[mine]).double().mean().item())
+            near.append(knn_probe(train, labels, test[mine], wanted[mine], k=settings.neighbours))
+        drift = self._drift(test)
+        if stream.kind == "data":
+            # Every task has all test samples.
+            sizes = [1] * len(sizes)
+        total = sum(sizes)
+        return Measured(
+            linear,
+            near,
+            sum(value * size for value, size in zip(linear, sizes, strict=True)) / total,
+            sum(value * size for value, size in zip(near, sizes, strict=True)) / total,
+            {one.name: self._transfer(learner, one) for one in settings.transfer},
+            drift,
+        )
+
+    def few_labels(self, learner: SslLearner[Any]) -> dict[str, float]:
+        """Return the accuracy of linear probes that are fitted to a share of the labels, by that share."""
+        stream, settings = self._scenario, self._settings
+        train = encode(learner, stream.train.images, self._places, self._device)
+        test = encode(learner, self._test.images, torch.arange(len(self._test)), self._device)
+        labels = stream.train.labels[self._places].to(train.device)
+        wanted = self._test.labels.to(train.device)
+        found = {}
+        for share in settings.shares:
+            some = share_places(labels, share, settings.seed).to(train.device)
+            # A class with a single sample has none to choose a penalty with.
+            penalties = PENALTIES if int(labels[some].unique(return_counts=True)[1].min()) > 1 else (0.1,)
+            probe = linear_probe(train[some], labels[some], test, wanted, penalties=penalties, seed=settings.seed)
+            found[f"{share:g}"] = probe.accuracy
+        return found
+
+    def shown(self, learner: SslLearner[Any], count: int) -> tuple[Float[Tensor, "n features"], Int[Tensor, " n"]]:
+        """Return features and classes of some test samples, the same each time."""
+        order = torch.tensor(self._test.shuffled(self._settings.seed, "map"))[:count].sort().values
+        return encode(learner, self._test.images, order, self._device).cpu(), self._test.labels[order]
+
+    def _drift(self, test: Tensor) -> float | None:
+        order = torch.tensor(self._test.shuffled(self._settings.seed, "drift"))[: self._settings.drift_samples]
+        now = test[order.to(test.device)].cpu()
+        before, self._before = self._before, now
+        return None if before is None else 1 - linear_cka(before, now)
+
+    def _transfer(self, learner: SslLearner[Any], other: Transfer) -> float:
+        train = encode(learner, other.train.images, torch.arange(len(other.train)), self._device)
+        test = encode(learner, other.test.images, torch.arange(len(other.test)), self._device)
+        labels, wanted = other.train.labels.to(train.device), other.test.labels.to(train.device)
+        return linear_probe(train, labels, test, wanted, seed=self._settings.seed).accuracy
+
+
+def stream_figures(before: Measured, history: Sequence[Measured], kind: str = "linear") -> dict[str, float | None]:
+    """Return the figures of the literature from the measurements of a stream.
+
+    With ``a[t, i]`` the accuracy on task i after task t, T the last and ``a[0, i]`` before the first:
+
+    - ``final``: on all test samples after the last task.
+    - ``learning``: mean of ``a[i, i]``.
+    - ``forgetting``: mean over i < T of ``max_t a[t, i] - a[T, i]``.
+    - ``stability``: mean over i < T of ``a[T, i] - a[i, i]``; below 0 where features of old tasks got worse.
+    - ``forward_transfer``: mean over i > 1 of ``a[i - 1, i] - a[0, i]``.
+    - ``gain``: ``final`` less the same before the first task.
+
+    Args:
+        before: Of the encoder that has learnt nothing.
+        history: After each task.
+        kind: ``"linear"`` or ``"knn"``.
+
+    Returns:
+        By name; None where a figure needs more than one task.
+    """
+    table = [getattr(one, kind) for one in history]
+    untrained, last, tasks = getattr(before, kind), table[-1], range(len(table))
+    overall = [getattr(one, f"{kind}_all") for one in (before, history[-1])]
+    if len(table) < 2:
+        learning = None if len(last) > 1 else last[0]
+        rest: dict[str, float | None] = dict.fromkeys(("forgetting", "stability", "forward_transfer"))
+        return {"final": overall[1], "learning": learning, **rest, "gain": overall[1] - overall[0]}
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    return {
+        "final": overall[1],
+        "learning": mean([table[i][i] for i in tasks]),
+        "forgetting": mean([max(row[i] for row in table) - last[i] for i in tasks[:-1]]),
+        "stability": mean([last[i] - table[i][i] for i in tasks[:-1]]),
+        "forward_transfer": mean([table[i - 1][i] - untrained[i] for i in tasks[1:]]),
+        "gain": overall[1] - overall[0],
+    }

@@ -1,0 +1,70 @@
+"""The methods of continual self-supervised learning, by the name that a configuration gives them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from myosotis.continual.selfsupervised.bases import Base
+from myosotis.continual.selfsupervised.learner import SslLearner
+from myosotis.continual.selfsupervised.methods.cassle import Cassle
+from myosotis.continual.selfsupervised.methods.dark_er import DarkReplay
+from myosotis.continual.selfsupervised.methods.er import Replay
+from myosotis.continual.selfsupervised.methods.ewc import Ewc
+from myosotis.continual.selfsupervised.methods.finetune import Finetune
+from myosotis.continual.selfsupervised.methods.joint import Joint
+from myosotis.continual.selfsupervised.methods.less_forget import LessForget
+from myosotis.continual.selfsupervised.methods.lump import Lump
+from myosotis.continual.selfsupervised.methods.pfr import ProjectedFeatures
+from myosotis.continual.selfsupervised.methods.pnr import Pnr
+from myosotis.engine.method import check_method, validated
+
+METHODS: Mapping[str, type[SslLearner[Any]]] = MappingProxyType(
+    {
+        method.card.name: method
+        for method in (Finetune, Joint, Cassle, Pnr, LessForget, ProjectedFeatures, Lump, Replay, DarkReplay, Ewc)
+    }
+)
+"""Every method by its name."""
+
+
+def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """Return a method's settings: its paper's defaults, changed by ``settings``.
+
+    Args:
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings, e.g. ``{"weight": 0.5}``.
+
+    Raises:
+        ValueError: The name or a setting is unknown, or a value is out of range.
+
+    Example:
+        >>> check_settings("lump").alpha
+        0.4
+    """
+    kinds = {known: method.Settings for known, method in METHODS.items()}
+    check_method(name, settings or {}, kinds)
+    return validated(name, kinds[name], dict(settings or {}))
+
+
+def build_learner(
+    name: str, settings: Mapping[str, Any] | None, base: Base[Any], encoder: nn.Module, width: int, seed: int = 0
+) -> SslLearner[Any]:
+    """Return a learner that has seen nothing yet.
+
+    Args:
+        name: See :func:`check_settings`.
+        settings: Likewise.
+        base: New, see :func:`~myosotis.continual.selfsupervised.bases.build_base`.
+        encoder: New; takes images in [0, 1] and returns (batch, features).
+        width: How many features, see :func:`~myosotis.continual.selfsupervised.network.encoder_width`.
+        seed: Of everything else that is made.
+
+    Raises:
+        ValueError: As :func:`check_settings`, or the method is not defined for the base.
+    """
+    return METHODS[name](check_settings(name, settings), base, encoder, width, seed)
+
+
+__all__ = ["METHODS", "build_learner", "check_settings"]

@@ -1,0 +1,95 @@
+"""Dark experience replay: remembered samples keep the features that they had."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.continual.selfsupervised.bases.base import Base, Step, gathered_step
+from myosotis.continual.selfsupervised.contrast import at_least_single
+from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner, SslTask
+from myosotis.engine.method import MethodCard, NotNegative
+from myosotis.models.modes import evaluating
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class DarkSettings:
+    """How much is kept.
+
+    Attributes:
+        weight: α.
+    """
+
+    weight: NotNegative = 1.0
+
+
+class DarkReplay(SslLearner[DarkSettings]):
+    """``L_SSL(current) + α mean over views of |f(b) - f_stored(b)|²`` per feature, b remembered.
+
+    Stored features are those of the plain image when its task ended. The views of a batch pass through the network
+    together with current ones, so that batch statistics are of both.
+    """
+
+    card = MethodCard(
+        "dark_er",
+        "Dark experience replay",
+        "Buzzega, Boschini, Porrello, Abati, Calderara, NeurIPS 2020, on features",
+        "current task, memory",
+        "stored samples and features",
+        "Remembers what a sample looked like to the network.",
+    )
+    Settings = DarkSettings
+    reads_memory = True
+    keeps_past = False
+
+    def __init__(self, settings: DarkSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+        super().__init__(settings, base, encoder, width, seed)
+        self._places = torch.empty(0, dtype=torch.long)
+        self._stored = torch.empty(0, width)
+
+    def loss(self, net: nn.Module, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """Return both terms; without a memory there is one."""
+        if batch.memory_views is None:
+            return super().loss(net, batch)
+        count = len(batch.samples)
+        views = [torch.cat(pair) for pair in zip(batch.views, batch.memory_views, strict=True)]
+        out = net(*views)
+        own = out.leading(count)
+        keys = self.base.keys(batch.views)
+        step = gathered_step(batch.views, batch.samples.to(views[0].device), own, keys)
+        terms = {"ssl": self.base.loss(step)}
+        self.base.after(step)
+        wanted = self._stored[torch.searchsorted(self._places, batch.memory_samples.cpu())].to(views[0].device)
+        parts = [functional.mse_loss(at_least_single(one[count:]), wanted) for one in out.features]
+        terms["replay"] = self.settings.weight * (parts[0] + parts[1]) / 2
+        return terms
+
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
+        """Return one term."""
+        return {"ssl": self.base.loss(step)}
+
+    def after_task(self, task: SslTask, remembered: Int[Tensor, " n"]) -> None:
+        """Store the features of samples that are new in the memory."""
+        new = remembered[~torch.isin(remembered, self._places)]
+        kept = torch.isin(self._places, remembered)
+        with evaluating(self.net), torch.no_grad():
+            found = [self.features(task.plain(part)).float().cpu() for part in new.split(_CHUNK)]
+        places = torch.cat([self._places[kept], new])
+        order = places.argsort()
+        self._places = places[order]
+        self._stored = torch.cat([self._stored[kept], *found])[order]
+
+    def end_state(self) -> dict[str, Tensor]:
+        """Return the features too."""
+        return super().end_state() | {"dark.places": self._places, "dark.features": self._stored}
+
+    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take them up again."""
+        super().load_end_state(state)
+        self._places, self._stored = state["dark.places"].cpu(), state["dark.features"].cpu()

@@ -1,0 +1,30 @@
+"""Fine-tuning: the base alone, task after task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from myosotis.continual.selfsupervised.bases.base import Step
+from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner
+from myosotis.engine.method import MethodCard
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """There is nothing to set."""
+
+
+class Finetune(SslLearner[NoSettings]):
+    """The base's loss; everything is carried over."""
+
+    card = MethodCard(
+        "finetune", "Fine-tuning", "-", "current task", "-", "The lower bound: what nothing against forgetting gives."
+    )
+    Settings = NoSettings
+    keeps_past = False
+
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
+        """Return one term."""
+        return {"ssl": self.base.loss(step)}

@@ -1,0 +1,46 @@
+"""Less-forget: keep the direction of embeddings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from myosotis.continual.selfsupervised.bases.base import Step
+from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner, past_of
+from myosotis.continual.selfsupervised.losses import negative_cosine
+from myosotis.engine.method import MethodCard, Positive
+
+
+@dataclass(frozen=True)
+class LessForgetSettings:
+    """How much is kept.
+
+    Attributes:
+        weight: λ.
+    """
+
+    weight: Positive = 1.0
+
+
+class LessForget(SslLearner[LessForgetSettings]):
+    """``L_SSL + λ ½ sum over views of (2 - 2 cos(z, r))``, without a predictor in between."""
+
+    card = MethodCard(
+        "less_forget",
+        "Less-forget",
+        "Hou, Pan, Loy, Wang, Lin, CVPR 2019, on embeddings",
+        "current task",
+        "the past network",
+        "Plain distillation: what a predictor is worth beside it.",
+    )
+    Settings = LessForgetSettings
+
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
+        """Return both terms; in the first task there is one."""
+        terms = {"ssl": self.base.loss(step)}
+        if self.past is not None:
+            past = past_of(self.past, step, unit=self.base.unit)
+            parts = [negative_cosine(own, other) for own, other in zip(step.out.embeddings, past, strict=True)]
+            terms["distillation"] = self.settings.weight * (parts[0] + parts[1]) / 2
+        return terms

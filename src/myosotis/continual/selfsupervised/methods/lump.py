@@ -1,0 +1,56 @@
+"""LUMP: current samples mixed with remembered ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from myosotis.continual.selfsupervised.bases.base import Step
+from myosotis.continual.selfsupervised.contrast import Pair
+from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner
+from myosotis.engine.method import MethodCard, Positive
+
+
+@dataclass(frozen=True)
+class LumpSettings:
+    """How samples are mixed.
+
+    Attributes:
+        alpha: Of the Beta distribution that the share of the current sample is drawn from, once for a batch.
+    """
+
+    alpha: Positive = 0.4
+
+
+class Lump(SslLearner[LumpSettings]):
+    """The base's loss on ``s x + (1 - s) b``, s from Beta(α, α); both views are mixed with views of the same sample b.
+
+    Views of remembered samples are drawn anew each time; the released code keeps the one it stored.
+    """
+
+    card = MethodCard(
+        "lump",
+        "LUMP",
+        "Madaan, Yoon, Li, Liu, Hwang, ICLR 2022",
+        "current task, memory",
+        "stored samples",
+        "Mixup with a small memory.",
+    )
+    Settings = LumpSettings
+    reads_memory = True
+    keeps_past = False
+
+    def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
+        """Return mixtures; there must be as many remembered samples as current ones."""
+        if batch.memory_views is None:
+            return batch.views, batch.samples
+        alpha = self.settings.alpha
+        share = float(np.random.default_rng(batch.seed).beta(alpha, alpha))
+        one, other = (share * own + (1 - share) * old for own, old in zip(batch.views, batch.memory_views, strict=True))
+        return (one, other), batch.samples
+
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
+        """Return one term."""
+        return {"ssl": self.base.loss(step)}

@@ -1,0 +1,53 @@
+"""PFR: predict the features of the past model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from myosotis.continual.selfsupervised.bases.base import Step
+from myosotis.continual.selfsupervised.cassle import cassle_loss
+from myosotis.continual.selfsupervised.gather import gathered
+from myosotis.continual.selfsupervised.learner import Distilled, SslBatch
+from myosotis.continual.selfsupervised.network import Reads
+from myosotis.engine.method import Count, MethodCard, Positive
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """How features are kept.
+
+    Attributes:
+        weight: λ.
+        hidden: Width of the predictor.
+    """
+
+    weight: Positive = 1.0
+    hidden: Count = 2048
+
+
+class ProjectedFeatures(Distilled[FeatureSettings]):
+    """``L_SSL + λ ½ sum over views of (2 - 2 cos(g(f), f_past))`` on features, below the projector."""
+
+    card = MethodCard(
+        "pfr",
+        "PFR",
+        "Gomez-Villa, Twardowski, Yu, Bagdanov, van de Weijer, CVPR workshops 2022",
+        "current task",
+        "the past network",
+        "Distils what is used later; the projector stays free.",
+    )
+    Settings = FeatureSettings
+
+    def reads(self) -> Reads:
+        """Return that it reads features."""
+        return "features"
+
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
+        """Return both terms; in the first task there is one."""
+        terms = {"ssl": self.base.loss(step)}
+        if self.past is not None and step.out.distilled is not None:
+            past = gathered(self.past(step.views[0])[0]), gathered(self.past(step.views[1])[0])
+            terms["distillation"] = self.settings.weight * cassle_loss(step.out.distilled, past, "byol")
+        return terms

@@ -1,0 +1,177 @@
+"""PNR, which for contrastive bases is Sy-CON: the past model's embeddings as negatives of the new, and the reverse."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from myosotis.continual.selfsupervised.bases.base import Base, Step
+from myosotis.continual.selfsupervised.bases.moco import Moco
+from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Reset, unit_pair
+from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, SslTask, past_of
+from myosotis.continual.selfsupervised.pnr import Negatives, pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
+from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
+
+LAMBDA: Mapping[str, float] = {"byol": 1.0, "barlow": 1.0, "vicreg": 25.0}
+MU: Mapping[str, Mapping[str, float]] = {
+    "byol": {"class": 0.5, "data": 0.1, "domain": 1.0},
+    "barlow": {"class": 1.0, "data": 0.1, "domain": 1.0},
+    "vicreg": {"class": 23.0, "data": 5.0, "domain": 8.0},
+}
+"""The weights of the released scripts, by base and by scenario."""
+
+
+@dataclass(frozen=True)
+class PnrSettings:
+    """How PNR weighs, by the form that the base gives it.
+
+    Attributes:
+        lam: λ of the attraction, without negatives; None: as released.
+        mu: μ of the repulsion from the other view; None: as released, for the scenario.
+        distill_temperature: Of the second term, MoCo's.
+        plast_negs: Negatives of the first term, contrastive; ``"cur"`` for an ablation.
+        stab_negs: Negatives of the second; ``"past"`` for an ablation.
+        past_reset: What becomes of the past model's queue when a task begins, MoCo's.
+        positive_in_denominator: SimCLR's; the released code leaves it out.
+        hidden: Width of the predictor.
+    """
+
+    lam: Positive | None = None
+    mu: NotNegative | None = None
+    distill_temperature: Positive = 0.2
+    plast_negs: Negatives = "both"
+    stab_negs: Negatives = "both"
+    past_reset: Reset = "refill"
+    positive_in_denominator: bool = True
+    hidden: Count = 2048
+
+
+class Pnr(Distilled[PnrSettings]):
+    """See :mod:`myosotis.continual.selfsupervised.pnr`.
+
+    Raises:
+        ValueError: μ is not below λ for VICReg, or a setting belongs to another base.
+    """
+
+    card = MethodCard(
+        "pnr",
+        "PNR / Sy-CON",
+        "Cha, Cho, Moon, ICML 2024",
+        "current task",
+        "the past network; a second queue with MoCo",
+        "Learns what is new against what is old, and keeps it against what is new.",
+    )
+    Settings = PnrSettings
+
+    def __init__(self, settings: PnrSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+        super().__init__(settings, base, encoder, width, seed)
+        check_pnr(settings, base.card.name)
+        self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, Moco) else None
+
+    def to(self, device: Any) -> None:
+        """Move everything to a device."""
+        super().to(device)
+        if self.past_queue is not None:
+            self.past_queue.to(device)
+
+    def before_task(self, task: SslTask) -> None:
+        """Keep the network, and treat the queue of its embeddings as the settings say."""
+        super().before_task(task)
+        if self.past is not None and self.past_queue is not None:
+            past = self.past
+            some = (
+                (unit_pair((past(views[0])[1], past(views[1])[1])), samples.to(views[0].device))
+                for views, samples in task.batches()
+            )
+            self.past_queue.reset(self.settings.past_reset, some)
+
+    def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
+        """Return plasticity and stability, or the base's loss and the regulariser; in the first task the base alone."""
+        if self.past is None or step.out.distilled is None:
+            return {"ssl": self.base.loss(step)}
+        past = past_of(self.past, step, unit=self.base.unit)
+        kind = self.base.card.name
+        if kind == "moco":
+            return self._moco(step, past)
+        settings = self.settings
+        if kind == "simclr":
+            found = pnr_simclr_loss(
+                step.out.embeddings,
+                step.out.distilled,
+                past,
+                self.base.settings.temperature,
+                positive_in_denominator=settings.positive_in_denominator,
+                plast_negs=settings.plast_negs,
+                stab_negs=settings.stab_negs,
+            )
+            return found._asdict()
+        lam, mu = strengths(settings, kind)
+        regulariser = pnr_regulariser(step.out.distilled, past, kind, lam, mu)  # type: ignore[arg-type]
+        return {"ssl": self.base.loss(step), "regulariser": regulariser}
+
+    def _moco(self, step: Step, past: Pair) -> Mapping[str, Tensor]:
+        settings, base = self.settings, self.base
+        current, old = base.queue, self.past_queue
+        assert current is not None  # noqa: S101 - both belong to MoCo
+        assert old is not None  # noqa: S101
+        assert step.keys is not None  # noqa: S101
+        assert step.out.distilled is not None  # noqa: S101
+        apart = base.settings.exclude_same_sample
+        found = pnr_moco_loss(
+            unit_pair(step.out.embeddings),
+            step.keys,
+            unit_pair(step.out.distilled),
+            past,
+            (current.negatives(0), current.negatives(1)),
+            (old.negatives(0), old.negatives(1)),
+            base.settings.temperature,
+            settings.distill_temperature,
+            settings.plast_negs,
+            settings.stab_negs,
+            current.same(step.samples) if apart else None,
+            old.same(step.samples) if apart else None,
+        )
+        old.push(past, step.samples)
+        return found._asdict()
+
+    def end_state(self) -> dict[str, Tensor]:
+        """Return the queue of past embeddings too."""
+        found = super().end_state()
+        if self.past_queue is not None:
+            found |= {f"past_queue.{name}": value for name, value in self.past_queue.state_dict().items()}
+        return found
+
+    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take it up again."""
+        super().load_end_state(state)
+        if self.past_queue is not None:
+            own = {name.removeprefix("past_queue."): v for name, v in state.items() if name.startswith("past_queue.")}
+            self.past_queue.load_state_dict(own)
+
+
+def strengths(settings: PnrSettings, base: str, scenario: str = "class") -> tuple[float, float]:
+    """Return λ and μ of a base without negatives, the released ones where the settings leave them open."""
+    lam = LAMBDA[base] if settings.lam is None else settings.lam
+    return lam, MU[base][scenario] if settings.mu is None else settings.mu
+
+
+def check_pnr(settings: PnrSettings, base: str, scenario: str = "class") -> None:
+    """Raise ``ValueError`` where a setting has no effect on a base or does not suit it."""
+    plain = PnrSettings()
+    contrastive = {"plast_negs": ("moco", "simclr"), "stab_negs": ("moco", "simclr")}
+    owners = contrastive | {
+        "distill_temperature": ("moco",),
+        "past_reset": ("moco",),
+        "positive_in_denominator": ("simclr",),
+        "lam": tuple(LAMBDA),
+        "mu": tuple(MU),
+    }
+    for name, kinds in owners.items():
+        if getattr(settings, name) != getattr(plain, name) and base not in kinds:
+            raise ValueError(f"method 'pnr': '{name}' belongs to {', '.join(kinds)}, not to '{base}'")
+    if base == "vicreg":
+        lam, mu = strengths(settings, base, scenario)
+        if mu >= lam:
+            raise ValueError(f"method 'pnr': with 'vicreg' mu must be below lam, got {mu} and {lam}")

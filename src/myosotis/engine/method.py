@@ -37,29 +37,33 @@ class MethodCard:
     purpose: str
 
 
-def check_method(name: str, settings: Mapping[str, Any], methods: Mapping[str, type[Any]]) -> None:
+def check_method(
+    name: str, settings: Mapping[str, Any], methods: Mapping[str, type[Any]], what: str = "method"
+) -> None:
     """Raise ``ValueError`` unless there is such a method and it has such settings; the nearest right name is told.
 
     Args:
         name: A key of ``methods``.
         settings: By the names of fields.
         methods: Dataclasses by their names.
+        what: They are called.
     """
     if name not in methods:
-        raise ValueError(f"unknown method '{name}'; {_hint(name, methods)}")
+        raise ValueError(f"unknown {what} '{name}'; {_hint(name, methods)}")
     known = sorted(field.name for field in dataclasses.fields(methods[name]))
     for key in settings:
         if key not in known:
-            raise ValueError(f"method '{name}' has no setting '{key}'; {_hint(key, known)}")
+            raise ValueError(f"{what} '{name}' has no setting '{key}'; {_hint(key, known)}")
 
 
-def validated(name: str, kind: Any, value: Any) -> Any:
+def validated(name: str, kind: Any, value: Any, what: str = "method") -> Any:
     """Return ``value`` as pydantic makes it a ``kind``.
 
     Args:
         name: Of the method that it belongs to, for the error.
         kind: A type.
         value: What is to be one.
+        what: As for :func:`check_method`.
 
     Raises:
         ValueError: It is not, in one line.
@@ -70,7 +74,7 @@ def validated(name: str, kind: Any, value: Any) -> Any:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
-        raise ValueError(f"method '{name}'{f', {where}' if where else ''}: {message}") from None
+        raise ValueError(f"{what} '{name}'{f', {where}' if where else ''}: {message}") from None
 
 
 def _hint(name: str, known: Any) -> str:

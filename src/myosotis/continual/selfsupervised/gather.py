@@ -1,7 +1,7 @@
 """The rows that all processes have, as if one process had made them."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from myosotis.engine.processes import share
@@ -27,7 +27,7 @@ class _Gathered(torch.autograd.Function):
         return whole[begin : begin + ctx.count]
 
 
-def gathered(rows: Float[Tensor, "batch ..."]) -> Float[Tensor, "whole ..."]:
+def gathered(rows: Shaped[Tensor, "batch ..."]) -> Shaped[Tensor, "whole ..."]:
     """Return the rows of all processes, with gradients; the same tensor where there is one process.
 
     Every process then computes the loss of the whole batch, and its gradients are those of all processes summed, which

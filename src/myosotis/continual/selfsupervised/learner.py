@@ -77,6 +77,10 @@ class SslLearner(ABC, Generic[SettingsT]):
     """What it is defined for."""
     reads_memory: ClassVar[bool] = False
     """Whether its batches hold remembered samples."""
+    adds: ClassVar[bool] = False
+    """Whether the base sees remembered samples beside current ones."""
+    mixes: ClassVar[bool] = False
+    """Whether it mixes each current sample with a remembered one."""
     sees_all: ClassVar[bool] = False
     """Whether all tasks are learnt at once."""
     keeps_past: ClassVar[bool] = True

@@ -69,7 +69,8 @@ def build_learner(
     Raises:
         ValueError: As :func:`check_settings`.
     """
-    return METHODS[name](check_settings(name, settings), make_body, seed)
+    checked = check_settings(name, settings)
+    return METHODS[name](checked, make_body, seed)
 
 
 __all__ = ["METHODS", "build_learner", "check_settings"]

@@ -33,13 +33,14 @@ def check_base(name: str, settings: Mapping[str, Any] | None = None) -> Any:
         0.2
     """
     kinds = {known: base.Settings for known, base in BASES.items()}
-    check_method(name, settings or {}, kinds)
-    return validated(name, kinds[name], dict(settings or {}))
+    check_method(name, settings or {}, kinds, "base")
+    return validated(name, kinds[name], dict(settings or {}), "base")
 
 
 def build_base(name: str, settings: Mapping[str, Any] | None = None) -> Base[Any]:
     """Return a base; see :func:`check_base`."""
-    return BASES[name](check_base(name, settings))
+    checked = check_base(name, settings)
+    return BASES[name](checked)
 
 
 __all__ = ["BASES", "Base", "Step", "build_base", "check_base"]

@@ -64,7 +64,8 @@ def build_learner(
     Raises:
         ValueError: As :func:`check_settings`, or the method is not defined for the base.
     """
-    return METHODS[name](check_settings(name, settings), base, encoder, width, seed)
+    checked = check_settings(name, settings)
+    return METHODS[name](checked, base, encoder, width, seed)
 
 
 __all__ = ["METHODS", "build_learner", "check_settings"]

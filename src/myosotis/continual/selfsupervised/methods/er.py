@@ -22,6 +22,7 @@ class Replay(Finetune):
         "The plainest use of a memory.",
     )
     reads_memory = True
+    adds = True
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
         """Return both kinds."""

@@ -40,6 +40,7 @@ class Lump(SslLearner[LumpSettings]):
     )
     Settings = LumpSettings
     reads_memory = True
+    mixes = True
     keeps_past = False
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from myosotis.continual.classification.config import ClassLearningConfig, DataConfig
+from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS
+from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config
 from myosotis.engine.method import Count, Share, Whole
 

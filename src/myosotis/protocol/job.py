@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from myosotis.continual.classification.config import DataConfig
 from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
@@ -18,6 +17,7 @@ from myosotis.continual.classification.inputs import (
 from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import check_fit
 from myosotis.data.images import ImageSet
+from myosotis.data.sets import DataConfig
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import torch
 
-from myosotis.continual.classification.config import ClassLearningConfig, DataConfig, StreamConfig
+from myosotis.continual.classification.config import ClassLearningConfig, StreamConfig
 from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
     make_scenario,
-    read_sets,
     train_settings,
 )
 from myosotis.continual.classification.outcome import figures
@@ -22,6 +21,7 @@ from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
+from myosotis.data.sets import DataConfig, read_sets
 
 Phase = Literal["tuning", "evaluation", "conventional"]
 
@@ -113,7 +113,7 @@ def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
     """Return the images of a stream, of which each worker reads them once.
 
     Args:
-        data: A :class:`~myosotis.continual.classification.config.DataConfig` as JSON.
+        data: A :class:`~myosotis.data.sets.DataConfig` as JSON.
 
     Raises:
         InputError: Something is missing, or does not fit together.

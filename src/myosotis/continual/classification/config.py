@@ -9,31 +9,12 @@ from myosotis.continual.classification.methods import METHODS, check_settings
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
 from myosotis.continual.classification.training import TrainSettings
 from myosotis.continual.memory import ExemplarMemory, Selection
-from myosotis.data.sources import SourceConfig
+from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
 from myosotis.engine.tracking import Tracker
-
-
-class DataConfig(Config):
-    """The images: what is learnt, and what is measured with.
-
-    ``only`` names the classes that take part; the limits draw a part of them, class by class alike.
-    """
-
-    train: SourceConfig
-    test: SourceConfig
-    only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    limit: Count | None = None
-    test_limit: Count | None = None
-
-    @model_validator(mode="after")
-    def _apart(self) -> "DataConfig":
-        if self.train == self.test:
-            raise ValueError("'train' and 'test' are the same images; the latter may want 'split: test'")
-        return self
 
 
 class StreamConfig(Config):

@@ -14,8 +14,6 @@ from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
     make_scenario,
-    read_sets,
-    set_fingerprints,
     train_settings,
 )
 from myosotis.continual.classification.learner import Learner
@@ -24,6 +22,7 @@ from myosotis.continual.classification.report import KIND
 from myosotis.continual.classification.saved import load_first_encoder, make_learner, save_learner
 from myosotis.continual.classification.training import Learned, check_fit, learn_classes, take_encoder
 from myosotis.continual.scenario import Scenario
+from myosotis.data.sets import read_sets, set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
@@ -100,7 +99,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         """
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
-        data = set_fingerprints(self._scenario, self._run.salt)
+        assert self._scenario.test is not None  # noqa: S101 - it has been read
+        data = set_fingerprints(self._scenario.train, self._scenario.test, self._run.salt)
         encoder = self._encoder
         run.check_inputs(data if encoder is None else {**data, "encoder": encoder.hash})
         if self._finished_already():

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.continual.classification.config import ClassLearningConfig
-from myosotis.continual.classification.inputs import make_scenario, read_sets, set_fingerprints
+from myosotis.continual.classification.inputs import make_scenario
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.report import KIND
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet, read_image_folder, to_unit
+from myosotis.data.sets import read_sets, set_fingerprints
 from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
@@ -77,7 +78,7 @@ def probe_run(
         raise InputError(f"{run.path}: kept no learners; 'keep_learners: true' does")
     config = ClassLearningConfig(**read_settings(run))
     scenario = make_scenario(config, *read_sets(config.data))
-    if set_fingerprints(scenario, run.salt) != result["lineage"]["data"]:
+    if set_fingerprints(scenario.train, _test_of(scenario), run.salt) != result["lineage"]["data"]:
         raise InputError(f"{run.path}: its images have changed since")
     base = None if naive is None else _gain_of(naive, mode)
     others = [_read_downstream(path, scenario) for path in downstream]

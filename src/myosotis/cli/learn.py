@@ -70,3 +70,31 @@ def segments(
             resume=resume,
             overwrite=overwrite,
         )
+
+
+@learn.command()
+def representations(
+    config: ConfigFile,
+    set_: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn representations from a stream without labels, measure after each task, and write a report."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.continual.selfsupervised.config import RepresentationConfig, resolve_paths
+        from myosotis.continual.selfsupervised.job import RepresentationJob
+        from myosotis.continual.selfsupervised.report import describe
+
+        carry_out(
+            config,
+            set_,
+            out,
+            RepresentationConfig,
+            resolve_paths,
+            RepresentationJob,
+            describe,
+            resume=resume,
+            overwrite=overwrite,
+        )

@@ -17,6 +17,8 @@ def methods(
 
     from myosotis.continual.classification.methods import METHODS as CLASSES
     from myosotis.continual.segmentation.methods import METHODS as SEGMENTS
+    from myosotis.continual.selfsupervised.bases import BASES
+    from myosotis.continual.selfsupervised.methods import METHODS as REPRESENTATIONS
     from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
     from myosotis.unlearning.language.methods import METHODS as LANGUAGE
 
@@ -25,6 +27,8 @@ def methods(
         "unlearn classifier": [method.card for method in CLASSIFIER.values()],
         "learn classes": [method.card for method in CLASSES.values()],
         "learn segments": [method.card for method in SEGMENTS.values()],
+        "learn representations": [method.card for method in REPRESENTATIONS.values()],
+        "learn representations, base": [base.card for base in BASES.values()],
     }
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))

@@ -19,6 +19,7 @@ def report(
     with exit_statuses():
         from myosotis.continual.classification import report as classes
         from myosotis.continual.segmentation import report as segments
+        from myosotis.continual.selfsupervised import report as representations
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
         from myosotis.protocol import report as protocol
@@ -26,7 +27,7 @@ def report(
         from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
-        modules = (language, classifier, classes, segments, protocol)
+        modules = (language, classifier, classes, segments, representations, protocol)
         known = {module.KIND: module for module in modules}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}

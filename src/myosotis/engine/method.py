@@ -2,11 +2,14 @@
 
 import dataclasses
 import difflib
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from myosotis.engine.config import Config
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -35,6 +38,39 @@ class MethodCard:
     reads: str
     memory: str
     purpose: str
+
+
+class NamedConfig(Config):
+    """Something by its name, and its settings beside it; subclasses give ``name`` a default and say how to check.
+
+    A configuration may give the name alone. Defaults are filled in: the configuration of a run says all that was done.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @classmethod
+    @abstractmethod
+    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return all settings as a dataclass, or raise ``ValueError``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            values = {"name": values}
+        plain = cls.model_fields["name"].default
+        if not isinstance(values, dict) or not isinstance(values.get("name", plain), str):
+            return values
+        name = values.get("name", plain)
+        settings = cls.check(name, {key: value for key, value in values.items() if key != "name"})
+        return {"name": name, **vars(settings)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
 
 
 def check_method(

@@ -181,6 +181,39 @@ def heat_map(
         return _drawn(figure, name)
 
 
+def scatter_panels(
+    panels: Mapping[str, Sequence[tuple[float, float]]], groups: Sequence[int], names: Sequence[str], *, name: str
+) -> str:
+    """Draw maps of the same things side by side, each thing with the colour and the mark of its group.
+
+    Args:
+        panels: Places by what a map is called.
+        groups: Of each thing.
+        names: Of the groups.
+        name: Unique on the page.
+    """
+    with _style(name):
+        figure = MatplotlibFigure(figsize=(3.2 * len(panels) + 1.4, 3.3), layout="constrained")
+        every = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, places) in zip(every, panels.items(), strict=True):
+            for number, label in enumerate(names):
+                mine = [place for place, group in zip(places, groups, strict=True) if group == number]
+                # Twice as many groups as colours are told apart by their marks.
+                mark = _MARKERS[number // len(SERIES) % len(_MARKERS)]
+                colour = COLOURS[SERIES[number % len(SERIES)]]
+                x, y = [one for one, _ in mine], [other for _, other in mine]
+                axes.plot(x, y, mark, color=colour, markersize=2.6, alpha=0.8, label=label, markeredgewidth=0)
+            axes.set_title(title, color=_INK, fontsize=10)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_color(_INK)
+        every[-1].legend(
+            frameon=False, labelcolor=_INK, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=2
+        )
+        return _drawn(figure, name)
+
+
 def _style(name: str) -> Any:
     return mpl.rc_context(
         {

@@ -1,9 +1,10 @@
 """The configuration of ``myosotis learn classes``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from myosotis.continual.classification.methods import METHODS, check_settings
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
@@ -12,7 +13,7 @@ from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
-from myosotis.engine.method import Count, NotNegative, Positive, Share, Whole
+from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
 from myosotis.engine.tracking import Tracker
 
@@ -83,29 +84,15 @@ class NormConfig(Config):
         return self
 
 
-class MethodConfig(Config):
+class MethodConfig(NamedConfig):
     """A method: its name, and its settings beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "er"
 
-    @model_validator(mode="before")
     @classmethod
-    def _spelled_out(cls, values: Any) -> Any:
-        """Fill in the method's defaults, so that the configuration of a run says all that was done."""
-        if isinstance(values, str):
-            values = {"name": values}
-        if not isinstance(values, dict) or not isinstance(values.get("name", "er"), str):
-            return values
-        name = values.get("name", "er")
-        settings = check_settings(name, {key: value for key, value in values.items() if key != "name"})
-        return {"name": name, **vars(settings)}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
+    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return all settings of a method."""
+        return check_settings(name, settings)
 
 
 class MemoryConfig(Config):

@@ -1,9 +1,10 @@
 """The configuration of ``myosotis learn segments``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from myosotis.continual.segmentation.methods import METHODS, check_settings
 from myosotis.continual.segmentation.scenario import Assign, Kind
@@ -11,7 +12,7 @@ from myosotis.continual.segmentation.training import SegmentationSettings
 from myosotis.data.mask_sources import MaskSourceConfig
 from myosotis.engine.config import Config
 from myosotis.engine.loop import Precision
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
+from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Whole
 from myosotis.engine.schedule import Schedule
 from myosotis.models.segmenter import Library
 
@@ -85,29 +86,15 @@ class SegmenterConfig(Config):
         return self
 
 
-class SegmentMethodConfig(Config):
+class SegmentMethodConfig(NamedConfig):
     """A method: its name, and its settings beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "mib"
 
-    @model_validator(mode="before")
     @classmethod
-    def _spelled_out(cls, values: Any) -> Any:
-        """Fill in the method's defaults, so that the configuration of a run says all that was done."""
-        if isinstance(values, str):
-            values = {"name": values}
-        if not isinstance(values, dict) or not isinstance(values.get("name", "mib"), str):
-            return values
-        name = values.get("name", "mib")
-        settings = check_settings(name, {key: value for key, value in values.items() if key != "name"})
-        return {"name": name, **vars(settings)}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
+    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return all settings of a method."""
+        return check_settings(name, settings)
 
 
 class SegmentTrainingConfig(Config):

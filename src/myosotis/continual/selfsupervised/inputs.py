@@ -1,0 +1,159 @@
+"""From the configuration of a job to its images, its stream and its learner."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from myosotis.continual.memory import ExemplarMemory
+from myosotis.continual.scenario import Scenario, class_incremental, data_incremental, domain_incremental
+from myosotis.continual.selfsupervised.config import Change, RepresentationConfig, RepresentDataConfig
+from myosotis.continual.selfsupervised.measuring import ProbeSettings, Transfer
+from myosotis.continual.selfsupervised.saved import SslSpec
+from myosotis.continual.selfsupervised.training import SslSettings
+from myosotis.data.images import ImageSet, pixel_statistics
+from myosotis.data.sets import DataConfig, limited, read_sets
+from myosotis.data.views import ViewSettings
+from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
+
+Sets = tuple[ImageSet, ImageSet]
+
+
+def read_domains(data: RepresentDataConfig) -> list[Sets]:
+    """Read the training and the test images of each domain; limits come later, as they need a seed.
+
+    Raises:
+        InputError: Something is missing, or does not fit together.
+    """
+    if data.domains is None:
+        return [read_sets(data.single())]
+    found, known = [], dict[DataConfig, Sets]()
+    for one in data.domains:
+        # Domains that differ in what is done to them read their files once.
+        plain = DataConfig(**one.model_dump(exclude={"change", "limit", "test_limit"}))
+        key = next((other for other in known if other == plain), plain)
+        if key not in known:
+            known[key] = read_sets(plain)
+        train, test = known[key]
+        found.append((changed(train, one.change), changed(test, one.change)))
+    return found
+
+
+def changed(images: ImageSet, change: Change) -> ImageSet:
+    """Return the images with something done to all of them.
+
+    Args:
+        images: Bytes.
+        change: ``"invert"``, ``"rotate_90"`` or ``"rotate_180"``, against the clock; ``"none"``.
+    """
+    turns = {"rotate_90": 1, "rotate_180": 2}
+    if change == "invert":
+        return replace(images, images=255 - images.images)
+    if change in turns:
+        return replace(images, images=torch.rot90(images.images, turns[change], dims=(2, 3)).contiguous())
+    return images
+
+
+def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenario:
+    """Split the images of a job into its tasks.
+
+    Raises:
+        InputError: They cannot be split like that.
+    """
+    seed, stream, data = config.seed, config.scenario, config.data
+    limits = [data.single()] if data.domains is None else list(data.domains)
+    parts = []
+    for number, ((train, test), one) in enumerate(zip(domains, limits, strict=True)):
+        key = "data" if data.domains is None else f"data.domains.{number}"
+        drawn = derive_seed(seed, "domain", number) if number else seed
+        # Runs of several seeds are measured on the same test images.
+        parts.append(
+            (limited(train, one.limit, drawn, f"{key}.limit"), limited(test, one.test_limit, 0, f"{key}.test_limit"))
+        )
+    train, test = parts[0]
+    try:
+        if stream.kind == "domain":
+            return domain_incremental([one for one, _ in parts], tests=[other for _, other in parts], seed=seed)
+        if stream.kind == "data":
+            return data_incremental(train, stream.tasks or 1, test=test, seed=seed)
+        # Classes without names of their own are called by their numbers, which YAML reads as such.
+        named = isinstance(stream.class_order, tuple)
+        order: Any = [str(one) for one in stream.class_order or ()] if named else None
+        drawn = seed if stream.order_seed is None else stream.order_seed
+        per_task: Any = stream.per_task
+        return class_incremental(
+            train,
+            stream.first or 1,
+            per_task,
+            test=test,
+            order_seed=drawn if stream.class_order is None else None,
+            class_order=order,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise InputError(f"scenario: {error}") from None
+
+
+def describe_ssl_learner(config: RepresentationConfig, scenario: Scenario) -> SslSpec:
+    """Return what the learner of a job is made of."""
+    images, model = scenario.train, config.model
+    mean, std = model.mean, model.std
+    if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
+        mean, std = known
+    if mean is None or std is None:
+        # Of the first task: nothing is known of the others when the network is made.
+        mean, std = pixel_statistics(images, scenario[0].train.places)
+    body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options))
+    size = (int(images.images.shape[2]), int(images.images.shape[3]))
+    return SslSpec(
+        config.method.name, config.method.settings, config.base.name, config.base.settings, body, size, config.seed
+    )
+
+
+def ssl_settings(config: RepresentationConfig) -> SslSettings:
+    """Return how the tasks of a job are trained."""
+    values = config.training.model_dump()
+    values["views"] = ViewSettings(**values["views"])
+    return SslSettings(**values, checkpoint_every=config.checkpoint_every)
+
+
+def ssl_memory(config: RepresentationConfig) -> ExemplarMemory:
+    """Return the memory, still empty: every sample of the stream stays in it with the same probability."""
+    return ExemplarMemory(total=config.memory, selection="reservoir", seed=config.seed)
+
+
+def probe_settings(config: RepresentationConfig, scenario: Scenario) -> ProbeSettings:
+    """Return how encoders are measured, with the other data sets read.
+
+    Raises:
+        InputError: One of these is missing or does not fit.
+    """
+    probes, transfer = config.probes, []
+    shape = tuple(scenario.train.images.shape[1:])
+    for name, data in probes.transfer.items():
+        train, test = read_sets(data)
+        if train.images.shape[1] != shape[0]:
+            raise InputError(
+                f"probes.transfer.{name}: has {train.images.shape[1]} channels, the encoder takes {shape[0]}"
+            )
+        if train.classes != test.classes:
+            raise InputError(f"probes.transfer.{name}: training and test images have different classes")
+        transfer.append(
+            Transfer(
+                name,
+                limited(train, data.limit, 0, f"probes.transfer.{name}.limit"),
+                limited(test, data.test_limit, 0, f"probes.transfer.{name}.test_limit"),
+            )
+        )
+    return ProbeSettings(
+        probes.mode,
+        probes.per_class,
+        probes.neighbours,
+        probes.shares,
+        probes.drift_samples,
+        tuple(transfer),
+        config.seed,
+    )

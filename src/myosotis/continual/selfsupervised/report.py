@@ -1,0 +1,383 @@
+"""The report of a run that learnt representations from a stream, and of several side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.continual.selfsupervised.bases import BASES
+from myosotis.continual.selfsupervised.methods import METHODS
+from myosotis.engine.run import Run
+from myosotis.evaluation.intervals import Interval, t_interval
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart, scatter_panels
+from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+
+KIND = "learn-representations"
+"""What ``result.json`` calls runs of this job."""
+
+_MEASURES = {
+    "final": "At the end",
+    "learning": "When learnt",
+    "forgetting": "Forgetting",
+    "stability": "Stability",
+    "forward_transfer": "Forward transfer",
+    "gain": "Gain over the start",
+}
+_EXPLAINED = {
+    "final": "on the test samples of all tasks, after the last",
+    "learning": "on each task right after it was learnt; compared with fine-tuning it is plasticity",
+    "forgetting": "of all but the last task: best of all, less the end",
+    "stability": "of all but the last task: the end, less right after learning; below 0 where features got worse",
+    "forward_transfer": "of all but the first task: right before it was learnt, less before the stream",
+    "gain": "at the end, less before the stream",
+}
+_NOT_A_GROUP = ("name", "seed", "scenario.order_seed", "checkpoint_every", "keep_learners", "shown", "confidence")
+"""Settings in which runs of one group may differ."""
+
+_ONE_STREAM = "One order, one seed; compare over several, and with fine-tuning and joint training at the same cost."
+_PROBES = (
+    "A probe sees the labels of all tasks. It tells what the features could be used for, not what is there without "
+    "labels. Figures of one kind of probe cannot be compared with those of another."
+)
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: Of the kind ``learn-representations``.
+    """
+    result, config = run.result(), read_settings(run)
+    method, base = METHODS[result["method"]].card, BASES[result["base"]].card
+    return Document(
+        title=f"Continual representations: {result['name']}",
+        subtitle=(
+            f"{len(result['tasks'])} tasks, {result['scenario']}-incremental, {sum(result['samples']['train']):,} "
+            f"images without labels; {method.title} over {base.title}, seed {result['seed']}. Linear probe: "
+            f"{result['probe']}."
+        ),
+        verdicts=_verdicts(result),
+        table=_task_table(result),
+        figures=_figures(run, result),
+        sections=[
+            _measure_section(result),
+            _label_section(result),
+            _cost_section(result),
+            Section(
+                "What was done",
+                [
+                    f"{method.title}. {method.purpose} ({method.paper}.) It reads: {method.reads}.",
+                    f"{base.title}. {base.purpose} ({base.paper}.)",
+                ],
+                [Table("Every setting", ["Value"], setting_rows(config), "Setting")],
+            ),
+            Section(
+                "Lineage",
+                ["Models are named by the SHA-256 of their weights, images by salted fingerprints."],
+                [
+                    Table(
+                        "Hashes and fingerprints",
+                        ["Value"],
+                        [
+                            Row("Network that went out", [result["lineage"]["model_out"]]),
+                            Row("Encoder alone", [result["lineage"]["encoder_out"]]),
+                            *(
+                                Row(f"{name.capitalize()} images", [one])
+                                for name, one in result["lineage"]["data"].items()
+                            ),
+                        ],
+                    )
+                ],
+            ),
+            environment_section(run),
+            Section("What this does not show", [_ONE_STREAM, _PROBES]),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
+
+    Args:
+        runs: At least two, all of the kind ``learn-representations``.
+    """
+    groups = _groups(runs)
+    confidence = float(read_settings(runs[0])["confidence"])
+    naive = _naive(groups)
+    columns = ["Runs", *(f"{text}, linear" for text in _MEASURES.values()), "Plasticity", "At the end, k-NN", "Seconds"]
+    rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
+    for label, results in groups.items():
+        cells = [str(len(results))]
+        cells += [_told(_over(results, "linear", key, confidence)) for key in _MEASURES]
+        cells.append(_told(_plasticity(results, naive, confidence)))
+        cells.append(_told(_over(results, "knn", "final", confidence)))
+        times = [sum(one["cost"]["seconds"]) for one in results if None not in one["cost"]["seconds"]]
+        cells.append(f"{sum(times) / len(times):.0f}" if times else "-")
+        rows.append(Row(label, cells))
+        for name, kind in (("linear probe", "linear"), ("nearest neighbours", "knn")):
+            found = _over(results, kind, "final", confidence)
+            if found is not None:
+                points[name].append(Point(label, found.mean, found.low, found.high))
+    best = max(points["linear probe"], key=lambda point: point.value)
+    return Document(
+        title="Continual representations side by side",
+        subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
+        verdicts=[
+            Verdict(
+                "Which representation is worth most?",
+                f"{best.name}: a linear probe gets {best.value:.3f} of the test samples of all tasks right at the end.",
+            ),
+            Verdict("How sure are we?", f"Means over runs with {confidence:.0%} intervals by Student's t."),
+        ],
+        table=Table(f"Mean over runs with {confidence:.0%} interval", columns, rows, "Group"),
+        figures=[
+            Figure(
+                dot_chart(points, x_label="accuracy at the end", name="final"),
+                "Accuracy of probes on the test samples of all tasks after the last.",
+            )
+        ],
+        sections=[
+            Section(
+                "Plasticity",
+                [
+                    "Accuracy on each task right after it was learnt, less that of fine-tuning with the same seed and "
+                    "all else alike; '-' where no such run is here."
+                ],
+            ),
+            differing_settings(runs, [run.path.name for run in runs]),
+            Section("What this does not show", [_PROBES]),
+        ],
+    )
+
+
+def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+    """Results by all settings but seeds, named by method, base and scenario, and by what else tells groups apart."""
+    flat = [
+        {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
+    ]
+    owners = {"method.": "method.name", "base.": "base.name"}
+    told: dict[str, tuple[str, set[str]] | None] = {}
+    for key in dict.fromkeys(key for settings in flat for key in settings):
+        if key in ("method.name", "base.name", "scenario.kind") or len({settings.get(key) for settings in flat}) == 1:
+            continue
+        owner = next((name for prefix, name in owners.items() if key.startswith(prefix)), None)
+        if owner is None:
+            told[key] = None
+            continue
+        # A method's own settings tell apart runs of that method alone, a base's those of that base.
+        names = {settings[owner] for settings in flat}
+        apart = {name for name in names if len({settings.get(key) for settings in flat if settings[owner] == name}) > 1}
+        told[key] = (owner, apart)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run, settings in zip(runs, flat, strict=True):
+        parts = [f"{settings['method.name']} over {settings['base.name']}", settings["scenario.kind"]]
+        parts += [
+            f"{key} {settings.get(key, '-')}"
+            for key, which in told.items()
+            if which is None or settings[which[0]] in which[1]
+        ]
+        groups.setdefault(", ".join(parts), []).append(run.result())
+    return groups
+
+
+def _naive(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[Any, ...], float]:
+    """What fine-tuning has learnt, by base, stream and seed."""
+    found = {}
+    for results in groups.values():
+        for one in results:
+            value = one["metrics"]["linear"]["learning"]
+            if one["method"] == "finetune" and value is not None:
+                found[_stream_of(one)] = value
+    return found
+
+
+def _stream_of(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    return result["base"], result["scenario"], result["seed"], tuple(map(tuple, result["tasks"]))
+
+
+def _plasticity(
+    results: Sequence[Mapping[str, Any]], naive: Mapping[tuple[Any, ...], float], confidence: float
+) -> Interval | None:
+    values = [
+        one["metrics"]["linear"]["learning"] - naive[_stream_of(one)]
+        for one in results
+        if _stream_of(one) in naive and one["metrics"]["linear"]["learning"] is not None
+    ]
+    return t_interval(values, confidence) if values else None
+
+
+def _over(results: Sequence[Mapping[str, Any]], kind: str, key: str, confidence: float) -> Interval | None:
+    values = [one["metrics"][kind][key] for one in results if one["metrics"][kind][key] is not None]
+    return t_interval(values, confidence) if values else None
+
+
+def _told(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{interval.mean:.3f}{ends}"
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    linear, before, interval = result["metrics"]["linear"], result["before"], result["final_interval"]
+    found = [
+        Verdict(
+            "Has it learnt?",
+            f"A linear probe gets {linear['final']:.3f} of the test samples of all tasks right at the end, "
+            f"{before['linear_all']:.3f} on the features of the network before it had learnt anything; nearest "
+            f"neighbours {result['metrics']['knn']['final']:.3f} and {before['knn_all']:.3f}.",
+        )
+    ]
+    if linear["forgetting"] is not None:
+        found.append(
+            Verdict(
+                "Has it kept?",
+                f"Probes of earlier tasks lost {linear['forgetting']:.3f} from their best, and changed by "
+                f"{linear['stability']:+.3f} since these tasks were learnt; tasks to come gained "
+                f"{linear['forward_transfer']:+.3f} before they were seen.",
+            )
+        )
+    found.append(
+        Verdict(
+            "How sure are we?",
+            f"The accuracy at the end has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
+            f"{interval['count']} test samples. Another seed gives another stream; compare methods over several.",
+        )
+    )
+    return found
+
+
+def _task_table(result: Mapping[str, Any]) -> Table:
+    history, before = result["history"], result["before"]
+    joint = len(history) == 1 < len(result["tasks"])
+    rows = []
+    for number, names in enumerate(result["tasks"]):
+        over_time = [one["linear"][number] for one in history]
+        text = ", ".join(names)
+        cells = [
+            text if len(text) <= 60 else f"{len(names)} classes",
+            f"{result['samples']['train'][number]:,}",
+            f"{before['linear'][number]:.3f}",
+            "-" if joint else f"{over_time[number]:.3f}",
+            f"{max(over_time):.3f}",
+            f"{over_time[-1]:.3f}",
+            f"{history[-1]['knn'][number]:.3f}",
+        ]
+        rows.append(Row(f"Task {number + 1}", cells))
+    columns = ["Classes", "Images", "Before the stream", "When learnt", "Best", "At the end", "At the end, k-NN"]
+    return Table("Accuracy of probes on the test samples of each task", columns, rows, "Task")
+
+
+def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+    history, before = result["history"], result["before"]
+    steps = list(range(len(history) + 1))
+    every = [before, *history]
+    lines = [
+        Line("linear probe", steps, [one["linear_all"] for one in every], "retain"),
+        Line("nearest neighbours", steps, [one["knn_all"] for one in every], "forget"),
+    ]
+    for place, name in enumerate(before["transfer"]):
+        colour = SERIES[(place + 2) % len(SERIES)]
+        lines.append(Line(f"probe on {name}", steps, [one["transfer"][name] for one in every], colour))
+    found = [
+        Figure(
+            line_chart(lines, x_label="tasks learnt", y_label="accuracy", name="curves"),
+            "Accuracy on the test samples of all tasks, those to come among them: where the line rises, the features "
+            "have become better for everything.",
+        ),
+        Figure(
+            heat_map(
+                [one["linear"] for one in every],
+                ["before", *(str(step) for step in steps[1:])],
+                [str(number + 1) for number in range(len(result["tasks"]))],
+                x_label="linear probe on task",
+                y_label="after task",
+                name="matrix",
+            ),
+            "The task matrix: read down a column to see what features were worth for a task, before it was learnt too.",
+        ),
+    ]
+    drifts = [one["drift"] for one in history]
+    found.append(
+        Figure(
+            line_chart(
+                [Line("drift", steps[1:], drifts, "unseen")], x_label="tasks learnt", y_label="1 - CKA", name="drift"
+            ),
+            "How much the features of the same test samples changed in each task: 0 is not at all.",
+        )
+    )
+    drawn = run.kept("map.json")
+    if drawn is not None:
+        panels = {
+            "before the stream": [(x, y) for x, y in drawn["before"]],
+            "after the last task": [(x, y) for x, y in drawn["after"]],
+        }
+        found.append(
+            Figure(
+                scatter_panels(panels, drawn["classes"], result["classes"], name="map"),
+                f"{len(drawn['classes'])} test samples on a plane (t-SNE), by their class: neighbours look alike to "
+                "the encoder. "
+                "Distances between groups mean nothing.",
+            )
+        )
+    losses = _loss_figure(run)
+    return found if losses is None else [*found, losses]
+
+
+def _loss_figure(run: Run) -> Figure | None:
+    # A resumed run logs some epochs again; the last of each counts.
+    events = {(event["task"], event["epoch"]): event for event in run.events() if event.get("phase") == "learn"}
+    ordered = list(events.values())
+    terms = list(dict.fromkeys(key for one in ordered for key in one if key not in ("phase", "task", "epoch", "step")))
+    if not terms:
+        return None
+    lines = []
+    for place, term in enumerate(terms):
+        at = [(epoch, event[term]) for epoch, event in enumerate(ordered, start=1) if event.get(term) is not None]
+        lines.append(Line(term, [float(x) for x, _ in at], [y for _, y in at], SERIES[place % len(SERIES)]))
+    return Figure(
+        line_chart(lines, x_label="epoch, all tasks", y_label="mean loss term", name="terms"),
+        "The terms of the loss over all epochs of all tasks.",
+    )
+
+
+def _measure_section(result: Mapping[str, Any]) -> Section:
+    metrics = result["metrics"]
+    rows = [
+        Row(text, [_text(metrics["linear"][key]), _text(metrics["knn"][key])], _EXPLAINED[key])
+        for key, text in _MEASURES.items()
+    ]
+    return Section(
+        "Every figure", [_PROBES], [Table("Figures of the task matrix", ["Linear", "k-NN"], rows, "Measure")]
+    )
+
+
+def _label_section(result: Mapping[str, Any]) -> Section:
+    rows = [Row(f"{float(share):.0%} of the labels", [f"{value:.3f}"]) for share, value in result["few_labels"].items()]
+    rows += [
+        Row(f"Transfer to {name}", [f"{value:.3f}"], f"before the stream {result['before']['transfer'][name]:.3f}")
+        for name, value in result["history"][-1]["transfer"].items()
+    ]
+    if not rows:
+        return Section("Few labels and other data", ["Nothing of the kind was asked for."])
+    return Section("Few labels and other data", [], [Table("Linear probes at the end", ["Accuracy"], rows, "Probe")])
+
+
+def _cost_section(result: Mapping[str, Any]) -> Section:
+    cost = result["cost"]
+    rows = [
+        Row(
+            "Training seconds of each task",
+            [", ".join("-" if one is None else f"{one:.0f}" for one in cost["seconds"])],
+        ),
+        Row("Steps", [f"{cost['steps']:,}"]),
+        Row("Views", [f"{cost['images']:,}"]),
+        Row("Stored samples", [f"{cost['exemplars']:,}"]),
+        Row("Parameters of the encoder", [f"{cost['parameters_encoder']:,}"]),
+        Row("Parameters in training", [f"{cost['parameters_training']:,}"]),
+        Row("Peak memory, MB", [f"{cost['peak_memory_bytes'] / 1e6:,.0f}"]),
+    ]
+    return Section("Cost", [], [Table("Cost", ["Value"], rows)])

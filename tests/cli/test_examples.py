@@ -6,6 +6,7 @@ import pytest
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.segmentation.config import SegmentLearningConfig
+from myosotis.continual.selfsupervised.config import RepresentationConfig
 from myosotis.engine.config import load_config
 from myosotis.protocol.config import ProtocolConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
@@ -22,6 +23,7 @@ def test_an_example_is_valid(path):
         "learn": ClassLearningConfig,
         "protocol": ProtocolConfig,
         "segment": SegmentLearningConfig,
+        "represent": RepresentationConfig,
     }
     schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

@@ -27,6 +27,7 @@ from myosotis.data.sets import set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process
@@ -111,7 +112,7 @@ class RepresentationJob(Job[RepresentationConfig]):
             save_ssl_learner(outcome.learner, self._spec, staged)
             seal(staged, run.path / "model")
             with self._timed("map"):
-                run.keep("map.json", self._map(outcome))
+                write_json(run.path / "map.json", self._map(outcome))
         run.finish(self._result(outcome, data, started))
         if is_main_process():
             for place in (*run.checkpoints.glob("after-*"), *run.checkpoints.glob("task-*")):

@@ -1,5 +1,6 @@
 """The report of a run that learnt representations from a stream, and of several side by side."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -309,7 +310,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             "How much the features of the same test samples changed in each task: 0 is not at all.",
         )
     )
-    drawn = run.kept("map.json")
+    drawn = json.loads((run.path / "map.json").read_text(encoding="utf-8"))
     if drawn is not None:
         panels = {
             "before the stream": [(x, y) for x, y in drawn["before"]],

@@ -40,10 +40,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG and a caption that says what to see."""
+    """An inline SVG and a caption that says what to see; a wide one has the width of the page."""
 
     svg: str
     caption: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -243,17 +243,26 @@ def _drawn(figure: Any, name: str) -> str:
     return _inline(stream.getvalue(), name)
 
 
-def image_sheet(images: Sequence[str], titles: Sequence[str], columns: int = 8) -> str:
+def image_sheet(
+    images: Sequence[str], titles: Sequence[str], columns: int = 8, legend: Sequence[tuple[str, str]] = ()
+) -> str:
     """Return small images on a sheet, each with its title below, as an SVG element.
 
     Args:
         images: PNG files in base64.
         titles: One for each image; also read out by screen readers.
         columns: Images in a row.
+        legend: What colours mean, below the images: a colour and a name each.
     """
     side, line = 72, 12
     rows = -(-len(images) // columns)
     parts = []
+    for place, (colour, text) in enumerate(legend):
+        x, y = place % columns * side, rows * (side + line) + place // columns * line
+        parts.append(
+            f'<rect x="{x + 4}" y="{y + 2}" width="7" height="7" fill="{colour}" stroke="currentColor" '
+            f'stroke-width="0.3"/><text x="{x + 14}" y="{y + 8}" font-size="6">{escape(text)}</text>'
+        )
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
         x, y = place % columns * side, place // columns * (side + line)
         text = escape(title)
@@ -262,7 +271,7 @@ def image_sheet(images: Sequence[str], titles: Sequence[str], columns: int = 8) 
             f'style="image-rendering: pixelated"><title>{text}</title></image>'
             f'<text x="{x + side / 2}" y="{y + side + 2}" font-size="4.5" text-anchor="middle">{text}</text>'
         )
-    size = f"0 0 {columns * side} {rows * (side + line)}"
+    size = f"0 0 {columns * side} {rows * (side + line) - (-len(legend) // columns) * line}"
     return f'<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="{size}">{"".join(parts)}</svg>'
 
 

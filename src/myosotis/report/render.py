@@ -25,7 +25,7 @@ def render_html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures = [(Markup(figure.svg), figure.caption) for figure in document.figures]  # noqa: S704 - our own drawing
+    figures = [(Markup(figure.svg), figure.caption, figure.wide) for figure in document.figures]  # noqa: S704 - our own drawing
     template = environment.get_template("report.html.j2")
     return template.render(document=document, figures=figures, marks=_MARKS, version=__version__)
 

@@ -175,12 +175,13 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     metrics, seen = result["metrics"], result["reappearance"]
     new = "" if metrics["new"] is None else f", classes of later tasks {metrics['new']:.3f}"
+    every = "all classes" if result["iou"][-1][0] is None else "all channels, background among them"
     first = result["figures_after_task"][0]["base"]
     worst = [(value, name) for name, value in zip(result["classes"], result["forgetting"][1:], strict=False) if value]
     found = [
         Verdict(
             "Has it learnt?",
-            f"At the end the mean IoU is {_text(metrics['all'])} over all channels, background among them{new}.",
+            f"At the end the mean IoU is {_text(metrics['all'])} over {every}{new}.",
         ),
         Verdict(
             "Has it kept?",
@@ -210,7 +211,11 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "How sure are we?",
             f"One seed, one partition; {result['test_images'][-1]} test images"
-            + (f"; {metrics['absent']} channels are in none of them and do not count." if metrics["absent"] else "."),
+            + (
+                f"; channels without an IoU there, which do not count: {metrics['absent']}."
+                if metrics["absent"]
+                else "."
+            ),
         )
     )
     return found
@@ -270,15 +275,15 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     if panels.is_file():
         found.append(
             Figure(
-                _panels(load_file(panels), len(result["panels"]), len(steps)),
-                "Test images, their truth, and the answer after each task; one colour for each class, white does not "
-                "count.",
+                _panels(load_file(panels), len(result["panels"]), len(steps), names),
+                "Test images, their truth, and the answer after each task; white does not count.",
+                wide=True,
             )
         )
     return found
 
 
-def _panels(tensors: Mapping[str, Tensor], count: int, steps: int) -> str:
+def _panels(tensors: Mapping[str, Tensor], count: int, steps: int, names: Sequence[str]) -> str:
     images, titles = [], []
     for at in range(count):
         images.append(_encoded(tensors[f"image-{at}"].permute(1, 2, 0).numpy()))
@@ -287,20 +292,22 @@ def _panels(tensors: Mapping[str, Tensor], count: int, steps: int) -> str:
         for step in range(1, steps + 1):
             images.append(_encoded(_coloured(tensors[f"task-{step}-{at}"])))
             titles.append(f"after task {step}")
-    return image_sheet(images, titles, columns=steps + 2)
+    return image_sheet(images, titles, steps + 2, [(_colour(channel), name) for channel, name in enumerate(names)])
 
 
 def _coloured(mask: Tensor) -> NDArray[np.uint8]:
     table = np.zeros((256, 3), np.uint8)
     for channel in range(IGNORE):
-        table[channel] = _rgb(_COLOURS[channel] if channel < len(_COLOURS) else _mixed(channel))
+        table[channel] = _rgb(_colour(channel))
     table[IGNORE] = _rgb(_IGNORED)
     coloured: NDArray[np.uint8] = table[mask.numpy()]
     return coloured
 
 
-def _mixed(channel: int) -> str:
-    """A colour between two of the palette, for more classes than it has."""
+def _colour(channel: int) -> str:
+    """One of the palette, or between two of it where there are more classes than it has."""
+    if channel < len(_COLOURS):
+        return _COLOURS[channel]
     one, other = (_rgb(_COLOURS[1 + place % (len(_COLOURS) - 1)]) for place in (channel, channel * 5 + 2))
     return "#" + "".join(f"{(a + b) // 2:02X}" for a, b in zip(one, other, strict=True))
 

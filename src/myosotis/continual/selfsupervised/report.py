@@ -322,6 +322,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                 f"{len(drawn['classes'])} test samples on a plane (t-SNE), by their class: neighbours look alike to "
                 "the encoder. "
                 "Distances between groups mean nothing.",
+                wide=True,
             )
         )
     losses = _loss_figure(run)

@@ -47,7 +47,8 @@ VARIANTS = {
     "ewf": ("ewf", {}),
     "ssul_m": ("ssul_m", {}),
     "dkd_m": ("dkd_m", {}),
-    "joint": ("joint", {}),
+    # Steps of all tasks add up, so that it is trained as long as the others.
+    "joint": ("joint", {"from_scratch": False}),
 }
 COMPARED = ("finetune", "pseudo_labels", "mib", "mib_m", "mib_augm", "mib_augm_stored", "plop")
 OWN_START = ("ssul_m", "dkd_m", "joint")

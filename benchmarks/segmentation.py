@@ -42,7 +42,7 @@ VARIANTS = {
     "mib_m": ("mib_m", {}),
     "mib_augm": ("mib_augm", {}),
     "mib_augm_stored": ("mib_augm", {"scope": "stored"}),
-    # Its released weights belong to larger maps; these were the best of eight pairs on the development seed.
+    # Its released weights belong to larger maps; these were the best of seven pairs on the development seed.
     "plop": ("plop", {"features": 0.001, "logits": 0.0001}),
     "ewf": ("ewf", {}),
     "ssul_m": ("ssul_m", {}),

@@ -98,6 +98,12 @@ def prepared(arguments, seed):
     return class_incremental(part, 2, 2, test=test, order_seed=seed, seed=seed)
 
 
+def chosen(arguments):
+    """What a row depends on beside its name."""
+    keys = ("count", "test_count", "epochs", "batch", "rate", "hidden", "dim", "wide", "queue", "exclude")
+    return {key: arguments[key] for key in keys}
+
+
 def row(task):
     """One method over one base on the stream of one seed."""
     arguments, base, variant, seed = task
@@ -106,6 +112,8 @@ def row(task):
     if arguments["tune"]:
         place = place.with_name(f"tune-{arguments['rate']:g}-{place.name}")
     if place.is_file():
+        if json.loads(place.read_text())["arguments"] != chosen(arguments):
+            raise SystemExit(f"{place}: was computed with other arguments; give another --out")
         return
     scenario = prepared(arguments, seed)
     colour = scenario.train.images.shape[1] == 3
@@ -139,6 +147,7 @@ def row(task):
     write_json(
         place,
         {
+            "arguments": chosen(arguments),
             "linear": stream_figures(outcome.before, history),
             "knn": stream_figures(outcome.before, history, "knn"),
             "before": asdict(outcome.before),
@@ -162,21 +171,18 @@ def told(values):
 
 def show(arguments, rows):
     """Final figures, and paired differences."""
-    print(
-        "| base | method | linear, end | k-NN, end | 10 % labels | when learnt | forgetting | forward transfer | runs |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| base | method | linear, end | k-NN, end | when learnt | forgetting | forward transfer | runs |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for base in arguments.bases:
         first = next(iter(rows[base].values()))
         start = [one["before"] for one in first.values()]
         cells = [told([one["linear_all"] for one in start]), told([one["knn_all"] for one in start])]
-        print(f"| {base} | untrained | {' | '.join(cells)} | - | - | - | - | {len(start)} |")
+        print(f"| {base} | untrained | {' | '.join(cells)} | - | - | - | {len(start)} |")
         for variant, some in rows[base].items():
             found = list(some.values())
             cells = [
                 told([one["linear"]["final"] for one in found]),
                 told([one["knn"]["final"] for one in found]),
-                told([one["few_labels"]["0.1"] for one in found]),
                 *(
                     told([one["linear"][key] for one in found])
                     for key in ("learning", "forgetting", "forward_transfer")

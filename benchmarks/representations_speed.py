@@ -49,6 +49,9 @@ def steps(arguments):
         look = lambda: iter([((views[0], views[1]), torch.arange(arguments.batch))] * 8)  # noqa: E731 - the task's batches
         learner.before_task(SslTask(0, look, lambda _: views[0]))
         learner.before_task(SslTask(1, look, lambda _: views[0]))
+        for queue in (base.queue, getattr(learner, "past_queue", None)):
+            if queue is not None:
+                queue.reset("random")
         optimizer = torch.optim.SGD([one for one in learner.net.parameters() if one.requires_grad], lr=0.01)
 
         def step(learner=learner, optimizer=optimizer):

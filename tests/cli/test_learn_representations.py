@@ -137,6 +137,27 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert "Has it learnt?" in first.output
 
 
+def test_plasticity_is_against_fine_tuning_that_is_else_alike(world, tmp_path):
+    runs = []
+    for name, options in (
+        ("plain", ["method=finetune"]),
+        ("slow", ["method=finetune", "training.learning_rate=0.0001"]),
+        ("pnr", []),
+    ):
+        assert learn(world, tmp_path / name, *settings("training.epochs=1", *options)).exit_code == 0
+        runs.append(tmp_path / name)
+    assert invoke("report", *runs, "--out", tmp_path / "all.html").exit_code == 0
+    learnt = [result(run)["metrics"]["linear"]["learning"] for run in runs]
+    text = (tmp_path / "all.html").read_text()
+    assert text.count("<td>0.000</td>") + text.count(">0.000<") >= 2  # each fine-tuning against itself
+    assert f"{learnt[2] - learnt[0]:.3f}" in text
+    assert "offline, L-BFGS" in text
+    other = tmp_path / "balanced"
+    assert learn(world, other, *settings("training.epochs=1", "probes={mode: balanced, per_class: 8}")).exit_code == 0
+    assert invoke("report", runs[2], other, "--out", tmp_path / "two.html").exit_code == 0
+    assert "Probes of different kinds cannot be compared" in (tmp_path / "two.html").read_text()
+
+
 def test_everything_else_that_may_be_set(world, tmp_path):
     options = [
         "scenario={kind: class, first: 2, per_task: 2, class_order: [elm, ash, birch, cedar]}",
@@ -214,6 +235,10 @@ def test_domains(world, tmp_path):
         (["training.views.flip=2"], "flip is a probability"),
         (["training.warmup=2"], "leaves nothing of 2"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
+        (["probes={mode: balanced, per_class: 100}"], "probes: class 0 has 24 samples, 100 were asked for"),
+        (["training.warmup=1", "training.schedule=onecycle"], "'onecycle' rises by itself"),
+        (["method={name: ewc, group: 20}"], "a batch of 16 is smaller than 'group', 20"),
+        (["method={name: ewc, group: 1}"], "method 'ewc', group"),
         (["probes.per_class=4"], "'per_class' belongs to 'mode: balanced'"),
         (["model.architecture=small-resnit"], "did you mean 'small-resnet'"),
         (["model.mean=[0.5, 0.5]", "model.std=[0.5, 0.5]"], "1 numbers each"),

@@ -42,7 +42,7 @@ def make_schedule(
         The schedule; None for a constant rate.
 
     Raises:
-        ValueError: There is no such schedule, or nothing is left after the warm-up.
+        ValueError: There is no such schedule, or the warm-up leaves nothing of it or does not suit it.
 
     Example:
         >>> import torch
@@ -53,6 +53,8 @@ def make_schedule(
     if warmup:
         if not 0 < warmup < steps:
             raise ValueError(f"a warm-up of {warmup} steps leaves nothing of {steps}")
+        if schedule == "onecycle":
+            raise ValueError("'onecycle' rises by itself; leave the warm-up out")
         rising = LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
         rest = make_schedule(optimizer, schedule, steps - warmup, drops=drops, factor=factor, power=power)
         if rest is None:

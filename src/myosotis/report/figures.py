@@ -30,6 +30,7 @@ _DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MARKERS = ("o", "s", "^", "D")
 _MOST_MARKERS = 20
 _MOST_NAMES_INSIDE = 4
+_MOST_LETTERS = 24
 _MOST_CELLS = 12  # in a row of a heat map, for numbers to be legible
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
@@ -111,7 +112,9 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
     """
     rows = [point.name for point in next(iter(series.values()))]
     with _style(name):
-        figure = MatplotlibFigure(figsize=(4.8, max(2.4, 1.1 + 0.3 * len(rows))), layout="constrained")
+        # Long names would leave no room for the dots.
+        wide = 4.8 + 0.07 * max(0, max(map(len, rows)) - _MOST_LETTERS)
+        figure = MatplotlibFigure(figsize=(wide, max(2.4, 1.1 + 0.3 * len(rows))), layout="constrained")
         axes = figure.add_subplot()
         for index, (label, points) in enumerate(series.items()):
             shift = 0.22 * (index - (len(series) - 1) / 2)

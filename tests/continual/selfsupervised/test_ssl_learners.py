@@ -19,7 +19,7 @@ from myosotis.continual.selfsupervised.batches import ViewBatches
 from myosotis.continual.selfsupervised.contrast import nce, unit_pair
 from myosotis.continual.selfsupervised.learner import SslTask
 from myosotis.continual.selfsupervised.losses import negative_cosine, pairwise_contrast
-from myosotis.continual.selfsupervised.measuring import Measured, ProbeSettings, Transfer, stream_figures
+from myosotis.continual.selfsupervised.measuring import Measured, Measuring, ProbeSettings, Transfer, stream_figures
 from myosotis.continual.selfsupervised.methods import METHODS, build_learner, check_settings
 from myosotis.continual.selfsupervised.momentum import MomentumCopy, momentum_at
 from myosotis.continual.selfsupervised.network import encoder_width
@@ -125,7 +125,7 @@ def in_second_task(method, base, own=None, of_base=None):
     scenario = stream()
     places = scenario[1].train.places
     some = ViewBatches(
-        scenario.train.images, places, torch.arange(12), size=16, memory_size=16, views=VIEWS, seed=0, device="cpu"
+        scenario.train.images, places, torch.arange(20), size=16, memory_size=16, views=VIEWS, seed=0, device="cpu"
     )
 
     def look():
@@ -136,7 +136,7 @@ def in_second_task(method, base, own=None, of_base=None):
 
     one.net.train()
     one.before_task(SslTask(0, look, plain))
-    one.after_task(SslTask(0, look, plain), torch.arange(12))
+    one.after_task(SslTask(0, look, plain), torch.arange(20))
     with torch.no_grad():
         for value in one.net.parameters():
             value.add_(0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0)))
@@ -442,7 +442,7 @@ def test_a_stream_that_stopped_in_the_middle_of_a_task_goes_on(method, base, tmp
     assert [record.measured.linear for record in whole.records] == [
         record.measured.linear for record in resumed.records
     ]
-    assert resumed.before == replace(whole.before, seconds=resumed.before.seconds)
+    assert resumed.before == whole.before
     if whole.learner.past is not None:
         assert torch.equal(weights_of(whole.learner.past), weights_of(resumed.learner.past))
         assert not torch.equal(weights_of(whole.learner.past.encoder), weights_of(whole.learner.net.encoder))
@@ -478,6 +478,8 @@ def test_half_precision():
         ("er", "moco", {}, {"batch": 20}, 4, "a queue of 32 is smaller than a batch of 40"),
         ("finetune", "simclr", {}, {"batch": 1}, 0, "at least two samples"),
         ("finetune", "simclr", {}, {"batch": 64}, 0, "a task has 48 images, fewer than a batch of 64"),
+        ("joint", "simclr", {}, {"batch": 128}, 0, "a task has 96 images, fewer than a batch of 128"),
+        ("ewc", "simclr", {"group": 17}, {}, 0, "a batch of 16 is smaller than 'group', 17"),
         ("finetune", "simclr", {}, {"warmup": 2}, 0, "a warm-up of 2 epochs leaves nothing of 2"),
     ],
 )
@@ -495,7 +497,6 @@ def test_what_does_not_go_together(method, base, own, options, memory, message):
     ("base", "own", "message"),
     [
         ("vicreg", {"mu": 25.0}, "mu must be below lam, got 25.0 and 25.0"),
-        ("vicreg", {"lam": 20.0}, "mu must be below lam"),
         ("moco", {"mu": 0.5}, "'mu' belongs to byol, barlow, vicreg"),
         ("byol", {"plast_negs": "cur"}, "'plast_negs' belongs to moco, simclr"),
         ("simclr", {"past_reset": "carry"}, "'past_reset' belongs to moco"),
@@ -505,6 +506,55 @@ def test_what_does_not_go_together(method, base, own, options, memory, message):
 def test_settings_of_pnr_that_do_not_fit(base, own, message):
     with pytest.raises(ValueError, match=message):
         learner("pnr", base, own)
+
+
+def test_the_weights_of_pnr_are_those_of_the_scenario():
+    one = learner("pnr", "vicreg", {"lam": 20.0})
+    learn("pnr", "vicreg", given=one, scenario=stream("data"), learning_rate=0.005, epochs=1)  # mu is 5
+    with pytest.raises(ValueError, match="mu must be below lam, got 23.0 and 20.0"):
+        learn("pnr", "vicreg", given=learner("pnr", "vicreg", {"lam": 20.0}))
+
+
+@pytest.mark.parametrize("where", ["base", "past"])
+def test_random_queues_are_drawn_by_the_seed(where):
+    def run():
+        own = {"past_reset": "random"} if where == "past" else {}
+        of_base = {"queue_reset": "random"} if where == "base" else {}
+        return weights(learn("pnr", given=learner("pnr", "moco", own, of_base)).learner)
+
+    torch.manual_seed(1)
+    one = run()
+    torch.manual_seed(2)
+    assert torch.equal(one, run())
+
+
+def test_lars_scales_without_weight_decay():
+    def change(decay):
+        one = learner("finetune", "simclr")
+        before = weights_of(one.net.projector)
+        learn("finetune", "simclr", given=one, optimizer="lars", learning_rate=0.01, weight_decay=decay, epochs=1)
+        return (weights_of(one.net.projector) - before).norm()
+
+    assert change(0.0) == pytest.approx(float(change(1e-6)), rel=0.05)
+
+
+def test_shares_are_of_all_labels():
+    probes = replace(PROBES, mode="balanced", per_class=4, shares=(0.5,))
+    scenario, one = stream(), learner()
+    measuring = Measuring(scenario, probes, "cpu")
+    seen = []
+    plain = one.features
+    one.features = lambda images: (seen.append(len(images)), plain(images))[1]
+    measuring.few_labels(one)
+    assert sorted(seen) == [48, 48]  # test images; half of 96 training images
+
+
+def test_small_memories_are_not_repeated_unless_mixed():
+    common = {"size": 16, "memory_size": 16, "views": VIEWS, "seed": 0}
+    for again, count in ((False, 5), (True, 16)):
+        some = ViewBatches(images().images, torch.arange(40), torch.arange(50, 55), again=again, **common)
+        batch = next(some(0))
+        assert len(batch.memory_samples) == count
 
 
 def test_names_that_do_not_exist():

@@ -23,7 +23,8 @@ class ViewBatches:
         current: Places of samples of the task.
         memory: Places of remembered samples; may be none.
         size: Current samples in a batch, over all processes.
-        memory_size: Remembered samples besides; drawn in rounds.
+        memory_size: Remembered samples besides, at most as many as there are.
+        again: Draw them in rounds instead, so that a batch may hold one several times.
         views: How views are drawn.
         seed: See above.
         device: Where batches go, and where views are made.
@@ -40,6 +41,7 @@ class ViewBatches:
         *,
         size: int,
         memory_size: int,
+        again: bool = False,
         views: ViewSettings,
         seed: int,
         device: torch.device | str = "cpu",
@@ -48,7 +50,8 @@ class ViewBatches:
         self._views, self._seed, self._device = views, seed, torch.device(device)
         self._rank, self._world = share()
         self.size = size - size % self._world
-        self.memory_size = (memory_size - memory_size % self._world) if len(memory) else 0
+        wanted = memory_size if again else min(memory_size, len(memory))
+        self.memory_size = (wanted - wanted % self._world) if len(memory) else 0
         if len(current) < size or not self.size:
             raise ValueError(f"a task of {len(current)} images is smaller than a batch of {size}")
         self.steps = len(current) // self.size
@@ -60,8 +63,7 @@ class ViewBatches:
         waiting = torch.empty(0, dtype=torch.long)
         for step in range(self.steps):
             samples = self._own(order[step * self.size : (step + 1) * self.size])
-            seed = derive_seed(self._seed, "views", epoch, step, self._rank)
-            stream = torch.Generator().manual_seed(seed)
+            stream = torch.Generator().manual_seed(derive_seed(self._seed, "views", epoch, step, self._rank))
             views = self._both(samples, stream)
             remembered, memory_views = torch.empty(0, dtype=torch.long), None
             if self.memory_size:
@@ -70,7 +72,7 @@ class ViewBatches:
                     waiting = torch.cat([waiting, again])
                 remembered, waiting = self._own(waiting[: self.memory_size]), waiting[self.memory_size :]
                 memory_views = self._both(remembered, stream)
-            yield SslBatch(views, samples, memory_views, remembered, seed)
+            yield SslBatch(views, samples, memory_views, remembered, derive_seed(self._seed, "batch", epoch, step))
 
     def _own(self, places: Tensor) -> Tensor:
         return places[self._rank :: self._world]

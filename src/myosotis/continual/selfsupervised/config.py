@@ -196,6 +196,8 @@ class SslTrainingConfig(Config):
     def _belongs(self) -> "SslTrainingConfig":
         if self.optimizer == "adamw" and self.momentum != SslSettings.momentum:
             raise ValueError("'momentum' belongs to 'sgd' and 'lars'")
+        if self.warmup and self.schedule == "onecycle":
+            raise ValueError("'onecycle' rises by itself; leave 'warmup' out")
         if self.warmup >= self.epochs:
             raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
         return self

@@ -42,6 +42,17 @@ def gathered(rows: Shaped[Tensor, "batch ..."]) -> Shaped[Tensor, "whole ..."]:
     return found
 
 
+def gathered_pair(pair: tuple[Tensor, Tensor] | None, samples: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the rows of both views and the samples' numbers of all processes.
+
+    Raises:
+        ValueError: There is no pair.
+    """
+    if pair is None:
+        raise ValueError("there is nothing to gather")
+    return (gathered(pair[0]), gathered(pair[1])), gathered(samples.to(pair[0].device))
+
+
 def mean_over_processes(value: Tensor) -> Tensor:
     """Return the mean of what all processes have; the same tensor where there is one process."""
     if share()[1] == 1:

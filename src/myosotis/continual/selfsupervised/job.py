@@ -19,7 +19,8 @@ from myosotis.continual.selfsupervised.inputs import (
     ssl_settings,
 )
 from myosotis.continual.selfsupervised.learner import SslLearner
-from myosotis.continual.selfsupervised.measuring import stream_figures
+from myosotis.continual.selfsupervised.measuring import Measuring, Transfer, stream_figures
+from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.selfsupervised.report import KIND
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
@@ -69,8 +70,24 @@ class RepresentationJob(Job[RepresentationConfig]):
         self._probes = probe_settings(config, found)
         try:
             check_ssl(learner, found, ssl_memory(config), ssl_settings(config))
+            self._try_probes()
+            for other in self._probes.transfer:
+                self._try_transfer(learner, other)
         except ValueError as error:
             raise InputError(str(error)) from None
+
+    def _try_probes(self) -> None:
+        try:
+            Measuring(self._scenario, self._probes, "cpu")
+        except ValueError as error:
+            raise InputError(f"probes: {error}") from None
+
+    def _try_transfer(self, learner: SslLearner[Any], other: Transfer) -> None:
+        for images in (other.train, other.test):
+            try:
+                encoder_width(learner.net.encoder, torch.zeros(images.images.shape[1:]))
+            except ValueError as error:
+                raise InputError(f"probes.transfer.{other.name}: {error}") from None
 
     def run(self) -> Run:
         """Do the work that is not done yet, and return the finished run.

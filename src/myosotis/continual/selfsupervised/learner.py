@@ -32,7 +32,7 @@ class SslBatch:
         samples: Their places in the data set.
         memory_views: Both, of remembered samples; None without a memory or while it is empty.
         memory_samples: Their places.
-        seed: Of what a method draws for this batch.
+        seed: Of what a method draws for this batch, the same in all processes.
     """
 
     views: Pair
@@ -50,11 +50,15 @@ class SslTask:
         number: From 0.
         batches: Returns views and places of the task's samples, in batches, from their beginning.
         plain: From places to images without augmentation, in [0, 1].
+        kind: Of the stream: ``"class"``, ``"data"`` or ``"domain"``.
+        seed: Of what a method draws before the task.
     """
 
     number: int
     batches: Batches
     plain: Callable[[Int[Tensor, " n"]], Tensor]
+    kind: str = "class"
+    seed: int = 0
 
 
 class SslLearner(ABC, Generic[SettingsT]):
@@ -118,12 +122,17 @@ class SslLearner(ABC, Generic[SettingsT]):
 
     # A task ---------------------------------------------------------------------------------------------------------
 
+    def check_batch(self, batch: int) -> None:
+        """Raise ``ValueError`` unless batches of so many samples in each process suit."""
+
     def before_task(self, task: SslTask) -> None:
         """Get ready: from the second task on keep the network as it is."""
         if task.number and self.keeps_past:
             self.past = PastModel(self.net.encoder, self.net.projector).to(next(self.net.parameters()).device)
             self.net.distil(wanted=True)
-        self.base.begin_task(task.batches())
+        self.base.begin_task(
+            task.batches(), torch.Generator().manual_seed(derive_seed(task.seed, "queue", task.number))
+        )
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
         """Return the views that the network is shown, and whose they are; by default those of current samples."""

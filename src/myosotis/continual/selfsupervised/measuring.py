@@ -42,10 +42,10 @@ class ProbeSettings:
         mode: ``"full"`` fits the linear probe to all labelled training samples of all tasks, ``"balanced"`` to a few of
             each class.
         per_class: How many, for ``"balanced"``.
-        neighbours: k of the nearest-neighbour probe.
-        shares: Of the labels, for the semi-supervised probes at the end.
+        neighbours: k of the nearest-neighbour probe; never more than the smallest class has.
+        shares: Of all labels, for the semi-supervised probes at the end.
         drift_samples: Test samples, at most, by which encoders are compared.
-        transfer: Other data sets.
+        transfer: Other data sets; their probes are fitted to all of their training samples.
         seed: Of every draw.
     """
 
@@ -70,7 +70,6 @@ class Measured:
         knn_all: Likewise.
         transfer: Of a linear probe of each other data set.
         drift: 1 - CKA to the encoder of the moment before; None for the first.
-        seconds: That measuring took.
     """
 
     linear: list[float]
@@ -79,7 +78,6 @@ class Measured:
     knn_all: float
     transfer: dict[str, float]
     drift: float | None
-    seconds: float = 0.0
 
 
 def encode(
@@ -109,10 +107,8 @@ class Measuring:
         self._scenario, self._settings, self._device = scenario, settings, device
         self._test = scenario.test
         self._before: Tensor | None = None
-        places = torch.cat([task.train.places for task in scenario]).sort().values
-        if settings.mode == "balanced":
-            places = self._balanced(places)
-        self._places = places
+        self._every = torch.cat([task.train.places for task in scenario]).sort().values
+        self._places = self._balanced(self._every) if settings.mode == "balanced" else self._every
 
     def _balanced(self, places: Tensor) -> Tensor:
         settings, train = self._settings, self._scenario.train
@@ -168,19 +164,23 @@ class Measuring:
         )
 
     def few_labels(self, learner: SslLearner[Any]) -> dict[str, float]:
-        """Return the accuracy of linear probes that are fitted to a share of the labels, by that share."""
+        """Return the accuracy of linear probes that are fitted to a share of all labels, by that share.
+
+        One classifier over all classes and all domains, whatever ``mode`` says.
+        """
         stream, settings = self._scenario, self._settings
-        train = encode(learner, stream.train.images, self._places, self._device)
         test = encode(learner, self._test.images, torch.arange(len(self._test)), self._device)
-        labels = stream.train.labels[self._places].to(train.device)
-        wanted = self._test.labels.to(train.device)
+        wanted = self._test.labels.to(test.device)
         found = {}
         for share in settings.shares:
-            some = share_places(labels, share, settings.seed).to(train.device)
+            places = self._every[share_places(stream.train.labels[self._every], share, settings.seed)]
+            train = encode(learner, stream.train.images, places, self._device)
+            labels = stream.train.labels[places].to(train.device)
             # A class with a single sample has none to choose a penalty with.
-            penalties = PENALTIES if int(labels[some].unique(return_counts=True)[1].min()) > 1 else (0.1,)
-            probe = linear_probe(train[some], labels[some], test, wanted, penalties=penalties, seed=settings.seed)
-            found[f"{share:g}"] = probe.accuracy
+            penalties = PENALTIES if int(labels.unique(return_counts=True)[1].min()) > 1 else (0.1,)
+            found[f"{share:g}"] = linear_probe(
+                train, labels, test, wanted, penalties=penalties, seed=settings.seed
+            ).accuracy
         return found
 
     def shown(self, learner: SslLearner[Any], count: int) -> tuple[Float[Tensor, "n features"], Int[Tensor, " n"]]:

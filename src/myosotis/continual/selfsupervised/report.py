@@ -101,15 +101,17 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``learn-representations``.
     """
-    groups = _groups(runs)
+    members = _groups(runs)
     confidence = float(read_settings(runs[0])["confidence"])
-    naive = _naive(groups)
+    naive = _naive(runs)
+    probes = list(dict.fromkeys(str(run.result()["probe"]) for run in runs))
     columns = ["Runs", *(f"{text}, linear" for text in _MEASURES.values()), "Plasticity", "At the end, k-NN", "Seconds"]
     rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
-    for label, results in groups.items():
+    for label, places in members.items():
+        results = [runs[place].result() for place in places]
         cells = [str(len(results))]
         cells += [_told(_over(results, "linear", key, confidence)) for key in _MEASURES]
-        cells.append(_told(_plasticity(results, naive, confidence)))
+        cells.append(_told(_plasticity([runs[place] for place in members[label]], naive, confidence)))
         cells.append(_told(_over(results, "knn", "final", confidence)))
         times = [sum(one["cost"]["seconds"]) for one in results if None not in one["cost"]["seconds"]]
         cells.append(f"{sum(times) / len(times):.0f}" if times else "-")
@@ -121,11 +123,16 @@ def compare(runs: Sequence[Run]) -> Document:
     best = max(points["linear probe"], key=lambda point: point.value)
     return Document(
         title="Continual representations side by side",
-        subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
+        subtitle=(
+            f"{len(runs)} runs in {len(members)} groups; runs that differ in the seed alone are one group. "
+            f"Linear probe: {probes[0] if len(probes) == 1 else 'of several kinds'}."
+        ),
         verdicts=[
             Verdict(
                 "Which representation is worth most?",
-                f"{best.name}: a linear probe gets {best.value:.3f} of the test samples of all tasks right at the end.",
+                f"{best.name}: a linear probe gets {best.value:.3f} of the test samples of all tasks right at the end."
+                if len(probes) == 1
+                else f"Probes of different kinds cannot be compared: {'; '.join(probes)}.",
             ),
             Verdict("How sure are we?", f"Means over runs with {confidence:.0%} intervals by Student's t."),
         ],
@@ -150,8 +157,8 @@ def compare(runs: Sequence[Run]) -> Document:
     )
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Results by all settings but seeds, named by method, base and scenario, and by what else tells groups apart."""
+def _groups(runs: Sequence[Run]) -> dict[str, list[int]]:
+    """Places of runs by all settings but seeds, named by method, base, scenario and what else tells groups apart."""
     flat = [
         {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
     ]
@@ -168,41 +175,46 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
         names = {settings[owner] for settings in flat}
         apart = {name for name in names if len({settings.get(key) for settings in flat if settings[owner] == name}) > 1}
         told[key] = (owner, apart)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run, settings in zip(runs, flat, strict=True):
+    groups: dict[str, list[int]] = {}
+    for place, settings in enumerate(flat):
         parts = [f"{settings['method.name']} over {settings['base.name']}", settings["scenario.kind"]]
         parts += [
             f"{key} {settings.get(key, '-')}"
             for key, which in told.items()
             if which is None or settings[which[0]] in which[1]
         ]
-        groups.setdefault(", ".join(parts), []).append(run.result())
+        groups.setdefault(", ".join(parts), []).append(place)
     return groups
 
 
-def _naive(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[Any, ...], float]:
-    """What fine-tuning has learnt, by base, stream and seed."""
-    found = {}
-    for results in groups.values():
-        for one in results:
-            value = one["metrics"]["linear"]["learning"]
-            if one["method"] == "finetune" and value is not None:
-                found[_stream_of(one)] = value
+def _naive(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], float | None]:
+    """What fine-tuning has learnt, by everything but the method; None where several runs say so."""
+    found: dict[tuple[tuple[str, str], ...], float | None] = {}
+    for run in runs:
+        result = run.result()
+        value = result["metrics"]["linear"]["learning"]
+        if result["method"] == "finetune" and value is not None:
+            key = _all_but_the_method(run)
+            found[key] = None if key in found else value
     return found
 
 
-def _stream_of(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    return result["base"], result["scenario"], result["seed"], tuple(map(tuple, result["tasks"]))
+def _all_but_the_method(run: Run) -> tuple[tuple[str, str], ...]:
+    apart = {*_NOT_A_GROUP, "memory", "training.memory_batch"} - {"seed", "scenario.order_seed"}
+    settings = flatten(read_settings(run))
+    return tuple(
+        sorted((key, value) for key, value in settings.items() if key not in apart and not key.startswith("method."))
+    )
 
 
 def _plasticity(
-    results: Sequence[Mapping[str, Any]], naive: Mapping[tuple[Any, ...], float], confidence: float
+    runs: Sequence[Run], naive: Mapping[tuple[tuple[str, str], ...], float | None], confidence: float
 ) -> Interval | None:
-    values = [
-        one["metrics"]["linear"]["learning"] - naive[_stream_of(one)]
-        for one in results
-        if _stream_of(one) in naive and one["metrics"]["linear"]["learning"] is not None
-    ]
+    values = []
+    for run in runs:
+        own, plain = run.result()["metrics"]["linear"]["learning"], naive.get(_all_but_the_method(run))
+        if own is not None and plain is not None:
+            values.append(own - plain)
     return t_interval(values, confidence) if values else None
 
 

@@ -77,7 +77,7 @@ class SslRecord:
 
     Attributes:
         measured: Of the encoder.
-        loss: Mean of the terms over the last epoch.
+        loss: Mean of the terms over the last epoch; empty where an earlier session made it.
         seconds: Of training; None where an earlier session did a part of it.
         steps: Of the optimiser.
         images: Views that passed through the network in training, remembered ones among them.
@@ -166,12 +166,15 @@ def check_ssl(learner: SslLearner[Any], scenario: Scenario, memory: ExemplarMemo
         raise ValueError(f"method '{name}' reads no stored samples: leave 'memory_batch' out")
     if learner.mixes and settings.memory_batch is not None:
         raise ValueError(f"method '{name}' mixes each sample with a stored one: leave 'memory_batch' out")
-    if settings.batch % world:
-        raise ValueError(f"'training.batch' is {settings.batch}; it must divide into {world} processes")
+    for key, value in (("memory_batch", settings.memory_batch or 0), ("batch", settings.batch)):
+        if value % world:
+            raise ValueError(f"'training.{key}' is {value}; it must divide into {world} processes")
+    learner.check_batch(settings.batch // world)
     learner.base.check_batch(settings.batch // world)
     learner.base.check_batch(settings.batch + (0 if not learner.adds else _memory_batch(settings)))
-    smallest = min(len(task.train) for task in scenario)
-    if smallest < settings.batch and not learner.sees_all:
+    sizes = [len(task.train) for task in scenario]
+    smallest = sum(sizes) if learner.sees_all else min(sizes)
+    if smallest < settings.batch:
         raise ValueError(f"a task has {smallest} images, fewer than a batch of {settings.batch}")
     if settings.warmup >= settings.epochs:
         raise ValueError(f"a warm-up of {settings.warmup} epochs leaves nothing of {settings.epochs}")
@@ -235,6 +238,7 @@ class _Stream:
             remembered,
             size=settings.batch,
             memory_size=_memory_batch(settings) if learner.reads_memory else 0,
+            again=learner.mixes,
             views=settings.views,
             seed=derive_seed(self._seed, purpose, number),
             device=self._device,
@@ -250,7 +254,7 @@ class _Stream:
         def look() -> Iterator[tuple[Pair, Int[Tensor, " batch"]]]:
             return ((batch.views, batch.samples) for batch in self._batches(number, "look")(0))
 
-        task = SslTask(number, look, self._plain)
+        task = SslTask(number, look, self._plain, self._scenario.kind, self._seed)
         learner.net.train()
         learner.before_task(task)
         batches = self._batches(number, "learn")
@@ -401,14 +405,15 @@ class _Stream:
 def make_optimizer(net: nn.Module, settings: SslSettings) -> torch.optim.Optimizer:
     """Return the optimiser of what wants a gradient; vectors are not decayed."""
     wanted = [one for one in net.parameters() if one.requires_grad]
+    # Without weight decay timm's LARS leaves a group unscaled, as the papers do with vectors alone.
+    scaled = {"always_adapt": True} if settings.optimizer == "lars" else {}
     groups = [
-        {"params": [one for one in wanted if one.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [one for one in wanted if one.ndim > 1], "weight_decay": settings.weight_decay, **scaled},
         {"params": [one for one in wanted if one.ndim <= 1], "weight_decay": 0.0},
     ]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate)
     if settings.optimizer == "lars":
-        # Without weight decay timm's leaves a group unscaled, as the papers do with vectors.
         found: torch.optim.Optimizer = Lars(
             groups, lr=settings.learning_rate, momentum=settings.momentum, trust_coeff=0.02, trust_clip=True
         )

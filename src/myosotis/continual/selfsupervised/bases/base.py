@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -77,8 +78,8 @@ class Base(nn.Module, ABC, Generic[SettingsT]):
     def attach(self, net: SslNetwork) -> None:
         """Make what stands beside a network; by default there is nothing."""
 
-    def begin_task(self, batches: Iterable[tuple[Pair, Int[Tensor, " batch"]]]) -> None:
-        """Get ready for a task; ``batches`` of its views and samples may be looked at."""
+    def begin_task(self, batches: Iterable[tuple[Pair, Int[Tensor, " batch"]]], generator: torch.Generator) -> None:
+        """Get ready for a task; ``batches`` of its views and samples may be looked at, ``generator`` is for draws."""
 
     def check_batch(self, batch: int) -> None:
         """Raise ``ValueError`` unless batches of so many samples suit."""

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Reset, nce, unit_pair
+from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.momentum import MomentumCopy
 from myosotis.continual.selfsupervised.network import SslNetwork, perceptron
 from myosotis.engine.method import Count, MethodCard, Positive, Share
@@ -67,11 +69,11 @@ class Moco(Base[MocoSettings]):
         self.target = MomentumCopy(net.encoder, net.projector)
         self.queue = EmbeddingQueue(self.settings.queue, self.settings.dim)
 
-    def begin_task(self, batches: Iterable[tuple[Pair, Int[Tensor, " batch"]]]) -> None:
-        """Treat the queue as the settings say."""
+    def begin_task(self, batches: Iterable[tuple[Pair, Int[Tensor, " batch"]]], generator: torch.Generator) -> None:
+        """Treat the queue as the settings say; every process has the keys of all."""
         assert self.queue is not None  # noqa: S101 - attached
-        some = ((self.keys(views), samples) for views, samples in batches)
-        self.queue.reset(self.settings.queue_reset, some)  # type: ignore[arg-type]
+        some = (gathered_pair(self.keys(views), samples) for views, samples in batches)
+        self.queue.reset(self.settings.queue_reset, some, generator)
 
     def check_batch(self, batch: int) -> None:
         """Raise ``ValueError`` unless batches of so many samples suit."""

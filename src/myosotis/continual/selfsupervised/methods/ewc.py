@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
@@ -27,7 +28,7 @@ class EwcSettings:
     """
 
     weight: Positive = 100.0
-    group: Count = 16
+    group: Annotated[int, Field(ge=2)] = 16
     groups: Count = 128
 
 
@@ -50,6 +51,11 @@ class Ewc(SslLearner[EwcSettings]):
         self._importance = {name: torch.zeros_like(one) for name, one in self._held()}
         self._anchor = {name: one.detach().clone() for name, one in self._held()}
         self._any = False
+
+    def check_batch(self, batch: int) -> None:
+        """Raise ``ValueError`` unless a group fits into a batch."""
+        if batch < self.settings.group:
+            raise ValueError(f"method 'ewc': a batch of {batch} is smaller than 'group', {self.settings.group}")
 
     def _held(self) -> list[tuple[str, nn.Parameter]]:
         parts = (("encoder", self.net.encoder), ("projector", self.net.projector))
@@ -88,8 +94,6 @@ class Ewc(SslLearner[EwcSettings]):
                         if gradient is not None:
                             sums[name] += gradient.square()
                     done += 1
-        if not done:
-            raise ValueError(f"method 'ewc': batches hold fewer than 'group', {self.settings.group} samples")
         for name, one in held.items():
             self._importance[name] += mean_over_processes(sums[name] / done)
             self._anchor[name] = one.detach().clone()

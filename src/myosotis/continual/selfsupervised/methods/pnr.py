@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.bases.moco import Moco
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Reset, unit_pair
+from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, SslTask, past_of
 from myosotis.continual.selfsupervised.pnr import Negatives, pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
 from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
+from myosotis.engine.seeding import derive_seed
 
 LAMBDA: Mapping[str, float] = {"byol": 1.0, "barlow": 1.0, "vicreg": 25.0}
 MU: Mapping[str, Mapping[str, float]] = {
@@ -67,7 +70,9 @@ class Pnr(Distilled[PnrSettings]):
 
     def __init__(self, settings: PnrSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
-        check_pnr(settings, base.card.name)
+        self._scenario = "class"
+        if settings.mu is not None or base.card.name != "vicreg":
+            check_pnr(settings, base.card.name)
         self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, Moco) else None
 
     def to(self, device: Any) -> None:
@@ -77,15 +82,22 @@ class Pnr(Distilled[PnrSettings]):
             self.past_queue.to(device)
 
     def before_task(self, task: SslTask) -> None:
-        """Keep the network, and treat the queue of its embeddings as the settings say."""
+        """Keep the network, and treat the queue of its embeddings as the settings say.
+
+        Raises:
+            ValueError: μ is not below λ for VICReg on such a stream.
+        """
+        check_pnr(self.settings, self.base.card.name, task.kind)
+        self._scenario = task.kind
         super().before_task(task)
         if self.past is not None and self.past_queue is not None:
             past = self.past
             some = (
-                (unit_pair((past(views[0])[1], past(views[1])[1])), samples.to(views[0].device))
+                gathered_pair(unit_pair((past(views[0])[1], past(views[1])[1])), samples)
                 for views, samples in task.batches()
             )
-            self.past_queue.reset(self.settings.past_reset, some)
+            drawn = torch.Generator().manual_seed(derive_seed(task.seed, "past queue", task.number))
+            self.past_queue.reset(self.settings.past_reset, some, drawn)
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
         """Return plasticity and stability, or the base's loss and the regulariser; in the first task the base alone."""
@@ -107,7 +119,7 @@ class Pnr(Distilled[PnrSettings]):
                 stab_negs=settings.stab_negs,
             )
             return found._asdict()
-        lam, mu = strengths(settings, kind)
+        lam, mu = strengths(settings, kind, self._scenario)
         regulariser = pnr_regulariser(step.out.distilled, past, kind, lam, mu)  # type: ignore[arg-type]
         return {"ssl": self.base.loss(step), "regulariser": regulariser}
 

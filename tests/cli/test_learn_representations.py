@@ -293,3 +293,5 @@ def test_two_processes(world, tmp_path):
     assert int(beside["base.queue.valid"]) == 24
     assert int(beside["base.queue.pointer"]) == 3 * 2 * 2 * 16 % 24
     assert len(beside["base.queue.samples"].unique()) == 24
+    assert int(beside["past_queue.valid"]) == 24
+    assert len(beside["past_queue.samples"].unique()) == 24

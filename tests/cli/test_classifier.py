@@ -10,11 +10,10 @@ import time
 import pytest
 import torch
 import yaml
+from command_line import invoke
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from myosotis.cli.app import app
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
 
 CLASSES = ("ash", "birch", "cedar")
@@ -54,10 +53,6 @@ def world(tmp_path_factory):
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
     return folder
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def unlearn(world, out, *options):

@@ -10,13 +10,12 @@ import time
 import pytest
 import torch
 import yaml
+from command_line import invoke
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
-from typer.testing import CliRunner
 
 from conftest import tiny_gpt2, tiny_llama
 from myosotis import __version__
-from myosotis.cli.app import app
 from myosotis.data.people import fictitious_people
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.unlearning.language import METHODS
@@ -56,10 +55,6 @@ def world(tokenizer, tmp_path_factory):
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
     return folder
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def unlearn(world, out, *options):

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import invoke, result, settings
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from myosotis.cli.app import app
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.classification.training import predict
 from myosotis.data.images import read_image_folder
@@ -54,20 +53,8 @@ def world(tmp_path_factory):
     return folder
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def settings(*options):
-    return [part for option in options for part in ("--set", option)]
-
-
 def learn(world, out, *options):
     return invoke("learn", "classes", world / "job.yaml", "--out", out, *options)
-
-
-def result(out):
-    return json.loads((out / "result.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,15 @@
 """`myosotis learn representations`, end to end on tiny images."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from myosotis.cli.app import app
 from myosotis.continual.selfsupervised.saved import load_ssl_learner
 from myosotis.models.image_classifier import load_classifier
 
@@ -54,21 +48,9 @@ def world(tmp_path_factory):
     return folder
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def settings(*options):
-    return [part for option in options for part in ("--set", option)]
-
-
 def learn(world, out, *options):
     torch.set_num_threads(1)
     return invoke("learn", "representations", world / "job.yaml", "--out", out, *options)
-
-
-def result(out):
-    return json.loads((out / "result.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -263,15 +245,8 @@ def test_training_that_diverges_is_said_to(world, tmp_path):
 
 def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, world, tmp_path):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "myosotis", "learn", "representations", str(world / "job.yaml"), "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 120
     wanted = out / "checkpoints" / "task-2" / "learn" / "step-2"
-    while not wanted.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    killed_at(wanted, "learn", "representations", world / "job.yaml", "--out", out)
     assert not (out / "result.json").exists()
     outcome = learn(world, out, "--resume")
     assert outcome.exit_code == 0, outcome.output
@@ -282,11 +257,7 @@ def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, wor
 
 
 def test_two_processes(world, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "myosotis"]
-    command += ["learn", "representations", str(world / "job.yaml"), "--out", str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
-    # Now and then gloo aborts a process that leaves while its peer still talks; the work is done by then.
+    done = in_two_processes("learn", "representations", world / "job.yaml", "--out", tmp_path / "two")
     assert (tmp_path / "two" / "report.html").is_file(), done.stderr
     beside = load_file(tmp_path / "two" / "model" / "beside.safetensors")
     # The keys of both processes are in the queue: three tasks of two epochs of two batches of 16, into 24 places.

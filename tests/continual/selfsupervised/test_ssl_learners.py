@@ -498,6 +498,7 @@ def test_what_does_not_go_together(method, base, own, options, memory, message):
     [
         ("vicreg", {"mu": 25.0}, "mu must be below lam, got 25.0 and 25.0"),
         ("moco", {"mu": 0.5}, "'mu' belongs to byol, barlow, vicreg"),
+        ("vicreg", {"stab_negs": "past"}, "'stab_negs' belongs to moco, simclr"),
         ("byol", {"plast_negs": "cur"}, "'plast_negs' belongs to moco, simclr"),
         ("simclr", {"past_reset": "carry"}, "'past_reset' belongs to moco"),
         ("moco", {"positive_in_denominator": False}, "'positive_in_denominator' belongs to simclr"),

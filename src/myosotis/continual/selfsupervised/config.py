@@ -248,8 +248,6 @@ class RepresentationConfig(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> "RepresentationConfig":
         method, base = METHODS[self.method.name], self.base.name
-        if base not in method.bases:
-            raise ValueError(f"method '{self.method.name}' is not defined for the base '{base}'")
         if (self.scenario.kind == "domain") != (self.data.domains is not None):
             raise ValueError("'data.domains' goes with 'scenario.kind: domain'")
         if method.reads_memory and not self.memory:

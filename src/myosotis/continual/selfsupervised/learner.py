@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from myosotis.continual.selfsupervised.bases import BASES
 from myosotis.continual.selfsupervised.bases.base import Base, Step, gathered_step
 from myosotis.continual.selfsupervised.contrast import Pair, unit_pair
 from myosotis.continual.selfsupervised.gather import gathered
@@ -70,15 +69,10 @@ class SslLearner(ABC, Generic[SettingsT]):
         encoder: New, from images in [0, 1] to features.
         width: How many features.
         seed: Of the projector and of whatever else is made.
-
-    Raises:
-        ValueError: The method is not defined for this base.
     """
 
     card: ClassVar[MethodCard]
     Settings: ClassVar[type[Any]]
-    bases: ClassVar[tuple[str, ...]] = tuple(BASES)
-    """What it is defined for."""
     reads_memory: ClassVar[bool] = False
     """Whether its batches hold remembered samples."""
     adds: ClassVar[bool] = False
@@ -91,12 +85,7 @@ class SslLearner(ABC, Generic[SettingsT]):
     """Whether it asks the network of the task before."""
 
     def __init__(self, settings: SettingsT, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
-        if base.card.name not in self.bases:
-            raise ValueError(
-                f"method '{self.card.name}' is not defined for the base '{base.card.name}', but for "
-                f"{', '.join(self.bases)}"
-            )
-        self.settings, self.base, self.seed, self.width = settings, base, seed, width
+        self.settings, self.base, self.width = settings, base, width
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "heads"))
             projector, predictor, distiller = base.projector(width), base.predictor(), self.distiller()

@@ -62,7 +62,7 @@ def build_learner(
         seed: Of everything else that is made.
 
     Raises:
-        ValueError: As :func:`check_settings`, or the method is not defined for the base.
+        ValueError: As :func:`check_settings`, or a setting does not suit the base.
     """
     checked = check_settings(name, settings)
     return METHODS[name](checked, base, encoder, width, seed)

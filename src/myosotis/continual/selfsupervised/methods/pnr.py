@@ -70,9 +70,8 @@ class Pnr(Distilled[PnrSettings]):
 
     def __init__(self, settings: PnrSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
+        check_pnr(settings, base.card.name)
         self._scenario = "class"
-        if settings.mu is not None or base.card.name != "vicreg":
-            check_pnr(settings, base.card.name)
         self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, Moco) else None
 
     def to(self, device: Any) -> None:
@@ -169,8 +168,14 @@ def strengths(settings: PnrSettings, base: str, scenario: str = "class") -> tupl
     return lam, MU[base][scenario] if settings.mu is None else settings.mu
 
 
-def check_pnr(settings: PnrSettings, base: str, scenario: str = "class") -> None:
-    """Raise ``ValueError`` where a setting has no effect on a base or does not suit it."""
+def check_pnr(settings: PnrSettings, base: str, scenario: str | None = None) -> None:
+    """Raise ``ValueError`` where a setting has no effect on a base or does not suit it.
+
+    Args:
+        settings: Of PNR.
+        base: Its name.
+        scenario: What a μ that is left open depends on; it is not looked at while that is not known.
+    """
     plain = PnrSettings()
     contrastive = {"plast_negs": ("moco", "simclr"), "stab_negs": ("moco", "simclr")}
     owners = contrastive | {
@@ -183,7 +188,7 @@ def check_pnr(settings: PnrSettings, base: str, scenario: str = "class") -> None
     for name, kinds in owners.items():
         if getattr(settings, name) != getattr(plain, name) and base not in kinds:
             raise ValueError(f"method 'pnr': '{name}' belongs to {', '.join(kinds)}, not to '{base}'")
-    if base == "vicreg":
-        lam, mu = strengths(settings, base, scenario)
+    if base == "vicreg" and (settings.mu is not None or scenario is not None):
+        lam, mu = strengths(settings, base, scenario or "class")
         if mu >= lam:
             raise ValueError(f"method 'pnr': with 'vicreg' mu must be below lam, got {mu} and {lam}")

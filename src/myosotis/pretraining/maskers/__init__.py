@@ -1,0 +1,60 @@
+"""The ways of hiding tokens, by the name that a configuration gives them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from myosotis.engine.method import check_method, validated
+from myosotis.pretraining.maskers.attention import AttentionMasker
+from myosotis.pretraining.maskers.block import BlockMasker
+from myosotis.pretraining.maskers.grid import GridMasker
+from myosotis.pretraining.maskers.masker import Masker
+from myosotis.pretraining.maskers.predicted_loss import PredictedLossMasker
+from myosotis.pretraining.maskers.random import RandomMasker
+from myosotis.pretraining.maskers.salience import SalienceMasker
+
+MASKERS: Mapping[str, type[Masker[Any]]] = MappingProxyType(
+    {
+        masker.card.name: masker
+        for masker in (RandomMasker, BlockMasker, GridMasker, SalienceMasker, AttentionMasker, PredictedLossMasker)
+    }
+)
+"""Every masker by its name."""
+
+
+def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """Return a masker's settings: defaults, changed by ``settings``.
+
+    Args:
+        name: A key of :data:`MASKERS`.
+        settings: Fields of the masker's settings, e.g. ``{"noise": 0.25}``.
+
+    Raises:
+        ValueError: The name or a setting is unknown, or a value is out of range.
+
+    Example:
+        >>> check_settings("salience").noise
+        0.5
+    """
+    kinds = {known: masker.Settings for known, masker in MASKERS.items()}
+    check_method(name, settings or {}, kinds, what="masker")
+    return validated(name, kinds[name], dict(settings or {}), what="masker")
+
+
+def build_masker(name: str, settings: Mapping[str, Any] | None = None) -> Masker[Any]:
+    """Return a masker.
+
+    Raises:
+        ValueError: As :func:`check_settings`, or settings do not go together.
+
+    Example:
+        >>> import torch
+        >>> masker = build_masker("salience", {"warmup": 0.0})
+        >>> mask = masker(torch.rand(2, 16, 8), grid=(4, 4), ratio=0.75, generator=torch.Generator().manual_seed(0))
+        >>> mask.counts.tolist()
+        [4, 4]
+    """
+    return MASKERS[name](check_settings(name, settings))
+
+
+__all__ = ["MASKERS", "Masker", "build_masker", "check_settings"]

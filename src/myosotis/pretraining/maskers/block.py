@@ -1,0 +1,84 @@
+"""Blockwise masking."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.pretraining.maskers.masker import Masker
+from myosotis.pretraining.token_mask import TokenMask, mask_from_hidden, visible_count
+
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """How blocks are drawn.
+
+    Attributes:
+        smallest: Tokens in a block, at least, where so many are still to be hidden.
+        largest_aspect: Of its sides; the smallest is one over it.
+    """
+
+    smallest: Count = 4
+    largest_aspect: Positive = 1 / 0.3
+
+
+class BlockMasker(Masker[BlockSettings]):
+    """Rectangles of random size, shape and place are hidden until there are enough hidden tokens or no block fits.
+
+    An image may therefore end with fewer hidden tokens than asked for, never with more.
+    """
+
+    card = MethodCard(
+        name="block",
+        title="Blockwise masking (BEiT)",
+        paper="Bao, Dong, Piao, Wei: BEiT: BERT Pre-Training of Image Transformers, ICLR 2022",
+        reads="images",
+        memory="nothing",
+        purpose="Harder than random masking at the same ratio: what is hidden hangs together.",
+    )
+    Settings = BlockSettings
+
+    def __call__(
+        self, tokens: Tensor, *, grid: tuple[int, int], ratio: float, generator: torch.Generator, **_: Any
+    ) -> TokenMask:
+        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        wanted = tokens.shape[1] - visible_count(tokens.shape[1], ratio)
+        draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        hidden = np.stack([self._one(grid, wanted, draws) for _ in range(tokens.shape[0])])
+        return mask_from_hidden(torch.from_numpy(hidden).flatten(1).to(tokens.device))
+
+    def _one(self, grid: tuple[int, int], wanted: int, draws: np.random.Generator) -> Any:
+        hidden = np.zeros(grid, dtype=bool)
+        left = wanted
+        while left > 0:
+            added = self._add_block(hidden, left, draws)
+            if not added:
+                break
+            left -= added
+        if not hidden.any():
+            hidden[tuple(draws.integers(grid))] = True
+        return hidden
+
+    def _add_block(self, hidden: Any, most: int, draws: np.random.Generator) -> int:
+        """Hide one more block of at most so many new tokens; 0 if none was found."""
+        rows, columns = hidden.shape
+        bound = abs(math.log(self.settings.largest_aspect))
+        for _ in range(_ATTEMPTS):
+            area = draws.uniform(min(self.settings.smallest, most), most)
+            aspect = math.exp(draws.uniform(-bound, bound))
+            height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if not (0 < height <= rows and 0 < width <= columns):
+                continue
+            top, start = draws.integers(rows - height + 1), draws.integers(columns - width + 1)
+            block = hidden[top : top + height, start : start + width]
+            added = int(block.size - block.sum())
+            if 0 < added <= most:
+                block[:] = True
+                return added
+        return 0

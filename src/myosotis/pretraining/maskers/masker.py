@@ -1,0 +1,87 @@
+"""What the ways of hiding tokens have in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.pretraining.token_mask import TokenMask
+
+SettingsT = TypeVar("SettingsT")
+Guide = Literal["attention", "predicted_loss"]
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """For maskers that have none."""
+
+
+class Masker(ABC, Generic[SettingsT]):
+    """A way to choose what is hidden; it has no state, so that a mask depends on what it is called with alone.
+
+    Args:
+        settings: An instance of :attr:`Settings`.
+    """
+
+    card: ClassVar[MethodCard]
+    Settings: ClassVar[type]
+    reads_tokens: ClassVar[bool] = False
+    """Whether it looks at the embedded patches."""
+
+    def __init__(self, settings: SettingsT) -> None:
+        self.settings = settings
+
+    @property
+    def guide(self) -> Guide | None:
+        """What a teacher, an average of the trained network, must say about the whole image."""
+        return None
+
+    @property
+    def teacher_momentum(self) -> float:
+        """Share of its own weights that the teacher keeps in a step."""
+        raise NotImplementedError(f"masker '{self.card.name}' has no teacher")
+
+    def ratio_range(self, ratio: float) -> tuple[float, float]:
+        """Return the smallest and the largest ratio that an image may get where ``ratio`` is asked for."""
+        return ratio, ratio
+
+    @abstractmethod
+    def __call__(
+        self,
+        tokens: Float[Tensor, "batch tokens dim"],
+        *,
+        grid: tuple[int, int],
+        ratio: float,
+        progress: float = 1.0,
+        generator: torch.Generator,
+        attention: Float[Tensor, "batch tokens"] | None = None,
+        predicted_loss: Float[Tensor, "batch tokens"] | None = None,
+    ) -> TokenMask:
+        """Return what is hidden.
+
+        Args:
+            tokens: The input of the first block: embedded patches with their positions, without prefix tokens. Those
+                who do not read them take their number and their device from here.
+            grid: Rows and columns of tokens.
+            ratio: Share of hidden tokens.
+            progress: Share of the training that is made, in [0, 1].
+            generator: On the CPU; all that is drawn comes from it.
+            attention: For maskers that it guides, see :attr:`guide`.
+            predicted_loss: Likewise.
+        """
+
+
+def uniform(tokens: Tensor, generator: torch.Generator) -> Float[Tensor, "batch tokens"]:
+    """Return a number in [0, 1) for each token, drawn on the CPU, on the device of the tokens."""
+    return torch.rand(tokens.shape[:2], generator=generator).to(tokens.device)
+
+
+def required(guide: Tensor | None, name: Guide) -> Tensor:
+    """Return a teacher's word, or raise ``ValueError`` if it is not there."""
+    if guide is None:
+        raise ValueError(f"this masker needs '{name}'")
+    return guide

@@ -1,0 +1,72 @@
+"""Masking guided by the loss that a teacher predicts (HPM)."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard
+from myosotis.pretraining.maskers.masker import Guide, Masker, required, uniform
+from myosotis.pretraining.token_mask import TokenMask, mask_from_scores, visible_count
+
+Part = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class PredictedLossSettings:
+    """How predicted losses decide.
+
+    Attributes:
+        begin: Share of the hidden tokens that are chosen for their predicted loss, at the beginning of the training.
+        end: At its end; the share grows evenly. The others are drawn.
+        momentum: Of the teacher.
+    """
+
+    begin: Part = 0.0
+    end: Part = 0.5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
+class PredictedLossMasker(Masker[PredictedLossSettings]):
+    """A second decoder learns which hidden patches are hard; a teacher's guess on the whole image decides."""
+
+    card = MethodCard(
+        name="predicted_loss",
+        title="Hard patches mining (HPM)",
+        paper=("Wang, Song, Fan, Wang, Xie, Zhang: Hard Patches Mining for Masked Image Modeling, CVPR 2023"),
+        reads="images",
+        memory="a second decoder, and a copy of everything, which sees every image whole",
+        purpose="Guided masking by difficulty; the most expensive of the maskers.",
+    )
+    Settings = PredictedLossSettings
+
+    @property
+    def guide(self) -> Guide | None:
+        """What a teacher must say."""
+        return "predicted_loss"
+
+    @property
+    def teacher_momentum(self) -> float:
+        """Of the teacher."""
+        return self.settings.momentum
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        *,
+        ratio: float,
+        progress: float = 1.0,
+        generator: torch.Generator,
+        predicted_loss: Tensor | None = None,
+        **_: Any,
+    ) -> TokenMask:
+        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        known, settings = required(predicted_loss, "predicted_loss"), self.settings
+        scores = uniform(tokens, generator)
+        hidden = tokens.shape[1] - visible_count(tokens.shape[1], ratio)
+        chosen = int((settings.begin + (settings.end - settings.begin) * progress) * hidden)
+        if chosen:
+            scores = scores.scatter(1, known.topk(chosen, dim=1).indices, torch.inf)
+        return mask_from_scores(scores, ratio, known)

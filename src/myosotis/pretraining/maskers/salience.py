@@ -1,0 +1,115 @@
+"""Salience-based adaptive masking (SBAM), with an adaptive ratio for every image (AMR)."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.pretraining.maskers.masker import Masker, uniform
+from myosotis.pretraining.salience import (
+    Scope,
+    Threshold,
+    adaptive_ratio,
+    rank_interval,
+    received_affinity,
+    unit_interval,
+)
+from myosotis.pretraining.token_mask import TokenMask, mask_from_scores
+
+Part = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class SalienceSettings:
+    """How salience decides. The paper's ratio, spread and threshold are not published; see the guide.
+
+    Attributes:
+        scale: By which dot products are divided, see :func:`~myosotis.pretraining.salience.received_affinity`: 1 as
+            released; ``"sqrt_dim"`` is recommended for small images.
+        exclude_self: See there.
+        normalize: ``"minmax"`` stretches salience over [0, 1]; ``"rank"`` takes ranks, where a few tokens receive
+            nearly everything.
+        noise: Uniform noise in [0, noise] is added to each token's salience: 0 hides the same tokens each time, a large
+            one is random masking.
+        invert: Hide what is least salient: a control.
+        warmup: Share of the training, at its beginning, with random masks and the same ratio for all.
+        spread: AMR: largest distance of an image's ratio from the one asked for; 0 for the same ratio for all.
+        threshold: AMR: a token above it counts as salient; ``"mean"`` is the image's mean.
+        scope: AMR: a ratio for each ``"sample"``, or one for the ``"batch"`` as in the released code.
+    """
+
+    scale: Positive | Literal["sqrt_dim"] = 1.0
+    exclude_self: bool = False
+    normalize: Literal["minmax", "rank"] = "minmax"
+    noise: NotNegative = 0.5
+    invert: bool = False
+    warmup: Part = 0.25
+    spread: Part = 0.0
+    threshold: Part | Literal["mean"] = 0.5
+    scope: Literal["sample", "batch"] = "sample"
+
+
+class SalienceMasker(Masker[SalienceSettings]):
+    """Tokens that the others read most are hidden, with some noise; nothing but the embedded patches is needed.
+
+    Raises:
+        ValueError: ``threshold`` or ``scope`` is set while ``spread`` is 0.
+    """
+
+    card = MethodCard(
+        name="salience",
+        title="Salience-based adaptive masking (SBAM), with adaptive masking ratio (AMR) where 'spread' is set",
+        paper=(
+            "Choi, Park, Yi, Cha, Min: Salience-Based Adaptive Masking: Revisiting Token Dynamics for Enhanced "
+            "Pre-training, ECCV 2024"
+        ),
+        reads="images",
+        memory="nothing; a product of the patch embeddings with themselves",
+        purpose="Guided masking without a teacher. What is salient depends on how pixels are normalised: see the maps.",
+    )
+    Settings = SalienceSettings
+    reads_tokens = True
+
+    def __init__(self, settings: SalienceSettings) -> None:
+        super().__init__(settings)
+        plain = SalienceSettings()
+        if not settings.spread and (settings.threshold, settings.scope) != (plain.threshold, plain.scope):
+            raise ValueError("'threshold' and 'scope' belong to an adaptive ratio: set 'spread'")
+
+    def ratio_range(self, ratio: float) -> tuple[float, float]:
+        """Return the smallest and the largest ratio that an image may get."""
+        return ratio - self.settings.spread, ratio + self.settings.spread
+
+    def salience(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens"]:
+        """Return salience in [0, 1]."""
+        return self.stretched(
+            received_affinity(tokens, scale=self.settings.scale, exclude_self=self.settings.exclude_self)
+        )
+
+    def stretched(self, received: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens"]:
+        """Return what tokens, or groups of them, receive as numbers in [0, 1]."""
+        return rank_interval(received) if self.settings.normalize == "rank" else unit_interval(received)
+
+    def __call__(
+        self, tokens: Tensor, *, ratio: float, progress: float = 1.0, generator: torch.Generator, **_: Any
+    ) -> TokenMask:
+        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        return self.from_salience(self.salience(tokens), ratio, progress, generator)
+
+    def from_salience(
+        self, salience: Float[Tensor, "batch tokens"], ratio: float, progress: float, generator: torch.Generator
+    ) -> TokenMask:
+        """Return what is hidden where salience is known."""
+        settings, noise = self.settings, uniform(salience, generator)
+        if progress < settings.warmup:
+            return mask_from_scores(noise, ratio, salience)
+        scores = (1 - salience if settings.invert else salience) + settings.noise * noise
+        if not settings.spread:
+            return mask_from_scores(scores, ratio, salience)
+        threshold: Threshold = settings.threshold
+        scope: Scope = settings.scope
+        return mask_from_scores(scores, adaptive_ratio(salience, ratio, settings.spread, threshold, scope), salience)

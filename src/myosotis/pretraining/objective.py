@@ -1,0 +1,80 @@
+"""What the networks of this room return, and the losses between a guess and what was hidden."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from myosotis.pretraining.token_mask import TokenMask
+
+Reduction = Literal["token", "sample"]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A forward pass of pre-training.
+
+    Attributes:
+        terms: Named terms of the loss, each a scalar.
+        prediction: What the network says of every token, (batch, tokens, pixels); of whole images for ``SimMIM``.
+        mask: What was hidden.
+    """
+
+    terms: dict[str, Tensor]
+    prediction: Tensor
+    mask: TokenMask
+
+
+def hidden_mean(
+    values: Float[Tensor, "batch tokens"], hidden: Bool[Tensor, "batch tokens"], reduction: Reduction = "token"
+) -> Float[Tensor, ""]:
+    """Return the mean of a value over hidden tokens.
+
+    Args:
+        values: One for each token.
+        hidden: Which of them count.
+        reduction: ``"token"`` over all hidden tokens of the batch, so that an image of which more is hidden counts
+            more; ``"sample"`` the mean over images of their means.
+
+    Example:
+        >>> values = torch.tensor([[1.0, 3.0], [5.0, 9.0]])
+        >>> hidden = torch.tensor([[True, True], [True, False]])
+        >>> [hidden_mean(values, hidden, kind).item() for kind in ("token", "sample")]
+        [3.0, 3.5]
+    """
+    weights = hidden.to(values.dtype)
+    if reduction == "token":
+        return (values * weights).sum() / weights.sum()
+    return ((values * weights).sum(dim=1) / weights.sum(dim=1)).mean()
+
+
+def ranking_loss(
+    predicted: Float[Tensor, "batch tokens"],
+    losses: Float[Tensor, "batch tokens"],
+    hidden: Bool[Tensor, "batch tokens"],
+) -> Float[Tensor, ""]:
+    """Return how badly predicted losses order the hidden tokens of each image (HPM, Wang et al., CVPR 2023, eq. 6).
+
+    The mean of ``-log sigmoid(p_i - p_j)`` over ordered pairs of hidden tokens of one image with ``l_i > l_j``. Of a
+    pair the release counts both orders, which say the same twice.
+
+    Args:
+        predicted: p.
+        losses: l; no gradient flows into them.
+        hidden: Which of them count.
+
+    Returns:
+        ``log 2`` for equal predictions, less for the right order; 0 where there is no pair.
+
+    Example:
+        >>> losses, all_hidden = torch.tensor([[1.0, 2.0, 3.0]]), torch.ones(1, 3, dtype=torch.bool)
+        >>> [round(ranking_loss(p, losses, all_hidden).item(), 4) for p in (0 * losses, losses, -losses)]
+        [0.6931, 0.2512, 1.5845]
+    """
+    known = losses.detach()
+    larger = (known.unsqueeze(2) > known.unsqueeze(1)) & hidden.unsqueeze(2) & hidden.unsqueeze(1)
+    values = -functional.logsigmoid(predicted.unsqueeze(2) - predicted.unsqueeze(1))
+    return torch.where(larger, values, 0.0).sum() / larger.sum().clamp(min=1)

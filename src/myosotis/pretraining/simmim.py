@@ -1,0 +1,227 @@
+"""SimMIM: the whole image goes in with hidden parts replaced by a learnt token, and one layer guesses the pixels."""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from myosotis.engine.method import MethodCard
+from myosotis.pretraining.maskers.masker import Guide, Masker
+from myosotis.pretraining.maskers.salience import SalienceMasker
+from myosotis.pretraining.objective import Reconstruction
+from myosotis.pretraining.salience import received_affinity
+from myosotis.pretraining.token_mask import TokenMask
+from myosotis.pretraining.vision_transformer import check_transformer, class_attention, embedded
+
+_EPSILON = 1e-5
+
+
+class SimMIM(nn.Module):
+    """SimMIM (Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu, CVPR 2022) over any model of timm that gives out a map.
+
+    Models with patch embedding (ViT, Swin and their like) get a learnt token in place of a hidden patch, before
+    positions are added; all others a learnt colour in place of its pixels. Masks have a unit of their own, usually
+    larger than a patch; what guides a masker is summed over it. The loss is the mean absolute error of hidden pixels.
+
+    Args:
+        encoder: A model of timm. It is trained in place.
+        masker: Says which units are hidden. ``salience`` needs a patch embedding, ``attention`` a vision transformer,
+            and ``predicted_loss`` belongs to masked autoencoders.
+        shape: Channels, height and width of images.
+        unit: Side of a mask unit, in pixels; a multiple of the patch.
+        recompute: Keep no activations for the backward pass, where the model can.
+
+    Raises:
+        ValueError: Sizes do not fit, or the network or the masker is none of these.
+
+    Example:
+        >>> import timm
+        >>> from myosotis.pretraining.maskers import build_masker
+        >>> encoder = timm.create_model("resnet18", num_classes=0)
+        >>> model = SimMIM(encoder, build_masker("random"), shape=(3, 64, 64), unit=16)
+        >>> found = model(torch.rand(2, 3, 64, 64), ratio=0.5, generator=torch.Generator().manual_seed(0))
+        >>> found.prediction.shape, found.mask.counts.tolist()
+        (torch.Size([2, 3, 64, 64]), [8, 8])
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="simmim",
+        title="SimMIM",
+        paper="Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu: SimMIM, CVPR 2022",
+        reads="images",
+        memory="one layer; the network sees all tokens",
+        purpose="For networks that are no plain vision transformers: Swin, ConvNeXt, ResNet.",
+    )
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        masker: Masker[Any],
+        *,
+        shape: tuple[int, int, int],
+        unit: int = 32,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, height, width = shape
+        if height % unit or width % unit:
+            raise ValueError(f"images of {width}x{height} do not divide into mask units of {unit}x{unit}")
+        self.encoder, self.masker, self.unit = encoder, masker, unit
+        self.grid = height // unit, width // unit
+        self._channels = channels
+        kept = encoder.training
+        encoder.eval()
+        with torch.no_grad():
+            plain = torch.zeros(1, *shape)
+            embedding = _embedding(encoder)
+            tokens = None if embedding is None else embedding(plain)
+            features = self._map(plain)
+        encoder.train(kept)
+        rows, dim = (height, channels) if tokens is None else (_rows(embedding, tokens, shape), tokens.shape[-1])
+        self.token = nn.Parameter(torch.zeros(dim))
+        nn.init.normal_(self.token, std=0.02)
+        self._embedding, self._patch = embedding is not None, height // rows
+        self._check_masker()
+        if unit % self._patch:
+            raise ValueError(f"a mask unit of {unit} pixels is no multiple of the {self._patch} pixels of a patch")
+        stride = height // features.shape[2]
+        if (stride * features.shape[2], stride * features.shape[3]) != (height, width):
+            raise ValueError(f"images of {width}x{height} do not divide into the last map of the network")
+        self.head = nn.Conv2d(features.shape[1], stride**2 * channels, kernel_size=1)
+        self._stride = stride
+        if recompute:
+            network: Any = encoder
+            network.set_grad_checkpointing()
+
+    def _check_masker(self) -> None:
+        name = self.masker.card.name
+        if self.masker.guide == "predicted_loss":
+            raise ValueError(f"the masker '{name}' belongs to masked autoencoders")
+        if self.masker.guide == "attention":
+            vit: Any = check_transformer(self.encoder)
+            if vit.cls_token is None:
+                raise ValueError("attention of the class token needs one; set 'class_token' to true")
+        if self.masker.reads_tokens and not self._embedding:
+            raise ValueError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        *,
+        ratio: float = 0.6,
+        progress: float = 1.0,
+        generator: torch.Generator | None = None,
+        mask: TokenMask | None = None,
+        guide: Float[Tensor, "batch units"] | None = None,
+    ) -> Reconstruction:
+        """Return the loss on what is hidden, and the guess; see :meth:`.mae.MaskedAutoencoder.forward`."""
+        if mask is None:
+            mask = self.draw(images, ratio=ratio, progress=progress, generator=generator, guide=guide)
+        units = mask.hidden.view(-1, 1, *self.grid)
+        pixels = units.repeat_interleave(self.unit, 2).repeat_interleave(self.unit, 3)
+        features = self._masked(images, units, pixels)
+        prediction = functional.pixel_shuffle(self.head(features), self._stride).float()
+        weights = pixels.to(prediction.dtype)
+        error = ((prediction - images).abs() * weights).sum() / (weights.sum() + _EPSILON) / self._channels
+        return Reconstruction({"reconstruction": error}, prediction, mask)
+
+    def draw(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        *,
+        ratio: float,
+        progress: float,
+        generator: torch.Generator | None,
+        guide: Float[Tensor, "batch units"] | None = None,
+    ) -> TokenMask:
+        """Return what the masker hides of images; see :meth:`forward`."""
+        if generator is None:
+            raise ValueError("give a generator or a mask")
+        masker, places = self.masker, images.new_empty(len(images), self.grid[0] * self.grid[1], 0)
+        if isinstance(masker, SalienceMasker):
+            settings = masker.settings
+            received = received_affinity(self._tokens(images), scale=settings.scale, exclude_self=settings.exclude_self)
+            return masker.from_salience(masker.stretched(self._pooled(received)), ratio, progress, generator)
+        said: dict[str, Any] = {} if masker.guide is None else {masker.guide: guide}
+        return masker(places, grid=self.grid, ratio=ratio, progress=progress, generator=generator, **said)
+
+    @torch.no_grad()
+    def guidance(
+        self, images: Float[Tensor, "batch channels height width"], kind: Guide
+    ) -> Float[Tensor, "batch units"]:
+        """Return what this network says as a teacher, of whole images."""
+        if kind != "attention":
+            raise ValueError(f"'{kind}' belongs to masked autoencoders")
+        return self._pooled(class_attention(self.encoder, images))
+
+    @torch.no_grad()
+    def pictures(
+        self, images: Float[Tensor, "batch channels height width"], found: Reconstruction
+    ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]]:
+        """Return images with grey where something is hidden, and with guesses there."""
+        units = found.mask.hidden.view(-1, 1, *self.grid)
+        hidden = units.repeat_interleave(self.unit, 2).repeat_interleave(self.unit, 3)
+        return torch.where(hidden, images.mean(), images), torch.where(hidden, found.prediction, images)
+
+    def _tokens(self, images: Tensor) -> Float[Tensor, "batch tokens dim"]:
+        """Embedded patches, with positions where the network adds them, in single precision."""
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            if isinstance(self.encoder, VisionTransformer):
+                return embedded(self.encoder, images)[1]
+            network: Any = self.encoder
+            found: Tensor = network.patch_embed(images)
+            return found.flatten(1, -2)
+
+    def _pooled(self, values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch units"]:
+        """Sums over mask units."""
+        factor, (rows, columns) = self.unit // self._patch, self.grid
+        cut = values.reshape(-1, rows, factor, columns, factor)
+        return cut.sum(dim=(2, 4)).flatten(1)
+
+    def _masked(
+        self, images: Tensor, units: Bool[Tensor, "batch 1 rows columns"], pixels: Bool[Tensor, "batch 1 h w"]
+    ) -> Float[Tensor, "batch features map_rows map_columns"]:
+        if not self._embedding:
+            return self._map(torch.where(pixels, self.token.view(1, -1, 1, 1).to(images.dtype), images))
+        factor = self.unit // self._patch
+        tokens = units[:, 0].repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+        def replace(_module: nn.Module, _inputs: Any, embedded: Tensor) -> Tensor:
+            place = tokens.flatten(1) if embedded.ndim == 3 else tokens
+            return torch.where(place.unsqueeze(-1), self.token.to(embedded.dtype), embedded)
+
+        network: Any = self.encoder
+        handle = network.patch_embed.register_forward_hook(replace)
+        try:
+            return self._map(images)
+        finally:
+            handle.remove()
+
+    def _map(self, images: Tensor) -> Float[Tensor, "batch features rows columns"]:
+        """The last map of the network, channels first."""
+        network: Any = self.encoder
+        x: Tensor = network.forward_features(images)
+        if x.ndim == 3:
+            rows, columns = network.patch_embed.grid_size
+            return x[:, network.num_prefix_tokens :].transpose(1, 2).reshape(len(x), -1, rows, columns)
+        if x.ndim != 4:
+            raise ValueError(f"{type(network).__name__} does not give out a map")
+        return x.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else x
+
+
+def _embedding(network: Any) -> Any:
+    """The module that embeds patches as (batch, tokens, dim) or (batch, rows, columns, dim), or None."""
+    found = getattr(network, "patch_embed", None)
+    return found if hasattr(found, "grid_size") else None
+
+
+def _rows(embedding: Any, tokens: Tensor, shape: tuple[int, int, int]) -> int:
+    rows, columns = (int(side) for side in embedding.grid_size)
+    if tokens.ndim not in (3, 4) or tokens[..., 0].numel() != rows * columns:
+        raise ValueError("the patch embedding of the network does not give out its grid, channels last")
+    if shape[1] * columns != shape[2] * rows:
+        raise ValueError("patches must be square")
+    return rows

@@ -1,0 +1,50 @@
+"""An average of the trained network that sees whole images and tells a masker what it thinks of them."""
+
+import copy
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from myosotis.models.modes import evaluating
+from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.maskers.masker import Guide
+from myosotis.pretraining.simmim import SimMIM
+
+
+class Teacher:
+    """Follows a network: after a step every weight becomes ``momentum * own + (1 - momentum) * theirs``.
+
+    Args:
+        model: What is trained; its masker needs a guide.
+    """
+
+    def __init__(self, model: MaskedAutoencoder | SimMIM) -> None:
+        guide = model.masker.guide
+        if guide is None:
+            raise ValueError(f"masker '{model.masker.card.name}' needs no teacher")
+        self._guide: Guide = guide
+        self._momentum = model.masker.teacher_momentum
+        self.model = copy.deepcopy(model)
+        self.model.requires_grad_(requires_grad=False)
+
+    def __call__(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens"]:
+        """Return what guides the masker, of whole images."""
+        with evaluating(self.model), torch.no_grad():
+            return self.model.guidance(images, self._guide)
+
+    @torch.no_grad()
+    def follow(self, model: MaskedAutoencoder | SimMIM) -> None:
+        """Take a step towards the weights of a network, and its buffers as they are."""
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - self._momentum)
+        for own, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its weights."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take them up again."""
+        self.model.load_state_dict(state)

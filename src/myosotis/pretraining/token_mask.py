@@ -1,0 +1,105 @@
+"""Which tokens of an image are hidden, in every form that a model needs it in."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenMask:
+    """The visible and the hidden tokens of a batch; images may differ in how many are visible.
+
+    Attributes:
+        keep: Places of the tokens that are taken, K the most that any image shows; the last ones of an image that shows
+            fewer are hidden tokens, to be ignored.
+        valid: Which of them are visible.
+        restore: Of each token, its place in the order whose beginning ``keep`` is.
+        hidden: Of each token.
+        counts: Visible tokens of each image.
+        ragged: Whether images differ in their counts.
+        guide: What the choice was guided by, if by anything.
+    """
+
+    keep: Int[Tensor, "batch kept"]
+    valid: Bool[Tensor, "batch kept"]
+    restore: Int[Tensor, "batch tokens"]
+    hidden: Bool[Tensor, "batch tokens"]
+    counts: Int[Tensor, " batch"]
+    ragged: bool
+    guide: Float[Tensor, "batch tokens"] | None = None
+
+    @property
+    def ratios(self) -> Float[Tensor, " batch"]:
+        """The share of hidden tokens in each image."""
+        return self.hidden.float().mean(dim=1)
+
+
+def visible_count(tokens: int, ratio: float) -> int:
+    """Return how many of so many tokens stay visible: ``floor(L (1 - r))``, but at least one, and not all.
+
+    Example:
+        >>> [visible_count(49, ratio) for ratio in (0.5, 0.75, 0.9)], visible_count(10, 0.9), visible_count(20, 0.9)
+        ([24, 12, 4], 1, 2)
+    """
+    # In binary 20 (1 - 0.9) is a little less than 2.
+    return min(max(int(tokens * (1 - ratio) + 1e-6), 1), tokens - 1)
+
+
+def mask_from_scores(
+    scores: Float[Tensor, "batch tokens"],
+    ratio: float | Float[Tensor, " batch"],
+    guide: Float[Tensor, "batch tokens"] | None = None,
+) -> TokenMask:
+    """Return the mask that hides the tokens with the largest scores; of equal ones the later.
+
+    Args:
+        scores: Finite, or infinite for tokens that must be hidden; no NaN.
+        ratio: Share of hidden tokens, of all images or of each; see :func:`visible_count` for how it is rounded.
+        guide: Kept with the mask.
+
+    Raises:
+        ValueError: There are fewer than two tokens, or a ratio is not in [0, 1].
+
+    Example:
+        >>> mask = mask_from_scores(torch.tensor([[1.0, 0.2, 0.3, 0.0]]), 0.5)
+        >>> mask.keep.tolist(), mask.hidden.tolist()
+        ([[3, 1]], [[True, False, True, False]])
+    """
+    batch, tokens = scores.shape
+    if tokens < 2:
+        raise ValueError(f"an image of {tokens} tokens has none to hide and none to show")
+    if isinstance(ratio, Tensor):
+        if bool(((ratio < 0) | (ratio > 1)).any()):
+            raise ValueError(f"ratios must be in [0, 1], got {ratio.min().item()} to {ratio.max().item()}")
+        counts = (tokens * (1 - ratio.double()) + 1e-6).floor().long().clamp(1, tokens - 1)
+        least, most = (int(value) for value in torch.stack([counts.min(), counts.max()]).tolist())
+    else:
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"a ratio must be in [0, 1], got {ratio}")
+        least = most = visible_count(tokens, ratio)
+        counts = torch.full((batch,), most, device=scores.device)
+    order = scores.argsort(dim=1, stable=True)
+    # The inverse of a permutation, without sorting again.
+    places = torch.arange(tokens, device=scores.device).expand(batch, tokens)
+    restore = torch.empty_like(order).scatter_(1, order, places)
+    hidden = restore >= counts[:, None]
+    valid = places[:, :most] < counts[:, None]
+    return TokenMask(order[:, :most], valid, restore, hidden, counts, least < most, guide)
+
+
+def mask_from_hidden(hidden: Bool[Tensor, "batch tokens"]) -> TokenMask:
+    """Return the mask of given hidden tokens; images may differ in their number.
+
+    Raises:
+        ValueError: An image shows nothing, or hides nothing.
+
+    Example:
+        >>> mask_from_hidden(torch.tensor([[True, False, False], [True, False, True]])).counts.tolist()
+        [2, 1]
+    """
+    counts = (~hidden).sum(dim=1)
+    if bool(((counts == 0) | (counts == hidden.shape[1])).any()):
+        raise ValueError("every image must show a token and hide one")
+    return mask_from_scores(hidden.float(), 1 - counts.double() / hidden.shape[1])

@@ -1,0 +1,129 @@
+"""timm's vision transformers, taken apart: patches, the blocks on some of the tokens, attention of the class token."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from myosotis.pretraining.patches import sine_positions
+
+Prefix = Float[Tensor, "batch prefix dim"]
+Tokens = Float[Tensor, "batch tokens dim"]
+
+
+def check_transformer(network: nn.Module) -> VisionTransformer:
+    """Return a network as what it is: a vision transformer whose tokens can be left out.
+
+    Raises:
+        ValueError: It is none, or drops tokens by itself, or normalises after pooling what was never trained.
+    """
+    if not isinstance(network, VisionTransformer):
+        raise ValueError(
+            f"{type(network).__name__} is no plain vision transformer; with 'simmim' any model of timm can be trained"
+        )
+    vit: Any = network
+    if vit.pos_embed is None:
+        raise ValueError("a transformer without positions of its own cannot be masked")
+    if vit.dynamic_img_size:
+        raise ValueError("leave 'dynamic_img_size' out: masks need a fixed grid")
+    if not isinstance(vit.patch_drop, nn.Identity):
+        raise ValueError("leave 'patch_drop_rate' out: what is hidden is the masker's to say")
+    if not isinstance(vit.fc_norm, nn.Identity):
+        raise ValueError("with 'fc_norm' the norm after pooling would stay untrained; set it to false")
+    return vit
+
+
+def patch_grid(vit: Any) -> tuple[int, int]:
+    """Return rows and columns of patches."""
+    rows, columns = vit.patch_embed.grid_size
+    return int(rows), int(columns)
+
+
+def patch_side(vit: Any) -> int:
+    """Return the side of a patch in pixels.
+
+    Raises:
+        ValueError: Patches are not square.
+    """
+    height, width = vit.patch_embed.patch_size
+    if height != width:
+        raise ValueError(f"patches must be square, got {width}x{height}")
+    return int(height)
+
+
+@torch.no_grad()
+def fix_sine_positions(vit: Any) -> None:
+    """Set positions to sines, those of prefix tokens to zero, and train them no more, as MAE does."""
+    grid, dim = patch_grid(vit), vit.embed_dim
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    vit.pos_embed.zero_()
+    vit.pos_embed[0, prefix:] = sine_positions(grid, dim).to(vit.pos_embed)
+    vit.pos_embed.requires_grad_(requires_grad=False)
+
+
+def embedded(vit: Any, images: Float[Tensor, "batch channels height width"]) -> tuple[Prefix, Tokens]:
+    """Return prefix tokens, such as the class token, and patch tokens, both with their positions.
+
+    In single precision, also under autocast: they decide what is hidden, and they are a small part of the work.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        x = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+    return x[:, : vit.num_prefix_tokens], x[:, vit.num_prefix_tokens :]
+
+
+def take(tokens: Tokens, places: Int[Tensor, "batch kept"]) -> Float[Tensor, "batch kept dim"]:
+    """Return the tokens at some places of each image."""
+    return tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def run_blocks(
+    blocks: Any, tokens: Tokens, keys: Bool[Tensor, "batch 1 1 tokens"] | None = None, *, recompute: bool = False
+) -> Tokens:
+    """Return what blocks make of tokens.
+
+    Args:
+        blocks: Of timm.
+        tokens: Prefix tokens first.
+        keys: Which tokens may be read; None for all.
+        recompute: Keep no activations of the blocks for the backward pass, and compute them again there.
+    """
+    for block in blocks:
+        if recompute and torch.is_grad_enabled():
+            tokens = checkpoint(block, tokens, keys, use_reentrant=False)
+        else:
+            tokens = block(tokens, attn_mask=keys)
+    return tokens
+
+
+def encode_all(vit: Any, images: Float[Tensor, "batch channels height width"]) -> tuple[Prefix, Tokens]:
+    """Return prefix and patch tokens behind the last norm, with nothing hidden."""
+    prefix, patches = embedded(vit, images)
+    x = vit.norm(run_blocks(vit.blocks, torch.cat([prefix, patches], dim=1)))
+    return x[:, : vit.num_prefix_tokens], x[:, vit.num_prefix_tokens :]
+
+
+@torch.no_grad()
+def class_attention(
+    vit: Any, images: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, "batch patch_tokens"]:
+    """Return how much the class token reads each patch in the last block, the mean over heads (AttMask).
+
+    The parts of an image do not sum to one, as the class token reads itself too.
+
+    Raises:
+        ValueError: There is no class token.
+    """
+    if vit.cls_token is None:
+        raise ValueError("attention of the class token needs one; set 'class_token' to true")
+    x = run_blocks(vit.blocks[:-1], torch.cat(embedded(vit, images), dim=1))
+    last = vit.blocks[-1]
+    attention, x = last.attn, last.norm1(x)
+    batch, count, _ = x.shape
+    qkv = attention.qkv(x).reshape(batch, count, 3, attention.num_heads, attention.head_dim).permute(2, 0, 3, 1, 4)
+    query, key = attention.q_norm(qkv[0][:, :, :1]), attention.k_norm(qkv[1])
+    weights = ((query * attention.scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)
+    found: Tensor = weights[:, :, 0, vit.num_prefix_tokens :].mean(dim=1)
+    return found

@@ -8,6 +8,7 @@ from myosotis import __version__
 from myosotis.cli.audit import audit
 from myosotis.cli.learn import learn
 from myosotis.cli.methods import methods
+from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe
 from myosotis.cli.protocol import protocol
 from myosotis.cli.report import report
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(unlearn, name="unlearn")
 app.add_typer(learn, name="learn")
+app.add_typer(pretrain, name="pretrain")
 app.add_typer(audit, name="audit")
 app.command()(probe)
 app.command()(protocol)

@@ -19,6 +19,8 @@ def methods(
     from myosotis.continual.segmentation.methods import METHODS as SEGMENTS
     from myosotis.continual.selfsupervised.bases import BASES
     from myosotis.continual.selfsupervised.methods import METHODS as REPRESENTATIONS
+    from myosotis.pretraining.maskers import MASKERS
+    from myosotis.pretraining.objectives import OBJECTIVES
     from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
     from myosotis.unlearning.language.methods import METHODS as LANGUAGE
 
@@ -29,6 +31,8 @@ def methods(
         "learn segments": [method.card for method in SEGMENTS.values()],
         "learn representations": [method.card for method in REPRESENTATIONS.values()],
         "learn representations, base": [base.card for base in BASES.values()],
+        "pretrain, objective": list(OBJECTIVES.values()),
+        "pretrain, masker": [masker.card for masker in MASKERS.values()],
     }
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))

@@ -154,6 +154,39 @@ def read_image_folder(
         if not found:
             raise InputError(f"{place / name}: holds no image; known are {', '.join(SUFFIXES)}")
         listed += [(path, label) for path in found]
+    return _read_listed(place, listed, classes, size, on_error, cache)
+
+
+def read_unlabelled_folder(
+    place: Path, size: int | None = None, *, on_error: OnError = "stop", cache: Path | None = None
+) -> ImageSet:
+    """Read every image below a folder, in the order of their names; all of them are of one class.
+
+    Args:
+        place: The folder.
+        size: See :func:`read_image_folder`.
+        on_error: Likewise.
+        cache: Likewise.
+
+    Raises:
+        InputError: The folder holds no image, a file is not an image, or sizes differ.
+    """
+    if not place.is_dir():
+        raise InputError(f"{place}: no such folder of images")
+    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{place}: holds no image; known are {', '.join(SUFFIXES)}")
+    return _read_listed(place, [(path, 0) for path in found], ["unlabelled"], size, on_error, cache)
+
+
+def _read_listed(
+    place: Path,
+    listed: Sequence[tuple[Path, int]],
+    classes: Sequence[str],
+    size: int | None,
+    on_error: OnError,
+    cache: Path | None,
+) -> ImageSet:
     store = None if cache is None else _Store(cache, place, [path for path, _ in listed], size)
     if store is not None and (kept := store.read()) is not None:
         images, good = kept
@@ -167,7 +200,8 @@ def read_image_folder(
     labels = torch.tensor([label for _, label in left])
     for label, name in enumerate(classes):
         if not bool((labels == label).any()):
-            raise InputError(f"{place / name}: none of its images can be read")
+            where = place / name if len(classes) > 1 else place
+            raise InputError(f"{where}: none of its images can be read")
     return ImageSet(
         images, labels, tuple(path.relative_to(place).as_posix() for path, _ in left), tuple(classes), skipped
     )

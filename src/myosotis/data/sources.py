@@ -17,11 +17,12 @@ from myosotis.data.images import (
     read_idx,
     read_image_folder,
     read_torchvision,
+    read_unlabelled_folder,
 )
 from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
 
-_KINDS = ("folder", "idx", "torchvision", "cifar", "arrays", "datasets")
+_KINDS = ("folder", "images", "idx", "torchvision", "cifar", "arrays", "datasets")
 _CIFAR_PIXELS = 3 * 32 * 32
 _CIFAR = {
     "cifar-10": ({"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}, 1),
@@ -31,15 +32,16 @@ _CIFAR_NAMES = {"cifar-10": "batches.meta.txt", "cifar-100": "fine_label_names.t
 
 
 class SourceConfig(Config):
-    """A set of labelled images.
+    """A set of images, labelled but for ``images``.
 
-    ``folder`` has a folder for each class; ``idx`` the files of MNIST and its relatives; ``torchvision`` names a data
-    set, whose files are in ``root``; ``cifar`` is the unpacked binary version of CIFAR-10 or CIFAR-100; ``arrays`` an
-    ``.npz`` file with ``images`` and ``labels``; ``datasets`` a directory that ``datasets`` saved, or one of parquet
-    files.
+    ``folder`` has a folder for each class; ``images`` is a folder of images without classes; ``idx`` the files of
+    MNIST and its relatives; ``torchvision`` names a data set, whose files are in ``root``; ``cifar`` is the unpacked
+    binary version of CIFAR-10 or CIFAR-100; ``arrays`` an ``.npz`` file with ``images`` and ``labels``; ``datasets`` a
+    directory that ``datasets`` saved, or one of parquet files.
     """
 
     folder: str | None = None
+    images: str | None = None
     idx: str | None = None
     torchvision: str | None = None
     cifar: str | None = None
@@ -63,29 +65,29 @@ class SourceConfig(Config):
         kind = kinds[0]
         if (self.torchvision is None) != (self.root is None):
             raise ValueError("'root' is the directory of a 'torchvision' data set, and belongs to it alone")
-        if self.split == "test" and kind in ("folder", "arrays"):
+        if self.split == "test" and kind in ("folder", "images", "arrays"):
             raise ValueError(f"a '{kind}' has no 'split'; name the one of the test images")
-        if self.size is not None and kind not in ("folder", "datasets"):
-            raise ValueError("'size' scales images of a 'folder' or of 'datasets' only")
+        if self.size is not None and kind not in ("folder", "images", "datasets"):
+            raise ValueError("'size' scales images of a 'folder', of 'images' or of 'datasets' only")
         if self.classes is not None and kind not in ("idx", "arrays"):
             raise ValueError("'classes' names the numbers of 'idx' files and of 'arrays' only")
         if self.download and kind != "torchvision":
             raise ValueError("'download' belongs to 'torchvision'")
-        if (self.on_error == "skip" or self.cache is not None) and kind != "folder":
-            raise ValueError("'on_error' and 'cache' belong to 'folder'")
+        if (self.on_error == "skip" or self.cache is not None) and kind not in ("folder", "images"):
+            raise ValueError("'on_error' and 'cache' belong to 'folder' and 'images'")
         if (self.image_column or self.label_column) and kind != "datasets":
             raise ValueError("'image_column' and 'label_column' belong to 'datasets'")
         return self
 
     def resolved(self, place: Callable[[str | None], str | None]) -> "SourceConfig":
         """Return it with every path as ``place`` makes it."""
-        keys = ("folder", "idx", "root", "cifar", "arrays", "datasets", "cache")
+        keys = ("folder", "images", "idx", "root", "cifar", "arrays", "datasets", "cache")
         return self.model_copy(update={key: place(getattr(self, key)) for key in keys})
 
     @property
     def paths(self) -> tuple[str, ...]:
         """What it reads."""
-        keys = ("folder", "idx", "root", "cifar", "arrays", "datasets")
+        keys = ("folder", "images", "idx", "root", "cifar", "arrays", "datasets")
         return tuple(getattr(self, key) for key in keys if getattr(self, key) is not None)
 
 
@@ -95,8 +97,10 @@ def read_images(source: SourceConfig) -> ImageSet:
     Raises:
         InputError: It is missing or damaged.
     """
+    cache = None if source.cache is None else Path(source.cache)
+    if source.images is not None:
+        return read_unlabelled_folder(Path(source.images), source.size, on_error=source.on_error, cache=cache)
     if source.folder is not None:
-        cache = None if source.cache is None else Path(source.cache)
         return read_image_folder(Path(source.folder), source.size, on_error=source.on_error, cache=cache)
     if source.idx is not None:
         return read_idx(Path(source.idx), source.split, source.classes)

@@ -1,6 +1,7 @@
 """Plots as inline SVG that fit light and dark pages, grey printers and colour-blind eyes."""
 
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,30 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
             axes.legend(
                 frameon=False, labelcolor=_INK, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
             )
+        return _drawn(figure, name)
+
+
+def histogram(values: Sequence[float], *, x_label: str, y_label: str, name: str, bins: int = 20) -> str:
+    """Draw how often values occur, and return an SVG element.
+
+    Args:
+        values: At least one.
+        x_label: With its unit.
+        y_label: What is counted.
+        name: Unique on the page.
+        bins: Where there are more values than that.
+    """
+    distinct = sorted(set(values))
+    with _style(name):
+        figure = MatplotlibFigure(figsize=(4.8, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        if len(distinct) <= bins:
+            gap = min((b - a for a, b in itertools.pairwise(distinct)), default=0.02)
+            counts = [sum(value == one for value in values) for one in distinct]
+            axes.bar(distinct, counts, width=0.8 * gap, color=COLOURS["retain"])
+        else:
+            axes.hist(values, bins=bins, color=COLOURS["retain"], edgecolor=_INK, linewidth=0.4)
+        _dress(axes, x_label, y_label)
         return _drawn(figure, name)
 
 

@@ -1,13 +1,10 @@
 """The report of a run that learnt to segment a stream of classes, and of several side by side."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -17,6 +14,7 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, heat_map, image_sheet, line_chart
+from myosotis.report.pictures import encoded_png
 from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
 
 KIND = "learn-segments"
@@ -286,11 +284,11 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
 def _panels(tensors: Mapping[str, Tensor], count: int, steps: int, names: Sequence[str]) -> str:
     images, titles = [], []
     for at in range(count):
-        images.append(_encoded(tensors[f"image-{at}"].permute(1, 2, 0).numpy()))
-        images.append(_encoded(_coloured(tensors[f"truth-{at}"])))
+        images.append(encoded_png(tensors[f"image-{at}"].permute(1, 2, 0).numpy()))
+        images.append(encoded_png(_coloured(tensors[f"truth-{at}"])))
         titles += ["image", "truth"]
         for step in range(1, steps + 1):
-            images.append(_encoded(_coloured(tensors[f"task-{step}-{at}"])))
+            images.append(encoded_png(_coloured(tensors[f"task-{step}-{at}"])))
             titles.append(f"after task {step}")
     return image_sheet(images, titles, steps + 2, [(_colour(channel), name) for channel, name in enumerate(names)])
 
@@ -314,12 +312,6 @@ def _colour(channel: int) -> str:
 
 def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def _encoded(array: NDArray[np.uint8]) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _scenario_section(result: Mapping[str, Any]) -> Section:

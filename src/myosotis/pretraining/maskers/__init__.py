@@ -54,7 +54,8 @@ def build_masker(name: str, settings: Mapping[str, Any] | None = None) -> Masker
         >>> mask.counts.tolist()
         [4, 4]
     """
-    return MASKERS[name](check_settings(name, settings))
+    checked = check_settings(name, settings)
+    return MASKERS[name](checked)
 
 
 __all__ = ["MASKERS", "Masker", "build_masker", "check_settings"]

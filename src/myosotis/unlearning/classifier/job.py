@@ -1,7 +1,5 @@
 """The whole job: read, train if asked to, audit, unlearn, compare, audit again, say what was found."""
 
-import base64
-import io
 import shutil
 import time
 from dataclasses import asdict
@@ -9,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from myosotis.data.images import ImageSet
@@ -24,6 +21,7 @@ from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, load_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
+from myosotis.report.pictures import encoded_png
 from myosotis.unlearning.classifier.audit import audit_sets, output_distances, predict
 from myosotis.unlearning.classifier.batch_norm import drift, running_statistics
 from myosotis.unlearning.classifier.config import (
@@ -606,7 +604,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         forget = self._inputs.forget
         rows = [
             {
-                "png": _png(forget.images[place]),
+                "png": encoded_png(forget.images[place].permute(1, 2, 0).contiguous().numpy()),
                 "label": forget.classes[int(forget.labels[place])],
                 "before": forget.classes[outcome["instances"][place]["answer_before"]],
                 "after": forget.classes[outcome["instances"][place]["answer_after"]],
@@ -628,10 +626,3 @@ def _histogram(images: ImageSet) -> dict[str, int]:
 def _finite(event: dict[str, float]) -> dict[str, float | None]:
     """JSON has no word for what a diverged loss is."""
     return {name: value if abs(value) < float("inf") else None for name, value in event.items()}
-
-
-def _png(image: Tensor) -> str:
-    array = image.squeeze(0).numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).contiguous().numpy()
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG")
-    return base64.b64encode(stream.getvalue()).decode()

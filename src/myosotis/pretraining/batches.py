@@ -1,0 +1,79 @@
+"""Batches of images for pre-training, cropped and mirrored at random."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from myosotis.data.images import to_unit
+from myosotis.data.views import draw_boxes, resized_crop
+from myosotis.engine.processes import share
+from myosotis.engine.seeding import derive_seed, generator
+
+_RATIO = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images of a step.
+
+    Attributes:
+        images: In [0, 1], on the device.
+        seed: Of the masks.
+    """
+
+    images: Float[Tensor, "batch channels height width"]
+    seed: int
+
+
+class ImageBatches:
+    """Batches, epoch by epoch: order, crops and masks depend on the seed, the epoch and the process alone.
+
+    What does not fill a batch at the end of an epoch is left for another epoch's order.
+
+    Args:
+        images: All of them.
+        size: Images in a batch, over all processes.
+        area: Share of an image that is cropped, and scaled to its size.
+        flip: Probability of mirroring.
+        seed: See above.
+        device: Where batches go, and where crops are made.
+
+    Raises:
+        ValueError: There are fewer images than a batch, or it does not divide into the processes.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n channels height width"],
+        *,
+        size: int,
+        area: tuple[float, float],
+        flip: float,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._rank, self._world = share()
+        if size % self._world:
+            raise ValueError(f"a batch of {size} does not divide into {self._world} processes")
+        if len(images) < size:
+            raise ValueError(f"{len(images)} images are fewer than a batch of {size}")
+        self._images, self._size, self._area, self._flip = images, size, area, flip
+        self._seed, self._device = seed, torch.device(device)
+        self.steps = len(images) // size
+
+    def __call__(self, epoch: int) -> Iterator[ImageBatch]:
+        """Return this process's part of the batches of an epoch."""
+        order = torch.randperm(len(self._images), generator=generator(self._seed, "order", epoch))
+        size = self._images.shape[2:]
+        for step in range(self.steps):
+            places = order[step * self._size : (step + 1) * self._size][self._rank :: self._world]
+            stream = generator(self._seed, "crops", epoch, step, self._rank)
+            boxes = draw_boxes(len(places), (size[0], size[1]), self._area, _RATIO, stream)
+            mirrored = torch.rand(len(places), generator=stream) < self._flip
+            images = to_unit(self._images[places.to(self._images.device)].to(self._device, non_blocking=True))
+            if self._area != (1.0, 1.0) or self._flip:
+                images = resized_crop(images, boxes.to(self._device), mirrored.to(self._device))
+            yield ImageBatch(images, derive_seed(self._seed, "masks", epoch, step, self._rank))

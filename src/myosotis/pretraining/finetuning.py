@@ -1,0 +1,169 @@
+"""Fine-tune an encoder as a classifier, as MAE does."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from timm.optim import param_groups_layer_decay
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
+
+from myosotis.data.augmentation import crop_and_flip
+from myosotis.data.images import ImageSet, to_unit
+from myosotis.engine.loop import Precision, train
+from myosotis.engine.processes import share
+from myosotis.engine.schedule import make_schedule
+from myosotis.engine.seeding import derive_seed, generator
+from myosotis.models.modes import evaluating
+from myosotis.models.normalization import NormalizedClassifier
+
+_REFERENCE_BATCH = 256
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How an encoder and a new linear head are trained with labels; the defaults are MAE's for ViT-B.
+
+    Attributes:
+        epochs: In all.
+        base_learning_rate: For 256 images in a step.
+        layer_decay: By which the rate of each layer is smaller than that of the next.
+        weight_decay: Not of biases and norms.
+        drop_path: Stochastic depth; 0 for networks that know of none.
+        batch: Images in a step, over all processes.
+        warmup: Epochs in which the rate rises; None: a twentieth of them, as 5 of 100.
+        mixup: Of images of a batch, alpha; 0 for none.
+        cutmix: Likewise; where both are given each batch takes one of them.
+        smoothing: Of labels.
+        shift: Pixels by which images are moved; they are mirrored where ``flip`` says so.
+        flip: Whether images may be mirrored.
+        precision: Of the forward pass.
+    """
+
+    epochs: int = 100
+    base_learning_rate: float = 5e-4
+    layer_decay: float = 0.65
+    weight_decay: float = 0.05
+    drop_path: float = 0.1
+    batch: int = 256
+    warmup: int | None = None
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    smoothing: float = 0.1
+    shift: int = 4
+    flip: bool = True
+    precision: Precision = "no"
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs in which the rate rises."""
+        return self.epochs // 20 if self.warmup is None else self.warmup
+
+
+def finetune(
+    model: NormalizedClassifier,
+    train_set: ImageSet,
+    test_set: ImageSet,
+    settings: FinetuneSettings,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    checkpoints: Path | None = None,
+    description: str = "fine-tuning",
+) -> float:
+    """Train a classifier in place and return its accuracy on the test set.
+
+    Args:
+        model: With a new head.
+        train_set: What is learnt.
+        test_set: What is measured with, once, at the end.
+        settings: See there.
+        seed: Of order and augmentation.
+        device: Of the network.
+        checkpoints: See :func:`~myosotis.engine.loop.train`.
+        description: What is being done, for the display.
+
+    Raises:
+        ValueError: There are fewer images than a batch.
+    """
+    rank, world = share()
+    if len(train_set) < settings.batch or settings.batch % world:
+        raise ValueError(
+            f"fine-tuning: a batch of {settings.batch} does not suit {len(train_set)} images in {world} processes"
+        )
+    place = torch.device(device)
+    model.to(place)
+    classes, steps = len(train_set.classes), len(train_set) // settings.batch
+    optimizer = _optimizer(model, settings)
+    scheduler = make_schedule(optimizer, "cosine", steps * settings.epochs, warmup=settings.warmup_epochs * steps)
+    mixes = [kind(alpha=alpha, num_classes=classes) for kind, alpha in _mixes(settings) if alpha]
+    mix = RandomChoice(mixes) if mixes else None
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        torch.manual_seed(derive_seed(seed, "finetune", epoch, rank))
+        order = torch.randperm(len(train_set), generator=generator(seed, "finetune order", epoch))
+        for step in range(steps):
+            places = order[step * settings.batch : (step + 1) * settings.batch][rank::world]
+            stream = generator(seed, "finetune crops", epoch, step, rank)
+            images = to_unit(train_set.images[places].to(place))
+            images = crop_and_flip(images, stream, padding=settings.shift, flip=settings.flip)
+            labels = train_set.labels[places].to(place)
+            yield (images, functional.one_hot(labels, classes).float()) if mix is None else mix(images, labels)
+
+    def loss(net: nn.Module, batch: tuple[Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
+        scores = net(batch[0])
+        return {"cross_entropy": functional.cross_entropy(scores, batch[1], label_smoothing=settings.smoothing)}
+
+    model.train()
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        train(
+            model,
+            optimizer,
+            batches,
+            loss,
+            epochs=settings.epochs,
+            scheduler=scheduler,
+            precision=settings.precision,
+            checkpoints=checkpoints,
+            steps_per_epoch=steps,
+            description=description,
+        )
+    model.eval()
+    right = 0
+    with evaluating(model), torch.no_grad():
+        for images, labels in zip(test_set.images.split(_CHUNK), test_set.labels.split(_CHUNK), strict=True):
+            right += int((model(to_unit(images.to(place))).argmax(dim=1).cpu() == labels).sum())
+    return right / len(test_set)
+
+
+def _mixes(settings: FinetuneSettings) -> tuple[tuple[Any, float], ...]:
+    return (MixUp, settings.mixup), (CutMix, settings.cutmix)
+
+
+def _optimizer(model: NormalizedClassifier, settings: FinetuneSettings) -> torch.optim.AdamW:
+    rate = settings.base_learning_rate * settings.batch / _REFERENCE_BATCH
+    groups = param_groups_layer_decay(
+        model.classifier, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+    )
+    for group in groups:
+        group["lr"] = rate * group.pop("lr_scale")
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def pooled_features(
+    model: NormalizedClassifier, images: Tensor, device: torch.device | str
+) -> Float[Tensor, "n features"]:
+    """Return what an encoder without classes makes of whole images, in evaluation mode.
+
+    Args:
+        model: On ``device``.
+        images: (n, channels, height, width), bytes.
+        device: Where it is done; features stay there.
+    """
+    with evaluating(model), torch.no_grad():
+        return torch.cat([model(to_unit(some.to(device))).float() for some in images.split(_CHUNK)])

@@ -1,0 +1,106 @@
+"""From the configuration of a job to its images, its network and how both are used."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from myosotis.data.images import ImageSet, pixel_statistics
+from myosotis.data.sets import limited, read_sets
+from myosotis.data.sources import read_images
+from myosotis.engine.errors import InputError
+from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
+from myosotis.pretraining.config import PretrainConfig
+from myosotis.pretraining.finetuning import FinetuneSettings
+from myosotis.pretraining.saved import PretrainSpec, for_masking
+from myosotis.pretraining.training import PretrainSettings
+
+_NO_SETTINGS = ("gradient_checkpointing",)
+
+
+@dataclass(frozen=True)
+class PretrainSets:
+    """The images of a job.
+
+    Attributes:
+        train: What is learnt from.
+        labelled: What probes and fine-tuning learn from, if there is such a thing.
+        test: What they are measured with.
+    """
+
+    train: ImageSet
+    labelled: ImageSet | None
+    test: ImageSet | None
+
+    @property
+    def shown(self) -> ImageSet:
+        """What pictures are made of: test images of the size that is learnt, or else training images."""
+        fits = self.test is not None and self.test.images.shape[1:] == self.train.images.shape[1:]
+        return self.test if fits and self.test is not None else self.train
+
+
+def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
+    """Read the images of a job.
+
+    Raises:
+        InputError: Something is missing, or does not fit together.
+    """
+    data, seed = config.data, config.seed
+    if data.test is None:
+        train, test = read_images(data.train), None
+    else:
+        train, test = read_sets(data.both())
+        # Runs of several seeds are measured on the same test images.
+        test = limited(test, data.test_limit, 0, "data.test_limit")
+    train = limited(train, data.limit, seed, "data.limit")
+    probes = config.probes
+    if probes is None or probes.data is None:
+        return PretrainSets(train, train if test is not None else None, test)
+    labelled, measured = read_sets(probes.data)
+    if labelled.images.shape[1:] != train.images.shape[1:]:
+        raise InputError(
+            f"probes.data: images are {tuple(labelled.images.shape[1:])}, those that are learnt "
+            f"{tuple(train.images.shape[1:])}"
+        )
+    return PretrainSets(
+        train,
+        limited(labelled, probes.data.limit, 0, "probes.data.limit"),
+        limited(measured, probes.data.test_limit, 0, "probes.data.test_limit"),
+    )
+
+
+def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec:
+    """Return what the network of a job is made of.
+
+    Raises:
+        InputError: The architecture is unknown.
+    """
+    model = config.model
+    mean, std = model.mean, model.std
+    if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
+        mean, std = known
+    if mean is None or std is None:
+        mean, std = pixel_statistics(train)
+    channels, height, width = (int(side) for side in train.images.shape[1:])
+    if "in_chans" in model.options or "num_classes" in model.options:
+        raise InputError("model.options: 'in_chans' and 'num_classes' are known from the images")
+    plain = ClassifierSpec(model.architecture, 0, channels, mean, std, dict(model.options))
+    return PretrainSpec(
+        config.objective.name,
+        config.objective.settings,
+        config.masker.name,
+        config.masker.settings,
+        for_masking(plain, (height, width)),
+        (height, width),
+        config.seed,
+    )
+
+
+def pretrain_settings(config: PretrainConfig) -> PretrainSettings:
+    """Return how the network of a job is trained."""
+    values: dict[str, Any] = config.training.model_dump(exclude=set(_NO_SETTINGS))
+    return PretrainSettings(**values, ratio=config.ratio, checkpoint_every=config.checkpoint_every)
+
+
+def finetune_settings(config: PretrainConfig) -> FinetuneSettings:
+    """Return how a classifier is trained on top; only where the job says so."""
+    assert config.finetune is not None  # noqa: S101 - the caller has looked
+    return FinetuneSettings(**config.finetune.model_dump())

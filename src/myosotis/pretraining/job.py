@@ -1,0 +1,308 @@
+"""The whole job: read, pre-train, measure before and after, draw, keep the result."""
+
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from myosotis.data.images import to_unit
+from myosotis.data.sets import set_fingerprints
+from myosotis.engine.checkpoint import seal
+from myosotis.engine.environment import peak_memory
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json
+from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.job import Job
+from myosotis.engine.processes import device, is_main_process, processes
+from myosotis.engine.run import Run
+from myosotis.evaluation.intervals import clopper_pearson
+from myosotis.models.normalization import NormalizedClassifier
+from myosotis.pretraining.config import PretrainConfig
+from myosotis.pretraining.finetuning import finetune
+from myosotis.pretraining.inputs import (
+    PretrainSets,
+    describe_pretrained,
+    finetune_settings,
+    pretrain_settings,
+    read_pretrain_sets,
+)
+from myosotis.pretraining.measuring import EncoderMeasuring
+from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
+from myosotis.pretraining.report import KIND
+from myosotis.pretraining.saved import (
+    PretrainSpec,
+    load_weights,
+    make_pretrained,
+    save_pretrained,
+    with_new_head,
+)
+from myosotis.pretraining.training import MaskedModel, PretrainSettings, check_ratio, pretrain
+
+_DRAWN_EPOCHS = 6
+
+
+class PretrainJob(Job[PretrainConfig]):
+    """One run of ``myosotis pretrain``; see :class:`~myosotis.engine.job.Job`.
+
+    The paths of its configuration are absolute, see :func:`~myosotis.pretraining.config.resolve_paths`.
+    """
+
+    def prepare(self) -> None:
+        """Read and check everything that the user gave.
+
+        Raises:
+            InputError: Something is wrong with it.
+        """
+        config = self._config
+        probes = () if config.probes is None or config.probes.data is None else (config.probes.data,)
+        measured = [path for one in probes for path in (*one.train.paths, *one.test.paths)]
+        self._check_available([*config.data.paths, *measured, config.model.init_from])
+        self._sets = read_pretrain_sets(config)
+        for name, images in (("training", self._sets.train), ("test", self._sets.test)):
+            if images is not None and images.skipped:
+                self._say(f"{len(images.skipped)} {name} images cannot be read and are left out")
+        self._spec = describe_pretrained(config, self._sets.train)
+        check_pretraining(config, self._sets, self._spec)
+        channels, height, width = self._sets.train.images.shape[1:]
+        self._say(f"{len(self._sets.train):,} images of {width}x{height} with {channels} channels to learn from")
+
+    def run(self) -> Run:
+        """Do the work that is not done yet, and return the finished run.
+
+        Raises:
+            InputError: What the user gave does not go together, seen only now.
+        """
+        config, started, sets = self._config, time.monotonic(), self._sets
+        run = self._open(config.seed)
+        prints = set_fingerprints(sets.train, sets.test or sets.train, run.salt)
+        run.check_inputs(prints)
+        if self._finished_already():
+            return run
+        model, whole = new_model(config, self._spec)
+        model_in = weights_hash(model)
+        measuring = new_measuring(config, sets)
+        whole.to(device())
+        before: dict[str, Any] | None = None
+        if measuring is not None:
+            with self._timed("measure"):
+                before = self._kept_or(
+                    "before",
+                    lambda: {"pixels": asdict(measuring.pixels()), "untrained": asdict(measuring.encoder(whole))},
+                )
+            self._say(
+                f"before: linear probe {before['untrained']['linear']:.3f}, pixels {before['pixels']['linear']:.3f}"
+            )
+        settings = pretrain_settings(config)
+        try:
+            with self._timed("pretrain"):
+                outcome = pretrain(
+                    model,
+                    whole.normalize,
+                    sets.train.images,
+                    settings,
+                    seed=config.seed,
+                    device=device(),
+                    checkpoints=run.checkpoints / "pretrain",
+                    log=run.log,
+                    after_epoch=lambda epoch: self._log_mask(model, whole, settings, epoch),
+                )
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        after: dict[str, Any] = {}
+        if measuring is not None:
+            with self._timed("measure"):
+                after = self._kept_or("after", lambda: asdict(measuring.encoder(whole)))
+            self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
+        tuned = self._finetuned(whole) if config.finetune is not None else None
+        if is_main_process():
+            with self._timed("pictures"):
+                self._keep_pictures(model, whole)
+            staged = run.path / ".model.partial"
+            shutil.rmtree(staged, ignore_errors=True)
+            save_pretrained(model, whole, self._spec, staged)
+            seal(staged, run.path / "model")
+        lineage = {"data": prints, "model_in": model_in, "model_out": weights_hash(model)}
+        run.finish(self._result(model, before, after, tuned, lineage, outcome.steps, started))
+        if is_main_process():
+            for place in ("pretrain", "finetune"):
+                shutil.rmtree(run.checkpoints / place, ignore_errors=True)
+        return run
+
+    # Parts ----------------------------------------------------------------------------------------------------------
+
+    def _finetuned(self, whole: NormalizedClassifier) -> float:
+        config, sets = self._config, self._sets
+        settings = finetune_settings(config)
+        labelled, test = sets.labelled, sets.test
+        assert labelled is not None  # noqa: S101 - it has been checked
+        assert test is not None  # noqa: S101
+        model = with_new_head(
+            whole, self._spec.encoder, len(labelled.classes), drop_path=settings.drop_path, seed=config.seed
+        )
+        with self._timed("finetune"):
+            found = self._kept_or(
+                "finetuned",
+                lambda: finetune(
+                    model,
+                    labelled,
+                    test,
+                    settings,
+                    seed=config.seed,
+                    device=device(),
+                    checkpoints=self._run.checkpoints / "finetune",
+                ),
+            )
+        self._say(f"fine-tuned: accuracy {found:.3f}")
+        return float(found)
+
+    def _log_mask(
+        self, model: MaskedModel, whole: NormalizedClassifier, settings: PretrainSettings, epoch: int
+    ) -> None:
+        """Note what would be hidden of the first shown image now, in some epochs."""
+        config, every = self._config, max(1, settings.epochs // _DRAWN_EPOCHS)
+        if not config.shown or (epoch % every and epoch != settings.epochs):
+            return
+        images = self._sets.shown
+        first = to_unit(images.images[shown_places(images, 1, config.seed)].to(device()))
+        progress = epoch / settings.epochs
+        found = reconstruct(model, whole.normalize, first, config.ratio, progress, config.seed + epoch)
+        hidden = found.mask.hidden[0].nonzero().flatten().tolist()
+        self._run.log({"phase": "mask", "epoch": epoch, "hidden": hidden})
+
+    def _keep_pictures(self, model: MaskedModel, whole: NormalizedClassifier) -> None:
+        config, images = self._config, self._sets.shown
+        places = shown_places(images, config.shown, config.seed)
+        arguments = (config.ratio, config.seed, device())
+        masks = {event["epoch"]: event["hidden"] for event in self._run.events() if event.get("phase") == "mask"}
+        first = to_unit(images.images[places[:1]])
+        write_json(
+            self._run.path / "pictures.json",
+            {
+                "images": draw_pictures(model, whole.normalize, images, places, *arguments),
+                "masks": [
+                    {"epoch": epoch, "png": draw_mask(first[0], hidden, model.grid)}
+                    for epoch, hidden in sorted(masks.items())
+                ],
+                "ratios": realised_ratios(model, whole.normalize, images, *arguments),
+            },
+        )
+
+    def _result(
+        self,
+        model: MaskedModel,
+        before: dict[str, Any] | None,
+        after: dict[str, Any],
+        tuned: float | None,
+        lineage: dict[str, Any],
+        steps: int,
+        started: float,
+    ) -> dict[str, Any]:
+        config, sets = self._config, self._sets
+        # A resumed run logs some epochs again; the last of each counts.
+        epochs = {event["epoch"]: event for event in self._run.events() if event.get("phase") == "pretrain"}
+        history = [epochs[epoch] for epoch in sorted(epochs)]
+        measured: dict[str, Any] | None = None
+        if before is not None and sets.test is not None:
+            total = len(sets.test)
+            intervals = {
+                kind: dict(
+                    zip(
+                        ("low", "high"),
+                        clopper_pearson(round(after[kind] * total), total, config.confidence),
+                        strict=True,
+                    )
+                )
+                for kind in ("linear", "knn")
+            }
+            measured = {**before, "pretrained": after, "intervals": intervals, "count": total}
+        encoder: Any = model.encoder
+        return {
+            "kind": KIND,
+            "name": config.name,
+            "objective": config.objective.name,
+            "masker": config.masker.name,
+            "ratio": config.ratio,
+            "seed": config.seed,
+            "images": len(sets.train),
+            "tokens": model.grid[0] * model.grid[1],
+            "probes": measured,
+            "finetuned": tuned,
+            "masks": {key: value for key, value in history[-1].items() if key not in ("phase", "epoch", "step")},
+            "lineage": lineage,
+            "cost": {
+                "job_seconds": self._seconds(),
+                "last_session_seconds": time.monotonic() - started,
+                "steps": steps,
+                "processes": processes(),
+                "parameters_encoder": sum(one.numel() for one in encoder.parameters()),
+                "parameters_training": sum(one.numel() for one in model.parameters()),
+                "peak_memory_bytes": peak_memory(),
+            },
+        }
+
+
+def new_model(config: PretrainConfig, spec: PretrainSpec) -> tuple[MaskedModel, NormalizedClassifier]:
+    """Return the network of a job as it is before training, and its encoder behind its normalisation.
+
+    Raises:
+        InputError: Something does not fit.
+    """
+    model, whole = make_pretrained(
+        spec, pretrained=config.model.pretrained, recompute=config.training.gradient_checkpointing
+    )
+    if config.model.init_from is not None:
+        load_weights(model, Path(config.model.init_from))
+    return model, whole
+
+
+def new_measuring(config: PretrainConfig, sets: PretrainSets) -> EncoderMeasuring | None:
+    """Return what measures the encoder of a job, if it is to be measured.
+
+    Raises:
+        InputError: The images do not suit it.
+    """
+    if config.probes is None or sets.labelled is None or sets.test is None:
+        return None
+    try:
+        return EncoderMeasuring(
+            sets.labelled,
+            sets.test,
+            samples=config.probes.samples,
+            neighbours=config.probes.neighbours,
+            seed=config.seed,
+            device=device(),
+        )
+    except ValueError as error:
+        raise InputError(f"probes: {error}") from None
+
+
+def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: PretrainSpec) -> None:
+    """Raise ``InputError`` unless images, network, masker and training go together."""
+    new_measuring(config, sets)
+    model, whole = new_model(config, spec)
+    settings, tokens = pretrain_settings(config), model.grid[0] * model.grid[1]
+    try:
+        check_ratio(model.masker, tokens, settings.ratio)
+    except ValueError as error:
+        raise InputError(f"ratio: {error}") from None
+    if len(sets.train) < settings.batch or settings.batch % processes():
+        raise InputError(
+            f"training.batch is {settings.batch}; there are {len(sets.train)} images and {processes()} processes"
+        )
+    with torch.no_grad():
+        try:
+            features = whole.eval()(torch.zeros(1, *sets.train.images.shape[1:]))
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"architecture '{spec.encoder.architecture}': {str(error).splitlines()[0]}") from None
+    if features.ndim != 2:
+        raise InputError(f"architecture '{spec.encoder.architecture}' does not return a vector of features")
+    if config.finetune is not None:
+        tuning = finetune_settings(config)
+        if sets.labelled is None or len(sets.labelled) < tuning.batch or tuning.batch % processes():
+            raise InputError(f"finetune.batch is {tuning.batch}; there are not as many labelled images")
+        with_new_head(whole, spec.encoder, len(sets.labelled.classes), drop_path=tuning.drop_path, seed=config.seed)

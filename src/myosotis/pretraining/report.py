@@ -1,0 +1,315 @@
+"""The report of a run that pre-trained by masking, and of several side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.engine.run import Run
+from myosotis.evaluation.intervals import Interval, t_interval
+from myosotis.pretraining.maskers import MASKERS
+from myosotis.pretraining.objectives import OBJECTIVES
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import SERIES, Line, Point, dot_chart, histogram, image_sheet, line_chart
+from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+
+KIND = "pretrain"
+"""What ``result.json`` calls runs of this job."""
+
+_NOT_A_GROUP = ("name", "seed", "checkpoint_every", "shown", "confidence")
+"""Settings in which runs of one group may differ."""
+
+_LIMITS = (
+    "One seed; compare over several. A loss of reconstruction says nothing of the worth of features, and losses of "
+    "different maskers cannot be compared: what is hidden decides how hard the task is."
+)
+_BORROWED = (
+    "Brightness and contrast of reconstructed patches are those of the original: the network learns patches less "
+    "their mean, divided by their deviation."
+)
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: Of the kind ``pretrain``.
+    """
+    result, config = run.result(), read_settings(run)
+    masker, objective = MASKERS[result["masker"]].card, OBJECTIVES[result["objective"]]
+    return Document(
+        title=f"Masked pre-training: {result['name']}",
+        subtitle=(
+            f"{result['images']:,} images of {result['tokens']} tokens; {objective.title}, {masker.title}, masking "
+            f"ratio {result['ratio']:g}, {config['training']['epochs']} epochs, seed {result['seed']}."
+        ),
+        verdicts=_verdicts(result),
+        table=_table(result),
+        figures=_figures(run, result, config),
+        sections=[
+            _mask_section(result),
+            _cost_section(result),
+            Section(
+                "What was done",
+                [
+                    f"{objective.title}. {objective.purpose} ({objective.paper}.)",
+                    f"{masker.title}. {masker.purpose} ({masker.paper}.)",
+                ],
+                [Table("Every setting", ["Value"], setting_rows(config), "Setting")],
+            ),
+            Section(
+                "Lineage",
+                ["Models are named by the SHA-256 of their weights, images by salted fingerprints."],
+                [
+                    Table(
+                        "Hashes and fingerprints",
+                        ["Value"],
+                        [
+                            Row("Network that came in", [result["lineage"]["model_in"]]),
+                            Row("Network that went out", [result["lineage"]["model_out"]]),
+                            *(
+                                Row(f"{name.capitalize()} images", [one])
+                                for name, one in result["lineage"]["data"].items()
+                            ),
+                        ],
+                    )
+                ],
+            ),
+            environment_section(run),
+            Section("What this does not show", [_LIMITS]),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
+
+    Args:
+        runs: At least two, all of the kind ``pretrain``.
+    """
+    flat = [
+        {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
+    ]
+    differing = [
+        key for key in dict.fromkeys(key for one in flat for key in one) if len({one.get(key) for one in flat}) > 1
+    ]
+    groups: dict[str, list[Run]] = {}
+    for run, settings in zip(runs, flat, strict=True):
+        own = [key for key in differing if key in settings and key not in ("masker.name", "ratio")]
+        label = f"{settings['masker.name']} at {float(settings['ratio']):g}"
+        groups.setdefault(", ".join([label, *(f"{key} {settings[key]}" for key in own)]), []).append(run)
+    confidence = float(read_settings(runs[0])["confidence"])
+    rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
+    for label, members in groups.items():
+        results = [run.result() for run in members]
+        cells = [str(len(results))]
+        for kind, series in (("linear", "linear probe"), ("knn", "nearest neighbours")):
+            found = _over([one["probes"]["pretrained"][kind] for one in results if one["probes"]], confidence)
+            cells.append(_told(found))
+            if found is not None:
+                points[series].append(Point(label, found.mean, found.low, found.high))
+        cells.append(_told(_over([one["finetuned"] for one in results if one["finetuned"] is not None], confidence)))
+        cells.append(f"{sum(one['masks']['ratio'] for one in results) / len(results):.3f}")
+        cells.append(f"{sum(one['cost']['job_seconds']['pretrain'] for one in results) / len(results):.0f}")
+        rows.append(Row(label, cells))
+    drawn = {name: series for name, series in points.items() if series}
+    best = max(points["linear probe"], key=lambda point: point.value, default=None)
+    return Document(
+        title="Masked pre-training side by side",
+        subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
+        verdicts=[
+            Verdict(
+                "Which encoder is worth most?",
+                "None of them was measured."
+                if best is None
+                else f"{best.name}: a linear probe gets {best.value:.3f} of the test images right.",
+            ),
+            Verdict("How sure are we?", f"Means over runs with {confidence:.0%} intervals by Student's t."),
+        ],
+        table=Table(
+            f"Mean over runs with {confidence:.0%} interval",
+            ["Runs", "Linear probe", "Nearest neighbours", "Fine-tuned", "Realised ratio", "Seconds"],
+            rows,
+            "Masker and ratio",
+        ),
+        figures=[Figure(dot_chart(drawn, x_label="accuracy on test images", name="probes"), "Accuracy of probes.")]
+        if drawn
+        else [],
+        sections=[
+            differing_settings(runs, [run.path.name for run in runs]),
+            Section("What this does not show", [_LIMITS]),
+        ],
+    )
+
+
+def _over(values: Sequence[float], confidence: float) -> Interval | None:
+    return t_interval(values, confidence) if values else None
+
+
+def _told(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{interval.mean:.3f}{ends}"
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    probes, masks = result["probes"], result["masks"]
+    found = []
+    if probes is None:
+        found.append(
+            Verdict("Has it learnt?", "Its features were not measured: there are no labelled images, or no probes.")
+        )
+    else:
+        after, before, pixels = probes["pretrained"], probes["untrained"], probes["pixels"]
+        better = after["linear"] > max(before["linear"], pixels["linear"])
+        found.append(
+            Verdict(
+                "Has it learnt?",
+                f"A linear probe gets {after['linear']:.3f} of the test images right, {before['linear']:.3f} on the "
+                f"features of the encoder before, {pixels['linear']:.3f} on raw pixels; nearest neighbours "
+                f"{after['knn']:.3f}, {before['knn']:.3f} and {pixels['knn']:.3f}.",
+                better,
+            )
+        )
+    if result["finetuned"] is not None:
+        found.append(
+            Verdict("What is it worth fine-tuned?", f"{result['finetuned']:.3f} of the test images are right.")
+        )
+    told = f"{masks['ratio']:.3f} of the tokens were hidden in the last epoch"
+    if masks["ratio_min"] != masks["ratio_max"]:
+        told += f", from {masks['ratio_min']:.3f} to {masks['ratio_max']:.3f} by image"
+    if "salient_share" in masks:
+        told += (
+            f"; {masks['salient_share']:.1%} of them have a salience above one half, and the median salience of an "
+            f"image is {masks['salience_median']:.3f}"
+        )
+    found.append(Verdict("What was hidden?", told + "."))
+    if probes is not None:
+        interval = probes["intervals"]["linear"]
+        found.append(
+            Verdict(
+                "How sure are we?",
+                f"The linear probe has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
+                f"{probes['count']:,} test images. Another seed gives another encoder; compare over several.",
+            )
+        )
+    return found
+
+
+def _table(result: Mapping[str, Any]) -> Table:
+    probes = result["probes"]
+    if probes is None:
+        rows = [Row("Loss of reconstruction, last epoch", [f"{result['masks']['reconstruction']:.4f}"])]
+        return Table("At the end", ["Value"], rows)
+    names = {"pixels": "Raw pixels", "untrained": "Encoder before", "pretrained": "Encoder after pre-training"}
+    rows = [
+        Row(text, [f"{probes[key]['linear']:.3f}", f"{probes[key]['knn']:.3f}", f"{probes[key]['penalty']:g}"])
+        for key, text in names.items()
+    ]
+    if result["finetuned"] is not None:
+        rows.append(Row("Fine-tuned", [f"{result['finetuned']:.3f}", "-", "-"]))
+    return Table("Accuracy on test images", ["Linear probe", "Nearest neighbours", "Penalty"], rows, "Features")
+
+
+def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Figure]:
+    epochs = {event["epoch"]: event for event in run.events() if event.get("phase") == "pretrain"}
+    ordered = [epochs[epoch] for epoch in sorted(epochs)]
+    at = [float(event["epoch"]) for event in ordered]
+    terms = [key for key in ("reconstruction", "predicted_loss") if key in ordered[-1]]
+    lines = [
+        Line(term.replace("_", " "), at, [event[term] for event in ordered], SERIES[place])
+        for place, term in enumerate(terms)
+    ]
+    found = [
+        Figure(
+            line_chart(lines, x_label="epoch", y_label="mean loss term", name="terms"),
+            "The terms of the loss. Where the masker changes on the way, so does the task: a rise is no fault.",
+        )
+    ]
+    if "salient_share" in ordered[-1]:
+        found.append(
+            Figure(
+                line_chart(
+                    [
+                        Line("above one half", at, [event["salient_share"] for event in ordered], "forget"),
+                        Line("median", at, [event["salience_median"] for event in ordered], "retain"),
+                    ],
+                    x_label="epoch",
+                    y_label="share of tokens; salience",
+                    name="salience",
+                ),
+                "Salience of the tokens while training: the share above one half, and the median of an image. Where "
+                "the median is near 0, few tokens receive nearly everything and noise decides about the rest.",
+            )
+        )
+    pictures = json.loads((run.path / "pictures.json").read_text(encoding="utf-8"))
+    if len(set(pictures["ratios"])) > 1:
+        found.append(
+            Figure(
+                histogram(pictures["ratios"], x_label="share of hidden tokens", y_label="images", name="ratios"),
+                f"Realised masking ratios of {len(pictures['ratios'])} images at the end.",
+            )
+        )
+    return [*found, *_picture_figures(pictures, result, config)]
+
+
+def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Figure]:
+    if not pictures["images"]:
+        return []
+    kinds = [key for key in ("original", "guide", "masked", "reconstruction") if key in pictures["images"][0]]
+    guide = {"salience": "salience", "attention": "attention", "predicted_loss": "predicted loss"}
+    names = {"guide": guide.get(result["masker"], "guide")}
+    images = [one[key] for key in kinds for one in pictures["images"]]
+    titles = [names.get(key, key) for key in kinds for _ in pictures["images"]]
+    borrowed = config["objective"].get("norm_pix", False)
+    told = "From above: images, " + (f"{names['guide']} (bright is much), " if "guide" in kinds else "")
+    found = [
+        Figure(
+            image_sheet(images, titles, columns=len(pictures["images"])),
+            f"{told}what is visible, the reconstruction. {_BORROWED if borrowed else ''}".strip(),
+            wide=True,
+        )
+    ]
+    if pictures["masks"]:
+        found.append(
+            Figure(
+                image_sheet(
+                    [one["png"] for one in pictures["masks"]],
+                    [f"epoch {one['epoch']}" for one in pictures["masks"]],
+                    columns=max(4, len(pictures["masks"])),
+                ),
+                "What was hidden of one image in several epochs, by the network of that moment.",
+                wide=True,
+            )
+        )
+    return found
+
+
+def _mask_section(result: Mapping[str, Any]) -> Section:
+    names = {
+        "ratio": "Realised ratio, mean",
+        "ratio_min": "Realised ratio, smallest",
+        "ratio_max": "Realised ratio, largest",
+        "salient_share": "Tokens with a salience above one half",
+        "salience_median": "Median salience of an image",
+        "guide_of_hidden": "What guided the mask, mean over hidden tokens",
+        "guide_of_visible": "What guided the mask, mean over visible tokens",
+        "reconstruction": "Loss of reconstruction",
+        "predicted_loss": "Ranking loss of predicted losses",
+    }
+    masks = result["masks"]
+    rows = [Row(text, [f"{masks[key]:.4f}"]) for key, text in names.items() if key in masks]
+    return Section("Masks", ["Means over the last epoch."], [Table("Masks and loss", ["Value"], rows)])
+
+
+def _cost_section(result: Mapping[str, Any]) -> Section:
+    cost = result["cost"]
+    rows = [
+        *(Row(f"Seconds, {phase}", [f"{value:.0f}"]) for phase, value in cost["job_seconds"].items()),
+        Row("Steps", [f"{cost['steps']:,}"]),
+        Row("Processes", [f"{cost['processes']}"]),
+        Row("Parameters of the encoder", [f"{cost['parameters_encoder']:,}"]),
+        Row("Parameters in training", [f"{cost['parameters_training']:,}"]),
+        Row("Peak memory, MB", [f"{cost['peak_memory_bytes'] / 1e6:,.0f}"]),
+    ]
+    return Section("Cost", [], [Table("Cost", ["Value"], rows)])

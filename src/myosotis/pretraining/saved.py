@@ -1,0 +1,187 @@
+"""The pre-trained network that a run leaves behind, and how it is taken up again."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_json, write_tensors
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
+from myosotis.models.normalization import NormalizedClassifier
+from myosotis.pretraining.maskers import build_masker
+from myosotis.pretraining.objectives import build_model
+from myosotis.pretraining.training import MaskedModel
+
+_DESCRIPTION = "pretraining.json"
+_REST = "pretraining.safetensors"
+_ENCODER = "encoder."
+
+
+@dataclass(frozen=True)
+class PretrainSpec:
+    """What a pre-trained network is made of.
+
+    Attributes:
+        objective: A key of :data:`~myosotis.pretraining.objectives.OBJECTIVES`.
+        objective_settings: Of the objective.
+        masker: A key of :data:`~myosotis.pretraining.maskers.MASKERS`.
+        masker_settings: Of the masker.
+        encoder: A classifier without classes.
+        size: Height and width of images.
+        seed: Of its random choices.
+    """
+
+    objective: str
+    objective_settings: dict[str, Any]
+    masker: str
+    masker_settings: dict[str, Any]
+    encoder: ClassifierSpec
+    size: tuple[int, int]
+    seed: int
+
+
+def for_masking(spec: ClassifierSpec, size: tuple[int, int]) -> ClassifierSpec:
+    """Return a description whose options suit pre-training, as far as they leave it open.
+
+    A plain vision transformer takes the size of the images, and its features are the mean of its patch tokens behind
+    the norm that the decoder sees: the class token learns nothing in masked autoencoders.
+
+    Raises:
+        InputError: The architecture or an option is unknown.
+    """
+    plain: Any = build_classifier(spec).classifier
+    if not isinstance(plain, VisionTransformer):
+        return spec
+    options = {"img_size": list(size), "global_pool": "avg", "fc_norm": False, **spec.options}
+    return ClassifierSpec(spec.architecture, 0, spec.in_channels, spec.mean, spec.std, options)
+
+
+def make_pretrained(
+    spec: PretrainSpec, *, pretrained: bool = False, recompute: bool = False
+) -> tuple[MaskedModel, NormalizedClassifier]:
+    """Return a network that has seen nothing yet, and its encoder behind its normalisation: both share their weights.
+
+    Raises:
+        InputError: Something does not fit.
+    """
+    whole = build_classifier(spec.encoder, seed=spec.seed, pretrained=pretrained)
+    try:
+        model = build_model(
+            spec.objective,
+            spec.objective_settings,
+            whole.classifier,
+            build_masker(spec.masker, spec.masker_settings),
+            (spec.encoder.in_channels, *spec.size),
+            seed=spec.seed,
+            pretrained=pretrained,
+            recompute=recompute,
+        )
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise InputError(str(error).splitlines()[0]) from None
+    return model, whole
+
+
+def save_pretrained(model: MaskedModel, whole: NormalizedClassifier, spec: PretrainSpec, place: Path) -> None:
+    """Write a network into a directory.
+
+    Its encoder is read by :func:`~myosotis.models.image_classifier.load_classifier`, and by timm itself: the weights in
+    ``model.safetensors`` have the names of the architecture. What was needed for learning only stands beside them.
+    """
+    save_classifier(whole, spec.encoder, place)
+    rest = {name: value.cpu() for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
+    write_tensors(place / _REST, rest)
+    write_json(place / _DESCRIPTION, asdict(spec))
+
+
+def load_pretrained(place: Path) -> tuple[MaskedModel, NormalizedClassifier, PretrainSpec]:
+    """Read what :func:`save_pretrained` wrote.
+
+    Returns:
+        The network and its encoder behind its normalisation, in evaluation mode, and their description.
+
+    Raises:
+        InputError: Something is missing or does not fit.
+    """
+    description = place / _DESCRIPTION
+    if not description.is_file():
+        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it was not pre-trained by masking")
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        body = dict(content["encoder"])
+        for key in ("mean", "std", "classes"):
+            body[key] = tuple(body[key])
+        height, width = content["size"]
+        spec = PretrainSpec(
+            str(content["objective"]),
+            dict(content["objective_settings"]),
+            str(content["masker"]),
+            dict(content["masker_settings"]),
+            ClassifierSpec(**body),
+            (int(height), int(width)),
+            int(content["seed"]),
+        )
+        model, whole = make_pretrained(spec)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{description}: does not describe a pre-trained network") from None
+    load_weights(model, place)
+    return model.eval(), whole.eval(), spec
+
+
+def load_weights(model: MaskedModel, place: Path) -> None:
+    """Give a network the weights of another one of its kind.
+
+    A second decoder that only one of the two maskers asks for starts anew, or is left out.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    try:
+        encoder = load_file(place / "model.safetensors")
+        rest = load_file(place / _REST)
+        known = model.state_dict()
+        kept = {
+            name: value
+            for name, value in {**rest, **{_ENCODER + name: value for name, value in encoder.items()}}.items()
+            if name in known or not name.startswith("loss_decoder.")
+        }
+        fresh = {name: value for name, value in known.items() if name.startswith("loss_decoder.")}
+        model.load_state_dict({**fresh, **kept})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
+
+
+def with_new_head(
+    whole: NormalizedClassifier, spec: ClassifierSpec, classes: int, *, drop_path: float, seed: int
+) -> NormalizedClassifier:
+    """Return a classifier with a copy of an encoder and a new linear head.
+
+    Args:
+        whole: The encoder behind its normalisation.
+        spec: What it is made of.
+        classes: Of the head.
+        drop_path: Stochastic depth; 0 for none.
+        seed: Of the head.
+
+    Raises:
+        InputError: The architecture knows of no stochastic depth, or its head is not one linear layer.
+    """
+    options = {**spec.options, **({"drop_path_rate": drop_path} if drop_path else {})}
+    body = ClassifierSpec(spec.architecture, classes, spec.in_channels, spec.mean, spec.std, options)
+    model = build_classifier(body, seed=seed)
+    network: Any = model.classifier
+    head = network.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise InputError(f"architecture '{spec.architecture}': its head is not one linear layer")
+    own = {name for name, weight in network.named_parameters() if any(weight is one for one in head.parameters())}
+    missing, unknown = network.load_state_dict(whole.classifier.state_dict(), strict=False)
+    left = [name for name in (*missing, *unknown) if name not in own]
+    if left:
+        raise InputError(f"architecture '{spec.architecture}': with a head it has other weights: {left[0]}")
+    return model

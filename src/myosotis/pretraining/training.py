@@ -1,0 +1,273 @@
+"""Pre-train a network by masking."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+
+from myosotis.engine.loop import Precision, train
+from myosotis.engine.schedule import Schedule, make_schedule
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.normalization import Normalize
+from myosotis.pretraining.batches import ImageBatch, ImageBatches
+from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.maskers.masker import Masker
+from myosotis.pretraining.maskers.salience import SalienceMasker
+from myosotis.pretraining.simmim import SimMIM
+from myosotis.pretraining.teacher import Teacher
+from myosotis.pretraining.token_mask import TokenMask, visible_count
+
+MaskedModel = MaskedAutoencoder | SimMIM
+
+_REFERENCE_BATCH = 256
+_WARMUP_SHARE = 20
+_SALIENT = 0.5
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How a network is pre-trained; the defaults are MAE's, but for the batch.
+
+    Attributes:
+        epochs: In all.
+        ratio: Share of hidden tokens.
+        base_learning_rate: For 256 images in a step; the largest rate is this times their number by 256.
+        weight_decay: Not of biases and norms.
+        betas: Of AdamW.
+        batch: Images in a step, over all processes.
+        schedule: See :func:`~myosotis.engine.schedule.make_schedule`.
+        warmup: Epochs in which the rate rises; None: a twentieth of them, as 40 of 800.
+        area: Share of an image that is cropped.
+        flip: Probability of mirroring.
+        max_grad_norm: Gradients are clipped to this norm.
+        precision: Of the forward pass; salience and losses are in single precision.
+        accumulate: Batches whose mean gradient makes one step.
+        checkpoint_every: Epochs between checkpoints.
+    """
+
+    epochs: int = 800
+    ratio: float = 0.75
+    base_learning_rate: float = 1.5e-4
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    batch: int = 256
+    schedule: Schedule = "cosine"
+    warmup: int | None = None
+    area: tuple[float, float] = (0.2, 1.0)
+    flip: float = 0.5
+    max_grad_norm: float | None = None
+    precision: Precision = "no"
+    accumulate: int = 1
+    checkpoint_every: int = 1
+
+    @property
+    def learning_rate(self) -> float:
+        """The largest rate."""
+        return self.base_learning_rate * self.batch * self.accumulate / _REFERENCE_BATCH
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs in which the rate rises."""
+        return self.epochs // _WARMUP_SHARE if self.warmup is None else self.warmup
+
+
+@dataclass(frozen=True)
+class PretrainOutcome:
+    """A pre-training that is done.
+
+    Attributes:
+        history: One entry for each epoch of this session: mean terms of the loss, and what the masks were like.
+        steps: Of the optimiser, earlier sessions among them.
+    """
+
+    history: list[dict[str, float]]
+    steps: int
+
+
+def check_ratio(masker: Masker[Any], tokens: int, ratio: float) -> None:
+    """Raise ``ValueError`` unless every ratio that a masker may give shows a token and hides one, of so many.
+
+    Example:
+        >>> from myosotis.pretraining.maskers import build_masker
+        >>> check_ratio(build_masker("random"), 49, 0.75)
+    """
+    low, high = masker.ratio_range(ratio)
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"a ratio of {ratio} with a spread of {high - ratio:g} leaves [0, 1]")
+    if int(tokens * (1 - high) + 1e-6) < 1:
+        raise ValueError(f"a ratio of {high:g} leaves no visible token of {tokens}")
+    if int(tokens * (1 - low) + 1e-6) >= tokens:
+        raise ValueError(f"a ratio of {low:g} leaves no hidden token of {tokens}")
+
+
+class MaskStatistics:
+    """What masks were like over some batches; nothing is copied from the device until it is asked for.
+
+    Args:
+        masker: Whose masks they are.
+    """
+
+    def __init__(self, masker: Masker[Any]) -> None:
+        self._guided, self._unit = masker.guide is not None, isinstance(masker, SalienceMasker)
+        self._ratios: list[Tensor] = []
+        self._sums: dict[str, list[Tensor]] = {}
+
+    def add(self, mask: TokenMask) -> None:
+        """Count the masks of a batch."""
+        tokens = mask.hidden.shape[1]
+        self._ratios.append(1 - mask.counts.float() / tokens)
+        if mask.guide is None:
+            return
+        if self._unit:
+            self._add("salient_share", (mask.guide > _SALIENT).float().mean())
+            self._add("salience_median", mask.guide.median(dim=1).values.mean())
+        hidden = mask.hidden.float()
+        kept = 1 - hidden
+        self._add("guide_of_hidden", ((mask.guide * hidden).sum(dim=1) / hidden.sum(dim=1)).mean())
+        self._add("guide_of_visible", ((mask.guide * kept).sum(dim=1) / kept.sum(dim=1)).mean())
+
+    def told(self) -> dict[str, float]:
+        """Return the realised ratio (mean, smallest, largest) and, of guided masks, what they followed; start anew.
+
+        ``salient_share`` is the share of tokens with a salience above one half, ``salience_median`` the median of an
+        image; ``guide_of_hidden`` and ``guide_of_visible`` the mean of what the masker was guided by.
+        """
+        ratios = torch.cat(self._ratios)
+        found = {
+            "ratio": ratios.mean().item(),
+            "ratio_min": ratios.min().item(),
+            "ratio_max": ratios.max().item(),
+        }
+        found |= {name: torch.stack(values).mean().item() for name, values in self._sums.items()}
+        self._ratios, self._sums = [], {}
+        return found
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self._sums.setdefault(name, []).append(value.detach())
+
+
+def pretrain(
+    model: MaskedModel,
+    normalize: Normalize,
+    images: UInt8[Tensor, "n channels height width"],
+    settings: PretrainSettings,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    checkpoints: Path | None = None,
+    log: Callable[[Mapping[str, Any]], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
+    description: str = "pre-training",
+) -> PretrainOutcome:
+    """Pre-train a network in place.
+
+    With ``checkpoints`` a call that was interrupted goes on from the last state that was kept, and ends with the same
+    weights as one that was not.
+
+    Args:
+        model: See :class:`~myosotis.pretraining.mae.MaskedAutoencoder` and
+            :class:`~myosotis.pretraining.simmim.SimMIM`.
+        normalize: What images go through first; it decides what is salient.
+        images: What is learnt from.
+        settings: See there.
+        seed: Of order, crops and masks.
+        device: Of the network.
+        checkpoints: Where the state is kept.
+        log: Takes the terms of the loss and the statistics of the masks after every epoch.
+        after_epoch: Takes the number of epochs made.
+        description: What is being done, for the display.
+
+    Raises:
+        ValueError: A setting does not suit the images or the masker, or training diverged.
+    """
+    check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio)
+    if settings.warmup_epochs >= settings.epochs and settings.warmup_epochs:
+        raise ValueError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
+    place = torch.device(device)
+    model.to(place)
+    normalize.to(place)
+    batches = ImageBatches(
+        images,
+        size=settings.batch,
+        area=settings.area,
+        flip=settings.flip,
+        seed=derive_seed(seed, "data"),
+        device=place,
+    )
+    teacher = None if model.masker.guide is None else Teacher(model)
+    optimizer = make_optimizer(model, settings)
+    per_epoch = math.ceil(batches.steps / settings.accumulate)
+    total = per_epoch * settings.epochs
+    scheduler = make_schedule(optimizer, settings.schedule, total, warmup=settings.warmup_epochs * per_epoch)
+    statistics, sums, history = MaskStatistics(model.masker), dict[str, list[Tensor]](), list[dict[str, float]]()
+
+    def loss(net: nn.Module, batch: ImageBatch, step: int) -> Mapping[str, Tensor]:
+        x = normalize(batch.images)
+        found = net(
+            x,
+            ratio=settings.ratio,
+            progress=step / total,
+            generator=torch.Generator().manual_seed(batch.seed),
+            guide=None if teacher is None else teacher(x),
+        )
+        statistics.add(found.mask)
+        for name, value in found.terms.items():
+            sums.setdefault(name, []).append(value.detach())
+        terms: Mapping[str, Tensor] = found.terms
+        return terms
+
+    def batches_of(epoch: int) -> Iterator[ImageBatch]:
+        torch.manual_seed(derive_seed(seed, "dropout", epoch))
+        return batches(epoch)
+
+    def told(epoch: int, step: int) -> None:
+        means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
+        sums.clear()
+        if not all(math.isfinite(value) for value in means.values()):
+            raise ValueError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
+        history.append({**means, **statistics.told()})
+        if log is not None:
+            log({"phase": "pretrain", "epoch": epoch, "step": step, **history[-1]})
+        if after_epoch is not None:
+            after_epoch(epoch)
+
+    model.train()
+    # Dropout and its like draw from torch's global generator, which is the caller's.
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        end = train(
+            model,
+            optimizer,
+            batches_of,
+            loss,
+            epochs=settings.epochs,
+            scheduler=scheduler,
+            max_grad_norm=settings.max_grad_norm,
+            precision=settings.precision,
+            accumulate=settings.accumulate,
+            after_update=None if teacher is None else lambda _: teacher.follow(model),
+            after_epoch=told,
+            checkpoints=checkpoints,
+            save_every=settings.checkpoint_every,
+            steps_per_epoch=per_epoch,
+            state=teacher,
+            description=description,
+        )
+    model.eval()
+    return PretrainOutcome(history, end.steps)
+
+
+def make_optimizer(model: nn.Module, settings: PretrainSettings) -> torch.optim.AdamW:
+    """Return AdamW that decays weights with two dimensions or more."""
+    groups = param_groups_weight_decay(model, settings.weight_decay)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+
+
+def visible_tokens(model: MaskedModel, ratio: float) -> int:
+    """Return how many of a model's tokens stay visible at a ratio."""
+    return visible_count(model.grid[0] * model.grid[1], ratio)

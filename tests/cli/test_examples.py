@@ -8,6 +8,7 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.segmentation.config import SegmentLearningConfig
 from myosotis.continual.selfsupervised.config import RepresentationConfig
 from myosotis.engine.config import load_config
+from myosotis.pretraining.config import PretrainConfig
 from myosotis.protocol.config import ProtocolConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 from myosotis.unlearning.language.config import LanguageUnlearningConfig
@@ -24,6 +25,7 @@ def test_an_example_is_valid(path):
         "protocol": ProtocolConfig,
         "segment": SegmentLearningConfig,
         "represent": RepresentationConfig,
+        "pretrain": PretrainConfig,
     }
     schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

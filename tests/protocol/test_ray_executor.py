@@ -35,7 +35,7 @@ def units(place, count):
 @pytest.mark.slow
 def test_ray_gives_the_same_results(tmp_path):
     todo = units(tmp_path, 3)
-    with Executor(ExecutorConfig(kind="ray", workers=2), "cpu") as executor:
+    with Executor(ExecutorConfig(kind="ray", workers=2), "cpu", run_unit) as executor:
         found = {unit.seed: result for unit, result in executor.execute(todo)}
     assert set(found) == {0, 1, 2}
     for unit in todo:

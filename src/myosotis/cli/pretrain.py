@@ -1,7 +1,7 @@
 """``myosotis pretrain``: learn from unlabelled images by hiding parts of them."""
 
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -55,6 +55,47 @@ def run(
             PretrainConfig,
             resolve_paths,
             PretrainJob,
+            describe,
+            resume=resume,
+            overwrite=overwrite,
+        )
+
+
+@pretrain.command()
+def sweep(
+    config: ConfigFile,
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    ratios: Annotated[
+        list[str] | None, typer.Option("--ratios", metavar="RATIO...", help="Masking ratios, e.g. .5 .6 .75 .9")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of each masker and ratio.")] = None,
+    set_: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pre-train at several masking ratios and seeds, and say how much the ratio matters."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.engine.errors import InputError
+        from myosotis.protocol.sweep import SweepConfig, SweepJob, resolve_paths
+        from myosotis.protocol.sweep_report import describe
+
+        if more and not ratios:
+            raise InputError(f"{more[0]}: not expected here; ratios come after --ratios")
+        settings = list(set_ or [])
+        if ratios:
+            # One option takes one value: what follows the first ratio comes as further arguments.
+            settings.append(f"ratios=[{', '.join([*ratios, *(more or [])])}]")
+        if seeds is not None:
+            settings.append(f"seeds={seeds}")
+        carry_out(
+            config,
+            settings,
+            out,
+            SweepConfig,
+            resolve_paths,
+            SweepJob,
             describe,
             resume=resume,
             overwrite=overwrite,

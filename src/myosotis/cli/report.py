@@ -24,11 +24,12 @@ def report(
         from myosotis.engine.run import Run
         from myosotis.pretraining import report as pretraining
         from myosotis.protocol import report as protocol
+        from myosotis.protocol import sweep_report as sweep
         from myosotis.report.render import render_text, write_html
         from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
-        modules = (language, classifier, classes, segments, representations, pretraining, protocol)
+        modules = (language, classifier, classes, segments, representations, pretraining, protocol, sweep)
         known = {module.KIND: module for module in modules}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}

@@ -131,12 +131,14 @@ class PretrainTrainingConfig(Config):
 class EncoderProbesConfig(Config):
     """How the encoder is measured, before and after: by a linear probe and by nearest neighbours on frozen features.
 
-    ``samples`` labelled training images, as many of each class, vote and teach; None: all of them. ``data`` names
-    other, labelled images; without it they are the job's own.
+    ``samples`` labelled training images, as many of each class, vote and teach; None: all of them. ``cells`` above 1
+    keeps the layout of features, see :func:`~myosotis.pretraining.measuring.encoder_features`. ``data`` names other,
+    labelled images; without it they are the job's own.
     """
 
     samples: Count | None = None
     neighbours: Count = 20
+    cells: Count = 1
     data: DataConfig | None = None
 
 

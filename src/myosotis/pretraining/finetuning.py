@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from torch.nn import functional
@@ -153,17 +152,3 @@ def _optimizer(model: NormalizedClassifier, settings: FinetuneSettings) -> torch
     for group in groups:
         group["lr"] = rate * group.pop("lr_scale")
     return torch.optim.AdamW(groups, lr=rate)
-
-
-def pooled_features(
-    model: NormalizedClassifier, images: Tensor, device: torch.device | str
-) -> Float[Tensor, "n features"]:
-    """Return what an encoder without classes makes of whole images, in evaluation mode.
-
-    Args:
-        model: On ``device``.
-        images: (n, channels, height, width), bytes.
-        device: Where it is done; features stay there.
-    """
-    with evaluating(model), torch.no_grad():
-        return torch.cat([model(to_unit(some.to(device))).float() for some in images.split(_CHUNK)])

@@ -1,17 +1,23 @@
 """From the configuration of a job to its images, its network and how both are used."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import limited, read_sets
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
+from myosotis.engine.processes import processes
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
+from myosotis.models.normalization import NormalizedClassifier
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import FinetuneSettings
-from myosotis.pretraining.saved import PretrainSpec, for_masking
-from myosotis.pretraining.training import PretrainSettings
+from myosotis.pretraining.measuring import EncoderMeasuring
+from myosotis.pretraining.saved import PretrainSpec, for_masking, load_weights, make_pretrained, with_new_head
+from myosotis.pretraining.training import MaskedModel, PretrainSettings, check_ratio
 
 _NO_SETTINGS = ("gradient_checkpointing",)
 
@@ -104,3 +110,66 @@ def finetune_settings(config: PretrainConfig) -> FinetuneSettings:
     """Return how a classifier is trained on top; only where the job says so."""
     assert config.finetune is not None  # noqa: S101 - the caller has looked
     return FinetuneSettings(**config.finetune.model_dump())
+
+
+def new_model(config: PretrainConfig, spec: PretrainSpec) -> tuple[MaskedModel, NormalizedClassifier]:
+    """Return the network of a job as it is before training, and its encoder behind its normalisation.
+
+    Raises:
+        InputError: Something does not fit.
+    """
+    model, whole = make_pretrained(
+        spec, pretrained=config.model.pretrained, recompute=config.training.gradient_checkpointing
+    )
+    if config.model.init_from is not None:
+        load_weights(model, Path(config.model.init_from))
+    return model, whole
+
+
+def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.device | str) -> EncoderMeasuring | None:
+    """Return what measures the encoder of a job, if it is to be measured.
+
+    Raises:
+        InputError: The images do not suit it.
+    """
+    if config.probes is None or sets.labelled is None or sets.test is None:
+        return None
+    try:
+        return EncoderMeasuring(
+            sets.labelled,
+            sets.test,
+            samples=config.probes.samples,
+            neighbours=config.probes.neighbours,
+            cells=config.probes.cells,
+            seed=config.seed,
+            device=device,
+        )
+    except ValueError as error:
+        raise InputError(f"probes: {error}") from None
+
+
+def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: PretrainSpec) -> None:
+    """Raise ``InputError`` unless images, network, masker and training go together."""
+    new_measuring(config, sets, "cpu")
+    model, whole = new_model(config, spec)
+    settings, tokens = pretrain_settings(config), model.grid[0] * model.grid[1]
+    try:
+        check_ratio(model.masker, tokens, settings.ratio)
+    except ValueError as error:
+        raise InputError(f"ratio: {error}") from None
+    if len(sets.train) < settings.batch or settings.batch % processes():
+        raise InputError(
+            f"training.batch is {settings.batch}; there are {len(sets.train)} images and {processes()} processes"
+        )
+    with torch.no_grad():
+        try:
+            features = whole.eval()(torch.zeros(1, *sets.train.images.shape[1:]))
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"architecture '{spec.encoder.architecture}': {str(error).splitlines()[0]}") from None
+    if features.ndim != 2:
+        raise InputError(f"architecture '{spec.encoder.architecture}' does not return a vector of features")
+    if config.finetune is not None:
+        tuning = finetune_settings(config)
+        if sets.labelled is None or len(sets.labelled) < tuning.batch or tuning.batch % processes():
+            raise InputError(f"finetune.batch is {tuning.batch}; there are not as many labelled images")
+        with_new_head(whole, spec.encoder, len(sets.labelled.classes), drop_path=tuning.drop_path, seed=config.seed)

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
+from myosotis.models.modes import evaluating
 from myosotis.models.normalization import NormalizedClassifier
-from myosotis.pretraining.finetuning import pooled_features
+from myosotis.pretraining.maps import last_map
+
+_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class EncoderMeasuring:
         test: What they are measured with; the same classes.
         samples: Images of ``train`` that take part, as many of each class; None: all.
         neighbours: k of the nearest neighbours.
+        cells: See :func:`encoder_features`.
         seed: Of the draw.
         device: Of the encoder.
 
@@ -49,6 +54,7 @@ class EncoderMeasuring:
         *,
         samples: int | None = None,
         neighbours: int = 20,
+        cells: int = 1,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -62,15 +68,18 @@ class EncoderMeasuring:
         if samples is not None:
             places = balanced_places(train.labels, samples // len(train.classes), seed)
         self._images, self._labels = train.images[places], train.labels[places]
-        self._test, self._neighbours, self._seed, self._device = test, neighbours, seed, device
+        self._test, self._neighbours, self._cells = test, neighbours, cells
+        self._seed, self._device = seed, device
         self.count, self.test_count = len(places), len(test)
 
     def encoder(self, model: NormalizedClassifier) -> EncoderMeasured:
         """Return what the features of an encoder are worth."""
         model.to(self._device)
-        return self._measured(
-            pooled_features(model, self._images, self._device), pooled_features(model, self._test.images, self._device)
+        train, test = (
+            encoder_features(model, images, self._device, cells=self._cells)
+            for images in (self._images, self._test.images)
         )
+        return self._measured(train, test)
 
     def pixels(self) -> EncoderMeasured:
         """Return what raw pixels are worth."""
@@ -81,3 +90,32 @@ class EncoderMeasuring:
         probe = linear_probe(train, labels, test, wanted, seed=self._seed)
         near = knn_probe(train, labels, test, wanted, k=self._neighbours)
         return EncoderMeasured(probe.accuracy, near, probe.penalty)
+
+
+def encoder_features(
+    model: NormalizedClassifier, images: Tensor, device: torch.device | str, *, cells: int = 1
+) -> Float[Tensor, "n features"]:
+    """Return what an encoder without classes makes of whole images, in evaluation mode.
+
+    Args:
+        model: On ``device``.
+        images: (n, channels, height, width), bytes.
+        device: Where it is done; features stay there.
+        cells: 1 for the features of the encoder; more for the means of its last map over cells x cells parts of the
+            image, side by side, which keep some of the layout.
+
+    Raises:
+        ValueError: The encoder has no map of that size.
+    """
+    with evaluating(model), torch.no_grad():
+        return torch.cat([_features(model, to_unit(some.to(device)), cells).float() for some in images.split(_CHUNK)])
+
+
+def _features(model: NormalizedClassifier, images: Tensor, cells: int) -> Tensor:
+    if cells == 1:
+        found: Tensor = model(images)
+        return found
+    x = last_map(model.classifier, model.normalize(images))
+    if min(x.shape[2:]) < cells:
+        raise ValueError(f"the last map of the encoder is smaller than {cells}x{cells}")
+    return functional.adaptive_avg_pool2d(x, cells).flatten(1)

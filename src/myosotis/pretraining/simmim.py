@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
+from myosotis.pretraining.maps import last_map
 from myosotis.pretraining.maskers.masker import Guide, Masker
 from myosotis.pretraining.maskers.salience import SalienceMasker
 from myosotis.pretraining.objective import Reconstruction
@@ -78,7 +79,7 @@ class SimMIM(nn.Module):
             plain = torch.zeros(1, *shape)
             embedding = _embedding(encoder)
             tokens = None if embedding is None else embedding(plain)
-            features = self._map(plain)
+            features = last_map(encoder, plain)
         encoder.train(kept)
         rows, dim = (height, channels) if tokens is None else (_rows(embedding, tokens, shape), tokens.shape[-1])
         self.token = nn.Parameter(torch.zeros(dim))
@@ -185,7 +186,7 @@ class SimMIM(nn.Module):
         self, images: Tensor, units: Bool[Tensor, "batch 1 rows columns"], pixels: Bool[Tensor, "batch 1 h w"]
     ) -> Float[Tensor, "batch features map_rows map_columns"]:
         if not self._embedding:
-            return self._map(torch.where(pixels, self.token.view(1, -1, 1, 1).to(images.dtype), images))
+            return last_map(self.encoder, torch.where(pixels, self.token.view(1, -1, 1, 1).to(images.dtype), images))
         factor = self.unit // self._patch
         tokens = units[:, 0].repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
@@ -196,20 +197,9 @@ class SimMIM(nn.Module):
         network: Any = self.encoder
         handle = network.patch_embed.register_forward_hook(replace)
         try:
-            return self._map(images)
+            return last_map(self.encoder, images)
         finally:
             handle.remove()
-
-    def _map(self, images: Tensor) -> Float[Tensor, "batch features rows columns"]:
-        """The last map of the network, channels first."""
-        network: Any = self.encoder
-        x: Tensor = network.forward_features(images)
-        if x.ndim == 3:
-            rows, columns = network.patch_embed.grid_size
-            return x[:, network.num_prefix_tokens :].transpose(1, 2).reshape(len(x), -1, rows, columns)
-        if x.ndim != 4:
-            raise ValueError(f"{type(network).__name__} does not give out a map")
-        return x.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else x
 
 
 def _embedding(network: Any) -> Any:

@@ -29,6 +29,9 @@ def check_transformer(network: nn.Module) -> VisionTransformer:
         raise ValueError("a transformer without positions of its own cannot be masked")
     if vit.dynamic_img_size:
         raise ValueError("leave 'dynamic_img_size' out: masks need a fixed grid")
+    (height, width), (rows, columns) = vit.patch_embed.img_size, vit.patch_embed.patch_size
+    if height % rows or width % columns:
+        raise ValueError(f"images of {width}x{height} do not divide into patches of {columns}x{rows}")
     if not isinstance(vit.patch_drop, nn.Identity):
         raise ValueError("leave 'patch_drop_rate' out: what is hidden is the masker's to say")
     if not isinstance(vit.fc_norm, nn.Identity):

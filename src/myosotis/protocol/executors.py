@@ -1,20 +1,36 @@
 """Where units of work are carried out: in this process, in a pool of them, or on a Ray cluster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from myosotis.engine.errors import InputError
 from myosotis.protocol.config import ExecutorConfig
-from myosotis.protocol.units import Unit, run_unit, run_with_threads, set_threads
 
 _MOST_ATTEMPTS = 3
 
-Done = Iterator[tuple[Unit, dict[str, Any]]]
+Carry = Callable[[str, str], dict[str, Any]]
+"""From a unit as JSON and a device to its result; a function of a module, so that other processes find it."""
+
+
+@runtime_checkable
+class Work(Protocol):
+    """A unit of work."""
+
+    @property
+    def key(self) -> str:
+        """What a result is kept under: equal units are one."""
+
+    @property
+    def config(self) -> str:
+        """What is to be done, as JSON."""
+
+
+WorkT = TypeVar("WorkT", bound=Work)
 
 
 class Executor:
@@ -23,10 +39,11 @@ class Executor:
     Args:
         config: Where.
         device: Of the networks.
+        carry: Does a unit.
     """
 
-    def __init__(self, config: ExecutorConfig, device: str) -> None:
-        self._config, self._device = config, device
+    def __init__(self, config: ExecutorConfig, device: str, carry: Carry) -> None:
+        self._config, self._device, self._carry = config, device, carry
         self._pool: ProcessPoolExecutor | None = None
         self._own_cluster = False
 
@@ -40,7 +57,7 @@ class Executor:
 
             ray.shutdown()
 
-    def execute(self, units: Sequence[Unit]) -> Done:
+    def execute(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """Carry out units and yield each with its result, as they end.
 
         Args:
@@ -57,16 +74,16 @@ class Executor:
         else:
             yield from self._in_processes(units)
 
-    def _here(self, units: Sequence[Unit]) -> Done:
+    def _here(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         before = torch.get_num_threads()
         try:
             for unit in units:
                 set_threads(self._config.threads)
-                yield unit, run_unit(unit.config, self._device)
+                yield unit, self._carry(unit.config, self._device)
         finally:
             set_threads(before)
 
-    def _in_processes(self, units: Sequence[Unit]) -> Done:
+    def _in_processes(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """A pool that is made anew when a worker was killed; what was running then is done again."""
         left, attempts = list(units), 0
         while left:
@@ -79,8 +96,8 @@ class Executor:
                     initargs=(self._config.threads,),
                 )
             try:
-                waiting: dict[Future[dict[str, Any]], Unit] = {
-                    self._pool.submit(run_unit, unit.config, self._device): unit for unit in left
+                waiting: dict[Future[dict[str, Any]], WorkT] = {
+                    self._pool.submit(self._carry, unit.config, self._device): unit for unit in left
                 }
                 while waiting:
                     ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -101,7 +118,7 @@ class Executor:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def _on_ray(self, units: Sequence[Unit]) -> Done:
+    def _on_ray(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         try:
             import ray
         except ImportError:
@@ -113,8 +130,19 @@ class Executor:
                 ray.init(address=config.address, log_to_driver=False)
             else:
                 ray.init(num_cpus=config.workers * config.threads, include_dashboard=False, log_to_driver=False)
-        remote = ray.remote(num_cpus=config.threads, max_retries=_MOST_ATTEMPTS)(run_with_threads)
-        waiting = {remote.remote(unit.config, config.threads, self._device): unit for unit in units}
+        remote = ray.remote(num_cpus=config.threads, max_retries=_MOST_ATTEMPTS)(carry_with_threads)
+        waiting = {remote.remote(self._carry, unit.config, config.threads, self._device): unit for unit in units}
         while waiting:
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(ended), ray.get(ended)
+
+
+def set_threads(threads: int) -> None:
+    """Give a worker its share of the machine."""
+    torch.set_num_threads(threads)
+
+
+def carry_with_threads(carry: Carry, config: str, threads: int, device: str) -> dict[str, Any]:
+    """Do a unit on a worker that other jobs may have used."""
+    set_threads(threads)
+    return carry(config, device)

@@ -31,7 +31,7 @@ from myosotis.protocol.selection import Selection, mean_scores, select, survivor
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.summary import method_summary, phase_agreement, rank
-from myosotis.protocol.units import Phase, Unit, forget_streams, stream_sets
+from myosotis.protocol.units import Phase, Unit, forget_streams, run_unit, stream_sets
 
 _SELECTORS = ("stream", "first_task")
 
@@ -125,7 +125,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         )
         self._results = self._store.results()
         methods = list(config.methods)
-        with Executor(config.executor, str(device())) as self._executor:
+        with Executor(config.executor, str(device()), run_unit) as self._executor:
             found = self._phases(methods)
         run.finish(self._result(found, prints, started))
         return run

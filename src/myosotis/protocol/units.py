@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-import torch
-
 from myosotis.continual.classification.config import ClassLearningConfig, StreamConfig
 from myosotis.continual.classification.inputs import (
     describe_learner,
@@ -85,17 +83,6 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
             "exemplar_bytes": records[-1].exemplars * image,
         },
     }
-
-
-def set_threads(threads: int) -> None:
-    """Give a worker its share of the machine."""
-    torch.set_num_threads(threads)
-
-
-def run_with_threads(config: str, threads: int, device: str) -> dict[str, Any]:
-    """Carry out a job on a worker that other jobs may have used; see :func:`run_unit`."""
-    set_threads(threads)
-    return run_unit(config, device)
 
 
 def _failed(reason: str, seconds: float) -> dict[str, Any]:

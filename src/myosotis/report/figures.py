@@ -38,12 +38,14 @@ _INK = "#123456"  # stands for the page's own text colour until the SVG is finis
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name, points, and the key of its colour."""
+    """One curve: its name, points, the key of its colour, and the ends of intervals where there are any."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     colour: str = "neutral"
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
 
 
 def line_chart(
@@ -80,6 +82,8 @@ def line_chart(
                 markersize=4,
                 linewidth=1.6,
             )
+            if line.low is not None and line.high is not None:
+                axes.fill_between(line.x, line.low, line.high, color=COLOURS[line.colour], alpha=0.15, linewidth=0)
         for index, (label, (height, colour)) in enumerate((levels or {}).items()):
             axes.axhline(height, label=label, color=COLOURS[colour], linestyle=_DASHES[(index + 1) % 4], linewidth=1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

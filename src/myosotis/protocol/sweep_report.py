@@ -1,0 +1,211 @@
+"""The report of a sweep over masking ratios."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.engine.run import Run
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import SERIES, Line, line_chart
+from myosotis.report.runs import environment_section, read_settings, setting_rows
+
+KIND = "pretrain-sweep"
+"""What ``result.json`` calls runs of this job."""
+
+_NAMES = {"linear": "linear probe", "knn": "nearest neighbours", "finetuned": "fine-tuned"}
+_LIMITS = (
+    "Other data, networks and lengths of training may say something else. Losses of different maskers and ratios "
+    "cannot be compared and are not shown."
+)
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished sweep.
+
+    Args:
+        run: Of the kind ``pretrain-sweep``.
+    """
+    result, settings = run.result(), read_settings(run)
+    confidence = float(settings["confidence"])
+    maskers = list(result["maskers"])
+    return Document(
+        title=f"How much the masking ratio matters: {result['name']}",
+        subtitle=(
+            f"{len(maskers)} maskers at ratios of {', '.join(f'{ratio:g}' for ratio in result['ratios'])}, "
+            f"{result['seeds']} seeds, {result['objective']}, {settings['training']['epochs']} epochs."
+        ),
+        verdicts=_verdicts(result, confidence),
+        table=_table(result, confidence),
+        figures=[_curve(result, kind) for kind in result["measures"]],
+        sections=[
+            _difference_section(result, confidence),
+            _cost_section(result),
+            Section("Settings", [], [Table("Every setting", ["Value"], setting_rows(settings), "Setting")]),
+            environment_section(run),
+            Section("What this does not show", [_LIMITS]),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts sweeps side by side: mean and range over ratios of every masker.
+
+    Args:
+        runs: At least two.
+    """
+    rows = []
+    for run in runs:
+        result = run.result()
+        for name, one in result["maskers"].items():
+            cells = [f"{_told(one[kind]['mean'])}; {_told(one[kind]['range'])}" for kind in result["measures"]]
+            rows.append(Row(f"{result['name']}: {name}", cells))
+    kinds = runs[0].result()["measures"]
+    return Document(
+        title="Sweeps side by side",
+        subtitle=f"{len(runs)} sweeps; sweeps over other ratios, data or lengths cannot be compared.",
+        verdicts=[Verdict(run.result()["name"], f"Best mean over ratios: {_best(run.result())}.") for run in runs],
+        table=Table("Mean over ratios; range over ratios", [_NAMES[kind] for kind in kinds], rows, "Masker"),
+    )
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    kind = result["measures"][0]
+    name = max(result["maskers"], key=lambda one: result["maskers"][one][kind]["mean"]["mean"])
+    return f"{name}, {_NAMES[kind]} {_told(result['maskers'][name][kind]['mean'])}"
+
+
+def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
+    kind = result["measures"][0]
+    ranges = {name: one[kind]["range"] for name, one in result["maskers"].items()}
+    flat = min(ranges, key=lambda name: ranges[name]["mean"])
+    reference = result["untrained"][kind]["mean"]
+    if result["pixels"] is not None and kind in result["pixels"]:
+        reference = max(reference, result["pixels"][kind])
+    below = [name for name, one in result["maskers"].items() if min(at["mean"] for at in one[kind]["at"]) <= reference]
+    told = (
+        "Every masker does at every ratio"
+        if not below
+        else f"Not at every ratio: {', '.join(below)} fall to the level of an untrained encoder or of raw pixels"
+    )
+    found = [
+        Verdict("Which masker is best?", f"{_best(result)}, mean over ratios."),
+        Verdict(
+            "Which one depends least on the ratio?",
+            f"{flat}: between its best and its worst ratio the {_NAMES[kind]} differs by {_told(ranges[flat])}.",
+        ),
+        Verdict(
+            "Does pre-training help at all?",
+            f"{told}; an untrained encoder has {_told(result['untrained'][kind])}, raw pixels "
+            + ("were not measured." if result["pixels"] is None else f"{result['pixels'][kind]:.3f}."),
+            not below,
+        ),
+    ]
+    first = next(iter(result["maskers"]))
+    clear = [
+        name
+        for name, one in result["differences"].items()
+        if one[kind]["range"]["high"] is not None and one[kind]["range"]["high"] < 0
+    ]
+    if result["differences"]:
+        found.append(
+            Verdict(
+                "How sure are we?",
+                f"Intervals of {confidence:.0%} over {result['seeds']} seeds by Student's t. "
+                + (
+                    f"The range of {', '.join(clear)} is smaller than that of {first} beyond them."
+                    if clear
+                    else f"No masker's range is smaller than that of {first} beyond them."
+                ),
+            )
+        )
+    return found
+
+
+def _table(result: Mapping[str, Any], confidence: float) -> Table:
+    columns = ["Measure", *(f"{ratio:g}" for ratio in result["ratios"]), "Mean", "Range"]
+    rows = []
+    for kind in result["measures"]:
+        for name, one in result["maskers"].items():
+            figures = one[kind]
+            cells = [_NAMES[kind], *(f"{at['mean']:.3f}" for at in figures["at"])]
+            rows.append(Row(name, [*cells, _told(figures["mean"]), _told(figures["range"])]))
+        nowhere = ["-"] * len(result["ratios"])
+        rows.append(Row("untrained", [_NAMES[kind], *nowhere, _told(result["untrained"][kind]), "-"]))
+        if result["pixels"] is not None and kind in result["pixels"]:
+            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, f"{result['pixels'][kind]:.3f}", "-"]))
+    return Table(
+        f"Accuracy by masking ratio, means over seeds with {confidence:.0%} intervals", columns, rows, "Masker"
+    )
+
+
+def _curve(result: Mapping[str, Any], kind: str) -> Figure:
+    at = [100 * ratio for ratio in result["ratios"]]
+    lines = []
+    for place, (name, one) in enumerate(result["maskers"].items()):
+        figures = one[kind]["at"]
+        whole = all(point["low"] is not None for point in figures)
+        lines.append(
+            Line(
+                name,
+                at,
+                [point["mean"] for point in figures],
+                SERIES[place % len(SERIES)],
+                [point["low"] for point in figures] if whole else None,
+                [point["high"] for point in figures] if whole else None,
+            )
+        )
+    levels = {"untrained": (result["untrained"][kind]["mean"], "neutral")}
+    if result["pixels"] is not None and kind in result["pixels"]:
+        levels["raw pixels"] = (result["pixels"][kind], "ink")
+    return Figure(
+        line_chart(
+            lines, x_label="masking ratio, %", y_label=f"accuracy, {_NAMES[kind]}", levels=levels, name=f"sweep-{kind}"
+        ),
+        "Accuracy by masking ratio with intervals over seeds: a flat line does not hinge on the ratio.",
+    )
+
+
+def _difference_section(result: Mapping[str, Any], confidence: float) -> Section:
+    if not result["differences"]:
+        return Section("Against the first masker", ["There is only one."])
+    first = next(iter(result["maskers"]))
+    columns = ["Measure", *(f"{ratio:g}" for ratio in result["ratios"]), "Mean", "Range"]
+    rows = [
+        Row(
+            name,
+            [_NAMES[kind], *(_told(point, sign=True) for point in one[kind]["at"])]
+            + [_told(one[kind][key], sign=True) for key in ("mean", "range")],
+        )
+        for kind in result["measures"]
+        for name, one in result["differences"].items()
+    ]
+    return Section(
+        f"Against {first}",
+        [f"Differences on the same seeds, with {confidence:.0%} intervals. Below 0 in the last column: flatter."],
+        [Table("Differences", columns, rows, "Masker")],
+    )
+
+
+def _cost_section(result: Mapping[str, Any]) -> Section:
+    rows = [
+        Row(
+            name,
+            [
+                f"{one['seconds']:.0f}",
+                ", ".join(f"{value:.3f}" for value in one["realised"]),
+                str(one["failures"]),
+            ],
+        )
+        for name, one in result["maskers"].items()
+    ]
+    total = sum(result["cost"]["job_seconds"].values())
+    return Section(
+        "Cost",
+        [f"The whole sweep took {total:.0f} seconds. A run that diverged counts with accuracies of 0."],
+        [Table("Mean of the runs", ["Seconds of training", "Realised ratios", "Diverged"], rows, "Masker")],
+    )
+
+
+def _told(interval: Mapping[str, Any], *, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    ends = "" if interval["low"] is None else f" ({interval['low']:{plus}.3f} to {interval['high']:{plus}.3f})"
+    return f"{interval['mean']:{plus}.3f}{ends}"

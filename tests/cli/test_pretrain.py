@@ -1,0 +1,312 @@
+"""`myosotis pretrain` and its sweep, end to end on tiny images."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from command_line import in_two_processes, invoke, killed_at, result, settings
+from PIL import Image
+from safetensors.torch import load_file
+
+from myosotis.models.image_classifier import load_classifier
+from myosotis.pretraining.saved import load_pretrained
+
+CLASSES = ("ash", "birch", "cedar")
+OPTIONS = {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+
+
+def write_folder(place, count, seed):
+    noise = np.random.default_rng(seed)
+    for number, name in enumerate(CLASSES):
+        (place / name).mkdir(parents=True)
+        for sample in range(count):
+            pixels = noise.integers(0, 90, (16, 16), dtype=np.uint8)
+            pixels[4 * number : 4 * number + 6, 4:12] += 120
+            Image.fromarray(pixels).save(place / name / f"{seed}-{sample:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A directory with images and a configuration."""
+    folder = tmp_path_factory.mktemp("images")
+    write_folder(folder / "train", 16, 0)
+    write_folder(folder / "test", 10, 1)
+    config = {
+        "name": "tiny",
+        "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
+        "model": {"architecture": "vit_tiny_patch16_224", "options": OPTIONS},
+        "objective": {"name": "mae", "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
+        "masker": {"name": "salience", "spread": 0.1, "scale": "sqrt_dim"},
+        "training": {"epochs": 4, "batch": 16},
+        "shown": 2,
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def pretrain(world, out, *options):
+    torch.set_num_threads(1)
+    return invoke("pretrain", world / "job.yaml", "--out", out, *options)
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    """A finished run, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = pretrain(world, out)
+    assert outcome.exit_code == 0, outcome.output
+    return out, outcome
+
+
+def test_what_a_run_leaves(finished):
+    out, outcome = finished
+    found = result(out)
+    assert found["kind"] == "pretrain"
+    assert (found["images"], found["tokens"], found["masker"]) == (48, 16, "salience")
+    assert set(found["probes"]) == {"pixels", "untrained", "pretrained", "intervals", "count"}
+    assert found["probes"]["count"] == 30
+    assert found["masks"]["ratio_min"] < found["masks"]["ratio_max"]
+    assert found["cost"]["steps"] == 4 * 3
+    assert found["lineage"]["model_in"] != found["lineage"]["model_out"]
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [one["epoch"] for one in events if one["phase"] == "pretrain"] == [1, 2, 3, 4]
+    # A quarter of the training is random, with the same ratio for all.
+    first, last = (one for one in events if one["phase"] == "pretrain" and one["epoch"] in (1, 4))
+    assert first["ratio_min"] == first["ratio_max"] == 0.75
+    assert last["ratio_min"] < last["ratio_max"]
+    page = (out / "report.html").read_text()
+    for title in ("Has it learnt?", "What was hidden?", "How sure are we?", "reconstruction", "those of the original"):
+        assert title in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "Has it learnt?" in outcome.output
+    assert not (out / "checkpoints" / "pretrain").exists()
+
+
+def test_the_encoder_is_read_by_timm_and_by_us(finished):
+    out, _ = finished
+    encoder, spec = load_classifier(out / "model")
+    theirs = timm.create_model(
+        spec.architecture,
+        num_classes=0,
+        in_chans=1,
+        checkpoint_path=str(out / "model" / "model.safetensors"),
+        **spec.options,
+    ).eval()
+    images = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        assert theirs(encoder.normalize(images)).equal(encoder(images))
+    model, whole, _ = load_pretrained(out / "model")
+    with torch.no_grad():
+        assert whole(images).equal(encoder(images))
+        tokens = model.encode(whole.normalize(images))[1]
+    torch.testing.assert_close(tokens.mean(dim=1), encoder(images))
+
+
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
+    assert pretrain(world, tmp_path / "again").exit_code == 0
+    assert pretrain(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
+    one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
+    assert one["lineage"]["model_out"] == same["lineage"]["model_out"]
+    assert one["probes"] == same["probes"]
+    assert one["lineage"]["model_out"] != other["lineage"]["model_out"]
+    outcome = invoke("report", finished[0], tmp_path / "other", "--out", tmp_path / "all.html")
+    assert outcome.exit_code == 0, outcome.output
+    assert "2 runs in 1 groups" in (tmp_path / "all.html").read_text()
+
+
+@pytest.mark.parametrize("masker", ["salience", "predicted_loss"])
+def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker):
+    options = settings(f"masker={masker}", "training.epochs=6", "training.flip=0.5")
+    out = tmp_path / "killed"
+    killed_at(out / "checkpoints" / "pretrain" / "step-6", "pretrain", world / "job.yaml", "--out", out, *options)
+    assert not (out / "result.json").exists()
+    outcome = pretrain(world, out, *options, "--resume")
+    assert outcome.exit_code == 0, outcome.output
+    assert pretrain(world, tmp_path / "whole", *options).exit_code == 0
+    one, other = result(out), result(tmp_path / "whole")
+    assert one["lineage"]["model_out"] == other["lineage"]["model_out"]
+    assert one["probes"] == other["probes"]
+
+    def curve(place):
+        events = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+        return {event["epoch"]: event["reconstruction"] for event in events if event["phase"] == "pretrain"}
+
+    assert curve(out) == curve(tmp_path / "whole")
+
+
+def test_two_processes_share_the_work(world, tmp_path):
+    out = tmp_path / "two"
+    done = in_two_processes("pretrain", world / "job.yaml", "--out", out)
+    assert (out / "result.json").is_file(), done.stderr
+    found = result(out)
+    assert found["cost"]["processes"] == 2
+    assert found["cost"]["steps"] == 4 * 3
+    assert load_file(out / "model" / "model.safetensors")
+
+
+def test_gradients_of_two_processes_are_those_of_one(world, tmp_path):
+    # With images as they are and hiding all that is salient, a process has no draws of its own.
+    options = settings(
+        "training.area=[1, 1]", "training.flip=0", "masker={name: salience, noise: 0, warmup: 0}", "training.epochs=2"
+    )
+    assert pretrain(world, tmp_path / "one", *options).exit_code == 0
+    in_two_processes("pretrain", world / "job.yaml", "--out", tmp_path / "two", *options)
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
+
+
+def test_unlabelled_images_and_labelled_probes(world, tmp_path):
+    plain = settings("data={train: {images: train}}", "probes=null")
+    outcome = pretrain(world, tmp_path / "plain", *plain)
+    assert outcome.exit_code == 0, outcome.output
+    assert result(tmp_path / "plain")["probes"] is None
+    assert "not measured" in outcome.output
+    probed = settings(
+        "data={train: {images: train}}", "probes={data: {train: {folder: train}, test: {folder: test}}, cells: 2}"
+    )
+    assert pretrain(world, tmp_path / "probed", *probed).exit_code == 0
+    assert result(tmp_path / "probed")["probes"]["count"] == 30
+
+
+def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path):
+    options = settings(
+        f"model.init_from={finished[0] / 'model'}",
+        "masker=attention",
+        "finetune={epochs: 2, batch: 16, drop_path: 0.1}",
+    )
+    outcome = pretrain(world, tmp_path / "on", *options)
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "on")
+    assert found["lineage"]["model_in"] == result(finished[0])["lineage"]["model_out"]
+    assert found["probes"]["untrained"] == result(finished[0])["probes"]["pretrained"]
+    assert 0 <= found["finetuned"] <= 1
+    assert "What is it worth fine-tuned?" in outcome.output
+
+
+def test_simmim_over_a_convolutional_network(world, tmp_path):
+    options = settings(
+        "objective={name: simmim, unit: 4}", "masker=block", "model={architecture: resnet18, options: {}}",
+        "training={epochs: 1, batch: 16, gradient_checkpointing: true}",
+    )  # fmt: skip
+    outcome = pretrain(world, tmp_path / "simmim", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert result(tmp_path / "simmim")["objective"] == "simmim"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["model.options.patch_size=5"], "patch"),
+        (["ratio=0.96", "masker=random"], "leaves no visible token of 16"),
+        (["ratio=0.1"], "ratio: a ratio of 0 leaves no hidden token of 16"),
+        (["masker={name: salience, spread: 0.4}"], "leaves [0, 1]"),
+        (["masker=saliency"], "did you mean 'salience'"),
+        (["masker={name: salience, noisy: 1}"], "did you mean 'noise'"),
+        (["training.batch=64"], "there are 48 images"),
+        (["training.epochs=2", "training.warmup=2"], "leaves nothing"),
+        (["probes.samples=4"], "too few for 3 classes"),
+        (["data.test=null"], "nothing to measure with"),
+        (["data={train: {images: train}, test: {folder: test}}"], "has no labels"),
+        (["model.architecture=resnet18", "model.options={}"], "no plain vision transformer"),
+        (["model.architecture=vit_tiny"], "unknown architecture"),
+        (["model.init_from=nowhere"], "cannot be loaded"),
+        (["objective={name: simmim, unit: 5}"], "do not divide into mask units"),
+        (["finetune={batch: 100}"], "finetune.batch is 100"),
+        (["sweep=1"], "unknown key 'sweep'"),
+    ],
+)
+def test_faults_are_one_line_and_leave_nothing(world, tmp_path, options, message):
+    out = tmp_path / "out"
+    outcome = pretrain(world, out, *settings(*options))
+    assert outcome.exit_code == 2, outcome.output
+    assert message in outcome.stderr
+    assert len(outcome.stderr.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_damaged_and_constant_images(world, tmp_path):
+    for name in CLASSES:
+        (tmp_path / "flat" / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("L", (16, 16), 40 * number).save(tmp_path / "flat" / name / f"{number}.png")
+    options = settings(f"data.train.folder={tmp_path / 'flat'}", "training.batch=6")
+    outcome = pretrain(world, tmp_path / "constant", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert np.isfinite(result(tmp_path / "constant")["masks"]["reconstruction"])
+    (tmp_path / "flat" / "ash" / "broken.png").write_bytes(b"\x89PNG nothing")
+    broken = pretrain(world, tmp_path / "broken", *options)
+    assert broken.exit_code == 2
+    assert "broken.png: is not an image that can be read" in broken.stderr
+
+
+def test_a_sweep_over_ratios(world, tmp_path):
+    torch.set_num_threads(1)
+    out = tmp_path / "sweep"
+    maskers = "maskers={random: random, salience: {name: salience}, adaptive: {name: salience, spread: 0.1}}"
+    options = ("--out", out, "--seeds", 2, "--set", "training.epochs=2", "--set", maskers)
+    outcome = invoke("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", *options)
+    assert outcome.exit_code == 0, outcome.output
+    found = result(out)
+    assert found["ratios"] == [0.5, 0.75]
+    assert list(found["maskers"]) == ["random", "salience", "adaptive"]
+    one = found["maskers"]["random"]["linear"]
+    assert np.shape(one["values"]) == (2, 2)
+    assert one["mean"]["mean"] == pytest.approx(np.mean(one["values"]))
+    assert one["range"]["mean"] == pytest.approx(np.mean([abs(a - b) for a, b in one["values"]]))
+    other = found["maskers"]["adaptive"]["linear"]["values"]
+    less = found["differences"]["adaptive"]["linear"]
+    assert less["at"][1]["mean"] == pytest.approx(
+        np.mean([b[1] - a[1] for a, b in zip(one["values"], other, strict=True)])
+    )
+    assert set(found["pixels"]) == {"linear", "knn", "penalty"}
+    page = (out / "report.html").read_text()
+    for title in ("Which one depends least on the ratio?", "raw pixels", "masking ratio, %", "Against random"):
+        assert title in page
+    # The same run on its own has the same figures.
+    alone = settings("training.epochs=2", "masker=random", "ratio=0.5", "seed=1")
+    assert pretrain(world, tmp_path / "alone", *alone).exit_code == 0
+    assert result(tmp_path / "alone")["probes"]["pretrained"]["linear"] == one["values"][1][0]
+    again = invoke("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", *options, "--resume")
+    assert "is finished already" in again.output
+    compared = invoke("report", out, out, "--out", tmp_path / "two.html")
+    assert compared.exit_code == 0, compared.output
+
+
+def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
+    out = tmp_path / "sweep"
+    arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", "--seeds", 1, "--out", out)
+    kept = out / "checkpoints"
+    killed_at(out / "metrics.jsonl", *arguments)
+    before = {path.name: path.stat().st_mtime_ns for path in kept.glob("unit-*.json")}
+    assert 0 < len(before) < 3
+    outcome = invoke(*arguments, "--resume", "--set", "executor.workers=2")
+    assert outcome.exit_code == 0, outcome.output
+    assert "runs are done already" in outcome.output
+    assert {name: (kept / name).stat().st_mtime_ns for name in before} == before
+    assert len(list(kept.glob("unit-*.json"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ratios", ".5", "high"], "ratios"),
+        (["--ratios", ".5", ".5"], "stands there twice"),
+        (["--ratios", ".5", ".99"], "masker 'salience' at 0.99"),
+        ([".5"], "ratios come after --ratios"),
+        (["--set", "probes=null", "--set", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
+    ],
+)
+def test_faults_of_a_sweep(world, tmp_path, options, message):
+    outcome = invoke("pretrain", "sweep", world / "job.yaml", "--out", tmp_path / "out", *options)
+    assert outcome.exit_code == 2, outcome.output
+    assert message in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_group_explains_itself():
+    assert "sweep" in invoke("pretrain", "--help").output
+    assert "no such configuration file" in invoke("pretrain", "nothing.yaml").stderr

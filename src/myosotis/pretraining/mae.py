@@ -17,10 +17,10 @@ from myosotis.pretraining.vision_transformer import (
     class_attention,
     embedded,
     encode_all,
-    fix_sine_positions,
     patch_grid,
     patch_side,
     run_blocks,
+    start_anew,
     take,
 )
 
@@ -32,15 +32,15 @@ class MaskedAutoencoder(nn.Module):
     attention in every block, and each image gets what it would get alone.
 
     Args:
-        encoder: A ``VisionTransformer`` with positions of its own, with or without class token. It is trained in place;
-            its positions are replaced by fixed sines, as in the paper.
+        encoder: A ``VisionTransformer`` with positions of its own, with or without class token. It is trained in place.
         masker: Says what is hidden; see :func:`~myosotis.pretraining.maskers.build_masker`.
         decoder_dim: Width of the decoder.
         decoder_depth: Its blocks.
         decoder_heads: Its heads.
         norm_pix: Whether targets are pixels normalised patch by patch.
         reduction: See :func:`~myosotis.pretraining.objective.hidden_mean`.
-        fixed_positions: Leave it on, except for an encoder that comes pre-trained with positions of its own.
+        fresh: Whether the encoder begins anew: with the initial weights of the paper, and with fixed sines as
+            positions. False for one that comes pre-trained.
         recompute: Keep no activations of blocks for the backward pass (gradient checkpointing).
 
     Raises:
@@ -76,7 +76,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_heads: int = 16,
         norm_pix: bool = True,
         reduction: Reduction = "token",
-        fixed_positions: bool = True,
+        fresh: bool = True,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class MaskedAutoencoder(nn.Module):
         self.loss_decoder = MaskedDecoder(self.grid, vit.embed_dim, prefix, 1, **sizes) if wanted else None
         if masker.guide == "attention" and vit.cls_token is None:
             raise ValueError("attention of the class token needs one; set 'class_token' to true")
-        if fixed_positions:
-            fix_sine_positions(vit)
+        if fresh:
+            start_anew(vit)
 
     def forward(
         self,

@@ -79,7 +79,7 @@ def build_model(
         masker: Says what is hidden.
         shape: Channels, height and width of images.
         seed: Of everything that is new.
-        pretrained: The encoder's positions are its own and stay.
+        pretrained: The encoder's weights and positions are its own and stay.
         recompute: Gradient checkpointing.
 
     Raises:
@@ -89,7 +89,5 @@ def build_model(
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "decoder"))
         if name == "mae":
-            return MaskedAutoencoder(
-                encoder, masker, **asdict(checked), fixed_positions=not pretrained, recompute=recompute
-            )
+            return MaskedAutoencoder(encoder, masker, **asdict(checked), fresh=not pretrained, recompute=recompute)
         return SimMIM(encoder, masker, shape=shape, unit=checked.unit, recompute=recompute)

@@ -58,12 +58,25 @@ def patch_side(vit: Any) -> int:
 
 
 @torch.no_grad()
-def fix_sine_positions(vit: Any) -> None:
-    """Set positions to sines, those of prefix tokens to zero, and train them no more, as MAE does."""
-    grid, dim = patch_grid(vit), vit.embed_dim
+def start_anew(vit: Any) -> None:
+    """Give a transformer the initial weights of MAE, from torch's global generator.
+
+    Matrices and the patch embedding are drawn by Glorot's uniform rule, biases are zero, prefix tokens small;
+    positions are fixed sines, those of prefix tokens zero, and are not trained.
+    """
+    for module in vit.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    kernel = vit.patch_embed.proj.weight
+    nn.init.xavier_uniform_(kernel.view(len(kernel), -1))
+    for token in (vit.cls_token, vit.reg_token):
+        if token is not None:
+            nn.init.normal_(token, std=0.02)
     prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
     vit.pos_embed.zero_()
-    vit.pos_embed[0, prefix:] = sine_positions(grid, dim).to(vit.pos_embed)
+    vit.pos_embed[0, prefix:] = sine_positions(patch_grid(vit), vit.embed_dim).to(vit.pos_embed)
     vit.pos_embed.requires_grad_(requires_grad=False)
 
 

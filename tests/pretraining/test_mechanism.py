@@ -1,4 +1,4 @@
-"""What salience points at on real images: objects where pixels are in [0, 1], background where they are standardised."""
+"""What salience points at on real images: objects if pixels are in [0, 1], background if they are standardised."""
 
 from pathlib import Path
 

@@ -1,0 +1,229 @@
+"""What surrounds a symbol: never the symbol itself."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosotis.denoising.channel import Symbols
+
+Offsets = NDArray[np.int64]
+Pad = Literal["outside", "symbol0"]
+"""What a context has beyond the edge: a sign of its own, or symbol 0 as in the released code."""
+
+
+@dataclass(frozen=True)
+class Context1d:
+    """The ``half_width`` symbols before and after: the k of the papers, 2k symbols in all.
+
+    Example:
+        >>> Context1d(2).offsets[:, 0].tolist()
+        [-2, -1, 1, 2]
+    """
+
+    half_width: int
+
+    def __post_init__(self) -> None:
+        if self.half_width < 1:
+            raise ValueError(f"a context needs a half-width of 1 at least, got {self.half_width}")
+
+    @cached_property
+    def offsets(self) -> Offsets:
+        """Where its symbols lie, (symbols, 1)."""
+        k = self.half_width
+        return np.array([place for place in range(-k, k + 1) if place], dtype=np.int64)[:, None]
+
+    @property
+    def size(self) -> int:
+        """How many symbols."""
+        return 2 * self.half_width
+
+
+@dataclass(frozen=True)
+class Context2d:
+    """The nearest neighbours on a plane: ordered by distance, then by how far they are above or below, then by place.
+
+    A smaller context is a part of every larger one.
+
+    Example:
+        >>> Context2d(4).offsets.tolist()
+        [[0, -1], [0, 1], [-1, 0], [1, 0]]
+    """
+
+    neighbours: int
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"a context needs a neighbour at least, got {self.neighbours}")
+
+    @classmethod
+    def square(cls, side: int) -> "Context2d":
+        """Return the context of all neighbours in a square of an odd side.
+
+        Only for 3, 5 are these the nearest ones; a larger square holds far corners before near edges of the next.
+        """
+        if side % 2 == 0 or side < 3:
+            raise ValueError(f"a square around a symbol needs an odd side of 3 at least, got {side}")
+        return cls(side * side - 1)
+
+    @cached_property
+    def offsets(self) -> Offsets:
+        """Where its symbols lie, (symbols, 2): rows down, columns to the right."""
+        # The nearest n lie in a disc of a radius near sqrt(n / pi), well inside.
+        reach = math.isqrt(self.neighbours) + 1
+        every = [
+            (dy * dy + dx * dx, abs(dy), dy, dx)
+            for dy in range(-reach, reach + 1)
+            for dx in range(-reach, reach + 1)
+            if (dy, dx) != (0, 0)
+        ]
+        return np.array([(dy, dx) for _, _, dy, dx in sorted(every)[: self.neighbours]], dtype=np.int64)
+
+    @property
+    def size(self) -> int:
+        """How many symbols."""
+        return self.neighbours
+
+
+Context = Context1d | Context2d
+
+
+@dataclass(frozen=True)
+class Field:
+    """Noisy symbols with an edge around them, so that every context can be read by adding offsets to a place.
+
+    Attributes:
+        padded: Flat symbols with edges; ``outside`` beyond an edge.
+        places: Of the symbols in ``padded``, in their order.
+        steps: Of the context, to be added to a place.
+        complete: Which symbols have a whole context.
+        outside: What stands beyond an edge.
+    """
+
+    padded: NDArray[np.int8]
+    places: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    complete: NDArray[np.bool_]
+    outside: int
+
+    def windows(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int8]:
+        """Return the contexts of some symbols, (symbols, size)."""
+        return np.asarray(self.padded[self.places[chosen][:, None] + self.steps])
+
+
+def make_field(
+    noisy: Symbols, context: Context, alphabet: int, *, lengths: Sequence[int] | None = None, pad: Pad = "outside"
+) -> Field:
+    """Return symbols ready for reading contexts.
+
+    Args:
+        noisy: (n,) for a context along a line, (height, width) for one on a plane.
+        context: Its shape.
+        alphabet: How many symbols there are, at most 127.
+        lengths: Of the sequences that stand one after another in a line: contexts do not reach from one into another.
+        pad: What stands beyond an edge.
+
+    Raises:
+        ValueError: Dimensions and context do not fit, or lengths do not add up.
+    """
+    outside = alphabet if pad == "outside" else 0
+    if alphabet > 126:
+        raise ValueError(f"alphabets have at most 126 symbols, got {alphabet}")
+    if isinstance(context, Context1d):
+        if noisy.ndim != 1:
+            raise ValueError(f"a context along a line needs symbols in one dimension, got {noisy.ndim}")
+        sizes = check_lengths(len(noisy), lengths)
+        k = context.half_width
+        # One edge of k between two sequences serves both.
+        starts = np.concatenate([[0], np.cumsum(sizes + k)[:-1]]) + k
+        padded = np.full(int(sizes.sum() + k * (len(sizes) + 1)), outside, dtype=np.int8)
+        before = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        rank = np.arange(len(noisy)) - np.repeat(before, sizes)
+        places = np.repeat(starts, sizes) + rank
+        padded[places] = noisy
+        complete = (rank >= k) & (rank < np.repeat(sizes, sizes) - k)
+        return Field(padded, places, context.offsets[:, 0], complete, outside)
+    if noisy.ndim != 2 or lengths is not None:
+        raise ValueError(f"a context on a plane needs symbols in two dimensions, got {noisy.ndim}")
+    reach = int(np.abs(context.offsets).max())
+    height, width = noisy.shape
+    plane = np.full((height + 2 * reach, width + 2 * reach), outside, dtype=np.int8)
+    plane[reach : reach + height, reach : reach + width] = noisy
+    rows, columns = np.divmod(np.arange(noisy.size), width)
+    places = (rows + reach) * plane.shape[1] + columns + reach
+    steps = context.offsets[:, 0] * plane.shape[1] + context.offsets[:, 1]
+    inside = np.ones(noisy.size, dtype=bool)
+    for edge, low, high in ((0, rows, height), (1, columns, width)):
+        least, most = context.offsets[:, edge].min(), context.offsets[:, edge].max()
+        inside &= (low + least >= 0) & (low + most < high)
+    return Field(plane.ravel(), places, steps, inside, outside)
+
+
+def pieces(
+    noisy: Symbols,
+    context: Context,
+    alphabet: int,
+    *,
+    lengths: Sequence[int] | None = None,
+    pad: Pad = "outside",
+    size: int = 1 << 20,
+) -> Iterator[tuple[int, int, Field]]:
+    """Cut symbols into pieces of about ``size`` whose contexts are those of the whole, so that memory stays bounded.
+
+    Args:
+        noisy: See :func:`make_field`.
+        context: Likewise.
+        alphabet: Likewise.
+        lengths: Likewise.
+        pad: Likewise.
+        size: Symbols in a piece; a sequence of a list is never cut.
+
+    Yields:
+        Begin and end of a piece, counted in symbols row by row, and its contexts.
+    """
+    if isinstance(context, Context2d):
+        reach = int(np.abs(context.offsets).max())
+        height, width = noisy.shape
+        rows = max(1, size // width)
+        for top in range(0, height, rows):
+            low, high = max(0, top - reach), min(height, top + rows + reach)
+            field = make_field(noisy[low:high], context, alphabet, pad=pad)
+            bottom = min(height, top + rows)
+            yield top * width, bottom * width, _part(field, (top - low) * width, (bottom - low) * width)
+        return
+    if lengths is None:
+        k = context.half_width
+        for begin in range(0, len(noisy), size):
+            end = min(len(noisy), begin + size)
+            low, high = max(0, begin - k), min(len(noisy), end + k)
+            field = make_field(noisy[low:high], context, alphabet, pad=pad)
+            yield begin, end, _part(field, begin - low, end - low)
+        return
+    sizes = check_lengths(len(noisy), lengths)
+    ends = np.cumsum(sizes)
+    first, begin = 0, 0
+    while first < len(sizes):
+        last = max(first + 1, int(np.searchsorted(ends, begin + size, side="right")))
+        end = int(ends[last - 1])
+        yield begin, end, make_field(noisy[begin:end], context, alphabet, lengths=sizes[first:last].tolist(), pad=pad)
+        first, begin = last, end
+
+
+def _part(field: Field, begin: int, end: int) -> Field:
+    return Field(field.padded, field.places[begin:end], field.steps, field.complete[begin:end], field.outside)
+
+
+def check_lengths(count: int, lengths: Sequence[int] | None) -> NDArray[np.int64]:
+    """Return the lengths of sequences that stand one after another; one sequence unless given.
+
+    Raises:
+        ValueError: They are not positive, or do not add up.
+    """
+    sizes = np.array([count] if lengths is None else lengths, dtype=np.int64)
+    if not len(sizes) or sizes.min() < 1 or sizes.sum() != count:
+        raise ValueError(f"lengths must be positive and add up to {count} symbols, they add up to {sizes.sum()}")
+    return sizes

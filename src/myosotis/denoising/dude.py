@@ -1,0 +1,319 @@
+"""DUDE: count what stands in each context, and invert the channel.
+
+Weissman, Ordentlich, Seroussi, Verdú, Weinberger: Universal Discrete Denoising: Known Channel (IEEE Transactions on
+Information Theory 51, 2005).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
+from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, check_lengths, pieces
+from myosotis.denoising.mappings import head_estimate
+
+_LARGEST_TABLE = 1 << 26
+_LARGEST_KEY = 62
+_PIECE = 1 << 22
+_BLOCK = 1 << 15
+_RULES = 1 << 16
+_TIE = 1e-9
+
+Keys = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """Denoised symbols, and what is estimated of them.
+
+    Attributes:
+        symbols: Of the shape and the type of what came in.
+        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. It is biased downwards where rules
+            were fitted to the symbols that they are judged by: take that of ``leave_one_out`` for choosing a context.
+        changed: Symbols that differ from what came in.
+        contexts: Different contexts that were seen.
+        covered: Symbols that have a whole context; the others stay as they are.
+    """
+
+    symbols: Symbols
+    estimated_loss: float
+    changed: int
+    contexts: int
+    covered: int
+
+
+def dude(
+    noisy: Symbols,
+    channel: Channel,
+    *,
+    k: int | None = None,
+    neighbours: int | None = None,
+    loss: Numbers | None = None,
+    leave_one_out: bool = False,
+    lengths: Sequence[int] | None = None,
+    pad: Pad = "outside",
+) -> Denoised:
+    """Denoise by counting.
+
+    For a symbol z in a context whose counts of noisy symbols are m, the reconstruction is
+    ``argmin_h m^T inverse (loss[:, h] * matrix[:, z])``: the loss under the clean symbols that the channel makes
+    likely. Where the symbol itself is among the best it stays.
+
+    Args:
+        noisy: Whole numbers from 0, along a line or on a plane.
+        channel: The noise.
+        k: Along a line: symbols of the context on each side. The first and last k of a sequence stay.
+        neighbours: On a plane: symbols of the context, the nearest ones.
+        loss: (clean, reconstructed); Hamming's unless given.
+        leave_one_out: Do not count a symbol in its own context. The rule of 2005 counts it, so that what is rare is
+            never changed; and the estimated loss is of use only without.
+        lengths: Along a line: of sequences that stand one after another.
+        pad: On a plane: what a context has beyond the edge.
+
+    Returns:
+        The symbols, and what is estimated of them.
+
+    Raises:
+        ValueError: There is no context, or a symbol is outside the alphabet, or sizes do not fit.
+
+    Example:
+        >>> noisy = np.array([int(bit) for bit in "0000100000011111011111100000"])
+        >>> found = dude(noisy, Channel.binary_symmetric(0.1), k=1)
+        >>> "".join(map(str, found.symbols)), found.changed, round(found.estimated_loss, 6)
+        ('0000000000011111111111100000', 2, 0.044643)
+    """
+    context = chosen_context(noisy, k, neighbours)
+    check_symbols(noisy, channel.outputs)
+    parts = head_estimate(channel, loss)
+    flat = np.ascontiguousarray(noisy).ravel()
+    if isinstance(context, Context1d):
+        sizes = check_lengths(len(flat), lengths)
+        if int(sizes.max()) < context.size + 1:
+            raise ValueError(
+                f"the longest sequence has {sizes.max()} symbols; a context of {context.half_width} on each side needs "
+                f"{context.size + 1}"
+            )
+        if channel.outputs ** (context.size + 1) <= _LARGEST_TABLE:
+            return _by_table(flat, sizes, context.half_width, channel.outputs, parts, leave_one_out).shaped(noisy)
+    return _by_sorting(noisy, context, channel.outputs, parts, leave_one_out, lengths, pad).shaped(noisy)
+
+
+def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Context:
+    """Return the context that suits symbols; one of both numbers is given.
+
+    Raises:
+        ValueError: Not so.
+    """
+    if noisy.ndim == 1:
+        if k is None or neighbours is not None:
+            raise ValueError("symbols along a line have a context of 'k' on each side")
+        return Context1d(k)
+    if noisy.ndim == 2:
+        if neighbours is None or k is not None:
+            raise ValueError("symbols on a plane have a context of 'neighbours'")
+        return Context2d(neighbours)
+    raise ValueError(f"symbols stand along a line or on a plane, got {noisy.ndim} dimensions")
+
+
+@dataclass(frozen=True)
+class _Flat:
+    symbols: Symbols
+    total_loss: float
+    contexts: int
+    covered: int
+
+    def shaped(self, noisy: Symbols) -> Denoised:
+        found = self.symbols.reshape(noisy.shape)
+        changed = int((found != noisy).sum())
+        return Denoised(found, self.total_loss / noisy.size, changed, self.contexts, self.covered)
+
+
+# Counting in a table of all contexts
+# ------------------------------------------------------------------------------------
+
+
+def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Numbers, leave_one_out: bool) -> _Flat:
+    count, total = q ** (2 * k + 1), len(flat)
+    single = len(sizes) == 1
+    # Symbols too near to the end of a sequence; where there is one, slices say it.
+    complete = None if single else _complete(sizes, k)[k : total - k]
+    counts = np.zeros(count, dtype=np.int64)
+    for begin, keys in _line_keys(flat, k, q):
+        some = keys if complete is None else keys[complete[begin : begin + len(keys)]]
+        counts += np.bincount(some, minlength=count)
+    table = counts.reshape(-1, q)
+    decisions, loss = _rules(table, parts, leave_one_out)
+    flat_rules = decisions.astype(flat.dtype).ravel()
+    found = flat.copy()
+    inner = found[k : total - k]
+    for begin, keys in _line_keys(flat, k, q):
+        part = inner[begin : begin + len(keys)]
+        said = flat_rules[keys]
+        if complete is None:
+            part[:] = said
+        else:
+            np.copyto(part, said, where=complete[begin : begin + len(keys)])
+    covered = int(table.sum())
+    return _Flat(found, loss + _kept_loss(flat, table, parts), int((table.sum(axis=1) > 0).sum()), covered)
+
+
+def _line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
+    """Context and symbol as one number, piece by piece: where one begins, counted from symbol k, and its numbers."""
+    last = len(flat) - 2 * k
+    buffer = np.empty(min(_PIECE, max(last, 0)), dtype=np.int64)
+    for begin in range(0, last, _PIECE):
+        end = min(last, begin + _PIECE)
+        for low in range(begin, end, _BLOCK):
+            high = min(end, low + _BLOCK)
+            # Blocks small enough to stay in the cache.
+            block = flat[low : high + 2 * k].astype(np.int32)
+            width = high - low
+            sides = _packed(block, k, q)
+            keys = sides[:width] * np.int32(q**k)
+            keys += sides[k + 1 : k + 1 + width]
+            keys *= np.int32(q)
+            keys += block[k : k + width]
+            buffer[low - begin : high - begin] = keys
+        yield begin, buffer[: end - begin]
+
+
+def _packed(block: NDArray[np.int32], width: int, q: int) -> NDArray[np.int32]:
+    """Every ``width`` symbols that follow each other as one number, by doubling."""
+    if width == 1:
+        return block
+    if width % 2:
+        shorter = _packed(block, width - 1, q)
+        return shorter[:-1] * np.int32(q) + block[width - 1 :]
+    half = _packed(block, width // 2, q)
+    return half[: -(width // 2)] * np.int32(q ** (width // 2)) + half[width // 2 :]
+
+
+def _complete(sizes: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    complete = np.ones(int(sizes.sum()), dtype=bool)
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    for step in range(k):
+        complete[np.minimum(starts + step, ends - 1)] = False
+        complete[np.maximum(ends - 1 - step, starts)] = False
+    return complete
+
+
+# Counting what occurs
+# ---------------------------------------------------------------------------------------------------
+
+
+def _by_sorting(
+    noisy: Symbols,
+    context: Context,
+    q: int,
+    parts: Numbers,
+    leave_one_out: bool,
+    lengths: Sequence[int] | None,
+    pad: Pad,
+) -> _Flat:
+    flat = np.ascontiguousarray(noisy).ravel()
+    along_a_line = isinstance(context, Context1d)
+    keys, covered = context_keys(noisy, context, q, lengths=lengths, pad=pad)
+    if not along_a_line:
+        # On a plane what lies beyond the edge is a part of the context.
+        covered = np.ones(len(flat), dtype=bool)
+    _, places = np.unique(keys[covered], return_inverse=True)
+    contexts = int(places.max()) + 1 if len(places) else 0
+    joint = places.ravel() * q + flat[covered]
+    table = np.bincount(joint, minlength=contexts * q).reshape(-1, q)
+    decisions, loss = _rules(table, parts, leave_one_out)
+    found = flat.copy()
+    found[covered] = decisions.ravel()[joint]
+    return _Flat(found, loss + _kept_loss(flat, table, parts), contexts, int(covered.sum()))
+
+
+def context_keys(
+    noisy: Symbols, context: Context, alphabet: int, *, lengths: Sequence[int] | None = None, pad: Pad = "outside"
+) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    """Return a key for the context of each symbol, equal for equal contexts, and which contexts are whole.
+
+    Args:
+        noisy: See :func:`~myosotis.denoising.contexts.make_field`.
+        context: Likewise.
+        alphabet: Likewise.
+        lengths: Likewise.
+        pad: Likewise.
+
+    Returns:
+        Whole numbers where 62 bits hold a context, the bytes of contexts otherwise.
+    """
+    base = alphabet + (pad == "outside")
+    numbers = context.size * np.log2(base) <= _LARGEST_KEY
+    kind: np.dtype[np.generic] = np.dtype(np.int64) if numbers else np.dtype((np.void, context.size))
+    keys, complete = np.empty(noisy.size, dtype=kind), np.empty(noisy.size, dtype=bool)
+    for begin, end, field in pieces(noisy, context, alphabet, lengths=lengths, pad=pad):
+        complete[begin:end] = field.complete
+        if not numbers:
+            keys[begin:end] = np.ascontiguousarray(field.windows()).view(kind)[:, 0]
+            continue
+        found = np.zeros(end - begin, dtype=np.int64)
+        for step in field.steps:
+            found *= base
+            found += field.padded[field.places + step]
+        keys[begin:end] = found
+    return keys, complete
+
+
+# Rules
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _rules(table: NDArray[np.int64], parts: Numbers, leave_one_out: bool) -> tuple[NDArray[np.int64], float]:
+    """What becomes of each symbol in each context, and the sum of the estimated losses of counted symbols.
+
+    With counts m the score of saying h for a seen w is ``sum_a m[a] H[a, w, h]``.
+    """
+    q = table.shape[1]
+    keeps = parts.shape[2] == q
+    decisions = np.tile(np.arange(q), (len(table), 1)) if keeps else np.zeros((len(table), q), dtype=np.int64)
+    total = 0.0
+    seen = np.flatnonzero(table.any(axis=1))
+    for begin in range(0, len(seen), _RULES):
+        some = seen[begin : begin + _RULES]
+        counts = table[some].astype(np.float64)
+        scores = np.einsum("ca,awh->cwh", counts, parts)
+        slack = _TIE * (1 + counts.sum(axis=1))[:, None]
+        if not leave_one_out:
+            rule = _best(scores, slack, keeps)
+            decisions[some] = rule
+            total += float((counts * _judged(rule, parts)).sum())
+            continue
+        for a in range(q):
+            rule = _best(scores - parts[a], slack, keeps)
+            decisions[some, a] = rule[:, a]
+            total += float((counts[:, a] * _judged(rule, parts[a : a + 1])[:, 0]).sum())
+    return decisions, total
+
+
+def _best(scores: Numbers, slack: Numbers, keeps: bool) -> NDArray[np.int64]:
+    """The reconstruction with the least score for each context and symbol; the symbol itself where it is as good."""
+    # Of what is equally good but for rounding, the first.
+    good = scores <= (scores.min(axis=2) + slack)[:, :, None]
+    best = good.argmax(axis=2)
+    if not keeps:
+        return np.asarray(best)
+    every = np.arange(scores.shape[1])
+    return np.where(good[:, every, every], every, best)
+
+
+def _judged(rule: NDArray[np.int64], parts: Numbers) -> Numbers:
+    """The estimated loss of a rule for each context and noisy symbol: ``sum_w H[a, w, rule(w)]``."""
+    heads = np.arange(rule.shape[1])
+    return np.stack([part[heads, rule].sum(axis=1) for part in parts], axis=1)
+
+
+def _kept_loss(flat: Symbols, table: NDArray[np.int64], parts: Numbers) -> float:
+    """The estimated loss of symbols that no rule covers and that stay as they are."""
+    q = table.shape[1]
+    if parts.shape[2] != q:
+        return 0.0
+    left = np.bincount(flat, minlength=q) - table.sum(axis=0)
+    keep = np.arange(q)
+    return float(sum(left[a] * parts[a, keep, keep].sum() for a in range(q)))

@@ -1,0 +1,279 @@
+"""DUDE by hand, against a slow version that knows nothing of keys, and against what is known of it."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from myosotis.denoising.channel import Channel
+from myosotis.denoising.contexts import Context1d, Context2d, make_field, pieces
+from myosotis.denoising.dude import dude
+from myosotis.denoising.mappings import hamming
+
+
+def bits(text):
+    return np.array([int(bit) for bit in text])
+
+
+def slowly(noisy, channel, offsets, *, loss=None, leave_one_out=False, outside=None, whole=True):
+    """Denoise position by position, with the context of each as a tuple."""
+    loss = hamming(channel.inputs) if loss is None else loss
+    inverse = np.linalg.pinv(channel.matrix)
+    shape = noisy.shape
+    contexts = {}
+    for place in np.ndindex(shape):
+        around = []
+        for step in offsets:
+            at = tuple(np.add(place, step))
+            inside = all(0 <= one < side for one, side in zip(at, shape, strict=True))
+            around.append(int(noisy[at]) if inside else outside)
+        if None not in around or not whole:
+            contexts[place] = tuple(around)
+    counts = defaultdict(Counter)
+    for place, context in contexts.items():
+        counts[context][int(noisy[place])] += 1
+    found = noisy.copy()
+    for place, context in contexts.items():
+        z = int(noisy[place])
+        m = np.array([counts[context][a] for a in range(channel.outputs)], dtype=float)
+        m[z] -= leave_one_out
+        scores = [m @ inverse @ (loss[:, h] * channel.matrix[:, z]) for h in range(loss.shape[1])]
+        good = np.array(scores) <= min(scores) + 1e-9 * (1 + m.sum())
+        if not good[z]:
+            found[place] = int(np.argmax(good))
+    return found
+
+
+def test_single_flips_go_and_edges_stay():
+    channel = Channel.binary_symmetric(0.1)
+    noisy = bits("0000100000011111011111100000")
+    found = dude(noisy, channel, k=1)
+    assert found.symbols.tolist() == bits("0000000000011111111111100000").tolist()
+    assert (found.changed, found.contexts, found.covered) == (2, 4, 26)
+    # The two symbols at the ends are kept, at an estimated loss of 0.1 each.
+    assert (28 * found.estimated_loss - 2 * 0.1) / 26 == pytest.approx(0.040385, abs=1e-6)
+
+
+def test_a_rare_symbol_stays_where_the_channel_flips_rarely():
+    noisy = bits("0000100000011111011111100000")
+    found = dude(noisy, Channel.binary_symmetric(0.05), k=1)
+    assert found.changed == 0
+    assert found.estimated_loss == pytest.approx(0.05)
+
+
+def test_an_alternating_string():
+    noisy = bits("0101010101110101010101010")
+    found = dude(noisy, Channel.binary_symmetric(0.1), k=1)
+    assert found.symbols.tolist() == bits("0101010101010101010101010").tolist()
+    assert (25 * found.estimated_loss - 2 * 0.1) / 23 == pytest.approx(-0.070652, abs=1e-6)
+
+
+def test_a_plane_by_hand():
+    clean = np.zeros((8, 8), dtype=int)
+    clean[:, 4:] = 1
+    noisy = clean.copy()
+    noisy[2, 1] ^= 1
+    noisy[5, 6] ^= 1
+    found = dude(noisy, Channel.binary_symmetric(0.1), neighbours=4, pad="symbol0")
+    assert found.symbols.tolist() == clean.tolist()
+    assert found.contexts == 15
+    assert found.estimated_loss == pytest.approx(-0.0859375)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 4), st.integers(1, 2), st.booleans())
+def test_a_line_against_the_slow_version(seed, alphabet, k, leave_one_out):
+    draws = np.random.default_rng(seed)
+    table = draws.random((alphabet, alphabet)) + 3 * np.eye(alphabet)
+    channel = Channel(table / table.sum(axis=1, keepdims=True))
+    noisy = draws.integers(0, alphabet, 60)
+    noisy[::3] = 0
+    loss = draws.random((alphabet, alphabet)) * (1 - np.eye(alphabet))
+    found = dude(noisy, channel, k=k, loss=loss, leave_one_out=leave_one_out)
+    offsets = [(step,) for step in range(-k, k + 1) if step]
+    wanted = slowly(noisy, channel, offsets, loss=loss, leave_one_out=leave_one_out)
+    assert found.symbols.tolist() == wanted.tolist()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9), st.sampled_from(["outside", "symbol0"]), st.booleans())
+def test_a_plane_against_the_slow_version(seed, neighbours, pad, leave_one_out):
+    draws = np.random.default_rng(seed)
+    noisy = (draws.random((9, 7)) < 0.3).astype(int)
+    channel = Channel([[0.9, 0.1], [0.15, 0.85]])
+    found = dude(noisy, channel, neighbours=neighbours, pad=pad, leave_one_out=leave_one_out)
+    offsets = [tuple(step) for step in Context2d(neighbours).offsets]
+    outside = 2 if pad == "outside" else 0
+    wanted = slowly(noisy, channel, offsets, leave_one_out=leave_one_out, outside=outside)
+    assert found.symbols.tolist() == wanted.tolist()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_contexts_do_not_cross_from_one_read_into_another(seed, k):
+    draws = np.random.default_rng(seed)
+    channel = Channel.symmetric(4, 0.2)
+    reads = [draws.integers(0, 4, draws.integers(1, 12)) % (1 + draws.integers(4)) for _ in range(12)]
+    reads.append(draws.integers(0, 4, 20))
+    together = dude(np.concatenate(reads), channel, k=k, lengths=[len(read) for read in reads])
+    # The slow version sees reads apart by a symbol that no context may hold.
+    apart = -np.ones((len(reads), 20), dtype=int)
+    counts = defaultdict(Counter)
+    for row, read in enumerate(reads):
+        apart[row, : len(read)] = read
+        for i in range(k, len(read) - k):
+            counts[tuple(np.delete(read[i - k : i + k + 1], k))][int(read[i])] += 1
+    inverse, loss, wanted = np.linalg.pinv(channel.matrix), hamming(4), []
+    for read in reads:
+        denoised = read.copy()
+        for i in range(k, len(read) - k):
+            m = np.array([counts[tuple(np.delete(read[i - k : i + k + 1], k))][a] for a in range(4)], dtype=float)
+            scores = [m @ inverse @ (loss[:, h] * channel.matrix[:, read[i]]) for h in range(4)]
+            good = np.array(scores) <= min(scores) + 1e-9 * (1 + m.sum())
+            if not good[read[i]]:
+                denoised[i] = int(np.argmax(good))
+        wanted.append(denoised)
+    assert together.symbols.tolist() == np.concatenate(wanted).tolist()
+
+
+def markov(flip, count, seed, alphabet=2):
+    draws = np.random.default_rng(seed)
+    jumps = draws.random(count) < flip
+    steps = np.where(jumps, draws.integers(1, alphabet, count), 0)
+    return np.cumsum(steps) % alphabet
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_the_rule_for_bits_is_two_thresholds(rate):
+    noisy = Channel.binary_symmetric(rate).corrupt(markov(0.1, 5000, 0), np.random.default_rng(1))
+    found = dude(noisy, Channel.binary_symmetric(rate), k=2).symbols
+    counts = defaultdict(Counter)
+    for i in range(2, len(noisy) - 2):
+        counts[tuple(np.delete(noisy[i - 2 : i + 3], 2))][int(noisy[i])] += 1
+    for i in range(2, len(noisy) - 2):
+        m = counts[tuple(np.delete(noisy[i - 2 : i + 3], 2))]
+        ratio = m[1] / (m[0] + m[1])
+        low, high = 2 * rate * (1 - rate), rate**2 + (1 - rate) ** 2
+        assert found[i] == (0 if ratio < low else 1 if ratio >= high else noisy[i])
+
+
+def test_large_contexts_agree_with_small_tables(monkeypatch):
+    noisy = Channel.symmetric(4, 0.1).corrupt(markov(0.1, 3000, 0, 4), np.random.default_rng(1))
+    by_table = dude(noisy, Channel.symmetric(4, 0.1), k=3)
+    monkeypatch.setattr("myosotis.denoising.dude._LARGEST_TABLE", 1)
+    by_sorting = dude(noisy, Channel.symmetric(4, 0.1), k=3)
+    assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
+    assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
+    assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
+
+
+def test_contexts_of_more_than_62_bits():
+    draws = np.random.default_rng(0)
+    base = np.tile(draws.integers(0, 2, 150), 40)
+    noisy = Channel.binary_symmetric(0.01).corrupt(base, draws)
+    found = dude(noisy, Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
+    assert found.covered == len(base) - 80
+    plane = np.tile(draws.integers(0, 2, (12, 12)), (20, 20))
+    seen = plane.copy()
+    seen[100, 100] ^= 1
+    again = dude(seen, Channel.binary_symmetric(0.01), neighbours=80, leave_one_out=True)
+    assert again.symbols[100, 100] == plane[100, 100]
+
+
+def test_leaving_a_symbol_out_changes_what_is_rare():
+    # 30 copies of one sequence, each with a flip of its own.
+    draws = np.random.default_rng(0)
+    clean = draws.integers(0, 4, 200)
+    reads = np.tile(clean, (30, 1))
+    for row in reads:
+        row[draws.integers(20, 180)] += 1
+    reads %= 4
+    channel = Channel.symmetric(4, 0.01)
+    plain = dude(reads.ravel(), channel, k=6, lengths=[200] * 30)
+    left_out = dude(reads.ravel(), channel, k=6, lengths=[200] * 30, leave_one_out=True)
+    errors = [(found.symbols.reshape(30, 200) != clean).sum() for found in (plain, left_out)]
+    assert errors[0] == 30
+    assert errors[1] < 5
+
+
+def test_an_iid_source_is_left_alone():
+    draws = np.random.default_rng(0)
+    noisy = draws.integers(0, 2, 100_000)
+    for k in (1, 2, 3):
+        assert dude(noisy, Channel.binary_symmetric(0.1), k=k).changed == 0
+
+
+def test_symbols_and_channel_may_be_renamed_together():
+    draws = np.random.default_rng(0)
+    table = draws.random((4, 4)) * 0.1 + np.eye(4)
+    channel = Channel(table / table.sum(axis=1, keepdims=True))
+    noisy = channel.corrupt(markov(0.15, 20_000, 0, 4), draws)
+    order = np.array([2, 0, 3, 1])
+    back = np.argsort(order)
+    renamed = Channel(channel.matrix[back][:, back])
+    plain, other = dude(noisy, channel, k=2).symbols, dude(order[noisy], renamed, k=2).symbols
+    assert (order[plain] == other).all()
+    assert (plain != noisy).any()
+
+
+def test_types_and_shapes_stay():
+    noisy = np.zeros((5, 6), dtype=np.uint8)
+    found = dude(noisy, Channel.binary_symmetric(0.1), neighbours=4)
+    assert (found.symbols.dtype, found.symbols.shape) == (np.uint8, (5, 6))
+    assert not np.shares_memory(found.symbols, noisy)
+
+
+def test_neighbourhoods_are_nested_and_have_a_hole():
+    for count in (1, 4, 8, 20, 24, 60, 120):
+        small, large = Context2d(count).offsets.tolist(), Context2d(count + 1).offsets.tolist()
+        assert large[:count] == small
+        assert [0, 0] not in large
+    distance = (Context2d(60).offsets ** 2).sum(axis=1)
+    assert (np.diff(distance) >= 0).all()
+    # Nothing nearer was forgotten.
+    inside = sum(dy * dy + dx * dx < distance[-1] for dy in range(-9, 10) for dx in range(-9, 10)) - 1
+    assert inside <= 60
+    assert Context2d.square(5).neighbours == 24
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 1000])
+def test_pieces_have_the_contexts_of_the_whole(size):
+    draws = np.random.default_rng(0)
+    plane, line = draws.integers(0, 3, (13, 11)), draws.integers(0, 3, 97)
+    lengths = [10, 1, 40, 3, 43]
+    for noisy, context, cut in (
+        (plane, Context2d(12), None),
+        (line, Context1d(3), None),
+        (line, Context1d(3), lengths),
+    ):
+        whole = make_field(noisy, context, 3, lengths=cut)
+        seen = np.zeros(noisy.size, dtype=int)
+        for begin, end, field in pieces(noisy, context, 3, lengths=cut, size=size):
+            assert (field.windows() == whole.windows(slice(begin, end))).all()
+            assert (field.complete == whole.complete[begin:end]).all()
+            seen[begin:end] += 1
+        assert (seen == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": None}, "have a context of 'k'"),
+        ({"k": 1, "neighbours": 4}, "have a context of 'k'"),
+        ({"k": 0}, "half-width of 1 at least"),
+        ({"k": 10}, "a context of 10 on each side needs 21"),
+        ({"k": 1, "lengths": [5, 6]}, "add up to 12 symbols, they add up to 11"),
+        ({"k": 1, "lengths": [12, 0]}, "must be positive"),
+    ],
+)
+def test_what_does_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        dude(np.zeros(12, dtype=int), Channel.binary_symmetric(0.1), **arguments)
+
+
+def test_other_faults():
+    with pytest.raises(ValueError, match="symbol 2 at position 3"):
+        dude(np.array([0, 1, 0, 2, 1]), Channel.binary_symmetric(0.1), k=1)
+    with pytest.raises(ValueError, match="have a context of 'neighbours'"):
+        dude(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), k=1)
+    with pytest.raises(ValueError, match="got 3 dimensions"):
+        dude(np.zeros((2, 2, 2), dtype=int), Channel.binary_symmetric(0.1), k=1)

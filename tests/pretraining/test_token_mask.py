@@ -29,9 +29,9 @@ def test_the_largest_scores_are_hidden():
 @given(st.integers(0, 10_000), st.integers(2, 40))
 def test_keep_and_restore_belong_together(seed, tokens):
     stream = torch.Generator().manual_seed(seed)
-    scores, ratios = torch.rand(5, tokens, generator=stream), torch.rand(5, generator=stream)
+    scores, ratios = torch.rand(5, tokens, generator=stream), torch.rand(5, generator=stream).double()
     mask = mask_from_scores(scores, ratios)
-    assert mask.counts.tolist() == [visible_count(tokens, ratio) for ratio in ratios.double().tolist()]
+    assert mask.counts.tolist() == [visible_count(tokens, ratio) for ratio in ratios.tolist()]
     assert mask.hidden.sum(dim=1).equal(tokens - mask.counts)
     assert mask.ragged == (len(set(mask.counts.tolist())) > 1)
     assert mask.valid.sum(dim=1).equal(mask.counts)
@@ -79,3 +79,12 @@ def test_what_cannot_be_masked():
         mask_from_scores(torch.rand(2, 4), 1.5)
     with pytest.raises(ValueError, match="must be in \\[0, 1\\]"):
         mask_from_scores(torch.rand(2, 4), torch.tensor([0.5, -0.1]))
+
+
+@pytest.mark.parametrize("tokens", [20, 49, 64, 100, 196, 200, 784])
+def test_ratios_of_images_round_as_one_ratio_does(tokens):
+    ratios = [round(0.01 * step, 2) for step in range(1, 100)]
+    scores = torch.rand(99, tokens)
+    for kind in (torch.float32, torch.float64):
+        found = mask_from_scores(scores, torch.tensor(ratios, dtype=kind)).counts.tolist()
+        assert found == [visible_count(tokens, ratio) for ratio in ratios]

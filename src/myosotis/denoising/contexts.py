@@ -116,7 +116,13 @@ class Field:
 
 
 def make_field(
-    noisy: Symbols, context: Context, alphabet: int, *, lengths: Sequence[int] | None = None, pad: Pad = "outside"
+    noisy: Symbols,
+    context: Context,
+    alphabet: int,
+    *,
+    lengths: Sequence[int] | None = None,
+    pad: Pad = "outside",
+    width: int = 0,
 ) -> Field:
     """Return symbols ready for reading contexts.
 
@@ -126,6 +132,7 @@ def make_field(
         alphabet: How many symbols there are, at most 127.
         lengths: Of the sequences that stand one after another in a line: contexts do not reach from one into another.
         pad: What stands beyond an edge.
+        width: On a plane: columns, at least, so that the steps of several planes are the same.
 
     Raises:
         ValueError: Dimensions and context do not fit, or lengths do not add up.
@@ -150,14 +157,14 @@ def make_field(
     if noisy.ndim != 2 or lengths is not None:
         raise ValueError(f"a context on a plane needs symbols in two dimensions, got {noisy.ndim}")
     reach = int(np.abs(context.offsets).max())
-    height, width = noisy.shape
-    plane = np.full((height + 2 * reach, width + 2 * reach), outside, dtype=np.int8)
-    plane[reach : reach + height, reach : reach + width] = noisy
-    rows, columns = np.divmod(np.arange(noisy.size), width)
+    height, own = noisy.shape
+    plane = np.full((height + 2 * reach, max(width, own) + 2 * reach), outside, dtype=np.int8)
+    plane[reach : reach + height, reach : reach + own] = noisy
+    rows, columns = np.divmod(np.arange(noisy.size), own)
     places = (rows + reach) * plane.shape[1] + columns + reach
     steps = context.offsets[:, 0] * plane.shape[1] + context.offsets[:, 1]
     inside = np.ones(noisy.size, dtype=bool)
-    for edge, low, high in ((0, rows, height), (1, columns, width)):
+    for edge, low, high in ((0, rows, height), (1, columns, own)):
         least, most = context.offsets[:, edge].min(), context.offsets[:, edge].max()
         inside &= (low + least >= 0) & (low + most < high)
     return Field(plane.ravel(), places, steps, inside, outside)

@@ -30,8 +30,9 @@ class Denoised:
 
     Attributes:
         symbols: Of the shape and the type of what came in.
-        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. It is biased downwards where rules
-            were fitted to the symbols that they are judged by: take that of ``leave_one_out`` for choosing a context.
+        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. It is biased downwards where
+            rules were fitted to the symbols that they are judged by: take that of ``leave_one_out`` for choosing a
+            context.
         changed: Symbols that differ from what came in.
         contexts: Different contexts that were seen.
         covered: Symbols that have a whole context; the others stay as they are.

@@ -14,11 +14,9 @@ from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Sh
 from myosotis.engine.schedule import Schedule
 from myosotis.pretraining.finetuning import FinetuneSettings
 from myosotis.pretraining.maskers import build_masker
+from myosotis.pretraining.maskers.masker import Momentum, Part
 from myosotis.pretraining.objectives import check_objective
 from myosotis.pretraining.training import PretrainSettings
-
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class PretrainDataConfig(Config):
@@ -110,8 +108,8 @@ class PretrainTrainingConfig(Config):
     batch: Annotated[int, Field(ge=2)] = PretrainSettings.batch
     schedule: Schedule = PretrainSettings.schedule
     warmup: Whole | None = PretrainSettings.warmup
-    area: tuple[Probability, Probability] = PretrainSettings.area
-    flip: Probability = PretrainSettings.flip
+    area: tuple[Part, Part] = PretrainSettings.area
+    flip: Part = PretrainSettings.flip
     max_grad_norm: Positive | None = PretrainSettings.max_grad_norm
     precision: Precision = PretrainSettings.precision
     accumulate: Count = PretrainSettings.accumulate
@@ -187,6 +185,13 @@ class PretrainConfig(Config):
     checkpoint_every: Count = 1
     confidence: Share = 0.95
 
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Every path that the job reads."""
+        probes = None if self.probes is None else self.probes.data
+        measured = () if probes is None else (*probes.train.paths, *probes.test.paths)
+        return (*self.data.paths, *measured, self.model.init_from)
+
     @model_validator(mode="after")
     def _labelled(self) -> "PretrainConfig":
         labelled = self.data.test is not None or (self.probes is not None and self.probes.data is not None)
@@ -195,6 +200,8 @@ class PretrainConfig(Config):
         if self.finetune is not None and not labelled:
             raise ValueError("'finetune' needs labelled images: give 'data.test' or 'probes.data'")
         own = self.probes is None or self.probes.data is None
+        if not own and self.data.test is not None:
+            raise ValueError("'data.test' would not be read beside 'probes.data'; leave one of them out")
         if self.data.train.images is not None and own and (self.probes is not None or self.finetune is not None):
             raise ValueError("'data.train' has no labels: name labelled images in 'probes.data'")
         return self

@@ -19,6 +19,7 @@ from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.models.modes import evaluating
 from myosotis.models.normalization import NormalizedClassifier
+from myosotis.pretraining.training import DivergedError
 
 _REFERENCE_BATCH = 256
 _CHUNK = 500
@@ -26,7 +27,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How an encoder and a new linear head are trained with labels; the defaults are MAE's for ViT-B.
+    """How an encoder and a new linear head are trained with labels; defaults are MAE's for ViT-B, but no erasing.
 
     Attributes:
         epochs: In all.
@@ -89,6 +90,7 @@ def finetune(
 
     Raises:
         ValueError: There are fewer images than a batch.
+        DivergedError: The loss is no number any more.
     """
     rank, world = share()
     if len(train_set) < settings.batch or settings.batch % world:
@@ -114,9 +116,16 @@ def finetune(
             labels = train_set.labels[places].to(place)
             yield (images, functional.one_hot(labels, classes).float()) if mix is None else mix(images, labels)
 
+    last: list[Tensor] = []
+
     def loss(net: nn.Module, batch: tuple[Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
-        scores = net(batch[0])
-        return {"cross_entropy": functional.cross_entropy(scores, batch[1], label_smoothing=settings.smoothing)}
+        value = functional.cross_entropy(net(batch[0]), batch[1], label_smoothing=settings.smoothing)
+        last[:] = [value.detach()]
+        return {"cross_entropy": value}
+
+    def check(epoch: int, _: int) -> None:
+        if not bool(last[0].isfinite()):
+            raise DivergedError(f"fine-tuning diverged in epoch {epoch}; lower 'finetune.base_learning_rate'")
 
     model.train()
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
@@ -128,6 +137,7 @@ def finetune(
             epochs=settings.epochs,
             scheduler=scheduler,
             precision=settings.precision,
+            after_epoch=check,
             checkpoints=checkpoints,
             steps_per_epoch=steps,
             description=description,
@@ -146,8 +156,12 @@ def _mixes(settings: FinetuneSettings) -> tuple[tuple[Any, float], ...]:
 
 def _optimizer(model: NormalizedClassifier, settings: FinetuneSettings) -> torch.optim.AdamW:
     rate = settings.base_learning_rate * settings.batch / _REFERENCE_BATCH
+    network: Any = model.classifier
     groups = param_groups_layer_decay(
-        model.classifier, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+        network,
+        weight_decay=settings.weight_decay,
+        no_weight_decay_list=network.no_weight_decay() if hasattr(network, "no_weight_decay") else (),
+        layer_decay=settings.layer_decay,
     )
     for group in groups:
         group["lr"] = rate * group.pop("lr_scale")

@@ -15,8 +15,15 @@ from myosotis.models.image_classifier import ClassifierSpec, pretrained_statisti
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import FinetuneSettings
-from myosotis.pretraining.measuring import EncoderMeasuring
-from myosotis.pretraining.saved import PretrainSpec, for_masking, load_weights, make_pretrained, with_new_head
+from myosotis.pretraining.measuring import EncoderMeasuring, encoder_features
+from myosotis.pretraining.saved import (
+    PretrainSpec,
+    for_masking,
+    load_weights,
+    make_pretrained,
+    read_spec,
+    with_new_head,
+)
 from myosotis.pretraining.training import MaskedModel, PretrainSettings, check_ratio
 
 _NO_SETTINGS = ("gradient_checkpointing",)
@@ -38,9 +45,8 @@ class PretrainSets:
 
     @property
     def shown(self) -> ImageSet:
-        """What pictures are made of: test images of the size that is learnt, or else training images."""
-        fits = self.test is not None and self.test.images.shape[1:] == self.train.images.shape[1:]
-        return self.test if fits and self.test is not None else self.train
+        """What pictures are made of: test images, or else training images."""
+        return self.train if self.test is None else self.test
 
 
 def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
@@ -58,9 +64,13 @@ def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
         test = limited(test, data.test_limit, 0, "data.test_limit")
     train = limited(train, data.limit, seed, "data.limit")
     probes = config.probes
+    if test is not None and train.classes != test.classes:
+        raise InputError(f"data: training images have {len(train.classes)} classes, test images others")
     if probes is None or probes.data is None:
         return PretrainSets(train, train if test is not None else None, test)
     labelled, measured = read_sets(probes.data)
+    if labelled.classes != measured.classes:
+        raise InputError("probes.data: training and test images have different classes")
     if labelled.images.shape[1:] != train.images.shape[1:]:
         raise InputError(
             f"probes.data: images are {tuple(labelled.images.shape[1:])}, those that are learnt "
@@ -81,6 +91,10 @@ def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec
     """
     model = config.model
     mean, std = model.mean, model.std
+    if model.init_from is not None and mean is None:
+        # Weights go on with the input that they know.
+        known_spec = read_spec(Path(model.init_from))
+        mean, std = known_spec.encoder.mean, known_spec.encoder.std
     if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
         mean, std = known
     if mean is None or std is None:
@@ -168,8 +182,15 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
             raise InputError(f"architecture '{spec.encoder.architecture}': {str(error).splitlines()[0]}") from None
     if features.ndim != 2:
         raise InputError(f"architecture '{spec.encoder.architecture}' does not return a vector of features")
+    if config.probes is not None:
+        try:
+            encoder_features(whole, sets.train.images[:1], "cpu", cells=config.probes.cells)
+        except ValueError as error:
+            raise InputError(f"probes.cells: {error}") from None
     if config.finetune is not None:
         tuning = finetune_settings(config)
-        if sets.labelled is None or len(sets.labelled) < tuning.batch or tuning.batch % processes():
+        if sets.labelled is None or len(sets.labelled) < tuning.batch:
             raise InputError(f"finetune.batch is {tuning.batch}; there are not as many labelled images")
+        if tuning.batch % processes():
+            raise InputError(f"finetune.batch is {tuning.batch}; it does not divide into {processes()} processes")
         with_new_head(whole, spec.encoder, len(sets.labelled.classes), drop_path=tuning.drop_path, seed=config.seed)

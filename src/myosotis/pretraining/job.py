@@ -34,7 +34,7 @@ from myosotis.pretraining.saved import (
     save_pretrained,
     with_new_head,
 )
-from myosotis.pretraining.training import MaskedModel, PretrainSettings, pretrain
+from myosotis.pretraining.training import DivergedError, MaskedModel, PretrainSettings, pretrain
 
 _DRAWN_EPOCHS = 6
 
@@ -52,9 +52,7 @@ class PretrainJob(Job[PretrainConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        probes = () if config.probes is None or config.probes.data is None else (config.probes.data,)
-        measured = [path for one in probes for path in (*one.train.paths, *one.test.paths)]
-        self._check_available([*config.data.paths, *measured, config.model.init_from])
+        self._check_available(config.inputs)
         self._sets = read_pretrain_sets(config)
         for name, images in (("training", self._sets.train), ("test", self._sets.test)):
             if images is not None and images.skipped:
@@ -113,7 +111,10 @@ class PretrainJob(Job[PretrainConfig]):
             with self._timed("measure"):
                 after = self._kept_or("after", lambda: asdict(measuring.encoder(whole)))
             self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
-        tuned = self._finetuned(whole) if config.finetune is not None else None
+        try:
+            tuned = self._finetuned(whole) if config.finetune is not None else None
+        except DivergedError as error:
+            raise InputError(str(error)) from error
         if is_main_process():
             with self._timed("pictures"):
                 self._keep_pictures(model, whole)

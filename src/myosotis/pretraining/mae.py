@@ -13,6 +13,7 @@ from myosotis.pretraining.objective import Reconstruction, Reduction, hidden_mea
 from myosotis.pretraining.patches import from_patches, normalized_patches, to_patches, with_own_statistics
 from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import (
+    check_class_attention,
     check_transformer,
     class_attention,
     embedded,
@@ -84,6 +85,9 @@ class MaskedAutoencoder(nn.Module):
         self.encoder, self.masker = encoder, masker
         self.grid, self.patch = patch_grid(vit), patch_side(vit)
         self.norm_pix, self.reduction, self.recompute = norm_pix, reduction, recompute
+        if fresh:
+            # First of all draws, so that encoders of one seed are alike whatever is built around them.
+            start_anew(vit)
         channels = vit.patch_embed.proj.in_channels
         sizes = {"dim": decoder_dim, "depth": decoder_depth, "heads": decoder_heads}
         prefix = vit.num_prefix_tokens
@@ -91,10 +95,8 @@ class MaskedAutoencoder(nn.Module):
         # Another decoder learns to predict the loss of each patch.
         wanted = masker.guide == "predicted_loss"
         self.loss_decoder = MaskedDecoder(self.grid, vit.embed_dim, prefix, 1, **sizes) if wanted else None
-        if masker.guide == "attention" and vit.cls_token is None:
-            raise ValueError("attention of the class token needs one; set 'class_token' to true")
-        if fresh:
-            start_anew(vit)
+        if masker.guide == "attention":
+            check_class_attention(vit)
 
     def forward(
         self,

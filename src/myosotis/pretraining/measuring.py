@@ -62,6 +62,8 @@ class EncoderMeasuring:
             raise ValueError("training and test images have different classes")
         if len(train.classes) < 2:
             raise ValueError("a probe needs at least two classes")
+        if int(torch.bincount(train.labels, minlength=len(train.classes)).min()) < 2:
+            raise ValueError("every class needs two labelled training images at least")
         if samples is not None and samples < 2 * len(train.classes):
             raise ValueError(f"{samples} samples are too few for {len(train.classes)} classes")
         places = torch.arange(len(train))

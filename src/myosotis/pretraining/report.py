@@ -180,8 +180,8 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         told += f", from {masks['ratio_min']:.3f} to {masks['ratio_max']:.3f} by image"
     if "salient_share" in masks:
         told += (
-            f"; {masks['salient_share']:.1%} of them have a salience above one half, and the median salience of an "
-            f"image is {masks['salience_median']:.3f}"
+            f"; {masks['salient_share']:.1%} of them are salient, that is above the threshold, and the median "
+            f"salience of an image is {masks['salience_median']:.3f}"
         )
     found.append(Verdict("What was hidden?", told + "."))
     if probes is not None:
@@ -231,15 +231,15 @@ def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> 
             Figure(
                 line_chart(
                     [
-                        Line("above one half", at, [event["salient_share"] for event in ordered], "forget"),
+                        Line("above the threshold", at, [event["salient_share"] for event in ordered], "forget"),
                         Line("median", at, [event["salience_median"] for event in ordered], "retain"),
                     ],
                     x_label="epoch",
                     y_label="share of tokens; salience",
                     name="salience",
                 ),
-                "Salience of the tokens while training: the share above one half, and the median of an image. Where "
-                "the median is near 0, few tokens receive nearly everything and noise decides about the rest.",
+                "Salience of the tokens while training: the share above the threshold, and the median of an image. "
+                "Where the median is near 0, few tokens receive nearly everything and noise decides about the rest.",
             )
         )
     pictures = json.loads((run.path / "pictures.json").read_text(encoding="utf-8"))
@@ -278,7 +278,7 @@ def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], con
                     [f"epoch {one['epoch']}" for one in pictures["masks"]],
                     columns=max(4, len(pictures["masks"])),
                 ),
-                "What was hidden of one image in several epochs, by the network of that moment.",
+                "What would be hidden of one image after several epochs, guided by the network of that moment.",
                 wide=True,
             )
         )
@@ -290,7 +290,7 @@ def _mask_section(result: Mapping[str, Any]) -> Section:
         "ratio": "Realised ratio, mean",
         "ratio_min": "Realised ratio, smallest",
         "ratio_max": "Realised ratio, largest",
-        "salient_share": "Tokens with a salience above one half",
+        "salient_share": "Salient tokens, those above the threshold",
         "salience_median": "Median salience of an image",
         "guide_of_hidden": "What guided the mask, mean over hidden tokens",
         "guide_of_visible": "What guided the mask, mean over visible tokens",

@@ -15,6 +15,8 @@ Scale = float | Literal["sqrt_dim"]
 Scope = Literal["sample", "batch"]
 Threshold = float | Literal["mean"]
 
+_ROUNDING = 1e-6
+
 
 @torch.no_grad()
 def received_affinity(
@@ -61,7 +63,7 @@ def unit_interval(values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch
     low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
     spread = high - low
     # What is left of equal values is rounding, which must not be blown up.
-    flat = spread <= 1e-6 * high.abs().clamp(min=1)
+    flat = spread <= _ROUNDING * high.abs().clamp(min=1)
     return torch.where(flat, 0.0, (values - low) / torch.where(flat, 1.0, spread))
 
 
@@ -74,9 +76,12 @@ def rank_interval(values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch
         >>> rank_interval(torch.tensor([[5.0, 0.1, 0.2], [1.0, 1.0, 7.0]])).tolist()
         [[1.0, 0.0, 0.5], [0.25, 0.25, 1.0]]
     """
-    ordered = values.contiguous().sort(dim=1).values
-    below = torch.searchsorted(ordered, values.contiguous())
-    up_to = torch.searchsorted(ordered, values.contiguous(), right=True)
+    # Equal values differ by rounding, which must not be ranked.
+    largest = values.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+    known = (values / largest / _ROUNDING).round().contiguous()
+    ordered = known.sort(dim=1).values
+    below = torch.searchsorted(ordered, known)
+    up_to = torch.searchsorted(ordered, known, right=True)
     return (below + up_to - 1).to(values.dtype) / (2 * max(1, values.shape[1] - 1))
 
 
@@ -123,6 +128,9 @@ def adaptive_ratio(
         scope: ``"sample"`` as the paper says; ``"batch"`` takes the mean of y over the batch, as the released code
             does, so that one ratio holds for all and depends on the neighbours.
 
+    Returns:
+        In double precision: how many tokens are hidden hangs on the last digits.
+
     Raises:
         ValueError: Ratios would leave [0, 1].
 
@@ -137,4 +145,4 @@ def adaptive_ratio(
     share = (salience > level).double().mean(dim=1)
     if scope == "batch":
         share = share.mean().expand_as(share)
-    return (base - spread + 2 * spread * share).to(salience.dtype)
+    return base - spread + 2 * spread * share

@@ -108,6 +108,18 @@ def load_pretrained(place: Path) -> tuple[MaskedModel, NormalizedClassifier, Pre
     Raises:
         InputError: Something is missing or does not fit.
     """
+    spec = read_spec(place)
+    model, whole = make_pretrained(spec)
+    load_weights(model, place)
+    return model.eval(), whole.eval(), spec
+
+
+def read_spec(place: Path) -> PretrainSpec:
+    """Read what a network in a directory is made of.
+
+    Raises:
+        InputError: The directory holds none.
+    """
     description = place / _DESCRIPTION
     if not description.is_file():
         raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it was not pre-trained by masking")
@@ -117,7 +129,7 @@ def load_pretrained(place: Path) -> tuple[MaskedModel, NormalizedClassifier, Pre
         for key in ("mean", "std", "classes"):
             body[key] = tuple(body[key])
         height, width = content["size"]
-        spec = PretrainSpec(
+        return PretrainSpec(
             str(content["objective"]),
             dict(content["objective_settings"]),
             str(content["masker"]),
@@ -126,11 +138,8 @@ def load_pretrained(place: Path) -> tuple[MaskedModel, NormalizedClassifier, Pre
             (int(height), int(width)),
             int(content["seed"]),
         )
-        model, whole = make_pretrained(spec)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise InputError(f"{description}: does not describe a pre-trained network") from None
-    load_weights(model, place)
-    return model.eval(), whole.eval(), spec
 
 
 def load_weights(model: MaskedModel, place: Path) -> None:

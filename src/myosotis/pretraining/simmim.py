@@ -9,13 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
+from myosotis.models.modes import evaluating
 from myosotis.pretraining.maps import last_map
 from myosotis.pretraining.maskers.masker import Guide, Masker
 from myosotis.pretraining.maskers.salience import SalienceMasker
 from myosotis.pretraining.objective import Reconstruction
 from myosotis.pretraining.salience import received_affinity
 from myosotis.pretraining.token_mask import TokenMask
-from myosotis.pretraining.vision_transformer import check_transformer, class_attention, embedded
+from myosotis.pretraining.vision_transformer import (
+    check_class_attention,
+    check_transformer,
+    class_attention,
+    embedded,
+)
 
 _EPSILON = 1e-5
 
@@ -73,14 +79,11 @@ class SimMIM(nn.Module):
         self.encoder, self.masker, self.unit = encoder, masker, unit
         self.grid = height // unit, width // unit
         self._channels = channels
-        kept = encoder.training
-        encoder.eval()
-        with torch.no_grad():
+        with evaluating(encoder), torch.no_grad():
             plain = torch.zeros(1, *shape)
             embedding = _embedding(encoder)
             tokens = None if embedding is None else embedding(plain)
             features = last_map(encoder, plain)
-        encoder.train(kept)
         rows, dim = (height, channels) if tokens is None else (_rows(embedding, tokens, shape), tokens.shape[-1])
         self.token = nn.Parameter(torch.zeros(dim))
         nn.init.normal_(self.token, std=0.02)
@@ -93,18 +96,26 @@ class SimMIM(nn.Module):
             raise ValueError(f"images of {width}x{height} do not divide into the last map of the network")
         self.head = nn.Conv2d(features.shape[1], stride**2 * channels, kernel_size=1)
         self._stride = stride
+        self._freeze_the_rest(plain)
         if recompute:
             network: Any = encoder
             network.set_grad_checkpointing()
+
+    def _freeze_the_rest(self, plain: Tensor) -> None:
+        """What stands behind the last map does not learn, and processes would wait for its gradients."""
+        weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
+        # In evaluation mode: a single image has no statistics of its own.
+        with evaluating(self.encoder), torch.enable_grad():
+            total = last_map(self.encoder, plain).sum()
+        for weight, gradient in zip(weights, torch.autograd.grad(total, weights, allow_unused=True), strict=True):
+            weight.requires_grad_(gradient is not None)
 
     def _check_masker(self) -> None:
         name = self.masker.card.name
         if self.masker.guide == "predicted_loss":
             raise ValueError(f"the masker '{name}' belongs to masked autoencoders")
         if self.masker.guide == "attention":
-            vit: Any = check_transformer(self.encoder)
-            if vit.cls_token is None:
-                raise ValueError("attention of the class token needs one; set 'class_token' to true")
+            check_class_attention(check_transformer(self.encoder))
         if self.masker.reads_tokens and not self._embedding:
             raise ValueError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
 

@@ -73,7 +73,9 @@ def mask_from_scores(
     if isinstance(ratio, Tensor):
         if bool(((ratio < 0) | (ratio > 1)).any()):
             raise ValueError(f"ratios must be in [0, 1], got {ratio.min().item()} to {ratio.max().item()}")
-        counts = (tokens * (1 - ratio.double()) + 1e-6).floor().long().clamp(1, tokens - 1)
+        # Ratios in single precision are off by so much.
+        slack = 1e-6 if ratio.dtype == torch.float64 else 1e-6 + tokens * torch.finfo(ratio.dtype).eps
+        counts = (tokens * (1 - ratio.double()) + slack).floor().long().clamp(1, tokens - 1)
         least, most = (int(value) for value in torch.stack([counts.min(), counts.max()]).tolist())
     else:
         if not 0 <= ratio <= 1:

@@ -12,6 +12,7 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from myosotis.engine.loop import Precision, train
+from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.normalization import Normalize
@@ -21,13 +22,17 @@ from myosotis.pretraining.maskers.masker import Masker
 from myosotis.pretraining.maskers.salience import SalienceMasker
 from myosotis.pretraining.simmim import SimMIM
 from myosotis.pretraining.teacher import Teacher
-from myosotis.pretraining.token_mask import TokenMask, visible_count
+from myosotis.pretraining.token_mask import TokenMask
 
 MaskedModel = MaskedAutoencoder | SimMIM
 
+
+class DivergedError(ValueError):
+    """Training went to where there are no numbers."""
+
+
 _REFERENCE_BATCH = 256
 _WARMUP_SHARE = 20
-_SALIENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class MaskStatistics:
     """
 
     def __init__(self, masker: Masker[Any]) -> None:
-        self._guided, self._unit = masker.guide is not None, isinstance(masker, SalienceMasker)
+        self._threshold = masker.settings.threshold if isinstance(masker, SalienceMasker) else None
         self._ratios: list[Tensor] = []
         self._sums: dict[str, list[Tensor]] = {}
 
@@ -124,8 +129,9 @@ class MaskStatistics:
         self._ratios.append(1 - mask.counts.float() / tokens)
         if mask.guide is None:
             return
-        if self._unit:
-            self._add("salient_share", (mask.guide > _SALIENT).float().mean())
+        if self._threshold is not None:
+            level = mask.guide.mean(dim=1, keepdim=True) if self._threshold == "mean" else self._threshold
+            self._add("salient_share", (mask.guide > level).float().mean())
             self._add("salience_median", mask.guide.median(dim=1).values.mean())
         hidden = mask.hidden.float()
         kept = 1 - hidden
@@ -135,8 +141,8 @@ class MaskStatistics:
     def told(self) -> dict[str, float]:
         """Return the realised ratio (mean, smallest, largest) and, of guided masks, what they followed; start anew.
 
-        ``salient_share`` is the share of tokens with a salience above one half, ``salience_median`` the median of an
-        image; ``guide_of_hidden`` and ``guide_of_visible`` the mean of what the masker was guided by.
+        ``salient_share`` is the share of tokens with a salience above the masker's threshold, ``salience_median`` the
+        median of an image; ``guide_of_hidden`` and ``guide_of_visible`` the mean of what the masker was guided by.
         """
         ratios = torch.cat(self._ratios)
         found = {
@@ -184,7 +190,8 @@ def pretrain(
         description: What is being done, for the display.
 
     Raises:
-        ValueError: A setting does not suit the images or the masker, or training diverged.
+        ValueError: A setting does not suit the images or the masker.
+        DivergedError: A loss is no number any more.
     """
     check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio)
     if settings.warmup_epochs >= settings.epochs and settings.warmup_epochs:
@@ -223,14 +230,14 @@ def pretrain(
         return terms
 
     def batches_of(epoch: int) -> Iterator[ImageBatch]:
-        torch.manual_seed(derive_seed(seed, "dropout", epoch))
+        torch.manual_seed(derive_seed(seed, "dropout", epoch, share()[0]))
         return batches(epoch)
 
     def told(epoch: int, step: int) -> None:
         means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
         sums.clear()
         if not all(math.isfinite(value) for value in means.values()):
-            raise ValueError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
+            raise DivergedError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
         history.append({**means, **statistics.told()})
         if log is not None:
             log({"phase": "pretrain", "epoch": epoch, "step": step, **history[-1]})
@@ -266,8 +273,3 @@ def make_optimizer(model: nn.Module, settings: PretrainSettings) -> torch.optim.
     """Return AdamW that decays weights with two dimensions or more."""
     groups = param_groups_weight_decay(model, settings.weight_decay)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
-
-
-def visible_tokens(model: MaskedModel, ratio: float) -> int:
-    """Return how many of a model's tokens stay visible at a ratio."""
-    return visible_count(model.grid[0] * model.grid[1], ratio)

@@ -34,6 +34,8 @@ def check_transformer(network: nn.Module) -> VisionTransformer:
         raise ValueError(f"images of {width}x{height} do not divide into patches of {columns}x{rows}")
     if not isinstance(vit.patch_drop, nn.Identity):
         raise ValueError("leave 'patch_drop_rate' out: what is hidden is the masker's to say")
+    if getattr(vit, "attn_pool", None) is not None:
+        raise ValueError("attention pooling would stay untrained; set 'global_pool' to avg")
     if not isinstance(vit.fc_norm, nn.Identity):
         raise ValueError("with 'fc_norm' the norm after pooling would stay untrained; set it to false")
     return vit
@@ -121,6 +123,14 @@ def encode_all(vit: Any, images: Float[Tensor, "batch channels height width"]) -
     return x[:, : vit.num_prefix_tokens], x[:, vit.num_prefix_tokens :]
 
 
+def check_class_attention(vit: Any) -> None:
+    """Raise ``ValueError`` unless :func:`class_attention` can be asked of a transformer."""
+    if vit.cls_token is None:
+        raise ValueError("attention of the class token needs one; set 'class_token' to true")
+    if not hasattr(getattr(vit.blocks[-1], "attn", None), "qkv"):
+        raise ValueError(f"the last block of the transformer, {type(vit.blocks[-1]).__name__}, has no plain attention")
+
+
 @torch.no_grad()
 def class_attention(
     vit: Any, images: Float[Tensor, "batch channels height width"]
@@ -130,10 +140,9 @@ def class_attention(
     The parts of an image do not sum to one, as the class token reads itself too.
 
     Raises:
-        ValueError: There is no class token.
+        ValueError: See :func:`check_class_attention`.
     """
-    if vit.cls_token is None:
-        raise ValueError("attention of the class token needs one; set 'class_token' to true")
+    check_class_attention(vit)
     x = run_blocks(vit.blocks[:-1], torch.cat(embedded(vit, images), dim=1))
     last = vit.blocks[-1]
     attention, x = last.attn, last.norm1(x)

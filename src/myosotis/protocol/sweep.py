@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from myosotis.data.sets import set_fingerprints
 from myosotis.engine.errors import InputError
@@ -33,7 +33,7 @@ from myosotis.pretraining.inputs import (
     read_pretrain_sets,
 )
 from myosotis.pretraining.saved import with_new_head
-from myosotis.pretraining.training import pretrain
+from myosotis.pretraining.training import DivergedError, pretrain
 from myosotis.protocol.config import ExecutorConfig
 from myosotis.protocol.executors import Executor
 from myosotis.protocol.sweep_report import KIND
@@ -48,12 +48,18 @@ class SweepConfig(PretrainConfig):
     first one is what the others are compared with. Seeds count from ``seed``.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
 
     ratios: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
     seeds: Count = 3
     maskers: dict[str, MaskerConfig] = Field(default_factory=dict)
     executor: ExecutorConfig = ExecutorConfig()
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "SweepConfig":
+        if self.maskers and "masker" in self.model_fields_set:
+            raise ValueError("'maskers' take the place of 'masker': leave one of them out")
+        return self
 
     @field_validator("ratios")
     @classmethod
@@ -118,7 +124,7 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
             outcome = pretrain(
                 model, whole.normalize, sets.train.images, settings, seed=job.seed, device=device, description="sweep"
             )
-        except ValueError as error:
+        except DivergedError as error:
             zero = dict.fromkeys(_MEASURES, 0.0)
             return {**found, **zero, "failure": str(error), "seconds": time.perf_counter() - started}
         found["masks"] = outcome.history[-1]
@@ -154,9 +160,7 @@ class SweepJob(Job[SweepConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        probes = () if config.probes is None or config.probes.data is None else (config.probes.data,)
-        measured = [path for one in probes for path in (*one.train.paths, *one.test.paths)]
-        self._check_available([*config.data.paths, *measured, config.model.init_from])
+        self._check_available(config.inputs)
         if config.probes is None and config.finetune is None:
             raise InputError("a sweep compares encoders: give 'probes' or 'finetune'")
         _sets.cache_clear()
@@ -243,7 +247,12 @@ class SweepJob(Job[SweepConfig]):
             "untrained": {
                 kind: asdict(t_interval([one[kind] for one in untrained], config.confidence)) for kind in measures
             },
-            "pixels": untrained[0].get("pixels"),
+            "pixels": None
+            if "pixels" not in untrained[0]
+            else {
+                kind: asdict(t_interval([one["pixels"][kind] for one in untrained], config.confidence))
+                for kind in ("linear", "knn")
+            },
             "lineage": {"data": prints},
             "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
         }
@@ -291,8 +300,7 @@ def sweep_figures(
 def sweep_differences(
     trained: Trained, maskers: Sequence[str], ratios: Sequence[float], measures: Sequence[str], confidence: float
 ) -> dict[str, Any]:
-    """Return what each masker has more than the first one on the same seeds: at every ratio, in the mean, in the "
-    "range."""
+    """Return what each masker has more than the first one, on the same seeds: at every ratio, in mean and range."""
     first, *others = maskers
     seeds = sorted({seed for _, _, seed in trained})
     found: dict[str, Any] = {}

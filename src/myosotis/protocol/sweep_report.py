@@ -78,8 +78,8 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
     ranges = {name: one[kind]["range"] for name, one in result["maskers"].items()}
     flat = min(ranges, key=lambda name: ranges[name]["mean"])
     reference = result["untrained"][kind]["mean"]
-    if result["pixels"] is not None and kind in result["pixels"]:
-        reference = max(reference, result["pixels"][kind])
+    if _has_pixels(result, kind):
+        reference = max(reference, result["pixels"][kind]["mean"])
     below = [name for name, one in result["maskers"].items() if min(at["mean"] for at in one[kind]["at"]) <= reference]
     told = (
         "Every masker does at every ratio"
@@ -95,7 +95,7 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
         Verdict(
             "Does pre-training help at all?",
             f"{told}; an untrained encoder has {_told(result['untrained'][kind])}, raw pixels "
-            + ("were not measured." if result["pixels"] is None else f"{result['pixels'][kind]:.3f}."),
+            + ("were not measured." if not _has_pixels(result, kind) else f"{_told(result['pixels'][kind])}."),
             not below,
         ),
     ]
@@ -105,7 +105,13 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
         for name, one in result["differences"].items()
         if one[kind]["range"]["high"] is not None and one[kind]["range"]["high"] < 0
     ]
-    if result["differences"]:
+    failures = {name: one["failures"] for name, one in result["maskers"].items() if one["failures"]}
+    if failures:
+        told = ", ".join(f"{count} of {name}" for name, count in failures.items())
+        found.append(Verdict("Did all runs end well?", f"No: {told} diverged and count with accuracies of 0.", False))
+    if result["seeds"] < 2:
+        found.append(Verdict("How sure are we?", "One seed tells nothing of how sure these figures are; take three."))
+    elif result["differences"]:
         found.append(
             Verdict(
                 "How sure are we?",
@@ -120,6 +126,10 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
     return found
 
 
+def _has_pixels(result: Mapping[str, Any], kind: str) -> bool:
+    return result["pixels"] is not None and kind in result["pixels"]
+
+
 def _table(result: Mapping[str, Any], confidence: float) -> Table:
     columns = ["Measure", *(f"{ratio:g}" for ratio in result["ratios"]), "Mean", "Range"]
     rows = []
@@ -130,8 +140,8 @@ def _table(result: Mapping[str, Any], confidence: float) -> Table:
             rows.append(Row(name, [*cells, _told(figures["mean"]), _told(figures["range"])]))
         nowhere = ["-"] * len(result["ratios"])
         rows.append(Row("untrained", [_NAMES[kind], *nowhere, _told(result["untrained"][kind]), "-"]))
-        if result["pixels"] is not None and kind in result["pixels"]:
-            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, f"{result['pixels'][kind]:.3f}", "-"]))
+        if _has_pixels(result, kind):
+            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, _told(result["pixels"][kind]), "-"]))
     return Table(
         f"Accuracy by masking ratio, means over seeds with {confidence:.0%} intervals", columns, rows, "Masker"
     )
@@ -154,8 +164,8 @@ def _curve(result: Mapping[str, Any], kind: str) -> Figure:
             )
         )
     levels = {"untrained": (result["untrained"][kind]["mean"], "neutral")}
-    if result["pixels"] is not None and kind in result["pixels"]:
-        levels["raw pixels"] = (result["pixels"][kind], "ink")
+    if _has_pixels(result, kind):
+        levels["raw pixels"] = (result["pixels"][kind]["mean"], "ink")
     return Figure(
         line_chart(
             lines, x_label="masking ratio, %", y_label=f"accuracy, {_NAMES[kind]}", levels=levels, name=f"sweep-{kind}"

@@ -1,17 +1,14 @@
 """Masking guided by attention (AttMask)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.pretraining.maskers.masker import Guide, Masker, required, uniform
+from myosotis.pretraining.maskers.masker import Guide, Masker, Momentum, required, uniform
 from myosotis.pretraining.token_mask import TokenMask, mask_from_hidden, mask_from_scores
-
-Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 _HINT = 0.1
 
@@ -46,7 +43,7 @@ class AttentionMasker(Masker[AttentionSettings]):
             "Attention-Guided Masked Image Modeling, ECCV 2022"
         ),
         reads="images",
-        memory="a copy of the encoder, which sees every image whole",
+        memory="a copy of the network, whose encoder sees every image whole",
         purpose="Guided masking by what the network itself has learnt to look at; costs a forward pass of all tokens.",
     )
     Settings = AttentionSettings

@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
@@ -13,6 +14,9 @@ from myosotis.pretraining.token_mask import TokenMask
 
 SettingsT = TypeVar("SettingsT")
 Guide = Literal["attention", "predicted_loss"]
+Part = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""Ranges of settings, checked where a configuration is read."""
 
 
 @dataclass(frozen=True)

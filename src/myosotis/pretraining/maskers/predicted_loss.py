@@ -1,17 +1,14 @@
 """Masking guided by the loss that a teacher predicts (HPM)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.pretraining.maskers.masker import Guide, Masker, required, uniform
+from myosotis.pretraining.maskers.masker import Guide, Masker, Momentum, Part, required, uniform
 from myosotis.pretraining.token_mask import TokenMask, mask_from_scores, visible_count
-
-Part = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class PredictedLossSettings:
 
     begin: Part = 0.0
     end: Part = 0.5
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    momentum: Momentum = 0.999
 
 
 class PredictedLossMasker(Masker[PredictedLossSettings]):

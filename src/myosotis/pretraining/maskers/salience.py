@@ -1,15 +1,14 @@
 """Salience-based adaptive masking (SBAM), with an adaptive ratio for every image (AMR)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard, NotNegative, Positive
-from myosotis.pretraining.maskers.masker import Masker, uniform
+from myosotis.pretraining.maskers.masker import Masker, Part, uniform
 from myosotis.pretraining.salience import (
     Scope,
     Threshold,
@@ -19,8 +18,6 @@ from myosotis.pretraining.salience import (
     unit_interval,
 )
 from myosotis.pretraining.token_mask import TokenMask, mask_from_scores
-
-Part = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)

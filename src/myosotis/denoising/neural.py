@@ -1,0 +1,573 @@
+"""Neural DUDE, with and without supervised pre-training.
+
+Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser (NIPS 2016); Park, Moon: Unsupervised Neural Universal
+Denoiser for Finite-Input General-Output Noisy Channel and iterative channel estimation (arXiv 1902.08921); Cha, Min,
+Yoon, Moon: Supervised Neural Discrete Universal Denoiser for Adaptive Denoising (arXiv 2111.12350).
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
+from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, make_field, pieces
+from myosotis.denoising.dude import Denoised, context_keys, dude
+from myosotis.denoising.heads import HEADS, Head, HeadName, default_head
+from myosotis.denoising.mappings import head_estimate
+from myosotis.denoising.network import ContextNetwork
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import write_tensors
+from myosotis.engine.loop import train
+from myosotis.engine.seeding import derive_seed, generator
+
+_INFERENCE = 1 << 15
+_DEDUPLICATE = 0.3
+_BLOCK = 64
+_TILE = 16
+
+Draws = Channel | Callable[[np.random.Generator], Channel]
+"""A channel, or where one is drawn anew for every sequence and pass."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How long and how fast a network learns.
+
+    Attributes:
+        epochs: Passes over the symbols.
+        learning_rate: Of Adam.
+        batch: Contexts in a step.
+        limit: Symbols of a pass, drawn anew for each; None: all of them.
+    """
+
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    batch: int = 512
+    limit: int | None = None
+
+
+PRETRAIN = Passes(epochs=6)
+ADAPT = Passes(epochs=10)
+FINE_TUNE = Passes(epochs=5, learning_rate=3e-4)
+"""Defaults for learning with clean symbols, from noisy ones alone, and from noisy ones after clean ones."""
+
+
+def blind(low: float, high: float, symbols: int = 2) -> Callable[[np.random.Generator], Channel]:
+    """Return symmetric channels with a rate drawn evenly between two.
+
+    Example:
+        >>> bool(0.05 <= blind(0.05, 0.25)(np.random.default_rng(0)).matrix[0, 1] <= 0.25)
+        True
+    """
+    Channel.symmetric(symbols, low)
+    Channel.symmetric(symbols, high)
+    return lambda draws: Channel.symmetric(symbols, float(draws.uniform(low, high)))
+
+
+class NeuralDenoiser:
+    """A denoiser whose rules for all contexts share the weights of one network.
+
+    The network sees the context of a symbol and not the symbol, so that what it learns from noisy symbols alone is not
+    to repeat them. ``pretrain`` changes this denoiser; ``adapt`` leaves it and returns another one.
+
+    Args:
+        symbols: Of the alphabet.
+        context: Its shape.
+        head: What the network says, see :mod:`myosotis.denoising.heads`; ``"mapping"`` for bits and ``"posterior"`` for
+            more symbols unless given.
+        loss: (clean, reconstructed); Hamming's unless given.
+        hidden: Width of the hidden layers.
+        layers: Hidden layers.
+        pad: What a context has beyond the edge.
+        seed: Of weights, of the order of symbols and of noise that is added for training.
+        device: Of the network.
+
+    Example:
+        >>> draws = np.random.default_rng(0)
+        >>> clean = np.repeat(draws.integers(0, 2, 100), 40)
+        >>> noisy = Channel.binary_symmetric(0.1).corrupt(clean, draws)
+        >>> denoiser = NeuralDenoiser(2, Context1d(4), hidden=16, layers=2)
+        >>> found = denoiser.adapt(noisy, Channel.binary_symmetric(0.1)).denoise(noisy, Channel.binary_symmetric(0.1))
+        >>> bool((found != clean).mean() < 0.5 * (noisy != clean).mean())
+        True
+    """
+
+    def __init__(
+        self,
+        symbols: int,
+        context: Context,
+        *,
+        head: HeadName | None = None,
+        loss: Numbers | None = None,
+        hidden: int = 64,
+        layers: int = 4,
+        pad: Pad = "outside",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.symbols, self.context, self.pad, self.seed = symbols, context, pad, seed
+        self.head: HeadName = default_head(symbols) if head is None else head
+        if self.head not in HEADS:
+            raise ValueError(f"unknown head '{head}'; known: {', '.join(HEADS)}")
+        self.loss = loss
+        self.hidden, self.layers = hidden, layers
+        self.device = torch.device(device)
+        self.pretrained = False
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(seed, "weights"))
+            outputs = HEADS[self.head].width(symbols)
+            self.network = ContextNetwork(context.size, symbols, outputs, hidden=hidden, layers=layers)
+        self.network.to(self.device)
+
+    # Learning -------------------------------------------------------------------------------------------------------
+
+    def pretrain(
+        self,
+        clean: Sequence[Symbols] | Sequence[tuple[Symbols, Symbols]],
+        channel: Draws,
+        *,
+        passes: Passes = PRETRAIN,
+        lengths: Sequence[Sequence[int] | None] | None = None,
+    ) -> Self:
+        """Learn from clean symbols: ``channel`` adds fresh noise in every pass.
+
+        Args:
+            clean: Sequences or planes; or pairs of clean and noisy ones, to which nothing is added.
+            channel: The noise. A channel matches that of the data to come or does not; where it is drawn anew each time
+                (see :func:`blind`) the denoiser becomes one for many.
+            passes: How long.
+            lengths: For each sequence of several that stand one after another, see :func:`~.dude.dude`.
+
+        Returns:
+            This denoiser.
+
+        Raises:
+            ValueError: There is nothing to learn from, or a symbol is outside the alphabet.
+        """
+        if not len(clean):
+            raise ValueError("there is nothing to learn from")
+        pairs = [one if isinstance(one, tuple) else (one, None) for one in clean]
+        cuts: Sequence[Sequence[int] | None] = [None] * len(pairs) if lengths is None else lengths
+        for one, noisy in pairs:
+            check_symbols(one, self.symbols)
+            if noisy is not None:
+                check_symbols(noisy, self.symbols)
+                if noisy.shape != one.shape:
+                    raise ValueError(f"clean and noisy symbols differ in shape: {one.shape} and {noisy.shape}")
+
+        widest = max((one.shape[1] for one, _ in pairs if one.ndim == 2), default=0)
+
+        def batches(epoch: int) -> Iterator[tuple[Head, Tensor, Tensor]]:
+            draws = np.random.default_rng(derive_seed(self.seed, "noise", epoch))
+            fields, answers, heads = [], [], []
+            for (one, seen), cut in zip(pairs, cuts, strict=True):
+                law = channel if isinstance(channel, Channel) else channel(draws)
+                noisy = law.corrupt(one, draws) if seen is None else seen
+                fields.append(make_field(noisy, self.context, self.symbols, lengths=cut, pad=self.pad, width=widest))
+                answers.append(one.ravel().astype(np.int64) * self.symbols + noisy.ravel())
+                heads.append(self._head(law))
+            sizes = np.array([len(field.places) for field in fields])
+            joined, answer = _joined(fields), torch.from_numpy(np.concatenate(answers))
+            whose = np.repeat(np.arange(len(fields)), sizes)
+            # Heads differ where every sequence has its own channel; labels of one kind do not depend on it.
+            single = isinstance(channel, Channel) or self.head != "factorised"
+            for chosen in self._order(len(answer), epoch, passes, "pretrain"):
+                windows = torch.from_numpy(joined.windows(chosen))
+                if single:
+                    yield heads[0], windows, _one_hot(answer[chosen], self.symbols**2)
+                    continue
+                for number in np.unique(whose[chosen]):
+                    mine = whose[chosen] == number
+                    yield heads[number], windows[mine], _one_hot(answer[chosen[mine]], self.symbols**2)
+
+        def loss(net: nn.Module, batch: tuple[Head, Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
+            head, windows, weights = batch
+            values = head.supervised(net(windows.to(self.device))).flatten(1)
+            return {"supervised": (values * weights.to(values)).sum() / passes.batch}
+
+        self._learn(batches, loss, passes, "pre-training")
+        self.pretrained = True
+        return self
+
+    def adapt(
+        self,
+        noisy: Symbols,
+        channel: Channel,
+        *,
+        passes: Passes | None = None,
+        lengths: Sequence[int] | None = None,
+        chosen: NDArray[np.int64] | None = None,
+    ) -> "NeuralDenoiser":
+        """Return a copy that has learnt from noisy symbols alone.
+
+        Without pre-training this is Neural DUDE; with it, supervised Neural DUDE. Contexts that occur often are learnt
+        once, with their counts, where that pays.
+
+        Args:
+            noisy: Sequences or a plane.
+            channel: The noise that they went through.
+            passes: How long; :data:`FINE_TUNE` after pre-training, :data:`ADAPT` without.
+            lengths: Of sequences that stand one after another.
+            chosen: Places of the symbols that are learnt from; all of them unless given.
+
+        Raises:
+            ValueError: A symbol is outside the alphabet, or the channel has other symbols.
+        """
+        self._check(noisy, channel)
+        settings = passes if passes is not None else FINE_TUNE if self.pretrained else ADAPT
+        other = self._copy()
+        head, q = other._head(channel), self.symbols
+        windows, counts = self._contexts(noisy, lengths, chosen)
+
+        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+            for some in other._order(len(counts), epoch, settings, "adapt"):
+                yield windows(some), counts[some]
+
+        mean = float(counts.sum()) / len(counts)
+
+        def loss(net: nn.Module, batch: tuple[Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
+            values = head.adaptive(net(batch[0].to(other.device)))
+            return {"adaptive": (values * batch[1].to(values)).sum() / (len(values) * mean)}
+
+        assert counts.shape[1] == q  # noqa: S101 - a column for each symbol
+        other._learn(batches, loss, settings, "adapting")
+        return other
+
+    # Use ------------------------------------------------------------------------------------------------------------
+
+    def denoise(self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None) -> Symbols:
+        """Return denoised symbols, of the shape and the type of what came in.
+
+        Args:
+            noisy: Sequences or a plane.
+            channel: The noise that they went through.
+            lengths: Of sequences that stand one after another.
+        """
+        self._check(noisy, channel)
+        head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
+        found = np.empty_like(flat)
+        for begin, end, logits in self._logits(noisy, lengths):
+            rules = head.decisions(logits).cpu().numpy()
+            found[begin:end] = rules[np.arange(end - begin), flat[begin:end]]
+        return found.reshape(noisy.shape)
+
+    def optimistic_estimate(self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None) -> float:
+        """Return the estimated loss of this denoiser on symbols, which is too low where it has learnt from them."""
+        return float(self._estimates(noisy, channel, lengths).mean())
+
+    def estimated_loss(
+        self,
+        noisy: Symbols,
+        channel: Channel,
+        *,
+        passes: Passes | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> float:
+        """Return what adapting this denoiser to symbols is estimated to achieve on them, from noisy symbols alone.
+
+        Two copies learn from half of the symbols each, and are judged by the other half: blocks of a sequence or tiles
+        of a plane in turn. It may be below 0 where there is hardly an error left.
+        """
+        halves = self._halves(noisy)
+        total = 0.0
+        for mine in (0, 1):
+            learnt, judged = np.flatnonzero(halves == mine), np.flatnonzero(halves != mine)
+            other = self.adapt(noisy, channel, passes=passes, lengths=lengths, chosen=learnt)
+            total += float(other._estimates(noisy, channel, lengths)[judged].sum())
+        return total / noisy.size
+
+    def held_beliefs(self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None) -> Channel:
+        """Return the channel that posteriors say: row x is the sum of gamma[x] where each z is seen, by its whole sum.
+
+        Raises:
+            ValueError: It is no channel that can be inverted.
+        """
+        head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
+        table = np.zeros((self.symbols, self.symbols))
+        for begin, end, logits in self._logits(noisy, lengths):
+            gamma = head.posterior(logits).double().cpu().numpy()
+            seen = flat[begin:end]
+            own = gamma[np.arange(end - begin), seen]
+            for x in range(self.symbols):
+                table[x] += np.bincount(seen, weights=own[:, x], minlength=self.symbols)
+        return Channel(table / table.sum(axis=1, keepdims=True))
+
+    # Files ----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the denoiser into one safetensors file, what it is made of into its metadata.
+
+        Args:
+            path: The file.
+            notes: Kept beside, ready for JSON: names of symbols, how it was trained.
+        """
+        if self.loss is not None:
+            raise ValueError("a denoiser with a loss of its own cannot be kept in a file")
+        context = {"half_width": self.context.half_width} if isinstance(self.context, Context1d) else {}
+        context |= {"neighbours": self.context.neighbours} if isinstance(self.context, Context2d) else {}
+        description = {
+            "kind": _KIND,
+            "symbols": self.symbols,
+            "context": context,
+            "head": self.head,
+            "hidden": self.hidden,
+            "layers": self.layers,
+            "pad": self.pad,
+            "seed": self.seed,
+            "pretrained": self.pretrained,
+            "notes": dict(notes or {}),
+        }
+        weights = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
+        write_tensors(path, weights, {"myosotis": json.dumps(description)})
+
+    @classmethod
+    def load(cls, path: Path, *, device: torch.device | str = "cpu") -> tuple["NeuralDenoiser", dict[str, Any]]:
+        """Read what :meth:`save` wrote.
+
+        Returns:
+            The denoiser and its notes.
+
+        Raises:
+            InputError: The file is missing, damaged, or something else.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such model file")
+        try:
+            with safe_open(path, "pt") as content:
+                description = json.loads((content.metadata() or {})["myosotis"])
+                weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a mapping
+            if description["kind"] != _KIND:
+                raise KeyError("kind")
+            shape = description["context"]
+            context: Context = (
+                Context1d(shape["half_width"]) if "half_width" in shape else Context2d(shape["neighbours"])
+            )
+            found = cls(
+                int(description["symbols"]),
+                context,
+                head=description["head"],
+                hidden=int(description["hidden"]),
+                layers=int(description["layers"]),
+                pad=description["pad"],
+                seed=int(description["seed"]),
+                device=device,
+            )
+            found.network.load_state_dict(weights)
+            found.pretrained = bool(description["pretrained"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError):
+            raise InputError(f"{path}: is no model of a denoiser, or damaged") from None
+        return found, dict(description["notes"])
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _head(self, channel: Channel) -> Head:
+        if channel.outputs != self.symbols:
+            raise ValueError(f"the channel has {channel.outputs} symbols, the denoiser {self.symbols}")
+        return HEADS[self.head](channel, self.loss)
+
+    def _check(self, noisy: Symbols, channel: Channel) -> None:
+        self._head(channel)
+        check_symbols(noisy, self.symbols)
+
+    def _copy(self) -> "NeuralDenoiser":
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network)
+        return other
+
+    def _order(self, count: int, epoch: int, passes: Passes, purpose: str) -> Iterator[NDArray[np.int64]]:
+        order = torch.randperm(count, generator=generator(self.seed, purpose, epoch)).numpy()
+        if passes.limit is not None:
+            order = order[: passes.limit]
+        for begin in range(0, len(order), passes.batch):
+            yield order[begin : begin + passes.batch]
+
+    def _learn(self, batches: Any, loss: Any, passes: Passes, description: str) -> None:
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=passes.learning_rate)
+        self.network.train()
+        train(self.network, optimizer, batches, loss, epochs=passes.epochs, shared=False, description=description)
+        self.network.eval()
+
+    def _contexts(
+        self, noisy: Symbols, lengths: Sequence[int] | None, chosen: NDArray[np.int64] | None
+    ) -> tuple[Callable[[NDArray[np.int64]], Tensor], Tensor]:
+        """Contexts to learn from, and how often each noisy symbol stands in them."""
+        field = make_field(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad)
+        flat = torch.from_numpy(np.ascontiguousarray(noisy).ravel().astype(np.int64))
+        places = np.arange(noisy.size) if chosen is None else chosen
+        keys, _ = context_keys(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad)
+        _, first, inverse = np.unique(keys[places], return_index=True, return_inverse=True)
+        if len(first) / len(places) < _DEDUPLICATE:
+            counts = torch.zeros(len(first) * self.symbols)
+            joint = torch.from_numpy(inverse.ravel().astype(np.int64)) * self.symbols + flat[places]
+            counts.index_add_(0, joint, torch.ones(len(places)))
+            unique = places[first]
+            return lambda some: torch.from_numpy(field.windows(unique[some])), counts.view(-1, self.symbols)
+        symbols = flat[places]
+        table = _one_hot(symbols, self.symbols)
+        return lambda some: torch.from_numpy(field.windows(places[some])), table
+
+    def _logits(self, noisy: Symbols, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, Tensor]]:
+        self.network.eval()
+        for begin, end, field in pieces(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad):
+            for low in range(0, end - begin, _INFERENCE):
+                high = min(end - begin, low + _INFERENCE)
+                windows = torch.from_numpy(field.windows(slice(low, high)))
+                with torch.no_grad():
+                    yield begin + low, begin + high, self.network(windows.to(self.device))
+
+    def _estimates(self, noisy: Symbols, channel: Channel, lengths: Sequence[int] | None) -> NDArray[np.float64]:
+        """The estimated loss at each symbol: ``sum_w H[z, w, s(w)]`` of the mapping s of its context."""
+        self._check(noisy, channel)
+        head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
+        parts = head_estimate(channel, self.loss)
+        found = np.empty(len(flat))
+        every = np.arange(self.symbols)
+        for begin, end, logits in self._logits(noisy, lengths):
+            rules = head.decisions(logits).cpu().numpy()
+            seen = flat[begin:end]
+            found[begin:end] = parts[seen[:, None], every[None, :], rules].sum(axis=1)
+        return found
+
+    def _halves(self, noisy: Symbols) -> NDArray[np.int64]:
+        if noisy.ndim == 1:
+            return np.asarray(np.arange(len(noisy)) // _BLOCK % 2)
+        rows, columns = np.divmod(np.arange(noisy.size), noisy.shape[1])
+        return np.asarray((rows // _TILE + columns // _TILE) % 2)
+
+
+_KIND = "neural-denoiser"
+
+
+@dataclass(frozen=True)
+class ChannelEstimate:
+    """A channel found from noisy symbols alone.
+
+    Attributes:
+        channel: The last one.
+        history: The first guess, and the channel after every round.
+        denoiser: As it has adapted to the last but one.
+    """
+
+    channel: Channel
+    history: list[Channel]
+    denoiser: NeuralDenoiser
+
+
+def estimate_channel(
+    denoiser: NeuralDenoiser,
+    noisy: Symbols,
+    start: Channel,
+    *,
+    rounds: int = 3,
+    passes: Passes | None = None,
+    lengths: Sequence[int] | None = None,
+) -> ChannelEstimate:
+    """Find an unknown channel: adapt to a guess, ask the denoiser what it believes, and take that for the next guess.
+
+    Park, Moon (arXiv 1902.08921). It needs contexts that leave doubt about some symbols: where every context is
+    certain of its symbol, no noise at all explains as much.
+
+    Args:
+        denoiser: New, or pre-trained; it stays as it is.
+        noisy: Sequences or a plane.
+        start: The first guess.
+        rounds: How often.
+        passes: Of each round.
+        lengths: Of sequences that stand one after another.
+
+    Raises:
+        ValueError: What is believed is no channel that can be inverted.
+    """
+    history = [start]
+    current = denoiser
+    for number in range(rounds):
+        # Later rounds go on from the weights of the one before.
+        settings = passes if passes is not None else FINE_TUNE if current.pretrained else ADAPT
+        if number and passes is None and not denoiser.pretrained:
+            settings = replace(ADAPT, epochs=FINE_TUNE.epochs)
+        current = current.adapt(noisy, history[-1], passes=settings, lengths=lengths)
+        history.append(current.held_beliefs(noisy, history[-1], lengths=lengths))
+    return ChannelEstimate(history[-1], history, current)
+
+
+def select_context(
+    noisy: Symbols,
+    channel: Channel,
+    candidates: Sequence[Context],
+    *,
+    loss: Numbers | None = None,
+    neural: Callable[[Context], NeuralDenoiser] | None = None,
+    passes: Passes | None = None,
+    lengths: Sequence[int] | None = None,
+    pad: Pad = "outside",
+) -> tuple[Context, dict[Context, float]]:
+    """Return the context with the least estimated loss, and the estimates; no clean symbol is needed.
+
+    Args:
+        noisy: Sequences or a plane.
+        channel: The noise.
+        candidates: At least one.
+        loss: For DUDE; Hamming's unless given.
+        neural: Makes a denoiser for a context, whose cross-fitted estimate is taken; without it contexts are judged by
+            DUDE that leaves each symbol out.
+        passes: Of the denoiser.
+        lengths: Of sequences that stand one after another.
+        pad: For DUDE.
+
+    Raises:
+        ValueError: There is no candidate, or one does not fit.
+    """
+    if not candidates:
+        raise ValueError("there is no context to choose from")
+    found: dict[Context, float] = {}
+    for context in candidates:
+        if neural is not None:
+            found[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
+            continue
+        size = {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
+        found[context] = dude(
+            noisy, channel, **size, loss=loss, leave_one_out=True, lengths=lengths, pad=pad
+        ).estimated_loss
+    return min(found, key=lambda context: (found[context], context.size)), found
+
+
+def adapted(denoiser: NeuralDenoiser, noisy: Symbols, channel: Channel, **options: Any) -> Denoised:
+    """Adapt, denoise and estimate in one call; the estimate is the cross-fitted one.
+
+    Args:
+        denoiser: New, or pre-trained.
+        noisy: Sequences or a plane.
+        channel: The noise.
+        options: ``passes`` and ``lengths``, see :meth:`NeuralDenoiser.adapt`.
+    """
+    lengths = options.get("lengths")
+    said = denoiser.estimated_loss(noisy, channel, **options)
+    found = denoiser.adapt(noisy, channel, **options).denoise(noisy, channel, lengths=lengths)
+    keys, _ = context_keys(noisy, denoiser.context, denoiser.symbols, lengths=lengths, pad=denoiser.pad)
+    return Denoised(found, said, int((found != noisy).sum()), len(np.unique(keys)), noisy.size)
+
+
+def _joined(fields: Sequence[Field]) -> Field:
+    """Several fields with the same steps as one."""
+    shifts = np.concatenate([[0], np.cumsum([len(field.padded) for field in fields])[:-1]])
+    places = np.concatenate([field.places + shift for field, shift in zip(fields, shifts, strict=True)])
+    return Field(
+        np.concatenate([field.padded for field in fields]),
+        places,
+        fields[0].steps,
+        np.concatenate([field.complete for field in fields]),
+        fields[0].outside,
+    )
+
+
+def _one_hot(values: Tensor, count: int) -> Tensor:
+    return torch.nn.functional.one_hot(values, count).float()

@@ -10,6 +10,7 @@ from myosotis.continual.selfsupervised.config import RepresentationConfig
 from myosotis.engine.config import load_config
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.protocol.config import ProtocolConfig
+from myosotis.protocol.sweep import SweepConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 from myosotis.unlearning.language.config import LanguageUnlearningConfig
 
@@ -26,6 +27,7 @@ def test_an_example_is_valid(path):
         "segment": SegmentLearningConfig,
         "represent": RepresentationConfig,
         "pretrain": PretrainConfig,
+        "sweep": SweepConfig,
     }
     schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

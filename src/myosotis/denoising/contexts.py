@@ -192,6 +192,9 @@ def pieces(
     Yields:
         Begin and end of a piece, counted in symbols row by row, and its contexts.
     """
+    if noisy.ndim != (2 if isinstance(context, Context2d) else 1):
+        # Says what is wrong.
+        make_field(noisy, context, alphabet, lengths=lengths, pad=pad)
     if isinstance(context, Context2d):
         reach = int(np.abs(context.offsets).max())
         height, width = noisy.shape

@@ -15,6 +15,7 @@ from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, chec
 from myosotis.denoising.mappings import head_estimate
 
 _LARGEST_TABLE = 1 << 26
+_SMALL_TABLE = 1 << 20
 _LARGEST_KEY = 62
 _PIECE = 1 << 22
 _BLOCK = 1 << 15
@@ -96,7 +97,8 @@ def dude(
                 f"the longest sequence has {sizes.max()} symbols; a context of {context.half_width} on each side needs "
                 f"{context.size + 1}"
             )
-        if channel.outputs ** (context.size + 1) <= _LARGEST_TABLE:
+        # A table is worth its memory only where there are symbols to fill it.
+        if channel.outputs ** (context.size + 1) <= min(_LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat))):
             return _by_table(flat, sizes, context.half_width, channel.outputs, parts, leave_one_out).shaped(noisy)
     return _by_sorting(noisy, context, channel.outputs, parts, leave_one_out, lengths, pad).shaped(noisy)
 
@@ -266,14 +268,16 @@ def context_keys(
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _rules(table: NDArray[np.int64], parts: Numbers, leave_one_out: bool) -> tuple[NDArray[np.int64], float]:
+def _rules(table: NDArray[np.int64], parts: Numbers, leave_one_out: bool) -> tuple[NDArray[np.int8], float]:
     """What becomes of each symbol in each context, and the sum of the estimated losses of counted symbols.
 
     With counts m the score of saying h for a seen w is ``sum_a m[a] H[a, w, h]``.
     """
     q = table.shape[1]
     keeps = parts.shape[2] == q
-    decisions = np.tile(np.arange(q), (len(table), 1)) if keeps else np.zeros((len(table), q), dtype=np.int64)
+    decisions = np.zeros((len(table), q), dtype=np.int8)
+    if keeps:
+        decisions += np.arange(q, dtype=np.int8)
     total = 0.0
     seen = np.flatnonzero(table.any(axis=1))
     for begin in range(0, len(seen), _RULES):

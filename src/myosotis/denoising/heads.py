@@ -66,7 +66,7 @@ class Head(ABC):
 
 
 def _tensor(values: Numbers, like: Tensor) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values), dtype=like.dtype, device=like.device)
+    return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
 class MappingHead(Head):

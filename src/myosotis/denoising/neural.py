@@ -7,10 +7,11 @@ Yoon, Moon: Supervised Neural Discrete Universal Denoiser for Adaptive Denoising
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ class NeuralDenoiser:
         >>> clean = np.repeat(draws.integers(0, 2, 100), 40)
         >>> noisy = Channel.binary_symmetric(0.1).corrupt(clean, draws)
         >>> denoiser = NeuralDenoiser(2, Context1d(4), hidden=16, layers=2)
-        >>> found = denoiser.adapt(noisy, Channel.binary_symmetric(0.1)).denoise(noisy, Channel.binary_symmetric(0.1))
+        >>> law, passes = Channel.binary_symmetric(0.1), Passes(epochs=20, learning_rate=1e-2)
+        >>> found = denoiser.adapt(noisy, law, passes=passes).denoise(noisy, law)
         >>> bool((found != clean).mean() < 0.5 * (noisy != clean).mean())
         True
     """
@@ -137,7 +139,7 @@ class NeuralDenoiser:
         *,
         passes: Passes = PRETRAIN,
         lengths: Sequence[Sequence[int] | None] | None = None,
-    ) -> Self:
+    ) -> "NeuralDenoiser":
         """Learn from clean symbols: ``channel`` adds fresh noise in every pass.
 
         Args:
@@ -209,8 +211,8 @@ class NeuralDenoiser:
     ) -> "NeuralDenoiser":
         """Return a copy that has learnt from noisy symbols alone.
 
-        Without pre-training this is Neural DUDE; with it, supervised Neural DUDE. Contexts that occur often are learnt
-        once, with their counts, where that pays.
+        Without pre-training this is Neural DUDE; with it, supervised Neural DUDE. Where contexts occur often, each is
+        learnt with the counts of all symbols that stand in it, which are less noisy labels than single symbols.
 
         Args:
             noisy: Sequences or a plane.
@@ -225,20 +227,21 @@ class NeuralDenoiser:
         self._check(noisy, channel)
         settings = passes if passes is not None else FINE_TUNE if self.pretrained else ADAPT
         other = self._copy()
-        head, q = other._head(channel), self.symbols
+        head = other._head(channel)
         windows, counts = self._contexts(noisy, lengths, chosen)
+        total = int(counts.sum())
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            for some in other._order(len(counts), epoch, settings, "adapt"):
-                yield windows(some), counts[some]
-
-        mean = float(counts.sum()) / len(counts)
+            plain = len(counts) == total
+            for some in (
+                other._order(total, epoch, settings, "adapt") if plain else other._drawn(counts, epoch, settings)
+            ):
+                yield windows(some), counts[some] if plain or len(some) == len(counts) else _unit(counts[some])
 
         def loss(net: nn.Module, batch: tuple[Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
             values = head.adaptive(net(batch[0].to(other.device)))
-            return {"adaptive": (values * batch[1].to(values)).sum() / (len(values) * mean)}
+            return {"adaptive": (values * batch[1].to(values)).sum() / batch[1].sum()}
 
-        assert counts.shape[1] == q  # noqa: S101 - a column for each symbol
         other._learn(batches, loss, settings, "adapting")
         return other
 
@@ -389,6 +392,19 @@ class NeuralDenoiser:
             order = order[: passes.limit]
         for begin in range(0, len(order), passes.batch):
             yield order[begin : begin + passes.batch]
+
+    def _drawn(self, counts: Tensor, epoch: int, passes: Passes) -> Iterator[NDArray[np.int64]]:
+        """Contexts for as many steps as all symbols would make: all at once, or drawn as often as they occur."""
+        weights, stream = counts.sum(dim=1).double(), generator(self.seed, "adapt", epoch)
+        symbols = min(int(weights.sum()), passes.limit or int(weights.sum()))
+        whole = np.arange(len(counts))
+        ends = weights.cumsum(dim=0)
+        for _ in range(math.ceil(symbols / passes.batch)):
+            if len(counts) <= passes.batch:
+                yield whole
+                continue
+            at = torch.rand(passes.batch, generator=stream, dtype=torch.float64) * ends[-1]
+            yield torch.searchsorted(ends, at, right=True).clamp(max=len(counts) - 1).numpy()
 
     def _learn(self, batches: Any, loss: Any, passes: Passes, description: str) -> None:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=passes.learning_rate)
@@ -567,6 +583,10 @@ def _joined(fields: Sequence[Field]) -> Field:
         np.concatenate([field.complete for field in fields]),
         fields[0].outside,
     )
+
+
+def _unit(counts: Tensor) -> Tensor:
+    return counts / counts.sum(dim=1, keepdim=True)
 
 
 def _one_hot(values: Tensor, count: int) -> Tensor:

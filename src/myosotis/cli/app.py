@@ -6,6 +6,7 @@ import typer
 
 from myosotis import __version__
 from myosotis.cli.audit import audit
+from myosotis.cli.denoise import denoise
 from myosotis.cli.learn import learn
 from myosotis.cli.methods import methods
 from myosotis.cli.pretrain import pretrain
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(unlearn, name="unlearn")
 app.add_typer(learn, name="learn")
 app.add_typer(pretrain, name="pretrain")
+app.add_typer(denoise, name="denoise")
 app.add_typer(audit, name="audit")
 app.command()(probe)
 app.command()(protocol)

@@ -19,6 +19,7 @@ def methods(
     from myosotis.continual.segmentation.methods import METHODS as SEGMENTS
     from myosotis.continual.selfsupervised.bases import BASES
     from myosotis.continual.selfsupervised.methods import METHODS as REPRESENTATIONS
+    from myosotis.denoising.methods import METHODS as DENOISERS
     from myosotis.pretraining.maskers import MASKERS
     from myosotis.pretraining.objectives import OBJECTIVES
     from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
@@ -32,6 +33,7 @@ def methods(
         "learn representations": [method.card for method in REPRESENTATIONS.values()],
         "learn representations, base": [base.card for base in BASES.values()],
         "pretrain, objective": list(OBJECTIVES.values()),
+        "denoise": list(DENOISERS.values()),
         "pretrain, masker": [masker.card for masker in MASKERS.values()],
     }
     if as_json:

@@ -20,6 +20,7 @@ def report(
         from myosotis.continual.classification import report as classes
         from myosotis.continual.segmentation import report as segments
         from myosotis.continual.selfsupervised import report as representations
+        from myosotis.denoising import report as denoisers
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
         from myosotis.pretraining import report as pretraining
@@ -29,7 +30,7 @@ def report(
         from myosotis.unlearning.classifier import report as classifier
         from myosotis.unlearning.language import report as language
 
-        modules = (language, classifier, classes, segments, representations, pretraining, protocol, sweep)
+        modules = (language, classifier, classes, segments, representations, pretraining, denoisers, protocol, sweep)
         known = {module.KIND: module for module in modules}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}

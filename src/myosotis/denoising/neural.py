@@ -288,8 +288,12 @@ class NeuralDenoiser:
             total += float(other._estimates(noisy, channel, lengths)[judged].sum())
         return total / noisy.size
 
-    def held_beliefs(self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None) -> Channel:
+    def held_beliefs(
+        self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None, symmetric: bool = False
+    ) -> Channel:
         """Return the channel that posteriors say: row x is the sum of gamma[x] where each z is seen, by its whole sum.
+
+        With ``symmetric`` the symmetric channel with as many wrong symbols.
 
         Raises:
             ValueError: It is no channel that can be inverted.
@@ -302,6 +306,8 @@ class NeuralDenoiser:
             own = gamma[np.arange(end - begin), seen]
             for x in range(self.symbols):
                 table[x] += np.bincount(seen, weights=own[:, x], minlength=self.symbols)
+        if symmetric:
+            return Channel.symmetric(self.symbols, float(1 - np.trace(table) / table.sum()))
         return Channel(table / table.sum(axis=1, keepdims=True))
 
     # Files ----------------------------------------------------------------------------------------------------------
@@ -486,6 +492,7 @@ def estimate_channel(
     rounds: int = 3,
     passes: Passes | None = None,
     lengths: Sequence[int] | None = None,
+    symmetric: bool = False,
 ) -> ChannelEstimate:
     """Find an unknown channel: adapt to a guess, ask the denoiser what it believes, and take that for the next guess.
 
@@ -499,6 +506,7 @@ def estimate_channel(
         rounds: How often.
         passes: Of each round.
         lengths: Of sequences that stand one after another.
+        symmetric: Look among symmetric channels alone: one number is found more surely than many.
 
     Raises:
         ValueError: What is believed is no channel that can be inverted.
@@ -511,7 +519,7 @@ def estimate_channel(
         if number and passes is None and not denoiser.pretrained:
             settings = replace(ADAPT, epochs=FINE_TUNE.epochs)
         current = current.adapt(noisy, history[-1], passes=settings, lengths=lengths)
-        history.append(current.held_beliefs(noisy, history[-1], lengths=lengths))
+        history.append(current.held_beliefs(noisy, history[-1], lengths=lengths, symmetric=symmetric))
     return ChannelEstimate(history[-1], history, current)
 
 

@@ -1,0 +1,199 @@
+"""``myosotis denoise``: repair symbols that went through a noisy channel."""
+
+from __future__ import annotations
+
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+from myosotis.cli.jobs import ConfigFile, Out, Overrides, Overwrite, Resume, carry_out
+
+if TYPE_CHECKING:
+    from myosotis.denoising.commands import FileResult
+
+denoise = typer.Typer(help="Repair symbols that went through a noisy channel.", no_args_is_help=True)
+
+
+class Method(StrEnum):
+    """How it is done; see `myosotis methods`."""
+
+    as_seen = "as_seen"
+    median = "median"
+    dude = "dude"
+    dude_loo = "dude_loo"
+    neural = "neural"
+    supervised = "supervised"
+    adaptive = "adaptive"
+
+
+Source = Annotated[Path, typer.Argument(metavar="IN", help="The noisy file.")]
+Place = Annotated[Path, typer.Argument(metavar="OUT", help="Where the result goes, in the format of the input.")]
+ChannelFile = Annotated[Path | None, typer.Option("--channel", help="The channel: a row for each clean symbol.")]
+Estimate = Annotated[bool, typer.Option("--estimate", help="Find the channel; a rate is the first guess then.")]
+ModelFile = Annotated[
+    Path | None, typer.Option("--model", help="A model of `denoise train`; it is adapted to the input.")
+]
+MethodName = Annotated[Method | None, typer.Option("--method", help="dude, or adaptive with a model, unless given.")]
+ContextSize = Annotated[
+    int | None,
+    typer.Option("--context", min=1, help="Symbols on each side, or neighbours on a plane."),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes of a network over the symbols.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of networks.")]
+Reference = Annotated[Path | None, typer.Option(help="The clean original, for true error rates.")]
+Report = Annotated[Path | None, typer.Option(help="Write a report to this .html file, its figures to .json.")]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+
+
+@denoise.callback()
+def _denoise() -> None:
+    """Repair symbols that went through a noisy channel."""
+
+
+@denoise.command()
+def image(
+    source: Source,
+    place: Place,
+    flip_rate: Annotated[float | None, typer.Option(help="How often a pixel is flipped.")] = None,
+    channel: ChannelFile = None,
+    estimate: Estimate = False,
+    threshold: Annotated[int | None, typer.Option(min=0, max=255, help="For grey images; Otsu's unless given.")] = None,
+    model: ModelFile = None,
+    method: MethodName = None,
+    context: ContextSize = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    reference: Reference = None,
+    report: Report = None,
+    overwrite: OverwriteFile = False,
+) -> None:
+    """Denoise a bilevel image: PNG, PBM or TIFF."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.denoising.commands import DenoiseOptions, denoise_image
+
+        _check_report(report, overwrite=overwrite)
+        name: Any = None if method is None else method.value
+        options = DenoiseOptions(flip_rate, channel, estimate, name, model, context, epochs, seed, reference, overwrite)
+        _tell(denoise_image(source, place, options, threshold=threshold), place, report)
+
+
+@denoise.command()
+def dna(
+    source: Source,
+    place: Place,
+    substitution_rate: Annotated[float | None, typer.Option(help="How often a base is replaced.")] = None,
+    channel: ChannelFile = None,
+    estimate: Estimate = False,
+    model: ModelFile = None,
+    method: MethodName = None,
+    context: ContextSize = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    reference: Reference = None,
+    report: Report = None,
+    overwrite: OverwriteFile = False,
+) -> None:
+    """Denoise reads with substitutions: FASTA or FASTQ; rows of a channel are A, C, G, T."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.denoising.commands import DenoiseOptions, denoise_dna
+
+        _check_report(report, overwrite=overwrite)
+        name: Any = None if method is None else method.value
+        options = DenoiseOptions(
+            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, overwrite
+        )
+        _tell(denoise_dna(source, place, options), place, report)
+
+
+@denoise.command()
+def symbols(
+    source: Source,
+    place: Place,
+    alphabet: Annotated[str | None, typer.Option(help="The letters, in the order of the channel.")] = None,
+    substitution_rate: Annotated[float | None, typer.Option(help="How often a symbol is replaced.")] = None,
+    channel: ChannelFile = None,
+    estimate: Estimate = False,
+    model: ModelFile = None,
+    method: MethodName = None,
+    context: ContextSize = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    reference: Reference = None,
+    report: Report = None,
+    overwrite: OverwriteFile = False,
+) -> None:
+    """Denoise a text, a symbol a letter and a sequence a line, or whole numbers in an .npy file."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.denoising.commands import DenoiseOptions, denoise_symbols
+
+        _check_report(report, overwrite=overwrite)
+        name: Any = None if method is None else method.value
+        options = DenoiseOptions(
+            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, overwrite
+        )
+        _tell(denoise_symbols(source, place, options, alphabet=alphabet), place, report)
+
+
+@denoise.command()
+def train(
+    config: ConfigFile,
+    set_: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a denoiser with clean data of the same kind; makes a model file for --model."""
+    with exit_statuses():
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.denoising.config import DenoiserTrainConfig, resolve_paths
+        from myosotis.denoising.job import DenoiserTrainJob
+        from myosotis.denoising.report import describe
+
+        carry_out(
+            config,
+            set_,
+            out,
+            DenoiserTrainConfig,
+            resolve_paths,
+            DenoiserTrainJob,
+            describe,
+            resume=resume,
+            overwrite=overwrite,
+        )
+
+
+def _check_report(report: Path | None, *, overwrite: bool) -> None:
+    from myosotis.engine.errors import InputError
+
+    if report is None:
+        return
+    if report.suffix != ".html":
+        raise InputError(f"{report}: a report is an .html file")
+    for path in (report, report.with_suffix(".json")):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; --overwrite replaces it")
+    if not report.parent.is_dir():
+        raise InputError(f"{report.parent}: no such directory")
+
+
+def _tell(result: FileResult, place: Path, report: Path | None) -> None:
+    from myosotis.engine.files import write_json
+    from myosotis.report.render import render_text, write_html
+
+    if report is not None:
+        write_html(result.document, report)
+        write_json(report.with_suffix(".json"), result.told)
+    typer.echo(render_text(result.document))
+    for warning in result.told["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"context: {result.told['context']}; {result.told['seconds']:.1f} seconds")
+    typer.echo(f"result: {place}")
+    if report is not None:
+        typer.echo(f"report: {report}")

@@ -1,0 +1,117 @@
+"""The configuration of ``myosotis denoise train``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from myosotis.denoising.heads import HeadName
+from myosotis.denoising.neural import PRETRAIN
+from myosotis.engine.config import Config
+from myosotis.engine.method import Count, Positive, Share, Whole
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class CleanDataConfig(Config):
+    """Clean symbols: ``images``, files or folders of them, made bilevel by ``threshold`` or Otsu's; ``dna``, FASTA or
+    FASTQ files; or ``text`` files whose letters are those of ``alphabet``.
+    """
+
+    images: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    threshold: Annotated[int, Field(ge=0, le=255)] | None = None
+    dna: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    text: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    alphabet: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "CleanDataConfig":
+        given = [key for key in ("images", "dna", "text") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of 'images', 'dna' and 'text'")
+        if self.threshold is not None and self.images is None:
+            raise ValueError("'threshold' belongs to 'images'")
+        if (self.alphabet is None) != (self.text is None):
+            raise ValueError("'alphabet' goes with 'text'")
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.images or self.dna or self.text or ()
+
+
+class NoiseConfig(Config):
+    """The noise of the training: a symmetric ``rate``; a ``channel`` file; or ``between`` two rates, drawn anew for
+    every sequence and pass, for a denoiser that knows many of them.
+    """
+
+    rate: Rate | None = None
+    channel: str | None = None
+    between: tuple[Rate, Rate] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "NoiseConfig":
+        if sum(one is not None for one in (self.rate, self.channel, self.between)) != 1:
+            raise ValueError("give exactly one of 'rate', 'channel' and 'between'")
+        if self.between is not None and self.between[0] > self.between[1]:
+            raise ValueError("'between' takes two ascending rates")
+        return self
+
+
+class DenoiserConfig(Config):
+    """The network: ``half_width`` symbols on each side along a line, ``neighbours`` on a plane, and its size."""
+
+    half_width: Count = 10
+    neighbours: Count = 24
+    head: HeadName | None = None
+    hidden: Count = 64
+    layers: Count = 4
+
+
+class DenoiserTrainingConfig(Config):
+    """How it is trained; see :class:`~myosotis.denoising.neural.Passes`."""
+
+    epochs: Count = PRETRAIN.epochs
+    learning_rate: Positive = PRETRAIN.learning_rate
+    batch: Count = PRETRAIN.batch
+    limit: Count | None = PRETRAIN.limit
+
+
+class DenoiserTrainConfig(Config):
+    """One job: a denoiser that is trained with clean symbols, to be adapted to noisy ones later.
+
+    ``held_out`` is the share of the sequences that it is measured with.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: Whole = 0
+    data: CleanDataConfig
+    noise: NoiseConfig
+    model: DenoiserConfig = DenoiserConfig()
+    training: DenoiserTrainingConfig = DenoiserTrainingConfig()
+    held_out: Share = 0.1
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "DenoiserTrainConfig":
+        unused = "half_width" if self.data.images is not None else "neighbours"
+        if getattr(self.model, unused) != DenoiserConfig.model_fields[unused].default:
+            kind = "images" if unused == "half_width" else "symbols along a line"
+            raise ValueError(f"'model.{unused}' has no effect on {kind}")
+        return self
+
+
+def resolve_paths(config: DenoiserTrainConfig, folder: Path) -> DenoiserTrainConfig:
+    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
+
+    def place(path: str) -> str:
+        return str((folder / Path(path).expanduser()).resolve())
+
+    data: dict[str, Any] = {
+        key: None if getattr(config.data, key) is None else tuple(place(one) for one in getattr(config.data, key))
+        for key in ("images", "dna", "text")
+    }
+    noise = config.noise
+    if noise.channel is not None:
+        noise = noise.model_copy(update={"channel": place(noise.channel)})
+    return config.model_copy(update={"data": config.data.model_copy(update=data), "noise": noise})

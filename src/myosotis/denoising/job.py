@@ -1,0 +1,180 @@
+"""The whole job of training a denoiser with clean symbols."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from myosotis.denoising.channel import Channel, Symbols, read_channel
+from myosotis.denoising.config import DenoiserTrainConfig
+from myosotis.denoising.contexts import Context1d, Context2d
+from myosotis.denoising.files.dna import BASES, read_reads
+from myosotis.denoising.files.images import FORMATS, read_bilevel
+from myosotis.denoising.files.symbols import read_symbols
+from myosotis.denoising.neural import Draws, NeuralDenoiser, Passes, blind
+from myosotis.denoising.report import KIND
+from myosotis.engine.errors import InputError
+from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.job import Job
+from myosotis.engine.processes import device
+from myosotis.engine.run import Run
+from myosotis.engine.seeding import derive_seed
+
+_RATES = (0.05, 0.1, 0.2)
+MODEL = "denoiser.safetensors"
+"""The file in ``model`` of a run."""
+
+
+class DenoiserTrainJob(Job[DenoiserTrainConfig]):
+    """One run of ``myosotis denoise train``; see :class:`~myosotis.engine.job.Job`.
+
+    The paths of its configuration are absolute, see :func:`~myosotis.denoising.config.resolve_paths`.
+    """
+
+    def prepare(self) -> None:
+        """Read and check everything that the user gave.
+
+        Raises:
+            InputError: Something is wrong with it.
+        """
+        config = self._config
+        self._check_available([*config.data.paths, config.noise.channel])
+        self._names, self._clean, self._lengths = read_clean(config)
+        self._draws = _draws(config, len(self._names))
+        order = np.random.default_rng(derive_seed(config.seed, "held out")).permutation(len(self._clean))
+        count = max(1, round(config.held_out * len(order)))
+        if count >= len(order):
+            raise InputError(f"data: {len(order)} sequences are too few to hold some out; two are needed")
+        self._held, self._kept = sorted(order[:count].tolist()), sorted(order[count:].tolist())
+        symbols = sum(one.size for one in self._clean)
+        self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
+
+    def run(self) -> Run:
+        """Do the work, and return the finished run."""
+        config, started = self._config, time.monotonic()
+        run = self._open(config.seed)
+        every = "".join(sorted(one.tobytes().hex() for one in self._clean))
+        prints = {"clean": salted_fingerprint(every, run.salt)}
+        run.check_inputs(prints)
+        if self._finished_already():
+            return run
+        model = config.model
+        context: Any = Context2d(model.neighbours) if config.data.images is not None else Context1d(model.half_width)
+        denoiser = NeuralDenoiser(
+            len(self._names), context, head=model.head, hidden=model.hidden, layers=model.layers, seed=config.seed,
+            device=device(),
+        )  # fmt: skip
+        training = config.training
+        with self._timed("train"):
+            denoiser.pretrain(
+                [self._clean[place] for place in self._kept],
+                self._draws,
+                passes=Passes(training.epochs, training.learning_rate, training.batch, training.limit),
+                lengths=[self._lengths[place] for place in self._kept],
+            )
+        with self._timed("measure"):
+            measured = self._measured(denoiser)
+        place = run.path / "model"
+        place.mkdir(exist_ok=True)
+        noise = config.noise.model_dump(mode="json", exclude_none=True)
+        denoiser.save(place / MODEL, {"names": list(self._names), "noise": noise, "name": config.name})
+        run.finish(
+            {
+                "kind": KIND,
+                "name": config.name,
+                "seed": config.seed,
+                "names": list(self._names),
+                "context": context.size,
+                "head": denoiser.head,
+                "symbols": {"train": self._count(self._kept), "held_out": self._count(self._held)},
+                "measured": measured,
+                "lineage": {"data": prints, "model_out": weights_hash(denoiser.network)},
+                "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
+            }
+        )
+        self._say(f"model file: {place / MODEL}")
+        return run
+
+    def _count(self, places: Sequence[int]) -> int:
+        return sum(self._clean[place].size for place in places)
+
+    def _measured(self, denoiser: NeuralDenoiser) -> list[dict[str, Any]]:
+        """Errors on what was held out, at the rate of the training or at several."""
+        count, config = len(self._names), self._config
+        laws: list[tuple[str, Channel]] = []
+        if isinstance(self._draws, Channel):
+            laws.append(("as trained", self._draws))
+        limit = 1 - 1 / count
+        laws += [(f"{rate:g}", Channel.symmetric(count, rate)) for rate in _RATES if rate < limit]
+        found = []
+        for name, law in laws:
+            wrong = raw = total = 0
+            for place in self._held:
+                clean, lengths = self._clean[place], self._lengths[place]
+                noisy = law.corrupt(clean, np.random.default_rng(derive_seed(config.seed, "measure", name, place)))
+                denoised = denoiser.denoise(noisy, law, lengths=lengths)
+                wrong += int((denoised != clean).sum())
+                raw += int((noisy != clean).sum())
+                total += clean.size
+            found.append({"noise": name, "raw": raw / total, "error": wrong / total})
+        return found
+
+
+def read_clean(config: DenoiserTrainConfig) -> tuple[tuple[str, ...], list[Symbols], list[list[int] | None]]:
+    """Return the names of the symbols, the clean sequences or planes, and the lengths of what stands in each.
+
+    Raises:
+        InputError: A file is missing or damaged, or there is none.
+    """
+    data = config.data
+    if data.images is not None:
+        suffixes = {suffix for some in FORMATS.values() for suffix in some}
+        planes = [read_bilevel(path, data.threshold).bits for path in _files(data.images, suffixes)]
+        return ("black", "white"), list(planes), [None] * len(planes)
+    if data.dna is not None:
+        clean: list[Symbols] = []
+        for path in _files(data.dna, None):
+            reads = read_reads(path)
+            clean += np.split(reads.symbols, np.cumsum(reads.lengths)[:-1])
+        return tuple(BASES), clean, [None] * len(clean)
+    clean = []
+    for path in _files(data.text or (), None):
+        content = read_symbols(path, data.alphabet)
+        assert content.lengths is not None  # noqa: S101 - a text has lines
+        clean += np.split(content.symbols, np.cumsum(content.lengths)[:-1])
+    return tuple(data.alphabet or ""), clean, [None] * len(clean)
+
+
+def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
+    found: list[Path] = []
+    for text in paths:
+        path = Path(text)
+        if path.is_dir() and suffixes is not None:
+            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in suffixes)
+            if not inside:
+                raise InputError(f"{path}: holds no image; known are {', '.join(sorted(suffixes))}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"{path}: no such file")
+    return found
+
+
+def _draws(config: DenoiserTrainConfig, count: int) -> Draws:
+    noise = config.noise
+    try:
+        if noise.between is not None:
+            return blind(*noise.between, symbols=count)
+        channel = (
+            Channel.symmetric(count, noise.rate) if noise.rate is not None else read_channel(Path(noise.channel or ""))
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"noise: {error}") from None
+    if (channel.inputs, channel.outputs) != (count, count):
+        raise InputError(f"noise.channel: is a channel of {channel.outputs} symbols, there are {count}")
+    return channel

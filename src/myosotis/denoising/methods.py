@@ -1,0 +1,234 @@
+"""The denoisers by the name that a command gives them, and what the command line and the report need of a result."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from myosotis.denoising.baselines import median
+from myosotis.denoising.channel import Channel, Symbols
+from myosotis.denoising.contexts import Context, Context1d, Context2d
+from myosotis.denoising.dude import dude
+from myosotis.denoising.mappings import head_estimate
+from myosotis.denoising.neural import (
+    ADAPT,
+    FINE_TUNE,
+    NeuralDenoiser,
+    Passes,
+    adapted,
+    estimate_channel,
+    select_context,
+)
+from myosotis.engine.method import MethodCard
+
+Method = Literal["as_seen", "median", "dude", "dude_loo", "neural", "supervised", "adaptive"]
+
+_DUDE = (
+    "Weissman, Ordentlich, Seroussi, Verdú, Weinberger: Universal Discrete Denoising: Known Channel, IEEE "
+    "Transactions on Information Theory, 2005"
+)
+_NEURAL = "Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser, NIPS 2016"
+_SUPERVISED = (
+    "Cha, Min, Yoon, Moon: Supervised Neural Discrete Universal Denoiser for Adaptive Denoising, arXiv 2111.12350, 2021"
+)
+
+METHODS: Mapping[str, MethodCard] = MappingProxyType(
+    {
+        card.name: card
+        for card in (
+            MethodCard("as_seen", "As seen", "-", "nothing", "nothing", "The reference: what the noise left."),
+            MethodCard(
+                "median", "Median filter", "-", "noisy symbols", "nothing", "The reference for bits that hang together."
+            ),
+            MethodCard(
+                "dude",
+                "DUDE",
+                _DUDE,
+                "noisy symbols, the channel",
+                "a count for each context and symbol",
+                "The first choice where contexts occur often: fast, and nothing to train.",
+            ),
+            MethodCard(
+                "dude_loo",
+                "DUDE that leaves each symbol out of its own counts",
+                _DUDE,
+                "noisy symbols, the channel",
+                "as DUDE",
+                "Where contexts are rare, as in many copies of one sequence; its estimate can be trusted.",
+            ),
+            MethodCard(
+                "neural",
+                "Neural DUDE",
+                _NEURAL,
+                "noisy symbols, the channel",
+                "a small network",
+                "Contexts that are too large to be counted; needs many symbols.",
+            ),
+            MethodCard(
+                "supervised",
+                "A model as it was trained, without adapting it",
+                _SUPERVISED,
+                "noisy symbols, the channel; clean ones in training",
+                "a small network",
+                "Where the noise is that of the training; a control for the next one.",
+            ),
+            MethodCard(
+                "adaptive",
+                "Supervised Neural DUDE: a trained model, adapted to the noisy symbols",
+                _SUPERVISED,
+                "noisy symbols, the channel; clean ones in training",
+                "a small network",
+                "Clean data of the same kind and a noise that may differ from that of the training.",
+            ),
+        )
+    }
+)
+"""Every method's card by its name."""
+
+LINE_CANDIDATES = tuple(Context1d(k) for k in range(1, 8))
+PLANE_CANDIDATES = tuple(Context2d(n) for n in (4, 6, 8, 10, 12, 16, 20, 24))
+"""Contexts that DUDE chooses from."""
+
+_NEURAL_LINE, _NEURAL_PLANE = Context1d(10), Context2d(24)
+_MANY_CONTEXTS = 0.3
+_FEW_SYMBOLS = 100_000
+
+
+@dataclass(frozen=True)
+class DenoiseResult:
+    """What a denoiser made of symbols.
+
+    Attributes:
+        symbols: As they came, denoised.
+        method: What did it.
+        context: Its context; None where it has none.
+        chosen: Estimated losses of the contexts that it was chosen from; empty where it was given.
+        channel: The noise, given or found.
+        before: Estimated loss of the symbols as they came.
+        after: Estimated loss of the denoised ones; None where no honest estimate can be made.
+        warnings: What a reader should know, a sentence each.
+    """
+
+    symbols: Symbols
+    method: Method
+    context: Context | None
+    chosen: dict[Context, float]
+    channel: Channel
+    before: float
+    after: float | None
+    warnings: list[str]
+
+
+def denoise(
+    noisy: Symbols,
+    channel: Channel,
+    method: Method,
+    *,
+    context: Context | None = None,
+    model: NeuralDenoiser | None = None,
+    unknown: bool = False,
+    symmetric: bool = False,
+    passes: Passes | None = None,
+    lengths: Sequence[int] | None = None,
+    seed: int = 0,
+) -> DenoiseResult:
+    """Denoise by any method.
+
+    Args:
+        noisy: Along a line or on a plane.
+        channel: The noise, or the first guess of it.
+        method: See :data:`METHODS`.
+        context: Chosen by DUDE that leaves symbols out unless given; networks without a model take one of fixed size.
+        model: For ``"supervised"`` and ``"adaptive"``.
+        unknown: Find the channel first, see :func:`~.neural.estimate_channel`.
+        symmetric: Among symmetric channels alone.
+        passes: Of networks.
+        lengths: Of sequences that stand one after another.
+        seed: Of networks.
+
+    Raises:
+        ValueError: Something does not fit.
+    """
+    if (model is None) == (method in ("supervised", "adaptive")):
+        raise ValueError(f"method '{method}' " + ("needs a model" if model is None else "takes no model"))
+    if model is not None:
+        if type(model.context) is not type(_NEURAL_LINE if noisy.ndim == 1 else _NEURAL_PLANE):
+            raise ValueError(
+                "the model was trained for symbols " + ("on a plane" if noisy.ndim == 1 else "along a line")
+            )
+        if context is not None:
+            raise ValueError("the context is the model's; leave it out")
+        if model.symbols != channel.outputs:
+            raise ValueError(f"the model was trained for {model.symbols} symbols, there are {channel.outputs}")
+        context = model.context
+    warnings: list[str] = []
+    shape = context or (_NEURAL_LINE if noisy.ndim == 1 else _NEURAL_PLANE)
+    if unknown:
+        # What a posterior believes is found more surely than what a choice of mappings says.
+        asked = model or NeuralDenoiser(channel.outputs, shape, head="posterior", seed=seed)
+        channel = estimate_channel(asked, noisy, channel, passes=passes, lengths=lengths, symmetric=symmetric).channel
+        warnings.append("The channel was estimated, which fails where every context is certain of its symbol.")
+    before = _kept(noisy, channel)
+    if method == "as_seen":
+        return DenoiseResult(noisy.copy(), method, None, {}, channel, before, before, warnings)
+    if method == "median":
+        if channel.outputs > 2:
+            raise ValueError("a median is of bits; these are symbols without an order")
+        return DenoiseResult(median(noisy), method, None, {}, channel, before, None, warnings)
+    if method in ("dude", "dude_loo"):
+        return _counted(noisy, channel, method, context, lengths, before, warnings)
+    network = model or NeuralDenoiser(channel.outputs, shape, seed=seed)
+    if method == "supervised":
+        found = network.denoise(noisy, channel, lengths=lengths)
+        after = network.optimistic_estimate(noisy, channel, lengths=lengths)
+        return DenoiseResult(found, method, network.context, {}, channel, before, after, warnings)
+    if channel.outputs > 2 and noisy.size < _FEW_SYMBOLS:
+        warnings.append(f"{noisy.size:,} symbols are few to adapt a network to with {channel.outputs} of them.")
+    settings = passes or (FINE_TUNE if network.pretrained else ADAPT)
+    done = adapted(network, noisy, channel, passes=settings, lengths=lengths)
+    return DenoiseResult(done.symbols, method, network.context, {}, channel, before, done.estimated_loss, warnings)
+
+
+def _counted(
+    noisy: Symbols,
+    channel: Channel,
+    method: Method,
+    context: Context | None,
+    lengths: Sequence[int] | None,
+    before: float,
+    warnings: list[str],
+) -> DenoiseResult:
+    chosen: dict[Context, float] = {}
+    if context is None:
+        candidates: Sequence[Context] = LINE_CANDIDATES if noisy.ndim == 1 else PLANE_CANDIDATES
+        longest = noisy.size if lengths is None else max(lengths)
+        fitting = [one for one in candidates if not isinstance(one, Context1d) or one.size < longest]
+        if not fitting:
+            raise ValueError(f"the longest sequence has {longest} symbols, too few for any context")
+        context, chosen = select_context(noisy, channel, fitting, lengths=lengths)
+    size: dict[str, Any] = (
+        {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
+    )
+    left_out = dude(noisy, channel, **size, leave_one_out=True, lengths=lengths)
+    found = left_out if method == "dude_loo" else dude(noisy, channel, **size, lengths=lengths)
+    if found.contexts > _MANY_CONTEXTS * noisy.size:
+        warnings.append(f"{found.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.")
+    return DenoiseResult(found.symbols, method, context, chosen, channel, before, left_out.estimated_loss, warnings)
+
+
+def _kept(noisy: Symbols, channel: Channel) -> float:
+    """The estimated loss of leaving everything as it is."""
+    if channel.inputs != channel.outputs:
+        raise ValueError("a channel with more noisy symbols than clean ones cannot keep what it sees")
+    parts, every = head_estimate(channel), np.arange(channel.outputs)
+    losses = parts[:, every, every].sum(axis=1)
+    return float(losses[noisy].mean())
+
+
+def passes_of(method: Method, epochs: int | None) -> Passes | None:
+    """Return the default passes of a method with another number of them; None for the default."""
+    if epochs is None:
+        return None
+    return replace(FINE_TUNE if method == "adaptive" else ADAPT, epochs=epochs)

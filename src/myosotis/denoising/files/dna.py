@@ -16,6 +16,9 @@ from myosotis.engine.errors import InputError
 BASES = "ACGT"
 """The symbols, in this order."""
 
+_UNREADABLE = (
+    dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error, UnicodeDecodeError,
+)  # fmt: skip
 _UNKNOWN = 4
 _WRONG = 255
 _CODES = np.full(256, _WRONG, dtype=np.uint8)

@@ -6,6 +6,7 @@ Information Theory 51, 2005).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,44 +154,52 @@ def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Nu
     inner = found[k : total - k]
     for begin, keys in _line_keys(flat, k, q):
         part = inner[begin : begin + len(keys)]
-        said = flat_rules[keys]
         if complete is None:
-            part[:] = said
+            # Keys are in range; without the check of it nothing is copied twice.
+            np.take(flat_rules, keys, out=part, mode="clip")
         else:
-            np.copyto(part, said, where=complete[begin : begin + len(keys)])
-    covered = int(table.sum())
-    return _Flat(found, loss + _kept_loss(flat, table, parts), int((table.sum(axis=1) > 0).sum()), covered)
+            np.copyto(part, flat_rules[keys], where=complete[begin : begin + len(keys)])
+    edges = [flat[:k], flat[total - k :]]
+    left = np.concatenate(edges if complete is None else [*edges, flat[k : total - k][~complete]])
+    return _Flat(found, loss + _kept_loss(left, parts), int(np.count_nonzero(table.any(axis=1))), total - len(left))
 
 
 def _line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
-    """Context and symbol as one number, piece by piece: where one begins, counted from symbol k, and its numbers."""
+    """Context and symbol as one number, piece by piece: where one begins, counted from symbol k, and its numbers.
+
+    The array is used again for the next piece.
+    """
     last = len(flat) - 2 * k
     buffer = np.empty(min(_PIECE, max(last, 0)), dtype=np.int64)
+    # Half a context and the symbol: the narrower the numbers, the more of them are handled at once.
+    narrow = np.min_scalar_type(q ** (k + 1))
+    shift = q ** (k + 1)
     for begin in range(0, last, _PIECE):
         end = min(last, begin + _PIECE)
         for low in range(begin, end, _BLOCK):
             high = min(end, low + _BLOCK)
             # Blocks small enough to stay in the cache.
-            block = flat[low : high + 2 * k].astype(np.int32)
-            width = high - low
+            block = flat[low : high + 2 * k].astype(narrow)
+            width, keys = high - low, buffer[low - begin : high - begin]
             sides = _packed(block, k, q)
-            keys = sides[:width] * np.int32(q**k)
-            keys += sides[k + 1 : k + 1 + width]
-            keys *= np.int32(q)
-            keys += block[k : k + width]
-            buffer[low - begin : high - begin] = keys
+            np.multiply(sides[:width], shift, out=keys, dtype=np.int64)
+            after = sides[k + 1 : k + 1 + width] * narrow.type(q)
+            after += block[k : k + width]
+            keys += after
         yield begin, buffer[: end - begin]
 
 
-def _packed(block: NDArray[np.int32], width: int, q: int) -> NDArray[np.int32]:
+def _packed(block: NDArray[Any], width: int, q: int) -> NDArray[Any]:
     """Every ``width`` symbols that follow each other as one number, by doubling."""
     if width == 1:
         return block
-    if width % 2:
-        shorter = _packed(block, width - 1, q)
-        return shorter[:-1] * np.int32(q) + block[width - 1 :]
-    half = _packed(block, width // 2, q)
-    return half[: -(width // 2)] * np.int32(q ** (width // 2)) + half[width // 2 :]
+    # The first part, and how many symbols are put behind it.
+    more = 1 if width % 2 else width // 2
+    first = _packed(block, width - more, q)
+    second = block[width - 1 :] if more == 1 else first[more:]
+    found: NDArray[Any] = first[: len(second)] * block.dtype.type(q**more)
+    found += second
+    return found
 
 
 def _complete(sizes: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
@@ -229,7 +238,7 @@ def _by_sorting(
     decisions, loss = _rules(table, parts, leave_one_out)
     found = flat.copy()
     found[covered] = decisions.ravel()[joint]
-    return _Flat(found, loss + _kept_loss(flat, table, parts), contexts, int(covered.sum()))
+    return _Flat(found, loss + _kept_loss(flat[~covered], parts), contexts, int(covered.sum()))
 
 
 def context_keys(
@@ -279,46 +288,56 @@ def _rules(table: NDArray[np.int64], parts: Numbers, leave_one_out: bool) -> tup
     if keeps:
         decisions += np.arange(q, dtype=np.int8)
     total = 0.0
+    flat_parts = np.ascontiguousarray(parts.reshape(q, -1).T)
     seen = np.flatnonzero(table.any(axis=1))
     for begin in range(0, len(seen), _RULES):
         some = seen[begin : begin + _RULES]
         counts = table[some].astype(np.float64)
-        scores = np.einsum("ca,awh->cwh", counts, parts)
-        slack = _TIE * (1 + counts.sum(axis=1))[:, None]
+        scores = (flat_parts @ counts.T).reshape(*parts.shape[1:], -1)
+        slack = _TIE * (1 + counts.sum(axis=1))
         if not leave_one_out:
             rule = _best(scores, slack, keeps)
             decisions[some] = rule
             total += float((counts * _judged(rule, parts)).sum())
             continue
         for a in range(q):
-            rule = _best(scores - parts[a], slack, keeps)
+            rule = _best(scores - parts[a][:, :, None], slack, keeps)
             decisions[some, a] = rule[:, a]
             total += float((counts[:, a] * _judged(rule, parts[a : a + 1])[:, 0]).sum())
     return decisions, total
 
 
-def _best(scores: Numbers, slack: Numbers, keeps: bool) -> NDArray[np.int64]:
-    """The reconstruction with the least score for each context and symbol; the symbol itself where it is as good."""
-    # Of what is equally good but for rounding, the first.
-    good = scores <= (scores.min(axis=2) + slack)[:, :, None]
-    best = good.argmax(axis=2)
-    if not keeps:
-        return np.asarray(best)
-    every = np.arange(scores.shape[1])
-    return np.where(good[:, every, every], every, best)
+def _best(scores: Numbers, slack: Numbers, keeps: bool) -> NDArray[np.int8]:
+    """What each symbol becomes in each context: of reconstructions as good but for rounding itself, or else the first.
+
+    Args:
+        scores: (symbols, reconstructions, contexts): contexts lie together, so that each step is one over all of them.
+        slack: Of each context.
+        keeps: Whether a symbol is a reconstruction of itself.
+    """
+    symbols, reconstructions, contexts = scores.shape
+    found = np.zeros((contexts, symbols), dtype=np.int8)
+    for w in range(symbols):
+        limit = scores[w].min(axis=0) + slack
+        best = np.zeros(contexts, dtype=np.int8)
+        for h in range(reconstructions - 1, -1, -1):
+            best[scores[w, h] <= limit] = h
+        if keeps:
+            best[scores[w, w] <= limit] = w
+        found[:, w] = best
+    return found
 
 
-def _judged(rule: NDArray[np.int64], parts: Numbers) -> Numbers:
+def _judged(rule: NDArray[np.int8], parts: Numbers) -> Numbers:
     """The estimated loss of a rule for each context and noisy symbol: ``sum_w H[a, w, rule(w)]``."""
     heads = np.arange(rule.shape[1])
     return np.stack([part[heads, rule].sum(axis=1) for part in parts], axis=1)
 
 
-def _kept_loss(flat: Symbols, table: NDArray[np.int64], parts: Numbers) -> float:
+def _kept_loss(left: Symbols, parts: Numbers) -> float:
     """The estimated loss of symbols that no rule covers and that stay as they are."""
-    q = table.shape[1]
-    if parts.shape[2] != q:
+    q = parts.shape[0]
+    if parts.shape[2] != q or not len(left):
         return 0.0
-    left = np.bincount(flat, minlength=q) - table.sum(axis=0)
-    keep = np.arange(q)
-    return float(sum(left[a] * parts[a, keep, keep].sum() for a in range(q)))
+    every = np.arange(q)
+    return float(parts[:, every, every].sum(axis=1)[left].sum())

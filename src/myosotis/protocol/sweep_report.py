@@ -77,27 +77,27 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
     kind = result["measures"][0]
     ranges = {name: one[kind]["range"] for name, one in result["maskers"].items()}
     flat = min(ranges, key=lambda name: ranges[name]["mean"])
-    reference = result["untrained"][kind]["mean"]
+    levels = {"an untrained encoder": result["untrained"][kind]}
     if _has_pixels(result, kind):
-        reference = max(reference, result["pixels"][kind]["mean"])
-    below = [name for name, one in result["maskers"].items() if min(at["mean"] for at in one[kind]["at"]) <= reference]
-    told = (
-        "Every masker does at every ratio"
-        if not below
-        else f"Not at every ratio: {', '.join(below)} fall to the level of an untrained encoder or of raw pixels"
-    )
+        levels["raw pixels"] = result["pixels"][kind]
+    told, all_above = [], True
+    for level, interval in levels.items():
+        below = [
+            name
+            for name, one in result["maskers"].items()
+            if min(at["mean"] for at in one[kind]["at"]) <= interval["mean"]
+        ]
+        all_above = all_above and not below
+        which = "every masker at every ratio" if not below else f"all but {', '.join(below)} at every ratio"
+        which = "no masker at every ratio" if len(below) == len(result["maskers"]) else which
+        told.append(f"better than {level} ({_told(interval)}): {which}")
     found = [
         Verdict("Which masker is best?", f"{_best(result)}, mean over ratios."),
         Verdict(
             "Which one depends least on the ratio?",
             f"{flat}: between its best and its worst ratio the {_NAMES[kind]} differs by {_told(ranges[flat])}.",
         ),
-        Verdict(
-            "Does pre-training help at all?",
-            f"{told}; an untrained encoder has {_told(result['untrained'][kind])}, raw pixels "
-            + ("were not measured." if not _has_pixels(result, kind) else f"{_told(result['pixels'][kind])}."),
-            not below,
-        ),
+        Verdict("Does pre-training help at all?", f"{'; '.join(told)}.".capitalize(), all_above),
     ]
     first = next(iter(result["maskers"]))
     clear = [
@@ -107,8 +107,10 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
     ]
     failures = {name: one["failures"] for name, one in result["maskers"].items() if one["failures"]}
     if failures:
-        told = ", ".join(f"{count} of {name}" for name, count in failures.items())
-        found.append(Verdict("Did all runs end well?", f"No: {told} diverged and count with accuracies of 0.", False))
+        which_failed = ", ".join(f"{count} of {name}" for name, count in failures.items())
+        found.append(
+            Verdict("Did all runs end well?", f"No: {which_failed} diverged and count with accuracies of 0.", False)
+        )
     if result["seeds"] < 2:
         found.append(Verdict("How sure are we?", "One seed tells nothing of how sure these figures are; take three."))
     elif result["differences"]:
@@ -216,6 +218,7 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
 
 
 def _told(interval: Mapping[str, Any], *, sign: bool = False) -> str:
+    """A mean with the half of its interval, which Student's t lays around it."""
     plus = "+" if sign else ""
-    ends = "" if interval["low"] is None else f" ({interval['low']:{plus}.3f} to {interval['high']:{plus}.3f})"
-    return f"{interval['mean']:{plus}.3f}{ends}"
+    half = "" if interval["low"] is None else f" ± {(interval['high'] - interval['low']) / 2:.3f}"
+    return f"{interval['mean']:{plus}.3f}{half}"

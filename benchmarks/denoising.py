@@ -68,18 +68,23 @@ def fashion():
     return [(one > 127).astype(np.uint8) for one in train[:300]], (mosaic > 127).astype(np.uint8), 24
 
 
-def planes(train, test, neighbours, seed):
+def _trained(new, train):
+    found = {}
+    for name in (*RATES, "blind"):
+        started = time.perf_counter()
+        found[name] = new().pretrain(train, blind(0.05, 0.25) if name == "blind" else Channel.binary_symmetric(name))
+        print(f"trained for {name}: {time.perf_counter() - started:.1f} s", flush=True)
+    return found
+
+
+def planes(train, test, neighbours, seed, only_counting):
     """Rows of one seed: every method at every rate."""
     context, rows = Context2d(neighbours), []
 
     def new():
         return NeuralDenoiser(2, context, seed=seed)
 
-    trained, seconds = {}, {}
-    for name in (*RATES, "blind"):
-        started = time.perf_counter()
-        trained[name] = new().pretrain(train, blind(0.05, 0.25) if name == "blind" else Channel.binary_symmetric(name))
-        seconds[name] = time.perf_counter() - started
+    trained = {} if only_counting else _trained(new, train)
     for rate in RATES:
         law = Channel.binary_symmetric(rate)
         noisy = law.corrupt(test, np.random.default_rng(seed * 100 + round(rate * 100)))
@@ -88,17 +93,19 @@ def planes(train, test, neighbours, seed):
         def row(method, found, started, rate=rate, raw=raw, **more):
             took = time.perf_counter() - started
             error = float((found != test).mean() / raw)
-            rows.append({"rate": rate, "method": method, "error": error, "seconds": took, **more})
+            rows.append({"rate": rate, "method": method, "error": error, "raw": float(raw), "seconds": took, **more})
             print(f"seed {seed} rate {rate:g} {method:32s} {error:.3f} {took:6.1f} s", flush=True)
 
         row("as seen", noisy, time.perf_counter())
         for size in (3, 5):
             row(f"median {size}x{size}", median(noisy, size), time.perf_counter())
-        started = time.perf_counter()
-        best, _ = select_context(noisy, law, PLANE_CANDIDATES)
-        row("DUDE", dude(noisy, law, neighbours=best.neighbours).symbols, started, context=best.neighbours)
-        left_out = dude(noisy, law, neighbours=best.neighbours, leave_one_out=True)
-        row("DUDE, symbols left out", left_out.symbols, started, context=best.neighbours)
+        for name, out in (("DUDE", False), ("DUDE, symbols left out", True)):
+            started = time.perf_counter()
+            best, _ = select_context(noisy, law, PLANE_CANDIDATES, leave_one_out=out)
+            found = dude(noisy, law, neighbours=best.neighbours, leave_one_out=out).symbols
+            row(name, found, started, context=best.neighbours)
+        if only_counting:
+            continue
         started = time.perf_counter()
         row("Neural DUDE", new().adapt(noisy, law).denoise(noisy, law), started)
         for kind, model in (("matched", rate), ("mismatched", MISMATCHED[rate]), ("blind", "blind")):
@@ -108,7 +115,7 @@ def planes(train, test, neighbours, seed):
             row(f"supervised + adapted, {kind}", trained[model].adapt(noisy, law).denoise(noisy, law), started)
         started = time.perf_counter()
         found = estimate_channel(trained["blind"], noisy, Channel.binary_symmetric(0.15), symmetric=True)
-        done = found.denoiser.denoise(noisy, found.channel)
+        done = found.denoiser.adapt(noisy, found.channel).denoise(noisy, found.channel)
         row("blind, channel estimated", done, started, estimate=float(found.channel.matrix[0, 1]))
     return rows
 
@@ -130,7 +137,7 @@ def genes():
     return [np.array(["ACGT".index(base) for base in part], dtype=np.uint8) for part in dict.fromkeys(cut)]
 
 
-def amplicons(every, seed):
+def amplicons(every, seed, only_counting):
     rows, order = [], np.random.default_rng(seed).permutation(len(every))
     test = np.concatenate([np.tile(every[place], 50) for place in order[:10]])
     train = [every[place] for place in order[10:510]]
@@ -142,15 +149,17 @@ def amplicons(every, seed):
         def row(method, found, started, name=name, raw=raw, **more):
             took = time.perf_counter() - started
             error = float((found != test).mean() / raw)
-            rows.append({"rate": name, "method": method, "error": error, "seconds": took, **more})
+            rows.append({"rate": name, "method": method, "error": error, "raw": float(raw), "seconds": took, **more})
             print(f"seed {seed} {name:14s} {method:46s} {error:.3f} {took:6.1f} s", flush=True)
 
         row("as seen", noisy, time.perf_counter())
-        started = time.perf_counter()
-        best, _ = select_context(noisy, law, LINE_CANDIDATES, lengths=lengths)
-        left_out = dude(noisy, law, k=best.half_width, leave_one_out=True, lengths=lengths)
-        row("DUDE", dude(noisy, law, k=best.half_width, lengths=lengths).symbols, started, context=best.half_width)
-        row("DUDE, symbols left out", left_out.symbols, started, context=best.half_width)
+        for method, out in (("DUDE", False), ("DUDE, symbols left out", True)):
+            started = time.perf_counter()
+            best, _ = select_context(noisy, law, LINE_CANDIDATES, leave_one_out=out, lengths=lengths)
+            found = dude(noisy, law, k=best.half_width, leave_one_out=out, lengths=lengths).symbols
+            row(method, found, started, context=best.half_width)
+        if only_counting:
+            continue
         for head in ("factorised", "posterior"):
 
             def new(head=head):
@@ -220,6 +229,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("photos", "fashion", "dna", "shotgun"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only-counting", action="store_true", help="Leave networks out.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -228,12 +238,12 @@ def main():
     every = genes() if arguments.what == "dna" else None
     for seed in arguments.seeds:
         if arguments.what == "dna":
-            rows += [{"seed": seed, **row} for row in amplicons(every, seed)]
+            rows += [{"seed": seed, **row} for row in amplicons(every, seed, arguments.only_counting)]
         elif arguments.what == "shotgun":
             rows += [{"seed": seed, **row} for row in shotgun(seed)]
         else:
             train, test, neighbours = photos() if arguments.what == "photos" else fashion()
-            rows += [{"seed": seed, **row} for row in planes(train, test, neighbours, seed)]
+            rows += [{"seed": seed, **row} for row in planes(train, test, neighbours, seed, arguments.only_counting)]
         if arguments.out:
             arguments.out.write_text(json.dumps(rows, indent=1))
     print(f"{time.perf_counter() - started:.0f} seconds; mean of error by raw error (of each seed)")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import ENVIRONMENT, invoke, result, settings
+from command_line import ENVIRONMENT, invoke, killed_at, result, settings
 from PIL import Image
 
 from myosotis.denoising.channel import Channel
@@ -66,12 +66,16 @@ def test_an_image_comes_back_in_its_format(scan, suffix):
     assert not list(folder.glob(".partial*"))
 
 
-@pytest.mark.parametrize("method", ["as_seen", "median", "dude", "dude_loo", "neural"])
+METHODS = ("as_seen", "median", "dude", "dude_loo", "neural")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_share_one_interface(scan, method):
     folder, clean, noisy = scan
     place, report = folder / "out.png", folder / "report.html"
+    epochs = ("--epochs", 2) if method == "neural" else ()
     outcome = denoise(
-        "image", folder / "noisy.png", place, "--flip-rate", 0.1, "--method", method, "--epochs", 2,
+        "image", folder / "noisy.png", place, "--flip-rate", 0.1, "--method", method, *epochs,
         "--reference", folder / "clean.png", "--report", report,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
@@ -183,15 +187,15 @@ def test_text_and_arrays(tmp_path):
     clean = np.repeat(draws.integers(0, 3, 400), 10)
     noisy = Channel.symmetric(3, 0.1).corrupt(clean, draws)
     letters = "".join(np.array(list("xyz"))[noisy])
-    (tmp_path / "in.txt").write_text(letters[:2000] + "\n" + letters[2000:] + "\n")
+    (tmp_path / "in.txt").write_text(letters[:2000] + "\n\n" + letters[2000:] + "\n")
     arguments = ("--alphabet", "xyz", "--substitution-rate", 0.1)
     outcome = denoise("symbols", tmp_path / "in.txt", tmp_path / "out.txt", *arguments)
     assert outcome.exit_code == 0, outcome.output
     lines = (tmp_path / "out.txt").read_text().splitlines()
-    assert [len(line) for line in lines] == [2000, 2000]
+    assert [len(line) for line in lines] == [2000, 0, 2000]
     found = np.array(["xyz".index(letter) for letter in "".join(lines)])
     assert (found != clean).mean() < 0.5 * (noisy != clean).mean()
-    for name, array in (("line", noisy.astype(np.int16)), ("plane", blobs(0).astype(np.int32))):
+    for name, array in (("line", noisy.astype(np.int16)), ("plane", blobs(0).astype(np.uint64))):
         np.save(tmp_path / f"{name}.npy", array)
         outcome = denoise("symbols", tmp_path / f"{name}.npy", tmp_path / f"{name}-out.npy", "--substitution-rate", 0.1)
         assert outcome.exit_code == 0, outcome.output
@@ -243,6 +247,17 @@ def test_a_model_is_trained_measured_and_used(trained, scan):
     assert "2 runs" in (folder / "both.html").read_text()
 
 
+def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path):
+    folder, _, _ = trained
+    out, options = tmp_path / "killed", settings("training.epochs=8")
+    killed_at(out / "checkpoints" / "train", "denoise", "train", folder / "job.yaml", "--out", out, *options)
+    assert not (out / "result.json").exists()
+    assert invoke("denoise", "train", folder / "job.yaml", "--out", out, "--resume", *options).exit_code == 0
+    whole = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "whole", *options)
+    assert whole.exit_code == 0
+    assert result(out)["lineage"]["model_out"] == result(tmp_path / "whole")["lineage"]["model_out"]
+
+
 def test_equal_trainings_give_equal_models(trained, tmp_path):
     folder, run, _ = trained
     again = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "again")
@@ -282,6 +297,8 @@ def test_faults_of_an_image(trained, scan):
     (folder / "empty.png").write_bytes(b"")
     save(folder / "small.png", noisy[:10])
     Image.fromarray(noisy * 255).save(folder / "photo.jpg")
+    Image.fromarray(noisy.astype(np.uint16) * 9000).save(folder / "deep.png")
+    Image.fromarray(np.stack([0 * noisy, 255 * noisy], axis=2), "LA").save(folder / "ghost.png")
     (folder / "bad.txt").write_text("0.9 0.2\n0.1 0.9\n")
     (folder / "near.txt").write_text("0.5001 0.4999\n0.4999 0.5001\n")
     (folder / "four.txt").write_text(
@@ -290,7 +307,7 @@ def test_faults_of_an_image(trained, scan):
     rate, model = ("--flip-rate", "0.1"), trained[1] / "model" / "denoiser.safetensors"
     for source, place, options, message in (
         ("noisy.png", "there.png", rate, "exists already; --overwrite replaces it"),
-        ("noisy.png", "out.pbm", rate, "the input is PNG, so its name must end with .png"),
+        ("noisy.png", "out.pbm", rate, "the result is PNG, so its name must end with .png"),
         ("none.png", "out.png", rate, "no such file"),
         ("broken.png", "out.png", rate, "is not an image that can be read"),
         ("empty.png", "out.png", rate, "is empty"),
@@ -308,6 +325,12 @@ def test_faults_of_an_image(trained, scan):
         ("noisy.png", "out.png", (*rate, "--model", folder / "bad.txt"), "is no model of a denoiser"),
         ("noisy.png", "out.png", (*rate, "--reference", folder / "small.png"), "the reference has the shape (10, 64)"),
         ("noisy.png", "out.png", (*rate, "--report", folder / "r.pdf"), "a report is an .html file"),
+        ("noisy.png", "out.png", (*rate, "--threshold", "9"), "is bilevel already; leave the threshold out"),
+        ("noisy.png", "out.png", (*rate, "--method", "median", "--context", "4"), "'median' has no context"),
+        ("noisy.png", "out.png", (*rate, "--epochs", "4"), "makes no passes over the symbols"),
+        ("deep.png", "out.png", rate, "has pixels of the kind I;16"),
+        ("ghost.png", "out.png", rate, "has transparent pixels"),
+        ("noisy.png", "clean.png", (*rate, "--reference", folder / "clean.png", "--overwrite"), "is read here"),
     ):
         before = sorted(folder.iterdir())
         outcome = denoise("image", folder / source, folder / place, *options)
@@ -315,6 +338,7 @@ def test_faults_of_an_image(trained, scan):
         assert message in outcome.stderr
         assert len(outcome.stderr.strip().splitlines()) == 1
         assert sorted(folder.iterdir()) == before
+    assert (bits(folder / "clean.png") == scan[1]).all()
     again = denoise("image", folder / "noisy.png", folder / "there.png", *rate, "--overwrite")
     assert again.exit_code == 0, again.output
     assert (bits(folder / "there.png") != noisy).any()
@@ -334,6 +358,7 @@ def test_faults_of_reads_and_text(trained, tmp_path):
     (tmp_path / "floats.npy").write_bytes(b"")
     np.save(tmp_path / "floats.npy", np.zeros(4))
     np.save(tmp_path / "large.npy", np.array([0, 1, 5]))
+    np.save(tmp_path / "huge.npy", np.array([0, 1, 10**9]))
     model = trained[1] / "model" / "denoiser.safetensors"
     rate = ("--substitution-rate", "0.05")
     for verb, source, place, options, message in (
@@ -345,6 +370,8 @@ def test_faults_of_reads_and_text(trained, tmp_path):
         ("dna", "good.fastq", "out.fastq", ("--substitution-rate", "0.8"), "must be in [0, 0.75) for 4 symbols"),
         ("dna", "good.fastq", "out.fastq", (*rate, "--model", model), "was trained for the alphabet black white"),
         ("dna", "good.fastq", "out.fastq", (*rate, "--method", "median"), "a median is of bits"),
+        ("dna", "good.fastq", "out.fasta", rate, "the result is FASTQ, as the input"),
+        ("symbols", "huge.npy", "out.npy", rate, "alphabets have at most 126 of them"),
         (
             "dna",
             "good.fastq",

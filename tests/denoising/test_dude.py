@@ -1,5 +1,6 @@
 """DUDE by hand, against a slow version that knows nothing of keys, and against what is known of it."""
 
+import itertools
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -115,11 +116,8 @@ def test_contexts_do_not_cross_from_one_read_into_another(seed, k):
     reads = [draws.integers(0, 4, draws.integers(1, 12)) % (1 + draws.integers(4)) for _ in range(12)]
     reads.append(draws.integers(0, 4, 20))
     together = dude(np.concatenate(reads), channel, k=k, lengths=[len(read) for read in reads])
-    # The slow version sees reads apart by a symbol that no context may hold.
-    apart = -np.ones((len(reads), 20), dtype=int)
     counts = defaultdict(Counter)
-    for row, read in enumerate(reads):
-        apart[row, : len(read)] = read
+    for read in reads:
         for i in range(k, len(read) - k):
             counts[tuple(np.delete(read[i - k : i + k + 1], k))][int(read[i])] += 1
     inverse, loss, wanted = np.linalg.pinv(channel.matrix), hamming(4), []
@@ -172,6 +170,10 @@ def test_contexts_of_more_than_62_bits():
     noisy = Channel.binary_symmetric(0.01).corrupt(base, draws)
     found = dude(noisy, Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
     assert found.covered == len(base) - 80
+    offsets = [(step,) for step in range(-40, 41) if step]
+    slow = slowly(noisy[:1200], Channel.binary_symmetric(0.01), offsets, leave_one_out=True)
+    again = dude(noisy[:1200], Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
+    assert again.symbols.tolist() == slow.tolist()
     plane = np.tile(draws.integers(0, 2, (12, 12)), (20, 20))
     seen = plane.copy()
     seen[100, 100] ^= 1
@@ -193,6 +195,31 @@ def test_leaving_a_symbol_out_changes_what_is_rare():
     errors = [(found.symbols.reshape(30, 200) != clean).sum() for found in (plain, left_out)]
     assert errors[0] == 30
     assert errors[1] < 5
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_the_unbiased_estimate_is_the_expected_loss(leave_one_out):
+    """Over all noise patterns of four reads of three bits, whose contexts do not overlap."""
+    clean, law, lengths = bits("001011001011"), Channel([[0.8, 0.2], [0.3, 0.7]]), [3] * 4
+    said = paid = plain = 0.0
+    for pattern in itertools.product([0, 1], repeat=12):
+        noisy = np.array(pattern)
+        weight = law.matrix[clean, noisy].prod()
+        found = dude(noisy, law, k=1, leave_one_out=leave_one_out, unbiased=True, lengths=lengths)
+        said += weight * found.estimated_loss
+        paid += weight * (found.symbols != clean).mean()
+        plain += weight * dude(noisy, law, k=1, lengths=lengths).estimated_loss
+    assert said == pytest.approx(paid, abs=1e-12)
+    assert plain < paid - 0.01
+
+
+def test_the_unbiased_estimate_tells_that_nothing_was_repaired():
+    clean = np.random.default_rng(0).integers(0, 4, 200)
+    law = Channel.symmetric(4, 0.02)
+    reads = law.corrupt(np.tile(clean, 30), np.random.default_rng(1))
+    found = dude(reads, law, k=6, lengths=[200] * 30, unbiased=True)
+    assert found.changed == 0
+    assert found.estimated_loss == pytest.approx(0.02, abs=0.004)
 
 
 def test_an_iid_source_is_left_alone():
@@ -232,7 +259,7 @@ def test_neighbourhoods_are_nested_and_have_a_hole():
     # Nothing nearer was forgotten.
     inside = sum(dy * dy + dx * dx < distance[-1] for dy in range(-9, 10) for dx in range(-9, 10)) - 1
     assert inside <= 60
-    assert Context2d.square(5).neighbours == 24
+    assert np.abs(Context2d(24).offsets).max() == 2
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])

@@ -73,7 +73,7 @@ def test_adapting_learns_without_clean_symbols_and_leaves_the_denoiser_as_it_was
     before = {name: value.clone() for name, value in denoiser.network.state_dict().items()}
     found = denoiser.adapt(seen, LAW, passes=QUICK)
     # Who knows the source gets 0.30.
-    assert (found.denoise(seen, LAW) != clean).mean() < 0.37 * (seen != clean).mean()
+    assert (found.denoise(seen, LAW) != clean).mean() < 0.4 * (seen != clean).mean()
     assert all(value.equal(before[name]) for name, value in denoiser.network.state_dict().items())
     again = denoiser.adapt(seen, LAW, passes=QUICK)
     assert all(value.equal(again.network.state_dict()[name]) for name, value in found.network.state_dict().items())
@@ -87,9 +87,11 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(head, mo
         monkeypatch.setattr("myosotis.denoising.neural._DEDUPLICATE", threshold)
         denoiser = small(Context1d(3), head=head)
         denoiser.network.double()
-        windows, counts = denoiser._contexts(seen, None, None)
-        assert (len(counts) == 5000) == (threshold == 0)
-        values = denoiser._head(LAW).adaptive(denoiser.network(windows(np.arange(len(counts)))))
+        learnt = denoiser._contexts(seen, None, None)
+        every = np.arange(len(learnt.places))
+        assert (learnt.counts is None) == (threshold == 0)
+        counts = learnt.single(every, 2) if learnt.counts is None else learnt.counts
+        values = denoiser._head(LAW).adaptive(denoiser.network(learnt.windows(every)))
         loss = (values * counts).sum() / counts.sum()
         loss.backward()
         gradients.append((loss.item(), [weight.grad.clone() for weight in denoiser.network.parameters()]))
@@ -100,11 +102,12 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(head, mo
 
 def test_few_contexts_are_counted_and_many_are_not():
     seen = noisy(markov(5000))
-    _, counted = small(Context1d(3))._contexts(seen, None, None)
-    assert len(counted) < 200
-    assert counted.sum() == 5000
-    _, single = small(Context1d(30))._contexts(seen, None, None)
-    assert len(single) == 5000
+    counted = small(Context1d(3))._contexts(seen, None, None)
+    assert len(counted.places) < 200
+    assert counted.counts.sum() == counted.symbols == 5000
+    single = small(Context1d(30))._contexts(seen, None, None)
+    assert single.counts is None
+    assert single.symbols == 5000
 
 
 def test_clean_symbols_teach_and_noisy_ones_go_on():
@@ -193,11 +196,50 @@ def test_estimates_are_of_use():
     assert other.optimistic_estimate(seen, LAW) == pytest.approx(true, abs=0.015)
 
 
+def test_what_is_learnt_by_heart_shows():
+    """A large network on few symbols: the optimistic estimate believes it, the cross-fitted one does not."""
+    clean = markov(1500)
+    seen = noisy(clean)
+    denoiser, passes = small(Context1d(10), hidden=64), Passes(epochs=60, learning_rate=5e-3, batch=64)
+    true = (denoiser.adapt(seen, LAW, passes=passes).denoise(seen, LAW) != clean).mean()
+    optimistic = denoiser.adapt(seen, LAW, passes=passes).optimistic_estimate(seen, LAW)
+    fitted = denoiser.estimated_loss(seen, LAW, passes=passes)
+    assert optimistic < true - 0.05
+    assert fitted > true - 0.02
+
+
+def test_reads_are_judged_by_other_reads():
+    law = Channel.symmetric(4, 0.1)
+    reads = np.tile(markov(128, symbols=4, flip=0.5), 40)
+    seen, lengths = noisy(reads, law), [128] * 40
+    denoiser, passes = small(Context1d(4), symbols=4), Passes(epochs=30, learning_rate=1e-2, batch=128)
+    true = (
+        denoiser.adapt(seen, law, passes=passes, lengths=lengths).denoise(seen, law, lengths=lengths) != reads
+    ).mean()
+    fitted = denoiser.estimated_loss(seen, law, passes=passes, lengths=lengths)
+    assert fitted == pytest.approx(true, abs=0.04)
+
+
+@pytest.mark.parametrize("head", ["mapping", "factorised", "posterior"])
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_every_head_learns_from_clean_symbols(head, kind):
+    clean = [markov(400, seed=seed, symbols=4, flip=0.1) for seed in range(30)]
+    law = Channel.symmetric(4, 0.1)
+    draws = law if kind == "one" else blind(0.05, 0.15, symbols=4)
+    denoiser = small(Context1d(2), symbols=4, head=head, hidden=32)
+    denoiser.pretrain(clean, draws, passes=Passes(epochs=8, learning_rate=5e-3, batch=128))
+    test = markov(8000, seed=99, symbols=4, flip=0.1)
+    seen = noisy(test, law)
+    assert (denoiser.denoise(seen, law) != test).mean() < 0.85 * (seen != test).mean()
+
+
 def test_the_halves_of_a_cross_fit_are_apart():
     denoiser = small()
-    line = denoiser._halves(np.zeros(1000, dtype=int))
+    line = denoiser._halves(np.zeros(1000, dtype=int), None)
+    reads = denoiser._halves(np.zeros(6, dtype=int), [1, 2, 3])
+    assert reads.tolist() == [0, 1, 1, 0, 0, 0]
     assert 0.4 < line.mean() < 0.6
-    plane = small(Context2d(8))._halves(np.zeros((64, 64), dtype=int)).reshape(64, 64)
+    plane = small(Context2d(8))._halves(np.zeros((64, 64), dtype=int), None).reshape(64, 64)
     assert plane.mean() == 0.5
     assert (plane[:16, :16] == plane[0, 0]).all()
     assert plane[0, 16] != plane[0, 0]

@@ -72,13 +72,14 @@ def image(
     overwrite: OverwriteFile = False,
 ) -> None:
     """Denoise a bilevel image: PNG, PBM or TIFF."""
-    with exit_statuses():
+    with exit_statuses(resumes=False):
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.denoising.commands import DenoiseOptions, denoise_image
 
-        _check_report(report, overwrite=overwrite)
         name: Any = None if method is None else method.value
-        options = DenoiseOptions(flip_rate, channel, estimate, name, model, context, epochs, seed, reference, overwrite)
+        options = DenoiseOptions(
+            flip_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
+        )
         _tell(denoise_image(source, place, options, threshold=threshold), place, report)
 
 
@@ -99,14 +100,13 @@ def dna(
     overwrite: OverwriteFile = False,
 ) -> None:
     """Denoise reads with substitutions: FASTA or FASTQ; rows of a channel are A, C, G, T."""
-    with exit_statuses():
+    with exit_statuses(resumes=False):
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.denoising.commands import DenoiseOptions, denoise_dna
 
-        _check_report(report, overwrite=overwrite)
         name: Any = None if method is None else method.value
         options = DenoiseOptions(
-            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, overwrite
+            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
         )
         _tell(denoise_dna(source, place, options), place, report)
 
@@ -129,14 +129,13 @@ def symbols(
     overwrite: OverwriteFile = False,
 ) -> None:
     """Denoise a text, a symbol a letter and a sequence a line, or whole numbers in an .npy file."""
-    with exit_statuses():
+    with exit_statuses(resumes=False):
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.denoising.commands import DenoiseOptions, denoise_symbols
 
-        _check_report(report, overwrite=overwrite)
         name: Any = None if method is None else method.value
         options = DenoiseOptions(
-            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, overwrite
+            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
         )
         _tell(denoise_symbols(source, place, options, alphabet=alphabet), place, report)
 
@@ -167,20 +166,6 @@ def train(
             resume=resume,
             overwrite=overwrite,
         )
-
-
-def _check_report(report: Path | None, *, overwrite: bool) -> None:
-    from myosotis.engine.errors import InputError
-
-    if report is None:
-        return
-    if report.suffix != ".html":
-        raise InputError(f"{report}: a report is an .html file")
-    for path in (report, report.with_suffix(".json")):
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; --overwrite replaces it")
-    if not report.parent.is_dir():
-        raise InputError(f"{report.parent}: no such directory")
 
 
 def _tell(result: FileResult, place: Path, report: Path | None) -> None:

@@ -9,13 +9,17 @@ from myosotis.engine.errors import InputError
 
 
 @contextmanager
-def exit_statuses() -> Iterator[None]:
-    """Turn bad input into one line and status 2, and an interruption into a hint and status 1."""
+def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
+    """Turn bad input into one line and status 2, and an interruption into a hint and status 1.
+
+    Args:
+        resumes: Whether the command can go on later.
+    """
     try:
         yield
     except InputError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; --resume continues the run", err=True)
+        typer.echo("interrupted" + ("; --resume continues the run" if resumes else ""), err=True)
         raise typer.Exit(1) from None

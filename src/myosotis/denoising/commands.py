@@ -10,7 +10,7 @@ import numpy as np
 
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.contexts import Context, Context1d, Context2d
-from myosotis.denoising.files.dna import BASES, read_reads, write_reads
+from myosotis.denoising.files.dna import BASES, check_reads_suffix, read_reads, write_reads
 from myosotis.denoising.files.images import check_suffix, read_bilevel, write_bilevel
 from myosotis.denoising.files.place import check_output
 from myosotis.denoising.files.symbols import read_symbols, write_symbols
@@ -38,7 +38,8 @@ class DenoiseOptions:
         epochs: Of networks; None: their default.
         seed: Of networks.
         reference: The clean original.
-        overwrite: Replace a result that is there.
+        report: A page about it; its figures go to a ``.json`` file beside.
+        overwrite: Replace results that are there.
     """
 
     rate: float | None = None
@@ -50,7 +51,18 @@ class DenoiseOptions:
     epochs: int | None = None
     seed: int = 0
     reference: Path | None = None
+    report: Path | None = None
     overwrite: bool = False
+
+    def check(self, source: Path, place: Path) -> None:
+        """Raise ``InputError`` unless the results may be written."""
+        reports = []
+        if self.report is not None:
+            if self.report.suffix != ".html":
+                raise InputError(f"{self.report}: a report is an .html file")
+            reports = [self.report, self.report.with_suffix(".json")]
+        read = (self.reference, self.model, self.channel)
+        check_output(source, [place, *reports], read, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ def denoise_image(source: Path, place: Path, options: DenoiseOptions, *, thresho
         InputError: Something is wrong with what the user gave; nothing has been written.
     """
     started = time.monotonic()
-    check_output(source, place, overwrite=options.overwrite)
+    options.check(source, place)
     image = read_bilevel(source, threshold)
     check_suffix(place, image)
     reference = None
@@ -103,8 +115,9 @@ def denoise_dna(source: Path, place: Path, options: DenoiseOptions) -> FileResul
         InputError: Something is wrong with what the user gave; nothing has been written.
     """
     started = time.monotonic()
-    check_output(source, place, overwrite=options.overwrite)
+    options.check(source, place)
     reads = read_reads(source)
+    check_reads_suffix(place, reads)
     reference = None
     if options.reference is not None:
         clean = read_reads(options.reference)
@@ -133,14 +146,14 @@ def denoise_symbols(source: Path, place: Path, options: DenoiseOptions, *, alpha
         InputError: Something is wrong with what the user gave; nothing has been written.
     """
     started = time.monotonic()
-    check_output(source, place, overwrite=options.overwrite)
+    options.check(source, place)
     if (source.suffix == ".npy") != (place.suffix == ".npy"):
         raise InputError(f"{place}: the result has the format of {source}; name it alike")
     content = read_symbols(source, alphabet)
     reference = None
     if options.reference is not None:
-        clean = read_symbols(options.reference, "".join(content.names) if content.lengths is not None else alphabet)
-        if clean.lengths != content.lengths:
+        clean = read_symbols(options.reference, "".join(content.names) if content.lines is not None else alphabet)
+        if clean.lines != content.lines:
             raise InputError(f"{options.reference}: its lines differ in number or length from those of {source}")
         reference = clean.symbols
     result, notes = _denoised(content.symbols, options, content.names, content.lengths)
@@ -179,6 +192,7 @@ def _denoised(
             passes=passes_of(method, options.epochs),
             lengths=lengths,
             seed=options.seed,
+            device=device(),
         ), notes
     except InputError:
         raise

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from myosotis.denoising.channel import Symbols
 
 Offsets = NDArray[np.int64]
+MOST_SYMBOLS = 126
+"""Of an alphabet: a context holds each in a byte, and a sign beside."""
+
 Pad = Literal["outside", "symbol0"]
 """What a context has beyond the edge: a sign of its own, or symbol 0 as in the released code."""
 
@@ -59,16 +62,6 @@ class Context2d:
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise ValueError(f"a context needs a neighbour at least, got {self.neighbours}")
-
-    @classmethod
-    def square(cls, side: int) -> "Context2d":
-        """Return the context of all neighbours in a square of an odd side.
-
-        Only for 3, 5 are these the nearest ones; a larger square holds far corners before near edges of the next.
-        """
-        if side % 2 == 0 or side < 3:
-            raise ValueError(f"a square around a symbol needs an odd side of 3 at least, got {side}")
-        return cls(side * side - 1)
 
     @cached_property
     def offsets(self) -> Offsets:
@@ -138,8 +131,8 @@ def make_field(
         ValueError: Dimensions and context do not fit, or lengths do not add up.
     """
     outside = alphabet if pad == "outside" else 0
-    if alphabet > 126:
-        raise ValueError(f"alphabets have at most 126 symbols, got {alphabet}")
+    if alphabet > MOST_SYMBOLS:
+        raise ValueError(f"alphabets have at most {MOST_SYMBOLS} symbols, got {alphabet}")
     if isinstance(context, Context1d):
         if noisy.ndim != 1:
             raise ValueError(f"a context along a line needs symbols in one dimension, got {noisy.ndim}")

@@ -5,8 +5,8 @@ Information Theory 51, 2005).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,11 @@ _SMALL_TABLE = 1 << 20
 _LARGEST_KEY = 62
 _PIECE = 1 << 22
 _BLOCK = 1 << 15
-_RULES = 1 << 16
+_RULES = 1 << 20
 _TIE = 1e-9
 
 Keys = NDArray[np.int64]
+_Kind = Literal["plain", "unbiased", "left_out"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ class Denoised:
 
     Attributes:
         symbols: Of the shape and the type of what came in.
-        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. It is biased downwards where
-            rules were fitted to the symbols that they are judged by: take that of ``leave_one_out`` for choosing a
-            context.
+        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. That of counting is biased
+            downwards, as symbols are judged by rules that they are a part of; see ``unbiased``.
         changed: Symbols that differ from what came in.
         contexts: Different contexts that were seen.
         covered: Symbols that have a whole context; the others stay as they are.
@@ -55,6 +55,7 @@ def dude(
     neighbours: int | None = None,
     loss: Numbers | None = None,
     leave_one_out: bool = False,
+    unbiased: bool = False,
     lengths: Sequence[int] | None = None,
     pad: Pad = "outside",
 ) -> Denoised:
@@ -72,6 +73,9 @@ def dude(
         loss: (clean, reconstructed); Hamming's unless given.
         leave_one_out: Do not count a symbol in its own context. The rule of 2005 counts it, so that what is rare is
             never changed; and the estimated loss is of use only without.
+        unbiased: Estimate the loss without that bias, at several times the cost: each symbol is judged by the rules
+            that would hold if it had been seen as something else, what stands around it being the same. That is exact
+            where contexts do not overlap, and nearly so where symbols are many.
         lengths: Along a line: of sequences that stand one after another.
         pad: On a plane: what a context has beyond the edge.
 
@@ -89,7 +93,15 @@ def dude(
     """
     context = chosen_context(noisy, k, neighbours)
     check_symbols(noisy, channel.outputs)
+    if noisy.dtype == np.uint64 or noisy.dtype == bool:
+        # Numbers that do not go together with signed ones.
+        found = dude(
+            noisy.astype(np.uint8), channel, k=k, neighbours=neighbours, loss=loss, leave_one_out=leave_one_out,
+            unbiased=unbiased, lengths=lengths, pad=pad,
+        )  # fmt: skip
+        return replace(found, symbols=found.symbols.astype(noisy.dtype))
     parts = head_estimate(channel, loss)
+    kind: _Kind = "left_out" if leave_one_out else "unbiased" if unbiased else "plain"
     flat = np.ascontiguousarray(noisy).ravel()
     if isinstance(context, Context1d):
         sizes = check_lengths(len(flat), lengths)
@@ -100,8 +112,8 @@ def dude(
             )
         # A table is worth its memory only where there are symbols to fill it.
         if channel.outputs ** (context.size + 1) <= min(_LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat))):
-            return _by_table(flat, sizes, context.half_width, channel.outputs, parts, leave_one_out).shaped(noisy)
-    return _by_sorting(noisy, context, channel.outputs, parts, leave_one_out, lengths, pad).shaped(noisy)
+            return _by_table(flat, sizes, context.half_width, channel.outputs, parts, kind).shaped(noisy)
+    return _by_sorting(noisy, context, channel.outputs, parts, kind, lengths, pad).shaped(noisy)
 
 
 def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Context:
@@ -138,7 +150,7 @@ class _Flat:
 # ------------------------------------------------------------------------------------
 
 
-def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Numbers, leave_one_out: bool) -> _Flat:
+def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Numbers, kind: _Kind) -> _Flat:
     count, total = q ** (2 * k + 1), len(flat)
     single = len(sizes) == 1
     # Symbols too near to the end of a sequence; where there is one, slices say it.
@@ -148,7 +160,7 @@ def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Nu
         some = keys if complete is None else keys[complete[begin : begin + len(keys)]]
         counts += np.bincount(some, minlength=count)
     table = counts.reshape(-1, q)
-    decisions, loss = _rules(table, parts, leave_one_out)
+    decisions, loss = _rules(table, parts, kind)
     flat_rules = decisions.astype(flat.dtype).ravel()
     found = flat.copy()
     inner = found[k : total - k]
@@ -221,7 +233,7 @@ def _by_sorting(
     context: Context,
     q: int,
     parts: Numbers,
-    leave_one_out: bool,
+    kind: _Kind,
     lengths: Sequence[int] | None,
     pad: Pad,
 ) -> _Flat:
@@ -235,7 +247,7 @@ def _by_sorting(
     contexts = int(places.max()) + 1 if len(places) else 0
     joint = places.ravel() * q + flat[covered]
     table = np.bincount(joint, minlength=contexts * q).reshape(-1, q)
-    decisions, loss = _rules(table, parts, leave_one_out)
+    decisions, loss = _rules(table, parts, kind)
     found = flat.copy()
     found[covered] = decisions.ravel()[joint]
     return _Flat(found, loss + _kept_loss(flat[~covered], parts), contexts, int(covered.sum()))
@@ -277,32 +289,39 @@ def context_keys(
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _rules(table: NDArray[np.int64], parts: Numbers, leave_one_out: bool) -> tuple[NDArray[np.int8], float]:
+def _rules(table: NDArray[np.int64], parts: Numbers, kind: _Kind) -> tuple[NDArray[np.int8], float]:
     """What becomes of each symbol in each context, and the sum of the estimated losses of counted symbols.
 
-    With counts m the score of saying h for a seen w is ``sum_a m[a] H[a, w, h]``.
+    With counts m the score of saying h for a seen w is ``sum_a m[a] H[a, w, h]``. A symbol a is judged by the mapping
+    of its
+    context: as it is (``plain``, which depends on a itself); as it would be with a left out (``left_out``, which then
+    is the rule too); or with w in the place of a where w is asked about (``unbiased``: the rule, of which a is no
+    part).
     """
     q = table.shape[1]
     keeps = parts.shape[2] == q
     decisions = np.zeros((len(table), q), dtype=np.int8)
     if keeps:
         decisions += np.arange(q, dtype=np.int8)
-    total = 0.0
+    total, every = 0.0, np.arange(q)
     flat_parts = np.ascontiguousarray(parts.reshape(q, -1).T)
     seen = np.flatnonzero(table.any(axis=1))
-    for begin in range(0, len(seen), _RULES):
-        some = seen[begin : begin + _RULES]
+    size = max(1, _RULES // (q * q))
+    for begin in range(0, len(seen), size):
+        some = seen[begin : begin + size]
         counts = table[some].astype(np.float64)
         scores = (flat_parts @ counts.T).reshape(*parts.shape[1:], -1)
         slack = _TIE * (1 + counts.sum(axis=1))
-        if not leave_one_out:
-            rule = _best(scores, slack, keeps)
-            decisions[some] = rule
+        if kind != "left_out":
+            decisions[some] = rule = _best(scores, slack, keeps)
+        if kind == "plain":
             total += float((counts * _judged(rule, parts)).sum())
             continue
+        own = parts[every, every] if kind == "unbiased" else 0.0
         for a in range(q):
-            rule = _best(scores - parts[a][:, :, None], slack, keeps)
-            decisions[some, a] = rule[:, a]
+            rule = _best(scores + (own - parts[a])[:, :, None], slack, keeps)
+            if kind == "left_out":
+                decisions[some, a] = rule[:, a]
             total += float((counts[:, a] * _judged(rule, parts[a : a + 1])[:, 0]).sum())
     return decisions, total
 

@@ -121,12 +121,18 @@ class FactorisedHead(Head):
         parts = head_estimate(channel, self.loss)
         self._adaptive = parts.max() - parts
         expected = channel.matrix[:, :, None] * self.loss[:, None, :]
-        self._supervised = parts.max() - expected
+        self._supervised: Numbers = np.asarray(parts.max() - expected)
 
     @classmethod
     def width(cls, symbols: int) -> int:
         """Return how many logits there are."""
         return symbols * symbols
+
+    @staticmethod
+    def labels(head: "Head") -> Numbers:
+        """Return the labels of a head of this kind, (clean, heads, reconstructed)."""
+        assert isinstance(head, FactorisedHead)  # noqa: S101 - the caller has made it
+        return head._supervised
 
     def _heads(self, logits: Tensor) -> Tensor:
         return logits.view(-1, self.symbols, self.symbols)

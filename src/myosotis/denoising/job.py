@@ -1,5 +1,6 @@
 """The whole job of training a denoiser with clean symbols."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
                 self._draws,
                 passes=Passes(training.epochs, training.learning_rate, training.batch, training.limit),
                 lengths=[self._lengths[place] for place in self._kept],
+                checkpoints=run.checkpoints / "train",
             )
         with self._timed("measure"):
             measured = self._measured(denoiser)
@@ -94,6 +96,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
                 "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
             }
         )
+        shutil.rmtree(run.checkpoints / "train", ignore_errors=True)
         self._say(f"model file: {place / MODEL}")
         return run
 
@@ -142,8 +145,7 @@ def read_clean(config: DenoiserTrainConfig) -> tuple[tuple[str, ...], list[Symbo
     clean = []
     for path in _files(data.text or (), None):
         content = read_symbols(path, data.alphabet)
-        assert content.lengths is not None  # noqa: S101 - a text has lines
-        clean += np.split(content.symbols, np.cumsum(content.lengths)[:-1])
+        clean += np.split(content.symbols, np.cumsum(content.lengths or [])[:-1])
     return tuple(data.alphabet or ""), clean, [None] * len(clean)
 
 

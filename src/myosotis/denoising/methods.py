@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from myosotis.denoising.baselines import median
 from myosotis.denoising.channel import Channel, Symbols
@@ -94,6 +95,8 @@ PLANE_CANDIDATES = tuple(Context2d(n) for n in (4, 6, 8, 10, 12, 16, 20, 24))
 _NEURAL_LINE, _NEURAL_PLANE = Context1d(10), Context2d(24)
 _MANY_CONTEXTS = 0.3
 _FEW_SYMBOLS = 100_000
+_MANY_SYMBOLS = 1 << 24
+_LARGEST_TABLE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def denoise(
     passes: Passes | None = None,
     lengths: Sequence[int] | None = None,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> DenoiseResult:
     """Denoise by any method.
 
@@ -147,6 +151,7 @@ def denoise(
         passes: Of networks.
         lengths: Of sequences that stand one after another.
         seed: Of networks.
+        device: Of networks that are made here.
 
     Raises:
         ValueError: Something does not fit.
@@ -163,11 +168,15 @@ def denoise(
         if model.symbols != channel.outputs:
             raise ValueError(f"the model was trained for {model.symbols} symbols, there are {channel.outputs}")
         context = model.context
+    if context is not None and method in ("as_seen", "median") and not unknown:
+        raise ValueError(f"method '{method}' has no context")
+    if passes is not None and method not in ("neural", "adaptive") and not unknown:
+        raise ValueError(f"method '{method}' makes no passes over the symbols: leave 'epochs' out")
     warnings: list[str] = []
     shape = context or (_NEURAL_LINE if noisy.ndim == 1 else _NEURAL_PLANE)
     if unknown:
         # What a posterior believes is found more surely than what a choice of mappings says.
-        asked = model or NeuralDenoiser(channel.outputs, shape, head="posterior", seed=seed)
+        asked = model or NeuralDenoiser(channel.outputs, shape, head="posterior", seed=seed, device=device)
         channel = estimate_channel(asked, noisy, channel, passes=passes, lengths=lengths, symmetric=symmetric).channel
         warnings.append("The channel was estimated, which fails where every context is certain of its symbol.")
     before = _kept(noisy, channel)
@@ -179,7 +188,7 @@ def denoise(
         return DenoiseResult(median(noisy), method, None, {}, channel, before, None, warnings)
     if method in ("dude", "dude_loo"):
         return _counted(noisy, channel, method, context, lengths, before, warnings)
-    network = model or NeuralDenoiser(channel.outputs, shape, seed=seed)
+    network = model or NeuralDenoiser(channel.outputs, shape, seed=seed, device=device)
     if method == "supervised":
         found = network.denoise(noisy, channel, lengths=lengths)
         after = network.optimistic_estimate(noisy, channel, lengths=lengths)
@@ -205,17 +214,22 @@ def _counted(
         candidates: Sequence[Context] = LINE_CANDIDATES if noisy.ndim == 1 else PLANE_CANDIDATES
         longest = noisy.size if lengths is None else max(lengths)
         fitting = [one for one in candidates if not isinstance(one, Context1d) or one.size < longest]
+        if noisy.size > _MANY_SYMBOLS:
+            # More contexts than a table holds would have to be sorted, in more memory than there may be.
+            tables = [one for one in fitting if channel.outputs ** (one.size + 1) <= _LARGEST_TABLE]
+            fitting = tables or fitting[:1]
         if not fitting:
             raise ValueError(f"the longest sequence has {longest} symbols, too few for any context")
-        context, chosen = select_context(noisy, channel, fitting, lengths=lengths)
+        out = method == "dude_loo"
+        context, chosen = select_context(noisy, channel, fitting, leave_one_out=out, lengths=lengths)
     size: dict[str, Any] = (
         {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
     )
-    left_out = dude(noisy, channel, **size, leave_one_out=True, lengths=lengths)
-    found = left_out if method == "dude_loo" else dude(noisy, channel, **size, lengths=lengths)
+    kind: dict[str, Any] = {"leave_one_out": method == "dude_loo", "unbiased": True}
+    found = dude(noisy, channel, **size, **kind, lengths=lengths)
     if found.contexts > _MANY_CONTEXTS * noisy.size:
         warnings.append(f"{found.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.")
-    return DenoiseResult(found.symbols, method, context, chosen, channel, before, left_out.estimated_loss, warnings)
+    return DenoiseResult(found.symbols, method, context, chosen, channel, before, found.estimated_loss, warnings)
 
 
 def _kept(noisy: Symbols, channel: Channel) -> float:

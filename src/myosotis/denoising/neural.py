@@ -1,8 +1,8 @@
 """Neural DUDE, with and without supervised pre-training.
 
-Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser (NIPS 2016); Park, Moon: Unsupervised Neural Universal
-Denoiser for Finite-Input General-Output Noisy Channel and iterative channel estimation (arXiv 1902.08921); Cha, Min,
-Yoon, Moon: Supervised Neural Discrete Universal Denoiser for Adaptive Denoising (arXiv 2111.12350).
+Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser (NIPS 2016); Ahn, Moon: Iterative Channel Estimation for
+Discrete Denoising under Channel Uncertainty (arXiv 1902.08921); Cha, Min, Yoon, Moon: Supervised Neural Discrete
+Universal Denoiser for Adaptive Denoising (arXiv 2111.12350).
 """
 
 import copy
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, make_field, pieces
 from myosotis.denoising.dude import Denoised, context_keys, dude
-from myosotis.denoising.heads import HEADS, Head, HeadName, default_head
+from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork
 from myosotis.engine.errors import InputError
@@ -34,6 +34,7 @@ _INFERENCE = 1 << 15
 _DEDUPLICATE = 0.3
 _BLOCK = 64
 _TILE = 16
+_MOST_LEARNT = 1 << 23
 
 Draws = Channel | Callable[[np.random.Generator], Channel]
 """A channel, or where one is drawn anew for every sequence and pass."""
@@ -139,6 +140,7 @@ class NeuralDenoiser:
         *,
         passes: Passes = PRETRAIN,
         lengths: Sequence[Sequence[int] | None] | None = None,
+        checkpoints: Path | None = None,
     ) -> "NeuralDenoiser":
         """Learn from clean symbols: ``channel`` adds fresh noise in every pass.
 
@@ -148,6 +150,7 @@ class NeuralDenoiser:
                 (see :func:`blind`) the denoiser becomes one for many.
             passes: How long.
             lengths: For each sequence of several that stand one after another, see :func:`~.dude.dude`.
+            checkpoints: Where the state is kept; a later call goes on from there.
 
         Returns:
             This denoiser.
@@ -166,37 +169,36 @@ class NeuralDenoiser:
                 if noisy.shape != one.shape:
                     raise ValueError(f"clean and noisy symbols differ in shape: {one.shape} and {noisy.shape}")
 
+        # Labels differ where every sequence has its own channel; those of two heads do not depend on it.
+        single = isinstance(channel, Channel) or self.head != "factorised"
         widest = max((one.shape[1] for one, _ in pairs if one.ndim == 2), default=0)
 
-        def batches(epoch: int) -> Iterator[tuple[Head, Tensor, Tensor]]:
+        def batches(epoch: int) -> Iterator[tuple[Head | _Mixed, Tensor, Tensor]]:
             draws = np.random.default_rng(derive_seed(self.seed, "noise", epoch))
-            fields, answers, heads = [], [], []
+            fields, answers, heads = [], [], list[Head]()
             for (one, seen), cut in zip(pairs, cuts, strict=True):
                 law = channel if isinstance(channel, Channel) else channel(draws)
                 noisy = law.corrupt(one, draws) if seen is None else seen
                 fields.append(make_field(noisy, self.context, self.symbols, lengths=cut, pad=self.pad, width=widest))
                 answers.append(one.ravel().astype(np.int64) * self.symbols + noisy.ravel())
-                heads.append(self._head(law))
+                if not heads or not single:
+                    heads.append(self._head(law))
             sizes = np.array([len(field.places) for field in fields])
             joined, answer = _joined(fields), torch.from_numpy(np.concatenate(answers))
             whose = np.repeat(np.arange(len(fields)), sizes)
-            # Heads differ where every sequence has its own channel; labels of one kind do not depend on it.
-            single = isinstance(channel, Channel) or self.head != "factorised"
             for chosen in self._order(len(answer), epoch, passes, "pretrain"):
                 windows = torch.from_numpy(joined.windows(chosen))
                 if single:
                     yield heads[0], windows, _one_hot(answer[chosen], self.symbols**2)
                     continue
-                for number in np.unique(whose[chosen]):
-                    mine = whose[chosen] == number
-                    yield heads[number], windows[mine], _one_hot(answer[chosen[mine]], self.symbols**2)
+                yield _Mixed(heads, whose[chosen]), windows, _one_hot(answer[chosen], self.symbols**2)
 
-        def loss(net: nn.Module, batch: tuple[Head, Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
+        def loss(net: nn.Module, batch: tuple[Head | _Mixed, Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
             head, windows, weights = batch
             values = head.supervised(net(windows.to(self.device))).flatten(1)
             return {"supervised": (values * weights.to(values)).sum() / passes.batch}
 
-        self._learn(batches, loss, passes, "pre-training")
+        self._learn(batches, loss, passes, sum(one.size for one, _ in pairs), "pre-training", checkpoints)
         self.pretrained = True
         return self
 
@@ -219,7 +221,8 @@ class NeuralDenoiser:
             channel: The noise that they went through.
             passes: How long; :data:`FINE_TUNE` after pre-training, :data:`ADAPT` without.
             lengths: Of sequences that stand one after another.
-            chosen: Places of the symbols that are learnt from; all of them unless given.
+            chosen: Places of the symbols that are learnt from; all of them unless given. Of more than eight million a
+                sample is.
 
         Raises:
             ValueError: A symbol is outside the alphabet, or the channel has other symbols.
@@ -228,21 +231,23 @@ class NeuralDenoiser:
         settings = passes if passes is not None else FINE_TUNE if self.pretrained else ADAPT
         other = self._copy()
         head = other._head(channel)
-        windows, counts = self._contexts(noisy, lengths, chosen)
-        total = int(counts.sum())
+        learnt = self._contexts(noisy, lengths, chosen)
+        total = learnt.symbols
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            plain = len(counts) == total
-            for some in (
-                other._order(total, epoch, settings, "adapt") if plain else other._drawn(counts, epoch, settings)
-            ):
-                yield windows(some), counts[some] if plain or len(some) == len(counts) else _unit(counts[some])
+            if learnt.counts is None:
+                for some in other._order(total, epoch, settings, "adapt"):
+                    yield learnt.windows(some), learnt.single(some, self.symbols)
+                return
+            for some in other._drawn(learnt.counts, epoch, settings):
+                whole = len(some) == len(learnt.counts)
+                yield learnt.windows(some), learnt.counts if whole else _unit(learnt.counts[some])
 
         def loss(net: nn.Module, batch: tuple[Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
             values = head.adaptive(net(batch[0].to(other.device)))
-            return {"adaptive": (values * batch[1].to(values)).sum() / batch[1].sum()}
+            return {"adaptive": (values * batch[1].to(values)).sum() / batch[1].sum().to(values)}
 
-        other._learn(batches, loss, settings, "adapting")
+        other._learn(batches, loss, settings, total, "adapting")
         return other
 
     # Use ------------------------------------------------------------------------------------------------------------
@@ -280,7 +285,7 @@ class NeuralDenoiser:
         Two copies learn from half of the symbols each, and are judged by the other half: blocks of a sequence or tiles
         of a plane in turn. It may be below 0 where there is hardly an error left.
         """
-        halves = self._halves(noisy)
+        halves = self._halves(noisy, lengths)
         total = 0.0
         for mine in (0, 1):
             learnt, judged = np.flatnonzero(halves == mine), np.flatnonzero(halves != mine)
@@ -372,9 +377,10 @@ class NeuralDenoiser:
             )
             found.network.load_state_dict(weights)
             found.pretrained = bool(description["pretrained"])
+            notes = dict(description["notes"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(f"{path}: is no model of a denoiser, or damaged") from None
-        return found, dict(description["notes"])
+        return found, notes
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
@@ -412,30 +418,40 @@ class NeuralDenoiser:
             at = torch.rand(passes.batch, generator=stream, dtype=torch.float64) * ends[-1]
             yield torch.searchsorted(ends, at, right=True).clamp(max=len(counts) - 1).numpy()
 
-    def _learn(self, batches: Any, loss: Any, passes: Passes, description: str) -> None:
+    def _learn(
+        self, batches: Any, loss: Any, passes: Passes, symbols: int, description: str, checkpoints: Path | None = None
+    ) -> None:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=passes.learning_rate)
         self.network.train()
-        train(self.network, optimizer, batches, loss, epochs=passes.epochs, shared=False, description=description)
+        train(
+            self.network,
+            optimizer,
+            batches,
+            loss,
+            epochs=passes.epochs,
+            steps_per_epoch=math.ceil(min(symbols, passes.limit or symbols) / passes.batch),
+            shared=False,
+            checkpoints=checkpoints,
+            description=description,
+        )
         self.network.eval()
 
-    def _contexts(
-        self, noisy: Symbols, lengths: Sequence[int] | None, chosen: NDArray[np.int64] | None
-    ) -> tuple[Callable[[NDArray[np.int64]], Tensor], Tensor]:
-        """Contexts to learn from, and how often each noisy symbol stands in them."""
+    def _contexts(self, noisy: Symbols, lengths: Sequence[int] | None, chosen: NDArray[np.int64] | None) -> "_Learnt":
+        """Contexts to learn from, and the noisy symbols that stand in them."""
         field = make_field(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad)
-        flat = torch.from_numpy(np.ascontiguousarray(noisy).ravel().astype(np.int64))
+        flat = np.ascontiguousarray(noisy).ravel()
         places = np.arange(noisy.size) if chosen is None else chosen
+        if len(places) > _MOST_LEARNT:
+            draws = np.random.default_rng(derive_seed(self.seed, "sample"))
+            places = places[np.sort(draws.choice(len(places), _MOST_LEARNT, replace=False))]
         keys, _ = context_keys(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad)
         _, first, inverse = np.unique(keys[places], return_index=True, return_inverse=True)
         if len(first) / len(places) < _DEDUPLICATE:
-            counts = torch.zeros(len(first) * self.symbols)
-            joint = torch.from_numpy(inverse.ravel().astype(np.int64)) * self.symbols + flat[places]
-            counts.index_add_(0, joint, torch.ones(len(places)))
+            joint = inverse.ravel().astype(np.int64) * self.symbols + flat[places]
+            counts = np.bincount(joint, minlength=len(first) * self.symbols).astype(np.float64)
             unique = places[first]
-            return lambda some: torch.from_numpy(field.windows(unique[some])), counts.view(-1, self.symbols)
-        symbols = flat[places]
-        table = _one_hot(symbols, self.symbols)
-        return lambda some: torch.from_numpy(field.windows(places[some])), table
+            return _Learnt(field, unique, torch.from_numpy(counts).view(-1, self.symbols), None)
+        return _Learnt(field, places, None, torch.from_numpy(flat[places].astype(np.int64)))
 
     def _logits(self, noisy: Symbols, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, Tensor]]:
         self.network.eval()
@@ -459,7 +475,10 @@ class NeuralDenoiser:
             found[begin:end] = parts[seen[:, None], every[None, :], rules].sum(axis=1)
         return found
 
-    def _halves(self, noisy: Symbols) -> NDArray[np.int64]:
+    def _halves(self, noisy: Symbols, lengths: Sequence[int] | None) -> NDArray[np.int64]:
+        """Every second sequence where there are several; else blocks of a line or tiles of a plane in turn."""
+        if noisy.ndim == 1 and lengths is not None and len(lengths) > 1:
+            return np.repeat(np.arange(len(lengths)) % 2, lengths)
         if noisy.ndim == 1:
             return np.asarray(np.arange(len(noisy)) // _BLOCK % 2)
         rows, columns = np.divmod(np.arange(noisy.size), noisy.shape[1])
@@ -496,7 +515,7 @@ def estimate_channel(
 ) -> ChannelEstimate:
     """Find an unknown channel: adapt to a guess, ask the denoiser what it believes, and take that for the next guess.
 
-    Park, Moon (arXiv 1902.08921). It needs contexts that leave doubt about some symbols: where every context is
+    Ahn, Moon (arXiv 1902.08921). It needs contexts that leave doubt about some symbols: where every context is
     certain of its symbol, no noise at all explains as much.
 
     Args:
@@ -529,6 +548,7 @@ def select_context(
     candidates: Sequence[Context],
     *,
     loss: Numbers | None = None,
+    leave_one_out: bool = False,
     neural: Callable[[Context], NeuralDenoiser] | None = None,
     passes: Passes | None = None,
     lengths: Sequence[int] | None = None,
@@ -541,8 +561,9 @@ def select_context(
         channel: The noise.
         candidates: At least one.
         loss: For DUDE; Hamming's unless given.
+        leave_one_out: Whether DUDE leaves each symbol out.
         neural: Makes a denoiser for a context, whose cross-fitted estimate is taken; without it contexts are judged by
-            DUDE that leaves each symbol out.
+            the unbiased estimate of DUDE.
         passes: Of the denoiser.
         lengths: Of sequences that stand one after another.
         pad: For DUDE.
@@ -557,10 +578,11 @@ def select_context(
         if neural is not None:
             found[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
             continue
-        size = {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
-        found[context] = dude(
-            noisy, channel, **size, loss=loss, leave_one_out=True, lengths=lengths, pad=pad
-        ).estimated_loss
+        size: dict[str, Any] = (
+            {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
+        )
+        kind = {"leave_one_out": leave_one_out, "unbiased": True}
+        found[context] = dude(noisy, channel, **size, **kind, loss=loss, lengths=lengths, pad=pad).estimated_loss
     return min(found, key=lambda context: (found[context], context.size)), found
 
 
@@ -576,8 +598,51 @@ def adapted(denoiser: NeuralDenoiser, noisy: Symbols, channel: Channel, **option
     lengths = options.get("lengths")
     said = denoiser.estimated_loss(noisy, channel, **options)
     found = denoiser.adapt(noisy, channel, **options).denoise(noisy, channel, lengths=lengths)
-    keys, _ = context_keys(noisy, denoiser.context, denoiser.symbols, lengths=lengths, pad=denoiser.pad)
-    return Denoised(found, said, int((found != noisy).sum()), len(np.unique(keys)), noisy.size)
+    return Denoised(found, said, int((found != noisy).sum()), 0, noisy.size)
+
+
+class _Mixed:
+    """Heads that differ in their channel, one for each context of a batch.
+
+    Args:
+        heads: Of the sequences.
+        whose: The sequence of each context.
+    """
+
+    def __init__(self, heads: Sequence[Head], whose: NDArray[np.int64]) -> None:
+        self._heads, (self._some, self._which) = heads, np.unique(whose, return_inverse=True)
+
+    def supervised(self, logits: Tensor) -> Tensor:
+        """Return the loss for each clean and each noisy symbol."""
+        tables = np.stack([FactorisedHead.labels(self._heads[number]) for number in self._some])
+        labels = torch.tensor(tables, dtype=logits.dtype, device=logits.device)[torch.from_numpy(self._which)]
+        count = labels.shape[-1]
+        logs = logits.view(-1, count, count).log_softmax(dim=2)
+        return -torch.einsum("bwh,bxwh->bx", logs, labels)[:, :, None].expand(-1, -1, count)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """Contexts that are learnt: each once with its counts, or every symbol by itself."""
+
+    field: Field
+    places: NDArray[np.int64]
+    counts: Tensor | None
+    seen: Tensor | None
+
+    @property
+    def symbols(self) -> int:
+        """How many symbols stand behind them."""
+        return len(self.places) if self.counts is None else round(self.counts.sum().item())
+
+    def windows(self, some: NDArray[np.int64]) -> Tensor:
+        """Their contexts."""
+        return torch.from_numpy(self.field.windows(self.places[some]))
+
+    def single(self, some: NDArray[np.int64], count: int) -> Tensor:
+        """Their symbols, one-hot."""
+        assert self.seen is not None  # noqa: S101 - there is one or the other
+        return _one_hot(self.seen[some], count)
 
 
 def _joined(fields: Sequence[Field]) -> Field:

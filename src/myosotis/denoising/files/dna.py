@@ -16,9 +16,7 @@ from myosotis.engine.errors import InputError
 BASES = "ACGT"
 """The symbols, in this order."""
 
-_UNREADABLE = (
-    dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error, UnicodeDecodeError,
-)  # fmt: skip
+_UNREADABLE = (dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error)
 _UNKNOWN = 4
 _WRONG = 255
 _CODES = np.full(256, _WRONG, dtype=np.uint8)
@@ -60,15 +58,7 @@ def read_reads(path: Path) -> Reads:
             qualities = content.delivers_qualities
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (
-        dnaio.FileFormatError,
-        dnaio.UnknownFileFormat,
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        UnicodeDecodeError,
-    ) as error:
+    except _UNREADABLE as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as FASTA or FASTQ, or is cut off: {first}") from None
     if not any(len(record.sequence) for record in records):
@@ -91,6 +81,14 @@ def read_reads(path: Path) -> Reads:
     if not known.any():
         raise InputError(f"{path}: holds no bases but N")
     return Reads(records, every[known], lengths, known, bool(qualities))
+
+
+def check_reads_suffix(path: Path, like: Reads) -> None:
+    """Raise ``InputError`` where the name of a file is that of the other format."""
+    name = path.name.lower().removesuffix(".gz")
+    wrong = (".fasta", ".fa", ".fna") if like.qualities else (".fastq", ".fq")
+    if name.endswith(wrong):
+        raise InputError(f"{path}: the result is {'FASTQ' if like.qualities else 'FASTA'}, as the input; name it so")
 
 
 def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:

@@ -13,6 +13,8 @@ from myosotis.engine.errors import InputError
 FORMATS = {"PNG": (".png",), "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "TIFF": (".tif", ".tiff")}
 """What is read and written, by Pillow's names."""
 
+_MODES = ("L", "LA", "P", "RGB", "RGBA")
+_WRITTEN = {"PNG": (".png",), "PPM": (".pbm",), "TIFF": (".tif", ".tiff")}
 Bits = NDArray[np.uint8]
 
 
@@ -52,13 +54,21 @@ def read_bilevel(path: Path, threshold: int | None = None) -> BilevelImage:
                 raise InputError(f"{path}: has several pages; give one at a time")
             compression = picture.info.get("compression") if kind == "TIFF" else None
             if picture.mode == "1":
+                if threshold is not None:
+                    raise InputError(f"{path}: is bilevel already; leave the threshold out")
                 return BilevelImage(np.asarray(picture, dtype=np.uint8), kind, "bilevel", compression)
+            if picture.mode not in _MODES:
+                raise InputError(
+                    f"{path}: has pixels of the kind {picture.mode}; convert it to grey or colour of 8 bits"
+                )
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                raise InputError(f"{path}: has transparent pixels; put it on a ground first")
             grey = np.asarray(picture.convert("L"))
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         raise InputError(f"{path}: is not an image that can be read") from None
-    if set(np.unique(grey).tolist()) <= {0, 255}:
+    if threshold is None and set(np.unique(grey).tolist()) <= {0, 255}:
         return BilevelImage((grey > 0).astype(np.uint8), kind, "bilevel", compression)
     level = otsu_threshold(grey) if threshold is None else threshold
     how = f"threshold {level}" + (" (Otsu)" if threshold is None else "")
@@ -75,18 +85,15 @@ def write_bilevel(path: Path, bits: Bits, like: BilevelImage) -> None:
     picture = Image.fromarray(bits.astype(bool))
     options = {"compression": like.compression} if like.compression not in (None, "raw", "jpeg") else {}
     with written(path) as staged:
-        try:
-            picture.save(staged, format=like.format, **options)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written: {error}") from None
+        picture.save(staged, format=like.format, **options)
 
 
 def check_suffix(path: Path, like: BilevelImage) -> None:
     """Raise ``InputError`` where the name of a file is that of another format."""
     suffix = path.suffix.lower()
-    known = next((kind for kind, suffixes in FORMATS.items() if suffix in suffixes), None)
-    if known != like.format:
-        raise InputError(f"{path}: the input is {like.format}, so its name must end with {FORMATS[like.format][0]}")
+    if suffix not in _WRITTEN[like.format]:
+        name = "PBM" if like.format == "PPM" else like.format
+        raise InputError(f"{path}: the result is {name}, so its name must end with {_WRITTEN[like.format][0]}")
 
 
 def otsu_threshold(grey: NDArray[np.uint8]) -> int:

@@ -1,27 +1,40 @@
 """Where a result goes: nothing is overwritten unasked, and what is written is whole."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import publish
 
 
-def check_output(source: Path, place: Path, *, overwrite: bool) -> None:
-    """Raise ``InputError`` unless a result of ``source`` may be written to ``place``."""
+def check_output(source: Path, places: Sequence[Path], others: Sequence[Path | None], *, overwrite: bool) -> None:
+    """Raise ``InputError`` unless results of ``source`` may be written to ``places``.
+
+    Args:
+        source: The file that is read.
+        places: Files that are written, of different names.
+        others: More files that are read.
+        overwrite: Whether results that are there may be replaced; never what is read.
+    """
     if not source.is_file():
         raise InputError(f"{source}: no such file")
     if not source.stat().st_size:
         raise InputError(f"{source}: is empty")
-    if place.is_dir():
-        raise InputError(f"{place}: is a directory; name the file")
-    if place.exists() and not overwrite:
-        raise InputError(f"{place}: exists already; --overwrite replaces it")
-    if place.exists() and place.samefile(source):
-        raise InputError(f"{place}: is the input; name another file")
-    if not place.parent.is_dir():
-        raise InputError(f"{place.parent}: no such directory")
+    read = [source, *(one for one in others if one is not None)]
+    for number, place in enumerate(places):
+        if place.is_dir():
+            raise InputError(f"{place}: is a directory; name the file")
+        if not place.parent.is_dir():
+            raise InputError(f"{place.parent}: no such directory")
+        if any(place.resolve() == other.resolve() for other in places[:number]):
+            raise InputError(f"{place}: cannot hold two results")
+        if not place.exists():
+            continue
+        if not overwrite:
+            raise InputError(f"{place}: exists already; --overwrite replaces it")
+        if any(one.exists() and place.samefile(one) for one in read):
+            raise InputError(f"{place}: is read here; name another file for the result")
 
 
 @contextmanager
@@ -34,5 +47,8 @@ def written(place: Path) -> Iterator[Path]:
     try:
         yield staged
         publish(staged, place)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written: {error.strerror or error}") from None
     finally:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)

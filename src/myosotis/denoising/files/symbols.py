@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from myosotis.denoising.channel import Symbols
+from myosotis.denoising.contexts import MOST_SYMBOLS
 from myosotis.denoising.files.place import written
 from myosotis.engine.errors import InputError
 
@@ -17,12 +18,17 @@ class SymbolFile:
     Attributes:
         symbols: Along a line, or on a plane where an array has two dimensions.
         names: Of the symbols, in order.
-        lengths: Of the lines of a text; None for an array.
+        lines: Lengths of the lines of a text; None for an array.
     """
 
     symbols: Symbols
     names: tuple[str, ...]
-    lengths: list[int] | None
+    lines: list[int] | None
+
+    @property
+    def lengths(self) -> list[int] | None:
+        """Of the sequences: the lines that are not empty."""
+        return None if self.lines is None else [length for length in self.lines if length]
 
 
 def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
@@ -46,6 +52,8 @@ def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
     if not whole:
         raise InputError(f"{path}: holds no symbols")
     names = tuple(alphabet) if alphabet else tuple(sorted(set(whole)))
+    if len(names) > MOST_SYMBOLS:
+        raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
     if len(set(names)) < max(2, len(names)):
         raise InputError(f"an alphabet needs two different letters at least, got {''.join(names)!r}")
     numbers = {name: number for number, name in enumerate(names)}
@@ -55,7 +63,7 @@ def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
                 told = "".join(names)
                 raise InputError(f"{path}, line {row}, position {column}: {letter!r} is not in the alphabet {told!r}")
     symbols = np.array([numbers[letter] for letter in whole], dtype=np.uint8)
-    return SymbolFile(symbols, names, [len(line) for line in lines if line])
+    return SymbolFile(symbols, names, [len(line) for line in lines])
 
 
 def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
@@ -66,6 +74,8 @@ def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
         raise InputError(f"{path}: expected whole numbers along a line or on a plane")
     count = len(alphabet) if alphabet else int(array.max()) + 1
+    if count > MOST_SYMBOLS:
+        raise InputError(f"{path}: has symbols up to {count - 1}; alphabets have at most {MOST_SYMBOLS} of them")
     wrong = np.argwhere((array < 0) | (array >= count))
     if len(wrong):
         place = tuple(int(one) for one in wrong[0])
@@ -78,13 +88,13 @@ def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
 def write_symbols(path: Path, symbols: Symbols, like: SymbolFile) -> None:
     """Write symbols as another file has them."""
     with written(path) as staged:
-        if like.lengths is None:
+        if like.lines is None:
             with staged.open("wb") as stream:
                 np.save(stream, symbols, allow_pickle=False)
             return
         letters = "".join(like.names[number] for number in symbols.tolist())
-        lines, begin = [], 0
-        for length in like.lengths:
+        lines, begin = list[str](), 0
+        for length in like.lines:
             lines.append(letters[begin : begin + length])
             begin += length
         staged.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -5,7 +5,8 @@
     python benchmarks/denoising_speed.py neural --symbols 1e8 --hidden 16 --only denoise
 
 DUDE runs over four symbols with five on each side, beside one pass of np.bincount over the same keys and a plain-Python
-version of the rule. Memory is the largest resident size of the process beyond that before the work began.
+version of the rule. Each measurement has a
+process of its own; memory is its largest resident size beyond that before the work began.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import json
 import resource
 import time
 from collections import Counter
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -68,55 +71,74 @@ def plainly(noisy):
     return np.array(found, dtype=np.uint8)
 
 
-def time_dude(sizes):
-    rows = []
-    small = source(200_000)
+def alone(measure, *arguments):
+    """In a process of its own, so that the largest memory is that of this measurement."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+def measure_dude(size):
+    noisy = source(size)
+    before, started = peak(), time.perf_counter()
+    dude(noisy, LAW, k=K)
+    took, more = time.perf_counter() - started, peak() - before
+    counting = 0.0
+    for _, keys in _line_keys(noisy, K, Q):
+        begun = time.perf_counter()
+        np.bincount(keys, minlength=Q ** (2 * K + 1))
+        counting += time.perf_counter() - begun
+    return {"symbols": size, "seconds": took, "bincount": counting, "memory": more, "input": noisy.nbytes}
+
+
+def measure_plain(size):
+    noisy = source(size)
     started = time.perf_counter()
-    slow = plainly(small)
-    plain = len(small) / (time.perf_counter() - started)
-    assert (slow == dude(small, LAW, k=K).symbols).all()
+    found = plainly(noisy)
+    took = time.perf_counter() - started
+    assert (found == dude(noisy, LAW, k=K).symbols).all()
+    return size / took
+
+
+def measure_neural(size, hidden, threads, *, adapt):
+    torch.set_num_threads(threads)
+    noisy = source(size)
+    denoiser, before = NeuralDenoiser(Q, Context1d(10), hidden=hidden, layers=3), peak()
+    started = time.perf_counter()
+    if adapt:
+        denoiser.adapt(noisy, LAW, passes=Passes(epochs=1))
+    else:
+        denoiser.denoise(noisy, LAW)
+    took = time.perf_counter() - started
+    return {"what": "adapt" if adapt else "denoise", "symbols": size, "seconds": took, "memory": peak() - before}
+
+
+def time_dude(sizes):
+    plain = alone(measure_plain, 200_000)
     print(f"plain Python: {plain:,.0f} symbols/s, the same result")
+    rows = []
     for size in sizes:
-        noisy = source(size)
-        before = peak()
-        started = time.perf_counter()
-        dude(noisy, LAW, k=K)
-        took = time.perf_counter() - started
-        more = peak() - before
-        counting = 0.0
-        for _, keys in _line_keys(noisy, K, Q):
-            begun = time.perf_counter()
-            np.bincount(keys, minlength=Q ** (2 * K + 1))
-            counting += time.perf_counter() - begun
-        row = {"symbols": size, "seconds": took, "bincount": counting, "memory": more, "input": noisy.nbytes}
+        row = alone(measure_dude, size)
         rows.append(row)
+        took, counting = row["seconds"], row["bincount"]
         print(
             f"DUDE {size:>13,}: {took:7.2f} s, {size / took / 1e6:6.1f} million symbols/s, "
             f"{size / took / plain:5.0f}x plain Python, {took / counting:.2f}x one bincount ({counting:.2f} s), "
-            f"{more / 1e6:.0f} MB beyond the input's {noisy.nbytes / 1e6:.0f} MB"
+            f"{row['memory'] / 1e6:.0f} MB beyond the input's {row['input'] / 1e6:.0f} MB"
         )
     return rows
 
 
-def time_neural(sizes, hidden, only):
+def time_neural(sizes, hidden, threads, only):
     rows = []
     for size in sizes:
-        noisy = source(size)
-        denoiser, before = NeuralDenoiser(Q, Context1d(10), hidden=hidden, layers=3), peak()
-        if only != "denoise":
-            started = time.perf_counter()
-            denoiser = denoiser.adapt(noisy, LAW, passes=Passes(epochs=1))
-            took = time.perf_counter() - started
-            rows.append({"what": "adapt", "symbols": size, "seconds": took, "memory": peak() - before})
-            print(f"adapt, a pass   {size:>13,}: {took:7.1f} s, {size / took / 1e6:.2f} million symbols/s")
-        started = time.perf_counter()
-        denoiser.denoise(noisy, LAW)
-        took = time.perf_counter() - started
-        rows.append({"what": "denoise", "symbols": size, "seconds": took, "memory": peak() - before})
-        print(
-            f"denoise         {size:>13,}: {took:7.1f} s, {size / took / 1e6:.2f} million symbols/s, "
-            f"{(peak() - before) / 1e9:.2f} GB beyond the input"
-        )
+        for adapt in (False, True) if only is None else (False,):
+            row = alone(partial(measure_neural, adapt=adapt), size, hidden, threads)
+            rows.append(row)
+            took = row["seconds"]
+            print(
+                f"{row['what']:8s} {size:>13,}: {took:7.1f} s, {size / took / 1e6:.2f} million symbols/s, "
+                f"{row['memory'] / 1e9:.2f} GB beyond the input"
+            )
     return rows
 
 
@@ -131,7 +153,10 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     sizes = [int(size) for size in arguments.symbols]
-    rows = time_dude(sizes) if arguments.what == "dude" else time_neural(sizes, arguments.hidden, arguments.only)
+    if arguments.what == "dude":
+        rows = time_dude(sizes)
+    else:
+        rows = time_neural(sizes, arguments.hidden, arguments.threads, arguments.only)
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1))
 

@@ -7,6 +7,7 @@ import pytest
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.segmentation.config import SegmentLearningConfig
 from myosotis.continual.selfsupervised.config import RepresentationConfig
+from myosotis.denoising.config import DenoiserTrainConfig
 from myosotis.engine.config import load_config
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.protocol.config import ProtocolConfig
@@ -28,6 +29,7 @@ def test_an_example_is_valid(path):
         "represent": RepresentationConfig,
         "pretrain": PretrainConfig,
         "sweep": SweepConfig,
+        "denoise": DenoiserTrainConfig,
     }
     schema = kinds.get(path.stem.partition("-")[0], LanguageUnlearningConfig)
     assert load_config(path, schema).name

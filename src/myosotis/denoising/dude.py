@@ -19,7 +19,7 @@ _LARGEST_TABLE = 1 << 26
 _SMALL_TABLE = 1 << 20
 _LARGEST_KEY = 62
 _PIECE = 1 << 22
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 _RULES = 1 << 20
 _TIE = 1e-9
 
@@ -162,9 +162,10 @@ def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Nu
     table = counts.reshape(-1, q)
     decisions, loss = _rules(table, parts, kind)
     flat_rules = decisions.astype(flat.dtype).ravel()
-    found = flat.copy()
+    found = np.empty_like(flat) if complete is None else flat.copy()
+    found[:k], found[total - k :] = flat[:k], flat[total - k :]
     inner = found[k : total - k]
-    for begin, keys in _line_keys(flat, k, q):
+    for begin, keys in _line_keys(flat, k, q, _BLOCK):
         part = inner[begin : begin + len(keys)]
         if complete is None:
             # Keys are in range; without the check of it nothing is copied twice.
@@ -176,25 +177,31 @@ def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Nu
     return _Flat(found, loss + _kept_loss(left, parts), int(np.count_nonzero(table.any(axis=1))), total - len(left))
 
 
-def _line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
+def _line_keys(flat: Symbols, k: int, q: int, piece: int = _PIECE) -> Iterator[tuple[int, Keys]]:
     """Context and symbol as one number, piece by piece: where one begins, counted from symbol k, and its numbers.
 
     The array is used again for the next piece.
     """
     last = len(flat) - 2 * k
-    buffer = np.empty(min(_PIECE, max(last, 0)), dtype=np.int64)
+    buffer = np.empty(min(piece, max(last, 0)), dtype=np.int64)
     # Half a context and the symbol: the narrower the numbers, the more of them are handled at once.
     narrow = np.min_scalar_type(q ** (k + 1))
     shift = q ** (k + 1)
-    for begin in range(0, last, _PIECE):
-        end = min(last, begin + _PIECE)
+    bits = shift.bit_length() - 1 if shift & (shift - 1) == 0 else None
+    for begin in range(0, last, piece):
+        end = min(last, begin + piece)
         for low in range(begin, end, _BLOCK):
             high = min(end, low + _BLOCK)
             # Blocks small enough to stay in the cache.
             block = flat[low : high + 2 * k].astype(narrow)
             width, keys = high - low, buffer[low - begin : high - begin]
             sides = _packed(block, k, q)
-            np.multiply(sides[:width], shift, out=keys, dtype=np.int64)
+            keys[:] = sides[:width]
+            if bits is None:
+                keys *= shift
+            else:
+                # Several times as fast as a product of 64 bits.
+                keys <<= bits
             after = sides[k + 1 : k + 1 + width] * narrow.type(q)
             after += block[k : k + width]
             keys += after

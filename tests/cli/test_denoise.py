@@ -43,8 +43,16 @@ def scan(tmp_path):
     return tmp_path, clean, noisy
 
 
-def denoise(*arguments):
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As the processes that tests start have; other modules want the threads that they found."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def denoise(*arguments):
     return invoke("denoise", *arguments)
 
 
@@ -220,7 +228,6 @@ def trained(tmp_path_factory):
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
     out = folder / "run"
-    torch.set_num_threads(1)
     outcome = invoke("denoise", "train", folder / "job.yaml", "--out", out)
     assert outcome.exit_code == 0, outcome.output
     return folder, out, outcome

@@ -52,8 +52,16 @@ def world(tmp_path_factory):
     return folder
 
 
-def pretrain(world, out, *options):
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As the processes that tests start have; other modules want the threads that they found."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def pretrain(world, out, *options):
     return invoke("pretrain", world / "job.yaml", "--out", out, *options)
 
 
@@ -260,7 +268,6 @@ def test_damaged_and_constant_images(world, tmp_path):
 
 
 def test_a_sweep_over_ratios(world, tmp_path):
-    torch.set_num_threads(1)
     out = tmp_path / "sweep"
     maskers = "maskers={random: random, salience: {name: salience}, adaptive: {name: salience, spread: 0.1}}"
     content = yaml.safe_load((world / "job.yaml").read_text())

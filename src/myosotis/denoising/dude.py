@@ -36,14 +36,14 @@ class Denoised:
         estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. That of counting is biased
             downwards, as symbols are judged by rules that they are a part of; see ``unbiased``.
         changed: Symbols that differ from what came in.
-        contexts: Different contexts that were seen.
+        contexts: Different contexts that were seen; None where they were not counted.
         covered: Symbols that have a whole context; the others stay as they are.
     """
 
     symbols: Symbols
     estimated_loss: float
     changed: int
-    contexts: int
+    contexts: int | None
     covered: int
 
 

@@ -144,7 +144,7 @@ def denoise(
         noisy: Along a line or on a plane.
         channel: The noise, or the first guess of it.
         method: See :data:`METHODS`.
-        context: Chosen by DUDE that leaves symbols out unless given; networks without a model take one of fixed size.
+        context: Chosen by the estimated loss unless given; networks without a model take one of fixed size.
         model: For ``"supervised"`` and ``"adaptive"``.
         unknown: Find the channel first, see :func:`~.neural.estimate_channel`.
         symmetric: Among symmetric channels alone.
@@ -227,7 +227,7 @@ def _counted(
     )
     kind: dict[str, Any] = {"leave_one_out": method == "dude_loo", "unbiased": True}
     found = dude(noisy, channel, **size, **kind, lengths=lengths)
-    if found.contexts > _MANY_CONTEXTS * noisy.size:
+    if found.contexts is not None and found.contexts > _MANY_CONTEXTS * noisy.size:
         warnings.append(f"{found.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.")
     return DenoiseResult(found.symbols, method, context, chosen, channel, before, found.estimated_loss, warnings)
 
@@ -238,7 +238,8 @@ def _kept(noisy: Symbols, channel: Channel) -> float:
         raise ValueError("a channel with more noisy symbols than clean ones cannot keep what it sees")
     parts, every = head_estimate(channel), np.arange(channel.outputs)
     losses = parts[:, every, every].sum(axis=1)
-    return float(losses[noisy].mean())
+    # Counted symbol by symbol: a table of losses would be eight times the size of the symbols.
+    return float(sum(losses[a] * np.count_nonzero(noisy == a) for a in every.tolist()) / noisy.size)
 
 
 def passes_of(method: Method, epochs: int | None) -> Passes | None:

@@ -598,7 +598,7 @@ def adapted(denoiser: NeuralDenoiser, noisy: Symbols, channel: Channel, **option
     lengths = options.get("lengths")
     said = denoiser.estimated_loss(noisy, channel, **options)
     found = denoiser.adapt(noisy, channel, **options).denoise(noisy, channel, lengths=lengths)
-    return Denoised(found, said, int((found != noisy).sum()), 0, noisy.size)
+    return Denoised(found, said, int((found != noisy).sum()), None, noisy.size)
 
 
 class _Mixed:

@@ -28,10 +28,12 @@ import torch
 from myosotis.data.images import read_idx
 from myosotis.denoising.baselines import median
 from myosotis.denoising.channel import Channel
+from myosotis.denoising.channel_estimation import estimate_channel
+from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context1d, Context2d
 from myosotis.denoising.dude import dude
 from myosotis.denoising.methods import LINE_CANDIDATES, PLANE_CANDIDATES
-from myosotis.denoising.neural import NeuralDenoiser, Passes, blind, estimate_channel, select_context
+from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
 
 RATES = (0.05, 0.1, 0.2)
 MISMATCHED = {0.05: 0.1, 0.1: 0.2, 0.2: 0.1}

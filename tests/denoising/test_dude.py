@@ -242,6 +242,17 @@ def test_symbols_and_channel_may_be_renamed_together():
     assert (plain != noisy).any()
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint64, np.int64, bool])
+def test_types_do_not_matter(kind):
+    plane = (np.random.default_rng(0).random((30, 30)) < 0.3).astype(kind)
+    line = np.repeat(plane[0], 20)
+    law = Channel.binary_symmetric(0.1)
+    for noisy, context in ((plane, {"neighbours": 8}), (line, {"k": 2}), (line, {"k": 2, "lengths": [300, 300]})):
+        found = dude(noisy, law, **context)
+        assert found.symbols.dtype == kind
+        assert (found.symbols == dude(noisy.astype(np.int16), law, **context).symbols).all()
+
+
 def test_types_and_shapes_stay():
     noisy = np.zeros((5, 6), dtype=np.uint8)
     found = dude(noisy, Channel.binary_symmetric(0.1), neighbours=4)

@@ -49,11 +49,6 @@ Report = Annotated[Path | None, typer.Option(help="Write a report to this .html 
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 
 
-@denoise.callback()
-def _denoise() -> None:
-    """Repair symbols that went through a noisy channel."""
-
-
 @denoise.command()
 def image(
     source: Source,

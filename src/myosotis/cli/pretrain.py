@@ -28,11 +28,6 @@ pretrain = typer.Typer(
 )
 
 
-@pretrain.callback()
-def _pretrain() -> None:
-    """Pre-train an encoder by hiding parts of images: pretrain CONFIG, or pretrain sweep CONFIG."""
-
-
 @pretrain.command(_PLAIN)
 def run(
     config: ConfigFile,

@@ -5,7 +5,7 @@ Information Theory 51, 2005).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -36,14 +36,14 @@ class Denoised:
         estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. That of counting is biased
             downwards, as symbols are judged by rules that they are a part of; see ``unbiased``.
         changed: Symbols that differ from what came in.
-        contexts: Different contexts that were seen; None where they were not counted.
+        contexts: Different contexts that were seen.
         covered: Symbols that have a whole context; the others stay as they are.
     """
 
     symbols: Symbols
     estimated_loss: float
     changed: int
-    contexts: int | None
+    contexts: int
     covered: int
 
 
@@ -93,13 +93,6 @@ def dude(
     """
     context = chosen_context(noisy, k, neighbours)
     check_symbols(noisy, channel.outputs)
-    if noisy.dtype == np.uint64 or noisy.dtype == bool:
-        # Numbers that do not go together with signed ones.
-        found = dude(
-            noisy.astype(np.uint8), channel, k=k, neighbours=neighbours, loss=loss, leave_one_out=leave_one_out,
-            unbiased=unbiased, lengths=lengths, pad=pad,
-        )  # fmt: skip
-        return replace(found, symbols=found.symbols.astype(noisy.dtype))
     parts = head_estimate(channel, loss)
     kind: _Kind = "left_out" if leave_one_out else "unbiased" if unbiased else "plain"
     flat = np.ascontiguousarray(noisy).ravel()
@@ -252,7 +245,7 @@ def _by_sorting(
         covered = np.ones(len(flat), dtype=bool)
     _, places = np.unique(keys[covered], return_inverse=True)
     contexts = int(places.max()) + 1 if len(places) else 0
-    joint = places.ravel() * q + flat[covered]
+    joint = places.ravel() * q + flat[covered].astype(np.int64)
     table = np.bincount(joint, minlength=contexts * q).reshape(-1, q)
     decisions, loss = _rules(table, parts, kind)
     found = flat.copy()
@@ -366,4 +359,4 @@ def _kept_loss(left: Symbols, parts: Numbers) -> float:
     if parts.shape[2] != q or not len(left):
         return 0.0
     every = np.arange(q)
-    return float(parts[:, every, every].sum(axis=1)[left].sum())
+    return float(parts[:, every, every].sum(axis=1)[left.astype(np.int64)].sum())

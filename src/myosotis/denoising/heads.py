@@ -2,13 +2,13 @@
 "alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -121,18 +121,12 @@ class FactorisedHead(Head):
         parts = head_estimate(channel, self.loss)
         self._adaptive = parts.max() - parts
         expected = channel.matrix[:, :, None] * self.loss[:, None, :]
-        self._supervised: Numbers = np.asarray(parts.max() - expected)
+        self.labels: Numbers = np.asarray(parts.max() - expected)
 
     @classmethod
     def width(cls, symbols: int) -> int:
         """Return how many logits there are."""
         return symbols * symbols
-
-    @staticmethod
-    def labels(head: "Head") -> Numbers:
-        """Return the labels of a head of this kind, (clean, heads, reconstructed)."""
-        assert isinstance(head, FactorisedHead)  # noqa: S101 - the caller has made it
-        return head._supervised
 
     def _heads(self, logits: Tensor) -> Tensor:
         return logits.view(-1, self.symbols, self.symbols)
@@ -144,9 +138,7 @@ class FactorisedHead(Head):
 
     def supervised(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch clean symbols"]:
         """Return the loss for each clean symbol; the noisy one does not matter."""
-        logs = self._heads(logits).log_softmax(dim=2)
-        found = -torch.einsum("bwh,xwh->bx", logs, _tensor(self._supervised, logits))
-        return found[:, :, None].expand(-1, -1, self.symbols)
+        return _head_losses(logits, _tensor(self.labels, logits).unsqueeze(0), self.symbols)
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
         """Return what each noisy symbol becomes."""
@@ -155,6 +147,28 @@ class FactorisedHead(Head):
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
         """Return the softmax of each head."""
         return self._heads(logits).softmax(dim=2)
+
+
+def mixed_supervised(
+    heads: Sequence[FactorisedHead], whose: Int[Tensor, " batch"], logits: Float[Tensor, "batch width"]
+) -> Float[Tensor, "batch clean symbols"]:
+    """Return the loss with clean symbols where each context has a head, and thereby a channel, of its own.
+
+    Args:
+        heads: All of them.
+        whose: Of each context.
+        logits: Likewise.
+    """
+    some, which = whose.unique(return_inverse=True)
+    tables = np.stack([heads[number].labels for number in some.tolist()])
+    return _head_losses(logits, _tensor(tables, logits)[which.to(logits.device)], heads[0].symbols)
+
+
+def _head_losses(logits: Tensor, labels: Float[Tensor, "some clean heads reconstructed"], symbols: int) -> Tensor:
+    """Cross-entropies of all heads with labels for each clean symbol, of one context or of each."""
+    logs = logits.view(-1, symbols, symbols).log_softmax(dim=2)
+    found = -torch.einsum("bwh,bxwh->bx", logs, labels.expand(len(logs), -1, -1, -1))
+    return found[:, :, None].expand(-1, -1, symbols)
 
 
 class PosteriorHead(Head):

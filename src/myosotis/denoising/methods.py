@@ -10,18 +10,12 @@ import torch
 
 from myosotis.denoising.baselines import median
 from myosotis.denoising.channel import Channel, Symbols
+from myosotis.denoising.channel_estimation import estimate_channel
+from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context, Context1d, Context2d
 from myosotis.denoising.dude import dude
 from myosotis.denoising.mappings import head_estimate
-from myosotis.denoising.neural import (
-    ADAPT,
-    FINE_TUNE,
-    NeuralDenoiser,
-    Passes,
-    adapted,
-    estimate_channel,
-    select_context,
-)
+from myosotis.denoising.neural import ADAPT, FINE_TUNE, NeuralDenoiser, Passes
 from myosotis.engine.method import MethodCard
 
 Method = Literal["as_seen", "median", "dude", "dude_loo", "neural", "supervised", "adaptive"]
@@ -196,8 +190,9 @@ def denoise(
     if channel.outputs > 2 and noisy.size < _FEW_SYMBOLS:
         warnings.append(f"{noisy.size:,} symbols are few to adapt a network to with {channel.outputs} of them.")
     settings = passes or (FINE_TUNE if network.pretrained else ADAPT)
-    done = adapted(network, noisy, channel, passes=settings, lengths=lengths)
-    return DenoiseResult(done.symbols, method, network.context, {}, channel, before, done.estimated_loss, warnings)
+    after = network.estimated_loss(noisy, channel, passes=settings, lengths=lengths)
+    found = network.adapt(noisy, channel, passes=settings, lengths=lengths).denoise(noisy, channel, lengths=lengths)
+    return DenoiseResult(found, method, network.context, {}, channel, before, after, warnings)
 
 
 def _counted(
@@ -227,7 +222,7 @@ def _counted(
     )
     kind: dict[str, Any] = {"leave_one_out": method == "dude_loo", "unbiased": True}
     found = dude(noisy, channel, **size, **kind, lengths=lengths)
-    if found.contexts is not None and found.contexts > _MANY_CONTEXTS * noisy.size:
+    if found.contexts > _MANY_CONTEXTS * noisy.size:
         warnings.append(f"{found.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.")
     return DenoiseResult(found.symbols, method, context, chosen, channel, before, found.estimated_loss, warnings)
 

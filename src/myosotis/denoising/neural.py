@@ -9,7 +9,8 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, make_field, pieces
-from myosotis.denoising.dude import Denoised, context_keys, dude
-from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head
+from myosotis.denoising.dude import context_keys
+from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork
 from myosotis.engine.errors import InputError
@@ -38,6 +39,8 @@ _MOST_LEARNT = 1 << 23
 
 Draws = Channel | Callable[[np.random.Generator], Channel]
 """A channel, or where one is drawn anew for every sequence and pass."""
+
+_Supervised = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -169,33 +172,27 @@ class NeuralDenoiser:
                 if noisy.shape != one.shape:
                     raise ValueError(f"clean and noisy symbols differ in shape: {one.shape} and {noisy.shape}")
 
-        # Labels differ where every sequence has its own channel; those of two heads do not depend on it.
-        single = isinstance(channel, Channel) or self.head != "factorised"
         widest = max((one.shape[1] for one, _ in pairs if one.ndim == 2), default=0)
 
-        def batches(epoch: int) -> Iterator[tuple[Head | _Mixed, Tensor, Tensor]]:
+        def batches(epoch: int) -> Iterator[tuple[_Supervised, Tensor, Tensor]]:
             draws = np.random.default_rng(derive_seed(self.seed, "noise", epoch))
-            fields, answers, heads = [], [], list[Head]()
+            fields, answers, laws = [], [], []
             for (one, seen), cut in zip(pairs, cuts, strict=True):
                 law = channel if isinstance(channel, Channel) else channel(draws)
                 noisy = law.corrupt(one, draws) if seen is None else seen
                 fields.append(make_field(noisy, self.context, self.symbols, lengths=cut, pad=self.pad, width=widest))
                 answers.append(one.ravel().astype(np.int64) * self.symbols + noisy.ravel())
-                if not heads or not single:
-                    heads.append(self._head(law))
-            sizes = np.array([len(field.places) for field in fields])
+                laws.append(law)
             joined, answer = _joined(fields), torch.from_numpy(np.concatenate(answers))
-            whose = np.repeat(np.arange(len(fields)), sizes)
+            whose = torch.from_numpy(np.repeat(np.arange(len(fields)), [len(field.places) for field in fields]))
+            supervised = self._supervised(laws, drawn=not isinstance(channel, Channel))
             for chosen in self._order(len(answer), epoch, passes, "pretrain"):
-                windows = torch.from_numpy(joined.windows(chosen))
-                if single:
-                    yield heads[0], windows, _one_hot(answer[chosen], self.symbols**2)
-                    continue
-                yield _Mixed(heads, whose[chosen]), windows, _one_hot(answer[chosen], self.symbols**2)
+                weights = _one_hot(answer[chosen], self.symbols**2)
+                yield partial(supervised, whose[chosen]), torch.from_numpy(joined.windows(chosen)), weights
 
-        def loss(net: nn.Module, batch: tuple[Head | _Mixed, Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
-            head, windows, weights = batch
-            values = head.supervised(net(windows.to(self.device))).flatten(1)
+        def loss(net: nn.Module, batch: tuple[_Supervised, Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
+            supervised, windows, weights = batch
+            values = supervised(net(windows.to(self.device))).flatten(1)
             return {"supervised": (values * weights.to(values)).sum() / passes.batch}
 
         self._learn(batches, loss, passes, sum(one.size for one, _ in pairs), "pre-training", checkpoints)
@@ -389,6 +386,14 @@ class NeuralDenoiser:
             raise ValueError(f"the channel has {channel.outputs} symbols, the denoiser {self.symbols}")
         return HEADS[self.head](channel, self.loss)
 
+    def _supervised(self, laws: Sequence[Channel], *, drawn: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """From the sequence of each context, and logits, to losses for each clean and noisy symbol."""
+        if self.head == "factorised" and drawn:
+            # The one head whose labels depend on the channel.
+            return partial(mixed_supervised, [FactorisedHead(law, self.loss) for law in laws])
+        head = self._head(laws[0])
+        return lambda _, logits: head.supervised(logits)
+
     def _check(self, noisy: Symbols, channel: Channel) -> None:
         self._head(channel)
         check_symbols(noisy, self.symbols)
@@ -486,139 +491,6 @@ class NeuralDenoiser:
 
 
 _KIND = "neural-denoiser"
-
-
-@dataclass(frozen=True)
-class ChannelEstimate:
-    """A channel found from noisy symbols alone.
-
-    Attributes:
-        channel: The last one.
-        history: The first guess, and the channel after every round.
-        denoiser: As it has adapted to the last but one.
-    """
-
-    channel: Channel
-    history: list[Channel]
-    denoiser: NeuralDenoiser
-
-
-def estimate_channel(
-    denoiser: NeuralDenoiser,
-    noisy: Symbols,
-    start: Channel,
-    *,
-    rounds: int = 3,
-    passes: Passes | None = None,
-    lengths: Sequence[int] | None = None,
-    symmetric: bool = False,
-) -> ChannelEstimate:
-    """Find an unknown channel: adapt to a guess, ask the denoiser what it believes, and take that for the next guess.
-
-    Ahn, Moon (arXiv 1902.08921). It needs contexts that leave doubt about some symbols: where every context is
-    certain of its symbol, no noise at all explains as much.
-
-    Args:
-        denoiser: New, or pre-trained; it stays as it is.
-        noisy: Sequences or a plane.
-        start: The first guess.
-        rounds: How often.
-        passes: Of each round.
-        lengths: Of sequences that stand one after another.
-        symmetric: Look among symmetric channels alone: one number is found more surely than many.
-
-    Raises:
-        ValueError: What is believed is no channel that can be inverted.
-    """
-    history = [start]
-    current = denoiser
-    for number in range(rounds):
-        # Later rounds go on from the weights of the one before.
-        settings = passes if passes is not None else FINE_TUNE if current.pretrained else ADAPT
-        if number and passes is None and not denoiser.pretrained:
-            settings = replace(ADAPT, epochs=FINE_TUNE.epochs)
-        current = current.adapt(noisy, history[-1], passes=settings, lengths=lengths)
-        history.append(current.held_beliefs(noisy, history[-1], lengths=lengths, symmetric=symmetric))
-    return ChannelEstimate(history[-1], history, current)
-
-
-def select_context(
-    noisy: Symbols,
-    channel: Channel,
-    candidates: Sequence[Context],
-    *,
-    loss: Numbers | None = None,
-    leave_one_out: bool = False,
-    neural: Callable[[Context], NeuralDenoiser] | None = None,
-    passes: Passes | None = None,
-    lengths: Sequence[int] | None = None,
-    pad: Pad = "outside",
-) -> tuple[Context, dict[Context, float]]:
-    """Return the context with the least estimated loss, and the estimates; no clean symbol is needed.
-
-    Args:
-        noisy: Sequences or a plane.
-        channel: The noise.
-        candidates: At least one.
-        loss: For DUDE; Hamming's unless given.
-        leave_one_out: Whether DUDE leaves each symbol out.
-        neural: Makes a denoiser for a context, whose cross-fitted estimate is taken; without it contexts are judged by
-            the unbiased estimate of DUDE.
-        passes: Of the denoiser.
-        lengths: Of sequences that stand one after another.
-        pad: For DUDE.
-
-    Raises:
-        ValueError: There is no candidate, or one does not fit.
-    """
-    if not candidates:
-        raise ValueError("there is no context to choose from")
-    found: dict[Context, float] = {}
-    for context in candidates:
-        if neural is not None:
-            found[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
-            continue
-        size: dict[str, Any] = (
-            {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
-        )
-        kind = {"leave_one_out": leave_one_out, "unbiased": True}
-        found[context] = dude(noisy, channel, **size, **kind, loss=loss, lengths=lengths, pad=pad).estimated_loss
-    return min(found, key=lambda context: (found[context], context.size)), found
-
-
-def adapted(denoiser: NeuralDenoiser, noisy: Symbols, channel: Channel, **options: Any) -> Denoised:
-    """Adapt, denoise and estimate in one call; the estimate is the cross-fitted one.
-
-    Args:
-        denoiser: New, or pre-trained.
-        noisy: Sequences or a plane.
-        channel: The noise.
-        options: ``passes`` and ``lengths``, see :meth:`NeuralDenoiser.adapt`.
-    """
-    lengths = options.get("lengths")
-    said = denoiser.estimated_loss(noisy, channel, **options)
-    found = denoiser.adapt(noisy, channel, **options).denoise(noisy, channel, lengths=lengths)
-    return Denoised(found, said, int((found != noisy).sum()), None, noisy.size)
-
-
-class _Mixed:
-    """Heads that differ in their channel, one for each context of a batch.
-
-    Args:
-        heads: Of the sequences.
-        whose: The sequence of each context.
-    """
-
-    def __init__(self, heads: Sequence[Head], whose: NDArray[np.int64]) -> None:
-        self._heads, (self._some, self._which) = heads, np.unique(whose, return_inverse=True)
-
-    def supervised(self, logits: Tensor) -> Tensor:
-        """Return the loss for each clean and each noisy symbol."""
-        tables = np.stack([FactorisedHead.labels(self._heads[number]) for number in self._some])
-        labels = torch.tensor(tables, dtype=logits.dtype, device=logits.device)[torch.from_numpy(self._which)]
-        count = labels.shape[-1]
-        logs = logits.view(-1, count, count).log_softmax(dim=2)
-        return -torch.einsum("bwh,bxwh->bx", logs, labels)[:, :, None].expand(-1, -1, count)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Where units of work are carried out: in this process, in a pool of them, or on a Ray cluster."""
 
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from threading import Thread
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -12,6 +15,7 @@ from myosotis.engine.errors import InputError
 from myosotis.protocol.config import ExecutorConfig
 
 _MOST_ATTEMPTS = 3
+_LOOK_EVERY = 1.0  # seconds
 
 Carry = Callable[[str, str], dict[str, Any]]
 """From a unit as JSON and a device to its result; a function of a module, so that other processes find it."""
@@ -92,8 +96,8 @@ class Executor:
                 self._pool = ProcessPoolExecutor(
                     self._config.workers,
                     mp_context=get_context("spawn"),
-                    initializer=set_threads,
-                    initargs=(self._config.threads,),
+                    initializer=start_worker,
+                    initargs=(self._config.threads, os.getpid()),
                 )
             try:
                 waiting: dict[Future[dict[str, Any]], WorkT] = {
@@ -140,6 +144,18 @@ class Executor:
 def set_threads(threads: int) -> None:
     """Give a worker its share of the machine."""
     torch.set_num_threads(threads)
+
+
+def start_worker(threads: int, driver: int) -> None:
+    """Prepare a process of a pool, which ends with its driver: one that is killed cannot tell its workers to."""
+    set_threads(threads)
+    Thread(target=_leave_with, args=(driver,), daemon=True).start()
+
+
+def _leave_with(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(_LOOK_EVERY)
+    os._exit(1)
 
 
 def carry_with_threads(carry: Carry, config: str, threads: int, device: str) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Which context to take, without clean symbols to try it on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from myosotis.denoising.channel import Channel, Numbers, Symbols
+from myosotis.denoising.contexts import Context, Context1d, Pad
+from myosotis.denoising.dude import dude
+from myosotis.denoising.neural import NeuralDenoiser, Passes
+
+
+def select_context(
+    noisy: Symbols,
+    channel: Channel,
+    candidates: Sequence[Context],
+    *,
+    loss: Numbers | None = None,
+    leave_one_out: bool = False,
+    neural: Callable[[Context], NeuralDenoiser] | None = None,
+    passes: Passes | None = None,
+    lengths: Sequence[int] | None = None,
+    pad: Pad = "outside",
+) -> tuple[Context, dict[Context, float]]:
+    """Return the context with the least estimated loss, and the estimates; no clean symbol is needed.
+
+    Args:
+        noisy: Sequences or a plane.
+        channel: The noise.
+        candidates: At least one.
+        loss: For DUDE; Hamming's unless given.
+        leave_one_out: Whether DUDE leaves each symbol out.
+        neural: Makes a denoiser for a context, whose cross-fitted estimate is taken; without it contexts are judged by
+            the unbiased estimate of DUDE.
+        passes: Of the denoiser.
+        lengths: Of sequences that stand one after another.
+        pad: For DUDE.
+
+    Raises:
+        ValueError: There is no candidate, or one does not fit.
+    """
+    if not candidates:
+        raise ValueError("there is no context to choose from")
+    found: dict[Context, float] = {}
+    for context in candidates:
+        if neural is not None:
+            found[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
+            continue
+        size: dict[str, Any] = (
+            {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
+        )
+        kind = {"leave_one_out": leave_one_out, "unbiased": True}
+        found[context] = dude(noisy, channel, **size, **kind, loss=loss, lengths=lengths, pad=pad).estimated_loss
+    return min(found, key=lambda context: (found[context], context.size)), found

@@ -34,6 +34,7 @@ from myosotis.denoising.contexts import Context1d, Context2d
 from myosotis.denoising.dude import dude
 from myosotis.denoising.methods import LINE_CANDIDATES, PLANE_CANDIDATES
 from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
+from myosotis.evaluation.intervals import t_interval
 
 RATES = (0.05, 0.1, 0.2)
 MISMATCHED = {0.05: 0.1, 0.1: 0.2, 0.2: 0.1}
@@ -208,7 +209,7 @@ def shotgun(seed):
                     noisy.shape
                 )
             took, error = time.perf_counter() - started, float((found != clean).mean() / raw)
-            rows.append({"rate": rate, "method": method, "error": error, "seconds": took})
+            rows.append({"rate": rate, "method": method, "error": error, "raw": float(raw), "seconds": took})
             print(f"seed {seed} rate {rate:g} {method:24s} {error:.4f} {took:6.2f} s", flush=True)
     return rows
 
@@ -227,14 +228,77 @@ def lighter(noisy):
     return np.array(found, dtype=np.uint8)
 
 
+def cell(values, sign=""):
+    """Mean and half-width of a 95 % t interval; the mean alone where values agree."""
+    found = t_interval(values)
+    if found.low is None or min(values) == max(values):
+        return f"{found.mean:{sign}.3f}"
+    return f"{found.mean:{sign}.3f} ± {found.high - found.mean:.3f}"
+
+
+def differences(what):
+    """Pairs of methods that the claims compare."""
+    heads = [f", {head}" for head in ("factorised", "posterior")] if what == "dna" else [""]
+    for head in heads:
+        yield f"supervised + adapted, matched{head}", f"Neural DUDE{head}"
+        yield f"supervised + adapted, mismatched{head}", f"supervised, mismatched{head}"
+        yield f"supervised + adapted, mismatched{head}", f"supervised + adapted, matched{head}"
+        yield f"supervised + adapted, blind{head}", f"supervised + adapted, matched{head}"
+        yield f"supervised + adapted, matched{head}", "DUDE"
+        yield f"supervised + adapted, blind{head}", "DUDE"
+        yield f"supervised + adapted, matched{head}", f"supervised, matched{head}"
+        yield f"Neural DUDE{head}", "DUDE"
+    if what == "dna":
+        yield "Neural DUDE, posterior", "Neural DUDE, factorised"
+
+
+def show(what, rows):
+    """Print the tables of ``docs/denoising.md``."""
+    kinds = list(dict.fromkeys(row["rate"] for row in rows))
+    error = {(row["method"], row["rate"], row["seed"]): row["error"] for row in rows}
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+
+    def table(title, *more):
+        header = (title, *map(str, kinds), *more)
+        print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+
+    table("", "seconds")
+    for method in methods:
+        cells = [cell([error[method, kind, seed] for seed in seeds]) for kind in kinds]
+        seconds = statistics.mean(row["seconds"] for row in rows if row["method"] == method)
+        print(f"| {method} | {' | '.join(cells)} | {seconds:.1f} |")
+    pairs = [pair for pair in differences(what) if set(pair) <= set(methods)]
+    if pairs:
+        print()
+        table("difference")
+    for one, other in pairs:
+        cells = []
+        for kind in kinds:
+            less = [error[one, kind, seed] - error[other, kind, seed] for seed in seeds]
+            cells.append(f"{cell(less, '+')} ({sum(value < 0 for value in less)} of {len(less)})")
+        print(f"| {one} less {other} | {' | '.join(cells)} |")
+    print()
+    for kind in kinds:
+        at = [row for row in rows if row["rate"] == kind]
+        raw, estimates = ([row[key] for row in at if key in row] for key in ("raw", "estimate"))
+        print(f"{kind}: raw error {min(raw):.4f} to {max(raw):.4f}")
+        if estimates:
+            print(f"{kind}: rate found {min(estimates):.3f} to {max(estimates):.3f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("photos", "fashion", "dna", "shotgun"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only-counting", action="store_true", help="Leave networks out.")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="Write what was measured to this file.")
+    parser.add_argument("--show", type=Path, help="Measure nothing; print the tables of a file that --out wrote.")
     arguments = parser.parse_args()
+    if arguments.show:
+        show(arguments.what, json.loads(arguments.show.read_text()))
+        return
     torch.set_num_threads(arguments.threads)
     started, rows = time.perf_counter(), []
     every = genes() if arguments.what == "dna" else None
@@ -248,16 +312,8 @@ def main():
             rows += [{"seed": seed, **row} for row in planes(train, test, neighbours, seed, arguments.only_counting)]
         if arguments.out:
             arguments.out.write_text(json.dumps(rows, indent=1))
-    print(f"{time.perf_counter() - started:.0f} seconds; mean of error by raw error (of each seed)")
-    kinds = list(dict.fromkeys(row["rate"] for row in rows))
-    for method in dict.fromkeys(row["method"] for row in rows):
-        cells = []
-        for kind in kinds:
-            values = [row["error"] for row in rows if row["method"] == method and row["rate"] == kind]
-            cells.append(
-                f"{statistics.mean(values):.3f} ({' '.join(f'{value:.3f}' for value in values)})" if values else "-"
-            )
-        print(f"{method:46s} " + "  ".join(cells))
+    print(f"{time.perf_counter() - started:.0f} seconds; mean of error by raw error, 95 % t interval, better seeds\n")
+    show(arguments.what, rows)
 
 
 if __name__ == "__main__":

@@ -267,6 +267,12 @@ def test_damaged_and_constant_images(world, tmp_path):
     assert "broken.png: is not an image that can be read" in broken.stderr
 
 
+def masks_of_one_run(world, out, seed):
+    options = settings("training.epochs=2", "masker={name: salience}", "ratio=0.5", f"seed={seed}")
+    assert pretrain(world, out, *options).exit_code == 0
+    return result(out)["masks"]
+
+
 def test_a_sweep_over_ratios(world, tmp_path):
     out = tmp_path / "sweep"
     maskers = "maskers={random: random, salience: {name: salience}, adaptive: {name: salience, spread: 0.1}}"
@@ -289,6 +295,8 @@ def test_a_sweep_over_ratios(world, tmp_path):
         np.mean([b[1] - a[1] for a, b in zip(one["values"], other, strict=True)])
     )
     assert set(found["pixels"]) == {"linear", "knn"}
+    assert found["maskers"]["random"]["masks"]["ratio"] == pytest.approx([0.5, 0.75])
+    assert found["maskers"]["random"]["masks"]["salient_share"] == [None, None]
     page = (out / "report.html").read_text()
     for title in ("Which one depends least on the ratio?", "raw pixels", "masking ratio, %", "Against random"):
         assert title in page
@@ -296,6 +304,8 @@ def test_a_sweep_over_ratios(world, tmp_path):
     alone = settings("training.epochs=2", "masker=random", "ratio=0.5", "seed=1")
     assert pretrain(world, tmp_path / "alone", *alone).exit_code == 0
     assert result(tmp_path / "alone")["probes"]["pretrained"]["linear"] == one["values"][1][0]
+    salient = [masks_of_one_run(world, tmp_path / f"salience-{seed}", seed)["salient_share"] for seed in (0, 1)]
+    assert found["maskers"]["salience"]["masks"]["salient_share"][0] == pytest.approx(np.mean(salient))
     again = invoke("pretrain", "sweep", world / "plain.yaml", "--ratios", ".5", ".75", *options, "--resume")
     assert "is finished already" in again.output
     compared = invoke("report", out, out, "--out", tmp_path / "two.html")

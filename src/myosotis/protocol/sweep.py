@@ -267,7 +267,8 @@ def sweep_figures(
     """Return a masker's figures: at every ratio, and over ratios their mean and their range, all over seeds.
 
     The mean and the range (largest less smallest) are taken for each seed first; a small range says that it does not
-    matter which ratio was chosen.
+    matter which ratio was chosen. ``masks`` holds, for each ratio, what masks of the last epoch were like (see
+    :class:`~myosotis.pretraining.training.MaskStatistics`), or None where nothing is known.
 
     Args:
         masker: Its name.
@@ -281,10 +282,10 @@ def sweep_figures(
     found: dict[str, Any] = {
         "seconds": sum(run["seconds"] for run in runs) / len(runs),
         "failures": sum(run["failure"] is not None for run in runs),
-        "realised": [
-            sum(trained[masker, ratio, seed]["masks"].get("ratio", ratio) for seed in seeds) / len(seeds)
-            for ratio in ratios
-        ],
+        "masks": {
+            key: [_mean([trained[masker, ratio, seed]["masks"].get(key) for seed in seeds]) for ratio in ratios]
+            for key in ("ratio", "salient_share", "salience_median")
+        },
     }
     for kind in measures:
         table = [[trained[masker, ratio, seed][kind] for ratio in ratios] for seed in seeds]
@@ -295,6 +296,12 @@ def sweep_figures(
             "range": asdict(t_interval([max(row) - min(row) for row in table], confidence)),
         }
     return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that exist: a run that diverged has no masks, and random masks know no salience."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def sweep_differences(

@@ -203,7 +203,7 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
             name,
             [
                 f"{one['seconds']:.0f}",
-                ", ".join(f"{value:.3f}" for value in one["realised"]),
+                *(", ".join(map(_figure, values)) for values in one["masks"].values()),
                 str(one["failures"]),
             ],
         )
@@ -211,10 +211,24 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
     ]
     total = sum(result["cost"]["job_seconds"].values())
     return Section(
-        "Cost",
-        [f"The whole sweep took {total:.0f} seconds. A run that diverged counts with accuracies of 0."],
-        [Table("Mean of the runs", ["Seconds of training", "Realised ratios", "Diverged"], rows, "Masker")],
+        "Cost and masks",
+        [
+            f"The whole sweep took {total:.0f} seconds. A run that diverged counts with accuracies of 0. Masks are "
+            "those of the last epoch, at each ratio in turn."
+        ],
+        [
+            Table(
+                "Mean of the runs",
+                ["Seconds of training", "Realised ratios", "Salient tokens", "Median salience", "Diverged"],
+                rows,
+                "Masker",
+            )
+        ],
     )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _told(interval: Mapping[str, Any], *, sign: bool = False) -> str:

@@ -1,18 +1,16 @@
 """Tiny models and a tiny tokenizer, made here so that no test needs a download."""
 
+import os
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """What a test sets for itself does not round another's sums."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
+# One thread, here and in every process that a test starts: sums are rounded alike, and layers as small as these lose
+# more by waiting for each other than they gain.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 SENTENCES = [
     "Question: In which city was Karin born?\nAnswer: Karin was born in Oslo.",

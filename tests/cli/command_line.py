@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from myosotis.cli.app import app
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def invoke(*arguments):

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from command_line import ENVIRONMENT, invoke, killed_at, result, settings
 from PIL import Image
@@ -41,15 +40,6 @@ def scan(tmp_path):
     save(tmp_path / "clean.png", clean)
     save(tmp_path / "noisy.png", noisy)
     return tmp_path, clean, noisy
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the processes that tests start have; other modules want the threads that they found."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def denoise(*arguments):

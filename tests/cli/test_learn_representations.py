@@ -49,7 +49,6 @@ def world(tmp_path_factory):
 
 
 def learn(world, out, *options):
-    torch.set_num_threads(1)
     return invoke("learn", "representations", world / "job.yaml", "--out", out, *options)
 
 

@@ -62,7 +62,6 @@ def world(tmp_path_factory):
 
 
 def learn(world, out, *options):
-    torch.set_num_threads(1)
     return invoke("learn", "segments", world / "job.yaml", "--out", out, *options)
 
 

@@ -52,15 +52,6 @@ def world(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the processes that tests start have; other modules want the threads that they found."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def pretrain(world, out, *options):
     return invoke("pretrain", world / "job.yaml", "--out", out, *options)
 

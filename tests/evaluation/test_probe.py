@@ -13,7 +13,6 @@ from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
 
 @pytest.fixture(scope="module")
 def digits():
-    torch.set_num_threads(1)
     raw = load_digits()
     features, labels = torch.from_numpy(raw.data).float(), torch.from_numpy(raw.target)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))

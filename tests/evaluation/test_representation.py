@@ -15,7 +15,6 @@ def labels(per_class):
 
 def features(count, known, seed):
     """One direction for each class in ``known``; the others all look alike."""
-    torch.set_num_threads(1)
     noise = 0.05 * torch.randn(len(labels(count)), 6, generator=torch.Generator().manual_seed(seed))
     for label in known:
         noise[labels(count) == label, label] += 1

@@ -61,7 +61,6 @@ def train_settings(name, **options):
 
 
 def learn(name, settings=None, *, memory=12, seed=0, scenario=None, change=None, checkpoints=None, **options):
-    torch.set_num_threads(1)
     return learn_classes(
         learner(name, FAST.get(name) if settings is None else settings, seed, change),
         stream() if scenario is None else scenario,

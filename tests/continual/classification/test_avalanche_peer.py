@@ -5,7 +5,6 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-import torch
 
 pytest.importorskip("avalanche", reason="avalanche-lib is not installed")
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
@@ -15,7 +14,6 @@ import peer_avalanche
 @pytest.mark.slow
 @pytest.mark.parametrize("method", peer_avalanche.METHODS)
 def test_as_accurate_as_avalanche(method):
-    torch.set_num_threads(1)
     train, test = peer_avalanche.digits()
     arguments = Namespace(epochs=5, learning_rate=0.02, batch=24, memory_batch=8, memory=100, pictures=False)
     gaps = []

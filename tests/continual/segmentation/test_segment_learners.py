@@ -70,7 +70,6 @@ def settings(**options):
 
 
 def learn(name, own=None, *, given=None, scenario=None, seed=0, memory=8, checkpoints=None, on_task=None, **options):
-    torch.set_num_threads(1)
     one = learner(name, own, seed) if given is None else given
     return learn_segments(
         one,

@@ -14,8 +14,6 @@ COUNT = 8
 @pytest.fixture(scope="module")
 def digits():
     """A trained classifier of 1300 digits, the instances to forget, and the rest."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # layers this small lose more by waiting for each other than they gain
     found = load_digits()
     images = torch.from_numpy(found.images * 255 / 16).to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(found.target).long()
@@ -26,8 +24,7 @@ def digits():
     train_classifier(model, images[:1300], labels[:1300], TrainSettings(epochs=6, batch=64), seed=0)
     pixels = images.float() / 255
     parts = (slice(COUNT), slice(COUNT, 1300), slice(1300, None))
-    yield model, *((pixels[part], labels[part]) for part in parts)
-    torch.set_num_threads(threads)
+    return model, *((pixels[part], labels[part]) for part in parts)
 
 
 def accuracy(model, part):

@@ -15,7 +15,7 @@ from conftest import tiny_llama
 
 def launch(processes, *arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*command, "-m", "myosotis", *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
     )

@@ -180,6 +180,21 @@ def test_fasta_and_a_channel_file(tmp_path):
     assert "symbols on each side" in outcome.output
 
 
+@pytest.mark.parametrize("name", ["plain.fasta", "packed.fasta.gz"])
+def test_lines_of_fasta_stay_as_long_as_they_were(name, tmp_path):
+    _, noisy = reads()
+    opened = gzip.open if name.endswith(".gz") else open
+    sequences = ["".join(BASES[row])[: 20 + number % 40] for number, row in enumerate(noisy)]
+    broken = [[one[begin : begin + 25] for begin in range(0, len(one), 25)] for one in sequences]
+    with opened(tmp_path / name, "wt") as out:
+        out.write("".join(f">{number}\n" + "\n".join(lines) + "\n" for number, lines in enumerate(broken)))
+    outcome = denoise("dna", tmp_path / name, tmp_path / f"new-{name}", "--substitution-rate", 0.05)
+    assert outcome.exit_code == 0, outcome.output
+    before, after = (opened(tmp_path / one, "rt").read().splitlines() for one in (name, f"new-{name}"))
+    assert [len(line) for line in after] == [len(line) for line in before]
+    assert after != before
+
+
 def test_text_and_arrays(tmp_path):
     draws = np.random.default_rng(0)
     clean = np.repeat(draws.integers(0, 3, 400), 10)

@@ -7,6 +7,7 @@ from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.contexts import Context, Context1d, Pad
 from myosotis.denoising.dude import dude
 from myosotis.denoising.neural import NeuralDenoiser, Passes
+from myosotis.engine.progress import progress
 
 
 def select_context(
@@ -41,13 +42,17 @@ def select_context(
     if not candidates:
         raise ValueError("there is no context to choose from")
     found: dict[Context, float] = {}
-    for context in candidates:
-        if neural is not None:
+    if neural is not None:
+        for context in candidates:
             found[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
-            continue
-        size: dict[str, Any] = (
-            {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
-        )
-        kind = {"leave_one_out": leave_one_out, "unbiased": True}
-        found[context] = dude(noisy, channel, **size, **kind, loss=loss, lengths=lengths, pad=pad).estimated_loss
+    else:
+        with progress("choosing the context", len(candidates)) as ticker:
+            for context in candidates:
+                size: dict[str, Any] = (
+                    {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
+                )
+                kind = {"leave_one_out": leave_one_out, "unbiased": True}
+                counted = dude(noisy, channel, **size, **kind, loss=loss, lengths=lengths, pad=pad)
+                found[context] = counted.estimated_loss
+                ticker.advance()
     return min(found, key=lambda context: (found[context], context.size)), found

@@ -29,6 +29,7 @@ from myosotis.denoising.network import ContextNetwork
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_tensors
 from myosotis.engine.loop import train
+from myosotis.engine.progress import progress
 from myosotis.engine.seeding import derive_seed, generator
 
 _INFERENCE = 1 << 15
@@ -460,12 +461,14 @@ class NeuralDenoiser:
 
     def _logits(self, noisy: Symbols, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, Tensor]]:
         self.network.eval()
-        for begin, end, field in pieces(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad):
-            for low in range(0, end - begin, _INFERENCE):
-                high = min(end - begin, low + _INFERENCE)
-                windows = torch.from_numpy(field.windows(slice(low, high)))
-                with torch.no_grad():
-                    yield begin + low, begin + high, self.network(windows.to(self.device))
+        with progress("looking at every symbol", noisy.size) as ticker:
+            for begin, end, field in pieces(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad):
+                for low in range(0, end - begin, _INFERENCE):
+                    high = min(end - begin, low + _INFERENCE)
+                    windows = torch.from_numpy(field.windows(slice(low, high)))
+                    with torch.no_grad():
+                        yield begin + low, begin + high, self.network(windows.to(self.device))
+                    ticker.advance(high - low)
 
     def _estimates(self, noisy: Symbols, channel: Channel, lengths: Sequence[int] | None) -> NDArray[np.float64]:
         """The estimated loss at each symbol: ``sum_w H[z, w, s(w)]`` of the mapping s of its context."""

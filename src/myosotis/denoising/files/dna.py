@@ -3,12 +3,14 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dnaio
 import numpy as np
 from numpy.typing import NDArray
+from xopen import xopen
 
 from myosotis.denoising.files.place import written
 from myosotis.engine.errors import InputError
@@ -17,6 +19,7 @@ BASES = "ACGT"
 """The symbols, in this order."""
 
 _UNREADABLE = (dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error)
+_COMPRESSION = 1
 _UNKNOWN = 4
 _WRONG = 255
 _CODES = np.full(256, _WRONG, dtype=np.uint8)
@@ -37,6 +40,7 @@ class Reads:
         lengths: Of the stretches that contexts stay in: reads, cut at every N.
         known: Of every letter of all records, whether it is a base.
         qualities: Whether there are any: FASTQ.
+        width: Letters on a line of FASTA; None where no sequence is broken into lines.
     """
 
     records: Sequence[Any]
@@ -44,6 +48,7 @@ class Reads:
     lengths: list[int]
     known: NDArray[np.bool_]
     qualities: bool
+    width: int | None
 
 
 def read_reads(path: Path) -> Reads:
@@ -55,7 +60,8 @@ def read_reads(path: Path) -> Reads:
     try:
         with dnaio.open(path) as content:
             records = list(content)
-            qualities = content.delivers_qualities
+            qualities = bool(content.delivers_qualities)
+        width = None if qualities else _line_width(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _UNREADABLE as error:
@@ -80,7 +86,19 @@ def read_reads(path: Path) -> Reads:
     known = every != _UNKNOWN
     if not known.any():
         raise InputError(f"{path}: holds no bases but N")
-    return Reads(records, every[known], lengths, known, bool(qualities))
+    return Reads(records, every[known], lengths, known, qualities, width)
+
+
+def _line_width(path: Path) -> int | None:
+    """The length of the first line of a sequence that goes on in the next line."""
+    before = b">"
+    with xopen(path, "rb") as lines:
+        for raw in lines:
+            line = raw.strip()
+            if line and not line.startswith(b">") and not before.startswith(b">"):
+                return len(before)
+            before = line or b">"
+    return None
 
 
 def check_reads_suffix(path: Path, like: Reads) -> None:
@@ -92,7 +110,7 @@ def check_reads_suffix(path: Path, like: Reads) -> None:
 
 
 def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
-    """Write sequences with other bases: names, qualities, N and small letters stay.
+    """Write sequences with other bases: names, qualities, N, small letters and the length of lines stay.
 
     It is compressed where its name ends with ``.gz``.
     """
@@ -101,8 +119,12 @@ def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
     letters[like.known] = _LETTERS[symbols] | small
     text = letters.tobytes().decode("ascii")
     with written(path) as staged:
-        kind = "fastq" if like.qualities else "fasta"
-        with dnaio.open(staged, mode="w", fileformat=kind, qualities=like.qualities) as out:
+        opener = partial(xopen, compresslevel=_COMPRESSION)
+        with (
+            dnaio.FastqWriter(staged, opener=opener)
+            if like.qualities
+            else dnaio.FastaWriter(staged, line_length=like.width, opener=opener)
+        ) as out:
             begin = 0
             for record in like.records:
                 end = begin + len(record.sequence)

@@ -164,6 +164,23 @@ def test_large_contexts_agree_with_small_tables(monkeypatch):
     assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
 
 
+@pytest.mark.parametrize("pad", ["outside", "symbol0"])
+@pytest.mark.parametrize("kind", [{}, {"leave_one_out": True}, {"unbiased": True}])
+@pytest.mark.parametrize(("shape", "alphabet", "neighbours"), [((60, 45), 2, 12), ((40, 70), 3, 5), ((2, 3), 2, 8)])
+def test_tables_of_planes_agree_with_sorting(monkeypatch, shape, alphabet, neighbours, kind, pad):
+    draws = np.random.default_rng(0)
+    clean = np.add.outer(np.arange(shape[0]) // 5, np.arange(shape[1]) // 7) % alphabet
+    channel = Channel.symmetric(alphabet, 0.1)
+    noisy = channel.corrupt(clean, draws)
+    by_table = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
+    monkeypatch.setattr("myosotis.denoising.dude._LARGEST_TABLE", 1)
+    by_sorting = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
+    assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
+    assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
+    assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
+    assert by_table.changed > 0 or noisy.size < 10
+
+
 def test_contexts_of_more_than_62_bits():
     draws = np.random.default_rng(0)
     base = np.tile(draws.integers(0, 2, 150), 40)

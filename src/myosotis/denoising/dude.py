@@ -95,6 +95,8 @@ def dude(
     parts = head_estimate(channel, loss)
     kind: _Kind = "left_out" if leave_one_out else "unbiased" if unbiased else "plain"
     flat = np.ascontiguousarray(noisy).ravel()
+    # A table is worth its memory only where there are symbols to fill it.
+    worth = channel.outputs ** (context.size + 1) <= min(_LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat)))
     if isinstance(context, Context1d):
         sizes = check_lengths(len(flat), lengths)
         if int(sizes.max()) < context.size + 1:
@@ -102,9 +104,10 @@ def dude(
                 f"the longest sequence has {sizes.max()} symbols; a context of {context.half_width} on each side needs "
                 f"{context.size + 1}"
             )
-        # A table is worth its memory only where there are symbols to fill it.
-        if channel.outputs ** (context.size + 1) <= min(_LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat))):
+        if worth:
             return _by_table(flat, sizes, context.half_width, channel.outputs, parts, kind).shaped(noisy)
+    elif worth:
+        return _by_plane_table(noisy, context, channel.outputs, parts, kind, pad).shaped(noisy)
     return _by_sorting(noisy, context, channel.outputs, parts, kind, lengths, pad).shaped(noisy)
 
 
@@ -223,6 +226,67 @@ def _complete(sizes: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     return complete
 
 
+def _by_plane_table(noisy: Symbols, context: Context2d, q: int, parts: Numbers, kind: _Kind, pad: Pad) -> _Flat:
+    up, left = np.maximum(0, -context.offsets.min(axis=0)).tolist()
+    down, right = np.maximum(0, context.offsets.max(axis=0)).tolist()
+    found = noisy.copy(order="C")
+    if pad == "symbol0":
+        plane, inner, edge = np.pad(noisy, ((up, down), (left, right))), found, None
+    else:
+        # What has its whole context on the plane: no step leads beyond an edge.
+        plane, edge = noisy, np.ones(noisy.shape, dtype=bool)
+        whole = slice(up, max(up, noisy.shape[0] - down)), slice(left, max(left, noisy.shape[1] - right))
+        inner, edge[whole] = found[whole], False
+    counts = np.zeros(q ** (context.size + 1), dtype=np.int64)
+    for _, keys in _plane_keys(plane, inner.shape, (up, left), context, q):
+        np.add.at(counts, keys.ravel(), 1)
+    decisions, loss, contexts = _rules(counts.reshape(-1, q), parts, kind)
+    flat_rules = decisions.astype(noisy.dtype).ravel()
+    for top, keys in _plane_keys(plane, inner.shape, (up, left), context, q):
+        inner[top : top + len(keys)] = flat_rules.take(keys, mode="clip")
+    if edge is not None and edge.any():
+        bytes_of_edge = _edge_keys(noisy, np.flatnonzero(edge), context, q)
+        found[edge], further, more = _distinct(bytes_of_edge, noisy[edge], q, parts, kind)
+        loss, contexts = loss + further, contexts + more
+    return _Flat(found.ravel(), loss, contexts, noisy.size)
+
+
+def _plane_keys(
+    plane: Symbols, shape: tuple[int, ...], origin: tuple[int, int], context: Context2d, q: int
+) -> Iterator[tuple[int, Keys]]:
+    """Context and symbol as one number, some rows at once: the first of them, and (rows, columns) numbers.
+
+    Args:
+        plane: With everything that steps lead to.
+        shape: Of the part that is asked for.
+        origin: Where that begins.
+        context: Its steps.
+        q: Size of the alphabet.
+    """
+    height, width = shape
+    rows = max(1, _BLOCK // max(1, width))
+    narrow = np.min_scalar_type(q ** (context.size + 1))
+    steps = [(origin[0] + dy, origin[1] + dx) for dy, dx in [*context.offsets.tolist(), [0, 0]]]
+    for top in range(0, height if width else 0, rows):
+        bottom = min(height, top + rows)
+        numbers = np.zeros((bottom - top, width), dtype=narrow)
+        for y, x in steps:
+            numbers *= narrow.type(q)
+            numbers += plane[y + top : y + bottom, x : x + width].astype(narrow)
+        yield top, numbers.astype(np.int64)
+
+
+def _edge_keys(noisy: Symbols, places: NDArray[np.int64], context: Context2d, q: int) -> NDArray[np.generic]:
+    """The bytes of the contexts of some symbols, with a sign of its own for what lies beyond the edge."""
+    reach = int(np.abs(context.offsets).max())
+    padded = np.pad(noisy.astype(np.min_scalar_type(q)), reach, constant_values=q)
+    rows, columns = np.divmod(places, noisy.shape[1])
+    starts = (rows + reach) * padded.shape[1] + columns + reach
+    windows = padded.ravel()[starts[:, None] + context.offsets @ [padded.shape[1], 1]]
+    kind: np.dtype[np.generic] = np.dtype((np.void, windows.dtype.itemsize * context.size))
+    return np.asarray(windows.view(kind)[:, 0])
+
+
 # Counting what occurs
 # ---------------------------------------------------------------------------------------------------
 
@@ -242,14 +306,21 @@ def _by_sorting(
     if not along_a_line:
         # On a plane what lies beyond the edge is a part of the context.
         covered = np.ones(len(flat), dtype=bool)
-    _, places = np.unique(keys[covered], return_inverse=True)
+    found = flat.copy()
+    found[covered], loss, contexts = _distinct(keys[covered], flat[covered], q, parts, kind)
+    return _Flat(found, loss + _kept_loss(flat[~covered], parts), contexts, int(covered.sum()))
+
+
+def _distinct(
+    keys: NDArray[np.generic], symbols: Symbols, q: int, parts: Numbers, kind: _Kind
+) -> tuple[NDArray[np.int8], float, int]:
+    """What becomes of symbols in contexts that are told apart by their keys, the loss, and how many contexts occur."""
+    _, places = np.unique(keys, return_inverse=True)
     contexts = int(places.max()) + 1 if len(places) else 0
-    joint = places.ravel() * q + flat[covered].astype(np.int64)
+    joint = places.ravel() * q + symbols.astype(np.int64)
     table = np.bincount(joint, minlength=contexts * q).reshape(-1, q)
     decisions, loss, _ = _rules(table, parts, kind)
-    found = flat.copy()
-    found[covered] = decisions.ravel()[joint]
-    return _Flat(found, loss + _kept_loss(flat[~covered], parts), contexts, int(covered.sum()))
+    return decisions.ravel()[joint], loss, contexts
 
 
 def context_keys(

@@ -1,16 +1,19 @@
 """Time DUDE and neural denoising: symbols a second, growth, and peak memory.
 
     python benchmarks/denoising_speed.py dude --symbols 1e7 1e8
+    python benchmarks/denoising_speed.py plane --symbols 8.7e6 3.5e7
     python benchmarks/denoising_speed.py neural --symbols 1e6
     python benchmarks/denoising_speed.py neural --symbols 1e8 --hidden 16 --only denoise
 
 DUDE runs over four symbols with five on each side, beside one pass of np.bincount over the same keys, the best of three
-of both, and a plain-Python version of the rule. Each measurement has a process of its own; memory is its largest
-resident size beyond that before the work began.
+of both, and a plain-Python version of the rule. On a plane it runs over bits with twelve neighbours, and with a context
+that is chosen from eight, as by the command. Each measurement has a process of its own; memory is its largest resident
+size beyond that before the work began.
 """
 
 import argparse
 import json
+import math
 import resource
 import time
 from collections import Counter
@@ -24,11 +27,12 @@ import torch
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
 from myosotis.denoising.dude import _line_keys, dude
+from myosotis.denoising.methods import denoise
 from myosotis.denoising.neural import NeuralDenoiser, Passes
 
 K, Q = 5, 4
 PIECE, REPEATS = 1 << 24, 3
-LAW = Channel.symmetric(Q, 0.1)
+LAW, BITS = Channel.symmetric(Q, 0.1), Channel.binary_symmetric(0.1)
 
 
 def source(count, seed=0):
@@ -94,6 +98,16 @@ def timed(work, *arguments, **options):
     return time.perf_counter() - started
 
 
+def measure_plane(size):
+    side = math.isqrt(size)
+    rows, columns = np.sin(np.arange(side) / 9), np.cos(np.arange(side) / 7)
+    noisy = BITS.corrupt((np.add.outer(rows, columns) > 0.2).astype(np.uint8), np.random.default_rng(0))
+    before = peak()
+    took = min(timed(dude, noisy, BITS, neighbours=12) for _ in range(REPEATS))
+    chosen = timed(denoise, noisy, BITS, "dude")
+    return {"symbols": noisy.size, "seconds": took, "chosen": chosen, "memory": peak() - before}
+
+
 def measure_plain(size):
     noisy = source(size)
     started = time.perf_counter()
@@ -132,6 +146,17 @@ def time_dude(sizes):
     return rows
 
 
+def time_plane(sizes):
+    rows = [alone(measure_plane, size) for size in sizes]
+    for row in rows:
+        print(
+            f"DUDE on a plane {row['symbols']:>13,}: {row['seconds']:.2f} s, "
+            f"{row['symbols'] / row['seconds'] / 1e6:.0f} million symbols/s; with its context chosen "
+            f"{row['chosen']:.2f} s, {row['memory'] / 1e6:.0f} MB beyond what was there"
+        )
+    return rows
+
+
 def time_neural(sizes, hidden, threads, only):
     rows = []
     for size in sizes:
@@ -148,7 +173,7 @@ def time_neural(sizes, hidden, threads, only):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("dude", "neural"))
+    parser.add_argument("what", choices=("dude", "plane", "neural"))
     parser.add_argument("--symbols", type=float, nargs="+", default=[1e7])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--hidden", type=int, default=64)
@@ -159,6 +184,8 @@ def main():
     sizes = [int(size) for size in arguments.symbols]
     if arguments.what == "dude":
         rows = time_dude(sizes)
+    elif arguments.what == "plane":
+        rows = time_plane(sizes)
     else:
         rows = time_neural(sizes, arguments.hidden, arguments.threads, arguments.only)
     if arguments.out:

@@ -207,6 +207,9 @@ def test_simmim_over_a_convolutional_network(world, tmp_path):
     [
         (["model.options.patch_size=5"], "patch"),
         (["ratio=0.96", "masker=random"], "leaves no visible token of 16"),
+        (["ratio_end=0.96", "masker=random"], "ratio_end: a ratio of 0.96 leaves no visible token of 16"),
+        (["masker={name: salience, features: block}"], "features"),
+        (["masker={name: salience, features: block:7}"], "features 'block:7' of a transformer with"),
         (["ratio=0.1"], "ratio: a ratio of 0 leaves no hidden token of 16"),
         (["masker={name: salience, spread: 0.4}"], "leaves [0, 1]"),
         (["masker=saliency"], "did you mean 'salience'"),
@@ -322,6 +325,7 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
     [
         (["--ratios", ".5", "high"], "ratios"),
         (["--ratios", ".5", ".5"], "stands there twice"),
+        (["--set", "ratio_end=0.9"], "leave 'ratio_end' out"),
         (["--ratios", ".5", ".99"], "masker 'salience' at 0.99"),
         (["--set", "maskers={random: random}"], "'maskers' take the place of 'masker'"),
         ([".5"], "ratios come after --ratios"),

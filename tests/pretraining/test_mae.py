@@ -129,6 +129,25 @@ def test_masks_of_salience_follow_the_embedded_patches():
     assert found.mask.hidden.equal(mask_from_scores(token_salience(tokens), 0.5).hidden)
 
 
+@pytest.mark.parametrize("prefix", [{}, {"class_token": False, "global_pool": "avg", "fc_norm": False}])
+def test_salience_of_other_features(prefix):
+    found, taken = {}, {}
+    for features in ("embed", "patch", "block:1", "block:2"):
+        settings = {"noise": 0.0, "warmup": 0.0, "features": features}
+        model = autoencoder("salience", settings, encoder={"drop_path_rate": 0.5, **prefix}).train()
+        found[features] = model(images(), ratio=0.5, generator=generator(0)).mask.guide
+        assert model.encoder.blocks[0].training
+    vit, skipped = model.encoder.eval(), model.encoder.num_prefix_tokens
+    taken["patch"] = vit.patch_embed(images())
+    everything = taken["embed"] = vit._pos_embed(taken["patch"])
+    for number, block in enumerate(vit.blocks, start=1):
+        everything = taken[f"block:{number}"] = block(everything)
+    for features, tokens in taken.items():
+        wanted = token_salience(tokens if features == "patch" else tokens[:, skipped:])
+        assert torch.allclose(found[features], wanted, atol=1e-5), features
+    assert not torch.allclose(found["patch"], found["embed"], atol=1e-2)
+
+
 def test_autocast_leaves_the_choice_as_it_is():
     model = autoencoder("salience", {"spread": 0.1, "warmup": 0.0})
     with torch.autocast("cpu", torch.bfloat16):

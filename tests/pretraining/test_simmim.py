@@ -72,6 +72,16 @@ def test_salience_is_summed_over_mask_units():
     assert found.mask.hidden.equal(mask_from_scores(unit_interval(received), 0.5).hidden)
 
 
+def test_salience_of_other_features():
+    settings = {"noise": 0.0, "warmup": 0.0}
+    model = simmim(masker="salience", settings={**settings, "features": "block:1"})
+    tokens = model.encoder.blocks[0](torch.cat(embedded(model.encoder, images()), dim=1))
+    tokens = tokens[:, model.encoder.num_prefix_tokens :]
+    received = received_affinity(tokens).view(3, 4, 2, 4, 2).sum(dim=(2, 4)).flatten(1)
+    guide = model(images(), ratio=0.5, generator=generator(0)).mask.guide
+    assert torch.allclose(guide, unit_interval(received), atol=1e-5)
+
+
 def test_salience_works_on_windows_too():
     model = simmim("swin_tiny_patch4_window7_224", "salience", {"spread": 0.1, "warmup": 0.0})
     found = model(images(), ratio=0.6, generator=generator(0))
@@ -101,6 +111,11 @@ def test_pictures_show_what_was_visible():
         ({"unit": 12}, "do not divide into mask units of 12x12"),
         ({"unit": 2}, "no multiple of the 4 pixels of a patch"),
         ({"name": "resnet18", "masker": "salience"}, "ResNet does not embed any"),
+        ({"masker": "salience", "settings": {"features": "block:9"}}, "features 'block:9' of a transformer with"),
+        (
+            {"name": "swin_tiny_patch4_window7_224", "masker": "salience", "settings": {"features": "block:1"}},
+            "features 'block:1' are those of a plain",
+        ),
         ({"masker": "predicted_loss"}, "belongs to masked autoencoders"),
         ({"name": "resnet18", "masker": "attention"}, "is no plain vision transformer"),
     ],

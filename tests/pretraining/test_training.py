@@ -145,6 +145,20 @@ def test_ratios_that_hide_all(ratio, message):
         check_ratio(build_masker("random"), 49, ratio)
 
 
+def test_the_ratio_goes_where_it_should():
+    model, whole = network()
+    settings = PretrainSettings(epochs=5, batch=16, warmup=0, ratio=0.25, ratio_end=0.75)
+    shown = [entry["ratio"] for entry in pretrain(model, whole.normalize, stripes().images, settings).history]
+    steps = [0.25 + 0.5 * step / 20 for step in range(20)]
+    wanted = [
+        np.mean([1 - np.floor(16 * (1 - ratio) + 1e-6) / 16 for ratio in steps[low : low + 4]])
+        for low in range(0, 20, 4)
+    ]
+    assert shown == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="no visible"):
+        pretrain(model, whole.normalize, stripes().images, PretrainSettings(epochs=2, batch=16, ratio_end=0.99))
+
+
 def test_probes_see_what_they_are_given():
     _, whole = network()
     measuring = EncoderMeasuring(stripes(40), stripes(30, seed=1), samples=20)

@@ -167,8 +167,8 @@ class FinetuneConfig(Config):
 class PretrainConfig(Config):
     """One job: images, an encoder, what is hidden and how much of it, and how the encoder is measured afterwards.
 
-    ``ratio`` is the share of hidden tokens. ``probes`` are made before and after; ``finetune`` trains a classifier at
-    the end. ``shown`` is how many images the report draws.
+    ``ratio`` is the share of hidden tokens, which goes to ``ratio_end`` during the training, or stays. ``probes`` are
+    made before and after; ``finetune`` trains a classifier at the end. ``shown`` is how many images the report draws.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -178,6 +178,7 @@ class PretrainConfig(Config):
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     masker: MaskerConfig = Field(default_factory=MaskerConfig)
     ratio: Share = PretrainSettings.ratio
+    ratio_end: Share | None = PretrainSettings.ratio_end
     training: PretrainTrainingConfig = PretrainTrainingConfig()
     probes: EncoderProbesConfig | None = EncoderProbesConfig()
     finetune: FinetuneConfig | None = None

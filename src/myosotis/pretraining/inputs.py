@@ -117,7 +117,9 @@ def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec
 def pretrain_settings(config: PretrainConfig) -> PretrainSettings:
     """Return how the network of a job is trained."""
     values: dict[str, Any] = config.training.model_dump(exclude=set(_NO_SETTINGS))
-    return PretrainSettings(**values, ratio=config.ratio, checkpoint_every=config.checkpoint_every)
+    return PretrainSettings(
+        **values, ratio=config.ratio, ratio_end=config.ratio_end, checkpoint_every=config.checkpoint_every
+    )
 
 
 def finetune_settings(config: PretrainConfig) -> FinetuneSettings:
@@ -167,10 +169,11 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     new_measuring(config, sets, "cpu")
     model, whole = new_model(config, spec)
     settings, tokens = pretrain_settings(config), model.grid[0] * model.grid[1]
-    try:
-        check_ratio(model.masker, tokens, settings.ratio)
-    except ValueError as error:
-        raise InputError(f"ratio: {error}") from None
+    for name, progress in (("ratio", 0), ("ratio_end", 1)):
+        try:
+            check_ratio(model.masker, tokens, settings.ratio_at(progress))
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from None
     if len(sets.train) < settings.batch or settings.batch % processes():
         raise InputError(
             f"training.batch is {settings.batch}; there are {len(sets.train)} images and {processes()} processes"

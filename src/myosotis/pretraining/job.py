@@ -166,14 +166,15 @@ class PretrainJob(Job[PretrainConfig]):
         images = self._sets.shown
         first = to_unit(images.images[shown_places(images, 1, config.seed)].to(device()))
         progress = epoch / settings.epochs
-        found = reconstruct(model, whole.normalize, first, config.ratio, progress, config.seed + epoch)
+        ratio = settings.ratio_at(progress)
+        found = reconstruct(model, whole.normalize, first, ratio, progress, config.seed + epoch)
         hidden = found.mask.hidden[0].nonzero().flatten().tolist()
         self._run.log({"phase": "mask", "epoch": epoch, "hidden": hidden})
 
     def _keep_pictures(self, model: MaskedModel, whole: NormalizedClassifier) -> None:
         config, images = self._config, self._sets.shown
         places = shown_places(images, config.shown, config.seed)
-        arguments = (config.ratio, config.seed, device())
+        arguments = (pretrain_settings(config).ratio_at(1), config.seed, device())
         masks = {event["epoch"]: event["hidden"] for event in self._run.events() if event.get("phase") == "mask"}
         first = to_unit(images.images[places[:1]])
         write_json(

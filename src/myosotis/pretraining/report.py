@@ -36,11 +36,13 @@ def describe(run: Run) -> Document:
     """
     result, config = run.result(), read_settings(run)
     masker, objective = MASKERS[result["masker"]].card, OBJECTIVES[result["objective"]]
+    end = config.get("ratio_end")
+    ratio = f"{result['ratio']:g}" if end is None else f"{result['ratio']:g} to {end:g}"
     return Document(
         title=f"Masked pre-training: {result['name']}",
         subtitle=(
             f"{result['images']:,} images of {result['tokens']} tokens; {objective.title}, {masker.title}, masking "
-            f"ratio {result['ratio']:g}, {config['training']['epochs']} epochs, seed {result['seed']}."
+            f"ratio {ratio}, {config['training']['epochs']} epochs, seed {result['seed']}."
         ),
         verdicts=_verdicts(result),
         table=_table(result),

@@ -18,9 +18,10 @@ from myosotis.pretraining.salience import received_affinity
 from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import (
     check_class_attention,
+    check_compared,
     check_transformer,
     class_attention,
-    embedded,
+    compared_tokens,
 )
 
 _EPSILON = 1e-5
@@ -118,6 +119,12 @@ class SimMIM(nn.Module):
             check_class_attention(check_transformer(self.encoder))
         if self.masker.reads_tokens and not self._embedding:
             raise ValueError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
+        if isinstance(self.masker, SalienceMasker):
+            features = self.masker.settings.features
+            if isinstance(self.encoder, VisionTransformer):
+                check_compared(self.encoder, features)
+            elif features not in ("embed", "patch"):
+                raise ValueError(f"features '{features}' are those of a plain vision transformer")
 
     def forward(
         self,
@@ -179,10 +186,10 @@ class SimMIM(nn.Module):
         return torch.where(hidden, images.mean(), images), torch.where(hidden, found.prediction, images)
 
     def _tokens(self, images: Tensor) -> Float[Tensor, "batch tokens dim"]:
-        """Embedded patches, with positions where the network adds them, in single precision."""
+        """Embedded patches, with positions where the network adds them, in single precision; or other features."""
+        if isinstance(self.encoder, VisionTransformer):
+            return compared_tokens(self.encoder, images, self.masker.settings.features)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            if isinstance(self.encoder, VisionTransformer):
-                return embedded(self.encoder, images)[1]
             network: Any = self.encoder
             found: Tensor = network.patch_embed(images)
             return found.flatten(1, -2)

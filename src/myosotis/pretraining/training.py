@@ -42,6 +42,7 @@ class PretrainSettings:
     Attributes:
         epochs: In all.
         ratio: Share of hidden tokens.
+        ratio_end: The same at the end of the training, where it goes in equal steps; None: it stays.
         base_learning_rate: For 256 images in a step; the largest rate is this times their number by 256.
         weight_decay: Not of biases and norms.
         betas: Of AdamW.
@@ -58,6 +59,7 @@ class PretrainSettings:
 
     epochs: int = 800
     ratio: float = 0.75
+    ratio_end: float | None = None
     base_learning_rate: float = 1.5e-4
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
@@ -70,6 +72,15 @@ class PretrainSettings:
     precision: Precision = "no"
     accumulate: int = 1
     checkpoint_every: int = 1
+
+    def ratio_at(self, progress: float) -> float:
+        """Return the share of hidden tokens when a share of the training is made.
+
+        Example:
+            >>> PretrainSettings(ratio=0.5, ratio_end=0.75).ratio_at(0.5)
+            0.625
+        """
+        return self.ratio if self.ratio_end is None else self.ratio + (self.ratio_end - self.ratio) * progress
 
     @property
     def learning_rate(self) -> float:
@@ -193,7 +204,8 @@ def pretrain(
         ValueError: A setting does not suit the images or the masker.
         DivergedError: A loss is no number any more.
     """
-    check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio)
+    for progress in (0, 1):
+        check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio_at(progress))
     if settings.warmup_epochs >= settings.epochs and settings.warmup_epochs:
         raise ValueError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
     place = torch.device(device)
@@ -218,7 +230,7 @@ def pretrain(
         x = normalize(batch.images)
         found = net(
             x,
-            ratio=settings.ratio,
+            ratio=settings.ratio_at(step / total),
             progress=step / total,
             generator=torch.Generator().manual_seed(batch.seed),
             guide=None if teacher is None else teacher(x),

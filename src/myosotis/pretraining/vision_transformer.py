@@ -8,6 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from myosotis.models.modes import evaluating
 from myosotis.pretraining.patches import sine_positions
 
 Prefix = Float[Tensor, "batch prefix dim"]
@@ -90,6 +91,35 @@ def embedded(vit: Any, images: Float[Tensor, "batch channels height width"]) -> 
     with torch.autocast(images.device.type, enabled=False):
         x = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
     return x[:, : vit.num_prefix_tokens], x[:, vit.num_prefix_tokens :]
+
+
+def check_compared(vit: Any, features: str) -> None:
+    """Raise ``ValueError`` unless :func:`compared_tokens` can be asked of a transformer."""
+    if _blocks_before(features) > len(vit.blocks):
+        raise ValueError(f"features '{features}' of a transformer with {len(vit.blocks)} blocks")
+
+
+@torch.no_grad()
+def compared_tokens(vit: Any, images: Float[Tensor, "batch channels height width"], features: str) -> Tokens:
+    """Return what salience compares, of whole images and without dropout.
+
+    Args:
+        vit: A vision transformer of timm.
+        images: As it takes them.
+        features: See :class:`~myosotis.pretraining.maskers.salience.SalienceSettings`.
+    """
+    if features == "patch":
+        with torch.autocast(images.device.type, enabled=False):
+            found: Tensor = vit.patch_embed(images)
+        return found.flatten(1, -2)
+    prefix, tokens = embedded(vit, images)
+    with evaluating(vit):
+        x = run_blocks(vit.blocks[: _blocks_before(features)], torch.cat([prefix, tokens], dim=1))
+    return x[:, vit.num_prefix_tokens :]
+
+
+def _blocks_before(features: str) -> int:
+    return int(features.removeprefix("block:")) if features.startswith("block:") else 0
 
 
 def take(tokens: Tokens, places: Int[Tensor, "batch kept"]) -> Float[Tensor, "batch kept dim"]:

@@ -59,6 +59,8 @@ class SweepConfig(PretrainConfig):
     def _one_choice(self) -> "SweepConfig":
         if self.maskers and "masker" in self.model_fields_set:
             raise ValueError("'maskers' take the place of 'masker': leave one of them out")
+        if self.ratio_end is not None:
+            raise ValueError("a sweep is over ratios that stay: leave 'ratio_end' out")
         return self
 
     @field_validator("ratios")

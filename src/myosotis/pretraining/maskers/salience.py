@@ -1,10 +1,11 @@
 """Salience-based adaptive masking (SBAM), with an adaptive ratio for every image (AMR)."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard, NotNegative, Positive
@@ -19,12 +20,18 @@ from myosotis.pretraining.salience import (
 )
 from myosotis.pretraining.token_mask import TokenMask, mask_from_scores
 
+Features = Annotated[str, Field(pattern=r"^(embed|patch|block:[1-9]\d*)$")]
+"""What salience compares."""
+
 
 @dataclass(frozen=True)
 class SalienceSettings:
     """How salience decides. The paper's ratio, spread and threshold are not published; see the guide.
 
     Attributes:
+        features: What is compared: ``"embed"``, the input of the first block, as released; ``"patch"``, the embedded
+            patches without positions; ``"block:k"``, what the first k blocks make of the whole image, which costs as
+            much as they do.
         scale: By which dot products are divided, see :func:`~myosotis.pretraining.salience.received_affinity`: 1 as
             released; ``"sqrt_dim"`` is recommended for small images.
         exclude_self: See there.
@@ -39,6 +46,7 @@ class SalienceSettings:
         scope: AMR: a ratio for each ``"sample"``, or one for the ``"batch"`` as in the released code.
     """
 
+    features: Features = "embed"
     scale: Positive | Literal["sqrt_dim"] = 1.0
     exclude_self: bool = False
     normalize: Literal["minmax", "rank"] = "minmax"
@@ -52,6 +60,8 @@ class SalienceSettings:
 
 class SalienceMasker(Masker[SalienceSettings]):
     """Tokens that the others read most are hidden, with some noise; nothing but the embedded patches is needed.
+
+    Called directly it compares the tokens it is given; it is the networks that give it what ``features`` names.
 
     Raises:
         ValueError: ``threshold`` or ``scope`` is set while ``spread`` is 0.

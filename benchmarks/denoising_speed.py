@@ -31,7 +31,7 @@ from myosotis.denoising.methods import denoise
 from myosotis.denoising.neural import NeuralDenoiser, Passes
 
 K, Q = 5, 4
-PIECE, REPEATS = 1 << 24, 3
+REPEATS = 3
 LAW, BITS = Channel.symmetric(Q, 0.1), Channel.binary_symmetric(0.1)
 
 
@@ -85,10 +85,10 @@ def alone(measure, *arguments):
 def measure_dude(size):
     noisy, before = source(size), peak()
     took = min(timed(dude, noisy, LAW, k=K) for _ in range(REPEATS))
-    more, counting = peak() - before, 0.0
-    for begin in range(0, size, PIECE):
-        keys = np.concatenate([one.copy() for _, one in _line_keys(noisy[begin : begin + PIECE + 2 * K], K, Q)])
-        counting += min(timed(np.bincount, keys, minlength=Q ** (2 * K + 1)) for _ in range(REPEATS))
+    more, keys = peak() - before, np.empty(size - 2 * K, dtype=np.int64)
+    for begin, some in _line_keys(noisy, K, Q):
+        keys[begin : begin + len(some)] = some
+    counting = min(timed(np.bincount, keys, minlength=Q ** (2 * K + 1)) for _ in range(REPEATS))
     return {"symbols": size, "seconds": took, "bincount": counting, "memory": more, "input": noisy.nbytes}
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -11,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 # more by waiting for each other than they gain.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+threadpool_limits(1)
 
 SENTENCES = [
     "Question: In which city was Karin born?\nAnswer: Karin was born in Oslo.",

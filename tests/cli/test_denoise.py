@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -185,13 +186,17 @@ def test_lines_of_fasta_stay_as_long_as_they_were(name, tmp_path):
     _, noisy = reads()
     opened = gzip.open if name.endswith(".gz") else open
     sequences = ["".join(BASES[row])[: 20 + number % 40] for number, row in enumerate(noisy)]
-    broken = [[one[begin : begin + 25] for begin in range(0, len(one), 25)] for one in sequences]
+    cuts = [(0, 2, *range(9, len(one), 25), len(one)) if len(one) % 3 else (0, len(one)) for one in sequences]
+    broken = [[one[a:b] for a, b in pairwise(cut)] for one, cut in zip(sequences, cuts, strict=True)]
     with opened(tmp_path / name, "wt") as out:
-        out.write("".join(f">{number}\n" + "\n".join(lines) + "\n" for number, lines in enumerate(broken)))
+        out.write("#a\n# a longer remark\n>no bases\n\n")
+        out.write("".join(f">{number}\n" + "\n#\n".join(lines) + "\n" for number, lines in enumerate(broken)))
     outcome = denoise("dna", tmp_path / name, tmp_path / f"new-{name}", "--substitution-rate", 0.05)
     assert outcome.exit_code == 0, outcome.output
     before, after = (opened(tmp_path / one, "rt").read().splitlines() for one in (name, f"new-{name}"))
+    before = [line for line in before if line and line[0] != "#"]
     assert [len(line) for line in after] == [len(line) for line in before]
+    assert [line for line in after if line[0] == ">"] == [line for line in before if line[0] == ">"]
     assert after != before
 
 

@@ -263,10 +263,12 @@ def test_symbols_and_channel_may_be_renamed_together():
 def test_types_do_not_matter(kind):
     plane = (np.random.default_rng(0).random((30, 30)) < 0.3).astype(kind)
     line = np.repeat(plane[0], 20)
+    line[7::31] ^= True
     law = Channel.binary_symmetric(0.1)
     for noisy, context in ((plane, {"neighbours": 8}), (line, {"k": 2}), (line, {"k": 2, "lengths": [300, 300]})):
         found = dude(noisy, law, **context)
         assert found.symbols.dtype == kind
+        assert found.changed > 0
         assert (found.symbols == dude(noisy.astype(np.int16), law, **context).symbols).all()
 
 
@@ -330,5 +332,8 @@ def test_other_faults():
         dude(np.array([0, 1, 0, 2, 1]), Channel.binary_symmetric(0.1), k=1)
     with pytest.raises(ValueError, match="have a context of 'neighbours'"):
         dude(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), k=1)
+    for shape, context in (((4, 4), {"neighbours": 1}), ((16,), {"k": 1})):
+        with pytest.raises(ValueError, match="at most 126 symbols, got 200"):
+            dude(np.zeros(shape, dtype=int), Channel.symmetric(200, 0.1), **context)
     with pytest.raises(ValueError, match="got 3 dimensions"):
         dude(np.zeros((2, 2, 2), dtype=int), Channel.binary_symmetric(0.1), k=1)

@@ -298,6 +298,10 @@ def test_a_model_file_keeps_everything(tmp_path):
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match="the channel has 4 symbols, the denoiser 2"):
         small().adapt(markov(100), Channel.symmetric(4, 0.1))
+    for head in ("factorised", "posterior"):
+        denoiser = NeuralDenoiser(3, Context1d(1), head=head, hidden=4, layers=1)
+        with pytest.raises(ValueError, match="the channel has 4 symbols, the denoiser 3"):
+            denoiser.pretrain([markov(100)], lambda _: Channel.symmetric(4, 0.1))
     with pytest.raises(ValueError, match="symbol 2 at position 1"):
         small().denoise(np.array([0, 2, 1]), LAW)
     with pytest.raises(ValueError, match="nothing to learn from"):

@@ -134,7 +134,9 @@ def test_salience_of_other_features(prefix):
     found, taken = {}, {}
     for features in ("embed", "patch", "block:1", "block:2"):
         settings = {"noise": 0.0, "warmup": 0.0, "features": features}
-        model = autoencoder("salience", settings, encoder={"drop_path_rate": 0.5, **prefix}).train()
+        # What the first block gets in training is compared as it is.
+        dropped = {} if features == "embed" else {"pos_drop_rate": 0.5}
+        model = autoencoder("salience", settings, encoder={"drop_path_rate": 0.5, **dropped, **prefix}).train()
         found[features] = model(images(), ratio=0.5, generator=generator(0)).mask.guide
         assert model.encoder.blocks[0].training
     vit, skipped = model.encoder.eval(), model.encoder.num_prefix_tokens
@@ -148,11 +150,14 @@ def test_salience_of_other_features(prefix):
     assert not torch.allclose(found["patch"], found["embed"], atol=1e-2)
 
 
-def test_autocast_leaves_the_choice_as_it_is():
-    model = autoencoder("salience", {"spread": 0.1, "warmup": 0.0})
+@pytest.mark.parametrize("features", ["embed", "patch", "block:2"])
+def test_autocast_leaves_the_choice_as_it_is(features):
+    model = autoencoder("salience", {"spread": 0.1, "warmup": 0.0, "features": features})
     with torch.autocast("cpu", torch.bfloat16):
         inside = model(images(), ratio=0.6, generator=generator(0))
-    assert inside.mask.hidden.equal(model(images(), ratio=0.6, generator=generator(0)).mask.hidden)
+    outside = model(images(), ratio=0.6, generator=generator(0))
+    assert inside.mask.hidden.equal(outside.mask.hidden)
+    assert inside.mask.guide.equal(outside.mask.guide)
     assert inside.terms["reconstruction"].dtype == torch.float32
 
 

@@ -131,8 +131,7 @@ def make_field(
         ValueError: Dimensions and context do not fit, or lengths do not add up.
     """
     outside = alphabet if pad == "outside" else 0
-    if alphabet > MOST_SYMBOLS:
-        raise ValueError(f"alphabets have at most {MOST_SYMBOLS} symbols, got {alphabet}")
+    check_alphabet(alphabet)
     if isinstance(context, Context1d):
         if noisy.ndim != 1:
             raise ValueError(f"a context along a line needs symbols in one dimension, got {noisy.ndim}")
@@ -218,6 +217,12 @@ def pieces(
 
 def _part(field: Field, begin: int, end: int) -> Field:
     return Field(field.padded, field.places[begin:end], field.steps, field.complete[begin:end], field.outside)
+
+
+def check_alphabet(symbols: int) -> None:
+    """Raise ``ValueError`` where an alphabet has too many symbols."""
+    if symbols > MOST_SYMBOLS:
+        raise ValueError(f"alphabets have at most {MOST_SYMBOLS} symbols, got {symbols}")
 
 
 def check_lengths(count: int, lengths: Sequence[int] | None) -> NDArray[np.int64]:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
-from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, check_lengths, pieces
+from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, check_alphabet, check_lengths, pieces
 from myosotis.denoising.mappings import head_estimate
 
 _LARGEST_TABLE = 1 << 26
-_SMALL_TABLE = 1 << 20
+_SMALL_TABLE = 1 << 16
 _LARGEST_KEY = 62
 _BLOCK = 1 << 16
 _RULES = 1 << 20
@@ -91,6 +91,7 @@ def dude(
         ('0000000000011111111111100000', 2, 0.044643)
     """
     context = chosen_context(noisy, k, neighbours)
+    check_alphabet(channel.outputs)
     check_symbols(noisy, channel.outputs)
     parts = head_estimate(channel, loss)
     kind: _Kind = "left_out" if leave_one_out else "unbiased" if unbiased else "plain"

@@ -138,7 +138,8 @@ class FactorisedHead(Head):
 
     def supervised(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch clean symbols"]:
         """Return the loss for each clean symbol; the noisy one does not matter."""
-        return _head_losses(logits, _tensor(self.labels, logits).unsqueeze(0), self.symbols)
+        found = -torch.einsum("bwh,xwh->bx", self._heads(logits).log_softmax(dim=2), _tensor(self.labels, logits))
+        return found[:, :, None].expand(-1, -1, self.symbols)
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
         """Return what each noisy symbol becomes."""
@@ -160,14 +161,9 @@ def mixed_supervised(
         logits: Likewise.
     """
     some, which = whose.unique(return_inverse=True)
-    tables = np.stack([heads[number].labels for number in some.tolist()])
-    return _head_losses(logits, _tensor(tables, logits)[which.to(logits.device)], heads[0].symbols)
-
-
-def _head_losses(logits: Tensor, labels: Float[Tensor, "some clean heads reconstructed"], symbols: int) -> Tensor:
-    """Cross-entropies of all heads with labels for each clean symbol, of one context or of each."""
-    logs = logits.view(-1, symbols, symbols).log_softmax(dim=2)
-    found = -torch.einsum("bwh,bxwh->bx", logs, labels.expand(len(logs), -1, -1, -1))
+    tables, symbols = np.stack([heads[number].labels for number in some.tolist()]), heads[0].symbols
+    labels = _tensor(tables, logits)[which.to(logits.device)]
+    found = -torch.einsum("bwh,bxwh->bx", logits.view(-1, symbols, symbols).log_softmax(dim=2), labels)
     return found[:, :, None].expand(-1, -1, symbols)
 
 

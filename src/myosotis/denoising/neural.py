@@ -180,6 +180,7 @@ class NeuralDenoiser:
             fields, answers, laws = [], [], []
             for (one, seen), cut in zip(pairs, cuts, strict=True):
                 law = channel if isinstance(channel, Channel) else channel(draws)
+                self._fits(law)
                 noisy = law.corrupt(one, draws) if seen is None else seen
                 fields.append(make_field(noisy, self.context, self.symbols, lengths=cut, pad=self.pad, width=widest))
                 answers.append(one.ravel().astype(np.int64) * self.symbols + noisy.ravel())
@@ -382,9 +383,12 @@ class NeuralDenoiser:
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
-    def _head(self, channel: Channel) -> Head:
+    def _fits(self, channel: Channel) -> None:
         if channel.outputs != self.symbols:
             raise ValueError(f"the channel has {channel.outputs} symbols, the denoiser {self.symbols}")
+
+    def _head(self, channel: Channel) -> Head:
+        self._fits(channel)
         return HEADS[self.head](channel, self.loss)
 
     def _supervised(self, laws: Sequence[Channel], *, drawn: bool) -> Callable[[Tensor, Tensor], Tensor]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _LINE_EVERY_SECONDS = 10.0
+_BAR_AFTER_SECONDS = 0.5
 
 
 class Ticker:
@@ -20,7 +21,7 @@ class Ticker:
         self._bar = bar
         self._task = None if bar is None else bar.add_task(description, total=total)
         self._done = 0
-        self._last_line = time.monotonic()
+        self._last_line = self._began = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count ``steps`` more; ``note`` is shown behind the description, e.g. the present loss."""
@@ -28,6 +29,8 @@ class Ticker:
         text = f"{self._description} {note}".rstrip()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=steps, description=text)
+            if not self._bar.live.is_started and time.monotonic() - self._began > _BAR_AFTER_SECONDS:
+                self._bar.start()
         elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             print(f"  {text}: {self._done}/{self._total or '?'}", file=sys.stderr, flush=True)
@@ -42,8 +45,8 @@ def progress(description: str, total: int | None = None) -> Iterator[Ticker]:
         total: How many steps there are, or None when that is not known.
 
     Yields:
-        A :class:`Ticker` whose ``advance`` is called at every step. Without a terminal a line is printed every ten
-        seconds, so that short work stays silent.
+        A :class:`Ticker` whose ``advance`` is called at every step. A bar appears after half a second, without a
+        terminal a line every ten seconds, so that short work stays silent.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -56,5 +59,9 @@ def progress(description: str, total: int | None = None) -> Iterator[Ticker]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    bar = Progress(*columns, console=console, transient=True)
+    try:
         yield Ticker(description, total, bar)
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -179,7 +179,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         )
     told = f"{masks['ratio']:.3f} of the tokens were hidden in the last epoch"
     if masks["ratio_min"] != masks["ratio_max"]:
-        told += f", from {masks['ratio_min']:.3f} to {masks['ratio_max']:.3f} by image"
+        told += f", from {masks['ratio_min']:.3f} to {masks['ratio_max']:.3f}"
     if "salient_share" in masks:
         told += (
             f"; {masks['salient_share']:.1%} of them are salient, that is above the threshold, and the median "

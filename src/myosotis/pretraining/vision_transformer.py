@@ -101,20 +101,18 @@ def check_compared(vit: Any, features: str) -> None:
 
 @torch.no_grad()
 def compared_tokens(vit: Any, images: Float[Tensor, "batch channels height width"], features: str) -> Tokens:
-    """Return what salience compares, of whole images and without dropout.
+    """Return what salience compares, of whole images, without dropout and in single precision.
 
     Args:
         vit: A vision transformer of timm.
         images: As it takes them.
         features: See :class:`~myosotis.pretraining.maskers.salience.SalienceSettings`.
     """
-    if features == "patch":
-        with torch.autocast(images.device.type, enabled=False):
+    with evaluating(vit), torch.autocast(images.device.type, enabled=False):
+        if features == "patch":
             found: Tensor = vit.patch_embed(images)
-        return found.flatten(1, -2)
-    prefix, tokens = embedded(vit, images)
-    with evaluating(vit):
-        x = run_blocks(vit.blocks[: _blocks_before(features)], torch.cat([prefix, tokens], dim=1))
+            return found.flatten(1, -2)
+        x = run_blocks(vit.blocks[: _blocks_before(features)], torch.cat(embedded(vit, images), dim=1))
     return x[:, vit.num_prefix_tokens :]
 
 

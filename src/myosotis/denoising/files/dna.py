@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class Reads:
         lengths: Of the stretches that contexts stay in: reads, cut at every N.
         known: Of every letter of all records, whether it is a base.
         qualities: Whether there are any: FASTQ.
-        width: Letters on a line of FASTA; None where no sequence is broken into lines.
+        lines: FASTA: letters on each line, over all records; of FASTQ, where a sequence has one line, None.
     """
 
     records: Sequence[Any]
@@ -48,7 +47,7 @@ class Reads:
     lengths: list[int]
     known: NDArray[np.bool_]
     qualities: bool
-    width: int | None
+    lines: NDArray[np.int64] | None
 
 
 def read_reads(path: Path) -> Reads:
@@ -61,7 +60,7 @@ def read_reads(path: Path) -> Reads:
         with dnaio.open(path) as content:
             records = list(content)
             qualities = bool(content.delivers_qualities)
-        width = None if qualities else _line_width(path)
+        lines = None if qualities else _line_lengths(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _UNREADABLE as error:
@@ -86,19 +85,14 @@ def read_reads(path: Path) -> Reads:
     known = every != _UNKNOWN
     if not known.any():
         raise InputError(f"{path}: holds no bases but N")
-    return Reads(records, every[known], lengths, known, qualities, width)
+    return Reads(records, every[known], lengths, known, qualities, lines)
 
 
-def _line_width(path: Path) -> int | None:
-    """The length of the first line of a sequence that goes on in the next line."""
-    before = b">"
-    with xopen(path, "rb") as lines:
-        for raw in lines:
-            line = raw.strip()
-            if line and not line.startswith(b">") and not before.startswith(b">"):
-                return len(before)
-            before = line or b">"
-    return None
+def _line_lengths(path: Path) -> NDArray[np.int64]:
+    """Letters on each line of FASTA that is no name and, as for dnaio, no remark."""
+    with xopen(path, "rb") as content:
+        found = (len(line) for line in map(bytes.strip, content) if line and line[:1] not in b">#")
+        return np.fromiter(found, dtype=np.int64)
 
 
 def check_reads_suffix(path: Path, like: Reads) -> None:
@@ -110,23 +104,36 @@ def check_reads_suffix(path: Path, like: Reads) -> None:
 
 
 def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
-    """Write sequences with other bases: names, qualities, N, small letters and the length of lines stay.
+    """Write sequences with other bases: names, qualities, N, small letters and the lengths of lines stay.
 
     It is compressed where its name ends with ``.gz``.
     """
     letters = np.frombuffer("".join(record.sequence for record in like.records).encode(), dtype=np.uint8).copy()
     small = letters[like.known] & _CASE
     letters[like.known] = _LETTERS[symbols] | small
-    text = letters.tobytes().decode("ascii")
     with written(path) as staged:
-        opener = partial(xopen, compresslevel=_COMPRESSION)
-        with (
-            dnaio.FastqWriter(staged, opener=opener)
-            if like.qualities
-            else dnaio.FastaWriter(staged, line_length=like.width, opener=opener)
-        ) as out:
-            begin = 0
-            for record in like.records:
-                end = begin + len(record.sequence)
-                out.write(dnaio.SequenceRecord(record.name, text[begin:end], record.qualities))
-                begin = end
+        if like.lines is None:
+            _write_fastq(staged, letters.tobytes().decode("ascii"), like.records)
+        else:
+            _write_fasta(staged, letters.tobytes(), like.records, like.lines)
+
+
+def _write_fastq(place: Path, text: str, records: Sequence[Any]) -> None:
+    begin = 0
+    with dnaio.open(place, mode="w", fileformat="fastq", qualities=True) as out:
+        for record in records:
+            end = begin + len(record.sequence)
+            out.write(dnaio.SequenceRecord(record.name, text[begin:end], record.qualities))
+            begin = end
+
+
+def _write_fasta(place: Path, text: bytes, records: Sequence[Any], lines: NDArray[np.int64]) -> None:
+    begin, lengths = 0, iter(lines.tolist())
+    with xopen(place, "wb", compresslevel=_COMPRESSION) as out:
+        for record in records:
+            out.write(f">{record.name}\n".encode())
+            end = begin + len(record.sequence)
+            while begin < end:
+                stop = begin + next(lengths)
+                out.write(text[begin:stop] + b"\n")
+                begin = stop

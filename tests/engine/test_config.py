@@ -102,3 +102,12 @@ def test_a_missing_file(tmp_path):
 def test_yaml_cannot_build_objects(tmp_path):
     with pytest.raises(InputError, match="not valid YAML"):
         load(tmp_path, "name: !!python/object/apply:os.getcwd []")
+
+
+def test_a_fault_between_keys_names_these_and_nothing_else(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, {**MINIMAL, "reference": "retrain"})
+    place, _, told = str(caught.value).partition(": ")
+    assert place.endswith("job.yaml")
+    assert told.startswith("'reference: retrain' needs 'fine_tune'")
+    assert "mapping" not in told

@@ -96,15 +96,17 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     faults = error.errors(include_url=False)
     # An unknown key says more than the faults that follow from it.
     fault = next((item for item in faults if item["type"] == "extra_forbidden"), faults[0])
-    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_tag(part, schema)) or "settings"
+    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_tag(part, schema))
     if fault["type"] == "extra_forbidden":
         text = f"unknown key '{key}'{_hint(key, schema)}"
     elif fault["type"] == "missing":
         text = f"'{key}' is missing"
     else:
         message = fault["msg"].removeprefix("Value error, ")
-        given = f" (got {_shown(fault['input'])})"
-        text = f"'{key}': {message[0].lower()}{message[1:]}{given}"
+        # What is wrong between several keys names them itself.
+        between = fault["type"] == "value_error" and isinstance(fault["input"], dict)
+        given = "" if between else f" (got {_shown(fault['input'])})"
+        text = (f"'{key}': " if key else "") + message[0].lower() + message[1:] + given
     more = len(faults) - 1
     return text + (f" (and {more} more)" if more else "")
 

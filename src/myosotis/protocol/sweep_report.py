@@ -75,8 +75,6 @@ def _best(result: Mapping[str, Any]) -> str:
 
 def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
     kind = result["measures"][0]
-    ranges = {name: one[kind]["range"] for name, one in result["maskers"].items()}
-    flat = min(ranges, key=lambda name: ranges[name]["mean"])
     levels = {"an untrained encoder": result["untrained"][kind]}
     if _has_pixels(result, kind):
         levels["raw pixels"] = result["pixels"][kind]
@@ -91,20 +89,17 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
         which = "every masker at every ratio" if not below else f"all but {', '.join(below)} at every ratio"
         which = "no masker at every ratio" if len(below) == len(result["maskers"]) else which
         told.append(f"better than {level} ({_told(interval)}): {which}")
-    found = [
-        Verdict("Which masker is best?", f"{_best(result)}, mean over ratios."),
-        Verdict(
-            "Which one depends least on the ratio?",
-            f"{flat}: between its best and its worst ratio the {_NAMES[kind]} differs by {_told(ranges[flat])}.",
-        ),
-        Verdict("Does pre-training help at all?", f"{'; '.join(told)}.".capitalize(), all_above),
-    ]
-    first = next(iter(result["maskers"]))
-    clear = [
-        name
-        for name, one in result["differences"].items()
-        if one[kind]["range"]["high"] is not None and one[kind]["range"]["high"] < 0
-    ]
+    found = [Verdict("Which masker is best?", f"{_best(result)}, mean over ratios.")]
+    if _several(result):
+        ranges = {name: one[kind]["range"] for name, one in result["maskers"].items()}
+        flat = min(ranges, key=lambda name: ranges[name]["mean"])
+        found.append(
+            Verdict(
+                "Which one depends least on the ratio?",
+                f"{flat}: between its best and its worst ratio the {_NAMES[kind]} differs by {_told(ranges[flat])}.",
+            )
+        )
+    found.append(Verdict("Does pre-training help at all?", f"{'; '.join(told)}.".capitalize(), all_above))
     failures = {name: one["failures"] for name, one in result["maskers"].items() if one["failures"]}
     if failures:
         which_failed = ", ".join(f"{count} of {name}" for name, count in failures.items())
@@ -117,14 +112,29 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
         found.append(
             Verdict(
                 "How sure are we?",
-                f"Intervals of {confidence:.0%} over {result['seeds']} seeds by Student's t. "
-                + (
-                    f"The range of {', '.join(clear)} is smaller than that of {first} beyond them."
-                    if clear
-                    else f"No masker's range is smaller than that of {first} beyond them."
-                ),
+                f"Intervals of {confidence:.0%} over {result['seeds']} seeds by Student's t. Beyond them, on the same "
+                f"seeds: {'; '.join(_clear(result)) or 'no difference'}.",
             )
         )
+    return found
+
+
+def _several(result: Mapping[str, Any]) -> bool:
+    """Whether there is a range over ratios to speak of."""
+    return len(result["ratios"]) > 1
+
+
+def _clear(result: Mapping[str, Any]) -> list[str]:
+    """Differences to the first masker whose intervals leave 0."""
+    first, found = next(iter(result["maskers"])), []
+    for name, one in result["differences"].items():
+        for kind in result["measures"]:
+            mean, spread = one[kind]["mean"], one[kind]["range"]
+            if mean["low"] is not None and (mean["low"] > 0 or mean["high"] < 0):
+                found.append(f"{name} is {'ahead of' if mean['mean'] > 0 else 'behind'} {first} by {_NAMES[kind]}")
+            if _several(result) and spread["low"] is not None and (spread["low"] > 0 or spread["high"] < 0):
+                flatter = "less" if spread["mean"] < 0 else "more"
+                found.append(f"{name} depends {flatter} on the ratio than {first} by {_NAMES[kind]}")
     return found
 
 
@@ -132,18 +142,26 @@ def _has_pixels(result: Mapping[str, Any], kind: str) -> bool:
     return result["pixels"] is not None and kind in result["pixels"]
 
 
+def _overall(result: Mapping[str, Any]) -> list[str]:
+    """What is told of all ratios together."""
+    return ["mean", "range"] if _several(result) else ["mean"]
+
+
+def _columns(result: Mapping[str, Any]) -> list[str]:
+    return ["Measure", *(f"{ratio:g}" for ratio in result["ratios"]), *(key.capitalize() for key in _overall(result))]
+
+
 def _table(result: Mapping[str, Any], confidence: float) -> Table:
-    columns = ["Measure", *(f"{ratio:g}" for ratio in result["ratios"]), "Mean", "Range"]
-    rows = []
+    columns, rows = _columns(result), []
     for kind in result["measures"]:
         for name, one in result["maskers"].items():
             figures = one[kind]
             cells = [_NAMES[kind], *(f"{at['mean']:.3f}" for at in figures["at"])]
-            rows.append(Row(name, [*cells, _told(figures["mean"]), _told(figures["range"])]))
-        nowhere = ["-"] * len(result["ratios"])
-        rows.append(Row("untrained", [_NAMES[kind], *nowhere, _told(result["untrained"][kind]), "-"]))
+            rows.append(Row(name, [*cells, *(_told(figures[key]) for key in _overall(result))]))
+        nowhere, no_range = ["-"] * len(result["ratios"]), ["-"] * (len(_overall(result)) - 1)
+        rows.append(Row("untrained", [_NAMES[kind], *nowhere, _told(result["untrained"][kind]), *no_range]))
         if _has_pixels(result, kind):
-            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, _told(result["pixels"][kind]), "-"]))
+            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, _told(result["pixels"][kind]), *no_range]))
     return Table(
         f"Accuracy by masking ratio, means over seeds with {confidence:.0%} intervals", columns, rows, "Masker"
     )
@@ -180,19 +198,19 @@ def _difference_section(result: Mapping[str, Any], confidence: float) -> Section
     if not result["differences"]:
         return Section("Against the first masker", ["There is only one."])
     first = next(iter(result["maskers"]))
-    columns = ["Measure", *(f"{ratio:g}" for ratio in result["ratios"]), "Mean", "Range"]
+    columns = _columns(result)
     rows = [
         Row(
             name,
             [_NAMES[kind], *(_told(point, sign=True) for point in one[kind]["at"])]
-            + [_told(one[kind][key], sign=True) for key in ("mean", "range")],
+            + [_told(one[kind][key], sign=True) for key in _overall(result)],
         )
         for kind in result["measures"]
         for name, one in result["differences"].items()
     ]
     return Section(
         f"Against {first}",
-        [f"Differences on the same seeds, with {confidence:.0%} intervals. Below 0 in the last column: flatter."],
+        [f"Differences on the same seeds, with {confidence:.0%} intervals; below 0 in a range: flatter."],
         [Table("Differences", columns, rows, "Masker")],
     )
 

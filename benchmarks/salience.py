@@ -53,11 +53,12 @@ def masks(images, name, settings, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--idx", type=Path, default=FASHION)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    images = to_unit(read_idx(FASHION, "test").images[:1000])
+    images = to_unit(read_idx(arguments.idx, "test").images[:1000])
     on_object = to_patches(images, 4).std(dim=-1) > 0.02
     print(f"patches on the object: {on_object.float().mean():.3f}")
     for pixels, name, settings in CASES:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -13,6 +14,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 threadpool_limits(1)
+
+# How long an example takes is the machine's, and no fault.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 SENTENCES = [
     "Question: In which city was Karin born?\nAnswer: Karin was born in Oslo.",

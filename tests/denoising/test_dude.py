@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d, Context2d, make_field, pieces
-from myosotis.denoising.dude import dude
+from myosotis.denoising.dude import dude, dude_in_context
 from myosotis.denoising.mappings import hamming
 
 
@@ -157,7 +157,7 @@ def test_the_rule_for_bits_is_two_thresholds(rate):
 def test_large_contexts_agree_with_small_tables(monkeypatch):
     noisy = Channel.symmetric(4, 0.1).corrupt(markov(0.1, 3000, 0, 4), np.random.default_rng(1))
     by_table = dude(noisy, Channel.symmetric(4, 0.1), k=3)
-    monkeypatch.setattr("myosotis.denoising.dude._LARGEST_TABLE", 1)
+    monkeypatch.setattr("myosotis.denoising.dude.LARGEST_TABLE", 1)
     by_sorting = dude(noisy, Channel.symmetric(4, 0.1), k=3)
     assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
     assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
@@ -173,7 +173,7 @@ def test_tables_of_planes_agree_with_sorting(monkeypatch, shape, alphabet, neigh
     channel = Channel.symmetric(alphabet, 0.1)
     noisy = channel.corrupt(clean, draws)
     by_table = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
-    monkeypatch.setattr("myosotis.denoising.dude._LARGEST_TABLE", 1)
+    monkeypatch.setattr("myosotis.denoising.dude.LARGEST_TABLE", 1)
     by_sorting = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
     assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
     assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
@@ -335,5 +335,9 @@ def test_other_faults():
     for shape, context in (((4, 4), {"neighbours": 1}), ((16,), {"k": 1})):
         with pytest.raises(ValueError, match="at most 126 symbols, got 200"):
             dude(np.zeros(shape, dtype=int), Channel.symmetric(200, 0.1), **context)
+    with pytest.raises(ValueError, match="those of sequences along a line"):
+        dude(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), neighbours=4, lengths=[8, 8])
+    with pytest.raises(ValueError, match="a context in 1 dimensions, symbols in 2"):
+        dude_in_context(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), Context1d(1))
     with pytest.raises(ValueError, match="got 3 dimensions"):
         dude(np.zeros((2, 2, 2), dtype=int), Channel.binary_symmetric(0.1), k=1)

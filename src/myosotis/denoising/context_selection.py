@@ -1,11 +1,10 @@
 """Which context to take, without clean symbols to try it on."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols
-from myosotis.denoising.contexts import Context, Context1d, Pad
-from myosotis.denoising.dude import dude
+from myosotis.denoising.contexts import Context, Pad
+from myosotis.denoising.dude import dude_in_context
 from myosotis.denoising.neural import NeuralDenoiser, Passes
 from myosotis.engine.progress import progress
 
@@ -48,11 +47,9 @@ def select_context(
     else:
         with progress("choosing the context", len(candidates)) as ticker:
             for context in candidates:
-                size: dict[str, Any] = (
-                    {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
-                )
-                kind = {"leave_one_out": leave_one_out, "unbiased": True}
-                counted = dude(noisy, channel, **size, **kind, loss=loss, lengths=lengths, pad=pad)
-                found[context] = counted.estimated_loss
+                found[context] = dude_in_context(
+                    noisy, channel, context, loss=loss, leave_one_out=leave_one_out, unbiased=True, lengths=lengths,
+                    pad=pad,
+                ).estimated_loss  # fmt: skip
                 ticker.advance()
     return min(found, key=lambda context: (found[context], context.size)), found

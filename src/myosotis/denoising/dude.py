@@ -15,7 +15,8 @@ from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, check_alphabet, check_lengths, pieces
 from myosotis.denoising.mappings import head_estimate
 
-_LARGEST_TABLE = 1 << 26
+LARGEST_TABLE = 1 << 26
+"""Counts in a table of all contexts; what needs more is sorted."""
 _SMALL_TABLE = 1 << 16
 _LARGEST_KEY = 62
 _BLOCK = 1 << 16
@@ -82,7 +83,8 @@ def dude(
         The symbols, and what is estimated of them.
 
     Raises:
-        ValueError: There is no context, or a symbol is outside the alphabet, or sizes do not fit.
+        ValueError: There is no context, a symbol is outside the alphabet, the alphabet has more than 126 symbols, or
+            sizes do not fit.
 
     Example:
         >>> noisy = np.array([int(bit) for bit in "0000100000011111011111100000"])
@@ -91,13 +93,48 @@ def dude(
         ('0000000000011111111111100000', 2, 0.044643)
     """
     context = chosen_context(noisy, k, neighbours)
+    return dude_in_context(
+        noisy, channel, context, loss=loss, leave_one_out=leave_one_out, unbiased=unbiased, lengths=lengths, pad=pad
+    )
+
+
+def dude_in_context(
+    noisy: Symbols,
+    channel: Channel,
+    context: Context,
+    *,
+    loss: Numbers | None = None,
+    leave_one_out: bool = False,
+    unbiased: bool = False,
+    lengths: Sequence[int] | None = None,
+    pad: Pad = "outside",
+) -> Denoised:
+    """Denoise by counting, as :func:`dude`, with a context that is at hand.
+
+    Args:
+        noisy: See :func:`dude`, like all but ``context``.
+        channel: (clean, noisy) probabilities.
+        context: Along a line or on a plane, as the symbols are.
+        loss: (clean, reconstructed); Hamming's unless given.
+        leave_one_out: Do not count a symbol in its own context.
+        unbiased: Estimate the loss without bias.
+        lengths: Along a line: of sequences that stand one after another.
+        pad: On a plane: what a context has beyond the edge.
+
+    Raises:
+        ValueError: A symbol is outside the alphabet, the alphabet is too large, or sizes do not fit.
+    """
+    if noisy.ndim != context.offsets.shape[1]:
+        raise ValueError(f"a context in {context.offsets.shape[1]} dimensions, symbols in {noisy.ndim}")
+    if lengths is not None and noisy.ndim == 2:
+        raise ValueError("'lengths' are those of sequences along a line")
     check_alphabet(channel.outputs)
     check_symbols(noisy, channel.outputs)
     parts = head_estimate(channel, loss)
     kind: _Kind = "left_out" if leave_one_out else "unbiased" if unbiased else "plain"
     flat = np.ascontiguousarray(noisy).ravel()
     # A table is worth its memory only where there are symbols to fill it.
-    worth = channel.outputs ** (context.size + 1) <= min(_LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat)))
+    worth = channel.outputs ** (context.size + 1) <= min(LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat)))
     if isinstance(context, Context1d):
         sizes = check_lengths(len(flat), lengths)
         if int(sizes.max()) < context.size + 1:

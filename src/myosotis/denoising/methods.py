@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from myosotis.denoising.channel import Channel, Symbols
 from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context, Context1d, Context2d
-from myosotis.denoising.dude import dude
+from myosotis.denoising.dude import LARGEST_TABLE, dude_in_context
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.neural import ADAPT, FINE_TUNE, NeuralDenoiser, Passes
 from myosotis.engine.method import MethodCard
@@ -90,7 +90,6 @@ _NEURAL_LINE, _NEURAL_PLANE = Context1d(10), Context2d(24)
 _MANY_CONTEXTS = 0.3
 _FEW_SYMBOLS = 100_000
 _MANY_SYMBOLS = 1 << 24
-_LARGEST_TABLE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def denoise(
         method: See :data:`METHODS`.
         context: Chosen by the estimated loss unless given; networks without a model take one of fixed size.
         model: For ``"supervised"`` and ``"adaptive"``.
-        unknown: Find the channel first, see :func:`~.neural.estimate_channel`.
+        unknown: Find the channel first, see :func:`~.channel_estimation.estimate_channel`.
         symmetric: Among symmetric channels alone.
         passes: Of networks.
         lengths: Of sequences that stand one after another.
@@ -205,23 +204,19 @@ def _counted(
     warnings: list[str],
 ) -> DenoiseResult:
     chosen: dict[Context, float] = {}
+    out = method == "dude_loo"
     if context is None:
         candidates: Sequence[Context] = LINE_CANDIDATES if noisy.ndim == 1 else PLANE_CANDIDATES
         longest = noisy.size if lengths is None else max(lengths)
         fitting = [one for one in candidates if not isinstance(one, Context1d) or one.size < longest]
         if noisy.size > _MANY_SYMBOLS:
             # More contexts than a table holds would have to be sorted, in more memory than there may be.
-            tables = [one for one in fitting if channel.outputs ** (one.size + 1) <= _LARGEST_TABLE]
+            tables = [one for one in fitting if channel.outputs ** (one.size + 1) <= LARGEST_TABLE]
             fitting = tables or fitting[:1]
         if not fitting:
             raise ValueError(f"the longest sequence has {longest} symbols, too few for any context")
-        out = method == "dude_loo"
         context, chosen = select_context(noisy, channel, fitting, leave_one_out=out, lengths=lengths)
-    size: dict[str, Any] = (
-        {"k": context.half_width} if isinstance(context, Context1d) else {"neighbours": context.neighbours}
-    )
-    kind: dict[str, Any] = {"leave_one_out": method == "dude_loo", "unbiased": True}
-    found = dude(noisy, channel, **size, **kind, lengths=lengths)
+    found = dude_in_context(noisy, channel, context, leave_one_out=out, unbiased=True, lengths=lengths)
     if found.contexts > _MANY_CONTEXTS * noisy.size:
         warnings.append(f"{found.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.")
     return DenoiseResult(found.symbols, method, context, chosen, channel, before, found.estimated_loss, warnings)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from myosotis.engine.method import MethodCard
 from myosotis.pretraining.decoder import MaskedDecoder
 from myosotis.pretraining.maskers.masker import Guide, Masker
-from myosotis.pretraining.maskers.salience import SalienceMasker
 from myosotis.pretraining.objective import Reconstruction, Reduction, hidden_mean, ranking_loss
 from myosotis.pretraining.patches import from_patches, normalized_patches, to_patches, with_own_statistics
 from myosotis.pretraining.token_mask import TokenMask
@@ -100,8 +99,7 @@ class MaskedAutoencoder(nn.Module):
         self.loss_decoder = MaskedDecoder(self.grid, vit.embed_dim, prefix, 1, **sizes) if wanted else None
         if masker.guide == "attention":
             check_class_attention(vit)
-        if isinstance(masker, SalienceMasker):
-            check_compared(vit, masker.settings.features)
+        check_compared(vit, masker.features)
 
     def forward(
         self,
@@ -128,7 +126,8 @@ class MaskedAutoencoder(nn.Module):
         """
         prefix, tokens = embedded(self.encoder, images)
         if mask is None:
-            seen = self._compared(images, tokens)
+            features = self.masker.features
+            seen = tokens if features == "embed" else compared_tokens(self.encoder, images, features)
             mask = self.draw(seen, ratio=ratio, progress=progress, generator=generator, guide=guide)
         encoded = self._encoded(prefix, tokens, mask)
         prediction = self.decoder(encoded, mask, recompute=self.recompute).float()
@@ -153,12 +152,6 @@ class MaskedAutoencoder(nn.Module):
             raise ValueError("give a generator or a mask")
         said: dict[str, Any] = {} if self.masker.guide is None else {self.masker.guide: guide}
         return self.masker(tokens, grid=self.grid, ratio=ratio, progress=progress, generator=generator, **said)
-
-    def _compared(self, images: Tensor, tokens: Tensor) -> Tensor:
-        masker = self.masker
-        if not isinstance(masker, SalienceMasker) or masker.settings.features == "embed":
-            return tokens
-        return compared_tokens(self.encoder, images, masker.settings.features)
 
     def encode(
         self, images: Float[Tensor, "batch channels height width"], mask: TokenMask | None = None

@@ -119,12 +119,11 @@ class SimMIM(nn.Module):
             check_class_attention(check_transformer(self.encoder))
         if self.masker.reads_tokens and not self._embedding:
             raise ValueError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
-        if isinstance(self.masker, SalienceMasker):
-            features = self.masker.settings.features
-            if isinstance(self.encoder, VisionTransformer):
-                check_compared(self.encoder, features)
-            elif features not in ("embed", "patch"):
-                raise ValueError(f"features '{features}' are those of a plain vision transformer")
+        features = self.masker.features
+        if isinstance(self.encoder, VisionTransformer):
+            check_compared(self.encoder, features)
+        elif features not in ("embed", "patch"):
+            raise ValueError(f"features '{features}' are those of a plain vision transformer")
 
     def forward(
         self,
@@ -188,7 +187,7 @@ class SimMIM(nn.Module):
     def _tokens(self, images: Tensor) -> Float[Tensor, "batch tokens dim"]:
         """Embedded patches, with positions where the network adds them, in single precision; or other features."""
         if isinstance(self.encoder, VisionTransformer):
-            return compared_tokens(self.encoder, images, self.masker.settings.features)
+            return compared_tokens(self.encoder, images, self.masker.features)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             network: Any = self.encoder
             found: Tensor = network.patch_embed(images)

@@ -40,6 +40,11 @@ class Masker(ABC, Generic[SettingsT]):
         self.settings = settings
 
     @property
+    def features(self) -> str:
+        """What it looks at, by default the input of the first block; see :class:`~.salience.SalienceSettings`."""
+        return "embed"
+
+    @property
     def guide(self) -> Guide | None:
         """What a teacher, an average of the trained network, must say about the whole image."""
         return None
@@ -68,8 +73,8 @@ class Masker(ABC, Generic[SettingsT]):
         """Return what is hidden.
 
         Args:
-            tokens: The input of the first block: embedded patches with their positions, without prefix tokens. Those
-                who do not read them take their number and their device from here.
+            tokens: What :attr:`features` names, by default the input of the first block: embedded patches with their
+                positions, without prefix tokens. Those who do not read them take number and device from here.
             grid: Rows and columns of tokens.
             ratio: Share of hidden tokens.
             progress: Share of the training that is made, in [0, 1].

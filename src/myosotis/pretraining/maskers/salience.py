@@ -87,6 +87,11 @@ class SalienceMasker(Masker[SalienceSettings]):
         if not settings.spread and (settings.threshold, settings.scope) != (plain.threshold, plain.scope):
             raise ValueError("'threshold' and 'scope' belong to an adaptive ratio: set 'spread'")
 
+    @property
+    def features(self) -> str:
+        """What it compares."""
+        return self.settings.features
+
     def ratio_range(self, ratio: float) -> tuple[float, float]:
         """Return the smallest and the largest ratio that an image may get."""
         return ratio - self.settings.spread, ratio + self.settings.spread

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from myosotis.engine import InputError, dump_config, load_config
+from myosotis.engine.config import mask_password
 from myosotis.unlearning.language.config import LanguageUnlearningConfig
 
 MINIMAL = {"name": "job", "model": {"name": "m"}, "data": {"forget": "f.jsonl", "retain": "r.jsonl"}}
@@ -26,6 +27,33 @@ def test_defaults_overrides_and_round_trip(tmp_path):
     # The rest of the method stands there too, as it is by default.
     assert config.method.settings["retain"] == "nll"
     assert LanguageUnlearningConfig.model_validate(yaml.safe_load(dump_config(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///runs/a@b/study.db", "sqlite:///runs/a@b/study.db"),
+        ("sqlite:////tmp/study.db", "sqlite:////tmp/study.db"),
+        ("postgresql://db.example/optuna", "postgresql://db.example/optuna"),
+        ("postgresql://me@db.example:5432/optuna", "postgresql://me@db.example:5432/optuna"),
+        ("postgresql://me:pw@db.example/optuna", "postgresql://me:***@db.example/optuna"),
+        ("mysql+pymysql://me:p@ss/w:ord@db/x", "mysql+pymysql://me:***@db/x"),
+        (
+            "postgresql://db/x?user=me&password=pw&sslmode=require",
+            "postgresql://db/x?user=me&password=***&sslmode=require",
+        ),
+        ("postgresql:/me:pw@db/x", "postgresql:***"),
+    ],
+)
+def test_a_password_is_masked_and_nothing_else(url, shown):
+    assert mask_password(url) == shown
+
+
+def test_an_override_in_an_error_does_not_show_its_value(tmp_path):
+    for override in ("storage=[pw", "storage:pw", "pw@x"):
+        with pytest.raises(InputError) as caught:
+            load(tmp_path, MINIMAL, override)
+        assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,12 @@ def test_results_are_kept_by_their_jobs(tmp_path):
         ResultStore(url, "p", "two")
     with pytest.raises(InputError, match="cannot be used"):
         ResultStore(f"sqlite:///{tmp_path / 'none' / 'study.db'}", "p", "one")
-    with pytest.raises(InputError, match="storage nosuch://host/x: cannot be used") as told:
+    with pytest.raises(InputError, match=r"storage nosuch://me:\*\*\*@host/x: cannot be used") as told:
         ResultStore("nosuch://me:secret@host/x", "p", "one")
+    assert "secret" not in str(told.value)
+    # What is no URL is quoted by the driver, password and all.
+    with pytest.raises(InputError, match="cannot be used") as told:
+        ResultStore("postgresql:/me:secret@host/x", "p", "one")
     assert "secret" not in str(told.value)
 
 

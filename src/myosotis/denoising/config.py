@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from myosotis.denoising.heads import HeadName
 from myosotis.denoising.neural import PRETRAIN
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.engine.method import Count, Positive, Share, Whole
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -84,7 +84,7 @@ class DenoiserTrainConfig(Config):
     ``held_out`` is the share of the sequences that it is measured with.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Whole = 0
     data: CleanDataConfig
     noise: NoiseConfig

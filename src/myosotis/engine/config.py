@@ -1,12 +1,13 @@
 """Configuration: one YAML file per job, checked against a pydantic model, with overrides and helpful errors."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from myosotis.engine.errors import InputError
 
@@ -21,6 +22,41 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def _run_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
+        raise ValueError("a name has 1 to 100 letters, digits, '-', '_' and '.', and not dots alone")
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+"""The name of a job, which becomes the name of its directory below ``runs/``."""
+
+_SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]+", re.IGNORECASE)
+
+
+def mask_password(url: str) -> str:
+    """Return a URL as it may be shown: ``***`` stands for its password.
+
+    Example:
+        >>> mask_password("postgresql://me:secret@db.example/optuna?sslpassword=other")
+        'postgresql://me:***@db.example/optuna?sslpassword=***'
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        # Not a URL, so nothing tells where a password would be.
+        return f"{scheme.partition(':')[0]}:***" if "@" in url else url
+    if not rest.startswith("/"):
+        user, at, host = rest.rpartition("@")
+        name, colon, _password = user.partition(":")
+        rest = f"{name}{colon and ':***'}{at}{host}"
+    return scheme + separator + _SECRET_PARAMETER.sub(r"\1***", rest)
+
+
+StorageURL = Annotated[str, PlainSerializer(mask_password, return_type=str, when_used="json")]
+"""The URL of a database. Its password is used to connect and never leaves the process: not in a dumped configuration,
+nor in what is made of one (report, tracker, error)."""
 
 
 def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
@@ -65,11 +101,13 @@ def dump_config(config: Config) -> str:
 def _apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
-        raise InputError(f"--set {override}: expected KEY=VALUE with a dotted key, like training.epochs=3")
+        # Without '=' the whole might be a value, and secret.
+        shown = f" {key}=..." if separator else ""
+        raise InputError(f"--set{shown}: expected KEY=VALUE with a dotted key, like training.epochs=3")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise InputError(f"--set {override}: the value is not valid YAML") from None
+        raise InputError(f"--set {key}: the value is not valid YAML") from None
     if isinstance(value, str) and value == text:
         value = _number(text)
     *parents, last = key.split(".")
@@ -79,7 +117,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
             place[parent] = {}
         place = place[parent]
         if not isinstance(place, dict):
-            raise InputError(f"--set {override}: {parent} is a single value, it has no settings below it")
+            raise InputError(f"--set {key}: {parent} is a single value, it has no settings below it")
     place[last] = value
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
@@ -171,7 +171,7 @@ class PretrainConfig(Config):
     made before and after; ``finetune`` trains a classifier at the end. ``shown`` is how many images the report draws.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Whole = 0
     data: PretrainDataConfig
     model: PretrainModelConfig = PretrainModelConfig()

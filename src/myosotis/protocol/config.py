@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.data.sets import DataConfig
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName, StorageURL
 from myosotis.engine.method import Count, Share, Whole
 
 Metric = Literal["average_incremental_accuracy", "final_accuracy"]
@@ -67,7 +67,7 @@ class ProtocolConfig(Config):
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"executor"})
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Whole = 0
     job: dict[str, Any]
     tuning: DataConfig
@@ -79,7 +79,7 @@ class ProtocolConfig(Config):
     prune: PruneConfig | None = None
     metric: Metric = "average_incremental_accuracy"
     conventional: bool = True
-    storage: str | None = None
+    storage: StorageURL | None = None
     executor: ExecutorConfig = ExecutorConfig()
     confidence: Share = 0.95
 

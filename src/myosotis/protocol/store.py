@@ -2,9 +2,11 @@
 
 import json
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 import optuna
 
+from myosotis.engine.config import mask_password
 from myosotis.engine.errors import InputError
 from myosotis.protocol.units import Unit
 
@@ -30,9 +32,11 @@ class ResultStore:
                 self._study.set_user_attr("identity", identity)
         except Exception as error:  # what a database driver raises is not known here
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"storage {_without_password(url)}: cannot be used: {first_line}") from None
+            raise InputError(
+                f"storage {mask_password(url)}: cannot be used: {_without_secrets(first_line, url)}"
+            ) from None
         if known is not None and known != identity:
-            raise InputError(f"storage {_without_password(url)}: study '{name}' belongs to another configuration")
+            raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Return all results by the keys of their units."""
@@ -57,8 +61,11 @@ class ResultStore:
         )
 
 
-def _without_password(url: str) -> str:
-    """A URL that may be shown."""
-    scheme, separator, rest = url.partition("://")
-    host = rest.rpartition("@")[2]
-    return f"{scheme}{separator}{host}"
+def _without_secrets(message: str, url: str) -> str:
+    """What a database driver says, without the parts of the URL that it may quote."""
+    message = message.replace(url, mask_password(url))
+    userinfo = url.partition("://")[2].rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    for secret in sorted({password, unquote(password), unquote_plus(password)} - {""}, key=len, reverse=True):
+        message = message.replace(secret, "***")
+    return message

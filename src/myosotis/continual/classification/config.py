@@ -11,7 +11,7 @@ from myosotis.continual.classification.norm.partition import DivisorOf, Mode
 from myosotis.continual.classification.training import TrainSettings
 from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sets import DataConfig
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
@@ -134,7 +134,7 @@ class ClassLearningConfig(Config):
     ``keep_learners`` keeps the learner after each task, for ``myosotis probe``.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Whole = 0
     data: DataConfig
     scenario: StreamConfig

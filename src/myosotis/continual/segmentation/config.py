@@ -10,7 +10,7 @@ from myosotis.continual.segmentation.methods import METHODS, check_settings
 from myosotis.continual.segmentation.scenario import Assign, Kind
 from myosotis.continual.segmentation.training import SegmentationSettings
 from myosotis.data.mask_sources import MaskSourceConfig
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Whole
 from myosotis.engine.schedule import Schedule
@@ -140,7 +140,7 @@ class SegmentLearningConfig(Config):
     many test images the report shows with the answers after each task.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Whole = 0
     data: SegmentDataConfig
     scenario: SegmentStreamConfig

@@ -14,7 +14,7 @@ from myosotis.continual.selfsupervised.training import SslOptimizer, SslSettings
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
 from myosotis.data.views import ViewSettings
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
@@ -230,7 +230,7 @@ class RepresentationConfig(Config):
     keeps the learner after each task.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Whole = 0
     data: RepresentDataConfig
     scenario: RepresentStreamConfig

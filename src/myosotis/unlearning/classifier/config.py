@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from myosotis.data.sources import SourceConfig
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NotNegative, Positive, Share
 from myosotis.engine.schedule import Schedule
@@ -197,7 +197,7 @@ class RequestConfig(Config):
 class ClassifierUnlearningConfig(Config):
     """One job: a classifier, the instances that it shall forget, how, and how that is checked."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Annotated[int, Field(ge=0)] = 0
     model: ModelConfig
     data: DataConfig

@@ -9,7 +9,7 @@ from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, RunName
 from myosotis.unlearning.language.membership_scores import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.methods.composite import Composite
@@ -291,7 +291,7 @@ class AuditConfig(Config):
 class LanguageUnlearningConfig(Config):
     """One job: a model, what it shall forget and keep, how, and how it is checked."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: RunName
     seed: Annotated[int, Field(ge=0)] = 0
     model: ModelConfig
     data: DataConfig

@@ -229,3 +229,35 @@ def test_a_study_of_another_configuration(world, tmp_path):
     outcome = run(world, tmp_path / "two", url, *small, "seed=5")
     assert outcome.exit_code == 2
     assert "belongs to another configuration" in outcome.stderr.splitlines()[-1]
+
+
+def test_the_password_of_a_storage_stays_in_the_process(world, tmp_path):
+    few = ("trials=1", "seeds=1", "evaluation_seeds=1", "conventional=false")
+    few += ("methods={er: {space: {training.epochs: [1]}}}",)
+    storage = f"storage=sqlite:///file:{tmp_path / 'study.db'}?uri=true&password=S3CRETPW"
+    for arguments in ((), ("--resume",)):
+        outcome = run(world, tmp_path / "out", *few, storage, arguments=arguments)
+        assert outcome.exit_code == 0, outcome.output
+        assert "S3CRETPW" not in outcome.output
+    outcome = run(world, tmp_path / "out", *few, f"{storage}&x=1", arguments=("--resume",))
+    assert "storage was" in outcome.stderr
+    assert "S3CRETPW" not in outcome.output
+    # The database itself is not the run's.
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "study.db"]
+    assert {"config.yaml", "report.html"} <= {path.name for path in files}
+    assert not [path for path in files if b"S3CRETPW" in path.read_bytes()]
+    assert "password=***" in (tmp_path / "out" / "config.yaml").read_text()
+
+
+def test_nothing_is_removed_through_a_path_that_does_not_exist(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("kept")
+    outcome = run(world, "missing/../precious")
+    assert outcome.exit_code == 2
+    assert "exists already" in outcome.stderr
+    for name in (".", "..", "...x/", "a/b", "a b", "x" * 101, "''", '"a\\n"'):
+        outcome = CliRunner().invoke(app, ["protocol", str(world / "job.yaml"), "--set", f"name={name}"])
+        assert outcome.exit_code == 2, name
+        assert "'name': a name has 1 to 100 letters" in outcome.stderr, outcome.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == ["precious", "file"]

@@ -1,11 +1,17 @@
 """The run directory."""
 
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from myosotis.engine import Config, InputError, Run
+from myosotis.engine import run as run_module
 
 
 class Settings(Config):
@@ -31,6 +37,7 @@ def test_a_run_is_made_logged_and_finished(tmp_path):
         Run.read(run.path)
     run.finish({"kind": "k"})
     assert Run.read(run.path).result() == {"schema_version": 1, "kind": "k"}
+    run.close()
     assert list((tmp_path / "runs").iterdir()) == [run.path]
 
 
@@ -107,3 +114,152 @@ def test_a_result_of_another_schema_is_refused(tmp_path):
     run.finish({"schema_version": 99})
     with pytest.raises(InputError, match="schema version 99"):
         Run.read(run.path)
+
+
+def test_a_path_through_what_does_not_exist_is_resolved_before_every_check(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("kept")
+    for path in ("missing/../precious", "missing/..", ".", "precious/../missing/../precious"):
+        for options in ({}, {"overwrite": True}, {"resume": True}):
+            with pytest.raises(InputError):
+                Run.open(Path(path), Settings(), seed=0, **options)
+    assert [path.name for path in tmp_path.rglob("*")] == ["precious", "file"]
+    assert Run.open(Path("missing/../new"), Settings(), seed=0).path == tmp_path / "new"
+
+
+def test_a_path_that_appears_after_the_check_is_not_replaced(tmp_path, monkeypatch):
+    def slow_stage(path, config, seed):
+        staged = stage(path, config, seed)
+        path.mkdir()
+        (path / "file").write_text("kept")
+        return staged
+
+    stage = run_module._stage
+    monkeypatch.setattr(run_module, "_stage", slow_stage)
+    with pytest.raises(OSError, match="not empty"):
+        Run.open(tmp_path / "x", Settings(), seed=0)
+    assert (tmp_path / "x" / "file").read_text() == "kept"
+
+
+def test_what_no_job_wrote_is_not_removed_with_a_run(tmp_path):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    (run.path / "notes.txt").write_text("kept")
+    with pytest.raises(InputError, match="holds 'notes.txt', which no job wrote"):
+        Run.open(run.path, Settings(), seed=0, overwrite=True)
+    (run.path / "notes.txt").unlink()
+    (run.path / ".model.partial").mkdir()
+    Run.open(run.path, Settings(), seed=0, overwrite=True)
+
+
+def overwrite_until_killed(path, steps):
+    """Replace a run in a child process that is killed after so many changes of the disk; return its exit status."""
+
+    def counted(change):
+        def step(*args, **options):
+            nonlocal steps
+            if steps == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            steps -= 1
+            return change(*args, **options)
+
+        return step
+
+    child = os.fork()
+    if child == 0:
+        Path.rename, Path.unlink, Path.rmdir = counted(Path.rename), counted(Path.unlink), counted(Path.rmdir)
+        run_module.shutil.rmtree = counted(run_module.shutil.rmtree)
+        Run.open(path, Settings(a=2), seed=0, overwrite=True)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_killed_overwriting_leaves_the_old_run_or_the_new_one(tmp_path):
+    outcomes = []
+    for steps in range(20):
+        path = tmp_path / str(steps) / "x"
+        old = Run.open(path, Settings(), seed=0)
+        old.finish({"name": "old"})
+        (path / "model").mkdir()
+        (path / "model" / "weights").write_text("old")
+        old.close()
+        status = overwrite_until_killed(path, steps)
+        assert status in (0, -signal.SIGKILL)
+        try:
+            run = Run.open(path, Settings(), seed=0, resume=True)
+        except InputError as error:
+            assert "another configuration: a was 2, is now 1" in str(error)  # noqa: PT017
+            run = Run.open(path, Settings(a=2), seed=0, resume=True)
+            assert not run.finished
+        else:
+            assert run.finished
+            assert (path / "model" / "weights").read_text() == "old"
+        outcomes.append((status, run.finished))
+        Run.open(path, Settings(a=3), seed=0, overwrite=True).close()
+        assert [entry.name for entry in path.parent.iterdir()] == ["x"]
+    # The old run, then the new one while the old is removed, then the new one and nothing left to do.
+    assert outcomes == sorted(outcomes, key=lambda one: (one[0] == 0, not one[1]))
+    assert {(-signal.SIGKILL, True), (-signal.SIGKILL, False), (0, False)} == set(outcomes)
+
+
+def test_what_is_in_the_way_of_an_overwriting_is_not_touched(tmp_path):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    (tmp_path / ".x.replaced").mkdir()
+    (tmp_path / ".x.replaced" / "file").write_text("kept")
+    with pytest.raises(InputError, match="is in the way"):
+        Run.open(run.path, Settings(), seed=0, overwrite=True)
+    assert (tmp_path / ".x.replaced" / "file").read_text() == "kept"
+
+
+def test_a_run_has_one_writer(tmp_path):
+    path = tmp_path / "x"
+    code = (
+        "import sys, time; from pathlib import Path; from myosotis.engine import Config, Run\n"
+        "class Settings(Config):\n    a: int = 1\n    b: dict[str, int] = {}\n"
+        "run = Run.open(Path(sys.argv[1]), Settings(), seed=0); print('open', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        for options in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(InputError, match=f"process {other.pid} on .* has been working on it"):
+                Run.open(path, Settings(), seed=0, **options)
+        other.kill()
+    run = Run.open(path, Settings(), seed=0, resume=True)
+    run.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_torn_last_line_is_cut_before_the_next_one(tmp_path):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    run.log({"step": 0})
+    with (run.path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 1, "lo')
+    again = Run.open(run.path, Settings(), seed=0, resume=True)
+    again.log({"step": 1, "loss": float("nan"), "parts": {"kl": float("inf")}})
+    assert again.events() == [{"step": 0}, {"step": 1, "loss": None, "parts": {"kl": None}}]
+
+
+def test_damaged_state_is_named_or_not_used(tmp_path, caplog):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    run.check_inputs({"the model": "a"})
+    run.keep("before.json", {"accuracy": 0.5, 3: [1, None]})
+    assert run.kept("before.json") == {"accuracy": 0.5, "3": [1, None]}
+    for name in ("before.json", "inputs.json"):
+        kept = run.checkpoints / name
+        kept.write_text(kept.read_text().replace("0.5", "0.6").replace('"a"', '"b"'))
+    assert run.kept("before.json") is None
+    assert "before.json: damaged" in caplog.text
+    with pytest.raises(InputError, match=r"inputs\.json: damaged"):
+        run.check_inputs({"the model": "b"})
+    run.log({"step": 1})
+    run.log({"step": 2})
+    lines = run.path / "metrics.jsonl"
+    lines.write_text(lines.read_text().replace('"step": 1', '"step: 1'))
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1: damaged"):
+        run.events()
+    (run.path / "fingerprint-salt.txt").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"fingerprint-salt\.txt: damaged"):
+        _ = run.salt
+    (run.path / "config.yaml").write_text("- 1")
+    with pytest.raises(InputError, match=r"config\.yaml: damaged"):
+        Run.open(run.path, Settings(), seed=0, resume=True)

@@ -42,8 +42,9 @@ def classifier(
             raise InputError(f"{run}: is not a run of 'unlearn classifier'")
         config = load_config(run / "config.yaml", ClassifierUnlearningConfig)
         job = ClassifierUnlearningJob(config, run, say=say)
-        found = job.audit_again(shadow)
-        write_json(run / "audit.json", found)
+        with opened.locked():
+            found = job.audit_again(shadow)
+            write_json(run / "audit.json", found)
         typer.echo(render_text(describe_audit(opened, found)))
         typer.echo(f"figures: {run / 'audit.json'}")
         if not (found["model_matches"] and found["data_matches"] and found["reproduced"]):

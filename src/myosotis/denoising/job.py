@@ -52,7 +52,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         symbols = sum(one.size for one in self._clean)
         self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work, and return the finished run."""
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from myosotis.denoising.methods import METHODS
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Row, Section, Table, Verdict
-from myosotis.report.runs import differing_settings, environment_section, read_settings, setting_rows
+from myosotis.report.runs import differing_settings, environment_section, setting_rows
 
 KIND = "denoise-train"
 """What ``result.json`` calls runs of this job."""
@@ -49,7 +49,7 @@ def describe(run: Run) -> Document:
             Section(
                 "What was done",
                 [f"{card.title}. ({card.paper}.)"],
-                [Table("Every setting", ["Value"], setting_rows(read_settings(run)), "Setting")],
+                [Table("Every setting", ["Value"], setting_rows(run.settings()), "Setting")],
             ),
             environment_section(run),
             Section("What this does not show", [_LIMITS]),

@@ -1,10 +1,11 @@
 """Checkpoints that prove themselves: a directory is complete only with a manifest that its files match."""
 
 import hashlib
-import json
 from pathlib import Path
+from typing import Any
 
-from myosotis.engine.files import publish, write_json
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import flush, publish, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -17,6 +18,8 @@ def _digest(path: Path) -> str:
 def seal(staged: Path, place: Path) -> None:
     """Write the manifest of ``staged`` (size and SHA-256 of every file) and rename the directory to ``place``.
 
+    Every file is on the disk before the manifest that vouches for it. An older checkpoint at ``place`` is replaced.
+
     Args:
         staged: A directory whose files are all written.
         place: Where it belongs, e.g. ``checkpoints/step-20``; on the same file system.
@@ -25,25 +28,35 @@ def seal(staged: Path, place: Path) -> None:
     listing = {
         path.relative_to(staged).as_posix(): {"bytes": path.stat().st_size, "sha256": _digest(path)} for path in files
     }
+    for path in files:
+        flush(path)
+    for folder in {path.parent for path in files} - {staged}:
+        flush(folder)
     write_json(staged / MANIFEST, listing)
-    publish(staged, place)
+    publish(staged, place, replace=True)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Say whether the manifest is there and every file of it has the recorded size and content."""
-    manifest = checkpoint / MANIFEST
-    if not manifest.is_file():
-        return False
+    """Say whether the manifest is there and every file of it has the recorded size and content.
+
+    A manifest that cannot be read, or that lists nothing, vouches for nothing.
+    """
     try:
-        listing = json.loads(manifest.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+        listing = read_json(checkpoint / MANIFEST)
+    except InputError:
         return False
-    return all(
-        (checkpoint / name).is_file()
-        and (checkpoint / name).stat().st_size == entry["bytes"]
-        and _digest(checkpoint / name) == entry["sha256"]
-        for name, entry in listing.items()
+    return (
+        isinstance(listing, dict)
+        and bool(listing)
+        and all(_matches(checkpoint / name, listing[name]) for name in listing)
     )
+
+
+def _matches(path: Path, entry: Any) -> bool:
+    """Whether a file has the size and the content that the manifest records."""
+    if not isinstance(entry, dict) or not path.is_file() or path.stat().st_size != entry.get("bytes"):
+        return False
+    return _digest(path) == entry.get("sha256")
 
 
 def numbered_checkpoints(parent: Path) -> list[Path]:

@@ -1,17 +1,21 @@
-"""Files that are either whole or absent: written beside their place, flushed, then renamed."""
+"""Files that are either complete or absent: written under another name, flushed, then renamed."""
 
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
+from myosotis.engine.errors import InputError
 
-def _flush(path: Path) -> None:
+
+def flush(path: Path) -> None:
     """Ask the system to put a file, or the entries of a directory, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -20,52 +24,108 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def publish(staged: Path, place: Path) -> None:
-    """Rename ``staged`` to ``place``, on the same file system, so that a reader sees the old thing or the new one.
+def publish(staged: Path, path: Path, *, replace: bool = False) -> None:
+    """Rename ``staged`` to ``path``, on the same file system, so that a reader sees the old entry or the new one.
 
-    A directory already at ``place`` is removed just before, as a rename cannot replace it.
+    Args:
+        staged: A finished file or directory.
+        path: Its final name. A file that is there is replaced in one step.
+        replace: Whether a directory that is there may be replaced. It is moved aside before the new one is renamed,
+            and removed last, so that a crash never leaves half a directory under ``path``.
+
+    Raises:
+        FileExistsError: ``path`` is a directory and ``replace`` is not set, or a file while ``staged`` is a directory.
     """
-    if place.is_dir():
-        shutil.rmtree(place)
-    _flush(staged)
-    staged.replace(place)
-    _flush(place.parent)
+    flush(staged)
+    if not (staged.is_dir() and os.path.lexists(path)):
+        if path.is_dir():
+            raise FileExistsError(f"{path} is a directory, which a file does not replace")
+        staged.rename(path)
+    elif not (replace and path.is_dir()):
+        raise FileExistsError(f"{path} exists")
+    else:
+        old = hidden_name(path, "old")
+        path.rename(old)
+        staged.rename(path)
+        if old.is_symlink():
+            old.unlink()
+        else:
+            shutil.rmtree(old)
+    flush(path.parent)
 
 
-def _refuse_directory(path: Path) -> None:
-    """A file never takes the place of a directory, which :func:`publish` would remove."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory")
+def hidden_name(path: Path, purpose: str) -> Path:
+    """Return an unused hidden name beside ``path``, on its file system, that nobody else can guess."""
+    return path.with_name(f".{path.name[:60]}.{purpose}-{secrets.token_hex(8)}")
 
 
-def write_text(path: Path, text: str) -> None:
+@contextmanager
+def staged_file(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Give the path of a new, empty file beside ``path`` to write to, and rename it to ``path`` at the end.
+
+    The new file has a name of its own, so an entry that is there (a planted link, another process's file) is never
+    written through. After an error nothing is left of it, and a file at ``path`` stays as it was.
+
+    Args:
+        path: Where the file belongs.
+        suffix: Appended to the temporary name, for writers that look at it.
+    """
+    staged = hidden_name(path, "partial")
+    staged = staged.with_name(staged.name + suffix)
+    os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    try:
+        yield staged
+        publish(staged, path)
+    finally:
+        with suppress(FileNotFoundError):
+            staged.unlink()
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write a UTF-8 text file atomically.
+
+    Args:
+        path: The file.
+        text: Its content.
+        private: Whether only the owner may read it.
 
     Example:
         >>> import tempfile
-        >>> place = Path(tempfile.mkdtemp()) / "note.txt"
-        >>> write_text(place, "kept")
-        >>> place.read_text()
+        >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> write_text(path, "kept")
+        >>> path.read_text()
         'kept'
     """
-    _refuse_directory(path)
-    staged = path.with_name(f".{path.name}.partial")
-    staged.write_text(text, encoding="utf-8")
-    publish(staged, path)
+    with staged_file(path) as staged:
+        if private:
+            staged.chmod(0o600)
+        staged.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, private: bool = False) -> None:
     """Write indented JSON atomically; NaN and infinity are refused, as JSON has no word for them."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private=private)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: The file is missing, or is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: damaged: not JSON") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically."""
-    _refuse_directory(path)
-    staged = path.with_name(f".{path.name}.partial")
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-        staged,
-        dict(metadata) if metadata else None,
-    )
-    publish(staged, path)
+    with staged_file(path) as staged:
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            staged,
+            dict(metadata) if metadata else None,
+        )

@@ -41,7 +41,7 @@ class Job(ABC, Generic[ConfigT]):
         say: Say = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
         self._config = config
-        self._path = path
+        self._path = path.resolve()
         self._resume, self._overwrite = resume, overwrite
         self._show_samples = show_samples
         self._say = say
@@ -54,20 +54,27 @@ class Job(ABC, Generic[ConfigT]):
             InputError: Something is wrong with it.
         """
 
-    @abstractmethod
     def run(self) -> Run:
-        """Do the work that is not done yet, and return the finished run.
+        """Do the work that is not done yet, and return the finished run, which no other job can write to meanwhile.
 
         Raises:
             InputError: What the user gave does not go together, seen only now.
         """
+        try:
+            return self.work()
+        finally:
+            if "_run" in vars(self):
+                self._run.close()
+
+    @abstractmethod
+    def work(self) -> Run:
+        """Do what :meth:`run` promises."""
 
     def _check_available(self, inputs: Iterable[str | None]) -> None:
         """Raise unless the run can be opened, and holds nothing that the job reads: overwriting would remove it."""
         Run.check_available(self._path, self._config, resume=self._resume, overwrite=self._overwrite)
-        place = self._path.resolve()
         for name in inputs:
-            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(place):
+            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(self._path):
                 raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
 
     def _open(self, seed: int) -> Run:

@@ -1,10 +1,14 @@
 """The run directory: everything that a job leaves behind, and nothing outside it."""
 
+import contextlib
+import hashlib
 import json
+import logging
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ import yaml
 from myosotis.engine.config import Config, dump_config
 from myosotis.engine.environment import describe_environment
 from myosotis.engine.errors import InputError
-from myosotis.engine.files import publish, write_json, write_text
+from myosotis.engine.files import flush, hidden_name, read_json, write_json, write_text
+from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 
 RESULT_SCHEMA_VERSION = 1
@@ -24,78 +29,118 @@ _SALT = "fingerprint-salt.txt"
 _MARKS = ("config.yaml", "environment.json", _SALT)
 """The files that tell a run directory from any other."""
 
+_ENTRIES = frozenset(
+    {
+        *_MARKS,
+        *("audit.json", "checkpoints", "learners", "map.json", "metrics.jsonl", "model", "panels.safetensors"),
+        *("partition.json", "probe.html", "probe.json", "report.html", "result.json", "samples.json", "shadow"),
+        *("study.db", "study.db-journal", "study.db-shm", "study.db-wal", "trackers"),
+    }
+)
+"""What jobs write into a run directory, beside hidden entries. Anything else is the user's and is never removed."""
+
+_log = logging.getLogger(__name__)
+
 
 class Run:
     """One run directory, opened for writing by :meth:`open` or for reading by :meth:`read`.
 
     ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``model/``, ``result.json`` and
     ``report.html`` lie in it. A run is finished when ``result.json`` is there. Where several processes work at one
-    run, only the main one writes; the methods may be called by all.
+    run, only the main one writes; the methods may be called by all. From :meth:`open` to :meth:`close`, or to the end
+    of the process, no other job can write to the run.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.resolve()
         self._writes = is_main_process()
+        self._appends = False
 
     @classmethod
     def check_available(cls, path: Path, config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
         """Raise ``InputError`` unless :meth:`open` would succeed; changes nothing."""
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other")
-        if not path.exists():
-            parent = next(folder for folder in path.resolve().parents if folder.exists())
+        path = path.resolve()
+        if is_main_process():
+            check_unlocked(path)
+        aside = _aside(path)
+        if os.path.lexists(aside) and not _is_removable(aside):
+            raise InputError(f"{aside}: is in the way and is not a run directory; move it away")
+        # An overwriting that was cut short left the old run under this name; it is put back before anything else.
+        present = path if path.exists() or not _is_run(aside) else aside
+        if not present.exists():
+            parent = next(folder for folder in path.parents if folder.exists())
             if not parent.is_dir() or not os.access(parent, os.W_OK):
                 raise InputError(f"{path}: {parent} is not a directory that can be written to")
             return
-        is_run = path.is_dir() and all((path / name).is_file() for name in _MARKS)
         if overwrite:
-            if not is_run and not (path.is_dir() and not any(path.iterdir())):
-                raise InputError(f"{path}: exists and is not a run directory, so it will not be overwritten")
-            if Path.cwd().is_relative_to(path.resolve()):
-                raise InputError(f"{path}: is the working directory or holds it, so it will not be overwritten")
+            _check_overwrite(path, present)
             return
         if not resume:
             raise InputError(f"{path}: exists already; --resume continues it, --overwrite starts it anew")
-        if not is_run:
+        if not _is_run(present):
             raise InputError(f"{path}: is not a run directory, so there is nothing to resume")
-        started, wanted = (
-            {key: value for key, value in one.items() if key not in config.without_effect}
-            for one in (yaml.safe_load((path / "config.yaml").read_text("utf-8")), config.model_dump(mode="json"))
+        started, expected = (
+            {key: value for key, value in settings.items() if key not in config.without_effect}
+            for settings in (_read_config(present), config.model_dump(mode="json"))
         )
-        difference = _first_difference(started, wanted)
+        difference = _first_difference(started, expected)
         if difference:
             raise InputError(f"{path}: was started with another configuration: {difference}")
 
     @classmethod
     def open(cls, path: Path, config: Config, *, seed: int, resume: bool = False, overwrite: bool = False) -> "Run":
-        """Create a run directory, or take up one that was interrupted.
+        """Create a run directory, or continue one that was interrupted, and lock it.
 
         Args:
-            path: The directory.
+            path: The directory. It is resolved once, before every check, and only the resolved path is used.
             config: The resolved configuration, written as ``config.yaml``.
             seed: Written into ``environment.json``.
             resume: Continue the run at ``path`` with the same configuration; a run that is not there yet is started.
-            overwrite: Remove a run that is there.
+            overwrite: Replace a run that is there: it is moved aside, the new one takes its name, and only then is the
+                old one removed. Nothing but a run directory is ever replaced.
 
         Raises:
-            InputError: The directory exists and neither option allows for it, or the configuration differs.
+            InputError: The directory exists and neither option allows for it, the configuration differs, or another
+                process is at work in it.
         """
+        path = path.resolve()
         cls.check_available(path, config, resume=resume, overwrite=overwrite)
         wait_for_everyone()
-        if is_main_process() and not (path.exists() and resume):
+        if is_main_process():
             path.parent.mkdir(parents=True, exist_ok=True)
-            place = path.resolve()
-            staged = place.with_name(f".{place.name}.partial")
-            if staged.exists():
-                shutil.rmtree(staged)
-            (staged / "checkpoints").mkdir(parents=True)
-            write_text(staged / "config.yaml", dump_config(config))
-            write_json(staged / "environment.json", describe_environment(seed))
-            write_text(staged / _SALT, secrets.token_hex(16))
-            (staged / _SALT).chmod(0o600)
-            publish(staged, place)
+            acquire(path)
+            try:
+                # Again, as another process may have come between the check and the lock.
+                cls.check_available(path, config, resume=resume, overwrite=overwrite)
+                _recover(path)
+                if not (resume and path.exists()):
+                    _replace(path, _stage(path, config, seed))
+            except BaseException:
+                release(path)
+                raise
         wait_for_everyone()
         return cls(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other jobs from writing to a finished run while something is added to it.
+
+        Raises:
+            InputError: Another process is at work in it.
+        """
+        if self._writes:
+            acquire(self.path)
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let other processes write to the run again; called at the end of a job, however it ends."""
+        if self._writes:
+            release(self.path)
 
     @classmethod
     def read(cls, path: Path) -> "Run":
@@ -124,6 +169,11 @@ class Run:
             InputError: The run was started with something else.
         """
         known = self.kept("inputs.json")
+        if known is None and (self.checkpoints / "inputs.json").exists():
+            raise InputError(
+                f"{self.checkpoints / 'inputs.json'}: damaged, so it cannot be told whether the run is continued with "
+                "the same input; --overwrite starts it anew"
+            )
         wait_for_everyone()
         if known is None:
             self.keep("inputs.json", dict(inputs))
@@ -150,44 +200,79 @@ class Run:
     @property
     def salt(self) -> str:
         """The salt of the fingerprints. Who holds it can tell whether a given text was in the data; keep it private."""
-        return (self.path / _SALT).read_text(encoding="utf-8").strip()
+        salt = (self.path / _SALT).read_bytes().strip()
+        if len(salt) != 32 or set(salt) - set(b"0123456789abcdef"):
+            raise InputError(f"{self.path / _SALT}: damaged, so no fingerprint of the run can be checked")
+        return salt.decode()
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl`` and flush it."""
+        """Append one line to ``metrics.jsonl`` and flush it; NaN and infinity are written as null."""
         if not self._writes:
             return
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(dict(event)) + "\n")
+        path = self.path / "metrics.jsonl"
+        if not self._appends:
+            _cut_unfinished_line(path)
+            self._appends = True
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_finite(dict(event)), allow_nan=False) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the lines of ``metrics.jsonl``; a last line torn by a kill is left out."""
+        """Return the lines of ``metrics.jsonl``; a last line torn by a crash is left out.
+
+        Raises:
+            InputError: Another line is damaged.
+        """
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
-        whole, _, _torn = path.read_text(encoding="utf-8").rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        *lines, _unfinished = path.read_bytes().split(b"\n")
+        events = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                raise InputError(f"{path}, line {number}: damaged: not JSON") from None
+        return events
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the events that ``keep`` refuses: those after the checkpoint that a resumed run goes back to."""
         if self._writes:
-            kept = [event for event in self.events() if keep(event)]
-            write_text(self.path / "metrics.jsonl", "".join(json.dumps(event) + "\n" for event in kept))
+            lines = [json.dumps(event, allow_nan=False) + "\n" for event in self.events() if keep(event)]
+            write_text(self.path / "metrics.jsonl", "".join(lines))
 
     def keep(self, name: str, content: Any) -> None:
-        """Write an intermediate result, as JSON, below ``checkpoints``."""
+        """Write an intermediate result, as JSON with its digest, below ``checkpoints``."""
         if self._writes:
-            write_json(self.checkpoints / name, content)
+            content = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: keys are strings
+            write_json(self.checkpoints / name, {"sha256": _content_digest(content), "content": content})
 
     def kept(self, name: str) -> Any | None:
-        """Return an intermediate result, or None if it is not there yet."""
+        """Return an intermediate result; None if it is not there yet or is damaged, which is logged."""
         path = self.checkpoints / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            stored = read_json(path)
+        except InputError:
+            stored = None
+        if not isinstance(stored, dict) or stored.get("sha256") != _content_digest(stored.get("content")):
+            _log.warning("%s: damaged, so it is not used", path)
+            return None
+        return stored["content"]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the configuration that the run was made with, from ``config.yaml``.
+
+        Raises:
+            InputError: The file does not hold one.
+        """
+        return _read_config(self.path)
 
     def result(self) -> dict[str, Any]:
         """Return the content of ``result.json``."""
-        content = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        content = read_json(self.path / "result.json")
         if not isinstance(content, dict):
-            raise InputError(f"{self.path}/result.json: not a result")
+            raise InputError(f"{self.path}/result.json: damaged: not a result")
         return content
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -195,6 +280,129 @@ class Run:
         if self._writes:
             write_json(self.path / "result.json", {"schema_version": RESULT_SCHEMA_VERSION, **result})
         wait_for_everyone()
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and all((path / name).is_file() for name in _MARKS)
+
+
+def _is_removable(path: Path) -> bool:
+    """Whether a directory is a run moved aside, or what an interrupted removal left of one."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return _is_run(path) or {entry.name for entry in path.iterdir()} <= set(_MARKS)
+
+
+def _aside(path: Path) -> Path:
+    """Where a run goes while its successor takes its name."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _check_overwrite(path: Path, present: Path) -> None:
+    """Raise ``InputError`` unless ``present`` may be removed for a new run at ``path``."""
+    if not _is_run(present) and not (present.is_dir() and not any(present.iterdir())):
+        raise InputError(f"{path}: exists and is not a run directory, so it will not be overwritten")
+    if Path.cwd().is_relative_to(path):
+        raise InputError(f"{path}: is the working directory or holds it, so it will not be overwritten")
+    foreign = sorted(
+        entry.name for entry in present.iterdir() if entry.name not in _ENTRIES and not _is_leftover(entry.name)
+    )
+    if foreign:
+        raise InputError(f"{path}: holds {foreign[0]!r}, which no job wrote; move it away before --overwrite")
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether this is the hidden name of something that a job had not finished writing."""
+    return name.startswith(".") and (".partial" in name or ".old-" in name or ".staging" in name)
+
+
+def _recover(path: Path) -> None:
+    """Finish, or take back, an overwriting that was cut short, and clear what was staged."""
+    aside = _aside(path)
+    if aside.is_dir():
+        if path.exists():
+            _remove(aside)
+        else:
+            aside.rename(path)
+    for staged in path.parent.iterdir():
+        if (
+            staged.name.startswith(f".{path.name[:60]}.partial-")
+            and (staged.is_dir() and not staged.is_symlink())
+            and all(entry.name in _ENTRIES or _is_leftover(entry.name) for entry in staged.iterdir())
+        ):
+            shutil.rmtree(staged)
+
+
+def _stage(path: Path, config: Config, seed: int) -> Path:
+    """Write a new run directory under a hidden name."""
+    staged = hidden_name(path, "partial")
+    staged.mkdir()
+    (staged / "checkpoints").mkdir()
+    write_text(staged / "config.yaml", dump_config(config))
+    write_json(staged / "environment.json", describe_environment(seed))
+    write_text(staged / _SALT, secrets.token_hex(16), private=True)
+    flush(staged)
+    return staged
+
+
+def _replace(path: Path, staged: Path) -> None:
+    """Give a new run directory its name; the old one, whose overwriting was checked, is removed last."""
+    aside = _aside(path)
+    if _is_run(path):
+        path.rename(aside)
+    # A directory with anything in it is never replaced by a rename: this fails if the path was taken meanwhile.
+    staged.rename(path)
+    flush(path.parent)
+    if aside.is_dir():
+        _remove(aside)
+
+
+def _remove(run: Path) -> None:
+    """Remove a run directory, its marks last, so that what an interruption leaves is recognised."""
+    for entry in run.iterdir():
+        if entry.name in _MARKS:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    for name in _MARKS:
+        with contextlib.suppress(FileNotFoundError):
+            (run / name).unlink()
+    run.rmdir()
+
+
+def _read_config(run: Path) -> dict[str, Any]:
+    """Read the configuration that a run was started with."""
+    try:
+        content = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{run / 'config.yaml'}: damaged, so the settings of the run are not known")
+    return content
+
+
+def _content_digest(content: Any) -> str:
+    """SHA-256 of a JSON value, whatever the spacing of its file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Remove a last line that a crash tore, so that the next one is not appended to it."""
+    if path.is_file():
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _finite(value: Any) -> Any:
+    """The value with None in place of NaN and infinity, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _first_difference(old: Any, new: Any, key: str = "") -> str | None:

@@ -62,7 +62,7 @@ class PretrainJob(Job[PretrainConfig]):
         channels, height, width = self._sets.train.images.shape[1:]
         self._say(f"{len(self._sets.train):,} images of {width}x{height} with {channels} channels to learn from")
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:

@@ -10,7 +10,7 @@ from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, histogram, image_sheet, line_chart
-from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
 
 KIND = "pretrain"
 """What ``result.json`` calls runs of this job."""
@@ -34,7 +34,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``pretrain``.
     """
-    result, config = run.result(), read_settings(run)
+    result, config = run.result(), run.settings()
     masker, objective = MASKERS[result["masker"]].card, OBJECTIVES[result["objective"]]
     end = config.get("ratio_end")
     ratio = f"{result['ratio']:g}" if end is None else f"{result['ratio']:g} to {end:g}"
@@ -88,9 +88,7 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``pretrain``.
     """
-    flat = [
-        {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
-    ]
+    flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
     differing = [
         key for key in dict.fromkeys(key for one in flat for key in one) if len({one.get(key) for one in flat}) > 1
     ]
@@ -99,7 +97,7 @@ def compare(runs: Sequence[Run]) -> Document:
         own = [key for key in differing if key in settings and key not in ("masker.name", "ratio")]
         label = f"{settings['masker.name']} at {float(settings['ratio']):g}"
         groups.setdefault(", ".join([label, *(f"{key} {settings[key]}" for key in own)]), []).append(run)
-    confidence = float(read_settings(runs[0])["confidence"])
+    confidence = float(runs[0].settings()["confidence"])
     rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
     for label, members in groups.items():
         results = [run.result() for run in members]

@@ -104,7 +104,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         except ValueError as error:
             raise InputError(f"methods.{method}: {error}") from None
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the units that are not done yet, and return the finished run.
 
         Raises:

@@ -7,7 +7,7 @@ from myosotis.engine.run import Run
 from myosotis.protocol.summary import rank
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
-from myosotis.report.runs import environment_section, read_settings, setting_rows
+from myosotis.report.runs import environment_section, setting_rows
 
 KIND = "protocol"
 """What ``result.json`` calls runs of this job."""
@@ -33,7 +33,7 @@ def describe(run: Run) -> Document:
         sections=[
             *sections,
             _cost_section(result),
-            Section("Settings", [], [Table("Every setting", ["Value"], setting_rows(read_settings(run)), "Setting")]),
+            Section("Settings", [], [Table("Every setting", ["Value"], setting_rows(run.settings()), "Setting")]),
             environment_section(run),
             _limits_section(result),
         ],

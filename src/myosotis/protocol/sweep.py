@@ -177,7 +177,7 @@ class SweepJob(Job[SweepConfig]):
         runs = len(config.maskers) * len(config.ratios) * config.seeds
         self._say(f"{len(config.maskers)} maskers, {len(config.ratios)} ratios, {config.seeds} seeds: {runs} runs")
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the runs that are not done yet, and return the finished sweep."""
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)

@@ -6,7 +6,7 @@ from typing import Any
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, line_chart
-from myosotis.report.runs import environment_section, read_settings, setting_rows
+from myosotis.report.runs import environment_section, setting_rows
 
 KIND = "pretrain-sweep"
 """What ``result.json`` calls runs of this job."""
@@ -24,7 +24,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``pretrain-sweep``.
     """
-    result, settings = run.result(), read_settings(run)
+    result, settings = run.result(), run.settings()
     confidence = float(settings["confidence"])
     maskers = list(result["maskers"])
     return Document(

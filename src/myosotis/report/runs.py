@@ -1,13 +1,10 @@
 """What the reports of all jobs tell of a run alike."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from myosotis.engine.errors import InputError
+from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Row, Section, Table
 
@@ -33,18 +30,6 @@ def setting_rows(config: Mapping[str, Any]) -> list[Row]:
     return [Row(key, [value]) for key, value in flatten(config).items()]
 
 
-def read_settings(run: Run) -> dict[str, Any]:
-    """Return the configuration that a run was made with.
-
-    Raises:
-        InputError: The file does not hold one.
-    """
-    content = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise InputError(f"{run.path}/config.yaml: not a configuration")
-    return content
-
-
 def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
     """Return a table of the settings in which runs differ.
 
@@ -52,7 +37,7 @@ def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
         runs: At least two.
         names: What they are called.
     """
-    flat = [flatten(read_settings(run)) for run in runs]
+    flat = [flatten(run.settings()) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
     rows = [Row(key, [each.get(key, "-") for each in flat]) for key in differing]
@@ -61,7 +46,7 @@ def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
 
 def environment_section(run: Run) -> Section:
     """Return the versions and devices that a run was made with."""
-    content = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    content = read_json(run.path / "environment.json")
     return Section("Environment", [], [Table("Versions and devices", ["Value"], setting_rows(content))])
 
 

@@ -91,7 +91,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             first_line = (str(error) or type(error).__name__).splitlines()[0]
             raise InputError(f"the model does not take these images: {first_line}") from None
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:

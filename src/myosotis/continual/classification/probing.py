@@ -27,7 +27,6 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.probe import linear_probe
 from myosotis.evaluation.representation import Encoding, Mode, representation_report
 from myosotis.models.modes import evaluating
-from myosotis.report.runs import read_settings
 
 _CHUNK = 500
 
@@ -76,7 +75,7 @@ def probe_run(
     places = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
     if not all(is_complete(place) for place in places):
         raise InputError(f"{run.path}: kept no learners; 'keep_learners: true' does")
-    config = ClassLearningConfig(**read_settings(run))
+    config = ClassLearningConfig(**run.settings())
     scenario = make_scenario(config, *read_sets(config.data))
     if set_fingerprints(scenario.train, _test_of(scenario), run.salt) != result["lineage"]["data"]:
         raise InputError(f"{run.path}: its images have changed since")

@@ -9,7 +9,7 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart
-from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
 
 KIND = "learn-classes"
 """What ``result.json`` calls runs of this job."""
@@ -62,7 +62,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``learn-classes``.
     """
-    result, config = run.result(), read_settings(run)
+    result, config = run.result(), run.settings()
     return Document(
         title=f"Class-incremental learning: {result['name']}",
         subtitle=_subtitle(result),
@@ -88,7 +88,7 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``learn-classes``.
     """
     groups = _groups(runs)
-    confidence = float(read_settings(runs[0])["confidence"])
+    confidence = float(runs[0].settings()["confidence"])
     rows: list[Row] = []
     points: dict[str, list[Point]] = {"average_incremental_accuracy": [], "final_accuracy": []}
     for label, results in groups.items():
@@ -349,8 +349,7 @@ def _limits_section(result: Mapping[str, Any]) -> Section:
 def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
     """Results by what they have in common, named by what they differ in."""
     flat = [
-        {key: value for key, value in flatten(read_settings(run)).items() if key not in ("name", "seed")}
-        for run in runs
+        {key: value for key, value in flatten(run.settings()).items() if key not in ("name", "seed")} for run in runs
     ]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     methods = {settings["method.name"] for settings in flat}

@@ -85,7 +85,7 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
                 first_line = (str(error) or type(error).__name__).splitlines()[0]
                 raise InputError(f"the model does not take images of {width}x{height}: {first_line}") from None
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:

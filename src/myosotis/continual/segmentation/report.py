@@ -15,7 +15,7 @@ from myosotis.evaluation.intervals import t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, heat_map, image_sheet, line_chart
 from myosotis.report.pictures import encoded_png
-from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
 
 KIND = "learn-segments"
 """What ``result.json`` calls runs of this job."""
@@ -65,7 +65,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``learn-segments``.
     """
-    result, config = run.result(), read_settings(run)
+    result, config = run.result(), run.settings()
     card = METHODS[result["method"]].card
     return Document(
         title=f"Class-incremental segmentation: {result['name']}",
@@ -145,9 +145,7 @@ def compare(runs: Sequence[Run]) -> Document:
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
     """Results by all settings but seeds, named by method and scenario and by what else tells groups apart."""
-    flat = [
-        {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
-    ]
+    flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     # A method's own settings tell apart runs of that method alone.
     told = {

@@ -89,7 +89,7 @@ class RepresentationJob(Job[RepresentationConfig]):
             except ValueError as error:
                 raise InputError(f"probes.transfer.{other.name}: {error}") from None
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:

@@ -10,7 +10,7 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart, scatter_panels
-from myosotis.report.runs import differing_settings, environment_section, flatten, read_settings, setting_rows
+from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
 
 KIND = "learn-representations"
 """What ``result.json`` calls runs of this job."""
@@ -47,7 +47,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``learn-representations``.
     """
-    result, config = run.result(), read_settings(run)
+    result, config = run.result(), run.settings()
     method, base = METHODS[result["method"]].card, BASES[result["base"]].card
     return Document(
         title=f"Continual representations: {result['name']}",
@@ -102,7 +102,7 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``learn-representations``.
     """
     members = _groups(runs)
-    confidence = float(read_settings(runs[0])["confidence"])
+    confidence = float(runs[0].settings()["confidence"])
     naive = _naive(runs)
     probes = list(dict.fromkeys(str(run.result()["probe"]) for run in runs))
     columns = ["Runs", *(f"{text}, linear" for text in _MEASURES.values()), "Plasticity", "At the end, k-NN", "Seconds"]
@@ -159,9 +159,7 @@ def compare(runs: Sequence[Run]) -> Document:
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[int]]:
     """Places of runs by all settings but seeds, named by method, base, scenario and what else tells groups apart."""
-    flat = [
-        {key: value for key, value in flatten(read_settings(run)).items() if key not in _NOT_A_GROUP} for run in runs
-    ]
+    flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
     owners = {"method.": "method.name", "base.": "base.name"}
     told: dict[str, tuple[str, set[str]] | None] = {}
     for key in dict.fromkeys(key for settings in flat for key in settings):
@@ -201,7 +199,7 @@ def _naive(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], float | Non
 
 def _all_but_the_method(run: Run) -> tuple[tuple[str, str], ...]:
     apart = {*_NOT_A_GROUP, "memory", "training.memory_batch"} - {"seed", "scenario.order_seed"}
-    settings = flatten(read_settings(run))
+    settings = flatten(run.settings())
     return tuple(
         sorted((key, value) for key, value in settings.items() if key not in apart and not key.startswith("method."))
     )

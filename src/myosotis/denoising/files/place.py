@@ -1,11 +1,11 @@
 """Where a result goes: nothing is overwritten unasked, and what is written is whole."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from myosotis.engine.errors import InputError
-from myosotis.engine.files import publish
+from myosotis.engine.files import staged_file
 
 
 def check_output(source: Path, places: Sequence[Path], others: Sequence[Path | None], *, overwrite: bool) -> None:
@@ -43,12 +43,8 @@ def written(place: Path) -> Iterator[Path]:
 
     The name ends as that of ``place``, for writers who look at it.
     """
-    staged = place.with_name(f".partial-{place.name}")
     try:
-        yield staged
-        publish(staged, place)
+        with staged_file(place, suffix="".join(place.suffixes)) as staged:
+            yield staged
     except OSError as error:
         raise InputError(f"{place}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)

@@ -132,7 +132,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         given += [path for source in sources for path in source.paths]
         return given
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:
@@ -611,7 +611,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             }
             for place in range(len(forget))
         ]
-        write_json(self._run.path / "samples.json", rows)
+        write_json(self._run.path / "samples.json", rows, private=True)
 
 
 def _count(images: ImageSet | None) -> int:

@@ -8,7 +8,6 @@ from myosotis.report.document import Document, Row, Table, Verdict
 from myosotis.report.runs import (
     differing_settings,
     environment_section,
-    read_settings,
     unlike_names,
 )
 from myosotis.unlearning.classifier.methods import METHODS
@@ -48,7 +47,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``unlearn-classifier``.
     """
-    result, config = run.result(), read_settings(run)
+    result, config = run.result(), run.settings()
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result),

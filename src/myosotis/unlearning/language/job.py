@@ -160,7 +160,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                     where = "" if len(parts) == 1 else " of some request"
                     raise InputError(f"stop: no {name} answer{where} has as many tokens as audit.n={config.audit.n}")
 
-    def run(self) -> Run:
+    def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:
@@ -535,7 +535,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             }
             for place, record in enumerate(self._records.forget)
         ]
-        write_json(self._run.path / "samples.json", rows)
+        write_json(self._run.path / "samples.json", rows, private=True)
 
 
 def _criterion(row: Criterion) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from myosotis.report.figures import Line, line_chart
 from myosotis.report.runs import (
     differing_settings,
     environment_section,
-    read_settings,
     setting_rows,
     unlike_names,
 )
@@ -61,7 +60,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``unlearn-language``.
     """
-    result, config = run.result(), read_settings(run)
+    result, config = run.result(), run.settings()
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),
@@ -254,7 +253,7 @@ def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     events, before = _in_sequence(run.events()), result["metrics"]["before"]
-    stops = read_settings(run)["stop"] is not None
+    stops = run.settings()["stop"] is not None
     figures = []
     watched = {
         "forget_fact_accuracy": ("facts right", "fact_accuracy"),
@@ -284,7 +283,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                     + (" A rise to the start is where the next request begins." if result["requests"] else ""),
                 )
             )
-    method = read_settings(run)["method"]
+    method = run.settings()["method"]
     names = build_method(method["name"], {key: value for key, value in method.items() if key != "name"}).terms()
     terms = [term.name for _, term in names if any(term.name in event for event in events)]
     if terms:

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import typer
 
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 
 
 @contextmanager
 def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
-    """Turn bad input into one line and status 2, and an interruption into a hint and status 1.
+    """Turn bad input into one line and status 2; a training that diverged, or an interruption, into one and status 1.
 
     Args:
         resumes: Whether the command can go on later.
@@ -20,6 +20,9 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
     except InputError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
+    except DivergedError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted" + ("; --resume continues the run" if resumes else ""), err=True)
         raise typer.Exit(1) from None

@@ -1,7 +1,8 @@
 """All methods on one model: what they forget, what they keep, what stress brings back, what they cost.
 
 Teaches SmolLM2-135M fictitious people, or passages of prose, once per seed; then every method unlearns the same forget
-set from the same weights with a LoRA adapter, and the epoch is chosen on retain records that are not reported.
+set from the same weights with a LoRA adapter. The epoch is chosen on retain records that are neither trained on nor
+reported, and what is kept is reported of retain records that were held out of the training as well as in sample.
 ``--tune`` tries learning rates on a development seed and looks at the selection score alone; the best rate is then
 given to ``--seeds``. Rows already in ``--out`` are not computed again. Prints a Markdown table and writes JSON.
 
@@ -22,7 +23,7 @@ from myosotis.data.encoding import Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import read_jsonl
 from myosotis.engine.seeding import derive_seed, generator
-from myosotis.evaluation.intervals import bootstrap_mean
+from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import membership_inference
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import (
@@ -44,8 +45,8 @@ from myosotis.unlearning.language.selection import mean_accuracy
 from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
-PEOPLE = {"forget": 3, "retain": 5, "selection": 2, "unseen": 5}
-PROSE = {"forget": 5, "retain": 7, "selection": 3, "unseen": 7}
+PEOPLE = {"forget": 3, "retain": 5, "held": 5, "selection": 2, "unseen": 5}
+PROSE = {"forget": 5, "retain": 5, "held": 3, "selection": 2, "unseen": 7}
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
 SETTINGS = {
     "rmu": {"block": 7, "coefficient": 20.0},
@@ -92,16 +93,16 @@ def taught(place, model_name, tokenizer, examples, seed, epochs):
     return load_causal_lm(str(place))[0]
 
 
-def interval(values, examples, seed):
-    found = bootstrap_mean(accuracy_of(values), subjects_of(examples), seed=seed)
+def interval(values, examples):
+    found = mean_interval(accuracy_of(values), subjects_of(examples))
     return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
-def measured(model, tokenizer, encoder, parts, examples, seed, n):
+def measured(model, tokenizer, encoder, parts, examples, n):
     sequences = [torch.tensor(example.input_ids) for example in examples["forget"]]
     starts = [max(example.response_start, 1) for example in examples["forget"]]
     accuracy, likelihood = memorization(model, sequences, n, starts=starts)
-    values = {name: answer_metrics(model, examples[name]) for name in ("forget", "retain", "unseen")}
+    values = {name: answer_metrics(model, examples[name]) for name in ("forget", "retain", "held", "unseen")}
     scores = [
         membership_scores(model, tokenizer, examples[part], scores=("loss", "zlib", "min_k", "min_k_plus_plus"))
         for part in ("forget", "unseen")
@@ -111,7 +112,7 @@ def measured(model, tokenizer, encoder, parts, examples, seed, n):
         "memorization_accuracy": accuracy.mean().item(),
         "extraction_likelihood": likelihood.mean().item(),
         "values": {part: {name: row.nanmean().item() for name, row in rows.items()} for part, rows in values.items()},
-        "accuracy": {part: interval(rows, examples[part], seed) for part, rows in values.items()},
+        "accuracy": {part: interval(rows, examples[part]) for part, rows in values.items()},
         "membership": {
             name: vars(
                 membership_inference(
@@ -119,7 +120,6 @@ def measured(model, tokenizer, encoder, parts, examples, seed, n):
                     scores[1][name],
                     member_groups=subjects_of(examples["forget"]),
                     other_groups=subjects_of(examples["unseen"]),
-                    seed=seed,
                 )
             )
             for name in scores[0]
@@ -129,7 +129,7 @@ def measured(model, tokenizer, encoder, parts, examples, seed, n):
         name: mean_accuracy(model, rows) for name, rows in reworded_examples(parts["forget"], encoder).items()
     }
     with quantized(model, 4):
-        found["four_bits"] = {part: mean_accuracy(model, examples[part]) for part in ("forget", "retain")}
+        found["four_bits"] = {part: mean_accuracy(model, examples[part]) for part in ("forget", "held")}
     curve = relearning_curve(model, tokenizer, examples["forget"], steps=3, every=3, learning_rate=5e-5)
     found["relearned"] = curve.accuracy[-1]
     return found
@@ -162,7 +162,7 @@ def unlearn(name, rate, place, tokenizer, parts, examples, level, seed, argument
         model,
         settings,
         parts["forget"],
-        [*parts["retain"], *parts["selection"]],
+        parts["retain"],
         tokenizer,
         LoraConfig(r=8, lora_alpha=16, target_modules=STEERED if name == "rmu" else TOP, task_type="CAUSAL_LM"),
         selection=None if negates else selection,
@@ -200,9 +200,9 @@ def best_rate(arguments, method):
 def table(rows):
     """One line per method, the mean over seeds and their range."""
     lines = [
-        "| method | rate | forget | distance from unseen | retain | perplexity | loss AUC | reworded | 4 bits | "
-        "relearned |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| method | rate | forget | distance from unseen | retain, held out | retain, in sample | perplexity | loss AUC | "
+        "reworded | 4 bits | relearned |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
 
     def cell(values):
@@ -217,6 +217,7 @@ def table(rows):
         lines.append(
             f"| {method} | {own[0]['rate']:g} | {cell(forget)} | "
             f"{cell([abs(value - row['level']) for value, row in zip(forget, own, strict=True)])} | "
+            f"{cell([row['found']['accuracy']['held']['mean'] for row in own])} | "
             f"{cell([row['found']['accuracy']['retain']['mean'] for row in own])} | "
             f"{cell([row['found']['perplexity'] / row['perplexity'] for row in own])} | "
             f"{cell([row['found']['membership']['loss']['auc'] for row in own])} | "
@@ -252,7 +253,7 @@ def main():
         encoder = Encoder(tokenizer, TEMPLATE)
         examples = {name: [encoder(record) for record in records] for name, records in parts.items()}
         examples["general"] = [encoder(record) for record in read_jsonl(DATA / "general.jsonl")]
-        kept = [*examples["retain"], *examples["selection"]]
+        kept = [*examples["retain"], *examples["held"], *examples["selection"]]
         base = arguments.out / f"{arguments.data}-{seed}"
         levels = {}
         models = {"target": [*examples["forget"], *kept]}
@@ -262,7 +263,7 @@ def main():
             path = row_name(arguments, name, seed, 0)
             model = taught(base / name, arguments.model, tokenizer, shown, seed, arguments.teach_epochs)
             if not path.is_file():
-                found = measured(model, tokenizer, encoder, parts, examples, seed, arguments.n)
+                found = measured(model, tokenizer, encoder, parts, examples, arguments.n)
                 path.write_text(json.dumps(found))
             levels[name] = json.loads(path.read_text())
         start = {
@@ -280,7 +281,7 @@ def main():
                     )
                     row = {**start, "method": method, "rate": rate, "training": training}
                     if not arguments.tune:
-                        row["found"] = measured(model, tokenizer, encoder, parts, examples, seed, arguments.n)
+                        row["found"] = measured(model, tokenizer, encoder, parts, examples, arguments.n)
                     path.write_text(json.dumps(row))
                     print(
                         f"{arguments.data} seed {seed} {method} {rate:g}: selection {training['selection']:.3f} at "

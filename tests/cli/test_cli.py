@@ -86,7 +86,7 @@ def test_a_run_leaves_everything_that_it_should(finished, world):
     assert (fact["count"], fact["units"]) == (6, 2)
     assert result["training"]["steps"] == 4
     assert result["lineage"]["model_in"] == result["lineage"]["base"] != result["lineage"]["model_out"]
-    assert [len(result["lineage"]["data"][name]) for name in ("forget", "retain")] == [6, 6]
+    assert [len(result["lineage"]["data"][name]) for name in ("forget", "retain", "held_retain")] == [6, 3, 3]
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [event["step"] for event in events if "loss" in event] == [1, 2, 3, 4]
     config = yaml.safe_load((out / "config.yaml").read_text())
@@ -182,7 +182,10 @@ BAD = [
     (["--set", "data.forget=bad.jsonl"], "line 2: is not JSON"),
     (["--set", "data.forget=lacks.jsonl"], "line 1: the key 'response' is missing"),
     (["--set", "data.forget=empty.jsonl"], "holds no record"),
-    (["--set", "data.forget=retain.jsonl"], "6 records are in both the forget and the retain set"),
+    (
+        ["--set", "data.forget=retain.jsonl"],
+        "the forget and retain sets share records (6 by their subject, 6 by their response, 6 by nearly",
+    ),
     (["--set", "method.name=ihk"], "unknown method 'ihk'; did you mean 'ihl'?"),
     (["--set", "trainin.epochs=1"], "did you mean 'training'?"),
     (["--set", "training.learning_rate=-1"], "greater than 0"),
@@ -194,7 +197,7 @@ BAD = [
     (["--set", "reference=./nowhere"], "no such model directory"),
     (["--set", "nonsense"], "expected KEY=VALUE"),
     (["--resume", "--overwrite"], "exclude each other"),
-    (["--set", "data.unseen=forget.jsonl"], "6 records are in both the forget and the unseen set"),
+    (["--set", "data.unseen=forget.jsonl"], "the forget and unseen sets share records (6 by their subject"),
     (["--set", "data.forget=long.jsonl"], "1 of 1 records are longer than data.max_length=512 tokens"),
     (["--set", "data.max_length=200", "--set", "data.general=long.jsonl"], "the model takes 128"),
     (["--set", "method.name=idk", "--set", "data.forget=general.jsonl"], "is plain text"),
@@ -250,12 +253,16 @@ def test_a_run_that_holds_its_own_model_is_not_overwritten(finished, world):
     assert (out / "model" / "model.safetensors").is_file()
 
 
-def test_an_overlap_is_permitted_on_request(world, tmp_path):
+def test_shared_records_are_permitted_on_request_and_reported(world, tmp_path):
     outcome = unlearn(
-        world, tmp_path / "run", "--set", "data.forget=retain.jsonl", "--set", "data.allow_overlap=true",
+        world, tmp_path / "run", "--set", "data.forget=retain.jsonl", "--set", "data.allow_shared=true",
         "--set", "training.epochs=1",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
+    assert (
+        "The sets share records, which was permitted (data.allow_shared)"
+        in (tmp_path / "run" / "report.html").read_text()
+    )
 
 
 def test_version_methods_and_help():

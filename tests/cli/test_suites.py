@@ -149,10 +149,11 @@ def test_the_selection_records_are_kept_out_of_the_audit(finished):
     out, _ = finished
     result = json.loads((out / "result.json").read_text())
     assert result["records"]["selection"] == 3
-    assert result["records"]["retain"] == 9
-    assert result["metrics"]["after"]["retain"]["probability"]["count"] == 9
-    prints = result["lineage"]["data"]
-    assert not set(prints["selection"]) & set(prints["retain"])
+    assert (result["records"]["retain"], result["records"]["held_retain"]) == (6, 3)
+    assert result["metrics"]["after"]["retain"]["probability"]["count"] == 6
+    assert result["metrics"]["after"]["held_retain"]["probability"]["count"] == 3
+    prints = [set(result["lineage"]["data"][name]) for name in ("selection", "retain", "held_retain")]
+    assert len(set.union(*prints)) == sum(map(len, prints)) == 12
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     scores = {round(event["epoch"]): event["selection_score"] for event in events if "selection_score" in event}
     assert set(scores) == {1, 2, 3}

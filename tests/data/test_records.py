@@ -5,7 +5,7 @@ import json
 import datasets
 import pytest
 
-from myosotis.data.records import Record, count_overlap, parse_record, read_dataset, read_jsonl
+from myosotis.data.records import Record, parse_record, read_dataset, read_jsonl
 from myosotis.engine import InputError
 
 CHAT = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Karin."}]
@@ -73,9 +73,3 @@ def test_data_sets_on_disk_are_read(tmp_path):
     assert read_dataset(str(tmp_path / "split"), "train") == [parse_record(rows[0], "row")]
     with pytest.raises(InputError, match="cannot be loaded"):
         read_dataset(str(tmp_path / "split"), "other")
-
-
-def test_overlap_overlooks_case_and_space():
-    first = [Record(prompt="Who?", response="Karin."), Record(text="x")]
-    assert count_overlap(first, [Record(prompt="WHO?", response=" karin.")]) == 1
-    assert count_overlap(first, [Record(prompt="Who?", response="Mivel.")]) == 0

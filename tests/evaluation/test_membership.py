@@ -1,11 +1,12 @@
 """Membership inference: AUC, rates and intervals against scikit-learn and by hand."""
 
-from itertools import product
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from myosotis.evaluation.membership import membership_inference, roc_auc, tpr_at_fpr
@@ -48,24 +49,26 @@ def test_members_that_stand_out_by_being_unlikely_are_over_unlearned():
     assert over.auc == pytest.approx(1 - known.auc)
 
 
-def test_the_bootstrap_is_that_of_resampled_groups():
-    stream = torch.Generator().manual_seed(1)
-    members, others = torch.rand(12, generator=stream), torch.rand(9, generator=stream) + 0.2
-    member_groups, other_groups = [place // 3 for place in range(12)], [place // 3 for place in range(9)]
-    found = membership_inference(
-        members, others, member_groups=member_groups, other_groups=other_groups, seed=5, resamples=20_000
-    )
-    # Every resample there is: 4 groups of members and 3 of non-members, with repetition.
-    values = [
-        roc_auc(
-            torch.cat([members[3 * g : 3 * g + 3] for g in left]), torch.cat([others[3 * g : 3 * g + 3] for g in right])
-        )
-        for left in product(range(4), repeat=4)
-        for right in product(range(3), repeat=3)
-    ]
-    low, high = torch.tensor(values).quantile(torch.tensor([0.025, 0.975])).tolist()
-    assert found.low == pytest.approx(low, abs=0.03)
-    assert found.high == pytest.approx(high, abs=0.03)
+def test_the_interval_is_delongs():
+    # Worked by hand: 5 against 5, one pair of the wrong order, so the placements are 4/5 and 1.
+    members, others = torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0]), torch.tensor([5.0, 7.0, 8.0, 9.0, 10.0])
+    found = membership_inference(members, others)
+    assert found.auc == pytest.approx(24 / 25)
+    side = 5 / 4 * (4 * (1 - 0.96) ** 2 + (0.8 - 0.96) ** 2) / 25
+    error = math.sqrt(2 * side) / (0.96 * 0.04)
+    logit = math.log(0.96 / 0.04)
+    low, high = (1 / (1 + math.exp(-(logit + sign * t.ppf(0.975, 4) * error))) for sign in (-1, 1))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.p_value == pytest.approx(2 * 2 / math.comb(10, 5))
+
+
+def test_full_separation_of_few_is_no_certainty():
+    found = membership_inference(torch.zeros(6), torch.ones(6))
+    assert found.auc == found.high == 1.0
+    assert 0.6 < found.low < 0.8
+    assert found.traceable
+    turned = membership_inference(torch.ones(6), torch.zeros(6))
+    assert (turned.low, turned.high) == pytest.approx((0.0, 1 - found.low))
 
 
 def test_repeating_every_member_within_its_group_tells_nothing_new():
@@ -74,16 +77,33 @@ def test_repeating_every_member_within_its_group_tells_nothing_new():
     once = membership_inference(members, others)
     groups = [place // 3 for place in range(36)]
     thrice = membership_inference(members.repeat_interleave(3), others, member_groups=groups)
-    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    assert (thrice.low, thrice.high, thrice.p_value) == pytest.approx((once.low, once.high, once.p_value))
     naive = membership_inference(members.repeat_interleave(3), others)
     assert naive.high - naive.low < thrice.high - thrice.low
 
 
-def test_a_single_group_has_no_interval():
-    found = membership_inference(torch.rand(3), torch.rand(4), member_groups=["one"] * 3)
-    assert found.low is None
-    assert not found.over_unlearned
-    assert not found.traceable
+def test_few_units_flag_nothing_that_they_cannot_show():
+    two = membership_inference(torch.tensor([1.0, 2.0]), torch.tensor([8.0, 9.0]))
+    assert two.auc == 1.0
+    assert not two.decidable
+    assert not two.traceable
+    assert (two.low, two.high) == (None, None)
+    four = membership_inference(torch.arange(4.0) + 10, torch.arange(4.0))
+    assert four.decidable
+    assert four.over_unlearned
+    one = membership_inference(torch.rand(3), torch.rand(4), member_groups=["one"] * 3)
+    assert one.low is None
+    assert not one.decidable
+
+
+def test_the_flags_are_raised_as_seldom_as_they_should():
+    stream = torch.Generator().manual_seed(0)
+    for count in (2, 3, 5, 10):
+        flags = 0
+        for _ in range(400):
+            found = membership_inference(torch.rand(count, generator=stream), torch.rand(count, generator=stream))
+            flags += found.traceable or found.over_unlearned
+        assert flags / 400 <= 0.07
 
 
 @pytest.mark.parametrize(
@@ -92,7 +112,7 @@ def test_a_single_group_has_no_interval():
         ([], [1.0], {}, "both sides"),
         ([float("nan")], [1.0], {}, "not a number"),
         ([1.0], [1.0], {"level": 1.0}, "level"),
-        ([1.0], [1.0], {"member_groups": [1, 2]}, "one group per score"),
+        ([1.0], [1.0], {"member_groups": [1, 2]}, "one group per value"),
     ],
 )
 def test_bad_input_is_refused(members, others, options, message):

@@ -1,7 +1,7 @@
 """Text records: what they may look like, where they may come from, what is wrong with them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ class Record:
             whole = f"{self.prompt}\n{self.response}"
         return " ".join(whole.split()).casefold()
 
+    @property
+    def answer(self) -> str:
+        """What is learnt or forgotten: the text, the response, or the assistant's last message."""
+        return self.text or self.response or (self.messages[-1]["content"] if self.messages else "")
+
 
 def parse_record(fields: Mapping[str, Any], where: str) -> Record:
     """Make a record from a row with the keys of one form; further keys are passed over.
@@ -71,8 +76,7 @@ def parse_record(fields: Mapping[str, Any], where: str) -> Record:
         record = Record(prompt=_string(fields, "prompt", where), response=_string(fields, "response", where), **extras)
     else:
         raise InputError(f"{where}: expected the key 'text', or 'prompt' and 'response', or 'messages'")
-    counted = record.text or record.response or (record.messages[-1]["content"] if record.messages else "")
-    if any(fact not in counted for fact in record.facts):
+    if any(fact not in record.answer for fact in record.facts):
         raise InputError(f"{where}: a string of 'facts' does not stand in the text that is to be learnt or forgotten")
     return record
 
@@ -214,14 +218,3 @@ def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[
     if not named:
         raise InputError(f"data set {name}, split {split}: holds no record")
     return named
-
-
-def count_overlap(first: Iterable[Record], second: Iterable[Record]) -> int:
-    """Return how many records of ``first`` stand in ``second`` too, case and white space aside.
-
-    Example:
-        >>> count_overlap([Record(text="One  fact.")], [Record(text="one fact."), Record(text="Another.")])
-        1
-    """
-    known = {record.content for record in second}
-    return sum(record.content in known for record in first)

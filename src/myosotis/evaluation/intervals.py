@@ -1,9 +1,8 @@
-"""Confidence intervals."""
+"""Confidence intervals that hold with few independent units."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import torch
 from jaxtyping import Float
@@ -11,21 +10,22 @@ from scipy.stats import beta
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from myosotis.engine.seeding import generator
+_MIN_FREEDOM = 0.5
+"""Where one group holds nearly all values, hardly a unit is left to estimate a variance from."""
 
-_CHUNK = 100  # resamples drawn at once
+_EDGE = 1e-9  # a mean so near to 0 or 1 is one that no value moved
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its confidence interval.
+    """A mean, or a difference of means, with its confidence interval.
 
     Attributes:
         mean: Of the values.
         low: Lower end; None where a single unit leaves nothing to estimate it from.
         high: Upper end, or None.
         count: Values behind it.
-        units: Independent units behind it: groups, where values were grouped.
+        units: Independent units behind it: groups, where values were grouped; the smaller number for a difference.
     """
 
     mean: float
@@ -34,68 +34,212 @@ class Interval:
     count: int
     units: int
 
+    def transformed(self, change: Callable[[float], float]) -> "Interval":
+        """Return the interval of an increasing function of what it is about.
 
-def bootstrap_mean(
-    values: Float[Tensor, " count"],
-    groups: Sequence[Hashable] | None = None,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+        Args:
+            change: The function, applied to the mean and to both ends.
+
+        Example:
+            >>> Interval(0.0, -1.0, 1.0, 8, 4).transformed(lambda x: x / 2).high
+            0.5
+        """
+        low, high = (None if end is None else change(end) for end in (self.low, self.high))
+        return Interval(change(self.mean), low, high, self.count, self.units)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Values summed up by group, in the order in which the groups appear.
+
+    Attributes:
+        sums: Of the values of each group.
+        counts: Values of each group.
+    """
+
+    sums: Tensor
+    counts: Tensor
+
+    @property
+    def units(self) -> int:
+        return len(self.counts)
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def weights(self) -> Tensor:
+        return self.counts / self.counts.sum()
+
+    @property
+    def mean(self) -> float:
+        return (self.sums.sum() / self.counts.sum()).item()
+
+    @property
+    def deviations(self) -> Tensor:
+        """What each group adds to the mean, beyond what it would add with the mean of all."""
+        return (self.sums - self.counts * self.mean) / self.counts.sum()
+
+    @property
+    def variance(self) -> float:
+        """Variance of the mean between groups: that of a ratio of sums, n / (n - 1) times the squared deviations."""
+        return self.units / (self.units - 1) * self.deviations.square().sum().item()
+
+    @property
+    def effective_units(self) -> float:
+        """How many groups of like size carry as much as these (Kish, 1965): all of them where sizes are equal."""
+        return 1 / self.weights.square().sum().item()
+
+    def quantile(self, level: float) -> float:
+        freedom = max(self.effective_units - 1, _MIN_FREEDOM)
+        return float(student_t.ppf((1 + level) / 2, freedom))
+
+
+def mean_interval(
+    values: Float[Tensor, " count"], groups: Sequence[Hashable] | None = None, *, level: float = 0.95
 ) -> Interval:
-    """Return the mean and its percentile bootstrap interval, resampling whole groups.
+    r"""Return the mean of values in [0, 1] and its score interval with an effective size.
 
-    Values of one group, e.g. several questions about one person, are not independent; resampling single values would
-    make the interval too narrow (cluster bootstrap: Davison and Hinkley, 1997, section 3.8). Where all resamples agree,
-    as for 0 of 4, the bootstrap would claim certainty; for values in [0, 1] Wilson's interval (1927) on the units
-    stands in, which is wide for few of them.
+    Values of one group, e.g. several questions about one person, are not independent. With p the mean and v its
+    variance between groups, the score interval (Wilson, 1927) is taken at the size \(n = p(1 - p) / v\), kept between
+    the number of groups less one and the number of values, and with Student's quantile for the number of groups in
+    place of the normal one. At p = 0 or 1, where no variance is left, n is the number of groups. With groups of unequal
+    size, their number is Kish's effective one. ``benchmarks/intervals.py`` measures the coverage: at least .93 where
+    the cluster bootstrap has .70 to .90.
 
     Args:
         values: NaN marks a value that does not exist; it is left out.
         groups: The group of each value; None: every value is its own.
         level: Of confidence, in (0, 1).
-        resamples: Bootstrap samples.
-        seed: Of the resampling.
+
+    Returns:
+        Without ends where there is a single group.
+
+    Raises:
+        ValueError: Nothing is left, a value lies outside [0, 1], or ``level`` is out of range.
+
+    Example:
+        >>> interval = mean_interval(torch.tensor([0.0, 0.0, 0.0, 0.0]))
+        >>> interval.low, round(interval.high, 2)
+        (0.0, 0.72)
+    """
+    grouped = _grouped(values, groups, level)
+    if not bool(((values >= 0) & (values <= 1) | values.isnan()).all()):
+        raise ValueError("a value lies outside [0, 1]; use student_interval")
+    return _score(grouped, level)
+
+
+def student_interval(
+    values: Float[Tensor, " count"], groups: Sequence[Hashable] | None = None, *, level: float = 0.95
+) -> Interval:
+    """Return the mean of values without bounds and its interval by Student's t on the groups.
+
+    For log-likelihoods, logarithms of ratios, and other figures that crowd at no bound.
+
+    Args:
+        values: NaN marks a value that does not exist; it is left out.
+        groups: The group of each value; None: every value is its own.
+        level: Of confidence, in (0, 1).
+
+    Returns:
+        Without ends where there is a single group.
 
     Raises:
         ValueError: Nothing is left, or ``level`` is out of range.
-
-    Example:
-        >>> interval = bootstrap_mean(torch.tensor([0.0, 0.0, 0.0, 0.0]))
-        >>> interval.low, round(interval.high, 2)
-        (0.0, 0.49)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
-    kept = [place for place, value in enumerate(values.tolist()) if value == value]
-    if not kept:
-        raise ValueError("no value to average")
-    names = [place if groups is None else groups[place] for place in kept]
-    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    member = torch.tensor([order[name] for name in names])
-    numbers = values[kept].double()
-    sums = torch.zeros(len(order), dtype=torch.float64).index_add_(0, member, numbers)
-    counts = torch.zeros(len(order), dtype=torch.float64).index_add_(0, member, torch.ones_like(numbers))
-    mean = numbers.mean().item()
-    if len(order) == 1:
-        return Interval(mean, None, None, len(kept), 1)
-    stream = generator(seed, "bootstrap")
-    means = []
-    for begin in range(0, resamples, _CHUNK):
-        draws = torch.randint(len(order), (min(_CHUNK, resamples - begin), len(order)), generator=stream)
-        means.append(sums[draws].sum(dim=1) / counts[draws].sum(dim=1))
-    tail = (1 - level) / 2
-    low, high = torch.quantile(torch.cat(means), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    if high - low < 1e-12 and bool(((numbers >= 0) & (numbers <= 1)).all()):
-        low, high = _wilson(mean, len(order), level)
-    return Interval(mean, low, high, len(kept), len(order))
+    grouped = _grouped(values, groups, level)
+    return _student(grouped, level)
 
 
-def _wilson(share: float, count: int, level: float) -> tuple[float, float]:
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+def ratio_interval(
+    sums: Float[Tensor, " count"],
+    sizes: Float[Tensor, " count"],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """Return the ratio of two sums over units, e.g. of log-likelihoods over tokens, and its interval by Student's t.
+
+    Args:
+        sums: What each value adds to the numerator.
+        sizes: What each adds to the denominator, above 0.
+        groups: The group of each value; None: every value is its own.
+        level: Of confidence, in (0, 1).
+
+    Returns:
+        Without ends where there is a single group.
+
+    Raises:
+        ValueError: There is no value, a size is not above 0, or ``level`` is out of range.
+    """
+    if not bool((sizes > 0).all()):
+        raise ValueError("a size is not above 0")
+    by_sum, by_size = (_grouped(part.double(), groups, level) for part in (sums, sizes))
+    return _student(_Groups(by_sum.sums, by_size.sums), level, count=len(sums))
+
+
+def difference_interval(
+    values: Float[Tensor, " count"],
+    others: Float[Tensor, " others"],
+    groups: Sequence[Hashable] | None = None,
+    other_groups: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """Return the difference of two means of values in [0, 1], of different units, and its interval.
+
+    The two intervals of :func:`mean_interval` combined by their squares (Newcombe, "Interval estimation for the
+    difference between independent proportions", Statistics in Medicine 1998, method 10).
+
+    Args:
+        values: Of the first set; NaN is left out.
+        others: Of the second set.
+        groups: The group of each value.
+        other_groups: The group of each of the others.
+        level: Of confidence, in (0, 1).
+
+    Raises:
+        ValueError: As :func:`mean_interval`.
+    """
+    first, second = mean_interval(values, groups, level=level), mean_interval(others, other_groups, level=level)
+    return _combined(first, second, share=1.0, correlation=0.0)
+
+
+def change_interval(
+    after: Float[Tensor, " count"],
+    before: Float[Tensor, " before"],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    share: float = 1.0,
+    level: float = 0.95,
+) -> Interval:
+    """Return how far a mean lies above a share of what it was, over the same units, and its interval.
+
+    As :func:`difference_interval`, with the correlation of the groups' means taken into account (Newcombe, "Improved
+    confidence intervals for the difference between binomial proportions based on paired data", Statistics in Medicine
+    1998, method 10); a correlation below 0 counts as 0, one above .9 as .9, as few groups do not tell it better.
+
+    Args:
+        after: In [0, 1]; a pair with a NaN is left out.
+        before: Of the same records, in their order.
+        groups: The group of each pair.
+        share: What ``before`` is multiplied with: 1 for the plain change, .95 to ask whether 95 % are left.
+        level: Of confidence, in (0, 1).
+
+    Raises:
+        ValueError: As :func:`mean_interval`, or the lengths differ.
+    """
+    if len(after) != len(before):
+        raise ValueError(f"expected pairs, got {len(after)} values after and {len(before)} before")
+    missing = after.isnan() | before.isnan()
+    nothing = torch.full_like(after, math.nan)
+    sides = [torch.where(missing, nothing, side.to(after.dtype)) for side in (after, before)]
+    first, second = (mean_interval(side, groups, level=level) for side in sides)
+    one, two = (_grouped(side, groups, level).deviations for side in sides)
+    scale = (one.square().sum() * two.square().sum()).sqrt().item()
+    correlation = (one * two).sum().item() / scale if scale > 0 else 0.0
+    return _combined(first, second, share, min(max(correlation, 0.0), 0.9))
 
 
 def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
@@ -116,8 +260,7 @@ def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float,
     """
     if not 0 <= hits <= trials or trials < 1:
         raise ValueError(f"hits must be in 0 to trials, got {hits} of {trials}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
+    _check_level(level)
     tail = (1 - level) / 2
     low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, trials - hits + 1))
     high = 1.0 if hits == trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
@@ -139,13 +282,69 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         >>> interval.mean, round(interval.low, 3), round(interval.high, 3)
         (2.0, -0.484, 4.484)
     """
-    if not values:
-        raise ValueError("no value to average")
+    return student_interval(torch.tensor(values, dtype=torch.float64), level=level)
+
+
+def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
-    mean, count = sum(values) / len(values), len(values)
-    if count == 1:
-        return Interval(mean, None, None, 1, 1)
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(student_t.ppf((1 + level) / 2, count - 1)) * deviation / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half, count, count)
+
+
+def _grouped(values: Tensor, groups: Sequence[Hashable] | None, level: float) -> _Groups:
+    """Sum up what is there by group, in float64."""
+    _check_level(level)
+    if groups is not None and len(groups) != len(values):
+        raise ValueError(f"expected one group per value, got {len(groups)} for {len(values)}")
+    present = [index for index, missing in enumerate(values.isnan().tolist()) if not missing]
+    if not present:
+        raise ValueError("no value to average")
+    names = [index if groups is None else groups[index] for index in present]
+    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    member = torch.tensor([order[name] for name in names])
+    numbers = values[present].double().cpu()
+    zeros = torch.zeros(len(order), dtype=torch.float64)
+    return _Groups(zeros.index_add(0, member, numbers), zeros.index_add(0, member, torch.ones_like(numbers)))
+
+
+def _score(grouped: _Groups, level: float) -> Interval:
+    mean = grouped.mean
+    if grouped.units == 1:
+        return Interval(mean, None, None, grouped.total, 1)
+    if mean <= _EDGE or mean >= 1 - _EDGE:
+        size = grouped.effective_units
+    else:
+        size = mean * (1 - mean) / grouped.variance if grouped.variance > 0 else math.inf
+        size = min(max(size, grouped.effective_units - 1, _MIN_FREEDOM), grouped.total)
+    q = grouped.quantile(level)
+    spread = q * q / size
+    centre = (mean + spread / 2) / (1 + spread)
+    half = math.sqrt(max(mean * (1 - mean), 0.0) * spread + spread * spread / 4) / (1 + spread)
+    # The ends enclose the mean; at 0 and 1 rounding must not shut it out.
+    low, high = min(max(0.0, centre - half), mean), max(min(1.0, centre + half), mean)
+    return Interval(
+        mean, 0.0 if mean <= _EDGE else low, 1.0 if mean >= 1 - _EDGE else high, grouped.total, grouped.units
+    )
+
+
+def _student(grouped: _Groups, level: float, count: int | None = None) -> Interval:
+    mean, count = grouped.mean, grouped.total if count is None else count
+    if grouped.units == 1:
+        return Interval(mean, None, None, count, 1)
+    half = grouped.quantile(level) * math.sqrt(grouped.variance)
+    return Interval(mean, mean - half, mean + half, count, grouped.units)
+
+
+def _combined(first: Interval, second: Interval, share: float, correlation: float) -> Interval:
+    """The interval of ``first`` less a share of ``second``, from those of the two."""
+    mean = first.mean - share * second.mean
+    count, units = min(first.count, second.count), min(first.units, second.units)
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return Interval(mean, None, None, count, units)
+
+    def reach(one: float, other: float) -> float:
+        other *= share
+        return math.sqrt(max(one * one + other * other - 2 * correlation * one * other, 0.0))
+
+    low = mean - reach(first.mean - first.low, second.high - second.mean)
+    high = mean + reach(first.high - first.mean, second.mean - second.low)
+    return Interval(mean, low, high, count, units)

@@ -1,18 +1,23 @@
 """Membership inference: how well a score tells what a model was trained on from what it was not."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
+from scipy.stats import t as student_t
 from torch import Tensor
 
-from myosotis.engine.seeding import generator
+from myosotis.evaluation.rank_test import rank_test
 
 LOW_RATES = (0.01, 0.1)
 """The false-positive rates at which the true-positive rate is told."""
 
-_CHUNK = 200  # resamples drawn at once
+_FEWEST_UNITS = 5
+"""With fewer units on a side an interval of the AUC does not hold what it says."""
 
 
 def roc_auc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]) -> float:
@@ -33,8 +38,7 @@ def roc_auc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]
         0.875
     """
     _check(members, others)
-    weights = (torch.ones(1, len(side), dtype=torch.float64) for side in (members, others))
-    return _weighted_auc(_ranks(members, others), *weights).item()
+    return _beaten(members.double().cpu(), others.double().cpu()).mean().item()
 
 
 def tpr_at_fpr(members: Float[Tensor, " members"], others: Float[Tensor, " others"], rate: float) -> float:
@@ -67,11 +71,16 @@ class Membership:
 
     Attributes:
         auc: See :func:`roc_auc`.
-        low: Lower end of its interval; None where a side is a single unit.
+        low: Lower end of its interval; None with fewer than 5 units on a side.
         high: Upper end.
         tpr_at_fpr: True-positive rates at low false-positive rates, by the rate.
         members: How many members.
         others: How many non-members.
+        member_units: Independent units of the members.
+        other_units: Independent units of the non-members.
+        p_value: Of the two-sided rank test over units: how often so unequal a split comes about by chance.
+        decidable: Whether so few units could have shown a difference at all.
+        level: Of confidence.
     """
 
     auc: float
@@ -80,16 +89,21 @@ class Membership:
     tpr_at_fpr: dict[str, float]
     members: int
     others: int
+    member_units: int
+    other_units: int
+    p_value: float
+    decidable: bool
+    level: float
 
     @property
     def over_unlearned(self) -> bool:
-        """Whether the whole interval lies below 0.5: members stand out by being *less* likely than unseen samples."""
-        return self.high is not None and self.high < 0.5
+        """Whether members are significantly *less* likely than unseen samples, which gives them away."""
+        return self.p_value <= 1 - self.level + 1e-9 and self.auc < 0.5
 
     @property
     def traceable(self) -> bool:
-        """Whether the whole interval lies above 0.5."""
-        return self.low is not None and self.low > 0.5
+        """Whether members are significantly more likely than unseen samples."""
+        return self.p_value <= 1 - self.level + 1e-9 and self.auc > 0.5
 
 
 def membership_inference(
@@ -99,13 +113,15 @@ def membership_inference(
     member_groups: Sequence[Hashable] | None = None,
     other_groups: Sequence[Hashable] | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
     rates: Sequence[float] = LOW_RATES,
 ) -> Membership:
-    """Return the AUC of a score with its bootstrap interval, and the true-positive rates at low false-positive rates.
+    """Return the AUC of a score with its interval and test, and the true-positive rates at low false-positive rates.
 
-    Members and non-members are resampled apart, whole groups at a time: samples of one group are not independent.
+    The interval is DeLong's on the logit scale with whole groups as units (DeLong, DeLong and Clarke-Pearson,
+    Biometrics 1988; Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997) and Student's
+    quantile for the smaller side; where the sides do not overlap and no variance is left, Newcombe's score interval
+    ("Confidence intervals for an effect size measure based on the Mann-Whitney statistic", Statistics in Medicine
+    2006, method 5). Whether a difference is shown is decided by :func:`~myosotis.evaluation.rank_test.rank_test`.
 
     Args:
         members: Scores of members; low means known.
@@ -113,8 +129,6 @@ def membership_inference(
         member_groups: The group of each member; None: each is its own.
         other_groups: The group of each non-member.
         level: Of confidence, in (0, 1).
-        resamples: Bootstrap samples.
-        seed: Of the resampling.
         rates: False-positive rates.
 
     Raises:
@@ -123,30 +137,76 @@ def membership_inference(
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
     _check(members, others)
-    left, right = (
-        _places_of_groups(groups, len(side)) for groups, side in ((member_groups, members), (other_groups, others))
+    auc = roc_auc(members, others)
+    test = rank_test(members, others, member_groups, other_groups)
+    low, high = _auc_interval(
+        auc, members.double().cpu(), others.double().cpu(), member_groups, other_groups, test.units, level
     )
-    counts = int(left.max()) + 1, int(right.max()) + 1
-    low = high = None
-    if min(counts) > 1:
-        # A resample weights groups and thereby their samples, so none is ever built.
-        ranks = _ranks(members, others)
-        stream = generator(seed, "membership")
-        values = []
-        for begin in range(0, resamples, _CHUNK):
-            drawn = (_drawn(min(_CHUNK, resamples - begin), count, stream) for count in counts)
-            weights = [times[:, places] for times, places in zip(drawn, (left, right), strict=True)]
-            values.append(_weighted_auc(ranks, weights[0], weights[1]))
-        tail = (1 - level) / 2
-        low, high = torch.quantile(torch.cat(values), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Membership(
-        auc=roc_auc(members, others),
+        auc=auc,
         low=low,
         high=high,
         tpr_at_fpr={f"{rate:g}": tpr_at_fpr(members, others, rate) for rate in rates},
         members=len(members),
         others=len(others),
+        member_units=test.units[0],
+        other_units=test.units[1],
+        p_value=test.p_value,
+        decidable=test.could_show(level),
+        level=level,
     )
+
+
+def _auc_interval(
+    auc: float,
+    members: Tensor,
+    others: Tensor,
+    member_groups: Sequence[Hashable] | None,
+    other_groups: Sequence[Hashable] | None,
+    units: tuple[int, int],
+    level: float,
+) -> tuple[float | None, float | None]:
+    if min(units) < _FEWEST_UNITS:
+        return None, None
+    variance = _placement_variance(_beaten(members, others), auc, member_groups)
+    variance += _placement_variance(1 - _beaten(others, members), auc, other_groups)
+    if variance <= 0 or auc in (0.0, 1.0):
+        return _score_auc_interval(auc, units, level)
+    error = math.sqrt(variance) / (auc * (1 - auc))
+    half = float(student_t.ppf((1 + level) / 2, min(units) - 1)) * error
+    logit = math.log(auc / (1 - auc))
+    return tuple(1 / (1 + math.exp(-end)) for end in (logit - half, logit + half))  # type: ignore[return-value]
+
+
+def _beaten(scores: Tensor, others: Tensor) -> Tensor:
+    """For each score the share of the others that lie above it, ties counting half."""
+    ordered = others.sort().values
+    above = len(ordered) - torch.searchsorted(ordered, scores, right=True)
+    not_below = len(ordered) - torch.searchsorted(ordered, scores)
+    return (above + not_below).double() / (2 * len(ordered))
+
+
+def _placement_variance(placements: Tensor, auc: float, groups: Sequence[Hashable] | None) -> float:
+    """One side's part of the variance of an AUC."""
+    places = _places_of_groups(groups, len(placements))
+    units = int(places.max()) + 1
+    sums = torch.zeros(units, dtype=torch.float64).index_add_(0, places, placements - auc)
+    return units / (units - 1) * sums.square().sum().item() / len(placements) ** 2
+
+
+def _score_auc_interval(auc: float, units: tuple[int, int], level: float) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    m, n = units
+    half = (m + n) / 2 - 1
+
+    def excess(theta: float) -> float:
+        variance = theta * (1 - theta) * (1 + half * (1 - theta) / (2 - theta) + half * theta / (1 + theta)) / (m * n)
+        return abs(auc - theta) - z * math.sqrt(variance)
+
+    inside = 1e-9
+    low = 0.0 if auc <= inside else float(brentq(excess, inside, auc - inside))
+    high = 1.0 if auc >= 1 - inside else float(brentq(excess, auc + inside, 1 - inside))
+    return low, high
 
 
 def _check(members: Tensor, others: Tensor) -> None:
@@ -156,23 +216,6 @@ def _check(members: Tensor, others: Tensor) -> None:
         raise ValueError("a score is not a number")
 
 
-def _ranks(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """The place of every score among all different scores, for members and for others."""
-    _, places = torch.unique(torch.cat([members.double(), others.double()]).cpu(), return_inverse=True)
-    return places[: len(members)], places[len(members) :]
-
-
-def _weighted_auc(ranks: tuple[Tensor, Tensor], members: Tensor, others: Tensor) -> Tensor:
-    """AUC for each row of weights: the share, by weight, of pairs in which the member is lower; ties count half."""
-    width = int(max(part.max() for part in ranks)) + 1
-    a, b = (
-        torch.zeros(len(weights), width, dtype=torch.float64).index_add_(1, places, weights)
-        for places, weights in zip(ranks, (members, others), strict=True)
-    )
-    above = b.sum(dim=1, keepdim=True) - b.cumsum(dim=1)
-    return (a * (above + b / 2)).sum(dim=1) / (a.sum(dim=1) * b.sum(dim=1))
-
-
 def _places_of_groups(groups: Sequence[Hashable] | None, count: int) -> Tensor:
     """The group of every sample as a number; every sample its own where there are no groups."""
     names = list(range(count)) if groups is None else list(groups)
@@ -180,9 +223,3 @@ def _places_of_groups(groups: Sequence[Hashable] | None, count: int) -> Tensor:
         raise ValueError(f"expected one group per score, got {len(names)} for {count}")
     order = {name: place for place, name in enumerate(dict.fromkeys(names))}
     return torch.tensor([order[name] for name in names])
-
-
-def _drawn(count: int, groups: int, stream: torch.Generator) -> Tensor:
-    """How often each group was drawn in each of ``count`` resamples."""
-    draws = torch.randint(groups, (count, groups), generator=stream)
-    return torch.zeros(count, groups, dtype=torch.float64).scatter_add_(1, draws, torch.ones(draws.shape).double())

@@ -11,12 +11,26 @@ class Verdict:
     Attributes:
         question: What the reader came to ask.
         answer: The verdict in one sentence, with the figures that it rests on.
-        holds: True for yes, False for no, None where it cannot be said.
+        holds: True for yes, False for no, None where there is no yes or no to it.
+        undecided: Whether a yes or no was asked for and cannot be given.
     """
 
     question: str
     answer: str
     holds: bool | None = None
+    undecided: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The answer in a word; empty where there is none.
+
+        Example:
+            >>> Verdict("Is it forgotten?", "Nothing to compare with.", undecided=True).mark
+            'undecided'
+        """
+        if self.holds is None:
+            return "undecided" if self.undecided else ""
+        return "yes" if self.holds else "no"
 
 
 @dataclass(frozen=True)

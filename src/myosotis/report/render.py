@@ -13,8 +13,6 @@ from myosotis import __version__
 from myosotis.engine.files import write_text
 from myosotis.report.document import Document
 
-_MARKS = {True: "yes", False: "no", None: "not known"}
-
 
 def render_html(document: Document) -> str:
     """Return the page; everything in it is escaped, but for the figures, which the package drew itself."""
@@ -27,7 +25,7 @@ def render_html(document: Document) -> str:
     )
     figures = [(Markup(figure.svg), figure.caption, figure.wide) for figure in document.figures]  # noqa: S704 - our own drawing
     template = environment.get_template("report.html.j2")
-    return template.render(document=document, figures=figures, marks=_MARKS, version=__version__)
+    return template.render(document=document, figures=figures, version=__version__)
 
 
 def write_html(document: Document, path: Path) -> None:
@@ -40,7 +38,7 @@ def render_text(document: Document, width: int = 110) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False)
     for verdict in document.verdicts:
-        mark = "" if verdict.holds is None else f" {_MARKS[verdict.holds].upper()}."
+        mark = f" {verdict.mark.upper()}." if verdict.mark else ""
         console.print(Text(f"{verdict.question}{mark} {verdict.answer}"))
     table = RichTable(title=document.table.caption, title_justify="left")
     table.add_column(document.table.corner)

@@ -191,11 +191,15 @@ def six_tokens(likelihood, accuracy):
     return Thresholds(likelihood, accuracy, 1, 6.0, (6, 6), 2, 0.0, 0.0)
 
 
-def test_forgotten_is_strictly_below_for_means_and_at_or_below_for_each():
+def test_forgotten_is_at_or_below_the_thresholds():
     thresholds = six_tokens(0.5, 0.5)
     assert thresholds.forgotten(torch.tensor([0.4, 0.5]), torch.tensor([0.2, 0.6]))
-    assert not thresholds.forgotten(torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]))
-    assert not thresholds.forgotten(torch.tensor([0.2, 0.2]), torch.tensor([0.5, 0.5]))
+    assert thresholds.forgotten(torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]))
+    assert not thresholds.forgotten(torch.tensor([0.5, 0.51]), torch.tensor([0.2, 0.2]))
+    assert not thresholds.forgotten(torch.tensor([0.2, 0.2]), torch.tensor([0.5, 0.51]))
+    # The mean of float32 thirds is not the third of float64; a threshold of 0 is met by 0.
+    assert six_tokens(1 / 3, 1 / 3).forgotten(torch.full((3,), 1 / 3), torch.tensor([0.0, 0.0, 1.0]))
+    assert six_tokens(0.0, 0.0).forgotten(torch.zeros(2), torch.zeros(2))
     model = TableModel({7: 7, 8: 8})
     sequences = [torch.tensor([7, 7, 8, 7, 7, 8]), torch.tensor([8, 7, 0, 1, 2, 3])]
     assert six_tokens(0.8, 0.4).forgotten_each(model, sequences) == [True, True]

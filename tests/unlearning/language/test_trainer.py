@@ -267,10 +267,14 @@ def test_the_stop_rule(value, min_epochs, epochs, reason, tokenizer, tmp_path):
     assert len(measured) == epochs
 
 
-def test_a_rule_that_could_never_stop_is_refused():
+def test_a_rule_is_met_by_ties_and_refuses_what_it_cannot_compare():
     sequences = [torch.arange(5)]
-    with pytest.raises(ValueError, match="could never stop"):
-        StopRule(thresholds(sequences, 0.0), sequences)
+    rule = StopRule(thresholds(sequences, 0.0), sequences)
+    level = rule.thresholds.memorization_accuracy
+    values = {"forget_memorization_accuracy": level, "forget_extraction_likelihood": 0.0}
+    assert rule.satisfied(values, 1)
+    assert rule.satisfied({**values, "forget_extraction_likelihood": 5e-7}, 1)
+    assert not rule.satisfied({**values, "forget_extraction_likelihood": 1e-3}, 1)
     with pytest.raises(ValueError, match="5 tokens"):
         StopRule(thresholds(sequences, 0.5), [torch.arange(6)])
 

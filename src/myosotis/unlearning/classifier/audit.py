@@ -87,7 +87,6 @@ def population_membership(
     others: Float[Tensor, " others"],
     *,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Return how well the loss tells samples from ones that were never seen, read either way.
 
@@ -98,7 +97,6 @@ def population_membership(
         members: Loss of each sample that was trained on, or is said to be forgotten.
         others: Loss of each sample that was never seen.
         confidence: Level of the intervals.
-        seed: Of the bootstrap of the AUC.
 
     Returns:
         ``auc`` with ``low`` and ``high`` (0.5 is no trace), ``auc_reversed`` (that of the other sign), ``auc_either``
@@ -107,7 +105,7 @@ def population_membership(
     """
     either = []
     for sign in (1, -1):
-        found = membership_inference(sign * members, sign * others, level=confidence, seed=seed)
+        found = membership_inference(sign * members, sign * others, level=confidence)
         rates = {
             rate: share(round(value * len(members)), len(members), confidence)
             for rate, value in found.tpr_at_fpr.items()
@@ -167,7 +165,6 @@ def audit_sets(
     *,
     bins: int = 15,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return what a model makes of each set, and its logits.
 
@@ -176,7 +173,6 @@ def audit_sets(
         sets: ``forget``, and where they are known ``remaining`` and ``test``.
         bins: Of the calibration error.
         confidence: Level of all intervals.
-        seed: Of the bootstrap.
 
     Returns:
         For each set what :func:`measure` gives, and ``membership`` of ``forget`` and of ``remaining`` against ``test``;
@@ -190,7 +186,7 @@ def audit_sets(
     if "test" in sets:
         loss = {name: losses(logits[name], images.labels) for name, images in sets.items()}
         found["membership"] = {
-            name: population_membership(loss[name], loss["test"], confidence=confidence, seed=seed)
+            name: population_membership(loss[name], loss["test"], confidence=confidence)
             for name in ("forget", "remaining")
             if name in sets
         }

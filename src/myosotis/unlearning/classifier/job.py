@@ -205,7 +205,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             self._sets(),
             bins=self._config.audit.bins,
             confidence=self._config.audit.confidence,
-            seed=self._config.seed,
         )
         reported = result["metrics"]["after"]
         found: dict[str, Any] = {
@@ -314,7 +313,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                     self._sets(),
                     bins=settings.bins,
                     confidence=settings.confidence,
-                    seed=self._config.seed,
                 )[0]
 
         return self._kept_or(f"audit-{name}", look)
@@ -418,9 +416,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             except ValueError as error:
                 raise InputError(f"compare, {variant.label}: {error}") from error
             settings = self._config.audit
-            metrics, _ = audit_sets(
-                result.model, self._sets(), bins=settings.bins, confidence=settings.confidence, seed=self._config.seed
-            )
+            metrics, _ = audit_sets(result.model, self._sets(), bins=settings.bins, confidence=settings.confidence)
             return {
                 "name": variant.label,
                 "method": variant.method.name,
@@ -552,7 +548,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             true_label_confidence(predict(model, inputs.forget), inputs.forget.labels),
             {name: (of(one, inputs.forget), of(one, test)) for name, one in judged.items() if one is not None},
             confidence=config.audit.confidence,
-            seed=config.seed,
         )
 
     # What was found -------------------------------------------------------------------------------------------------

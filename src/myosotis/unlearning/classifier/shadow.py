@@ -92,7 +92,6 @@ def shadow_audit(
     probabilities: Mapping[str, tuple[Float[Tensor, " n"], Float[Tensor, " m"]]],
     *,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Return what U-LiRA and RMIA find.
 
@@ -107,7 +106,6 @@ def shadow_audit(
         probabilities: By model, e.g. ``"after"``: the probability of the true class of each instance and of each test
             sample. Every second test sample is RMIA's population, the others are its non-members.
         confidence: Level of the intervals.
-        seed: Of the bootstrap.
 
     Returns:
         ``pairs``; ``u_lira``: ``accuracy`` (0.5 is no trace), ``auc``, ``tpr`` by false-positive rate, ``trials``, and
@@ -129,7 +127,7 @@ def shadow_audit(
     positive, negative = torch.cat(scores["unlearned"]), torch.cat(scores["unseen"])
     hits = int((positive > 0).sum()) + int((negative <= 0).sum())
     # A high ratio is called unlearnt; the measures of membership call a low score a member.
-    found = membership_inference(-positive, -negative, level=confidence, seed=seed)
+    found = membership_inference(-positive, -negative, level=confidence)
     judged = posterior(likelihood_ratio(observed, unlearned, unseen))
     # Of models that never saw either: no shadow model learns the test samples, and what only one side has learnt would
     # tell the sides apart where there is no trace.
@@ -142,7 +140,7 @@ def shadow_audit(
         behind = (test[::2], population_prior[::2])
         inside = rmia_score(targets, prior, *behind)
         outside = rmia_score(test[1::2], population_prior[1::2], *behind)
-        result = membership_inference(-inside, -outside, level=confidence, seed=seed)
+        result = membership_inference(-inside, -outside, level=confidence)
         rmia[name] = {
             "auc": roc_auc(-inside, -outside),
             "low": result.low,

@@ -192,11 +192,25 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
 _LARGEST_NLL = 700.0  # its exponential is the largest that a float holds
 
 
-def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int = 4) -> float:
-    """Return exp of the mean negative log-likelihood over all labelled tokens of all records."""
-    total, count = 0.0, 0
+def token_nll(
+    model: nn.Module, examples: Sequence[Example], *, batch_size: int = 4
+) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"]]:
+    """Return the summed negative log-likelihood of each record's labelled tokens, in nats, and how many there are."""
+    sums = torch.zeros(len(examples), dtype=torch.float64)
+    counts = torch.zeros(len(examples), dtype=torch.float64)
     with evaluation_mode(model):
         for batch in labelled_batches(model, examples, batch_size):
-            total -= token_log_probs(batch.logits, batch.labels).double().sum().item()
-            count += int((batch.labels != IGNORED).sum())
-    return math.exp(min(total / count, _LARGEST_NLL))
+            sums[batch.places] = -token_log_probs(batch.logits, batch.labels).double().sum(dim=1).cpu()
+            counts[batch.places] = (batch.labels != IGNORED).sum(dim=1).double().cpu()
+    return sums, counts
+
+
+def perplexity(model: nn.Module, examples: Sequence[Example], *, batch_size: int = 4) -> float:
+    """Return exp of the mean negative log-likelihood over all labelled tokens of all records."""
+    sums, counts = token_nll(model, examples, batch_size=batch_size)
+    return bounded_exp((sums.sum() / counts.sum()).item())
+
+
+def bounded_exp(nll: float) -> float:
+    """Return exp of a mean negative log-likelihood, of a collapsed model the largest that a float holds."""
+    return math.exp(min(nll, _LARGEST_NLL))

@@ -1,6 +1,7 @@
-"""The audit: what a model knows of the forget, retain and unseen records, and of general text."""
+"""The audit: what a model knows of the forget, retain, held-out and unseen records, and of general text."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -8,20 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from myosotis.data.encoding import Example
-from myosotis.evaluation.intervals import bootstrap_mean
-from myosotis.unlearning.language.answers import answer_metrics, greedy_answers, perplexity, rouge_l_recall
+from myosotis.evaluation.intervals import Interval, mean_interval, student_interval
+from myosotis.unlearning.language.answers import (
+    answer_metrics,
+    bounded_exp,
+    greedy_answers,
+    rouge_l_recall,
+    token_nll,
+)
 from myosotis.unlearning.language.memorization import memorization_by_n
 
-SPLITS = ("forget", "retain", "unseen")
+SPLITS = ("forget", "retain", "held_retain", "unseen")
 """The sets of records that an audit looks at, where they are there."""
+
+_UNBOUNDED = frozenset({"nll", "entropy"})
+"""Measures that are not shares: their intervals are Student's."""
 
 
 @dataclass(frozen=True)
 class AuditSets:
-    """The records of an audit. ``general`` is other text, for perplexity."""
+    """The records of an audit.
+
+    Attributes:
+        forget: What is to be forgotten.
+        retain: What is to be kept and may be trained on to that end.
+        held_retain: What is to be kept and was held out of the training, so that what is found of it is no memory.
+        unseen: What the model was never trained on.
+        general: Other text, for perplexity.
+    """
 
     forget: Sequence[Example]
     retain: Sequence[Example] = ()
+    held_retain: Sequence[Example] = ()
     unseen: Sequence[Example] = ()
     general: Sequence[Example] = ()
 
@@ -32,11 +51,38 @@ class Audit:
 
     Attributes:
         metrics: By split and metric: mean, low, high, count, units; ``general`` holds ``perplexity`` only.
+        values: By split and metric, the value of every record, NaN where it has none; of ``general`` the summed
+            negative log-likelihood (``nll_sum``) and the number of labelled tokens (``tokens``) of every text.
         answers: The greedy answers to the forget prompts; shown only on request.
     """
 
     metrics: dict[str, dict[str, Any]]
+    values: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
+
+    def told(self) -> dict[str, Any]:
+        """Return figures and values as JSON; answers are left out."""
+        return {
+            "metrics": self.metrics,
+            "values": {
+                split: {
+                    name: [None if math.isnan(value) else value for value in row.tolist()] for name, row in rows.items()
+                }
+                for split, rows in self.values.items()
+            },
+        }
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Audit":
+        """Return what :meth:`told` gave."""
+        values = {
+            split: {
+                name: torch.tensor([math.nan if value is None else value for value in row], dtype=torch.float64)
+                for name, row in rows.items()
+            }
+            for split, rows in told["values"].items()
+        }
+        return cls(dict(told["metrics"]), values)
 
 
 def audit_model(
@@ -49,7 +95,6 @@ def audit_model(
     confidence: float = 0.95,
     max_new_tokens: int = 32,
     batch_size: int = 16,
-    seed: int = 0,
 ) -> Audit:
     """Measure a model on every set.
 
@@ -59,16 +104,16 @@ def audit_model(
         sets: The records.
         n: Of the extraction likelihood. Records with fewer than n tokens behind their prompt are left out of it.
         further_n: Further n, told as ``extraction_likelihood_<n>``.
-        confidence: Level of the intervals, which resample subjects.
+        confidence: Level of the intervals, whose units are subjects.
         max_new_tokens: Of the answers that ROUGE looks at.
         batch_size: Records per forward pass.
-        seed: Of the bootstrap.
 
     Returns:
         Per set: the metrics of :func:`~myosotis.unlearning.language.answer_metrics`, ``rouge_l_recall``,
         ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on.
     """
     metrics: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Tensor]] = {}
     answers: list[str] = []
     for split in SPLITS:
         examples: Sequence[Example] = getattr(sets, split)
@@ -80,14 +125,19 @@ def audit_model(
         values.update(_memorization(model, examples, n, further_n, batch_size))
         answers = said if split == "forget" else answers
         groups = subjects_of(examples)
+        found[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
         metrics[split] = {
-            name: asdict(bootstrap_mean(row, groups, level=confidence, seed=seed))
-            for name, row in values.items()
-            if not row.isnan().all()
+            name: asdict(_interval_of(name)(row, groups, level=confidence)) for name, row in found[split].items()
         }
     if sets.general:
-        metrics["general"] = {"perplexity": perplexity(model, sets.general)}
-    return Audit(metrics, answers)
+        sums, tokens = token_nll(model, sets.general)
+        found["general"] = {"nll_sum": sums, "tokens": tokens}
+        metrics["general"] = {"perplexity": bounded_exp((sums.sum() / tokens.sum()).item())}
+    return Audit(metrics, found, answers)
+
+
+def _interval_of(measure: str) -> Callable[..., Interval]:
+    return student_interval if measure in _UNBOUNDED else mean_interval
 
 
 def subjects_of(examples: Sequence[Example]) -> list[str | int]:
@@ -131,91 +181,3 @@ def _memorization(
         for other, name in names.items():
             values[name][kept.places] = likelihoods[other]
     return values
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One comparison that a verdict rests on.
-
-    Attributes:
-        name: What is compared.
-        value: What the model after unlearning shows.
-        low: Lower end of its interval, where there is one.
-        high: Upper end.
-        threshold: What it is compared with.
-        threshold_of: Where the threshold comes from.
-        sign: ``"<"``, ``"<="`` or ``">="``.
-        threshold_low: Lower end of the threshold's own interval, where it was measured.
-        threshold_high: Upper end.
-    """
-
-    name: str
-    value: float
-    threshold: float
-    threshold_of: str
-    sign: str
-    low: float | None = None
-    high: float | None = None
-    threshold_low: float | None = None
-    threshold_high: float | None = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether value and threshold stand as they should."""
-        if self.sign == "<":
-            return self.value < self.threshold
-        return self.value <= self.threshold if self.sign == "<=" else self.value >= self.threshold
-
-    @property
-    def decided(self) -> bool:
-        """Whether the interval of the value lies clear of the threshold, or of the threshold's own interval."""
-        if self.low is None or self.high is None:
-            return self.name == "perplexity_ratio"
-        low = self.threshold if self.threshold_low is None else self.threshold_low
-        high = self.threshold if self.threshold_high is None else self.threshold_high
-        return self.high < low or self.low > high
-
-
-def forgetting_criteria(before: Audit, after: Audit) -> list[Criterion]:
-    """Return the comparisons that say whether the forget set is forgotten; none without unseen records."""
-    unseen, now = before.metrics.get("unseen"), after.metrics["forget"]
-    if unseen is None:
-        return []
-    rows = (("fact_accuracy", "<="), ("memorization_accuracy", "<"), ("extraction_likelihood", "<"))
-    return [
-        Criterion(
-            name,
-            now[name]["mean"],
-            unseen[name]["mean"],
-            "unseen records, before",
-            sign,
-            now[name]["low"],
-            now[name]["high"],
-            unseen[name]["low"],
-            unseen[name]["high"],
-        )
-        for name, sign in rows
-        if name in now and name in unseen
-    ]
-
-
-def keeping_criteria(before: Audit, after: Audit, fact_floor: float, ratio_ceiling: float) -> list[Criterion]:
-    """Return the comparisons that say whether the rest is kept; none without retain records and general text."""
-    criteria = []
-    retain = after.metrics.get("retain", {}).get("fact_accuracy")
-    if retain is not None:
-        criteria.append(
-            Criterion(
-                "retain_fact_accuracy",
-                retain["mean"],
-                fact_floor,
-                "the configuration",
-                ">=",
-                retain["low"],
-                retain["high"],
-            )
-        )
-    if "general" in after.metrics:
-        ratio = after.metrics["general"]["perplexity"] / before.metrics["general"]["perplexity"]
-        criteria.append(Criterion("perplexity_ratio", ratio, ratio_ceiling, "the configuration", "<="))
-    return criteria

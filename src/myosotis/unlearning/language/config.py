@@ -83,7 +83,7 @@ class DataConfig(Config):
     split_texts: bool = False
     forget_tokens: Literal["response", "facts"] = "response"
     requests: Literal["subject"] | Count | None = None
-    allow_overlap: bool = False
+    allow_shared: bool = False
     refusals: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -194,7 +194,7 @@ class StopConfig(Config):
 
 
 class SelectionConfig(Config):
-    """Keep the best epoch's weights by records that the final audit does not look at."""
+    """Keep the best epoch's weights by records that are neither trained on nor audited."""
 
     retain_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     criterion: Criterion = "harmonic"
@@ -265,7 +265,9 @@ class AuditConfig(Config):
     n: Count = 10
     further_n: tuple[Count, ...] = ()
     length_tolerance: Share = 0.25
-    retain_fact_floor: Share = 0.9
+    held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    kept_share: Share = 0.95
     perplexity_ratio_ceiling: Positive = 1.15
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     max_new_tokens: Count = 32

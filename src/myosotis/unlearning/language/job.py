@@ -23,10 +23,7 @@ from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit import (
     Audit,
     AuditSets,
-    Criterion,
     audit_model,
-    forgetting_criteria,
-    keeping_criteria,
     measurable,
 )
 from myosotis.unlearning.language.config import DatasetConfig, FileConfig, LanguageUnlearningConfig
@@ -50,6 +47,7 @@ from myosotis.unlearning.language.sequential import RequestOutcome, unlearn_sequ
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.suites import AuditSuites, read_suite_inputs
 from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
+from myosotis.unlearning.language.verdict import VerdictSettings, judge, lengths_differ
 
 
 @dataclass(frozen=True)
@@ -80,10 +78,11 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         """
         config = self._config
         self._check_available(self._inputs_given())
-        self._records = read_records(config)
+        self._records, self._shared = read_records(config)
         self._say(
-            f"records: {len(self._records.forget)} to forget, {len(self._records.retain)} to retain, "
-            f"{len(self._records.unseen)} unseen, {len(self._records.general)} of general text"
+            f"records: {len(self._records.forget)} to forget, {len(self._records.retain)} to retain and "
+            f"{len(self._records.held_retain)} held out of the training, {len(self._records.unseen)} unseen, "
+            f"{len(self._records.general)} of general text"
         )
         dtype = getattr(torch, config.model.dtype)
         self._say(f"loading {config.model.name}")
@@ -109,7 +108,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             encoder,
             self._records.forget,
             self._sets.forget,
-            self._sets.retain,
+            self._sets.held_retain or self._sets.retain,
             self._sets.unseen,
             read_suite_inputs(config.audit),
             config.seed,
@@ -173,8 +172,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             "base": weights_hash(self._model),
             "data": {
                 name: sorted(salted_fingerprint(record.content, run.salt) for record in getattr(self._records, name))
-                for name in ("forget", "retain", "unseen", "selection")
-                if getattr(self._records, name) or name != "selection"
+                for name in ("forget", "retain", "held_retain", "unseen", "selection")
+                if getattr(self._records, name) or name in ("forget", "retain", "unseen")
             },
         }
         # Everything of a record that a figure depends on, not its words alone.
@@ -191,10 +190,10 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         model = self._model
         if config.fine_tune is not None:
             self._model = None  # the base has served
-            model = self._taught("target", [*self._sets.forget, *self._kept_examples])
+            model = self._taught("target", [*self._sets.forget, *self._all_retained])
         model_in = weights_hash(model)
         if config.reference == "retrain":
-            self._reference = self._taught("reference", self._kept_examples)
+            self._reference = self._taught("reference", self._all_retained)
         suites: dict[str, Any] = {}
         reference_nll = None
         if config.reference is not None:
@@ -261,7 +260,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
     def _audit(self, name: str, model: Any) -> Audit:
         kept = self._run.kept(f"audit-{name}.json")
         if kept is not None and not self._show_samples:
-            return Audit(kept)
+            return Audit.read(kept)
         self._say(f"auditing the model {name}" if name != "reference" else "auditing the reference model")
         settings = self._config.audit
         with self._timed("audit"):
@@ -274,15 +273,14 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                 confidence=settings.confidence,
                 max_new_tokens=settings.max_new_tokens,
                 batch_size=settings.batch_size,
-                seed=self._config.seed,
             )
-        self._run.keep(f"audit-{name}.json", audit.metrics)
+        self._run.keep(f"audit-{name}.json", audit.told())
         return audit
 
     @property
-    def _kept_examples(self) -> list[Example]:
-        """What stays: the retain records of the audit and those held for selection."""
-        return [*self._sets.retain, *self._selection]
+    def _all_retained(self) -> list[Example]:
+        """What the model was taught and is to keep: what may be trained on, and what was held out of it."""
+        return [*self._sets.retain, *self._sets.held_retain, *self._selection]
 
     def _reference_nll(self) -> list[list[float]] | None:
         if self._config.audit.membership is None:
@@ -362,7 +360,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                     model,
                     trainer_settings(config, directory),
                     self._sets.forget if method.alternates is None else self._records.forget,
-                    self._kept_examples,
+                    self._sets.retain,
                     self._tokenizer,
                     lora_config(config.lora),
                     refusals=config.data.refusals or REFUSALS,
@@ -423,7 +421,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                     model,
                     trainer_settings(config, directory),
                     [[source[place] for place in places] for places in requests],
-                    self._kept_examples,
+                    self._sets.retain,
                     self._tokenizer,
                     lora_config(config.lora),
                     stop_rule=lambda _, own: self._stop_rule(before, thresholds, own),
@@ -497,22 +495,23 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
 
     def _result(self, audits: dict[str, Audit], thresholds: Thresholds | None, unlearned: _Unlearned) -> dict[str, Any]:
         settings = self._config.audit
-        forgetting = forgetting_criteria(audits["before"], audits["after"])
-        keeping = keeping_criteria(
-            audits["before"], audits["after"], settings.retain_fact_floor, settings.perplexity_ratio_ceiling
+        verdict = judge(
+            audits["before"],
+            audits["after"],
+            self._sets,
+            VerdictSettings(
+                settings.confidence, settings.margin, settings.kept_share, settings.perplexity_ratio_ceiling
+            ),
+            reference=audits.get("reference"),
+            incomparable=None if thresholds is None else self._lengths_differ(thresholds),
+            retain_given=bool(self._all_retained),
         )
         return {
             "kind": KIND,
             "name": self._config.name,
             "method": self._config.method.name,
             "seed": self._config.seed,
-            "verdict": {
-                "forgotten": all(row.holds for row in forgetting) if forgetting else None,
-                "kept": all(row.holds for row in keeping) if keeping else None,
-                "forgetting_criteria": [_criterion(row) for row in forgetting],
-                "keeping_criteria": [_criterion(row) for row in keeping],
-                "confidence": settings.confidence,
-            },
+            "verdict": verdict,
             "metrics": {name: audit.metrics for name, audit in audits.items()},
             "thresholds": None if thresholds is None else asdict(thresholds),
             "training": {
@@ -524,7 +523,12 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             },
             "requests": [asdict(outcome) for outcome in unlearned.requests],
             "records": {name: len(getattr(self._records, name)) for name in vars(self._records)},
+            "shared": {name: asdict(common) for name, common in self._shared.items()},
         }
+
+    def _lengths_differ(self, thresholds: Thresholds) -> str | None:
+        places = measurable(self._sets.forget, thresholds.n).places
+        return lengths_differ([self._sets.forget[place] for place in places], thresholds)
 
     def _write_samples(self, audits: dict[str, Audit]) -> None:
         rows = [
@@ -536,7 +540,3 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             for place, record in enumerate(self._records.forget)
         ]
         write_json(self._run.path / "samples.json", rows, private=True)
-
-
-def _criterion(row: Criterion) -> dict[str, Any]:
-    return {**asdict(row), "holds": row.holds, "decided": row.decided}

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from myosotis.data.copies import Shared, shared, with_copies_grouped
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import (
     Record,
-    count_overlap,
     read_dataset,
     read_dataset_rows,
     read_jsonl,
@@ -36,20 +36,37 @@ from myosotis.unlearning.language.config import (
 
 @dataclass(frozen=True)
 class Records:
-    """What was read, before tokenisation."""
+    """What was read, before tokenisation.
+
+    Attributes:
+        forget: To be forgotten.
+        retain: To be kept, and trained on to that end.
+        held_retain: To be kept, and held out of the training for the audit.
+        unseen: Never trained on.
+        general: Other text.
+        selection: To be kept, and held out of training and audit for the selection of an epoch.
+    """
 
     forget: list[Record]
     retain: list[Record]
+    held_retain: list[Record]
     unseen: list[Record]
     general: list[Record]
     selection: list[Record]
 
 
-def read_records(config: LanguageUnlearningConfig) -> Records:
-    """Read every set of records, or draw the fictitious people.
+FEWEST_HELD = 5
+"""So many subjects are held out where there are enough: with fewer, nothing about the rest can be decided."""
+
+
+def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, Shared]]:
+    """Read every set of records, or draw the fictitious people; hold some of those to be kept out of the training.
+
+    Returns:
+        The records, and what sets share by name of the pair, where ``data.allow_shared`` permits it.
 
     Raises:
-        InputError: A source is missing, empty or faulty, or a record is in both the forget and the retain set.
+        InputError: A source is missing, empty or faulty, or two sets share subjects, responses or near-copies.
     """
     data = config.data
     general = _read(data.general)
@@ -60,26 +77,49 @@ def read_records(config: LanguageUnlearningConfig) -> Records:
         forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
     else:
         forget, retain, unseen = _read(data.forget), _read(data.retain), _read(data.unseen)
-    if not data.allow_overlap:
-        _refuse_overlap("the forget and the retain set", count_overlap(forget, retain))
-    # Unseen records set the level of forgetting; one that was seen would raise it.
-    for name, others in (("the forget and the unseen set", forget), ("the retain and the unseen set", retain)):
-        _refuse_overlap(name, count_overlap(others, unseen), "")
+    # What is kept must not teach what is erased, and what was seen must not set the level of what was not.
+    pairs = {
+        "forget and retain": (forget, retain),
+        "forget and unseen": (forget, unseen),
+        "retain and unseen": (retain, unseen),
+    }
+    found = {name: common for name, pair in pairs.items() if (common := shared(*pair))}
+    if found and not data.allow_shared:
+        name, common = next(iter(found.items()))
+        raise InputError(
+            f"the {name} sets share records ({common}): what one says of the other would be wrong; take them out, or "
+            "let the report say so by data.allow_shared=true"
+        )
+    forget, retain, unseen, general = map(with_copies_grouped, (forget, retain, unseen, general))
     selection: list[Record] = []
     if config.selection is not None:
-        retain, selection = _set_apart(retain, config.selection.retain_share, config.seed)
-    return Records(forget, retain, unseen, general, selection)
+        retain, selection = set_apart(retain, config.selection.retain_share, config.seed, "selection", at_least=1)
+        if not retain:
+            raise InputError("selection: too few retain records to hold some for selection and train on the others")
+    retain, held = set_apart(retain, config.audit.held_retain, config.seed, "held out", at_least=FEWEST_HELD)
+    return Records(forget, retain, held, unseen, general, selection), found
 
 
-def _set_apart(records: list[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """What the audit will look at, and a share of the subjects, or single records without one, held for selection."""
+def set_apart(
+    records: list[Record], share: float, seed: int, purpose: str, *, at_least: int
+) -> tuple[list[Record], list[Record]]:
+    """Return the records less a share of their subjects, and that share; a record without a subject is its own.
+
+    Args:
+        records: All of them.
+        share: Of the subjects, in [0, 1); 0 sets none apart.
+        seed: Decides which.
+        purpose: Two purposes draw differently.
+        at_least: So many subjects are taken where that leaves as many.
+    """
     subjects = list(dict.fromkeys(_subject(record) for record in records))
-    order = torch.randperm(len(subjects), generator=generator(seed, "selection")).tolist()
-    chosen = {subjects[place] for place in order[: max(1, round(share * len(subjects)))]}
-    audited = [record for record in records if _subject(record) not in chosen]
-    if not audited:
-        raise InputError("selection: too few retain records to hold some for selection and audit the others")
-    return audited, [record for record in records if _subject(record) in chosen]
+    count = max(round(share * len(subjects)), min(at_least, len(subjects) // 2)) if share else 0
+    order = torch.randperm(len(subjects), generator=generator(seed, purpose)).tolist()
+    chosen = {subjects[index] for index in order[:count]}
+    return (
+        [record for record in records if _subject(record) not in chosen],
+        [record for record in records if _subject(record) in chosen],
+    )
 
 
 def _subject(record: Record) -> str:
@@ -108,12 +148,6 @@ def split_requests(records: Sequence[Record], requests: str | int) -> list[list[
         raise InputError(f"data.requests: {len(records)} forget records cannot make {count} requests")
     bounds = [round(place * len(records) / count) for place in range(count + 1)]
     return [list(range(begin, end)) for begin, end in pairwise(bounds)]
-
-
-def _refuse_overlap(where: str, count: int, remedy: str = "; data.allow_overlap=true permits it") -> None:
-    if count:
-        noun = "record is" if count == 1 else "records are"
-        raise InputError(f"{count} {noun} in both {where}{remedy}")
 
 
 def _read(source: Source | None) -> list[Record]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from myosotis.engine.progress import progress
+from myosotis.evaluation.verdict import TOLERANCE
 from myosotis.unlearning.language.greedy import GreedyPass
 
 Sequences = Sequence[Int[Tensor, " _"]]
@@ -260,10 +261,10 @@ class Thresholds:
                 )
 
     def forgotten(self, accuracy: Float[Tensor, " count"], likelihood: Float[Tensor, " count"]) -> bool:
-        """Whether both means lie strictly below the thresholds, the rule by which the authors stop."""
+        """Whether both means lie at or below the thresholds, within rounding; the authors' rule without its ties."""
         return (
-            accuracy.double().mean().item() < self.memorization_accuracy
-            and likelihood.double().mean().item() < self.extraction_likelihood
+            accuracy.double().mean().item() <= self.memorization_accuracy + TOLERANCE
+            and likelihood.double().mean().item() <= self.extraction_likelihood + TOLERANCE
         )
 
     def forgotten_each(
@@ -281,9 +282,8 @@ class Thresholds:
         """
         self.check_comparable(sequences, self.n, starts)
         accuracy, likelihood = memorization(model, sequences, self.n, starts=starts, batch_size=batch_size)
-        rounding = 1e-6  # the values are float32, the thresholds are not
-        below = (accuracy <= self.memorization_accuracy + rounding) & (
-            likelihood <= self.extraction_likelihood + rounding
+        below = (accuracy.double() <= self.memorization_accuracy + TOLERANCE) & (
+            likelihood.double() <= self.extraction_likelihood + TOLERANCE
         )
         return [bool(value) for value in below]
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
-from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.document import Document, Figure, Row, Section, Table
 from myosotis.report.figures import Line, line_chart
 from myosotis.report.runs import (
     differing_settings,
@@ -14,17 +15,18 @@ from myosotis.report.runs import (
     unlike_names,
 )
 from myosotis.unlearning.language.methods import METHODS, build_method
-from myosotis.unlearning.language.report_suites import (
-    stress_sentence,
-    suite_figures,
-    suite_sections,
-    tried_under_stress,
-)
+from myosotis.unlearning.language.report_suites import suite_figures, suite_sections, tried_under_stress
+from myosotis.unlearning.language.report_verdict import criteria_section, verdicts_of
 
 KIND = "unlearn-language"
 """What ``result.json`` calls runs of this job."""
 
-_SPLIT_NAMES = {"forget": "Forget", "retain": "Retain", "unseen": "Unseen"}
+_SPLIT_NAMES = {
+    "forget": "Forget",
+    "retain": "Retain (trained on)",
+    "held_retain": "Retain (held out)",
+    "unseen": "Unseen",
+}
 _RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection"}
 _METRIC_NAMES = {
     "fact_accuracy": ("facts right", "share of fact tokens that are the greedy choice"),
@@ -37,18 +39,9 @@ _METRIC_NAMES = {
     "top_probability": ("top probability", "mean of the largest probability"),
 }
 _MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extraction_likelihood")
-_CRITERION_NAMES = {
-    "fact_accuracy": "facts right",
-    "memorization_accuracy": "memorisation accuracy",
-    "extraction_likelihood": "extraction likelihood",
-    "retain_fact_accuracy": "retained facts right",
-    "perplexity_ratio": "perplexity on general text, relative to before",
-}
-_SIGNS = {"<": "less than", "<=": "at most", ">=": "at least"}
-_SOURCES = {"unseen records, before": " on unseen records"}
 _MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
 _STOP_REASONS = {
-    "forgotten": "the forget set fell below the level of unseen records",
+    "forgotten": "the forget set reached the level of unseen records",
     "epochs": "all epochs were done",
     "diverged": "the divergence guard stopped it and went back to the last sound weights",
 }
@@ -64,11 +57,12 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),
-        verdicts=_verdicts(result),
+        verdicts=verdicts_of(result),
         table=_metrics_table(result, _MAIN_METRICS),
         figures=[*_figures(run, result), *suite_figures(result)],
         sections=[
             *_sample_sections(run),
+            criteria_section(result),
             *suite_sections(result),
             Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
             _method_section(result, config),
@@ -88,13 +82,9 @@ def compare(runs: Sequence[Run]) -> Document:
     results = [run.result() for run in runs]
     names = unlike_names(runs, results)
     verdicts = [
-        Verdict(
-            f"{name} ({METHODS[result['method']].card.title})",
-            f"Forgotten: {_yes(result['verdict']['forgotten'])}. Kept: {_yes(result['verdict']['kept'])}. "
-            + _criteria_text([*result["verdict"]["forgetting_criteria"], *result["verdict"]["keeping_criteria"]]),
-            _both(result["verdict"]),
-        )
+        replace(verdict, question=f"{name} ({METHODS[result['method']].card.title}): {verdict.question}")
         for name, result in zip(names, results, strict=True)
+        for verdict in verdicts_of(result)[:-1]
     ]
     rows = [
         Row(label, [_cell(_value(result["metrics"]["after"], split, metric)) for result in results], note)
@@ -117,66 +107,11 @@ def compare(runs: Sequence[Run]) -> Document:
 
 def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     counts = result["records"]
+    held = f" and {counts['held_retain']} held out" if counts["held_retain"] else ""
     return (
-        f"{config['model']['name']}: {counts['forget']} records to forget, {counts['retain']} to retain, "
+        f"{config['model']['name']}: {counts['forget']} records to forget, {counts['retain']} to retain{held}, "
         f"{counts['unseen']} never seen. Method: {METHODS[result['method']].card.title}. Seed {result['seed']}."
     )
-
-
-def _yes(value: bool | None) -> str:
-    return {True: "yes", False: "no", None: "not known"}[value]
-
-
-def _both(verdict: Mapping[str, Any]) -> bool | None:
-    answers = (verdict["forgotten"], verdict["kept"])
-    return None if None in answers else all(answers)
-
-
-def _criteria_text(criteria: Sequence[Mapping[str, Any]]) -> str:
-    parts = []
-    for row in criteria:
-        interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-        met = "" if row["holds"] else " (not met)"
-        parts.append(
-            f"{_CRITERION_NAMES[row['name']]} {row['value']:.3f}{interval} against {_SIGNS[row['sign']]} "
-            f"{row['threshold']:.3f}{_SOURCES.get(row['threshold_of'], '')}{met}"
-        )
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def _undecided(criteria: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The comparisons that the intervals leave open."""
-    return [_CRITERION_NAMES[row["name"]] for row in criteria if not row["decided"]]
-
-
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    verdict, metrics = result["verdict"], result["metrics"]["after"]["forget"]
-    forgotten = _criteria_text(verdict["forgetting_criteria"])
-    kept = _criteria_text(verdict["keeping_criteria"])
-    some = next(iter(metrics.values()))
-    undecided = _undecided([*verdict["forgetting_criteria"], *verdict["keeping_criteria"]])
-    open_questions = (
-        f"The intervals leave it open for {', '.join(undecided)}: there the answer rests on the mean alone, and more "
-        "records would decide it. "
-    )
-    sure = (
-        f"The intervals are {verdict['confidence']:.0%} bootstrap intervals over {some['units']} independent subjects "
-        f"({some['count']} records) and one training run; another seed gives other figures. This is evidence, not "
-        "proof: a test that was not made may still find a trace."
-    )
-    sure = stress_sentence(result) + sure
-    if undecided:
-        sure = open_questions + sure
-    return [
-        Verdict(
-            "Is it forgotten?",
-            forgotten or "Without unseen records there is nothing to compare with.",
-            verdict["forgotten"],
-        ),
-        Verdict("Is the rest kept?", kept or "Neither retain records nor general text were given.", verdict["kept"]),
-        Verdict("How sure are we?", sure),
-    ]
 
 
 def _metric_rows(audits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
@@ -412,7 +347,5 @@ def _limits_section(result: Mapping[str, Any]) -> Section:
             if result["records"]["general"]
             else "how the model does on other text was not measured"
         )
-        paragraphs.insert(1, f"The retain records are those that the model was to keep; {elsewhere}.")
-    if result["verdict"]["forgotten"] is None:
-        paragraphs.append("Without unseen records no level of forgetting can be named.")
+        paragraphs.insert(1, f"The held-out retain records are like those that it was trained to keep; {elsewhere}.")
     return Section("What this does not show", paragraphs)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from myosotis.data.encoding import Example
 from myosotis.engine.files import write_tensors
+from myosotis.evaluation.verdict import TOLERANCE
 from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
 
 Criterion = Literal["harmonic", "forgotten_first"]
@@ -28,8 +29,8 @@ class Selection:
     - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: as little known as unseen text, as much kept as can be;
     - ``forgotten_first``: \(1 + r\) where \(f \le u\), else \(1 - f\): first forgotten, then kept.
 
-    Accuracy is that on fact tokens where records have facts, else on all labelled tokens. The retain records must not
-    be those of the final audit, or it would be told twice what it is to find.
+    Accuracy is that on fact tokens where records have facts, else on all labelled tokens. The retain records must be
+    neither trained on, or r would say what training holds in place, nor those of the final audit.
 
     Attributes:
         forget: The records to be forgotten.
@@ -65,7 +66,7 @@ class Selection:
             0.9
         """
         if self.criterion == "forgotten_first":
-            return 1 + retain if forget <= self.unseen_level else 1 - forget
+            return 1 + retain if forget <= self.unseen_level + TOLERANCE else 1 - forget
         closeness = 1 - abs(forget - self.unseen_level)
         return 2 * closeness * retain / max(closeness + retain, 1e-12)
 
@@ -111,4 +112,4 @@ class Selected:
 
 def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
     """Return the mean accuracy on fact tokens, or on labelled tokens where no record has facts."""
-    return accuracy_of(answer_metrics(model, examples)).nanmean().item()
+    return accuracy_of(answer_metrics(model, examples)).double().nanmean().item()

@@ -7,16 +7,20 @@ from typing import Any
 from torch import Tensor
 
 from myosotis.data.encoding import Example
+from myosotis.evaluation.verdict import TOLERANCE
 from myosotis.unlearning.language.answers import answer_metrics
 from myosotis.unlearning.language.memorization import Thresholds, memorization
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """Stop at the first epoch at which the forget set's means are below those of unseen text.
+    """Stop at the first epoch at which the forget set's means are no higher than those of unseen text.
+
+    The authors of the rule (Jang et al., ACL 2023) ask for strictly lower means. The two differ at ties alone, and by
+    theirs a threshold of 0 could never be met.
 
     Attributes:
-        thresholds: Of extraction likelihood and memorisation accuracy; both means must be strictly below.
+        thresholds: Of extraction likelihood and memorisation accuracy; both means must be at or below.
         sequences: The forget set's token ids.
         starts: The length of each one's prompt, see :func:`~myosotis.unlearning.language.extraction_likelihood`.
         min_epochs: Never stop before so many epochs.
@@ -26,7 +30,7 @@ class StopRule:
         active: False to measure only and never stop.
 
     Raises:
-        ValueError: The thresholds are of another n or length, or one of them is 0, which nothing can be below.
+        ValueError: The thresholds are of another n or length.
     """
 
     thresholds: Thresholds
@@ -40,30 +44,26 @@ class StopRule:
 
     def __post_init__(self) -> None:
         self.thresholds.check_comparable(self.sequences, self.thresholds.n, self.starts)
-        nothing_below = min(self.thresholds.extraction_likelihood, self.thresholds.memorization_accuracy) <= 0
-        if self.active and nothing_below:
-            raise ValueError(
-                f"a threshold is 0 (extraction likelihood {self.thresholds.extraction_likelihood:g}, memorisation "
-                f"accuracy {self.thresholds.memorization_accuracy:g}), so the rule could never stop; use a smaller n"
-            )
 
     def measure(self, model: Any) -> dict[str, float]:
         """Return the means on the forget set that the rule looks at."""
         accuracy, likelihood = memorization(model, self.sequences, self.thresholds.n, starts=self.starts)
         values = {
-            "forget_memorization_accuracy": accuracy.mean().item(),
-            "forget_extraction_likelihood": likelihood.mean().item(),
+            "forget_memorization_accuracy": accuracy.double().mean().item(),
+            "forget_extraction_likelihood": likelihood.double().mean().item(),
         }
         if self.fact_threshold is not None:
             facts = answer_metrics(model, self.fact_examples)["fact_accuracy"]
-            values["forget_fact_accuracy"] = facts.nanmean().item()
+            values["forget_fact_accuracy"] = facts.double().nanmean().item()
         return values
 
     def satisfied(self, values: dict[str, float], epoch: int) -> bool:
         """Whether the values, measured after ``epoch`` epochs, mean stop."""
-        below = (
-            values["forget_memorization_accuracy"] < self.thresholds.memorization_accuracy
-            and values["forget_extraction_likelihood"] < self.thresholds.extraction_likelihood
-        )
-        facts_gone = self.fact_threshold is None or values["forget_fact_accuracy"] <= self.fact_threshold
-        return self.active and epoch >= self.min_epochs and below and facts_gone
+        limits = {
+            "forget_memorization_accuracy": self.thresholds.memorization_accuracy,
+            "forget_extraction_likelihood": self.thresholds.extraction_likelihood,
+        }
+        if self.fact_threshold is not None:
+            limits["forget_fact_accuracy"] = self.fact_threshold
+        reached = all(values[name] <= limit + TOLERANCE for name, limit in limits.items())
+        return self.active and epoch >= self.min_epochs and reached

@@ -10,7 +10,7 @@ import torch
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record, parse_record
 from myosotis.engine.errors import InputError
-from myosotis.evaluation.intervals import bootstrap_mean
+from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import Membership, membership_inference
 from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
 from myosotis.unlearning.language.audit import subjects_of
@@ -81,10 +81,10 @@ class AuditSuites:
         encoder: Of the records.
         records: The forget records.
         forget: They as examples.
-        retain: The retain records of the audit.
+        retain: The retain records that were held out of the training; without such, those that were not.
         unseen: The unseen ones.
         inputs: The suites' own rows.
-        seed: Of bootstraps and of lm-eval.
+        seed: Of lm-eval.
     """
 
     settings: AuditConfig
@@ -167,7 +167,6 @@ class AuditSuites:
                     member_groups=subjects_of(self.forget),
                     other_groups=subjects_of(self.unseen),
                     level=self.settings.confidence,
-                    seed=self.seed,
                 )
             )
             for name in sides[0]
@@ -209,7 +208,7 @@ class AuditSuites:
     def _accuracy(self, model: Any, examples: Sequence[Example]) -> dict[str, Any]:
         """Mean and interval of the accuracy on facts, or on all labelled tokens where no record has facts."""
         values = accuracy_of(answer_metrics(model, examples, batch_size=self.settings.batch_size))
-        found = bootstrap_mean(values, subjects_of(examples), level=self.settings.confidence, seed=self.seed)
+        found = mean_interval(values, subjects_of(examples), level=self.settings.confidence)
         return asdict(found)
 
     def _tofu(self, model: Any) -> dict[str, Any]:
@@ -257,7 +256,7 @@ class AuditSuites:
                 )["min_k"]
                 for part in ("privacy_forget", "privacy_holdout")
             ]
-            means["min_k_auc"] = membership_inference(*scores, seed=self.seed).auc
+            means["min_k_auc"] = membership_inference(*scores).auc
         return means
 
     def _harness(self, model: Any) -> dict[str, dict[str, float]]:

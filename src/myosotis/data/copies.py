@@ -1,0 +1,163 @@
+"""Records that are the same, or nearly: what two sets share, and which records of one set are one piece of evidence."""
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from myosotis.data.records import Record
+
+SIMILARITY = 0.8
+"""Two records are near-copies if their three-word sequences have at least this Jaccard similarity."""
+
+_LONG_RESPONSE = 5  # words; shorter answers, like "yes" or a city, may well be those of different questions
+_SHINGLE = 3  # words
+_IDEOGRAPHS = "\u2e80-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How many records of one set have something in common with another set.
+
+    Attributes:
+        subjects: With a subject that the other set has too.
+        responses: With a response of at least five words that the other set has too.
+        copies: With a near-copy in the other set, see :data:`SIMILARITY`.
+    """
+
+    subjects: int
+    responses: int
+    copies: int
+
+    def __bool__(self) -> bool:
+        return bool(self.subjects or self.responses or self.copies)
+
+    def __str__(self) -> str:
+        parts = [
+            text
+            for count, text in (
+                (self.subjects, f"{self.subjects} by their subject"),
+                (self.responses, f"{self.responses} by their response"),
+                (self.copies, f"{self.copies} by nearly all their words"),
+            )
+            if count
+        ]
+        return ", ".join(parts)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a text, whatever its case, punctuation, white space and form of Unicode.
+
+    A Chinese or Japanese character counts as a word; a text without any word is its own only one.
+
+    Example:
+        >>> words_of("In  which city?") == words_of("in which CITY")
+        True
+    """
+    even = unicodedata.normalize("NFKC", text).casefold()
+    return tuple(_WORD.findall(even)) or (even.strip(),)
+
+
+def shared(first: Sequence[Record], second: Sequence[Record]) -> Shared:
+    """Return what records of ``first`` have in common with ``second``.
+
+    Args:
+        first: E.g. the forget set.
+        second: E.g. the unseen set.
+
+    Example:
+        >>> print(shared([Record(prompt="Who?", response="A. B.", subject="A")], [Record(text="A", subject="a")]))
+        1 by their subject
+    """
+    subjects = {words_of(record.subject) for record in second if record.subject is not None}
+    responses = {words for record in second if len(words := words_of(record.answer)) >= _LONG_RESPONSE}
+    copied = {one for one, _ in _similar([record.content for record in first], [record.content for record in second])}
+    return Shared(
+        sum(record.subject is not None and words_of(record.subject) in subjects for record in first),
+        sum(words_of(record.answer) in responses for record in first),
+        len(copied),
+    )
+
+
+def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
+    """Return the records with a common subject for near-copies that have none: they are one piece of evidence.
+
+    Args:
+        records: One set.
+
+    Example:
+        >>> rows = with_copies_grouped([Record(text="One fact."), Record(text="one fact"), Record(text="Another.")])
+        >>> rows[0].subject == rows[1].subject, rows[2].subject
+        (True, None)
+    """
+    leader = list(range(len(records)))
+
+    def find(index: int) -> int:
+        while leader[index] != index:
+            leader[index] = leader[leader[index]]
+            index = leader[index]
+        return index
+
+    without = [index for index, record in enumerate(records) if record.subject is None]
+    contents = [records[index].content for index in without]
+    for one, other in _similar(contents, contents):
+        low, high = sorted((find(without[one]), find(without[other])))
+        leader[high] = low
+    sizes = Counter(find(index) for index in without)
+    return [
+        replace(record, subject=f"near-copies of record {find(index) + 1}")
+        if record.subject is None and sizes[find(index)] > 1
+        else record
+        for index, record in enumerate(records)
+    ]
+
+
+def _similar(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of near-copies by their indices; of equal texts, and of a text with itself, one link each.
+
+    An exact join by prefix filtering: two sets of a similarity of at least t share one of the rarest (1 - t) n + 1
+    members of either, if all are put in the same order (Bayardo, Ma and Srikant, WWW 2007).
+    """
+    same_side = first is second
+    left, right = _by_words(first), _by_words(second)
+    for words, own in left.items():
+        if same_side:
+            yield from pairwise(own)
+        elif words in right:
+            yield from ((one, right[words][0]) for one in own)
+    sets = {words: _shingles(words) for words in (*left, *right)}
+    frequency = Counter(shingle for shingles in sets.values() for shingle in shingles)
+    index: dict[int, list[tuple[str, ...]]] = defaultdict(list)
+    for words in right:
+        for shingle in _prefix(sets[words], frequency):
+            index[shingle].append(words)
+    for words, own in left.items():
+        candidates = {other for shingle in _prefix(sets[words], frequency) for other in index[shingle]}
+        for other in candidates - {words}:
+            if _jaccard(sets[words], sets[other]) >= SIMILARITY:
+                yield from ((one, right[other][0]) for one in own)
+
+
+def _by_words(texts: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
+    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        found[words_of(text)].append(index)
+    return found
+
+
+def _shingles(words: tuple[str, ...]) -> set[int]:
+    return {hash(words[start : start + _SHINGLE]) for start in range(max(1, len(words) - _SHINGLE + 1))}
+
+
+def _prefix(shingles: set[int], frequency: Counter[int]) -> list[int]:
+    ordered = sorted(shingles, key=lambda shingle: (frequency[shingle], shingle))
+    return ordered[: len(ordered) - math.ceil(SIMILARITY * len(ordered) - 1e-9) + 1]
+
+
+def _jaccard(one: set[int], other: set[int]) -> float:
+    both = len(one & other)
+    return both / (len(one) + len(other) - both)

@@ -200,8 +200,8 @@ def best_rate(arguments, method):
 def table(rows):
     """One line per method, the mean over seeds and their range."""
     lines = [
-        "| method | rate | forget | distance from unseen | retain, held out | retain, in sample | perplexity | loss AUC | "
-        "reworded | 4 bits | relearned |",
+        "| method | rate | forget | distance from unseen | retain, held out | retain, in sample | perplexity | "
+        "loss AUC | reworded | 4 bits | relearned |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
 

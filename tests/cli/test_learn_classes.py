@@ -15,9 +15,12 @@ from command_line import invoke, result, settings
 from PIL import Image
 from safetensors.torch import load_file
 
+from myosotis.continual.classification.config import ClassLearningConfig, resolve_paths
+from myosotis.continual.classification.job import ClassLearningJob
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.classification.training import predict
 from myosotis.data.images import read_image_folder
+from myosotis.engine.config import load_config
 from myosotis.engine.fingerprint import weights_hash
 
 CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
@@ -299,8 +302,22 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
 def test_training_that_diverges_is_said_to(world, tmp_path):
     options = ["training.learning_rate=1e25", "training.schedule=constant"]
     outcome = learn(world, tmp_path / "run", *settings(*options))
-    assert outcome.exit_code == 2
+    assert outcome.exit_code == 1
     assert "training diverged in task 1; lower the learning rate" in outcome.stderr.splitlines()[-1]
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path):
+    def say(line):
+        if line.startswith("task 1"):
+            raise ValueError("a bug")
+
+    config = resolve_paths(load_config(world / "job.yaml", ClassLearningConfig), world)
+    job = ClassLearningJob(config, tmp_path / "run", say=say)
+    job.prepare()
+    with pytest.raises(ValueError, match="^a bug$") as caught:
+        job.run()
+    assert type(caught.value) is ValueError
 
 
 @pytest.mark.parametrize("kill_at", ["checkpoints/after-0", "checkpoints/task-2/learn/step-8"])

@@ -10,7 +10,10 @@ from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
 from safetensors.torch import load_file
 
+from myosotis.continual.selfsupervised.config import RepresentationConfig, resolve_paths
+from myosotis.continual.selfsupervised.job import RepresentationJob
 from myosotis.continual.selfsupervised.saved import load_ssl_learner
+from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
 
 CLASSES = ("ash", "birch", "cedar", "elm")
@@ -238,8 +241,22 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
 
 def test_training_that_diverges_is_said_to(world, tmp_path):
     outcome = learn(world, tmp_path / "run", *settings("training.learning_rate=1e30", "training.schedule=constant"))
-    assert outcome.exit_code == 2
+    assert outcome.exit_code == 1
     assert "training diverged in task 1; lower the learning rate" in outcome.stderr.splitlines()[-1]
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path):
+    def say(line):
+        if line.startswith("task 1"):
+            raise ValueError("a bug")
+
+    config = resolve_paths(load_config(world / "job.yaml", RepresentationConfig), world)
+    job = RepresentationJob(config, tmp_path / "run", say=say)
+    job.prepare()
+    with pytest.raises(ValueError, match="^a bug$") as caught:
+        job.run()
+    assert type(caught.value) is ValueError
 
 
 def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, world, tmp_path):

@@ -8,6 +8,7 @@ import timm
 import torch
 
 from myosotis.data.images import ImageSet
+from myosotis.engine.errors import DivergedError
 from myosotis.engine.seeding import generator
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.models.normalization import Normalize, NormalizedClassifier
@@ -19,7 +20,6 @@ from myosotis.pretraining.measuring import EncoderMeasuring, encoder_features
 from myosotis.pretraining.objectives import build_model
 from myosotis.pretraining.saved import with_new_head
 from myosotis.pretraining.training import (
-    DivergedError,
     MaskStatistics,
     PretrainSettings,
     check_ratio,

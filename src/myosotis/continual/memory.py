@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import generator
 
 Selection = Literal["herding", "random", "reservoir", "class_balanced"]
@@ -60,7 +61,7 @@ class ExemplarMemory:
         seed: Of every choice.
 
     Raises:
-        ValueError: The budget is missing, given twice, negative, or does not suit the selection.
+        SettingsError: The budget is missing, given twice, negative, or does not suit the selection.
 
     Example:
         >>> memory = ExemplarMemory(total=4, selection="random")
@@ -78,11 +79,11 @@ class ExemplarMemory:
         seed: int = 0,
     ) -> None:
         if (total is None) == (per_class is None):
-            raise ValueError("give either 'total' or 'per_class'")
+            raise SettingsError("give either 'total' or 'per_class'")
         if min(total or 0, per_class or 0) < 0:
-            raise ValueError("a memory cannot be negative")
+            raise SettingsError("a memory cannot be negative")
         if selection in ("reservoir", "class_balanced") and total is None:
-            raise ValueError(f"selection '{selection}' needs 'total'")
+            raise SettingsError(f"selection '{selection}' needs 'total'")
         self.total, self.per_class = total, per_class
         self.selection: Selection = selection
         self._seed = seed
@@ -107,13 +108,13 @@ class ExemplarMemory:
         """Return how many exemplars a class may have when there are ``classes``.
 
         Raises:
-            ValueError: It would be less than one.
+            SettingsError: It would be less than one.
         """
         if self.per_class is not None:
             return self.per_class
         assert self.total is not None  # noqa: S101 - one of the two is there
         if 0 < self.total < classes:
-            raise ValueError(f"a memory of {self.total} is less than one exemplar for each of {classes} classes")
+            raise SettingsError(f"a memory of {self.total} is less than one exemplar for each of {classes} classes")
         return self.total // classes
 
     def places(self) -> Int[Tensor, " n"]:
@@ -132,7 +133,7 @@ class ExemplarMemory:
             features: From places to features, for herding.
 
         Raises:
-            ValueError: Herding got no features, or the memory is too small for so many classes.
+            SettingsError: Herding got no features, or the memory is too small for so many classes.
         """
         if self.is_none:
             return

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from myosotis.data.images import ImageSet
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed, generator
 
 
@@ -117,7 +118,7 @@ def class_incremental(
         seed: Of what is held out.
 
     Raises:
-        ValueError: The sizes do not add up, a class is missing from the order or stands there twice, a label is no
+        SettingsError: The sizes do not add up, a class is missing from the order or stands there twice, a label is no
             class, the test set has other classes, or a class has no sample.
 
     Example:
@@ -132,11 +133,11 @@ def class_incremental(
     train = _in_order(dataset, order)
     if test is not None:
         if test.classes != dataset.classes:
-            raise ValueError(f"the test set has the classes {test.classes}, the training set {dataset.classes}")
+            raise SettingsError(f"the test set has the classes {test.classes}, the training set {dataset.classes}")
         test = _in_order(test, order)
     counts = torch.bincount(train.labels, minlength=len(order))
     if bool((counts == 0).any()):
-        raise ValueError(f"class {train.classes[int(counts.argmin())]} has no training sample")
+        raise SettingsError(f"class {train.classes[int(counts.argmin())]} has no training sample")
     held = _held_out(train, validation, seed)
     tasks, begin = [], 0
     for number, size in enumerate(sizes):
@@ -163,16 +164,16 @@ def domain_incremental(
         seed: Likewise.
 
     Raises:
-        ValueError: They differ in classes or in size, a label is no class, or there are more or fewer test sets.
+        SettingsError: They differ in classes or in size, a label is no class, or there are more or fewer test sets.
     """
     if not datasets or any(one.classes != datasets[0].classes for one in [*datasets, *(tests or ())]):
-        raise ValueError("every domain needs the same classes in the same order")
+        raise SettingsError("every domain needs the same classes in the same order")
     if any(one.images.shape[1:] != datasets[0].images.shape[1:] for one in [*datasets, *(tests or ())]):
-        raise ValueError("the images of all domains must be of one size")
+        raise SettingsError("the images of all domains must be of one size")
     for one in [*datasets, *(tests or ())]:
         _check_labels(one)
     if tests is not None and len(tests) != len(datasets):
-        raise ValueError(f"{len(datasets)} domains, but {len(tests)} test sets")
+        raise SettingsError(f"{len(datasets)} domains, but {len(tests)} test sets")
     train, owner = _joined(datasets)
     test, test_owner = (None, None) if tests is None else _joined(tests)
     held = _held_out(train, validation, seed)
@@ -209,15 +210,15 @@ def data_incremental(
         seed: Of who gets what, and of what is held out.
 
     Raises:
-        ValueError: A class has fewer samples than there are tasks, or a label is no class.
+        SettingsError: A class has fewer samples than there are tasks, or a label is no class.
     """
     if tasks < 1:
-        raise ValueError(f"tasks must be at least 1, got {tasks}")
+        raise SettingsError(f"tasks must be at least 1, got {tasks}")
     _check_labels(dataset)
     owner = torch.empty(len(dataset), dtype=torch.long)
     for label, places in enumerate(_by_class(dataset, seed, "deal")):
         if len(places) < tasks:
-            raise ValueError(f"class {dataset.classes[label]} has {len(places)} samples for {tasks} tasks")
+            raise SettingsError(f"class {dataset.classes[label]} has {len(places)} samples for {tasks} tasks")
         owner[places] = torch.arange(len(places)) % tasks
     held = _held_out(dataset, validation, seed)
     every = range(len(dataset.classes))
@@ -229,7 +230,7 @@ def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[
     """Return how many classes each task has.
 
     Raises:
-        ValueError: They do not add up to ``classes``.
+        SettingsError: They do not add up to ``classes``.
 
     Example:
         >>> task_sizes(10, 4, 2)
@@ -238,11 +239,13 @@ def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[
     if isinstance(per_task, int):
         rest = classes - first
         if first < 1 or per_task < 1 or rest < 0 or rest % per_task:
-            raise ValueError(f"{classes} classes cannot be split into {first} first and then {per_task} in every task")
+            raise SettingsError(
+                f"{classes} classes cannot be split into {first} first and then {per_task} in every task"
+            )
         return [first, *[per_task] * (rest // per_task)]
     sizes = [first, *per_task]
     if min(sizes) < 1 or sum(sizes) != classes:
-        raise ValueError(f"the tasks have {' + '.join(map(str, sizes))} = {sum(sizes)} classes, the data {classes}")
+        raise SettingsError(f"the tasks have {' + '.join(map(str, sizes))} = {sum(sizes)} classes, the data {classes}")
     return sizes
 
 
@@ -256,19 +259,19 @@ def _class_order(
         named = sorted(range(len(classes)), key=lambda label: classes[label])
         return [named[place] for place in torch.randperm(len(named), generator=generator(order_seed, "class order"))]
     if order_seed is not None:
-        raise ValueError("give either order_seed or class_order")
+        raise SettingsError("give either order_seed or class_order")
     numbers = {name: label for label, name in enumerate(classes)}
     order = []
     for one in given:
         label = numbers.get(one, -1) if isinstance(one, str) else index(one)
         if not 0 <= label < len(classes):
-            raise ValueError(f"class_order: there is no class {one!r}")
+            raise SettingsError(f"class_order: there is no class {one!r}")
         if label in order:
-            raise ValueError(f"class_order: {classes[label]} stands there twice")
+            raise SettingsError(f"class_order: {classes[label]} stands there twice")
         order.append(label)
     missing = [name for label, name in enumerate(classes) if label not in order]
     if missing:
-        raise ValueError(f"class_order: {missing[0]} is missing")
+        raise SettingsError(f"class_order: {missing[0]} is missing")
     return order
 
 
@@ -284,7 +287,7 @@ def _check_labels(images: ImageSet) -> None:
     outside = ((images.labels < 0) | (images.labels >= len(images.classes))).nonzero().flatten()
     if len(outside):
         place = int(outside[0])
-        raise ValueError(
+        raise SettingsError(
             f"{images.names[place]} has the label {int(images.labels[place])}, but there are {len(images.classes)} "
             "classes"
         )
@@ -298,12 +301,12 @@ def _by_class(images: ImageSet, seed: int, purpose: str) -> list[Tensor]:
 
 def _held_out(images: ImageSet, share: float, seed: int) -> Tensor:
     if not 0 <= share < 1:
-        raise ValueError(f"validation must be in [0, 1), got {share}")
+        raise SettingsError(f"validation must be in [0, 1), got {share}")
     held = torch.zeros(len(images), dtype=torch.bool)
     if share:
         for label, places in enumerate(_by_class(images, derive_seed(seed, "validation"), "held out")):
             if len(places) == 1:
-                raise ValueError(f"class {images.classes[label]} has a single sample, so none can be held out")
+                raise SettingsError(f"class {images.classes[label]} has a single sample, so none can be held out")
             # One of each class at least is held out, and one at least is learnt from.
             held[places[: min(max(1, round(share * len(places))), len(places) - 1)]] = True
     return held

@@ -18,7 +18,7 @@ from myosotis.data.masks import (
 )
 from myosotis.data.scenes import make_scenes
 from myosotis.engine.config import Config
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.method import Count, Whole
 
 _KINDS = ("images", "voc", "ade20k", "camvid", "scenes")
@@ -173,7 +173,5 @@ def _read_scenes(config: ScenesConfig, split: str) -> MaskedImages:
     if split not in ("train", "test"):
         raise InputError(f"scenes: 'split' must be 'train' or 'test', got {split!r}")
     items = read_idx(Path(config.idx), split, config.classes)
-    try:
+    with settings_as_input("scenes"):
         return make_scenes(items, config.count, side=config.side, seed=config.seed, purpose=split)
-    except ValueError as error:
-        raise InputError(f"scenes: {error}") from None

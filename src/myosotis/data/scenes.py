@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from myosotis.data.images import ImageSet
 from myosotis.data.masks import MaskedImages, resident
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import generator
 
 _THRESHOLD = 0.12  # of the brightest value: what is darker is not the thing
@@ -28,7 +29,7 @@ def make_scenes(items: ImageSet, count: int, *, side: int = 48, seed: int = 0, p
         purpose: Sets of one seed that are to differ have different ones.
 
     Raises:
-        ValueError: The pictures have several channels, or a number is out of range.
+        SettingsError: The pictures have several channels, or a number is out of range.
 
     Example:
         >>> pictures = torch.zeros(2, 1, 8, 8).byte()
@@ -38,9 +39,9 @@ def make_scenes(items: ImageSet, count: int, *, side: int = 48, seed: int = 0, p
         (torch.Size([1, 48, 48]), 'train-000002')
     """
     if items.images.shape[1] != 1:
-        raise ValueError(f"scenes are composed of pictures of one channel, these have {items.images.shape[1]}")
+        raise SettingsError(f"scenes are composed of pictures of one channel, these have {items.images.shape[1]}")
     if count < 1 or side < 16:
-        raise ValueError(f"needs at least one scene and 16 pixels, got {count} and {side}")
+        raise SettingsError(f"needs at least one scene and 16 pixels, got {count} and {side}")
     images, masks = [], []
     for number in range(count):
         stream = generator(seed, "scene", purpose, number)

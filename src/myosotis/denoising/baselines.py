@@ -5,6 +5,7 @@ from scipy.ndimage import median_filter
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.mappings import check_loss
+from myosotis.engine.errors import SettingsError
 
 
 def median(noisy: Symbols, size: int = 3) -> Symbols:
@@ -30,7 +31,7 @@ def forward_backward(
         loss: (clean, reconstructed); Hamming's unless given.
 
     Raises:
-        ValueError: Rows do not sum to one, or sizes do not fit.
+        SettingsError: Rows do not sum to one, or sizes do not fit.
 
     Example:
         >>> noisy = np.array([0, 0, 1, 0, 0, 1, 1, 1])
@@ -39,7 +40,7 @@ def forward_backward(
     """
     q = channel.inputs
     if transition.shape != (q, q) or not np.allclose(transition.sum(axis=1), 1):
-        raise ValueError(f"a transition needs {q} rows that sum to one, got {transition.shape}")
+        raise SettingsError(f"a transition needs {q} rows that sum to one, got {transition.shape}")
     checked, count = check_loss(channel, loss), len(noisy)
     likely = channel.matrix.T[noisy]
     forward = np.empty((count, q))

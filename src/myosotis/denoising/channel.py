@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 
 Numbers = NDArray[np.float64]
 Symbols = NDArray[Any]
@@ -28,8 +28,8 @@ class Channel:
         matrix: (clean symbols, noisy symbols); at least as many of the latter.
 
     Raises:
-        ValueError: It is not that, or it is so close to one that tells nothing of what went in that estimates from it
-            would be worthless.
+        SettingsError: It is not that, or it is so close to one that tells nothing of what went in that estimates from
+            it would be worthless.
 
     Example:
         >>> Channel([[0.9, 0.1], [0.2, 0.8]]).inverse.round(3).tolist()
@@ -42,23 +42,23 @@ class Channel:
         try:
             table = np.array(matrix, dtype=np.float64)
         except (TypeError, ValueError):
-            raise ValueError("a channel is a table of numbers, with rows of equal length") from None
+            raise SettingsError("a channel is a table of numbers, with rows of equal length") from None
         if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < table.shape[0]:
-            raise ValueError(
+            raise SettingsError(
                 "a channel needs a row for each clean symbol, two at least, and as many columns or more; got "
                 f"{table.shape}"
             )
         if not np.isfinite(table).all() or (table < 0).any():
-            raise ValueError("a channel holds probabilities, none of them below 0")
+            raise SettingsError("a channel holds probabilities, none of them below 0")
         sums = table.sum(axis=1)
         wrong = np.flatnonzero(np.abs(sums - 1) > _SUM_TOLERANCE)
         if len(wrong):
-            raise ValueError(f"row {wrong[0] + 1} of the channel sums to {sums[wrong[0]]:g}, not to 1")
+            raise SettingsError(f"row {wrong[0] + 1} of the channel sums to {sums[wrong[0]]:g}, not to 1")
         table /= sums[:, None]
         table.flags.writeable = False
         object.__setattr__(self, "matrix", table)
         if self.condition > WORST_CONDITION:
-            raise ValueError(
+            raise SettingsError(
                 f"the channel has the condition number {self.condition:.3g}, above {WORST_CONDITION:g}: what comes "
                 "out says nearly nothing of what went in"
             )
@@ -78,12 +78,12 @@ class Channel:
         """Return the channel that replaces a symbol with probability ``rate``, by each of the others alike.
 
         Raises:
-            ValueError: The rate is not in [0, 1 - 1 / symbols), where seeing a symbol still speaks for it.
+            SettingsError: The rate is not in [0, 1 - 1 / symbols), where seeing a symbol still speaks for it.
         """
         if symbols < 2:
-            raise ValueError(f"an alphabet needs two symbols at least, got {symbols}")
+            raise SettingsError(f"an alphabet needs two symbols at least, got {symbols}")
         if not 0 <= rate < 1 - 1 / symbols:
-            raise ValueError(f"a rate must be in [0, {1 - 1 / symbols:g}) for {symbols} symbols, got {rate}")
+            raise SettingsError(f"a rate must be in [0, {1 - 1 / symbols:g}) for {symbols} symbols, got {rate}")
         table = np.full((symbols, symbols), rate / (symbols - 1))
         np.fill_diagonal(table, 1 - rate)
         return cls(table)
@@ -98,13 +98,13 @@ class Channel:
             symbols: How many there are.
 
         Raises:
-            ValueError: A clean symbol never occurs, or the counts make no channel.
+            SettingsError: A clean symbol never occurs, or the counts make no channel.
         """
         counts = np.bincount(clean.ravel().astype(np.int64) * symbols + noisy.ravel(), minlength=symbols**2)
         table = counts.reshape(symbols, symbols).astype(np.float64)
         missing = np.flatnonzero(table.sum(axis=1) == 0)
         if len(missing):
-            raise ValueError(f"symbol {missing[0]} never occurs in the clean sequence")
+            raise SettingsError(f"symbol {missing[0]} never occurs in the clean sequence")
         return cls(table / table.sum(axis=1, keepdims=True))
 
     @property
@@ -171,14 +171,12 @@ def read_channel(path: Path) -> Channel:
             raise InputError(f"{path}, line {number}: expected numbers, got {line.strip()[:40]!r}") from None
     if not rows:
         raise InputError(f"{path}: holds no numbers")
-    try:
+    with settings_as_input(str(path)):
         return Channel(rows)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def check_symbols(symbols: Symbols, count: int, names: Sequence[str] | None = None) -> None:
-    """Raise ``ValueError`` with the position of the first symbol outside the alphabet.
+    """Raise ``SettingsError`` with the position of the first symbol outside the alphabet.
 
     Args:
         symbols: Whole numbers, of any shape.
@@ -186,14 +184,14 @@ def check_symbols(symbols: Symbols, count: int, names: Sequence[str] | None = No
         names: What its symbols are called.
     """
     if symbols.dtype.kind not in "iub":
-        raise ValueError(f"symbols must be whole numbers, got {symbols.dtype}")
+        raise SettingsError(f"symbols must be whole numbers, got {symbols.dtype}")
     if not symbols.size:
-        raise ValueError("there are no symbols")
+        raise SettingsError("there are no symbols")
     if int(symbols.min()) >= 0 and int(symbols.max()) < count:
         return
     place = int(np.flatnonzero(((symbols < 0) | (symbols >= count)).ravel())[0])
     where = tuple(int(one) for one in np.unravel_index(place, symbols.shape))
     told = ", ".join(names) if names else f"0 to {count - 1}"
-    raise ValueError(
+    raise SettingsError(
         f"symbol {int(symbols.ravel()[place])} at position {where[0] if len(where) == 1 else where} is not among {told}"
     )

@@ -17,7 +17,7 @@ from myosotis.denoising.files.symbols import read_symbols, write_symbols
 from myosotis.denoising.methods import DenoiseResult, Method, denoise, passes_of
 from myosotis.denoising.neural import NeuralDenoiser
 from myosotis.denoising.summary import described, difference_picture, summarise
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.processes import device
 from myosotis.report.document import Document
 
@@ -180,8 +180,8 @@ def _denoised(
                 f"{options.model}: was trained for the alphabet {' '.join(known)}, these symbols are {' '.join(names)}"
             )
     method = options.method or ("adaptive" if model is not None else "dude")
-    try:
-        return denoise(
+    with settings_as_input():
+        result = denoise(
             symbols,
             _channel(options, count),
             method,
@@ -193,11 +193,8 @@ def _denoised(
             lengths=lengths,
             seed=options.seed,
             device=device(),
-        ), notes
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)) from None
+        )
+    return result, notes
 
 
 def _channel(options: DenoiseOptions, count: int) -> Channel:
@@ -210,10 +207,7 @@ def _channel(options: DenoiseOptions, count: int) -> Channel:
         return channel
     if options.rate is None and not options.estimate:
         raise InputError("the noise must be known: give a rate, a channel file or --estimate")
-    try:
-        return Channel.symmetric(count, _FIRST_GUESS if options.rate is None else options.rate)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    return Channel.symmetric(count, _FIRST_GUESS if options.rate is None else options.rate)
 
 
 def _context(options: DenoiseOptions, symbols: Symbols) -> Context | None:

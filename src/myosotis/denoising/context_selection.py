@@ -6,6 +6,7 @@ from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.contexts import Context, Pad
 from myosotis.denoising.dude import dude_in_context
 from myosotis.denoising.neural import NeuralDenoiser, Passes
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 
 
@@ -36,10 +37,10 @@ def select_context(
         pad: For DUDE.
 
     Raises:
-        ValueError: There is no candidate, or one does not fit.
+        SettingsError: There is no candidate, or one does not fit.
     """
     if not candidates:
-        raise ValueError("there is no context to choose from")
+        raise SettingsError("there is no context to choose from")
     found: dict[Context, float] = {}
     if neural is not None:
         for context in candidates:

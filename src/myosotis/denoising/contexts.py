@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Symbols
+from myosotis.engine.errors import SettingsError
 
 Offsets = NDArray[np.int64]
 MOST_SYMBOLS = 126
@@ -32,7 +33,7 @@ class Context1d:
 
     def __post_init__(self) -> None:
         if self.half_width < 1:
-            raise ValueError(f"a context needs a half-width of 1 at least, got {self.half_width}")
+            raise SettingsError(f"a context needs a half-width of 1 at least, got {self.half_width}")
 
     @cached_property
     def offsets(self) -> Offsets:
@@ -61,7 +62,7 @@ class Context2d:
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
-            raise ValueError(f"a context needs a neighbour at least, got {self.neighbours}")
+            raise SettingsError(f"a context needs a neighbour at least, got {self.neighbours}")
 
     @cached_property
     def offsets(self) -> Offsets:
@@ -128,13 +129,13 @@ def make_field(
         width: On a plane: columns, at least, so that the steps of several planes are the same.
 
     Raises:
-        ValueError: Dimensions and context do not fit, or lengths do not add up.
+        SettingsError: Dimensions and context do not fit, or lengths do not add up.
     """
     outside = alphabet if pad == "outside" else 0
     check_alphabet(alphabet)
     if isinstance(context, Context1d):
         if noisy.ndim != 1:
-            raise ValueError(f"a context along a line needs symbols in one dimension, got {noisy.ndim}")
+            raise SettingsError(f"a context along a line needs symbols in one dimension, got {noisy.ndim}")
         sizes = check_lengths(len(noisy), lengths)
         k = context.half_width
         # One edge of k between two sequences serves both.
@@ -147,7 +148,7 @@ def make_field(
         complete = (rank >= k) & (rank < np.repeat(sizes, sizes) - k)
         return Field(padded, places, context.offsets[:, 0], complete, outside)
     if noisy.ndim != 2 or lengths is not None:
-        raise ValueError(f"a context on a plane needs symbols in two dimensions, got {noisy.ndim}")
+        raise SettingsError(f"a context on a plane needs symbols in two dimensions, got {noisy.ndim}")
     reach = int(np.abs(context.offsets).max())
     height, own = noisy.shape
     plane = np.full((height + 2 * reach, max(width, own) + 2 * reach), outside, dtype=np.int8)
@@ -220,18 +221,18 @@ def _part(field: Field, begin: int, end: int) -> Field:
 
 
 def check_alphabet(symbols: int) -> None:
-    """Raise ``ValueError`` where an alphabet has too many symbols."""
+    """Raise ``SettingsError`` where an alphabet has too many symbols."""
     if symbols > MOST_SYMBOLS:
-        raise ValueError(f"alphabets have at most {MOST_SYMBOLS} symbols, got {symbols}")
+        raise SettingsError(f"alphabets have at most {MOST_SYMBOLS} symbols, got {symbols}")
 
 
 def check_lengths(count: int, lengths: Sequence[int] | None) -> NDArray[np.int64]:
     """Return the lengths of sequences that stand one after another; one sequence unless given.
 
     Raises:
-        ValueError: They are not positive, or do not add up.
+        SettingsError: They are not positive, or do not add up.
     """
     sizes = np.array([count] if lengths is None else lengths, dtype=np.int64)
     if not len(sizes) or sizes.min() < 1 or sizes.sum() != count:
-        raise ValueError(f"lengths must be positive and add up to {count} symbols, they add up to {sizes.sum()}")
+        raise SettingsError(f"lengths must be positive and add up to {count} symbols, they add up to {sizes.sum()}")
     return sizes

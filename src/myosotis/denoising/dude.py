@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, check_alphabet, check_lengths, pieces
 from myosotis.denoising.mappings import head_estimate
+from myosotis.engine.errors import SettingsError
 
 LARGEST_TABLE = 1 << 26
 """Counts in a table of all contexts; what needs more is sorted."""
@@ -83,7 +84,7 @@ def dude(
         The symbols, and what is estimated of them.
 
     Raises:
-        ValueError: There is no context, a symbol is outside the alphabet, the alphabet has more than 126 symbols, or
+        SettingsError: There is no context, a symbol is outside the alphabet, the alphabet has more than 126 symbols, or
             sizes do not fit.
 
     Example:
@@ -122,12 +123,12 @@ def dude_in_context(
         pad: On a plane: what a context has beyond the edge.
 
     Raises:
-        ValueError: A symbol is outside the alphabet, the alphabet is too large, or sizes do not fit.
+        SettingsError: A symbol is outside the alphabet, the alphabet is too large, or sizes do not fit.
     """
     if noisy.ndim != context.offsets.shape[1]:
-        raise ValueError(f"a context in {context.offsets.shape[1]} dimensions, symbols in {noisy.ndim}")
+        raise SettingsError(f"a context in {context.offsets.shape[1]} dimensions, symbols in {noisy.ndim}")
     if lengths is not None and noisy.ndim == 2:
-        raise ValueError("'lengths' are those of sequences along a line")
+        raise SettingsError("'lengths' are those of sequences along a line")
     check_alphabet(channel.outputs)
     check_symbols(noisy, channel.outputs)
     parts = head_estimate(channel, loss)
@@ -138,7 +139,7 @@ def dude_in_context(
     if isinstance(context, Context1d):
         sizes = check_lengths(len(flat), lengths)
         if int(sizes.max()) < context.size + 1:
-            raise ValueError(
+            raise SettingsError(
                 f"the longest sequence has {sizes.max()} symbols; a context of {context.half_width} on each side needs "
                 f"{context.size + 1}"
             )
@@ -153,17 +154,17 @@ def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Con
     """Return the context that suits symbols; one of both numbers is given.
 
     Raises:
-        ValueError: Not so.
+        SettingsError: Not so.
     """
     if noisy.ndim == 1:
         if k is None or neighbours is not None:
-            raise ValueError("symbols along a line have a context of 'k' on each side")
+            raise SettingsError("symbols along a line have a context of 'k' on each side")
         return Context1d(k)
     if noisy.ndim == 2:
         if neighbours is None or k is not None:
-            raise ValueError("symbols on a plane have a context of 'neighbours'")
+            raise SettingsError("symbols on a plane have a context of 'neighbours'")
         return Context2d(neighbours)
-    raise ValueError(f"symbols stand along a line or on a plane, got {noisy.ndim} dimensions")
+    raise SettingsError(f"symbols stand along a line or on a plane, got {noisy.ndim} dimensions")
 
 
 @dataclass(frozen=True)

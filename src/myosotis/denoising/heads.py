@@ -21,6 +21,7 @@ from myosotis.denoising.mappings import (
     reduced_mappings,
     supervised_labels,
 )
+from myosotis.engine.errors import SettingsError
 
 HeadName = Literal["mapping", "factorised", "posterior"]
 
@@ -37,10 +38,10 @@ class Head(ABC):
 
     def __init__(self, channel: Channel, loss: Numbers | None = None) -> None:
         if channel.inputs != channel.outputs:
-            raise ValueError("a network needs a channel with as many noisy symbols as clean ones")
+            raise SettingsError("a network needs a channel with as many noisy symbols as clean ones")
         self.channel, self.loss = channel, check_loss(channel, loss)
         if self.loss.shape[1] != channel.outputs:
-            raise ValueError("a network reconstructs the symbols that it sees: the loss must be square")
+            raise SettingsError("a network reconstructs the symbols that it sees: the loss must be square")
         self.symbols = channel.outputs
 
     @classmethod

@@ -16,7 +16,7 @@ from myosotis.denoising.files.images import FORMATS, read_bilevel
 from myosotis.denoising.files.symbols import read_symbols
 from myosotis.denoising.neural import Draws, NeuralDenoiser, Passes, blind
 from myosotis.denoising.report import KIND
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
@@ -167,16 +167,12 @@ def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
 
 def _draws(config: DenoiserTrainConfig, count: int) -> Draws:
     noise = config.noise
-    try:
+    with settings_as_input("noise"):
         if noise.between is not None:
             return blind(*noise.between, symbols=count)
         channel = (
             Channel.symmetric(count, noise.rate) if noise.rate is not None else read_channel(Path(noise.channel or ""))
         )
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"noise: {error}") from None
     if (channel.inputs, channel.outputs) != (count, count):
         raise InputError(f"noise.channel: is a channel of {channel.outputs} symbols, there are {count}")
     return channel

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Channel, Numbers
+from myosotis.engine.errors import SettingsError
 
 Table = NDArray[np.int64]
 
@@ -39,14 +40,14 @@ def all_mappings(noisy: int, reconstructed: int) -> Table:
     """Return every mapping from noisy to reconstructed symbols, ``reconstructed ** noisy`` of them.
 
     Raises:
-        ValueError: They are too many to be written down.
+        SettingsError: They are too many to be written down.
 
     Example:
         >>> all_mappings(2, 2).tolist()
         [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
     if reconstructed**noisy > _MOST_MAPPINGS:
-        raise ValueError(f"{reconstructed} ** {noisy} mappings are too many; take a head for each noisy symbol")
+        raise SettingsError(f"{reconstructed} ** {noisy} mappings are too many; take a head for each noisy symbol")
     return np.array(list(itertools.product(range(reconstructed), repeat=noisy)), dtype=np.int64)
 
 
@@ -54,11 +55,11 @@ def check_loss(channel: Channel, loss: Numbers | None) -> Numbers:
     """Return a loss, (clean, reconstructed); Hamming's unless given.
 
     Raises:
-        ValueError: Its rows are not the clean symbols, or it holds something else than numbers.
+        SettingsError: Its rows are not the clean symbols, or it holds something else than numbers.
     """
     found = hamming(channel.inputs) if loss is None else np.asarray(loss, dtype=np.float64)
     if found.ndim != 2 or found.shape[0] != channel.inputs or not np.isfinite(found).all():
-        raise ValueError(f"a loss needs a row for each of {channel.inputs} clean symbols, got {found.shape}")
+        raise SettingsError(f"a loss needs a row for each of {channel.inputs} clean symbols, got {found.shape}")
     return found
 
 
@@ -82,7 +83,7 @@ def loss_estimate(channel: Channel, loss: Numbers | None, mappings: Table) -> Nu
         mappings: (mappings, noisy), whole numbers.
 
     Raises:
-        ValueError: The sizes do not fit.
+        SettingsError: The sizes do not fit.
 
     Example:
         >>> loss_estimate(Channel.binary_symmetric(0.1), None, reduced_mappings(2)).round(3).tolist()
@@ -90,9 +91,9 @@ def loss_estimate(channel: Channel, loss: Numbers | None, mappings: Table) -> Nu
     """
     checked = check_loss(channel, loss)
     if mappings.ndim != 2 or mappings.shape[1] != channel.outputs:
-        raise ValueError(f"mappings need a column for each of {channel.outputs} noisy symbols, got {mappings.shape}")
+        raise SettingsError(f"mappings need a column for each of {channel.outputs} noisy symbols, got {mappings.shape}")
     if mappings.min() < 0 or mappings.max() >= checked.shape[1]:
-        raise ValueError("a mapping names a symbol that cannot be reconstructed")
+        raise SettingsError("a mapping names a symbol that cannot be reconstructed")
     return np.asarray(channel.inverse @ true_loss(channel, checked, mappings))
 
 

@@ -16,6 +16,7 @@ from myosotis.denoising.contexts import Context, Context1d, Context2d
 from myosotis.denoising.dude import LARGEST_TABLE, dude_in_context
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.neural import ADAPT, FINE_TUNE, NeuralDenoiser, Passes
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 
 Method = Literal["as_seen", "median", "dude", "dude_loo", "neural", "supervised", "adaptive"]
@@ -147,24 +148,24 @@ def denoise(
         device: Of networks that are made here.
 
     Raises:
-        ValueError: Something does not fit.
+        SettingsError: Something does not fit.
     """
     if (model is None) == (method in ("supervised", "adaptive")):
-        raise ValueError(f"method '{method}' " + ("needs a model" if model is None else "takes no model"))
+        raise SettingsError(f"method '{method}' " + ("needs a model" if model is None else "takes no model"))
     if model is not None:
         if type(model.context) is not type(_NEURAL_LINE if noisy.ndim == 1 else _NEURAL_PLANE):
-            raise ValueError(
+            raise SettingsError(
                 "the model was trained for symbols " + ("on a plane" if noisy.ndim == 1 else "along a line")
             )
         if context is not None:
-            raise ValueError("the context is the model's; leave it out")
+            raise SettingsError("the context is the model's; leave it out")
         if model.symbols != channel.outputs:
-            raise ValueError(f"the model was trained for {model.symbols} symbols, there are {channel.outputs}")
+            raise SettingsError(f"the model was trained for {model.symbols} symbols, there are {channel.outputs}")
         context = model.context
     if context is not None and method in ("as_seen", "median") and not unknown:
-        raise ValueError(f"method '{method}' has no context")
+        raise SettingsError(f"method '{method}' has no context")
     if passes is not None and method not in ("neural", "adaptive") and not unknown:
-        raise ValueError(f"method '{method}' makes no passes over the symbols: leave 'epochs' out")
+        raise SettingsError(f"method '{method}' makes no passes over the symbols: leave 'epochs' out")
     warnings: list[str] = []
     shape = context or (_NEURAL_LINE if noisy.ndim == 1 else _NEURAL_PLANE)
     if unknown:
@@ -177,7 +178,7 @@ def denoise(
         return DenoiseResult(noisy.copy(), method, None, {}, channel, before, before, warnings)
     if method == "median":
         if channel.outputs > 2:
-            raise ValueError("a median is of bits; these are symbols without an order")
+            raise SettingsError("a median is of bits; these are symbols without an order")
         return DenoiseResult(median(noisy), method, None, {}, channel, before, None, warnings)
     if method in ("dude", "dude_loo"):
         return _counted(noisy, channel, method, context, lengths, before, warnings)
@@ -214,7 +215,7 @@ def _counted(
             tables = [one for one in fitting if channel.outputs ** (one.size + 1) <= LARGEST_TABLE]
             fitting = tables or fitting[:1]
         if not fitting:
-            raise ValueError(f"the longest sequence has {longest} symbols, too few for any context")
+            raise SettingsError(f"the longest sequence has {longest} symbols, too few for any context")
         context, chosen = select_context(noisy, channel, fitting, leave_one_out=out, lengths=lengths)
     found = dude_in_context(noisy, channel, context, leave_one_out=out, unbiased=True, lengths=lengths)
     if found.contexts > _MANY_CONTEXTS * noisy.size:
@@ -225,7 +226,7 @@ def _counted(
 def _kept(noisy: Symbols, channel: Channel) -> float:
     """The estimated loss of leaving everything as it is."""
     if channel.inputs != channel.outputs:
-        raise ValueError("a channel with more noisy symbols than clean ones cannot keep what it sees")
+        raise SettingsError("a channel with more noisy symbols than clean ones cannot keep what it sees")
     parts, every = head_estimate(channel), np.arange(channel.outputs)
     losses = parts[:, every, every].sum(axis=1)
     # Counted symbol by symbol: a table of losses would be eight times the size of the symbols.

@@ -26,7 +26,7 @@ from myosotis.denoising.dude import context_keys
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_tensors
 from myosotis.engine.loop import train
 from myosotis.engine.progress import progress
@@ -124,7 +124,7 @@ class NeuralDenoiser:
         self.symbols, self.context, self.pad, self.seed = symbols, context, pad, seed
         self.head: HeadName = default_head(symbols) if head is None else head
         if self.head not in HEADS:
-            raise ValueError(f"unknown head '{head}'; known: {', '.join(HEADS)}")
+            raise SettingsError(f"unknown head '{head}'; known: {', '.join(HEADS)}")
         self.loss = loss
         self.hidden, self.layers = hidden, layers
         self.device = torch.device(device)
@@ -160,10 +160,10 @@ class NeuralDenoiser:
             This denoiser.
 
         Raises:
-            ValueError: There is nothing to learn from, or a symbol is outside the alphabet.
+            SettingsError: There is nothing to learn from, or a symbol is outside the alphabet.
         """
         if not len(clean):
-            raise ValueError("there is nothing to learn from")
+            raise SettingsError("there is nothing to learn from")
         pairs = [one if isinstance(one, tuple) else (one, None) for one in clean]
         cuts: Sequence[Sequence[int] | None] = [None] * len(pairs) if lengths is None else lengths
         for one, noisy in pairs:
@@ -171,7 +171,7 @@ class NeuralDenoiser:
             if noisy is not None:
                 check_symbols(noisy, self.symbols)
                 if noisy.shape != one.shape:
-                    raise ValueError(f"clean and noisy symbols differ in shape: {one.shape} and {noisy.shape}")
+                    raise SettingsError(f"clean and noisy symbols differ in shape: {one.shape} and {noisy.shape}")
 
         widest = max((one.shape[1] for one, _ in pairs if one.ndim == 2), default=0)
 
@@ -224,7 +224,7 @@ class NeuralDenoiser:
                 sample is.
 
         Raises:
-            ValueError: A symbol is outside the alphabet, or the channel has other symbols.
+            SettingsError: A symbol is outside the alphabet, or the channel has other symbols.
         """
         self._check(noisy, channel)
         settings = passes if passes is not None else FINE_TUNE if self.pretrained else ADAPT
@@ -300,7 +300,7 @@ class NeuralDenoiser:
         With ``symmetric`` the symmetric channel with as many wrong symbols.
 
         Raises:
-            ValueError: It is no channel that can be inverted.
+            SettingsError: It is no channel that can be inverted.
         """
         head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
         table = np.zeros((self.symbols, self.symbols))
@@ -324,7 +324,7 @@ class NeuralDenoiser:
             notes: Kept beside, ready for JSON: names of symbols, how it was trained.
         """
         if self.loss is not None:
-            raise ValueError("a denoiser with a loss of its own cannot be kept in a file")
+            raise SettingsError("a denoiser with a loss of its own cannot be kept in a file")
         context = {"half_width": self.context.half_width} if isinstance(self.context, Context1d) else {}
         context |= {"neighbours": self.context.neighbours} if isinstance(self.context, Context2d) else {}
         description = {
@@ -385,7 +385,7 @@ class NeuralDenoiser:
 
     def _fits(self, channel: Channel) -> None:
         if channel.outputs != self.symbols:
-            raise ValueError(f"the channel has {channel.outputs} symbols, the denoiser {self.symbols}")
+            raise SettingsError(f"the channel has {channel.outputs} symbols, the denoiser {self.symbols}")
 
     def _head(self, channel: Channel) -> Head:
         self._fits(channel)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from myosotis.engine.config import Config
+from myosotis.engine.errors import SettingsError
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -53,7 +54,7 @@ class NamedConfig(Config):
     @classmethod
     @abstractmethod
     def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings as a dataclass, or raise ``ValueError``."""
+        """Return all settings as a dataclass, or raise ``SettingsError``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +77,7 @@ class NamedConfig(Config):
 def check_method(
     name: str, settings: Mapping[str, Any], methods: Mapping[str, type[Any]], what: str = "method"
 ) -> None:
-    """Raise ``ValueError`` unless there is such a method and it has such settings; the nearest right name is told.
+    """Raise ``SettingsError`` unless there is such a method and it has such settings; the nearest right name is told.
 
     Args:
         name: A key of ``methods``.
@@ -85,11 +86,11 @@ def check_method(
         what: They are called.
     """
     if name not in methods:
-        raise ValueError(f"unknown {what} '{name}'; {_hint(name, methods)}")
+        raise SettingsError(f"unknown {what} '{name}'; {_hint(name, methods)}")
     known = sorted(field.name for field in dataclasses.fields(methods[name]))
     for key in settings:
         if key not in known:
-            raise ValueError(f"{what} '{name}' has no setting '{key}'; {_hint(key, known)}")
+            raise SettingsError(f"{what} '{name}' has no setting '{key}'; {_hint(key, known)}")
 
 
 def validated(name: str, kind: Any, value: Any, what: str = "method") -> Any:
@@ -102,7 +103,7 @@ def validated(name: str, kind: Any, value: Any, what: str = "method") -> Any:
         what: As for :func:`check_method`.
 
     Raises:
-        ValueError: It is not, in one line.
+        SettingsError: It is not, in one line.
     """
     try:
         return TypeAdapter(kind).validate_python(value)
@@ -110,7 +111,7 @@ def validated(name: str, kind: Any, value: Any, what: str = "method") -> Any:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{what} '{name}'{f', {where}' if where else ''}: {message}") from None
+        raise SettingsError(f"{what} '{name}'{f', {where}' if where else ''}: {message}") from None
 
 
 def _hint(name: str, known: Any) -> str:

@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from myosotis.engine.errors import SettingsError
+
 Schedule = Literal["onecycle", "cosine", "poly", "step", "constant"]
 
 
@@ -42,7 +44,7 @@ def make_schedule(
         The schedule; None for a constant rate.
 
     Raises:
-        ValueError: There is no such schedule, or the warm-up leaves nothing of it or does not suit it.
+        SettingsError: There is no such schedule, or the warm-up leaves nothing of it or does not suit it.
 
     Example:
         >>> import torch
@@ -52,9 +54,9 @@ def make_schedule(
     """
     if warmup:
         if not 0 < warmup < steps:
-            raise ValueError(f"a warm-up of {warmup} steps leaves nothing of {steps}")
+            raise SettingsError(f"a warm-up of {warmup} steps leaves nothing of {steps}")
         if schedule == "onecycle":
-            raise ValueError("'onecycle' rises by itself; leave the warm-up out")
+            raise SettingsError("'onecycle' rises by itself; leave the warm-up out")
         rising = LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
         rest = make_schedule(optimizer, schedule, steps - warmup, drops=drops, factor=factor, power=power)
         if rest is None:
@@ -73,4 +75,4 @@ def make_schedule(
         return MultiStepLR(optimizer, milestones, factor)
     if schedule == "constant":
         return None
-    raise ValueError(f"unknown schedule {schedule!r}")
+    raise SettingsError(f"unknown schedule {schedule!r}")

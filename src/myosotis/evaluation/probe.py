@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import generator
 
 PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)
@@ -46,7 +47,7 @@ def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int
     """Return so many places of each class, drawn without replacement, in ascending order.
 
     Raises:
-        ValueError: A class has fewer.
+        SettingsError: A class has fewer.
 
     Example:
         >>> labels = torch.tensor([0, 1, 0, 1, 0])
@@ -57,7 +58,7 @@ def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int
     for label in labels.unique().tolist():
         places = (labels == label).nonzero().flatten().cpu()
         if len(places) < per_class:
-            raise ValueError(f"class {label} has {len(places)} samples, {per_class} were asked for")
+            raise SettingsError(f"class {label} has {len(places)} samples, {per_class} were asked for")
         chosen.append(places[torch.randperm(len(places), generator=generator(seed, "balanced", label))[:per_class]])
     return torch.cat(chosen).sort().values
 
@@ -66,7 +67,7 @@ def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tens
     """Return a share of the places of each class, at least one, drawn without replacement, in ascending order.
 
     Raises:
-        ValueError: The share is not in (0, 1].
+        SettingsError: The share is not in (0, 1].
 
     Example:
         >>> labels = torch.tensor([0] * 10 + [1] * 20)
@@ -74,7 +75,7 @@ def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tens
         [2, 4]
     """
     if not 0 < share <= 1:
-        raise ValueError(f"a share must be in (0, 1], got {share}")
+        raise SettingsError(f"a share must be in (0, 1], got {share}")
     chosen = []
     for label in labels.unique().tolist():
         places = (labels == label).nonzero().flatten().cpu()
@@ -115,7 +116,7 @@ def linear_probe(
         iterations: Of L-BFGS, at most.
 
     Raises:
-        ValueError: A class has too few samples, there is one class, or there is nothing to be measured with.
+        SettingsError: A class has too few samples, there is one class, or there is nothing to be measured with.
 
     Example:
         >>> features = torch.tensor([[0.0], [0.1], [0.2], [0.9], [1.0], [1.1]])
@@ -124,13 +125,13 @@ def linear_probe(
         1.0
     """
     if not len(test_labels):
-        raise ValueError("there is nothing to be measured with")
+        raise SettingsError("there is nothing to be measured with")
     if mode == "balanced":
         places = balanced_places(train_labels, per_class, seed).to(train.device)
         train, train_labels = train[places], train_labels[places]
     classes, numbers = train_labels.unique(return_inverse=True)
     if len(classes) < 2:
-        raise ValueError("a probe needs at least two classes")
+        raise SettingsError("a probe needs at least two classes")
     features = train.detach().double()
     ordered = sorted(penalties, reverse=True)
     penalty = ordered[0]
@@ -165,7 +166,7 @@ def knn_probe(
         temperature: Positive.
 
     Raises:
-        ValueError: There is nothing to vote or to be measured with, or a number is out of range.
+        SettingsError: There is nothing to vote or to be measured with, or a number is out of range.
 
     Example:
         >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
@@ -173,9 +174,9 @@ def knn_probe(
         1.0
     """
     if not len(train_labels) or not len(test_labels):
-        raise ValueError("needs features to vote and features to be measured with")
+        raise SettingsError("needs features to vote and features to be measured with")
     if k < 1 or temperature <= 0:
-        raise ValueError(f"k must be at least 1 and the temperature positive, got {k} and {temperature}")
+        raise SettingsError(f"k must be at least 1 and the temperature positive, got {k} and {temperature}")
     classes, numbers = train_labels.unique(return_inverse=True)
     count = min(k, int(torch.bincount(numbers).min()))
     voters = functional.normalize(train.detach().float(), dim=1)
@@ -195,7 +196,7 @@ def _held_out(numbers: Tensor, share: float, seed: int) -> Tensor:
         places = (numbers == label).nonzero().flatten().cpu()
         count = max(1, round(share * len(places)))
         if count >= len(places):
-            raise ValueError(
+            raise SettingsError(
                 f"a class of {len(places)} samples leaves none to choose the penalty with; give one penalty"
             )
         held[places[torch.randperm(len(places), generator=generator(seed, "probe", label))[:count]]] = True

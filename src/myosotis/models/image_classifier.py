@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.models.resnet import SmallResNet
@@ -92,10 +92,8 @@ def build_classifier(
             if isinstance(error, InputError):
                 raise
             raise InputError(f"architecture '{spec.architecture}': {error}") from None
-        try:
+        with settings_as_input():
             return NormalizedClassifier(inner, spec.mean, spec.std)
-        except ValueError as error:
-            raise InputError(str(error)) from None
 
 
 def pretrained_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from myosotis.engine.errors import SettingsError
+
 
 class Normalize(nn.Module):
     """Subtract the mean of each channel and divide by its standard deviation.
@@ -15,7 +17,7 @@ class Normalize(nn.Module):
         std: Likewise; positive.
 
     Raises:
-        ValueError: The two differ in length, or a deviation is not positive.
+        SettingsError: The two differ in length, or a deviation is not positive.
     """
 
     mean: Tensor
@@ -24,9 +26,9 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or not mean:
-            raise ValueError(f"mean and std need one number for each channel, got {len(mean)} and {len(std)}")
+            raise SettingsError(f"mean and std need one number for each channel, got {len(mean)} and {len(std)}")
         if min(std) <= 0:
-            raise ValueError(f"a standard deviation must be positive, got {min(std)}")
+            raise SettingsError(f"a standard deviation must be positive, got {min(std)}")
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from myosotis.data.images import to_unit
 from myosotis.data.views import draw_boxes, resized_crop
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.processes import share
 from myosotis.engine.seeding import derive_seed, generator
 
@@ -42,7 +43,7 @@ class ImageBatches:
         device: Where batches go, and where crops are made.
 
     Raises:
-        ValueError: There are fewer images than a batch, or it does not divide into the processes.
+        SettingsError: There are fewer images than a batch, or it does not divide into the processes.
     """
 
     def __init__(
@@ -57,9 +58,9 @@ class ImageBatches:
     ) -> None:
         self._rank, self._world = share()
         if size % self._world:
-            raise ValueError(f"a batch of {size} does not divide into {self._world} processes")
+            raise SettingsError(f"a batch of {size} does not divide into {self._world} processes")
         if len(images) < size:
-            raise ValueError(f"{len(images)} images are fewer than a batch of {size}")
+            raise SettingsError(f"{len(images)} images are fewer than a batch of {size}")
         self._images, self._size, self._area, self._flip = images, size, area, flip
         self._seed, self._device = seed, torch.device(device)
         self.steps = len(images) // size

@@ -9,6 +9,7 @@ from timm.layers import trunc_normal_
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from myosotis.engine.errors import SettingsError
 from myosotis.pretraining.patches import sine_positions
 from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import run_blocks
@@ -34,7 +35,7 @@ class MaskedDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"a decoder of width {dim} does not divide into {heads} heads")
+            raise SettingsError(f"a decoder of width {dim} does not divide into {heads} heads")
         norm = partial(nn.LayerNorm, eps=1e-6)
         self.embed = nn.Linear(encoder_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))

@@ -13,13 +13,13 @@ from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import ImageSet, to_unit
+from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.models.modes import evaluating
 from myosotis.models.normalization import NormalizedClassifier
-from myosotis.pretraining.training import DivergedError
 
 _REFERENCE_BATCH = 256
 _CHUNK = 500
@@ -89,12 +89,12 @@ def finetune(
         description: What is being done, for the display.
 
     Raises:
-        ValueError: There are fewer images than a batch.
-        DivergedError: The loss is no number any more.
+        SettingsError: There are fewer images than a batch.
+        DivergedError: The loss is not finite at the end of an epoch.
     """
     rank, world = share()
     if len(train_set) < settings.batch or settings.batch % world:
-        raise ValueError(
+        raise SettingsError(
             f"fine-tuning: a batch of {settings.batch} does not suit {len(train_set)} images in {world} processes"
         )
     place = torch.device(device)

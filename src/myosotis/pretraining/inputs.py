@@ -9,7 +9,7 @@ import torch
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import limited, read_sets
 from myosotis.data.sources import read_images
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.processes import processes
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 from myosotis.models.normalization import NormalizedClassifier
@@ -150,7 +150,7 @@ def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.devi
     """
     if config.probes is None or sets.labelled is None or sets.test is None:
         return None
-    try:
+    with settings_as_input("probes"):
         return EncoderMeasuring(
             sets.labelled,
             sets.test,
@@ -160,8 +160,6 @@ def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.devi
             seed=config.seed,
             device=device,
         )
-    except ValueError as error:
-        raise InputError(f"probes: {error}") from None
 
 
 def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: PretrainSpec) -> None:
@@ -170,10 +168,8 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     model, whole = new_model(config, spec)
     settings, tokens = pretrain_settings(config), model.grid[0] * model.grid[1]
     for name, progress in (("ratio", 0), ("ratio_end", 1)):
-        try:
+        with settings_as_input(name):
             check_ratio(model.masker, tokens, settings.ratio_at(progress))
-        except ValueError as error:
-            raise InputError(f"{name}: {error}") from None
     if len(sets.train) < settings.batch or settings.batch % processes():
         raise InputError(
             f"training.batch is {settings.batch}; there are {len(sets.train)} images and {processes()} processes"
@@ -186,10 +182,8 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     if features.ndim != 2:
         raise InputError(f"architecture '{spec.encoder.architecture}' does not return a vector of features")
     if config.probes is not None:
-        try:
+        with settings_as_input("probes.cells"):
             encoder_features(whole, sets.train.images[:1], "cpu", cells=config.probes.cells)
-        except ValueError as error:
-            raise InputError(f"probes.cells: {error}") from None
     if config.finetune is not None:
         tuning = finetune_settings(config)
         if sets.labelled is None or len(sets.labelled) < tuning.batch:

@@ -9,7 +9,7 @@ from myosotis.data.images import to_unit
 from myosotis.data.sets import set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Job
@@ -34,7 +34,7 @@ from myosotis.pretraining.saved import (
     save_pretrained,
     with_new_head,
 )
-from myosotis.pretraining.training import DivergedError, MaskedModel, PretrainSettings, pretrain
+from myosotis.pretraining.training import MaskedModel, PretrainSettings, pretrain
 
 _DRAWN_EPOCHS = 6
 
@@ -67,6 +67,7 @@ class PretrainJob(Job[PretrainConfig]):
 
         Raises:
             InputError: What the user gave does not go together, seen only now.
+            DivergedError: Pre-training or fine-tuning diverged.
         """
         config, started, sets = self._config, time.monotonic(), self._sets
         run = self._open(config.seed)
@@ -89,32 +90,24 @@ class PretrainJob(Job[PretrainConfig]):
                 f"before: linear probe {before['untrained']['linear']:.3f}, pixels {before['pixels']['linear']:.3f}"
             )
         settings = pretrain_settings(config)
-        try:
-            with self._timed("pretrain"):
-                outcome = pretrain(
-                    model,
-                    whole.normalize,
-                    sets.train.images,
-                    settings,
-                    seed=config.seed,
-                    device=device(),
-                    checkpoints=run.checkpoints / "pretrain",
-                    log=run.log,
-                    after_epoch=lambda epoch: self._log_mask(model, whole, settings, epoch),
-                )
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        with self._timed("pretrain"), settings_as_input():
+            outcome = pretrain(
+                model,
+                whole.normalize,
+                sets.train.images,
+                settings,
+                seed=config.seed,
+                device=device(),
+                checkpoints=run.checkpoints / "pretrain",
+                log=run.log,
+                after_epoch=lambda epoch: self._log_mask(model, whole, settings, epoch),
+            )
         after: dict[str, Any] = {}
         if measuring is not None:
             with self._timed("measure"):
                 after = self._kept_or("after", lambda: asdict(measuring.encoder(whole)))
             self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
-        try:
-            tuned = self._finetuned(whole) if config.finetune is not None else None
-        except DivergedError as error:
-            raise InputError(str(error)) from error
+        tuned = self._finetuned(whole) if config.finetune is not None else None
         if is_main_process():
             with self._timed("pictures"):
                 self._keep_pictures(model, whole)

@@ -5,6 +5,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from myosotis.engine.errors import SettingsError
+
 
 def last_map(
     network: nn.Module, images: Float[Tensor, "batch channels height width"]
@@ -12,7 +14,7 @@ def last_map(
     """Return the features before pooling, channels first, prefix tokens left out.
 
     Raises:
-        ValueError: The network gives out no map.
+        SettingsError: The network gives out no map.
     """
     inner: Any = network
     x: Tensor = inner.forward_features(images)
@@ -20,5 +22,5 @@ def last_map(
         rows, columns = inner.patch_embed.grid_size
         return x[:, inner.num_prefix_tokens :].transpose(1, 2).reshape(len(x), -1, rows, columns)
     if x.ndim != 4:
-        raise ValueError(f"{type(network).__name__} does not give out a map")
+        raise SettingsError(f"{type(network).__name__} does not give out a map")
     return x.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else x

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.data.images import ImageSet, to_unit
+from myosotis.engine.errors import SettingsError
 from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
 from myosotis.models.modes import evaluating
 from myosotis.models.normalization import NormalizedClassifier
@@ -44,7 +45,7 @@ class EncoderMeasuring:
         device: Of the encoder.
 
     Raises:
-        ValueError: Classes differ, or there are too few images of one.
+        SettingsError: Classes differ, or there are too few images of one.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class EncoderMeasuring:
         device: torch.device | str = "cpu",
     ) -> None:
         if train.classes != test.classes:
-            raise ValueError("training and test images have different classes")
+            raise SettingsError("training and test images have different classes")
         if len(train.classes) < 2:
-            raise ValueError("a probe needs at least two classes")
+            raise SettingsError("a probe needs at least two classes")
         if int(torch.bincount(train.labels, minlength=len(train.classes)).min()) < 2:
-            raise ValueError("every class needs two labelled training images at least")
+            raise SettingsError("every class needs two labelled training images at least")
         if samples is not None and samples < 2 * len(train.classes):
-            raise ValueError(f"{samples} samples are too few for {len(train.classes)} classes")
+            raise SettingsError(f"{samples} samples are too few for {len(train.classes)} classes")
         places = torch.arange(len(train))
         if samples is not None:
             places = balanced_places(train.labels, samples // len(train.classes), seed)
@@ -107,7 +108,7 @@ def encoder_features(
             image, side by side, which keep some of the layout.
 
     Raises:
-        ValueError: The encoder has no map of that size.
+        SettingsError: The encoder has no map of that size.
     """
     with evaluating(model), torch.no_grad():
         return torch.cat([_features(model, to_unit(some.to(device)), cells).float() for some in images.split(_CHUNK)])
@@ -119,5 +120,5 @@ def _features(model: NormalizedClassifier, images: Tensor, cells: int) -> Tensor
         return found
     x = last_map(model.classifier, model.normalize(images))
     if min(x.shape[2:]) < cells:
-        raise ValueError(f"the last map of the encoder is smaller than {cells}x{cells}")
+        raise SettingsError(f"the last map of the encoder is smaller than {cells}x{cells}")
     return functional.adaptive_avg_pool2d(x, cells).flatten(1)

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from myosotis.engine.errors import SettingsError
+
 Images = Float[Tensor, "batch channels height width"]
 Patches = Float[Tensor, "batch tokens pixels"]
 
@@ -18,7 +20,7 @@ def to_patches(images: Images, size: int) -> Patches:
         size: Side of a patch.
 
     Raises:
-        ValueError: Patches do not fill the image.
+        SettingsError: Patches do not fill the image.
 
     Example:
         >>> to_patches(torch.arange(16.0).view(1, 1, 4, 4), 2)[0, 1].tolist()
@@ -26,7 +28,7 @@ def to_patches(images: Images, size: int) -> Patches:
     """
     batch, channels, height, width = images.shape
     if height % size or width % size:
-        raise ValueError(f"images of {width}x{height} do not divide into patches of {size}x{size}")
+        raise SettingsError(f"images of {width}x{height} do not divide into patches of {size}x{size}")
     cut = images.reshape(batch, channels, height // size, size, width // size, size)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, size * size * channels)
 
@@ -77,7 +79,7 @@ def sine_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "tokens dim
         dim: Of a token; divisible by 4.
 
     Raises:
-        ValueError: It is not.
+        SettingsError: It is not.
 
     Example:
         >>> positions = sine_positions((7, 7), 64)
@@ -85,7 +87,7 @@ def sine_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "tokens dim
         [32.0]
     """
     if dim % 4:
-        raise ValueError(f"positions on a plane need a width divisible by 4, got {dim}")
+        raise SettingsError(f"positions on a plane need a width divisible by 4, got {dim}")
     rates = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing="ij")
     parts = []

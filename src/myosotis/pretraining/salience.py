@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from myosotis.engine.errors import SettingsError
+
 Scale = float | Literal["sqrt_dim"]
 Scope = Literal["sample", "batch"]
 Threshold = float | Literal["mean"]
@@ -44,7 +46,7 @@ def received_affinity(
     """
     divisor = tokens.shape[-1] ** 0.5 if scale == "sqrt_dim" else float(scale)
     if divisor <= 0:
-        raise ValueError(f"the scale must be positive, got {scale}")
+        raise SettingsError(f"the scale must be positive, got {scale}")
     with torch.autocast(tokens.device.type, enabled=False):
         x = tokens.detach().float()
         scores = (x / divisor) @ x.transpose(1, 2)
@@ -132,7 +134,7 @@ def adaptive_ratio(
         In double precision: how many tokens are hidden hangs on the last digits.
 
     Raises:
-        ValueError: Ratios would leave [0, 1].
+        SettingsError: Ratios would leave [0, 1].
 
     Example:
         >>> salience = torch.tensor([[1.0, 0.1771, 0.2201, 0.0]])
@@ -140,7 +142,7 @@ def adaptive_ratio(
         [0.8, 0.75, 0.7, 0.65]
     """
     if spread < 0 or not (spread <= base <= 1 - spread):
-        raise ValueError(f"a ratio of {base} with a spread of {spread} leaves [0, 1]")
+        raise SettingsError(f"a ratio of {base} with a spread of {spread} leaves [0, 1]")
     level = salience.mean(dim=1, keepdim=True) if threshold == "mean" else float(threshold)
     share = (salience > level).double().mean(dim=1)
     if scope == "batch":

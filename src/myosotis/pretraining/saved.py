@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
@@ -82,7 +82,7 @@ def make_pretrained(
             pretrained=pretrained,
             recompute=recompute,
         )
-    except (ValueError, AssertionError, RuntimeError) as error:
+    except (SettingsError, AssertionError, RuntimeError) as error:
         raise InputError(str(error).splitlines()[0]) from None
     return model, whole
 

@@ -8,6 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 from myosotis.models.modes import evaluating
 from myosotis.pretraining.maps import last_map
@@ -43,7 +44,7 @@ class SimMIM(nn.Module):
         recompute: Keep no activations for the backward pass, where the model can.
 
     Raises:
-        ValueError: Sizes do not fit, or the network or the masker is none of these.
+        SettingsError: Sizes do not fit, or the network or the masker is none of these.
 
     Example:
         >>> import timm
@@ -76,7 +77,7 @@ class SimMIM(nn.Module):
         super().__init__()
         channels, height, width = shape
         if height % unit or width % unit:
-            raise ValueError(f"images of {width}x{height} do not divide into mask units of {unit}x{unit}")
+            raise SettingsError(f"images of {width}x{height} do not divide into mask units of {unit}x{unit}")
         self.encoder, self.masker, self.unit = encoder, masker, unit
         self.grid = height // unit, width // unit
         self._channels = channels
@@ -91,10 +92,10 @@ class SimMIM(nn.Module):
         self._embedding, self._patch = embedding is not None, height // rows
         self._check_masker()
         if unit % self._patch:
-            raise ValueError(f"a mask unit of {unit} pixels is no multiple of the {self._patch} pixels of a patch")
+            raise SettingsError(f"a mask unit of {unit} pixels is no multiple of the {self._patch} pixels of a patch")
         stride = height // features.shape[2]
         if (stride * features.shape[2], stride * features.shape[3]) != (height, width):
-            raise ValueError(f"images of {width}x{height} do not divide into the last map of the network")
+            raise SettingsError(f"images of {width}x{height} do not divide into the last map of the network")
         self.head = nn.Conv2d(features.shape[1], stride**2 * channels, kernel_size=1)
         self._stride = stride
         self._freeze_the_rest(plain)
@@ -114,16 +115,16 @@ class SimMIM(nn.Module):
     def _check_masker(self) -> None:
         name = self.masker.card.name
         if self.masker.guide == "predicted_loss":
-            raise ValueError(f"the masker '{name}' belongs to masked autoencoders")
+            raise SettingsError(f"the masker '{name}' belongs to masked autoencoders")
         if self.masker.guide == "attention":
             check_class_attention(check_transformer(self.encoder))
         if self.masker.reads_tokens and not self._embedding:
-            raise ValueError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
+            raise SettingsError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
         features = self.masker.features
         if isinstance(self.encoder, VisionTransformer):
             check_compared(self.encoder, features)
         elif features not in ("embed", "patch"):
-            raise ValueError(f"features '{features}' are those of a plain vision transformer")
+            raise SettingsError(f"features '{features}' are those of a plain vision transformer")
 
     def forward(
         self,
@@ -172,7 +173,7 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, "batch units"]:
         """Return what this network says as a teacher, of whole images."""
         if kind != "attention":
-            raise ValueError(f"'{kind}' belongs to masked autoencoders")
+            raise SettingsError(f"'{kind}' belongs to masked autoencoders")
         return self._pooled(class_attention(self.encoder, images))
 
     @torch.no_grad()
@@ -228,7 +229,7 @@ def _embedding(network: Any) -> Any:
 def _rows(embedding: Any, tokens: Tensor, shape: tuple[int, int, int]) -> int:
     rows, columns = (int(side) for side in embedding.grid_size)
     if tokens.ndim not in (3, 4) or tokens[..., 0].numel() != rows * columns:
-        raise ValueError("the patch embedding of the network does not give out its grid, channels last")
+        raise SettingsError("the patch embedding of the network does not give out its grid, channels last")
     if shape[1] * columns != shape[2] * rows:
-        raise ValueError("patches must be square")
+        raise SettingsError("patches must be square")
     return rows

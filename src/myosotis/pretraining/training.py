@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
+from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
@@ -25,10 +26,6 @@ from myosotis.pretraining.teacher import Teacher
 from myosotis.pretraining.token_mask import TokenMask
 
 MaskedModel = MaskedAutoencoder | SimMIM
-
-
-class DivergedError(ValueError):
-    """Training went to where there are no numbers."""
 
 
 _REFERENCE_BATCH = 256
@@ -107,7 +104,7 @@ class PretrainOutcome:
 
 
 def check_ratio(masker: Masker[Any], tokens: int, ratio: float) -> None:
-    """Raise ``ValueError`` unless every ratio that a masker may give shows a token and hides one, of so many.
+    """Raise ``SettingsError`` unless every ratio that a masker may give shows a token and hides one, of so many.
 
     Example:
         >>> from myosotis.pretraining.maskers import build_masker
@@ -115,11 +112,11 @@ def check_ratio(masker: Masker[Any], tokens: int, ratio: float) -> None:
     """
     low, high = masker.ratio_range(ratio)
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"a ratio of {ratio} with a spread of {high - ratio:g} leaves [0, 1]")
+        raise SettingsError(f"a ratio of {ratio} with a spread of {high - ratio:g} leaves [0, 1]")
     if int(tokens * (1 - high) + 1e-6) < 1:
-        raise ValueError(f"a ratio of {high:g} leaves no visible token of {tokens}")
+        raise SettingsError(f"a ratio of {high:g} leaves no visible token of {tokens}")
     if int(tokens * (1 - low) + 1e-6) >= tokens:
-        raise ValueError(f"a ratio of {low:g} leaves no hidden token of {tokens}")
+        raise SettingsError(f"a ratio of {low:g} leaves no hidden token of {tokens}")
 
 
 class MaskStatistics:
@@ -201,13 +198,13 @@ def pretrain(
         description: What is being done, for the display.
 
     Raises:
-        ValueError: A setting does not suit the images or the masker.
-        DivergedError: A loss is no number any more.
+        SettingsError: A setting does not suit the images or the masker.
+        DivergedError: A loss is not finite at the end of an epoch.
     """
     for progress in (0, 1):
         check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio_at(progress))
     if settings.warmup_epochs >= settings.epochs and settings.warmup_epochs:
-        raise ValueError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
+        raise SettingsError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
     place = torch.device(device)
     model.to(place)
     normalize.to(place)

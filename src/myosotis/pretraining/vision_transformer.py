@@ -8,6 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from myosotis.engine.errors import SettingsError
 from myosotis.models.modes import evaluating
 from myosotis.pretraining.patches import sine_positions
 
@@ -19,26 +20,26 @@ def check_transformer(network: nn.Module) -> VisionTransformer:
     """Return a network as what it is: a vision transformer whose tokens can be left out.
 
     Raises:
-        ValueError: It is none, or drops tokens by itself, or normalises after pooling what was never trained.
+        SettingsError: It is none, or drops tokens by itself, or normalises after pooling what was never trained.
     """
     if not isinstance(network, VisionTransformer):
-        raise ValueError(
+        raise SettingsError(
             f"{type(network).__name__} is no plain vision transformer; with 'simmim' any model of timm can be trained"
         )
     vit: Any = network
     if vit.pos_embed is None:
-        raise ValueError("a transformer without positions of its own cannot be masked")
+        raise SettingsError("a transformer without positions of its own cannot be masked")
     if vit.dynamic_img_size:
-        raise ValueError("leave 'dynamic_img_size' out: masks need a fixed grid")
+        raise SettingsError("leave 'dynamic_img_size' out: masks need a fixed grid")
     (height, width), (rows, columns) = vit.patch_embed.img_size, vit.patch_embed.patch_size
     if height % rows or width % columns:
-        raise ValueError(f"images of {width}x{height} do not divide into patches of {columns}x{rows}")
+        raise SettingsError(f"images of {width}x{height} do not divide into patches of {columns}x{rows}")
     if not isinstance(vit.patch_drop, nn.Identity):
-        raise ValueError("leave 'patch_drop_rate' out: what is hidden is the masker's to say")
+        raise SettingsError("leave 'patch_drop_rate' out: what is hidden is the masker's to say")
     if getattr(vit, "attn_pool", None) is not None:
-        raise ValueError("attention pooling would stay untrained; set 'global_pool' to avg")
+        raise SettingsError("attention pooling would stay untrained; set 'global_pool' to avg")
     if not isinstance(vit.fc_norm, nn.Identity):
-        raise ValueError("with 'fc_norm' the norm after pooling would stay untrained; set it to false")
+        raise SettingsError("with 'fc_norm' the norm after pooling would stay untrained; set it to false")
     return vit
 
 
@@ -52,11 +53,11 @@ def patch_side(vit: Any) -> int:
     """Return the side of a patch in pixels.
 
     Raises:
-        ValueError: Patches are not square.
+        SettingsError: Patches are not square.
     """
     height, width = vit.patch_embed.patch_size
     if height != width:
-        raise ValueError(f"patches must be square, got {width}x{height}")
+        raise SettingsError(f"patches must be square, got {width}x{height}")
     return int(height)
 
 
@@ -94,9 +95,9 @@ def embedded(vit: Any, images: Float[Tensor, "batch channels height width"]) -> 
 
 
 def check_compared(vit: Any, features: str) -> None:
-    """Raise ``ValueError`` unless :func:`compared_tokens` can be asked of a transformer."""
+    """Raise ``SettingsError`` unless :func:`compared_tokens` can be asked of a transformer."""
     if _blocks_before(features) > len(vit.blocks):
-        raise ValueError(f"features '{features}' of a transformer with {len(vit.blocks)} blocks")
+        raise SettingsError(f"features '{features}' of a transformer with {len(vit.blocks)} blocks")
 
 
 @torch.no_grad()
@@ -152,11 +153,13 @@ def encode_all(vit: Any, images: Float[Tensor, "batch channels height width"]) -
 
 
 def check_class_attention(vit: Any) -> None:
-    """Raise ``ValueError`` unless :func:`class_attention` can be asked of a transformer."""
+    """Raise ``SettingsError`` unless :func:`class_attention` can be asked of a transformer."""
     if vit.cls_token is None:
-        raise ValueError("attention of the class token needs one; set 'class_token' to true")
+        raise SettingsError("attention of the class token needs one; set 'class_token' to true")
     if not hasattr(getattr(vit.blocks[-1], "attn", None), "qkv"):
-        raise ValueError(f"the last block of the transformer, {type(vit.blocks[-1]).__name__}, has no plain attention")
+        raise SettingsError(
+            f"the last block of the transformer, {type(vit.blocks[-1]).__name__}, has no plain attention"
+        )
 
 
 @torch.no_grad()
@@ -168,7 +171,7 @@ def class_attention(
     The parts of an image do not sum to one, as the class token reads itself too.
 
     Raises:
-        ValueError: See :func:`check_class_attention`.
+        SettingsError: See :func:`check_class_attention`.
     """
     check_class_attention(vit)
     x = run_blocks(vit.blocks[:-1], torch.cat(embedded(vit, images), dim=1))

@@ -18,7 +18,7 @@ from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import check_fit
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
@@ -82,8 +82,6 @@ class ProtocolJob(Job[ProtocolConfig]):
                 raise InputError(
                     f"methods.{method}: {where}: {message}" if where else f"methods.{method}: {message}"
                 ) from None
-            except ValueError as error:
-                raise InputError(f"methods.{method}: {error}") from None
         return draws
 
     def _corners(self, space: Any) -> Iterable[dict[str, Any]]:
@@ -96,13 +94,9 @@ class ProtocolJob(Job[ProtocolConfig]):
     def _check_method(self, method: str, data: DataConfig, sets: tuple[ImageSet, ImageSet]) -> None:
         job = unit_config(self._config, data, method, self._draws[method][0], self._config.seed)
         scenario = make_scenario(job, *sets)
-        try:
+        with settings_as_input(f"methods.{method}"):
             learner = make_learner(describe_learner(job, scenario))
             check_fit(learner, scenario, make_memory(job), train_settings(job))
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(f"methods.{method}: {error}") from None
 
     def work(self) -> Run:
         """Do the units that are not done yet, and return the finished run.

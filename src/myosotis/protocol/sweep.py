@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from myosotis.data.sets import set_fingerprints
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 from myosotis.engine.job import Job
 from myosotis.engine.method import Count, Share
 from myosotis.engine.processes import device
@@ -33,7 +33,7 @@ from myosotis.pretraining.inputs import (
     read_pretrain_sets,
 )
 from myosotis.pretraining.saved import with_new_head
-from myosotis.pretraining.training import DivergedError, pretrain
+from myosotis.pretraining.training import pretrain
 from myosotis.protocol.config import ExecutorConfig
 from myosotis.protocol.executors import Executor
 from myosotis.protocol.sweep_report import KIND

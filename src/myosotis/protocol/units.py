@@ -20,6 +20,7 @@ from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, read_sets
+from myosotis.engine.errors import DivergedError
 
 Phase = Literal["tuning", "evaluation", "conventional"]
 
@@ -65,7 +66,7 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     started = time.perf_counter()
     try:
         learned = learn_classes(learner, scenario, make_memory(job), train_settings(job), seed=job.seed, device=device)
-    except ValueError as error:
+    except DivergedError as error:
         return _failed(str(error), time.perf_counter() - started)
     seconds = time.perf_counter() - started
     records = learned.records

@@ -17,7 +17,7 @@ from myosotis.continual.classification.training import TrainSettings, check_fit,
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.metrics import average_incremental_accuracy, final_accuracy, learning_accuracy
 from myosotis.continual.scenario import class_incremental, data_incremental
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 from myosotis.models.image_classifier import load_classifier
 
 NAMES = sorted(METHODS)
@@ -264,7 +264,7 @@ def test_what_does_not_go_together():
 
 
 def test_training_that_diverges_says_so():
-    with pytest.raises(ValueError, match="diverged in task 1; lower the learning rate"):
+    with pytest.raises(DivergedError, match="diverged in task 1; lower the learning rate"):
         learn("er", learning_rate=1e25, schedule="constant")
 
 

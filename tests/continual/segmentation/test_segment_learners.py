@@ -29,7 +29,7 @@ from myosotis.continual.segmentation.training import (
     pseudo_label_figures,
 )
 from myosotis.data.masks import resident
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.segmenter import SegmenterSpec, build_segmenter
 
@@ -471,7 +471,7 @@ def test_settings_that_do_not_fit():
         check_settings("mib_augm", {"scop": "old"})
     with pytest.raises(ValueError, match="unknown method 'mibm'"):
         check_settings("mibm")
-    with pytest.raises(ValueError, match="diverged in task 1"):
+    with pytest.raises(DivergedError, match="diverged in task 1"):
         learn("finetune", learning_rate=1e12, schedule="constant", optimizer="sgd")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from myosotis.continual.classification.learner import Batch
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import to_unit
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.processes import share
 from myosotis.engine.seeding import derive_seed, generator
 
@@ -47,7 +48,7 @@ class ReplayBatches:
         device: Where batches go.
 
     Raises:
-        ValueError: There is no sample, or not one for each process, or no room beside the remembered ones.
+        SettingsError: There is no sample, or not one for each process, or no room beside the remembered ones.
     """
 
     def __init__(
@@ -68,11 +69,11 @@ class ReplayBatches:
         self._augmentation, self._seed = augmentation, seed
         self._rank, self._world = share()
         if not len(current):
-            raise ValueError("there is nothing to learn from")
+            raise SettingsError("there is nothing to learn from")
         some = callable(memory) or len(memory) > 0
         self._memory_size = memory_size if some else None
         if callable(memory) and memory_size is None:
-            raise ValueError("a memory that fills while training needs a fixed number of its samples in each batch")
+            raise SettingsError("a memory that fills while training needs a fixed number of its samples in each batch")
         if self._memory_size is None:
             pool = len(current) + (0 if callable(memory) else len(memory))
             wanted = min(size, pool)
@@ -84,7 +85,7 @@ class ReplayBatches:
             self.size = self._current_size + self._memory_size
             self.steps = len(current) // self._current_size if self._current_size > 0 else 0
         if self._current_size < 1 or self.steps < 1:
-            raise ValueError(
+            raise SettingsError(
                 f"a batch of {size} with {memory_size or 0} remembered samples leaves none of {len(current)} current "
                 f"ones for each of {self._world} processes"
             )

@@ -9,7 +9,7 @@ from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, class_incremental
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import limited
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 
 
@@ -32,7 +32,7 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
     named = isinstance(stream.class_order, tuple)
     order: Any = [str(one) for one in stream.class_order or ()] if named else None
     drawn = seed if stream.order_seed is None else stream.order_seed
-    try:
+    with settings_as_input("scenario"):
         return class_incremental(
             train,
             stream.first,
@@ -43,8 +43,6 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
             validation=stream.validation,
             seed=seed,
         )
-    except ValueError as error:
-        raise InputError(f"scenario: {error}") from None
 
 
 def describe_learner(

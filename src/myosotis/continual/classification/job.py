@@ -25,7 +25,7 @@ from myosotis.continual.scenario import Scenario
 from myosotis.data.sets import read_sets, set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process
@@ -62,14 +62,10 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         self._say(f"{len(found.train)} training and {len(found.test)} test images, {len(found)} tasks: {_told(found)}")
         source = config.model.init_from
         self._encoder = None if source is None else load_first_encoder(Path(source))
-        try:
+        with settings_as_input():
             memory = make_memory(config)
             self._spec = describe_learner(config, self._scenario, self._encoder)
             check_fit(make_learner(self._spec), self._scenario, memory, train_settings(config))
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(str(error)) from None
         self._try_images()
 
     def _try_images(self) -> None:
@@ -78,10 +74,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         learner = make_learner(self._spec, pretrained=self._config.model.pretrained)
         learner.grow(0, 1)
         if self._encoder is not None:
-            try:
+            with settings_as_input("model.init_from"):
                 take_encoder(learner, self._encoder.weights)
-            except ValueError as error:
-                raise InputError(f"model.init_from: {error}") from None
         train = self._scenario[0].train
         images = train.dataset.subset([int(train.places[0])]).pixels()
         try:
@@ -96,6 +90,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
 
         Raises:
             InputError: What the user gave does not go together, seen only now.
+            DivergedError: Training diverged.
         """
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
@@ -116,7 +111,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
             trackers.log({f"{stage}/{key}".lstrip("/"): one for key, one in event.items() if key not in left_out})
 
         try:
-            with self._timed("learn"):
+            with self._timed("learn"), settings_as_input():
                 learned = learn_classes(
                     learner,
                     self._scenario,
@@ -131,8 +126,6 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                     on_task=self._keep_learner if config.keep_learners else None,
                     encoder=None if encoder is None else encoder.weights,
                 )
-        except ValueError as error:
-            raise InputError(str(error)) from error
         finally:
             trackers.finish()
         if is_main_process():

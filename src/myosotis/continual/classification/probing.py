@@ -20,7 +20,7 @@ from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet, read_image_folder, to_unit
 from myosotis.data.sets import read_sets, set_fingerprints
 from myosotis.engine.checkpoint import is_complete
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Say
 from myosotis.engine.run import Run
@@ -84,7 +84,7 @@ def probe_run(
     train = torch.cat([task.train.places for task in scenario]).sort().values
     test = _test_of(scenario)
     history, hashes, alignment, elsewhere = [], [], [], []
-    try:
+    with settings_as_input(str(run.path)):
         for number, place in enumerate(places):
             say(f"looking at the encoder after task {number + 1}")
             learner, _ = load_learner(place)
@@ -121,10 +121,6 @@ def probe_run(
             neighbours=neighbours,
             seed=config.seed,
         )
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{run.path}: {error}") from None
     names = [path.name for path in downstream]
     return {
         **asdict(found),

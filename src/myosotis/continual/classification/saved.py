@@ -14,7 +14,7 @@ from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.methods import METHODS, build_learner
 from myosotis.continual.classification.norm import convert_continual, convert_group, convert_task_balanced
 from myosotis.continual.classification.training import read_learner, write_learner
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.backbone import Backbone, as_classifier, build_backbone
@@ -54,10 +54,8 @@ def backbone_maker(spec: LearnerSpec, *, pretrained: bool = False) -> Callable[[
 
     def make(seed: int) -> Backbone:
         found = build_backbone(spec.backbone, seed=seed, pretrained=pretrained, signed=signed)
-        try:
+        with settings_as_input(f"norm '{spec.norm.kind}'"):
             exchange_norm(found, spec.norm)
-        except ValueError as error:
-            raise InputError(f"norm '{spec.norm.kind}': {error}") from None
         return found
 
     return make
@@ -67,10 +65,10 @@ def exchange_norm(module: nn.Module, norm: NormConfig) -> None:
     """Exchange the batch normalisation in a module, in place, as ``norm`` says.
 
     Raises:
-        ValueError: Its layers cannot be exchanged, or there are none.
+        SettingsError: Its layers cannot be exchanged, or there are none.
     """
     if norm.kind != "bn" and not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
-        raise ValueError("the network has no batch normalisation that could be exchanged")
+        raise SettingsError("the network has no batch normalisation that could be exchanged")
     if norm.kind == "tbbn":
         convert_task_balanced(module, divisor_of=norm.divisor_of, mode=norm.mode, sync=norm.sync)
     elif norm.kind == "cn":

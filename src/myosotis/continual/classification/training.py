@@ -21,6 +21,7 @@ from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, View
 from myosotis.data.images import to_unit
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
+from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import is_main_process, share, wait_for_everyone
@@ -174,7 +175,8 @@ def learn_classes(
             trains the head alone, so that learners that are given the same one have the same features after it.
 
     Raises:
-        ValueError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
+        SettingsError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
+        DivergedError: A weight is not finite at the end of an epoch.
     """
     return _Stream(
         learner, scenario, memory, settings, seed, device, checkpoints, save_every, log, say, on_task, encoder
@@ -339,7 +341,7 @@ class _Stream:
 
         def after_epoch(done: int, _: int) -> None:
             if not _is_finite(learner.net):
-                raise ValueError(f"training diverged in task {number + 1}; lower the learning rate")
+                raise DivergedError(f"training diverged in task {number + 1}; lower the learning rate")
             if self._log is not None:
                 means = {name: _finite(value.item() / batches.steps) for name, value in sums.items()}
                 self._log({"phase": "learn", "task": number, "stage": stage.name, "epoch": done, **means})
@@ -438,13 +440,13 @@ def take_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:
     """Load weights into the backbone that learns the first task; it is there already.
 
     Raises:
-        ValueError: They are those of another network.
+        SettingsError: They are those of another network.
     """
     try:
         learner.encoder().load_state_dict(encoder)
     except RuntimeError as error:
         first_line = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"the encoder does not fit the network: {first_line}") from None
+        raise SettingsError(f"the encoder does not fit the network: {first_line}") from None
 
 
 def _is_finite(net: nn.Module) -> bool:
@@ -459,41 +461,45 @@ def _agree(net: nn.Module) -> None:
 
 
 def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory, settings: TrainSettings) -> None:
-    """Raise ``ValueError`` unless method, stream, memory and training go together."""
+    """Raise ``SettingsError`` unless method, stream, memory and training go together."""
     name, classes = learner.card.name, len(scenario.classes)
     if len(memory):
-        raise ValueError("the memory must be empty at the start")
+        raise SettingsError("the memory must be empty at the start")
     if scenario.kind != "class":
-        raise ValueError(
+        raise SettingsError(
             f"classes are learnt from a class-incremental stream, not from a {scenario.kind}-incremental one"
         )
     if any(not len(task.test) for task in scenario):
-        raise ValueError("every task needs test samples to be measured with")
+        raise SettingsError("every task needs test samples to be measured with")
     if learner.needs_memory and memory.is_none:
-        raise ValueError(f"method '{name}' needs an exemplar memory")
+        raise SettingsError(f"method '{name}' needs an exemplar memory")
     if not memory.is_none and learner.least_exemplars:
         if memory.selection == "reservoir":
-            raise ValueError(f"method '{name}' needs exemplars of every class, which 'reservoir' does not keep")
+            raise SettingsError(f"method '{name}' needs exemplars of every class, which 'reservoir' does not keep")
         if memory.quota(classes) < learner.least_exemplars:
-            raise ValueError(f"method '{name}' needs {learner.least_exemplars} exemplars of each of {classes} classes")
+            raise SettingsError(
+                f"method '{name}' needs {learner.least_exemplars} exemplars of each of {classes} classes"
+            )
     if learner.own_memory:
         if memory.total is None:
-            raise ValueError(f"method '{name}' fills one memory for all classes: give its 'total'")
+            raise SettingsError(f"method '{name}' fills one memory for all classes: give its 'total'")
         if settings.memory_batch is None:
-            raise ValueError(f"method '{name}' needs 'memory_batch', how many remembered samples a batch holds")
+            raise SettingsError(f"method '{name}' needs 'memory_batch', how many remembered samples a batch holds")
         if share()[1] > 1:
-            raise ValueError(f"method '{name}' fills its memory at every step, which several processes cannot share")
+            raise SettingsError(f"method '{name}' fills its memory at every step, which several processes cannot share")
     elif not memory.is_none:
         memory.quota(classes)
     if settings.memory_batch is not None and not 0 < settings.memory_batch < settings.batch:
-        raise ValueError(f"memory_batch must be between 1 and {settings.batch - 1}, got {settings.memory_batch}")
+        raise SettingsError(f"memory_batch must be between 1 and {settings.batch - 1}, got {settings.memory_batch}")
     world = share()[1]
     for key, count in (("batch", settings.batch), ("memory_batch", settings.memory_batch or 0)):
         if count % world:
-            raise ValueError(f"{world} processes cannot share a {key} of {count} evenly")
+            raise SettingsError(f"{world} processes cannot share a {key} of {count} evenly")
     balances = any(isinstance(layer, TaskBalancedBatchNorm) for layer in learner.net.modules())
     if balances and settings.memory_batch is None:
-        raise ValueError("task-balanced normalisation needs 'memory_batch', how many remembered samples a batch holds")
+        raise SettingsError(
+            "task-balanced normalisation needs 'memory_batch', how many remembered samples a batch holds"
+        )
 
 
 def resident(images: Tensor, device: torch.device) -> Tensor:

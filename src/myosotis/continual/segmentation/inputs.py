@@ -12,7 +12,7 @@ from myosotis.continual.segmentation.scenario import Partition, SegmentationStre
 from myosotis.continual.segmentation.training import SegmentationSettings
 from myosotis.data.mask_sources import read_masks
 from myosotis.data.masks import MaskedImages
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.segmenter import SegmenterSpec
@@ -54,7 +54,7 @@ def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: Masked
     given = None
     if stream.partition is not None:
         given = Partition.load(Path(stream.partition), train.names, train.label_sets(stream.min_pixels))
-    try:
+    with settings_as_input("scenario"):
         return class_incremental_segmentation(
             train,
             test,
@@ -70,10 +70,6 @@ def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: Masked
             unseen=stream.unseen,
             given=given,
         )
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"scenario: {error}") from None
 
 
 def describe_segment_learner(config: SegmentLearningConfig, stream: SegmentationStream) -> SegmentLearnerSpec:

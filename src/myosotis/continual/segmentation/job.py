@@ -24,7 +24,7 @@ from myosotis.continual.segmentation.saved import make_segment_learner, save_seg
 from myosotis.continual.segmentation.training import SegmentationOutcome, check_segmentation, learn_segments
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_tensors
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Job
@@ -60,10 +60,8 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
         self._say(f"{len(train)} training and {len(test)} test images, {len(stream.tasks)} tasks: {told[:300]}")
         self._spec = describe_segment_learner(config, stream)
         learner = make_segment_learner(self._spec, pretrained=config.model.pretrained)
-        try:
+        with settings_as_input():
             check_segmentation(learner, stream, self._memory(), segmentation_settings(config))
-        except ValueError as error:
-            raise InputError(str(error)) from None
         self._try_image(learner)
 
     def _memory(self) -> SegmentationMemory:
@@ -90,6 +88,7 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
 
         Raises:
             InputError: What the user gave does not go together, seen only now.
+            DivergedError: Training diverged.
         """
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
@@ -101,24 +100,21 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
             self._stream.partition.save(run.path / "partition.json")
         learner = make_segment_learner(self._spec, pretrained=config.model.pretrained)
         panels = self._panels()
-        try:
-            with self._timed("learn"), warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                outcome = learn_segments(
-                    learner,
-                    self._stream,
-                    self._memory(),
-                    segmentation_settings(config),
-                    seed=config.seed,
-                    device=device(),
-                    panels=panels,
-                    checkpoints=run.checkpoints,
-                    log=run.log,
-                    say=self._say,
-                    on_task=self._keep_learner if config.keep_learners else None,
-                )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        with self._timed("learn"), settings_as_input(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            outcome = learn_segments(
+                learner,
+                self._stream,
+                self._memory(),
+                segmentation_settings(config),
+                seed=config.seed,
+                device=device(),
+                panels=panels,
+                checkpoints=run.checkpoints,
+                log=run.log,
+                say=self._say,
+                on_task=self._keep_learner if config.keep_learners else None,
+            )
         for text in dict.fromkeys(str(one.message) for one in caught):
             self._say(f"warning: {text}")
         if is_main_process():

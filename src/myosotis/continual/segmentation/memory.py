@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from myosotis.data.masks import IGNORE
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.seeding import generator
 
@@ -63,12 +64,12 @@ class SegmentationMemory:
         seed: Of every draw.
 
     Raises:
-        ValueError: ``total`` is negative.
+        SettingsError: ``total`` is negative.
     """
 
     def __init__(self, total: int = 0, seed: int = 0) -> None:
         if total < 0:
-            raise ValueError("a memory cannot be negative")
+            raise SettingsError("a memory cannot be negative")
         self.total, self._seed = total, seed
         self.exemplars: list[Exemplar] = []
 

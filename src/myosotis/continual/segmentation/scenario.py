@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from myosotis.data.masks import IGNORE, MaskedImages
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_json
 from myosotis.engine.seeding import derive_seed, generator
 
@@ -51,7 +51,7 @@ def partition(
         The class of each image; images without any class are left out.
 
     Raises:
-        ValueError: Lengths do not match, names are not unique, or areas are missing.
+        SettingsError: Lengths do not match, names are not unique, or areas are missing.
 
     Example:
         >>> partition(["a", "b"], [{3}, set()])
@@ -59,7 +59,7 @@ def partition(
     """
     _check(image_ids, label_sets)
     if (assign == "largest_area") != (areas is not None):
-        raise ValueError("'areas' belongs to 'largest_area', which needs it")
+        raise SettingsError("'areas' belongs to 'largest_area', which needs it")
     counts: dict[int, int] = {}
     for labels in label_sets:
         for label in labels:
@@ -107,7 +107,7 @@ def assign_images(
         areas: Likewise.
 
     Raises:
-        ValueError: Lengths do not match, a name or a class stands there twice, or the kind is unknown.
+        SettingsError: Lengths do not match, a name or a class stands there twice, or the kind is unknown.
 
     Example:
         >>> images, labels = ["a", "b", "c"], [{1, 2}, {1}, {2}]
@@ -127,7 +127,7 @@ def assign_images(
     elif kind in ("disjoint", "sequential"):
         wanted = [{max(task_of[label] for label in labels)} if labels else set() for labels in known]
     else:
-        raise ValueError(f"unknown scenario {kind!r}")
+        raise SettingsError(f"unknown scenario {kind!r}")
     return [
         [name for name, tasks in zip(image_ids, wanted, strict=True) if task in tasks]
         for task in range(len(task_classes))
@@ -138,13 +138,13 @@ def tasks_of(task_classes: Sequence[Sequence[int]]) -> dict[int, int]:
     """Return tau, the task of each class.
 
     Raises:
-        ValueError: A class is in two tasks.
+        SettingsError: A class is in two tasks.
     """
     found: dict[int, int] = {}
     for task, classes in enumerate(task_classes):
         for label in classes:
             if label in found:
-                raise ValueError(f"class {label} is in two tasks")
+                raise SettingsError(f"class {label} is in two tasks")
             found[label] = task
     return found
 
@@ -161,7 +161,7 @@ def capped(tasks: Sequence[Sequence[str]], sizes: Sequence[int], seed: int = 0) 
         seed: Of the draw.
 
     Raises:
-        ValueError: There are not as many sizes as tasks.
+        SettingsError: There are not as many sizes as tasks.
     """
     found = []
     for number, (names, size) in enumerate(zip(tasks, sizes, strict=True)):
@@ -420,15 +420,15 @@ def class_incremental_segmentation(
         given: A partition to use instead of drawing one.
 
     Raises:
-        ValueError: Classes cannot be split like that, one is in no training image or in none of its task, or a task is
-            left without images.
+        SettingsError: Classes cannot be split like that, one is in no training image or in none of its task, or a task
+            is left without images.
     """
     if train.classes != test.classes:
-        raise ValueError("training and test images have different classes")
+        raise SettingsError("training and test images have different classes")
     count = len(train.classes)
     order = list(range(1, count + 1)) if class_order is None else list(class_order)
     if sorted(order) != list(range(1, count + 1)):
-        raise ValueError(f"the order must name each of {count} classes once")
+        raise SettingsError(f"the order must name each of {count} classes once")
     if order_seed is not None:
         order = (torch.randperm(count, generator=generator(order_seed, "class order")) + 1).tolist()
     groups = _grouped(order, first, per_task)
@@ -436,9 +436,9 @@ def class_incremental_segmentation(
     shown = frozenset().union(*sets)
     missing = next((label for label in order if label not in shown), None)
     if missing is not None:
-        raise ValueError(f"class '{train.classes[missing - 1]}' is in no training image")
+        raise SettingsError(f"class '{train.classes[missing - 1]}' is in no training image")
     if not int(test.areas[:, 1 : count + 1].sum()):
-        raise ValueError("no test image shows a class")
+        raise SettingsError("no test image shows a class")
     names = train.names
     parted: Partition | None = None
     if kind == "partitioned" or match_sizes:
@@ -456,13 +456,13 @@ def class_incremental_segmentation(
     empty = next((number for number, part in enumerate(tasks) if not part), None)
     if empty is not None:
         told = ", ".join(train.classes[label - 1] for label in groups[empty])
-        raise ValueError(f"task {empty + 1} ({told}) has no images in the {kind} scenario")
+        raise SettingsError(f"task {empty + 1} ({told}) has no images in the {kind} scenario")
     place = {name: number for number, name in enumerate(names)}
     for group, part in zip(groups, tasks, strict=True):
         there = frozenset().union(*(sets[place[name]] for name in part))
         hidden = next((label for label in group if label not in there), None)
         if hidden is not None:
-            raise ValueError(
+            raise SettingsError(
                 f"class '{train.classes[hidden - 1]}' is in no image of its own task in the {kind} scenario; another "
                 "seed, order or way to assign images may change that"
             )
@@ -479,18 +479,18 @@ def _grouped(order: list[int], first: int, per_task: int | Sequence[int]) -> lis
     rest = len(order) - first
     if isinstance(per_task, int):
         if first < 1 or rest < 0 or per_task < 1 or rest % per_task:
-            raise ValueError(f"{len(order)} classes cannot be split into {first} and then {per_task} a task")
+            raise SettingsError(f"{len(order)} classes cannot be split into {first} and then {per_task} a task")
         sizes = [first, *[per_task] * (rest // per_task)]
     else:
         sizes = [first, *per_task]
         if min(sizes) < 1 or sum(sizes) != len(order):
-            raise ValueError(f"{len(order)} classes cannot be split into {', '.join(map(str, sizes))}")
+            raise SettingsError(f"{len(order)} classes cannot be split into {', '.join(map(str, sizes))}")
     ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
     return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _check(image_ids: Sequence[str], label_sets: Sequence[AbstractSet[int]]) -> None:
     if len(image_ids) != len(label_sets):
-        raise ValueError(f"{len(image_ids)} images and {len(label_sets)} label sets do not match")
+        raise SettingsError(f"{len(image_ids)} images and {len(label_sets)} label sets do not match")
     if len(set(image_ids)) < len(image_ids):
-        raise ValueError("names of images must be unique")
+        raise SettingsError("names of images must be unique")

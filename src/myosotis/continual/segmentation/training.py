@@ -20,6 +20,7 @@ from myosotis.continual.segmentation.metrics import confusion, group_figures, in
 from myosotis.continual.segmentation.scenario import SegmentationStream
 from myosotis.data.masks import IGNORE
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
+from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import is_main_process, share, wait_for_everyone
@@ -158,7 +159,8 @@ def learn_segments(
         on_task: Takes the number of a task and the learner as it is after it.
 
     Raises:
-        ValueError: The settings do not suit images, method or memory, or training diverged.
+        SettingsError: The settings do not suit images, method or memory.
+        DivergedError: A weight is not finite at a checkpoint.
     """
     return _Stream(learner, stream, memory, settings, seed, device, panels, checkpoints, log, say, on_task).run()
 
@@ -345,7 +347,7 @@ class _Stream:
         def after_part(_: int, step: int) -> None:
             nonlocal counted
             if not all(bool(value.isfinite().all()) for value in learner.net.state_dict().values()):
-                raise ValueError(f"training diverged in task {number + 1}; lower the learning rate")
+                raise DivergedError(f"training diverged in task {number + 1}; lower the learning rate")
             if self._log is not None:
                 means = {name: value.item() / counted for name, value in sums.items()}
                 self._log({"phase": "learn", "task": number, "step": step, **means})
@@ -503,22 +505,22 @@ def check_segmentation(
     memory: SegmentationMemory,
     settings: SegmentationSettings,
 ) -> None:
-    """Raise ``ValueError`` unless method, stream, memory and training go together."""
+    """Raise ``SettingsError`` unless method, stream, memory and training go together."""
     name = learner.card.name
     if len(memory):
-        raise ValueError("the memory must be empty at the start")
+        raise SettingsError("the memory must be empty at the start")
     if learner.reads_memory and not memory.total:
-        raise ValueError(f"method '{name}' needs a 'memory'")
+        raise SettingsError(f"method '{name}' needs a 'memory'")
     if memory.total and not learner.reads_memory:
-        raise ValueError(f"method '{name}' reads no exemplars: leave 'memory' out")
+        raise SettingsError(f"method '{name}' reads no exemplars: leave 'memory' out")
     if len(set(stream.train.sizes)) > 1 and settings.crop is None:
-        raise ValueError("training images differ in size: give 'training.crop', or a 'size' of the data")
+        raise SettingsError("training images differ in size: give 'training.crop', or a 'size' of the data")
     if settings.scale is not None and settings.crop is None:
-        raise ValueError("'training.scale' needs 'training.crop'")
+        raise SettingsError("'training.scale' needs 'training.crop'")
     world = share()[1]
     halves = 2 if learner.reads_memory else 1
     if settings.batch % (world * halves):
-        raise ValueError(
+        raise SettingsError(
             f"'training.batch' is {settings.batch}; it must divide into "
             + (f"current and remembered halves of {world} processes" if halves == 2 else f"{world} processes")
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from myosotis.continual.selfsupervised.contrast import Pair
 from myosotis.continual.selfsupervised.learner import SslBatch
 from myosotis.data.views import ViewSettings, two_views
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.processes import share
 from myosotis.engine.seeding import derive_seed, generator
 
@@ -30,7 +31,7 @@ class ViewBatches:
         device: Where batches go, and where views are made.
 
     Raises:
-        ValueError: The task has fewer samples than a batch.
+        SettingsError: The task has fewer samples than a batch.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class ViewBatches:
         wanted = memory_size if again else min(memory_size, len(memory))
         self.memory_size = (wanted - wanted % self._world) if len(memory) else 0
         if len(current) < size or not self.size:
-            raise ValueError(f"a task of {len(current)} images is smaller than a batch of {size}")
+            raise SettingsError(f"a task of {len(current)} images is smaller than a batch of {size}")
         self.steps = len(current) // self.size
 
     def __call__(self, epoch: int) -> Iterator[SslBatch]:

@@ -15,7 +15,7 @@ from myosotis.continual.selfsupervised.training import SslSettings
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import DataConfig, limited, read_sets
 from myosotis.data.views import ViewSettings
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 
@@ -74,7 +74,7 @@ def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenar
             (limited(train, one.limit, drawn, f"{key}.limit"), limited(test, one.test_limit, 0, f"{key}.test_limit"))
         )
     train, test = parts[0]
-    try:
+    with settings_as_input("scenario"):
         if stream.kind == "domain":
             return domain_incremental([one for one, _ in parts], tests=[other for _, other in parts], seed=seed)
         if stream.kind == "data":
@@ -93,8 +93,6 @@ def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenar
             class_order=order,
             seed=seed,
         )
-    except ValueError as error:
-        raise InputError(f"scenario: {error}") from None
 
 
 def describe_ssl_learner(config: RepresentationConfig, scenario: Scenario) -> SslSpec:

@@ -19,7 +19,7 @@ from myosotis.continual.selfsupervised.inputs import (
     ssl_settings,
 )
 from myosotis.continual.selfsupervised.learner import SslLearner
-from myosotis.continual.selfsupervised.measuring import Measuring, Transfer, stream_figures
+from myosotis.continual.selfsupervised.measuring import Measuring, stream_figures
 from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.selfsupervised.report import KIND
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
@@ -27,7 +27,7 @@ from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, le
 from myosotis.data.sets import set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Job
@@ -68,32 +68,21 @@ class RepresentationJob(Job[RepresentationConfig]):
         # Pre-trained weights are asked for here, since asking may fail.
         learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
         self._probes = probe_settings(config, found)
-        try:
+        with settings_as_input():
             check_ssl(learner, found, ssl_memory(config), ssl_settings(config))
-            self._try_probes()
-            for other in self._probes.transfer:
-                self._try_transfer(learner, other)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-
-    def _try_probes(self) -> None:
-        try:
-            Measuring(self._scenario, self._probes, "cpu")
-        except ValueError as error:
-            raise InputError(f"probes: {error}") from None
-
-    def _try_transfer(self, learner: SslLearner[Any], other: Transfer) -> None:
-        for images in (other.train, other.test):
-            try:
-                encoder_width(learner.net.encoder, torch.zeros(images.images.shape[1:]))
-            except ValueError as error:
-                raise InputError(f"probes.transfer.{other.name}: {error}") from None
+        with settings_as_input("probes"):
+            Measuring(found, self._probes, "cpu")
+        for other in self._probes.transfer:
+            with settings_as_input(f"probes.transfer.{other.name}"):
+                for images in (other.train, other.test):
+                    encoder_width(learner.net.encoder, torch.zeros(images.images.shape[1:]))
 
     def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.
 
         Raises:
             InputError: What the user gave does not go together, seen only now.
+            DivergedError: Training diverged.
         """
         config, started = self._config, time.monotonic()
         assert self._scenario.test is not None  # noqa: S101 - it has been read
@@ -103,26 +92,21 @@ class RepresentationJob(Job[RepresentationConfig]):
         if self._finished_already():
             return run
         learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
-        try:
-            with self._timed("learn"):
-                outcome = learn_representations(
-                    learner,
-                    self._scenario,
-                    ssl_memory(config),
-                    ssl_settings(config),
-                    self._probes,
-                    seed=config.seed,
-                    device=device(),
-                    shown=config.shown,
-                    checkpoints=run.checkpoints,
-                    log=run.log,
-                    say=self._say,
-                    on_task=self._keep_learner if config.keep_learners else None,
-                )
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        with self._timed("learn"), settings_as_input():
+            outcome = learn_representations(
+                learner,
+                self._scenario,
+                ssl_memory(config),
+                ssl_settings(config),
+                self._probes,
+                seed=config.seed,
+                device=device(),
+                shown=config.shown,
+                checkpoints=run.checkpoints,
+                log=run.log,
+                say=self._say,
+                on_task=self._keep_learner if config.keep_learners else None,
+            )
         if is_main_process():
             staged = run.path / ".model.partial"
             shutil.rmtree(staged, ignore_errors=True)

@@ -112,7 +112,7 @@ class SslLearner(ABC, Generic[SettingsT]):
     # A task ---------------------------------------------------------------------------------------------------------
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``ValueError`` unless batches of so many samples in each process suit."""
+        """Raise ``SettingsError`` unless batches of so many samples in each process suit."""
 
     def before_task(self, task: SslTask) -> None:
         """Get ready: from the second task on keep the network as it is."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from myosotis.continual.scenario import Scenario
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.data.images import ImageSet, to_unit
+from myosotis.engine.errors import SettingsError
 from myosotis.evaluation.cka import linear_cka
 from myosotis.evaluation.probe import PENALTIES, balanced_places, knn_probe, linear_probe, share_places
 from myosotis.evaluation.representation import Mode
@@ -98,12 +99,12 @@ class Measuring:
         device: Of the encoder.
 
     Raises:
-        ValueError: There is no test set, or a class has too few samples.
+        SettingsError: There is no test set, or a class has too few samples.
     """
 
     def __init__(self, scenario: Scenario, settings: ProbeSettings, device: torch.device | str) -> None:
         if scenario.test is None:
-            raise ValueError("there is no test set to measure with")
+            raise SettingsError("there is no test set to measure with")
         self._scenario, self._settings, self._device = scenario, settings, device
         self._test = scenario.test
         self._before: Tensor | None = None

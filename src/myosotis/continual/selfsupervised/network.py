@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.contrast import Pair, unit_pair
+from myosotis.engine.errors import SettingsError
 from myosotis.models.modes import evaluating
 
 Reads = Literal["features", "embeddings", "unit embeddings"]
@@ -110,15 +111,15 @@ def encoder_width(encoder: nn.Module, image: Float[Tensor, "channels height widt
         image: What it is shown.
 
     Raises:
-        ValueError: It does not take the image, or does not return a vector of features for it.
+        SettingsError: It does not take the image, or does not return a vector of features for it.
     """
     with evaluating(encoder), torch.no_grad():
         try:
             found = encoder(image.unsqueeze(0))
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             first_line = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"the encoder does not take images of {tuple(image.shape)}: {first_line}") from None
+            raise SettingsError(f"the encoder does not take images of {tuple(image.shape)}: {first_line}") from None
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
-        raise ValueError(f"the encoder must return (batch, features), but returns {shape} for one image")
+        raise SettingsError(f"the encoder must return (batch, features), but returns {shape} for one image")
     return int(found.shape[1])

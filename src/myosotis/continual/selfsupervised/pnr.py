@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from myosotis.continual.selfsupervised.contrast import Pair, at_least_single, nce
 from myosotis.continual.selfsupervised.losses import negative_cosine, redundancy_reduction
+from myosotis.engine.errors import SettingsError
 
 Negatives = Literal["cur", "past", "both"]
 Asymmetric = Literal["byol", "barlow", "vicreg"]
@@ -142,10 +143,10 @@ def pnr_regulariser(p: Pair, r: Pair, kind: Asymmetric, lam: float, mu: float) -
         mu: μ; where tasks share a distribution the other view is no negative, and μ should be small.
 
     Raises:
-        ValueError: μ is not below λ for VICReg, whose regulariser has no lower bound then.
+        SettingsError: μ is not below λ for VICReg, whose regulariser has no lower bound then.
     """
     if kind == "vicreg" and mu >= lam:
-        raise ValueError(f"for VICReg mu must be below lam, got {mu} and {lam}: it has no lower bound otherwise")
+        raise SettingsError(f"for VICReg mu must be below lam, got {mu} and {lam}: it has no lower bound otherwise")
     past = (r[0].detach(), r[1].detach())
     near = {"byol": negative_cosine, "vicreg": _squared, "barlow": redundancy_reduction}[kind]
     pull = (near(p[0], past[0]) + near(p[1], past[1])) / 2

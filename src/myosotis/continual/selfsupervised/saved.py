@@ -13,7 +13,7 @@ from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.continual.selfsupervised.methods import build_learner
 from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.selfsupervised.training import read_ssl, write_ssl
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
 
@@ -50,14 +50,10 @@ def make_ssl_learner(spec: SslSpec, *, pretrained: bool = False) -> SslLearner[A
         InputError: The architecture does not fit, or does not return a vector of features.
     """
     encoder = build_classifier(spec.encoder, seed=spec.seed, pretrained=pretrained)
-    try:
+    with settings_as_input():
         width = encoder_width(encoder, torch.zeros(spec.encoder.in_channels, *spec.size))
         base = build_base(spec.base, spec.base_settings)
         return build_learner(spec.method, spec.settings, base, encoder, width, spec.seed)
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(error)) from None
 
 
 def save_ssl_learner(learner: SslLearner[Any], spec: SslSpec, place: Path) -> None:

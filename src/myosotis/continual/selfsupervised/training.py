@@ -24,6 +24,7 @@ from myosotis.continual.selfsupervised.measuring import Measured, Measuring, Pro
 from myosotis.data.images import to_unit
 from myosotis.data.views import ViewSettings
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
+from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import is_main_process, share, wait_for_everyone
@@ -146,7 +147,8 @@ def learn_representations(
         on_task: Takes the number of a task and the learner as it is after it.
 
     Raises:
-        ValueError: The settings do not suit images, base, method or memory, or training diverged.
+        SettingsError: The settings do not suit images, base, method or memory.
+        DivergedError: A loss or a weight is not finite at the end of an epoch.
     """
     return _Stream(
         learner, scenario, memory, settings, probes, seed, device, shown, checkpoints, log, say, on_task
@@ -154,30 +156,30 @@ def learn_representations(
 
 
 def check_ssl(learner: SslLearner[Any], scenario: Scenario, memory: ExemplarMemory, settings: SslSettings) -> None:
-    """Raise ``ValueError`` unless base, method, stream, memory and training go together."""
+    """Raise ``SettingsError`` unless base, method, stream, memory and training go together."""
     name, world = learner.card.name, share()[1]
     if len(memory):
-        raise ValueError("the memory must be empty at the start")
+        raise SettingsError("the memory must be empty at the start")
     if learner.reads_memory and memory.is_none:
-        raise ValueError(f"method '{name}' needs a 'memory'")
+        raise SettingsError(f"method '{name}' needs a 'memory'")
     if not learner.reads_memory and not memory.is_none:
-        raise ValueError(f"method '{name}' reads no stored samples: leave 'memory' out")
+        raise SettingsError(f"method '{name}' reads no stored samples: leave 'memory' out")
     if settings.memory_batch is not None and not learner.reads_memory:
-        raise ValueError(f"method '{name}' reads no stored samples: leave 'memory_batch' out")
+        raise SettingsError(f"method '{name}' reads no stored samples: leave 'memory_batch' out")
     if learner.mixes and settings.memory_batch is not None:
-        raise ValueError(f"method '{name}' mixes each sample with a stored one: leave 'memory_batch' out")
+        raise SettingsError(f"method '{name}' mixes each sample with a stored one: leave 'memory_batch' out")
     for key, value in (("memory_batch", settings.memory_batch or 0), ("batch", settings.batch)):
         if value % world:
-            raise ValueError(f"'training.{key}' is {value}; it must divide into {world} processes")
+            raise SettingsError(f"'training.{key}' is {value}; it must divide into {world} processes")
     learner.check_batch(settings.batch // world)
     learner.base.check_batch(settings.batch // world)
     learner.base.check_batch(settings.batch + (0 if not learner.adds else _memory_batch(settings)))
     sizes = [len(task.train) for task in scenario]
     smallest = sum(sizes) if learner.sees_all else min(sizes)
     if smallest < settings.batch:
-        raise ValueError(f"a task has {smallest} images, fewer than a batch of {settings.batch}")
+        raise SettingsError(f"a task has {smallest} images, fewer than a batch of {settings.batch}")
     if settings.warmup >= settings.epochs:
-        raise ValueError(f"a warm-up of {settings.warmup} epochs leaves nothing of {settings.epochs}")
+        raise SettingsError(f"a warm-up of {settings.warmup} epochs leaves nothing of {settings.epochs}")
 
 
 def _memory_batch(settings: SslSettings) -> int:
@@ -311,7 +313,7 @@ class _Stream:
             if not all(math.isfinite(value) for value in last.values()) or not all(
                 bool(value.isfinite().all()) for value in learner.net.state_dict().values()
             ):
-                raise ValueError(f"training diverged in task {number + 1}; lower the learning rate")
+                raise DivergedError(f"training diverged in task {number + 1}; lower the learning rate")
             if self._log is not None:
                 self._log({"phase": "learn", "task": number, "epoch": epoch, "step": step, **last})
             sums.clear()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard, NotNegative, Positive
 from myosotis.pretraining.maskers.masker import Masker, Part, uniform
 from myosotis.pretraining.salience import (
@@ -64,7 +65,7 @@ class SalienceMasker(Masker[SalienceSettings]):
     Called directly it compares the tokens it is given; it is the networks that give it what ``features`` names.
 
     Raises:
-        ValueError: ``threshold`` or ``scope`` is set while ``spread`` is 0.
+        SettingsError: ``threshold`` or ``scope`` is set while ``spread`` is 0.
     """
 
     card = MethodCard(
@@ -85,7 +86,7 @@ class SalienceMasker(Masker[SalienceSettings]):
         super().__init__(settings)
         plain = SalienceSettings()
         if not settings.spread and (settings.threshold, settings.scope) != (plain.threshold, plain.scope):
-            raise ValueError("'threshold' and 'scope' belong to an adaptive ratio: set 'spread'")
+            raise SettingsError("'threshold' and 'scope' belong to an adaptive ratio: set 'spread'")
 
     @property
     def features(self) -> str:

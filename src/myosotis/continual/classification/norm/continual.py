@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.norm.convert import replace_layers
+from myosotis.engine.errors import SettingsError
 
 
 class ContinualNorm2d(nn.BatchNorm2d):
@@ -19,13 +20,13 @@ class ContinualNorm2d(nn.BatchNorm2d):
         groups: A divisor of C.
 
     Raises:
-        ValueError: The groups do not divide the channels.
+        SettingsError: The groups do not divide the channels.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, groups: int = 8) -> None:
         super().__init__(num_features, eps, momentum)
         if num_features % groups:
-            raise ValueError(f"{groups} groups do not divide {num_features} channels")
+            raise SettingsError(f"{groups} groups do not divide {num_features} channels")
         self.groups = groups
 
     def forward(self, input: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels height width"]:  # noqa: A002
@@ -37,7 +38,7 @@ def convert_continual(module: nn.Module, groups: int = 8) -> nn.Module:
     """Replace every ``nn.BatchNorm2d`` by :class:`ContinualNorm2d` with the same parameters and buffers.
 
     Raises:
-        ValueError: The groups do not divide some layer's channels.
+        SettingsError: The groups do not divide some layer's channels.
     """
 
     def convert(layer: nn.Module) -> nn.Module:
@@ -56,7 +57,7 @@ def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
     """Replace every ``nn.BatchNorm2d`` by ``nn.GroupNorm`` with the same affine parameters and no running statistics.
 
     Raises:
-        ValueError: The groups do not divide some layer's channels.
+        SettingsError: The groups do not divide some layer's channels.
     """
 
     def convert(layer: nn.Module) -> nn.Module:
@@ -64,7 +65,7 @@ def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
             return layer
         assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - just asked
         if layer.num_features % groups:
-            raise ValueError(f"{groups} groups do not divide {layer.num_features} channels")
+            raise SettingsError(f"{groups} groups do not divide {layer.num_features} channels")
         made = nn.GroupNorm(groups, layer.num_features, layer.eps, layer.affine, device="meta")
         made._parameters.update(layer._parameters)
         return made.train(layer.training)
@@ -77,5 +78,5 @@ def _is_plain(layer: nn.Module) -> bool:
     if not isinstance(layer, nn.BatchNorm2d) or isinstance(layer, ContinualNorm2d):
         return False
     if type(layer) is not nn.BatchNorm2d:
-        raise ValueError(f"{type(layer).__name__} does more than nn.BatchNorm2d, which converting would lose")
+        raise SettingsError(f"{type(layer).__name__} does more than nn.BatchNorm2d, which converting would lose")
     return True

@@ -14,6 +14,7 @@ from myosotis.continual.classification.norm.layers import (
     TaskBalancedBatchNorm3d,
 )
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode, Partition
+from myosotis.engine.errors import SettingsError
 
 _PAIRS: tuple[tuple[type[_BatchNorm], type[TaskBalancedBatchNorm]], ...] = (
     (nn.BatchNorm1d, TaskBalancedBatchNorm1d),
@@ -40,7 +41,7 @@ def convert_task_balanced(
         The module, or its replacement.
 
     Raises:
-        ValueError: There is an ``nn.SyncBatchNorm`` and ``sync`` is off, or a subclass of ``nn.BatchNorm`` that does
+        SettingsError: There is an ``nn.SyncBatchNorm`` and ``sync`` is off, or a subclass of ``nn.BatchNorm`` that does
             more than normalise.
     """
     options: dict[str, Any] = {"divisor_of": divisor_of, "mode": mode, "sync": sync}
@@ -52,12 +53,12 @@ def convert_task_balanced(
             return layer
         if isinstance(layer, nn.SyncBatchNorm):
             if not sync:
-                raise ValueError("the module has nn.SyncBatchNorm; sync=True converts it and keeps it synchronised")
+                raise SettingsError("the module has nn.SyncBatchNorm; sync=True converts it and keeps it synchronised")
             return _exchanged(layer, TaskBalancedBatchNorm2d, options)
         for plain, balanced in _PAIRS:
             if isinstance(layer, plain):
                 if type(layer) is not plain:
-                    raise ValueError(
+                    raise SettingsError(
                         f"{type(layer).__name__} does more than nn.{plain.__name__}, which converting would lose"
                     )
                 return _exchanged(layer, balanced, options)
@@ -102,7 +103,7 @@ def task_balance(module: nn.Module, *, n_current: int, n_past_tasks: int) -> Ite
         n_past_tasks: T.
 
     Raises:
-        ValueError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
+        SettingsError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
     """
     if not set_task_balance(module, Partition(n_current, n_past_tasks)):
         raise ValueError("the module has no task-balanced layer; convert_task_balanced puts them in, as the last step")

@@ -14,6 +14,7 @@ from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair
 from myosotis.continual.selfsupervised.gather import gathered
 from myosotis.continual.selfsupervised.momentum import MomentumCopy, momentum_at
 from myosotis.continual.selfsupervised.network import Outputs, SslNetwork
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 
 SettingsT = TypeVar("SettingsT")
@@ -82,9 +83,9 @@ class Base(nn.Module, ABC, Generic[SettingsT]):
         """Get ready for a task; ``batches`` of its views and samples may be looked at, ``generator`` is for draws."""
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``ValueError`` unless batches of so many samples suit."""
+        """Raise ``SettingsError`` unless batches of so many samples suit."""
         if batch < 2:
-            raise ValueError("a batch needs at least two samples: there is nothing to tell one from")
+            raise SettingsError("a batch needs at least two samples: there is nothing to tell one from")
 
     def keys(self, views: Pair) -> Pair | None:
         """Return what the momentum copy makes of views, of this process alone."""

@@ -12,6 +12,7 @@ from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Res
 from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.momentum import MomentumCopy
 from myosotis.continual.selfsupervised.network import SslNetwork, perceptron
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import Count, MethodCard, Positive, Share
 
 
@@ -76,10 +77,10 @@ class Moco(Base[MocoSettings]):
         self.queue.reset(self.settings.queue_reset, some, generator)
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``ValueError`` unless batches of so many samples suit."""
+        """Raise ``SettingsError`` unless batches of so many samples suit."""
         super().check_batch(batch)
         if batch > self.settings.queue:
-            raise ValueError(f"a queue of {self.settings.queue} is smaller than a batch of {batch}")
+            raise SettingsError(f"a queue of {self.settings.queue} is smaller than a batch of {batch}")
 
     def keys(self, views: Pair) -> Pair | None:
         """Return unit vectors."""

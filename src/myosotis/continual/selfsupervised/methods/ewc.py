@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.gather import mean_over_processes
 from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner, SslTask
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import Count, MethodCard, Positive
 from myosotis.models.modes import evaluating
 
@@ -53,9 +54,9 @@ class Ewc(SslLearner[EwcSettings]):
         self._any = False
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``ValueError`` unless a group fits into a batch."""
+        """Raise ``SettingsError`` unless a group fits into a batch."""
         if batch < self.settings.group:
-            raise ValueError(f"method 'ewc': a batch of {batch} is smaller than 'group', {self.settings.group}")
+            raise SettingsError(f"method 'ewc': a batch of {batch} is smaller than 'group', {self.settings.group}")
 
     def _held(self) -> list[tuple[str, nn.Parameter]]:
         parts = (("encoder", self.net.encoder), ("projector", self.net.projector))

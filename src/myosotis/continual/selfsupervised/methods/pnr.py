@@ -14,6 +14,7 @@ from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Res
 from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, SslTask, past_of
 from myosotis.continual.selfsupervised.pnr import Negatives, pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
 from myosotis.engine.seeding import derive_seed
 
@@ -55,7 +56,7 @@ class Pnr(Distilled[PnrSettings]):
     """See :mod:`myosotis.continual.selfsupervised.pnr`.
 
     Raises:
-        ValueError: μ is not below λ for VICReg, or a setting belongs to another base.
+        SettingsError: μ is not below λ for VICReg, or a setting belongs to another base.
     """
 
     card = MethodCard(
@@ -84,7 +85,7 @@ class Pnr(Distilled[PnrSettings]):
         """Keep the network, and treat the queue of its embeddings as the settings say.
 
         Raises:
-            ValueError: μ is not below λ for VICReg on such a stream.
+            SettingsError: μ is not below λ for VICReg on such a stream.
         """
         check_pnr(self.settings, self.base.card.name, task.kind)
         self._scenario = task.kind
@@ -169,7 +170,7 @@ def strengths(settings: PnrSettings, base: str, scenario: str = "class") -> tupl
 
 
 def check_pnr(settings: PnrSettings, base: str, scenario: str | None = None) -> None:
-    """Raise ``ValueError`` where a setting has no effect on a base or does not suit it.
+    """Raise ``SettingsError`` where a setting has no effect on a base or does not suit it.
 
     Args:
         settings: Of PNR.
@@ -187,8 +188,8 @@ def check_pnr(settings: PnrSettings, base: str, scenario: str | None = None) -> 
     }
     for name, kinds in owners.items():
         if getattr(settings, name) != getattr(plain, name) and base not in kinds:
-            raise ValueError(f"method 'pnr': '{name}' belongs to {', '.join(kinds)}, not to '{base}'")
+            raise SettingsError(f"method 'pnr': '{name}' belongs to {', '.join(kinds)}, not to '{base}'")
     if base == "vicreg" and (settings.mu is not None or scenario is not None):
         lam, mu = strengths(settings, base, scenario or "class")
         if mu >= lam:
-            raise ValueError(f"method 'pnr': with 'vicreg' mu must be below lam, got {mu} and {lam}")
+            raise SettingsError(f"method 'pnr': with 'vicreg' mu must be below lam, got {mu} and {lam}")

@@ -84,6 +84,8 @@ def staged_file(path: Path, suffix: str = "") -> Iterator[Path]:
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write a UTF-8 text file atomically.
 
+    Names of files in another encoding, which UTF-8 cannot say, are written as escapes, which JSON reads back.
+
     Args:
         path: The file.
         text: Its content.
@@ -99,7 +101,7 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
     with staged_file(path) as staged:
         if private:
             staged.chmod(0o600)
-        staged.write_text(text, encoding="utf-8")
+        staged.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:

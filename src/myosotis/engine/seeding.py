@@ -10,7 +10,8 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
     Args:
         seed: The seed of the whole job.
-        purpose: What the stream is for, e.g. ``"pairing", epoch``. Different purposes give unrelated streams.
+        purpose: What the stream is for, e.g. ``"pairing", epoch``. Different purposes give unrelated streams. Names of
+            files may be among them, in whatever encoding.
 
     Returns:
         An integer in [0, 2^63).
@@ -22,7 +23,7 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
         False
     """
     text = "\x1f".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:

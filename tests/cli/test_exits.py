@@ -1,5 +1,7 @@
 """What a command ends with."""
 
+import errno
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -29,7 +31,14 @@ def test_a_training_that_diverged_is_one_line_and_status_1():
     assert ending(DivergedError("training diverged in task 2"))[:2] == (1, "error: training diverged in task 2\n")
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), SettingsError("caught by no job")])
+def test_a_full_disk_is_one_line_and_status_1():
+    error = OSError(errno.ENOSPC, "No space left on device", "cache")
+    assert ending(error)[:2] == (1, "error: cache: No space left on device; --resume continues the run\n")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a bug"), SettingsError("caught by no job"), OSError(errno.EACCES, "Permission denied", "x")]
+)
 def test_a_fault_of_the_program_keeps_its_traceback(error):
     status, printed, raised = ending(error)
     assert (status, printed) == (1, "")

@@ -99,6 +99,10 @@ def test_bad_idx(mnist):
     (mnist / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros((1, 1), dtype=np.uint8)))
     with pytest.raises(InputError, match="is not an idx file of bytes with 1"):
         read_idx(mnist, "train")
+    (mnist / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros((0, 3, 4), dtype=np.uint8))))
+    (mnist / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(0, dtype=np.uint8)))
+    with pytest.raises(InputError, match="the train files hold no image"):
+        read_idx(mnist, "train")
 
 
 def test_torchvision(tmp_path):

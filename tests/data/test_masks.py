@@ -145,7 +145,7 @@ def broken(kind, place):
         ("other size", r"masks/1.png: is 5x4, its image 4x4"),
         ("value", r"masks/1.png: holds the value 7, which is no class; there are 0, 1, 2, 255"),
         ("colours", r"masks/1.png: is RGB; a mask has one number for each pixel"),
-        ("torn", r"masks/1.png: cannot be read"),
+        ("torn", r"masks/1.png: is not an image that can be read"),
         ("wide", r"masks/1.png: holds the value 300; values go up to 255"),
         ("empty", r"there is no image"),
     ],
@@ -262,3 +262,35 @@ def test_a_scene_depends_on_seed_purpose_and_number():
     for given, count, side in ((colour, 1, 48), (items(), 0, 48), (items(), 1, 8)):
         with pytest.raises(ValueError, match=r"one channel|at least one scene"):
             make_scenes(given, count, side=side)
+
+
+def test_an_image_and_its_mask_are_turned_alike(tmp_path):
+    """The image of a camera held upside down used to lie opposite to the mask that was drawn on it."""
+    upright = np.zeros((32, 24, 3), np.uint8)
+    upright[:16] = 255
+    for orientation, quarter_turns in ((3, 2), (6, 1), (8, 3)):
+        stored = Image.fromarray(np.rot90(upright, quarter_turns).copy())
+        exif = stored.getexif()
+        exif[274] = orientation
+        (tmp_path / "images").mkdir(exist_ok=True)
+        stored.save(tmp_path / "images" / f"{orientation}.jpg", exif=exif, quality=100)
+        write(tmp_path / "masks" / f"{orientation}.png", upright[..., 0] > 0)
+    found = read_masks(folders(tmp_path, grey=True))
+    assert found.sizes == ((32, 24),) * 3
+    for image, mask in zip(found.images, found.masks, strict=True):
+        assert (image[0][mask == 1] > 250).all()
+        assert (image[0][mask == 0] < 5).all()
+
+
+def test_transparent_pixels_of_an_image_are_laid_on_the_background(tmp_path):
+    write(tmp_path / "images" / "a.png", np.dstack([picture(), np.zeros((6, 8))]))
+    write(tmp_path / "masks" / "a.png", np.ones((6, 8)))
+    assert read_masks(folders(tmp_path)).images[0].unique().tolist() == [255]
+    found = read_masks(folders(tmp_path, image_background=(1, 2, 3)))
+    assert found.images[0].flatten(1).unique(dim=1).flatten().tolist() == [1, 2, 3]
+
+
+def test_hidden_files_are_no_masks(pairs):
+    (pairs / "images" / "._0.png").write_bytes(b"\0\5\26\7")
+    (pairs / "masks" / ".1.png").write_bytes(b"")
+    assert read_masks(folders(pairs)).names == ("0", "1", "2")

@@ -201,3 +201,84 @@ def test_order_does_not_depend_on_threads(tmp_path):
         Image.new("L", (6, 6), number).save(tmp_path / "a" / f"{number:02d}.png")
     found = read_image_folder(tmp_path)
     assert found.images[:, 0, 0, 0].equal(torch.arange(40, dtype=torch.uint8))
+
+
+def test_names_of_arrays_are_used(tmp_path):
+    """They were documented, and ignored: choices by name depended on the order of the rows."""
+    path = tmp_path / "a.npz"
+    np.savez(path, images=PIXELS[:2, 0], labels=np.array([0, 1]), names=np.array(["x", "y"]))
+    assert read_arrays(path).names == ("x", "y")
+    for names, message in (
+        (np.array(["x", "x"]), "names must be different"),
+        (np.array(["x"]), "names must be 2 words"),
+        (np.array([1, 2]), "names must be 2 words"),
+    ):
+        np.savez(path, images=PIXELS[:2, 0], labels=np.array([0, 1]), names=names)
+        with pytest.raises(InputError, match=message):
+            read_arrays(path)
+
+
+def test_labels_that_are_no_numbers_of_classes(tmp_path):
+    """An id as a label used to make as many names of classes, and to take the machine down."""
+    path = tmp_path / "a.npz"
+    for largest, dtype in ((2**63, np.uint64), (3_000_000, np.int64), (2**16, np.int32)):
+        np.savez(path, images=PIXELS[:2, 0], labels=np.array([0, largest], dtype))
+        with pytest.raises(InputError, match=f"has the label {largest}; labels number classes from 0, at most 65,536"):
+            read_arrays(path)
+        with pytest.raises(InputError, match=f"image 1 has the label {largest}, but there are 2 classes"):
+            read_arrays(path, ("a", "b"))
+    np.savez(path, images=PIXELS[:2, 0], labels=np.array([0, 2**16 - 1]))
+    assert len(read_arrays(path).classes) == 2**16
+    np.savez(path, images=PIXELS[:0, 0], labels=np.zeros(0, int))
+    with pytest.raises(InputError, match="a.npz: holds no image"):
+        read_arrays(path)
+
+
+def parquet(path, labels, kind):
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [Image.new("L", (8, 8), 10 * number) for number in range(len(labels))]
+    features = datasets.Features({"image": datasets.Image(), "label": kind})
+    datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features).to_parquet(str(path))
+
+
+def test_parquet_files_of_several_directories_are_not_mixed(tmp_path):
+    import datasets
+
+    kind = datasets.ClassLabel(names=["a", "b"])
+    parquet(tmp_path / "fine" / "train-0.parquet", [0, 1], kind)
+    parquet(tmp_path / "fine" / "train-1.parquet", [1, 1], kind)
+    assert read_datasets(tmp_path, "train").labels.tolist() == [0, 1, 1, 1]
+    parquet(tmp_path / "coarse" / "train-0.parquet", [1, 0], kind)
+    with pytest.raises(InputError, match=r"has train\*.parquet in .*coarse and in .*fine"):
+        read_datasets(tmp_path, "train")
+    assert read_datasets(tmp_path / "coarse", "train").labels.tolist() == [1, 0]
+
+
+def test_a_row_without_a_label_is_named(tmp_path):
+    import datasets
+
+    for folder, kind, labels in (
+        ("words", datasets.Value("string"), ["x", "y", None]),
+        ("classes", datasets.ClassLabel(names=["a", "b"]), [0, 1, None]),
+    ):
+        parquet(tmp_path / folder / "train-0.parquet", labels, kind)
+        with pytest.raises(InputError, match="row 2: has no label in the column 'label'"):
+            read_datasets(tmp_path / folder, "train", label_column="label")
+
+
+def test_transparent_pixels_of_a_data_set_are_laid_on_the_background(tmp_path):
+    import datasets
+
+    picture = Image.fromarray(np.zeros((8, 8, 4), np.uint8))
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a"])})
+    table = datasets.Dataset.from_dict({"image": [picture], "label": [0]}, features=features)
+    table.save_to_disk(str(tmp_path / "saved"))
+    for background, seen in ((255, [255]), ([1, 2, 3], [1, 2, 3])):
+        source = SourceConfig(datasets=str(tmp_path / "saved"), background=background)
+        assert read_images(source).images.flatten(1).unique(dim=0)[0].unique().tolist() == seen
+    with pytest.raises(ValidationError, match="'background' belongs to"):
+        SourceConfig(idx="x", background=0)
+    with pytest.raises(ValidationError, match="less than or equal to 255"):
+        SourceConfig(folder="x", background=256)

@@ -2,8 +2,6 @@
 
 import gzip
 import hashlib
-import json
-import secrets
 import struct
 import zlib
 from collections.abc import Sequence
@@ -15,15 +13,23 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
 from torch import Tensor
 
+from myosotis.data.decode_cache import DecodeCache
+from myosotis.data.image_files import (
+    SUFFIXES,
+    WHITE,
+    Background,
+    Header,
+    UnreadableImageError,
+    as_array,
+    files_below,
+    read_header,
+    read_picture,
+    visible_entries,
+)
 from myosotis.engine.errors import InputError
-from myosotis.engine.files import write_json
 from myosotis.engine.seeding import derive_seed
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-"""Files of a folder that are read as images."""
 
 TORCHVISION = ("FashionMNIST", "KMNIST", "MNIST", "STL10", "SVHN")
 """Data sets that torchvision reads without unpickling anything. Its CIFAR files are pickles: see :func:`read_cifar`."""
@@ -31,14 +37,8 @@ TORCHVISION = ("FashionMNIST", "KMNIST", "MNIST", "STL10", "SVHN")
 OnError = Literal["stop", "skip"]
 
 _SPLIT_NAMES = {"train": "train", "test": "t10k"}
-# What Pillow raises for files that are damaged, or made to blow up.
-_UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError)
 _STATISTICS_CHUNK = 1000  # images counted at once
 _DECODERS = 8  # threads; Pillow lets others work while it decodes
-
-
-class UnreadableImageError(InputError):
-    """A file that is not an image, or a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,17 @@ def pixel_statistics(
 
 
 def read_image_folder(
-    place: Path, size: int | None = None, *, on_error: OnError = "stop", cache: Path | None = None
+    place: Path,
+    size: int | None = None,
+    *,
+    on_error: OnError = "stop",
+    cache: Path | None = None,
+    background: Background = WHITE,
 ) -> ImageSet:
     """Read ``place/<class>/<image>``; classes and images are taken in the order of their names.
+
+    Names that begin with a dot are left out, links to folders are followed. Images are turned as their orientation tag
+    says.
 
     Args:
         place: The folder.
@@ -136,6 +144,7 @@ def read_image_folder(
         cache: A directory where decoded images are kept in a file that is mapped into memory, not read into it: for
             more images than memory holds, and for a second reading that decodes nothing. A folder of other files, or
             another size, gets a file of its own.
+        background: What transparent pixels are laid on: a grey value, or red, green and blue.
 
     Returns:
         Images in colour, or in grey where every file is grey; an image's name is its path below ``place``.
@@ -145,38 +154,46 @@ def read_image_folder(
     """
     if not place.is_dir():
         raise InputError(f"{place}: no such folder of images")
-    classes = sorted(folder.name for folder in place.iterdir() if folder.is_dir())
+    classes = sorted(entry.name for entry in visible_entries(place) if entry.is_dir())
     if not classes:
         raise InputError(f"{place}: expected a folder for each class")
+    for name in classes:
+        _check_class_name(place, name)
     listed: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        found = sorted(path for path in (place / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+        found = files_below(place / name)
         if not found:
             raise InputError(f"{place / name}: holds no image; known are {', '.join(SUFFIXES)}")
         listed += [(path, label) for path in found]
-    return _read_listed(place, listed, classes, size, on_error, cache)
+    return _read_listed(place, listed, classes, size, on_error, cache, background)
 
 
 def read_unlabelled_folder(
-    place: Path, size: int | None = None, *, on_error: OnError = "stop", cache: Path | None = None
+    place: Path,
+    size: int | None = None,
+    *,
+    on_error: OnError = "stop",
+    cache: Path | None = None,
+    background: Background = WHITE,
 ) -> ImageSet:
     """Read every image below a folder, in the order of their names; all of them are of one class.
 
     Args:
         place: The folder.
-        size: See :func:`read_image_folder`.
-        on_error: Likewise.
-        cache: Likewise.
+        size: As for :func:`read_image_folder`.
+        on_error: As for :func:`read_image_folder`.
+        cache: As for :func:`read_image_folder`.
+        background: As for :func:`read_image_folder`.
 
     Raises:
         InputError: The folder holds no image, a file is not an image, or sizes differ.
     """
     if not place.is_dir():
         raise InputError(f"{place}: no such folder of images")
-    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = files_below(place)
     if not found:
         raise InputError(f"{place}: holds no image; known are {', '.join(SUFFIXES)}")
-    return _read_listed(place, [(path, 0) for path in found], ["unlabelled"], size, on_error, cache)
+    return _read_listed(place, [(path, 0) for path in found], ["unlabelled"], size, on_error, cache, background)
 
 
 def _read_listed(
@@ -186,12 +203,14 @@ def _read_listed(
     size: int | None,
     on_error: OnError,
     cache: Path | None,
+    background: Background,
 ) -> ImageSet:
-    store = None if cache is None else _Store(cache, place, [path for path, _ in listed], size)
+    files = [path for path, _ in listed]
+    store = None if cache is None else DecodeCache(cache, place, files, size, background)
     if store is not None and (kept := store.read()) is not None:
         images, good = kept
     else:
-        images, good = _decode_all([path for path, _ in listed], size, on_error, store)
+        images, good = _decode_all(files, size, on_error, store, background)
     bad = [path for (path, _), fine in zip(listed, good, strict=True) if not fine]
     skipped = tuple(path.relative_to(place).as_posix() for path in bad)
     if skipped and on_error == "stop":
@@ -207,83 +226,44 @@ def _read_listed(
     )
 
 
-class _Store:
-    """A file of decoded images, mapped into memory."""
-
-    def __init__(self, cache: Path, place: Path, files: Sequence[Path], size: int | None) -> None:
-        if cache.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"{cache}: a cache inside the folder of images would be read as one of its classes")
-        key = hashlib.sha256(f"{place.resolve()} {size}".encode())
-        for path in files:
-            status = path.stat()
-            key.update(f"{path.relative_to(place)} {status.st_size} {status.st_mtime_ns}\n".encode())
-        self._images = cache / f"{key.hexdigest()[:32]}.npy"
-        self._good = self._images.with_suffix(".json")
-        # Several processes may fill it at once, each its own file; the last one to finish stays.
-        self._staged = cache / f".{secrets.token_hex(8)}.npy"
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            self._staged.touch()
-            self._staged.unlink()
-        except OSError as error:
-            raise InputError(f"{cache}: cannot keep decoded images: {error.strerror}") from None
-
-    def read(self) -> tuple[Tensor, list[bool]] | None:
-        """Return what is there, whole: the list of good files is written last."""
-        if not self._good.is_file():
-            return None
-        good = json.loads(self._good.read_text(encoding="utf-8"))
-        # Copy on write: torch wants memory that may be written to, the file stays as it is.
-        return torch.from_numpy(np.load(self._images, mmap_mode="c", allow_pickle=False))[: sum(good)], good
-
-    def empty(self, shape: tuple[int, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-        """Return a file to be filled."""
-        return np.lib.format.open_memmap(self._staged, "w+", np.uint8, shape)
-
-    def done(self, planes: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", good: Sequence[bool]) -> Tensor:
-        """Say that it is filled, and return it."""
-        if isinstance(planes, np.memmap):
-            planes.flush()
-        self._staged.replace(self._images)
-        write_json(self._good, list(good))
-        kept = self.read()
-        assert kept is not None  # noqa: S101 - it has just been written
-        return kept[0]
-
-    def abandon(self) -> None:
-        """Remove what was begun."""
-        self._staged.unlink(missing_ok=True)
+def _check_class_name(place: Path, name: str) -> None:
+    """Names of classes stand in results and reports, which are text."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{place}: the folder name {name!r} is not UTF-8; rename it") from None
 
 
 def _decode_all(
-    files: Sequence[Path], size: int | None, on_error: OnError, store: _Store | None
+    files: Sequence[Path], size: int | None, on_error: OnError, store: DecodeCache | None, background: Background
 ) -> tuple[Tensor, list[bool]]:
     """Decode files side by side; the result does not depend on how many at once."""
-    headers = [_header(path) for path in files]
-    readable = [header for header in headers if header is not None]
-    if not readable or (on_error == "stop" and len(readable) < len(files)):
-        bad = next(path for path, header in zip(files, headers, strict=True) if header is None)
-        raise InputError(f"{bad}: is not an image that can be read")
-    grey = all(header[0] for header in readable)
-    width, height = (size, size) if size is not None else readable[0][1]
+    headers = [_header_or_reason(path) for path in files]
+    readable = [header for header in headers if isinstance(header, Header)]
+    reason = next((header for header in headers if isinstance(header, UnreadableImageError)), None)
+    if reason is not None and (on_error == "stop" or not readable):
+        raise reason
+    plain = isinstance(background, int)
+    grey = all(header.grey and (plain or not header.transparent) for header in readable)
+    width, height = (size, size) if size is not None else readable[0].size
     if size is None:
         for path, header in zip(files, headers, strict=True):
-            if header is not None and header[1] != (width, height):
+            if isinstance(header, Header) and header.size != (width, height):
                 raise InputError(
-                    f"{path}: is {header[1][0]}x{header[1][1]}, the first image is {width}x{height}; give a size"
+                    f"{path}: is {header.size[0]}x{header.size[1]}, the first image is {width}x{height}; give a size"
                 )
     shape = (len(readable), 1 if grey else 3, height, width)
-    planes = np.empty(shape, np.uint8) if store is None else store.empty(shape)
+    planes = np.empty(shape, np.uint8) if store is None else store.create(shape)
     rows = iter(range(len(readable)))
-    targets = [None if header is None else next(rows) for header in headers]
-    good = [header is not None for header in headers]
+    good = [isinstance(header, Header) for header in headers]
+    targets = [next(rows) if fine else None for fine in good]
 
     def decode(number: int) -> None:
         row = targets[number]
         if row is None:
             return
         try:
-            array = _decoded(files[number], size)
+            array = as_array(read_picture(files[number]), size, str(files[number]), background)
         except UnreadableImageError:
             if on_error == "stop":
                 raise
@@ -300,12 +280,19 @@ def _decode_all(
         for place, row in enumerate(left):
             if place != row:
                 planes[place] = planes[row]
-        images = torch.from_numpy(planes) if store is None else store.done(planes, good)
+        images = torch.from_numpy(planes) if store is None else store.finish(planes, good)
     except BaseException:
         if store is not None:
             store.abandon()
         raise
     return images[: sum(good)], good
+
+
+def _header_or_reason(path: Path) -> Header | UnreadableImageError:
+    try:
+        return read_header(path)
+    except UnreadableImageError as error:
+        return error
 
 
 def read_idx(place: Path, split: str, classes: Sequence[str] | None = None) -> ImageSet:
@@ -327,6 +314,8 @@ def read_idx(place: Path, split: str, classes: Sequence[str] | None = None) -> I
     labels = _read_array(place, f"{prefix}-labels-idx1-ubyte", 1)
     if len(images) != len(labels):
         raise InputError(f"{place}: {len(images)} images but {len(labels)} labels in the {split} files")
+    if not len(images):
+        raise InputError(f"{place}: the {split} files hold no image")
     count = int(labels.max()) + 1
     names = tuple(classes) if classes is not None else tuple(str(number) for number in range(count))
     if len(names) < count:
@@ -408,52 +397,6 @@ def read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not a text file in UTF-8") from None
-
-
-def _header(path: Path) -> tuple[bool, tuple[int, int]] | None:
-    """Whether an image is grey, its width and its height; None where it cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            return picture.mode in ("1", "L", "LA", "I;16"), picture.size
-    except _UNREADABLE:
-        return None
-
-
-def _decoded(path: Path, size: int | None) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    try:
-        with Image.open(path) as picture:
-            return as_array(picture, size, str(path))
-    except InputError:
-        raise
-    except _UNREADABLE:
-        raise UnreadableImageError(f"{path}: is not an image that can be read") from None
-
-
-def as_array(picture: Image.Image, size: int | None, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """Return a picture as bytes, (height, width) in grey or (height, width, 3) in colour.
-
-    Args:
-        picture: As Pillow opens it.
-        size: See :func:`read_image_folder`.
-        name: For the error.
-
-    Raises:
-        InputError: Its pixels are of an unusual kind.
-    """
-    if picture.mode in ("I", "F", "I;16B", "I;16L"):
-        raise InputError(f"{name}: has pixels of more than 16 bits, or of an unusual kind ({picture.mode})")
-    if picture.mode == "I;16":
-        # Pillow would cut at 255 instead of scaling.
-        image = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    else:
-        image = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
-    if size is not None and image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image, dtype=np.uint8)
 
 
 def _in_colour(

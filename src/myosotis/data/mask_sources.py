@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from myosotis.data.image_files import WHITE
 from myosotis.data.images import read_idx
 from myosotis.data.masks import (
     CAMVID_CLASSES,
@@ -17,6 +18,7 @@ from myosotis.data.masks import (
     voc_pairs,
 )
 from myosotis.data.scenes import make_scenes
+from myosotis.data.sources import BackgroundColour
 from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.method import Count, Whole
@@ -44,6 +46,9 @@ class MaskSourceConfig(Config):
 
     ``classes`` names what the numbers in mask files of a folder stand for, from ``first`` on. Numbers in ``ignore`` do
     not count; ``background`` is the number of what is nothing, if there is one.
+
+    Images and masks are turned as their orientation tags say; transparent pixels of images are laid on
+    ``image_background``, a grey value or ``[red, green, blue]``, white unless given.
     """
 
     images: str | None = None
@@ -60,6 +65,7 @@ class MaskSourceConfig(Config):
     ignore: tuple[Whole, ...] = (IGNORE,)
     size: tuple[Count, Count] | None = None
     grey: bool = False
+    image_background: BackgroundColour = WHITE
 
     @model_validator(mode="after")
     def _one_kind(self) -> "MaskSourceConfig":
@@ -86,6 +92,8 @@ class MaskSourceConfig(Config):
             raise ValueError("folders of images and masks have no 'split'; name other folders, or a list in 'listed'")
         if kinds[0] == "scenes" and (self.size is not None or self.grey):
             raise ValueError("scenes have their own 'side', and are grey")
+        if kinds[0] == "scenes" and self.image_background != WHITE:
+            raise ValueError("scenes have no transparent pixels: leave 'image_background' out")
         if folder and len(set(self.classes or ())) < len(self.classes or ()):
             raise ValueError("a class stands twice in 'classes'")
         if folder and self.background is not None and self.background in self._numbers():
@@ -152,7 +160,7 @@ def _read(
     pairs: list[tuple[Path, Path]], classes: tuple[str, ...], values: dict[int, int], source: MaskSourceConfig
 ) -> MaskedImages:
     names = [image.stem for image, _ in pairs]
-    return read_pairs(pairs, names, classes, values, source.size, source.grey)
+    return read_pairs(pairs, names, classes, values, source.size, source.grey, background=source.image_background)
 
 
 def _read_ade(place: Path, source: MaskSourceConfig) -> MaskedImages:

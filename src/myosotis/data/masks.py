@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from myosotis.data.images import SUFFIXES
+from myosotis.data.image_files import SUFFIXES, WHITE, Background, as_array, read_header, read_picture, visible_entries
 from myosotis.engine.errors import InputError
 
 IGNORE = 255
@@ -57,7 +57,6 @@ CAMVID_CLASSES = (
     "bicyclist",
 )
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError)
 _DECODERS = 8  # threads; Pillow lets others work while it decodes
 _KEPT = 4 * 2**30  # bytes of decoded images that are kept unless told otherwise
 _VALUES = 256
@@ -213,8 +212,11 @@ def read_pairs(
     size: tuple[int, int] | None = None,
     grey: bool = False,
     keep: int = _KEPT,
+    background: Background = WHITE,
 ) -> MaskedImages:
     """Read images and masks; masks are looked at once, images when they are needed.
+
+    Both are turned as their orientation tags say.
 
     Args:
         pairs: Image and mask.
@@ -224,6 +226,7 @@ def read_pairs(
         size: Height and width to which both are scaled, masks by the nearest pixel.
         grey: Read images with one channel instead of three.
         keep: Bytes of decoded images, and as many of masks, that may stay in memory.
+        background: What transparent pixels of images are laid on: a grey value, or red, green and blue.
 
     Raises:
         InputError: A file is missing or damaged, an image and its mask differ in size, a mask holds another value.
@@ -242,20 +245,20 @@ def read_pairs(
         table[value] = number
 
     def read_image(path: Path) -> Tensor:
-        with _opened(path) as image:
-            whole = image.convert("L" if grey else "RGB")
-            if size is not None:
-                whole = whole.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            array = np.array(whole)
+        whole = Image.fromarray(as_array(read_picture(path), None, str(path), background))
+        whole = whole.convert("L" if grey else "RGB")
+        if size is not None:
+            whole = whole.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        array = np.array(whole)
         return torch.from_numpy(array).unsqueeze(0) if grey else torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
     def read_mask(path: Path) -> Tensor:
-        with _opened(path) as image:
-            if image.mode not in ("L", "P", "1", "I", "I;16"):
-                raise InputError(f"{path}: is {image.mode}; a mask has one number for each pixel")
-            if size is not None:
-                image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
-            raw = torch.from_numpy(np.array(image).astype(np.int64))
+        image = read_picture(path)
+        if image.mode not in ("L", "P", "1", "I", "I;16"):
+            raise InputError(f"{path}: is {image.mode}; a mask has one number for each pixel")
+        if size is not None:
+            image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
+        raw = torch.from_numpy(np.array(image).astype(np.int64))
         if int(raw.max()) >= _VALUES or int(raw.min()) < 0:
             raise InputError(f"{path}: holds the value {int(raw.max())}; values go up to {_VALUES - 1}")
         numbers = table[raw]
@@ -269,9 +272,9 @@ def read_pairs(
     def look(place: int) -> tuple[Tensor, tuple[int, int]]:
         image, mask = pairs[place]
         found = masks[place]
-        with _header(image) as one, _header(mask) as other:
-            if one.size != other.size:
-                raise InputError(f"{mask}: is {_sides(other)}, its image {_sides(one)}")
+        image_size, mask_size = read_header(image).size, read_header(mask).size
+        if image_size != mask_size:
+            raise InputError(f"{mask}: is {_sides(mask_size)}, its image {_sides(image_size)}")
         return _count(found), (found.shape[0], found.shape[1])
 
     with ThreadPoolExecutor(_DECODERS) as pool:
@@ -342,23 +345,7 @@ def _by_stem(place: Path) -> dict[str, Path]:
 def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         raise InputError(f"{place}: no such folder")
-    return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
-def _header(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-
-
-def _opened(path: Path) -> Image.Image:
-    image = _header(path)
-    try:
-        image.load()
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    return image
+    return sorted(path for path in visible_entries(place) if path.suffix.lower() in SUFFIXES)
 
 
 def _count(mask: Tensor) -> Tensor:
@@ -383,5 +370,5 @@ def _size(tensor: Tensor) -> str:
     return f"{width}x{height}"
 
 
-def _sides(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
+from myosotis.data.image_files import WHITE, Background, as_array, files_below
 from myosotis.data.images import (
     ImageSet,
     OnError,
-    as_array,
     read_idx,
     read_image_folder,
     read_torchvision,
@@ -22,8 +22,13 @@ from myosotis.data.images import (
 from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+BackgroundColour = Byte | tuple[Byte, Byte, Byte]
+"""A background as a configuration says it: a grey value, or red, green and blue."""
+
 _KINDS = ("folder", "images", "idx", "torchvision", "cifar", "arrays", "datasets")
 _CIFAR_PIXELS = 3 * 32 * 32
+_MOST_CLASSES = 2**16
 _CIFAR = {
     "cifar-10": ({"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}, 1),
     "cifar-100": ({"train": ["train.bin"], "test": ["test.bin"]}, 2),
@@ -38,6 +43,9 @@ class SourceConfig(Config):
     MNIST and its relatives; ``torchvision`` names a data set, whose files are in ``root``; ``cifar`` is the unpacked
     binary version of CIFAR-10 or CIFAR-100; ``arrays`` an ``.npz`` file with ``images`` and ``labels``; ``datasets`` a
     directory that ``datasets`` saved, or one of parquet files.
+
+    Image files are turned as their orientation tags say; transparent pixels are laid on ``background``, a grey value
+    or ``[red, green, blue]``, white unless given.
     """
 
     folder: str | None = None
@@ -56,6 +64,7 @@ class SourceConfig(Config):
     download: bool = False
     on_error: OnError = "stop"
     cache: str | None = None
+    background: BackgroundColour = WHITE
 
     @model_validator(mode="after")
     def _one_kind(self) -> "SourceConfig":
@@ -75,6 +84,8 @@ class SourceConfig(Config):
             raise ValueError("'download' belongs to 'torchvision'")
         if (self.on_error == "skip" or self.cache is not None) and kind not in ("folder", "images"):
             raise ValueError("'on_error' and 'cache' belong to 'folder' and 'images'")
+        if self.background != WHITE and kind not in ("folder", "images", "datasets"):
+            raise ValueError("'background' belongs to a 'folder', to 'images' and to 'datasets'")
         if (self.image_column or self.label_column) and kind != "datasets":
             raise ValueError("'image_column' and 'label_column' belong to 'datasets'")
         return self
@@ -98,10 +109,15 @@ def read_images(source: SourceConfig) -> ImageSet:
         InputError: It is missing or damaged.
     """
     cache = None if source.cache is None else Path(source.cache)
-    if source.images is not None:
-        return read_unlabelled_folder(Path(source.images), source.size, on_error=source.on_error, cache=cache)
-    if source.folder is not None:
-        return read_image_folder(Path(source.folder), source.size, on_error=source.on_error, cache=cache)
+    if source.images is not None or source.folder is not None:
+        read = read_unlabelled_folder if source.folder is None else read_image_folder
+        return read(
+            Path(source.images or source.folder or ""),
+            source.size,
+            on_error=source.on_error,
+            cache=cache,
+            background=source.background,
+        )
     if source.idx is not None:
         return read_idx(Path(source.idx), source.split, source.classes)
     if source.cifar is not None:
@@ -109,7 +125,14 @@ def read_images(source: SourceConfig) -> ImageSet:
     if source.arrays is not None:
         return read_arrays(Path(source.arrays), source.classes)
     if source.datasets is not None:
-        return read_datasets(Path(source.datasets), source.split, source.image_column, source.label_column, source.size)
+        return read_datasets(
+            Path(source.datasets),
+            source.split,
+            source.image_column,
+            source.label_column,
+            source.size,
+            source.background,
+        )
     return read_torchvision(str(source.torchvision), Path(str(source.root)), source.split, download=source.download)
 
 
@@ -147,8 +170,11 @@ def read_cifar(place: Path, split: str) -> ImageSet:
 def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
     """Read ``images`` and ``labels`` from an ``.npz`` file; and ``names``, if they are there.
 
+    Random choices depend on names; without them images are named by their rows.
+
     Args:
-        path: ``images`` are bytes, (n, height, width) or (n, height, width, channels); ``labels`` whole numbers.
+        path: ``images`` are bytes, (n, height, width) or (n, height, width, channels); ``labels`` whole numbers;
+            ``names`` different words.
         classes: Names of the classes; their numbers unless given.
 
     Raises:
@@ -172,26 +198,49 @@ def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
     planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     if planes.shape[1] not in (1, 3):
         raise InputError(f"{path}: images must have 1 or 3 channels, in the last place; got {images.shape}")
+    if not len(images):
+        raise InputError(f"{path}: holds no image")
     if classes is None:
-        classes = tuple(str(number) for number in range(int(labels.max()) + 1 if len(labels) else 0))
-    return _checked(planes, labels, path.stem, classes, str(path))
+        if int(labels.max()) >= _MOST_CLASSES:
+            raise InputError(
+                f"{path}: has the label {int(labels.max())}; labels number classes from 0, at most {_MOST_CLASSES:,}"
+            )
+        classes = tuple(str(number) for number in range(int(labels.max()) + 1))
+    return _checked(planes, labels, path.stem, classes, str(path), _names(found, len(images), path))
+
+
+def _names(found: dict[str, Any], count: int, path: Path) -> tuple[str, ...] | None:
+    if "names" not in found:
+        return None
+    names = found["names"]
+    if names.shape != (count,) or names.dtype.kind != "U":
+        raise InputError(f"{path}: names must be {count} words, got {names.dtype} {names.shape}")
+    if len(np.unique(names)) < count:
+        raise InputError(f"{path}: names must be different from each other")
+    return tuple(names.tolist())
 
 
 def read_datasets(
-    place: Path, split: str, image_column: str | None = None, label_column: str | None = None, size: int | None = None
+    place: Path,
+    split: str,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    size: int | None = None,
+    background: Background = WHITE,
 ) -> ImageSet:
     """Read an image set of the ``datasets`` library from disk; nothing is fetched.
 
     Args:
-        place: A directory written by ``save_to_disk``, or one with parquet files, ``train*.parquet`` and
-            ``test*.parquet``.
+        place: A directory written by ``save_to_disk``, or one that holds parquet files, ``train*.parquet`` and
+            ``test*.parquet``, in it or in one directory below it.
         split: ``"train"`` or ``"test"``.
         image_column: The first column of images unless given.
         label_column: The first column of class labels unless given; class labels, whole numbers or words.
-        size: See :func:`~myosotis.data.images.read_image_folder`.
+        size: As for :func:`~myosotis.data.images.read_image_folder`.
+        background: As for :func:`~myosotis.data.images.read_image_folder`.
 
     Raises:
-        InputError: There is no such data set, split or column, or images differ in size.
+        InputError: There is no such data set, split or column, a label is missing, or images differ in size.
     """
     import datasets  # takes a second to load, and few jobs need it
 
@@ -204,16 +253,19 @@ def read_datasets(
     features = table.features
     image_column = _column(features, image_column, datasets.Image, place)
     label_column = _column(features, label_column, datasets.ClassLabel, place)
-    raw = table[label_column]
+    raw = list(table[label_column])
+    unlabelled = next((row for row, value in enumerate(raw) if value is None), None)
+    if unlabelled is not None:
+        raise InputError(f"{place}, row {unlabelled}: has no label in the column '{label_column}'")
     if isinstance(features[label_column], datasets.ClassLabel):
-        classes, labels = tuple(features[label_column].names), np.asarray(list(raw))
+        classes, labels = tuple(features[label_column].names), np.asarray(raw)
     else:
         classes = tuple(str(value) for value in sorted(set(raw)))
         numbers = {name: number for number, name in enumerate(classes)}
         labels = np.asarray([numbers[str(value)] for value in raw])
     if not isinstance(features[image_column], datasets.Image):
         table = table.cast_column(image_column, datasets.Image())
-    arrays = _pictures(table, image_column, size, place)
+    arrays = _pictures(table, image_column, size, place, background)
     if any(array.shape[:2] != arrays[0].shape[:2] for array in arrays):
         raise InputError(f"{place}: images differ in size; give a size")
     grey = all(array.ndim == 2 for array in arrays)
@@ -222,7 +274,7 @@ def read_datasets(
     return _checked(planes, labels, split, classes, str(place))
 
 
-def _pictures(table: Any, column: str, size: int | None, place: Path) -> list[Any]:
+def _pictures(table: Any, column: str, size: int | None, place: Path, background: Background) -> list[Any]:
     """Decode row by row, so that a damaged one can be named."""
     arrays: list[Any] = []
     for row in range(len(table)):
@@ -231,7 +283,7 @@ def _pictures(table: Any, column: str, size: int | None, place: Path) -> list[An
             picture = table[row][column]
             if picture is None:
                 raise InputError(f"{name}: has no image")
-            arrays.append(as_array(picture, size, name))
+            arrays.append(as_array(ImageOps.exif_transpose(picture), size, name, background))
         except InputError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -240,9 +292,15 @@ def _pictures(table: Any, column: str, size: int | None, place: Path) -> list[An
 
 
 def _open_table(datasets: Any, place: Path, split: str) -> Any:
-    files = sorted(str(path) for path in place.rglob(f"{split}*.parquet"))
+    files = [path for path in files_below(place, (".parquet",)) if path.name.startswith(split)]
     if files:
-        return datasets.load_dataset("parquet", data_files=files, split="train")
+        others = sorted({path.parent for path in files})[1:]
+        if others:
+            raise InputError(
+                f"{place}: has {split}*.parquet in {files[0].parent} and in {others[0]}, which may be different "
+                "versions of the data; name one of them"
+            )
+        return datasets.load_dataset("parquet", data_files=[str(path) for path in files], split="train")
     found = datasets.load_from_disk(str(place))
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
@@ -265,17 +323,22 @@ def _column(features: Any, name: str | None, kind: Any, place: Path) -> str:
     return str(found)
 
 
-def _checked(images: Any, labels: Any, prefix: str, classes: tuple[str, ...], place: str) -> ImageSet:
-    numbers = torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))
-    outside = ((numbers < 0) | (numbers >= len(classes))).nonzero()
+def _checked(
+    images: Any,
+    labels: Any,
+    prefix: str,
+    classes: tuple[str, ...],
+    place: str,
+    names: tuple[str, ...] | None = None,
+) -> ImageSet:
+    outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(outside):
         row = int(outside[0])
-        raise InputError(
-            f"{place}: image {row} has the label {int(numbers[row])}, but there are {len(classes)} classes"
-        )
+        raise InputError(f"{place}: image {row} has the label {int(labels[row])}, but there are {len(classes)} classes")
+    numbers = torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))
     return ImageSet(
         torch.from_numpy(np.ascontiguousarray(images)),
         numbers,
-        tuple(f"{prefix}-{row:05d}" for row in range(len(numbers))),
+        tuple(f"{prefix}-{row:05d}" for row in range(len(numbers))) if names is None else names,
         classes,
     )

@@ -1,0 +1,201 @@
+"""Image files: found below a folder, and read upright and opaque, or refused with the reason."""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from myosotis.engine.errors import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+"""Files of a folder that are read as images."""
+
+Background = int | tuple[int, int, int]
+"""A grey value, or red, green and blue, from 0 to 255."""
+
+WHITE = 255
+"""The background of transparent pixels unless another one is given."""
+
+# What Pillow raises for damaged files.
+_DAMAGED = (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
+_GREY_MODES = ("1", "L", "LA")
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_TURNED = (5, 6, 7, 8)  # orientations whose width is the height of the stored image
+_WIDTH, _HEIGHT = 256, 257  # tags of TIFF
+# Chunks of a PNG file that may hold the orientation; they may come after the pixels.
+_PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
+
+
+class UnreadableImageError(InputError):
+    """A file that is not an image, is damaged, or has pixels of a kind that is not read."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image before it is decoded.
+
+    Attributes:
+        grey: Whether it has one channel, transparency aside.
+        transparent: Whether it may have transparent pixels.
+        size: Width and height, upright.
+    """
+
+    grey: bool
+    transparent: bool
+    size: tuple[int, int]
+
+
+def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """Return the files below a folder with one of these suffixes, in the order of their paths.
+
+    Names that begin with a dot are left out, files and folders alike. Symbolic links to folders are followed, but not
+    into a folder that contains the link.
+
+    Args:
+        folder: Where to look.
+        suffixes: In lower case.
+
+    Raises:
+        InputError: A folder cannot be listed.
+    """
+    return sorted(path for path in _walk(folder, frozenset()) if path.suffix.lower() in suffixes)
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = Path(os.path.realpath(folder))
+    if real in above:
+        return
+    for path in visible_entries(folder):
+        if path.is_dir():
+            yield from _walk(path, above | {real, *real.parents})
+        else:
+            yield path
+
+
+def visible_entries(folder: Path) -> list[Path]:
+    """Return the entries of a folder whose names do not begin with a dot.
+
+    Raises:
+        InputError: The folder cannot be listed.
+    """
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed: {error.strerror}") from None
+
+
+def read_header(path: Path) -> Header:
+    """Return what is known of an image without decoding it.
+
+    Raises:
+        UnreadableImageError: It is not an image, or too large.
+    """
+    _check_regular(path)
+    try:
+        with Image.open(path) as picture:
+            if picture.format == "PNG" and "exif" not in picture.info and _has_metadata(path):
+                picture.load()
+            return Header(
+                picture.mode in (*_GREY_MODES, *_SIXTEEN_BITS), _is_transparent(picture), _upright_size(picture)
+            )
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(_too_large(path, error)) from None
+    except _DAMAGED:
+        raise UnreadableImageError(f"{path}: is not an image that can be read") from None
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Return an image, decoded and turned as its orientation tag says.
+
+    Raises:
+        UnreadableImageError: It is not an image, is damaged, or too large.
+    """
+    _check_regular(path)
+    try:
+        with Image.open(path) as picture:
+            ImageOps.exif_transpose(picture, in_place=True)
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(_too_large(path, error)) from None
+    except _DAMAGED:
+        raise UnreadableImageError(f"{path}: is not an image that can be read") from None
+    return picture
+
+
+def as_array(picture: Image.Image, size: int | None, name: str, background: Background = WHITE) -> NDArray[np.uint8]:
+    """Return a picture as bytes, (height, width) in grey or (height, width, 3) in colour.
+
+    Args:
+        picture: Upright.
+        size: Side in pixels to which the shorter side is scaled and the middle cut out; None takes it as it is.
+        name: For the error.
+        background: What transparent pixels are laid on; a colour makes a grey picture with such pixels coloured.
+
+    Raises:
+        UnreadableImageError: Its pixels are of an unusual kind.
+    """
+    image = _opaque(picture, name, background)
+    if size is not None and image.size != (size, size):
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _opaque(picture: Image.Image, name: str, background: Background) -> Image.Image:
+    """Eight bits for a channel, in grey (L) or in colour (RGB), transparent pixels on the background."""
+    if picture.mode in ("I", "F"):
+        raise UnreadableImageError(f"{name}: has pixels of 32 bits ({picture.mode}); convert it to 8 or 16 bits")
+    transparent = _is_transparent(picture)
+    if picture.mode in _SIXTEEN_BITS:
+        # Pillow would cut at 255 instead of scaling.
+        values = np.asarray(picture)
+        picture_of_bytes = Image.fromarray((values >> 8).astype(np.uint8))
+        if not transparent:
+            return picture_of_bytes
+        alpha = np.where(values == picture.info["transparency"], 0, 255).astype(np.uint8)
+        picture = Image.merge("LA", (picture_of_bytes, Image.fromarray(alpha)))
+    kind = "L" if picture.mode in _GREY_MODES and (isinstance(background, int) or not transparent) else "RGB"
+    if not transparent:
+        return picture.convert(kind)
+    colour = (background,) * 3 if isinstance(background, int) else background
+    ground = Image.new("RGBA", picture.size, (*colour, 255))
+    return Image.alpha_composite(ground, picture.convert("RGBA")).convert(kind)
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    width, height = picture.size
+    tags: Any = getattr(picture, "tag_v2", None)
+    if tags is not None:
+        # Whether `size` is that of the upright image depends on the version of Pillow.
+        width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+    turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    return (height, width) if turned else (width, height)
+
+
+def _has_metadata(path: Path) -> bool:
+    content = path.read_bytes()
+    return any(mark in content for mark in _PNG_METADATA)
+
+
+def _check_regular(path: Path) -> None:
+    """Opening a pipe would wait for ever."""
+    if not path.is_file():
+        raise UnreadableImageError(f"{path}: is not a regular file")
+
+
+def _too_large(path: Path, error: Image.DecompressionBombError) -> str:
+    size = str(error).partition(",")[0]
+    return f"{path}: {size[:1].lower()}{size[1:]}; scale it down"

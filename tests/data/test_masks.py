@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from myosotis.data.images import ImageSet
 from myosotis.data.mask_sources import MaskSourceConfig, read_masks
 from myosotis.data.masks import VOC_CLASSES, Decoded, pair_folders, read_pairs, resident, voc_pairs
 from myosotis.data.scenes import make_scenes
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 
 
 def write(path, array):
@@ -294,3 +295,36 @@ def test_hidden_files_are_no_masks(pairs):
     (pairs / "images" / "._0.png").write_bytes(b"\0\5\26\7")
     (pairs / "masks" / ".1.png").write_bytes(b"")
     assert read_masks(folders(pairs)).names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "ignore", "message"),
+    [
+        (256, 0, (), "'classes' names 256; a mask of bytes has room for 254"),
+        (254, 3, (), "'first' 3 gives the last class the number 256; mask files hold numbers up to 255"),
+        (254, 2, (255,), "'ignore' 255 is the number of a class"),
+        (2, 1, (1, 7), "'ignore' 1 is the number of a class"),
+        (2, 1, (300,), "300 is no number of a mask file"),
+    ],
+)
+def test_more_classes_than_a_byte_can_hold(count, first, ignore, message):
+    """Class 255 used to become pixels that do not count, class 256 the background."""
+    names = tuple(f"c{number}" for number in range(count))
+    with pytest.raises(ValidationError, match=message):
+        MaskSourceConfig(images="i", masks="m", classes=names, first=first, background=None, ignore=ignore)
+
+
+def test_as_many_classes_as_a_byte_can_hold(tmp_path):
+    numbers = np.arange(256).reshape(16, 16)
+    write(tmp_path / "images" / "a.png", np.zeros((16, 16)))
+    write(tmp_path / "masks" / "a.png", numbers)
+    names = tuple(f"c{number}" for number in range(254))
+    found = read_masks(folders(tmp_path, classes=names, first=0, background=254, ignore=(255,)))
+    assert found.label_sets() == [frozenset(range(1, 255))]
+    assert found.masks[0].flatten().tolist() == [*range(1, 255), 0, 255]
+    for read in (
+        lambda: resident([torch.zeros(1, 2, 2).byte()], [torch.zeros(2, 2).byte()], ["a"], [*names, "more"]),
+        lambda: read_pairs([(tmp_path, tmp_path)], ["a"], [*names, "more"], {}),
+    ):
+        with pytest.raises(SettingsError, match="255 classes; a mask of bytes has room for 254"):
+            read()

@@ -11,6 +11,7 @@ from myosotis.data.images import read_idx
 from myosotis.data.masks import (
     CAMVID_CLASSES,
     IGNORE,
+    MOST_CLASSES,
     VOC_CLASSES,
     MaskedImages,
     pair_folders,
@@ -25,6 +26,7 @@ from myosotis.engine.method import Count, Whole
 
 _KINDS = ("images", "voc", "ade20k", "camvid", "scenes")
 _ADE_CLASSES = 150
+_VALUES = 256  # of a mask file
 
 
 class ScenesConfig(Config):
@@ -96,6 +98,19 @@ class MaskSourceConfig(Config):
             raise ValueError("scenes have no transparent pixels: leave 'image_background' out")
         if folder and len(set(self.classes or ())) < len(self.classes or ()):
             raise ValueError("a class stands twice in 'classes'")
+        if folder and len(self._numbers()) > MOST_CLASSES:
+            raise ValueError(f"'classes' names {len(self._numbers())}; a mask of bytes has room for {MOST_CLASSES}")
+        if folder and self._numbers().stop > _VALUES:
+            raise ValueError(
+                f"'first' {self.first} gives the last class the number {self._numbers().stop - 1}; mask files hold "
+                f"numbers up to {_VALUES - 1}"
+            )
+        both = next((number for number in self.ignore if folder and number in self._numbers()), None)
+        if both is not None:
+            raise ValueError(f"'ignore' {both} is the number of a class; give other numbers, or another 'first'")
+        outside = next((number for number in (*self.ignore, self.background or 0) if number >= _VALUES), None)
+        if folder and outside is not None:
+            raise ValueError(f"{outside} is no number of a mask file, which holds bytes; take one below {_VALUES}")
         if folder and self.background is not None and self.background in self._numbers():
             raise ValueError(f"'background' {self.background} is the number of a class; 'first' says where they begin")
         return self

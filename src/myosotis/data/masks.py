@@ -16,10 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from myosotis.data.image_files import SUFFIXES, WHITE, Background, as_array, read_header, read_picture, visible_entries
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 
 IGNORE = 255
 """The value of pixels that count neither in a loss nor in a figure."""
+
+MOST_CLASSES = IGNORE - 1
+"""As many classes as a mask of bytes can tell apart, beside the background and pixels that do not count."""
 
 VOC_CLASSES = [
     "aeroplane",
@@ -133,6 +136,7 @@ def resident(
     """Return images that are in memory already.
 
     Raises:
+        SettingsError: There are more classes than bytes can tell apart.
         ValueError: Lengths or sizes do not match, a name stands there twice, or a mask holds a value of no class.
 
     Example:
@@ -140,6 +144,8 @@ def resident(
         >>> found.label_sets()
         [frozenset({1})]
     """
+    if len(classes) > MOST_CLASSES:
+        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
     if not len(images) == len(masks) == len(names):
         raise ValueError(f"{len(images)} images, {len(masks)} masks and {len(names)} names do not match")
     if len(set(names)) < len(names):
@@ -230,7 +236,10 @@ def read_pairs(
 
     Raises:
         InputError: A file is missing or damaged, an image and its mask differ in size, a mask holds another value.
+        SettingsError: There are more classes than bytes can tell apart.
     """
+    if len(classes) > MOST_CLASSES:
+        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
     if not pairs:
         raise InputError("there is no image")
     twice = next((name for name, count in Counter(names).items() if count > 1), None)

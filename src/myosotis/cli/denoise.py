@@ -56,7 +56,9 @@ def image(
     flip_rate: Annotated[float | None, typer.Option(help="How often a pixel is flipped.")] = None,
     channel: ChannelFile = None,
     estimate: Estimate = False,
-    threshold: Annotated[int | None, typer.Option(min=0, max=255, help="For grey images; Otsu's unless given.")] = None,
+    threshold: Annotated[
+        int | None, typer.Option(min=0, max=255, help="For grey images, Otsu's unless given; colour images need it.")
+    ] = None,
     model: ModelFile = None,
     method: MethodName = None,
     context: ContextSize = None,

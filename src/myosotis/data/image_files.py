@@ -23,8 +23,9 @@ Background = int | tuple[int, int, int]
 WHITE = 255
 """The background of transparent pixels unless another one is given."""
 
-# What Pillow raises for damaged files.
-_DAMAGED = (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
+DAMAGED = (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
+"""What Pillow raises for damaged files."""
+
 _GREY_MODES = ("1", "L", "LA")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _TURNED = (5, 6, 7, 8)  # orientations whose width is the height of the stored image
@@ -97,7 +98,7 @@ def read_header(path: Path) -> Header:
     Raises:
         UnreadableImageError: It is not an image, or too large.
     """
-    _check_regular(path)
+    check_regular(path)
     try:
         with Image.open(path) as picture:
             if picture.format == "PNG" and "exif" not in picture.info and _has_metadata(path):
@@ -107,7 +108,7 @@ def read_header(path: Path) -> Header:
             )
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(_too_large(path, error)) from None
-    except _DAMAGED:
+    except DAMAGED:
         raise UnreadableImageError(f"{path}: is not an image that can be read") from None
 
 
@@ -117,13 +118,13 @@ def read_picture(path: Path) -> Image.Image:
     Raises:
         UnreadableImageError: It is not an image, is damaged, or too large.
     """
-    _check_regular(path)
+    check_regular(path)
     try:
         with Image.open(path) as picture:
             ImageOps.exif_transpose(picture, in_place=True)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(_too_large(path, error)) from None
-    except _DAMAGED:
+    except DAMAGED:
         raise UnreadableImageError(f"{path}: is not an image that can be read") from None
     return picture
 
@@ -190,8 +191,8 @@ def _has_metadata(path: Path) -> bool:
     return any(mark in content for mark in _PNG_METADATA)
 
 
-def _check_regular(path: Path) -> None:
-    """Opening a pipe would wait for ever."""
+def check_regular(path: Path) -> None:
+    """Raise ``UnreadableImageError`` unless a path is that of a regular file: opening a pipe would wait for ever."""
     if not path.is_file():
         raise UnreadableImageError(f"{path}: is not a regular file")
 

@@ -14,8 +14,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class CleanDataConfig(Config):
-    """Clean symbols: ``images``, files or folders of them, made bilevel by ``threshold`` or Otsu's; ``dna``, FASTA or
-    FASTQ files; or ``text`` files whose letters are those of ``alphabet``.
+    """Clean symbols: ``images``, files or folders of them, made bilevel by ``threshold`` or, if grey, by Otsu's;
+    ``dna``, FASTA or FASTQ files; or ``text`` files whose letters are those of ``alphabet``.
     """
 
     images: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from myosotis.data.image_files import files_below
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.config import DenoiserTrainConfig
 from myosotis.denoising.contexts import Context1d, Context2d
@@ -154,7 +155,7 @@ def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir() and suffixes is not None:
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in suffixes)
+            inside = files_below(path, tuple(suffixes))
             if not inside:
                 raise InputError(f"{path}: holds no image; known are {', '.join(sorted(suffixes))}")
             found += inside

@@ -1,12 +1,17 @@
 """Bilevel images: PNG, PBM and TIFF."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
+from myosotis.data.image_files import DAMAGED, check_regular
 from myosotis.denoising.files.place import written
 from myosotis.engine.errors import InputError
 
@@ -14,6 +19,11 @@ FORMATS = {"PNG": (".png",), "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "TIFF": ("
 """What is read and written, by Pillow's names."""
 
 _MODES = ("L", "LA", "P", "RGB", "RGBA")
+_MOST_PIXELS = 2**30
+"""Of a bilevel image, a byte each in memory; of others it is Pillow's limit."""
+
+_TURNED = (5, 6, 7, 8)  # orientations whose width is the height of the stored image
+_LIMIT = Lock()
 _WRITTEN = {"PNG": (".png",), "PPM": (".pbm",), "TIFF": (".tif", ".tiff")}
 Bits = NDArray[np.uint8]
 
@@ -27,52 +37,96 @@ class BilevelImage:
         format: As Pillow calls it.
         how: How it became bilevel: ``"bilevel"`` as it was, or the threshold, above which pixels are white.
         compression: Of a TIFF file.
+        dpi: Dots per inch, along width and height, where the file tells.
     """
 
     bits: Bits
     format: str
     how: str
     compression: str | None = None
+    dpi: tuple[float, float] | None = None
 
 
 def read_bilevel(path: Path, threshold: int | None = None) -> BilevelImage:
-    """Read an image as bits.
+    """Read an image as bits, turned as its orientation tag says.
 
     Args:
-        path: PNG, PBM or TIFF. Grey and colour are made bilevel, by ``threshold`` or else by Otsu's.
+        path: PNG, PBM or TIFF. Grey is made bilevel by ``threshold`` or else by Otsu's, colour by ``threshold`` alone.
         threshold: Of grey values from 0 to 255; above it is white.
 
     Raises:
-        InputError: It is no such image, is damaged, or has several pages.
+        InputError: It is no such image, is damaged, too large, coloured, or has several pages.
     """
+    picture, dpi = _decoded(path)
+    kind = str(picture.format)
+    compression = picture.info.get("compression") if kind == "TIFF" else None
+    if picture.mode == "1":
+        if threshold is not None:
+            raise InputError(f"{path}: is bilevel already; leave the threshold out")
+        return BilevelImage(np.asarray(picture, dtype=np.uint8), kind, "bilevel", compression, dpi)
+    if picture.mode not in _MODES:
+        raise InputError(f"{path}: has pixels of the kind {picture.mode}; convert it to grey or colour of 8 bits")
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        raise InputError(f"{path}: has transparent pixels; put it on a ground first")
+    grey = np.asarray(picture.convert("L"))
+    if threshold is None and set(np.unique(grey).tolist()) <= {0, 255}:
+        return BilevelImage((grey > 0).astype(np.uint8), kind, "bilevel", compression, dpi)
+    level = otsu_threshold(grey) if threshold is None else threshold
+    if threshold is None and _has_colours(picture):
+        raise InputError(
+            f"{path}: is a colour image; give a threshold of grey values, above which pixels are white (Otsu's is "
+            f"{level})"
+        )
+    how = f"threshold {level}" + (" (Otsu)" if threshold is None else "")
+    return BilevelImage((grey > level).astype(np.uint8), kind, how, compression, dpi)
+
+
+def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
+    """An upright image of one page, and its dots per inch."""
+    check_regular(path)
     try:
-        with Image.open(path) as picture:
-            kind = str(picture.format)
-            if kind not in FORMATS:
-                raise InputError(f"{path}: is {kind}; PNG, PBM and TIFF are read")
+        with _unlimited() as usual, Image.open(path) as picture:
+            if picture.format not in FORMATS:
+                raise InputError(f"{path}: is {picture.format}; PNG, PBM and TIFF are read")
+            limit = _MOST_PIXELS if picture.mode == "1" or usual is None else 2 * usual
+            if picture.width * picture.height > limit:
+                raise InputError(
+                    f"{path}: has {picture.width}x{picture.height} pixels of mode {picture.mode}, more than the "
+                    f"{limit:,} that are read"
+                )
             if getattr(picture, "n_frames", 1) > 1:
                 raise InputError(f"{path}: has several pages; give one at a time")
-            compression = picture.info.get("compression") if kind == "TIFF" else None
-            if picture.mode == "1":
-                if threshold is not None:
-                    raise InputError(f"{path}: is bilevel already; leave the threshold out")
-                return BilevelImage(np.asarray(picture, dtype=np.uint8), kind, "bilevel", compression)
-            if picture.mode not in _MODES:
-                raise InputError(
-                    f"{path}: has pixels of the kind {picture.mode}; convert it to grey or colour of 8 bits"
-                )
-            if "A" in picture.getbands() or "transparency" in picture.info:
-                raise InputError(f"{path}: has transparent pixels; put it on a ground first")
-            grey = np.asarray(picture.convert("L"))
+            found = picture.info.get("dpi")
+            dpi = None if found is None else (float(found[0]), float(found[1]))
+            turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
+            ImageOps.exif_transpose(picture, in_place=True)
+            return picture, (dpi[1], dpi[0]) if dpi is not None and turned else dpi
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+    except DAMAGED:
         raise InputError(f"{path}: is not an image that can be read") from None
-    if threshold is None and set(np.unique(grey).tolist()) <= {0, 255}:
-        return BilevelImage((grey > 0).astype(np.uint8), kind, "bilevel", compression)
-    level = otsu_threshold(grey) if threshold is None else threshold
-    how = f"threshold {level}" + (" (Otsu)" if threshold is None else "")
-    return BilevelImage((grey > level).astype(np.uint8), kind, how, compression)
+
+
+@contextmanager
+def _unlimited() -> Iterator[int | None]:
+    """Let Pillow open a page of any size, and give its usual limit, beyond which it warns; it refuses twice as many.
+
+    Bilevel pages of A1 at 600 dpi have more, and are small in memory.
+    """
+    with _LIMIT:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield before
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _has_colours(picture: Image.Image) -> bool:
+    if picture.mode == "L":
+        return False
+    channels = np.asarray(picture.convert("RGB"))
+    return bool((channels.max(axis=2) != channels.min(axis=2)).any())
 
 
 def write_bilevel(path: Path, bits: Bits, like: BilevelImage) -> None:
@@ -83,7 +137,9 @@ def write_bilevel(path: Path, bits: Bits, like: BilevelImage) -> None:
     """
     check_suffix(path, like)
     picture = Image.fromarray(bits.astype(bool))
-    options = {"compression": like.compression} if like.compression not in (None, "raw", "jpeg") else {}
+    options: dict[str, Any] = {"compression": like.compression} if like.compression not in (None, "raw", "jpeg") else {}
+    if like.dpi is not None and min(like.dpi) > 0:
+        options["dpi"] = like.dpi
     with written(path) as staged:
         picture.save(staged, format=like.format, **options)
 

@@ -194,9 +194,8 @@ def test_lines_of_fasta_stay_as_long_as_they_were(name, tmp_path):
     outcome = denoise("dna", tmp_path / name, tmp_path / f"new-{name}", "--substitution-rate", 0.05)
     assert outcome.exit_code == 0, outcome.output
     before, after = (opened(tmp_path / one, "rt").read().splitlines() for one in (name, f"new-{name}"))
-    before = [line for line in before if line and line[0] != "#"]
     assert [len(line) for line in after] == [len(line) for line in before]
-    assert [line for line in after if line[0] == ">"] == [line for line in before if line[0] == ">"]
+    assert [line for line in after if line[:1] in ">#"] == [line for line in before if line[:1] in ">#"]
     assert after != before
 
 

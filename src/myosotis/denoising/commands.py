@@ -80,7 +80,7 @@ def denoise_image(source: Path, place: Path, options: DenoiseOptions, *, thresho
         source: PNG, PBM or TIFF.
         place: Where the result goes, in the same format.
         options: See there.
-        threshold: For grey images; Otsu's unless given.
+        threshold: For grey images, Otsu's unless given; colour images need it.
 
     Raises:
         InputError: Something is wrong with what the user gave; nothing has been written.
@@ -108,7 +108,7 @@ def denoise_dna(source: Path, place: Path, options: DenoiseOptions) -> FileResul
 
     Args:
         source: FASTA or FASTQ, plain or compressed.
-        place: Where the result goes, in the same format; compressed where it ends with ``.gz``.
+        place: Where the result goes, in the same format; compressed as its name says.
         options: See there.
 
     Raises:

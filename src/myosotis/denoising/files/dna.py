@@ -1,8 +1,9 @@
 """DNA: FASTA and FASTQ, plain or compressed."""
 
+import io
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ BASES = "ACGT"
 """The symbols, in this order."""
 
 _UNREADABLE = (dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error)
+_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _COMPRESSION = 1
 _UNKNOWN = 4
 _WRONG = 255
@@ -29,6 +31,36 @@ _LETTERS = np.frombuffer(BASES.encode(), dtype=np.uint8)
 _CASE = 32
 
 
+@dataclass
+class FastaLayout:
+    """How a FASTA file is laid out in lines, so that it can be written again to the letter.
+
+    Attributes:
+        lengths: Letters on each line of a sequence.
+        kinds: Of each of these lines, the index of its frame.
+        frames: Different pairs of what stands before and after the letters of a line, its end included.
+        others: Names, remarks and empty lines as they are, each with the number of lines of sequences before it.
+    """
+
+    lengths: list[int] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    frames: dict[tuple[str, str], int] = field(default_factory=dict)
+    others: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FastqLayout:
+    """How a FASTQ file is laid out.
+
+    Attributes:
+        end: Of every line.
+        two_names: Whether the name stands before the qualities again.
+    """
+
+    end: str
+    two_names: bool
+
+
 @dataclass(frozen=True)
 class Reads:
     """Sequences of bases.
@@ -38,16 +70,19 @@ class Reads:
         symbols: All known bases, one sequence after another.
         lengths: Of the stretches that contexts stay in: reads, cut at every N.
         known: Of every letter of all records, whether it is a base.
-        qualities: Whether there are any: FASTQ.
-        lines: FASTA: letters on each line, over all records; of FASTQ, where a sequence has one line, None.
+        layout: Of the file, whose kind says whether it is FASTA or FASTQ.
     """
 
     records: Sequence[Any]
     symbols: NDArray[np.uint8]
     lengths: list[int]
     known: NDArray[np.bool_]
-    qualities: bool
-    lines: NDArray[np.int64] | None
+    layout: FastaLayout | FastqLayout
+
+    @property
+    def qualities(self) -> bool:
+        """Whether there are any: FASTQ."""
+        return isinstance(self.layout, FastqLayout)
 
 
 def read_reads(path: Path) -> Reads:
@@ -59,8 +94,8 @@ def read_reads(path: Path) -> Reads:
     try:
         with dnaio.open(path) as content:
             records = list(content)
-            qualities = bool(content.delivers_qualities)
-        lines = None if qualities else _line_lengths(path)
+            two_names = bool(content.two_headers) if content.delivers_qualities else None
+        layout = _fasta_layout(path) if two_names is None else FastqLayout(_first_end(path), two_names)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _UNREADABLE as error:
@@ -85,55 +120,83 @@ def read_reads(path: Path) -> Reads:
     known = every != _UNKNOWN
     if not known.any():
         raise InputError(f"{path}: holds no bases but N")
-    return Reads(records, every[known], lengths, known, qualities, lines)
+    return Reads(records, every[known], lengths, known, layout)
 
 
-def _line_lengths(path: Path) -> NDArray[np.int64]:
-    """Letters on each line of FASTA that is no name and, as for dnaio, no remark."""
+def _text_lines(path: Path) -> Iterator[str]:
+    """The lines with their ends; every byte is a character."""
     with xopen(path, "rb") as content:
-        found = (len(line) for line in map(bytes.strip, content) if line and line[:1] not in b">#")
-        return np.fromiter(found, dtype=np.int64)
+        yield from io.TextIOWrapper(content, encoding="latin-1", newline="")
+
+
+def _fasta_layout(path: Path) -> FastaLayout:
+    layout = FastaLayout()
+    for line in _text_lines(path):
+        letters = line.strip()
+        # A remark is what dnaio takes for one.
+        if not letters or letters[0] in ">#":
+            layout.others.append((len(layout.lengths), line))
+            continue
+        before, _, after = line.partition(letters)
+        layout.lengths.append(len(letters))
+        layout.kinds.append(layout.frames.setdefault((before, after), len(layout.frames)))
+    return layout
+
+
+def _first_end(path: Path) -> str:
+    first = next(_text_lines(path), "")
+    return first[len(first.rstrip("\r\n")) :] or "\n"
 
 
 def check_reads_suffix(path: Path, like: Reads) -> None:
     """Raise ``InputError`` where the name of a file is that of the other format."""
-    name = path.name.lower().removesuffix(".gz")
+    name = path.name.lower()
+    for suffix in _COMPRESSIONS:
+        name = name.removesuffix(suffix)
     wrong = (".fasta", ".fa", ".fna") if like.qualities else (".fastq", ".fq")
     if name.endswith(wrong):
         raise InputError(f"{path}: the result is {'FASTQ' if like.qualities else 'FASTA'}, as the input; name it so")
 
 
 def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
-    """Write sequences with other bases: names, qualities, N, small letters and the lengths of lines stay.
+    """Write sequences with other bases: names, remarks, qualities, N, small letters and the ends of lines stay.
 
-    It is compressed where its name ends with ``.gz``.
+    It is compressed where its name ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``.
     """
     letters = np.frombuffer("".join(record.sequence for record in like.records).encode(), dtype=np.uint8).copy()
     small = letters[like.known] & _CASE
     letters[like.known] = _LETTERS[symbols] | small
-    with written(path) as staged:
-        if like.lines is None:
-            _write_fastq(staged, letters.tobytes().decode("ascii"), like.records)
-        else:
-            _write_fasta(staged, letters.tobytes(), like.records, like.lines)
+    text = letters.tobytes().decode("ascii")
+    with written(path) as staged, xopen(staged, "wb", compresslevel=_COMPRESSION) as out:
+        lines = (
+            _fasta_lines(text, like.layout)
+            if isinstance(like.layout, FastaLayout)
+            else _fastq_lines(text, like.records, like.layout)
+        )
+        for line in lines:
+            out.write(line.encode("latin-1"))
 
 
-def _write_fastq(place: Path, text: str, records: Sequence[Any]) -> None:
+def _fastq_lines(text: str, records: Sequence[Any], layout: FastqLayout) -> Iterator[str]:
+    begin, line_end = 0, layout.end
+    for record in records:
+        end = begin + len(record.sequence)
+        again = record.name if layout.two_names else ""
+        yield f"@{record.name}{line_end}{text[begin:end]}{line_end}+{again}{line_end}{record.qualities}{line_end}"
+        begin = end
+
+
+def _fasta_lines(text: str, layout: FastaLayout) -> Iterator[str]:
+    frames, others = list(layout.frames), iter(layout.others)
+    at, other = next(others, (len(layout.lengths), ""))
     begin = 0
-    with dnaio.open(place, mode="w", fileformat="fastq", qualities=True) as out:
-        for record in records:
-            end = begin + len(record.sequence)
-            out.write(dnaio.SequenceRecord(record.name, text[begin:end], record.qualities))
-            begin = end
-
-
-def _write_fasta(place: Path, text: bytes, records: Sequence[Any], lines: NDArray[np.int64]) -> None:
-    begin, lengths = 0, iter(lines.tolist())
-    with xopen(place, "wb", compresslevel=_COMPRESSION) as out:
-        for record in records:
-            out.write(f">{record.name}\n".encode())
-            end = begin + len(record.sequence)
-            while begin < end:
-                stop = begin + next(lengths)
-                out.write(text[begin:stop] + b"\n")
-                begin = stop
+    for number, (length, kind) in enumerate(zip(layout.lengths, layout.kinds, strict=True)):
+        while at == number and other:
+            yield other
+            at, other = next(others, (len(layout.lengths), ""))
+        before, after = frames[kind]
+        yield before + text[begin : begin + length] + after
+        begin += length
+    if other:
+        yield other
+    yield from (line for _, line in others)

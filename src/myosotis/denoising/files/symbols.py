@@ -1,5 +1,7 @@
 """Plain text, a symbol a letter, and arrays of whole numbers."""
 
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,11 @@ from myosotis.denoising.contexts import MOST_SYMBOLS
 from myosotis.denoising.files.place import written
 from myosotis.engine.errors import InputError
 
+_MARK = "\ufeff"
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_UNKNOWN, _LINE_FEED = 255, 254  # beyond the symbols of any alphabet
+_PART = 2**20  # letters looked at together
+
 
 @dataclass(frozen=True)
 class SymbolFile:
@@ -19,11 +26,15 @@ class SymbolFile:
         symbols: Along a line, or on a plane where an array has two dimensions.
         names: Of the symbols, in order.
         lines: Lengths of the lines of a text; None for an array.
+        ends: What each line ends with: a line feed, a carriage return, both, or nothing at the end of the text.
+        mark: The byte order mark that the text begins with, or nothing.
     """
 
     symbols: Symbols
     names: tuple[str, ...]
     lines: list[int] | None
+    ends: tuple[str, ...] = ()
+    mark: str = ""
 
     @property
     def lengths(self) -> list[int] | None:
@@ -45,25 +56,55 @@ def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
     if path.suffix == ".npy":
         return _read_array(path, alphabet)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8", newline="") as stream:
+            text = stream.read()
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: is not text") from None
-    whole = "".join(lines)
-    if not whole:
+    mark = _MARK if text.startswith(_MARK) else ""
+    text = text[len(mark) :]
+    lines, ends = _lines(text)
+    if not sum(lines):
         raise InputError(f"{path}: holds no symbols")
-    names = tuple(alphabet) if alphabet else tuple(sorted(set(whole)))
+    names = tuple(alphabet) if alphabet else tuple(sorted(set(text) - {"\r", "\n"}))
     if len(names) > MOST_SYMBOLS:
         raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
     if len(set(names)) < max(2, len(names)):
         raise InputError(f"an alphabet needs two different letters at least, got {''.join(names)!r}")
-    numbers = {name: number for number, name in enumerate(names)}
-    for row, line in enumerate(lines, start=1):
-        for column, letter in enumerate(line, start=1):
-            if letter not in numbers:
-                told = "".join(names)
-                raise InputError(f"{path}, line {row}, position {column}: {letter!r} is not in the alphabet {told!r}")
-    symbols = np.array([numbers[letter] for letter in whole], dtype=np.uint8)
-    return SymbolFile(symbols, names, [len(line) for line in lines])
+    return SymbolFile(_numbers(text, names, path), names, lines, ends, mark)
+
+
+def _lines(text: str) -> tuple[list[int], tuple[str, ...]]:
+    """Lengths of the lines, and what each ends with; a line feed, a carriage return or both end one, nothing else."""
+    lengths, ends, begin = list[int](), list[str](), 0
+    for match in _LINE_END.finditer(text):
+        lengths.append(match.start() - begin)
+        ends.append(sys.intern(match.group()))
+        begin = match.end()
+    if begin < len(text):
+        lengths.append(len(text) - begin)
+        ends.append("")
+    return lengths, tuple(ends)
+
+
+def _numbers(text: str, names: tuple[str, ...], path: Path) -> Symbols:
+    """The letters as numbers; in parts, as numbers of characters take four bytes each."""
+    table = np.full(sys.maxunicode + 1, _UNKNOWN, dtype=np.uint8)
+    table[[ord(name) for name in names]] = np.arange(len(names))
+    table[[ord("\r"), ord("\n")]] = _LINE_FEED
+    parts = []
+    for begin in range(0, len(text), _PART):
+        found = table[np.frombuffer(text[begin : begin + _PART].encode("utf-32-le"), dtype="<u4")]
+        wrong = np.flatnonzero(found == _UNKNOWN)
+        if len(wrong):
+            raise InputError(_misplaced(text, begin + int(wrong[0]), names, path))
+        parts.append(found[found != _LINE_FEED])
+    return np.concatenate(parts)
+
+
+def _misplaced(text: str, index: int, names: tuple[str, ...], path: Path) -> str:
+    ends = list(_LINE_END.finditer(text, 0, index))
+    column = index - (ends[-1].end() if ends else 0) + 1
+    return f"{path}, line {len(ends) + 1}, position {column}: {text[index]!r} is not in the alphabet {''.join(names)!r}"
 
 
 def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
@@ -92,9 +133,13 @@ def write_symbols(path: Path, symbols: Symbols, like: SymbolFile) -> None:
             with staged.open("wb") as stream:
                 np.save(stream, symbols, allow_pickle=False)
             return
-        letters = "".join(like.names[number] for number in symbols.tolist())
-        lines, begin = list[str](), 0
-        for length in like.lines:
-            lines.append(letters[begin : begin + length])
-            begin += length
-        staged.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        codes = np.array([ord(name) for name in like.names], dtype="<u4")
+        parts = (symbols[begin : begin + _PART] for begin in range(0, len(symbols), _PART))
+        letters = "".join(codes[part].tobytes().decode("utf-32-le") for part in parts)
+        with staged.open("w", encoding="utf-8", newline="") as out:
+            out.write(like.mark)
+            begin = 0
+            for length, end in zip(like.lines, like.ends, strict=True):
+                out.write(letters[begin : begin + length])
+                out.write(end)
+                begin += length

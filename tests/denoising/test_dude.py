@@ -341,3 +341,53 @@ def test_other_faults():
         dude_in_context(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), Context1d(1))
     with pytest.raises(ValueError, match="got 3 dimensions"):
         dude(np.zeros((2, 2, 2), dtype=int), Channel.binary_symmetric(0.1), k=1)
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_many_symbols_of_which_contexts_have_few(leave_one_out):
+    """Symbols that do not occur in a context are not judged there, which changes no symbol and no estimate."""
+    channel = Channel.symmetric(12, 0.1)
+    noisy = channel.corrupt(np.repeat(np.random.default_rng(0).integers(0, 12, 60), 5), np.random.default_rng(1))
+    found = dude(noisy, channel, k=1, unbiased=not leave_one_out, leave_one_out=leave_one_out)
+    assert found.symbols.tolist() == slowly(noisy, channel, [(-1,), (1,)], leave_one_out=leave_one_out).tolist()
+    loss, inverse = hamming(12), np.linalg.inv(channel.matrix)
+    scores = np.einsum("ax,xh,xz->azh", inverse, loss, channel.matrix)  # of what is seen a, for z to become h
+    counts = defaultdict(lambda: np.zeros(12))
+    for before, z, after in zip(noisy, noisy[1:], noisy[2:], strict=False):
+        counts[before, after][z] += 1
+    total = sum(scores[z, np.arange(12), np.arange(12)].sum() for z in (noisy[0], noisy[-1]))
+    for before, z, after in zip(noisy, noisy[1:], noisy[2:], strict=False):
+        for w in range(12):
+            m = counts[before, after].copy()
+            m[z] -= 1
+            if not leave_one_out:
+                m[w] += 1
+            values = np.einsum("a,ah->h", m, scores[:, w])
+            good = values <= values.min() + 1e-9 * (1 + counts[before, after].sum())
+            rule = w if good[w] else int(good.argmax())
+            total += scores[z, w, rule]
+    assert found.estimated_loss == pytest.approx(total / len(noisy), abs=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"unbiased": True}, {"leave_one_out": True}])
+@pytest.mark.parametrize("lengths", [None, [1, 2, 3, 54]])
+def test_more_noisy_symbols_than_clean_ones(lengths, options, monkeypatch):
+    """Erased symbols at the ends stayed erased, and the estimate left them out (it was 0 with 5 % of errors)."""
+    channel = Channel([[0.8, 0, 0.2], [0, 0.8, 0.2]])
+    clean = np.repeat([0, 1, 0, 1, 1, 0], 10)
+    estimates, errors = [], []
+    for seed in range(40):
+        noisy = channel.corrupt(clean, np.random.default_rng(seed))
+        found = dude(noisy, channel, k=1, lengths=lengths, **options)
+        assert set(found.symbols.tolist()) == {0, 1}
+        assert found.covered == (58 if lengths is None else 1 + 52)
+        # What is not covered and not erased is as it was seen: the channel changes none into the other.
+        ends = [0, 59] if lengths is None else [0, 1, 2, 3, 5, 6, 59]
+        assert all(found.symbols[at] == noisy[at] for at in ends if noisy[at] < 2)
+        estimates.append(found.estimated_loss)
+        errors.append((found.symbols != clean).mean())
+        with monkeypatch.context() as patch:
+            patch.setattr("myosotis.denoising.dude.LARGEST_TABLE", 0)
+            assert dude(noisy, channel, k=1, lengths=lengths, **options).symbols.tolist() == found.symbols.tolist()
+    if options:
+        assert np.mean(estimates) == pytest.approx(np.mean(errors), abs=0.015)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
-from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad, check_alphabet, check_lengths, pieces
+from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, check_alphabet, check_lengths, pieces
 from myosotis.denoising.mappings import head_estimate
 from myosotis.engine.errors import SettingsError
 
@@ -38,7 +38,8 @@ class Denoised:
             downwards, as symbols are judged by rules that they are a part of; see ``unbiased``.
         changed: Symbols that differ from what came in.
         contexts: Different contexts that were seen.
-        covered: Symbols that have a whole context; the others stay as they are.
+        covered: Symbols that have a whole context; the others stay as they are. Where they cannot, since the loss has
+            other reconstructions than noisy symbols, they become what the counts of all symbols say.
     """
 
     symbols: Symbols
@@ -210,9 +211,9 @@ def _by_table(flat: Symbols, sizes: NDArray[np.int64], k: int, q: int, parts: Nu
             np.take(flat_rules, keys, out=part, mode="clip")
         else:
             np.copyto(part, flat_rules[keys], where=complete[begin : begin + len(keys)])
-    edges = [flat[:k], flat[total - k :]]
-    left = np.concatenate(edges if complete is None else [*edges, flat[k : total - k][~complete]])
-    return _Flat(found, loss + _kept_loss(left, parts), contexts, total - len(left))
+    covered = np.zeros(total, dtype=bool)
+    covered[k : total - k] = True if complete is None else complete
+    return _Flat(found, loss + _settle(found, flat, covered, parts, kind), contexts, int(covered.sum()))
 
 
 def _line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
@@ -347,7 +348,7 @@ def _by_sorting(
         covered = np.ones(len(flat), dtype=bool)
     found = flat.copy()
     found[covered], loss, contexts = _distinct(keys[covered], flat[covered], q, parts, kind)
-    return _Flat(found, loss + _kept_loss(flat[~covered], parts), contexts, int(covered.sum()))
+    return _Flat(found, loss + _settle(found, flat, covered, parts, kind), contexts, int(covered.sum()))
 
 
 def _distinct(
@@ -383,28 +384,40 @@ def context_keys(
     keys, complete = np.empty(noisy.size, dtype=kind), np.empty(noisy.size, dtype=bool)
     for begin, end, field in pieces(noisy, context, alphabet, lengths=lengths, pad=pad):
         complete[begin:end] = field.complete
-        if not numbers:
-            keys[begin:end] = np.ascontiguousarray(field.windows()).view(kind)[:, 0]
-            continue
-        found = np.zeros(end - begin, dtype=np.int64)
-        for step in field.steps:
-            found *= base
-            found += field.padded[field.places + step]
-        keys[begin:end] = found
+        keys[begin:end] = field_keys(field, alphabet)
     return keys, complete
+
+
+def field_keys(field: Field, alphabet: int) -> NDArray[np.generic]:
+    """Return a key for the context of each symbol of a field, as :func:`context_keys` does.
+
+    Args:
+        field: Symbols and their contexts.
+        alphabet: How many symbols there are.
+    """
+    size, base = len(field.steps), alphabet + (field.outside == alphabet)
+    if size * np.log2(base) > _LARGEST_KEY:
+        return np.asarray(np.ascontiguousarray(field.windows()).view(np.dtype((np.void, size)))[:, 0])
+    found = np.zeros(len(field.places), dtype=np.int64)
+    for step in field.steps:
+        found *= base
+        found += field.padded[field.places + step]
+    return found
 
 
 # Rules
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _rules(table: NDArray[np.int64], parts: Numbers, kind: _Kind) -> tuple[NDArray[np.int8], float, int]:
+def _rules(
+    table: NDArray[np.int64], parts: Numbers, kind: _Kind, judged: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int8], float, int]:
     """What becomes of each symbol in each context, the sum of the estimated losses, and how many contexts occur.
 
     With counts m the score of saying h for a seen w is ``sum_a m[a] H[a, w, h]``. A symbol a is judged by the mapping
     of its context: as it is (``plain``, which depends on a itself); as it would be with a left out (``left_out``, which
     then is the rule too); or with w in the place of a where w is asked about (``unbiased``: the rule, of which a is no
-    part).
+    part). The losses are those of all symbols that are counted, or of ``judged``, as many of each as there.
     """
     q = table.shape[1]
     keeps = parts.shape[2] == q
@@ -417,22 +430,36 @@ def _rules(table: NDArray[np.int64], parts: Numbers, kind: _Kind) -> tuple[NDArr
     totals = np.einsum("ca->c", table)
     seen = np.flatnonzero(totals)
     size = max(1, _RULES // (q * q))
+    # What leaving a symbol out, or another one in its place, does to the scores: (symbols, reconstructions, left out).
+    own = parts[every, every] if kind == "unbiased" else np.zeros(parts.shape[1:])
+    change = np.ascontiguousarray((own - parts).transpose(1, 2, 0))
     for begin in range(0, len(seen), size):
         some = seen[begin : begin + size]
         counts = table[some].astype(np.float64)
+        weights = counts if judged is None else judged[some].astype(np.float64)
         scores = (flat_parts @ counts.T).reshape(*parts.shape[1:], -1)
         slack = _TIE * (1 + totals[some])
         if kind != "left_out":
             decisions[some] = rule = _best(scores, slack, keeps)
         if kind == "plain":
-            total += float((counts * _judged(rule, parts)).sum())
+            total += float((weights * _judged(rule, parts)).sum())
             continue
-        own = parts[every, every] if kind == "unbiased" else 0.0
-        for a in range(q):
-            rule = _best(scores + (own - parts[a])[:, :, None], slack, keeps)
+        losses = np.zeros((q, len(some)))
+        # Only symbols that occur are judged: a context has few of a large alphabet, and the cost of each is quadratic.
+        symbols, contexts = np.nonzero(weights.T)
+        for low in range(0, len(contexts), size):
+            c, a = contexts[low : low + size], symbols[low : low + size]
+            shifted = np.take(scores, c, axis=2)
+            shifted += np.take(change, a, axis=2)
+            rule = _best(shifted, slack[c], keeps)
             if kind == "left_out":
-                decisions[some, a] = rule[:, a]
-            total += float((counts[:, a] * _judged(rule, parts[a : a + 1])[:, 0]).sum())
+                decisions[some[c], a] = rule[np.arange(len(a)), a]
+            judgements = np.zeros(len(a))
+            for w in range(q):
+                judgements += parts[a, w, rule[:, w]]
+            losses[a, c] = weights[c, a] * judgements
+        for row in losses:
+            total += float(row.sum())
     return decisions, total, len(seen)
 
 
@@ -466,10 +493,15 @@ def _judged(rule: NDArray[np.int8], parts: Numbers) -> Numbers:
     return found
 
 
-def _kept_loss(left: Symbols, parts: Numbers) -> float:
-    """The estimated loss of symbols that no rule covers and that stay as they are."""
-    q = parts.shape[0]
-    if parts.shape[2] != q or not len(left):
+def _settle(found: Symbols, flat: Symbols, covered: NDArray[np.bool_], parts: Numbers, kind: _Kind) -> float:
+    """Decide what becomes of symbols without a whole context, in place, and return their estimated loss."""
+    q, left = parts.shape[0], flat[~covered].astype(np.int64)
+    if not len(left):
         return 0.0
-    every = np.arange(q)
-    return float(parts[:, every, every].sum(axis=1)[left.astype(np.int64)].sum())
+    if parts.shape[2] == q:
+        every = np.arange(q)
+        return float(parts[:, every, every].sum(axis=1)[left].sum())
+    table, judged = (np.bincount(some, minlength=q)[None] for some in (flat, left))
+    decisions, loss, _ = _rules(table, parts, kind, judged)
+    found[~covered] = decisions[0, left]
+    return loss

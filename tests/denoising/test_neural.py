@@ -1,5 +1,7 @@
 """Neural denoisers: the hole in the middle, what they learn from, and that they repair what counting cannot."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ import torch
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.context_selection import select_context
-from myosotis.denoising.contexts import Context1d, Context2d
+from myosotis.denoising.contexts import Context1d, Context2d, make_field
 from myosotis.denoising.dude import dude
 from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
 from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import derive_seed
 
 LAW = Channel.binary_symmetric(0.1)
 QUICK = Passes(epochs=10, learning_rate=5e-3, batch=256)
@@ -83,7 +86,7 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(head, mo
         denoiser = small(Context1d(3), head=head)
         denoiser.network.double()
         learnt = denoiser._contexts(seen, None, None)
-        every = np.arange(len(learnt.places))
+        every = np.arange(len(learnt.field.places))
         assert (learnt.counts is None) == (threshold == 0)
         counts = learnt.single(every, 2) if learnt.counts is None else learnt.counts
         values = denoiser._head(LAW).adaptive(denoiser.network(learnt.windows(every)))
@@ -98,11 +101,40 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(head, mo
 def test_few_contexts_are_counted_and_many_are_not():
     seen = noisy(markov(5000))
     counted = small(Context1d(3))._contexts(seen, None, None)
-    assert len(counted.places) < 200
+    assert len(counted.field.places) < 200
     assert counted.counts.sum() == counted.symbols == 5000
     single = small(Context1d(30))._contexts(seen, None, None)
     assert single.counts is None
     assert single.symbols == 5000
+
+
+@pytest.mark.parametrize(
+    ("context", "shape", "lengths"),
+    [(Context1d(3), 600, None), (Context1d(2), 600, [1, 99, 500]), (Context2d(12), (20, 30), None)],
+)
+def test_a_sample_has_the_contexts_of_the_whole(context, shape, lengths, monkeypatch):
+    seen = noisy(np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8))
+    monkeypatch.setattr("myosotis.denoising.neural._DEDUPLICATE", 0.0)
+    monkeypatch.setattr("myosotis.denoising.neural._MOST_LEARNT", 50)
+    whole = make_field(seen, context, 2, lengths=lengths).windows()
+    for chosen in (None, np.arange(0, 600, 4)):
+        learnt = small(context)._contexts(seen, lengths, chosen)
+        draws = np.random.default_rng(derive_seed(0, "sample"))
+        sample = np.sort(draws.choice(600 if chosen is None else 150, 50, replace=False))
+        places = sample if chosen is None else chosen[sample]
+        assert learnt.windows(np.arange(50)).tolist() == whole[places].tolist()
+        assert learnt.seen.tolist() == seen.ravel()[places].tolist()
+
+
+def test_memory_of_a_sample(monkeypatch):
+    """Positions and keys of all symbols were made before the sample was drawn: 35 bytes for each, or 78 by keys."""
+    monkeypatch.setattr("myosotis.denoising.neural._MOST_LEARNT", 1000)
+    seen = np.zeros(2_000_000, dtype=np.uint8)
+    tracemalloc.start()
+    small(Context1d(8))._contexts(seen, None, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * seen.size
 
 
 def test_clean_symbols_teach_and_noisy_ones_go_on():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -108,6 +108,10 @@ class Field:
         """Return the contexts of some symbols, (symbols, size)."""
         return np.asarray(self.padded[self.places[chosen][:, None] + self.steps])
 
+    def part(self, chosen: NDArray[np.int64] | slice) -> "Field":
+        """Return the contexts of some symbols alone."""
+        return replace(self, places=self.places[chosen], complete=self.complete[chosen])
+
 
 def make_field(
     noisy: Symbols,
@@ -117,6 +121,7 @@ def make_field(
     lengths: Sequence[int] | None = None,
     pad: Pad = "outside",
     width: int = 0,
+    chosen: NDArray[np.int64] | None = None,
 ) -> Field:
     """Return symbols ready for reading contexts.
 
@@ -127,6 +132,7 @@ def make_field(
         lengths: Of the sequences that stand one after another in a line: contexts do not reach from one into another.
         pad: What stands beyond an edge.
         width: On a plane: columns, at least, so that the steps of several planes are the same.
+        chosen: The symbols whose contexts are read, counted row by row; all of them unless given.
 
     Raises:
         SettingsError: Dimensions and context do not fit, or lengths do not add up.
@@ -141,22 +147,29 @@ def make_field(
         # One edge of k between two sequences serves both.
         starts = np.concatenate([[0], np.cumsum(sizes + k)[:-1]]) + k
         padded = np.full(int(sizes.sum() + k * (len(sizes) + 1)), outside, dtype=np.int8)
-        before = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        rank = np.arange(len(noisy)) - np.repeat(before, sizes)
-        places = np.repeat(starts, sizes) + rank
-        padded[places] = noisy
-        complete = (rank >= k) & (rank < np.repeat(sizes, sizes) - k)
-        return Field(padded, places, context.offsets[:, 0], complete, outside)
+        edges = np.zeros(len(padded), dtype=bool)
+        for step in range(k):
+            edges[starts - 1 - step] = True
+        edges[len(padded) - k :] = True
+        padded[~edges] = noisy
+        ends = np.cumsum(sizes)
+        if chosen is None:
+            asked, sequence = np.arange(len(noisy)), np.repeat(np.arange(len(sizes)), sizes)
+        else:
+            asked, sequence = chosen, np.searchsorted(ends, chosen, side="right")
+        rank = asked - (ends - sizes)[sequence]
+        complete = (rank >= k) & (rank < sizes[sequence] - k)
+        return Field(padded, starts[sequence] + rank, context.offsets[:, 0], complete, outside)
     if noisy.ndim != 2 or lengths is not None:
         raise SettingsError(f"a context on a plane needs symbols in two dimensions, got {noisy.ndim}")
     reach = int(np.abs(context.offsets).max())
     height, own = noisy.shape
     plane = np.full((height + 2 * reach, max(width, own) + 2 * reach), outside, dtype=np.int8)
     plane[reach : reach + height, reach : reach + own] = noisy
-    rows, columns = np.divmod(np.arange(noisy.size), own)
+    rows, columns = np.divmod(np.arange(noisy.size) if chosen is None else chosen, own)
     places = (rows + reach) * plane.shape[1] + columns + reach
     steps = context.offsets[:, 0] * plane.shape[1] + context.offsets[:, 1]
-    inside = np.ones(noisy.size, dtype=bool)
+    inside = np.ones(len(rows), dtype=bool)
     for edge, low, high in ((0, rows, height), (1, columns, own)):
         least, most = context.offsets[:, edge].min(), context.offsets[:, edge].max()
         inside &= (low + least >= 0) & (low + most < high)
@@ -196,7 +209,7 @@ def pieces(
             low, high = max(0, top - reach), min(height, top + rows + reach)
             field = make_field(noisy[low:high], context, alphabet, pad=pad)
             bottom = min(height, top + rows)
-            yield top * width, bottom * width, _part(field, (top - low) * width, (bottom - low) * width)
+            yield top * width, bottom * width, field.part(slice((top - low) * width, (bottom - low) * width))
         return
     if lengths is None:
         k = context.half_width
@@ -204,7 +217,7 @@ def pieces(
             end = min(len(noisy), begin + size)
             low, high = max(0, begin - k), min(len(noisy), end + k)
             field = make_field(noisy[low:high], context, alphabet, pad=pad)
-            yield begin, end, _part(field, begin - low, end - low)
+            yield begin, end, field.part(slice(begin - low, end - low))
         return
     sizes = check_lengths(len(noisy), lengths)
     ends = np.cumsum(sizes)
@@ -214,10 +227,6 @@ def pieces(
         end = int(ends[last - 1])
         yield begin, end, make_field(noisy[begin:end], context, alphabet, lengths=sizes[first:last].tolist(), pad=pad)
         first, begin = last, end
-
-
-def _part(field: Field, begin: int, end: int) -> Field:
-    return Field(field.padded, field.places[begin:end], field.steps, field.complete[begin:end], field.outside)
 
 
 def check_alphabet(symbols: int) -> None:

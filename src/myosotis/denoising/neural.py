@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, make_field, pieces
-from myosotis.denoising.dude import context_keys
+from myosotis.denoising.dude import field_keys
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork
@@ -448,20 +448,22 @@ class NeuralDenoiser:
 
     def _contexts(self, noisy: Symbols, lengths: Sequence[int] | None, chosen: NDArray[np.int64] | None) -> "_Learnt":
         """Contexts to learn from, and the noisy symbols that stand in them."""
-        field = make_field(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad)
-        flat = np.ascontiguousarray(noisy).ravel()
-        places = np.arange(noisy.size) if chosen is None else chosen
-        if len(places) > _MOST_LEARNT:
+        count = noisy.size if chosen is None else len(chosen)
+        if count > _MOST_LEARNT:
             draws = np.random.default_rng(derive_seed(self.seed, "sample"))
-            places = places[np.sort(draws.choice(len(places), _MOST_LEARNT, replace=False))]
-        keys, _ = context_keys(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad)
-        _, first, inverse = np.unique(keys[places], return_index=True, return_inverse=True)
+            sample = np.sort(draws.choice(count, _MOST_LEARNT, replace=False))
+            places = sample if chosen is None else chosen[sample]
+        else:
+            places = np.arange(count) if chosen is None else chosen
+        # Of the chosen ones alone: positions and keys take many times the memory of the symbols.
+        field = make_field(noisy, self.context, self.symbols, lengths=lengths, pad=self.pad, chosen=places)
+        seen = np.ascontiguousarray(noisy).ravel()[places].astype(np.int64)
+        _, first, inverse = np.unique(field_keys(field, self.symbols), return_index=True, return_inverse=True)
         if len(first) / len(places) < _DEDUPLICATE:
-            joint = inverse.ravel().astype(np.int64) * self.symbols + flat[places]
+            joint = inverse.ravel().astype(np.int64) * self.symbols + seen
             counts = np.bincount(joint, minlength=len(first) * self.symbols).astype(np.float64)
-            unique = places[first]
-            return _Learnt(field, unique, torch.from_numpy(counts).view(-1, self.symbols), None)
-        return _Learnt(field, places, None, torch.from_numpy(flat[places].astype(np.int64)))
+            return _Learnt(field.part(first), torch.from_numpy(counts).view(-1, self.symbols), None)
+        return _Learnt(field, None, torch.from_numpy(seen))
 
     def _logits(self, noisy: Symbols, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, Tensor]]:
         self.network.eval()
@@ -505,18 +507,17 @@ class _Learnt:
     """Contexts that are learnt: each once with its counts, or every symbol by itself."""
 
     field: Field
-    places: NDArray[np.int64]
     counts: Tensor | None
     seen: Tensor | None
 
     @property
     def symbols(self) -> int:
         """How many symbols stand behind them."""
-        return len(self.places) if self.counts is None else round(self.counts.sum().item())
+        return len(self.field.places) if self.counts is None else round(self.counts.sum().item())
 
     def windows(self, some: NDArray[np.int64]) -> Tensor:
         """Their contexts."""
-        return torch.from_numpy(self.field.windows(self.places[some]))
+        return torch.from_numpy(self.field.windows(some))
 
     def single(self, some: NDArray[np.int64], count: int) -> Tensor:
         """Their symbols, one-hot."""

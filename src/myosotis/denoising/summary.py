@@ -15,6 +15,7 @@ from myosotis.report.figures import Line, image_sheet, line_chart
 from myosotis.report.pictures import encoded_png
 
 _SHOWN_SIDE = 512
+_PART = 2**18  # symbols counted at once
 
 
 def told_context(context: Context | None) -> str:
@@ -53,8 +54,7 @@ def summarise(
         notes: Of the model.
     """
     found = result.symbols
-    changes = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(changes, (noisy.ravel().astype(np.int64), found.ravel().astype(np.int64)), 1)
+    changes = _changes(noisy, found, len(names))
     told: dict[str, Any] = {
         "kind": "denoise",
         "method": result.method,
@@ -64,7 +64,7 @@ def summarise(
         "context": told_context(result.context),
         "contexts_compared": {told_context(one): value for one, value in result.chosen.items()},
         "channel": [[round(value, 6) for value in row] for row in result.channel.matrix.tolist()],
-        "changed": int((found != noisy).sum()),
+        "changed": int(changes.sum() - changes.trace()),
         "changes": changes.tolist(),
         "estimated_error_before": result.before,
         "estimated_error_after": result.after,
@@ -76,6 +76,17 @@ def summarise(
         before, after = (float((one != reference).mean()) for one in (noisy, found))
         told["true_error_before"], told["true_error_after"] = before, after
     return told
+
+
+def _changes(noisy: Symbols, found: Symbols, count: int) -> NDArray[np.int64]:
+    """How many of each symbol (rows) became each other one; in parts, since pairs take eight bytes each."""
+    table = np.zeros(count * count, dtype=np.int64)
+    before, after = noisy.ravel(), found.ravel()
+    for begin in range(0, len(before), _PART):
+        part = slice(begin, begin + _PART)
+        pairs = before[part].astype(np.int64) * count + after[part].astype(np.int64)
+        table += np.bincount(pairs, minlength=count * count)
+    return table.reshape(count, count)
 
 
 def described(told: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()) -> Document:

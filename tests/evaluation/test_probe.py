@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from myosotis.evaluation import probe
 from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
 
 
@@ -97,3 +98,16 @@ def test_wrong_input(digits):
         knn_probe(train, labels, test, wanted, k=0)
     with pytest.raises(ValueError, match="needs features"):
         knn_probe(train[:0], labels[:0], test, wanted)
+
+
+def test_neighbours_are_looked_for_in_parts_of_bounded_memory(monkeypatch):
+    """2,048 tests by all voters at once were 10 GB of cosines at the size of ImageNet."""
+    for voters in (1, 50_000, 200_000, 1_281_167, 2**28):
+        assert 1 <= probe._tests_at_once(voters) <= max(1, 2**27 // voters)
+    stream = torch.Generator().manual_seed(0)
+    train, test = torch.randn(300, 8, generator=stream), torch.randn(100, 8, generator=stream)
+    labels, answers = torch.arange(300) % 3, torch.arange(100) % 3
+    whole = knn_probe(train, labels, test, answers)
+    for cosines in (1, 2100):
+        monkeypatch.setattr(probe, "_COSINES", cosines)
+        assert knn_probe(train, labels, test, answers) == whole

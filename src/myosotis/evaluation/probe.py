@@ -16,6 +16,7 @@ PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)
 """What a linear probe chooses from unless told otherwise, strongest first."""
 
 _CHUNK = 2048
+_COSINES = 2**27  # that are in memory at once, in single precision
 
 
 @dataclass(frozen=True)
@@ -180,14 +181,18 @@ def knn_probe(
     classes, numbers = train_labels.unique(return_inverse=True)
     count = min(k, int(torch.bincount(numbers).min()))
     voters = functional.normalize(train.detach().float(), dim=1)
-    right = 0
-    for part, wanted in zip(test.detach().split(_CHUNK), test_labels.split(_CHUNK), strict=True):
+    right, chunk = 0, _tests_at_once(len(voters))
+    for part, wanted in zip(test.detach().split(chunk), test_labels.split(chunk), strict=True):
         cosines, nearest = (functional.normalize(part.float(), dim=1) @ voters.T).topk(count, dim=1)
         # Only differences matter; this keeps the largest at one.
         votes = ((cosines - cosines[:, :1]) / temperature).exp()
         totals = votes.new_zeros(len(part), len(classes)).scatter_add_(1, numbers[nearest], votes)
         right += int((classes[totals.argmax(1)] == wanted.to(classes.device)).sum())
     return right / len(test_labels)
+
+
+def _tests_at_once(voters: int) -> int:
+    return max(1, min(_CHUNK, _COSINES // voters))
 
 
 def _held_out(numbers: Tensor, share: float, seed: int) -> Tensor:

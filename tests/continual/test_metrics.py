@@ -1,5 +1,6 @@
 """Figures of an accuracy matrix, by hand."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,3 +69,28 @@ def test_incomplete_matrices_are_refused():
             wrong()
     with pytest.raises(ValueError, match="positive number for each of 4 tasks"):
         final_accuracy(MATRIX, [1, 2])
+
+
+def test_figures_of_double_precision_are_not_rounded():
+    """An average incremental accuracy of .5244011213745 used to be .5244011."""
+    values = torch.rand(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    curve = [sum(values[row, : row + 1].tolist()) / (row + 1) for row in range(4)]
+    assert average_incremental_accuracy(values) == pytest.approx(sum(curve) / 4, abs=1e-15)
+    assert final_accuracy(values) == pytest.approx(curve[-1], abs=1e-15)
+    assert final_accuracy(values.float()) == round(final_accuracy(values), 7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_are_matrices_too(dtype):
+    array = MATRIX.numpy().astype(dtype)
+    tensor = torch.from_numpy(array)
+    for figure in (average_incremental_accuracy, final_accuracy, forgetting, backward_transfer, learning_accuracy):
+        assert figure(array) == figure(tensor)
+    assert accuracy_curve(array, COUNTS).equal(accuracy_curve(tensor, COUNTS))
+    assert worst_case_accuracy(array) == worst_case_accuracy(tensor)
+    untrained = [0.1, 0.2, 0.3, 0.4]
+    assert forward_transfer(array, untrained) == forward_transfer(tensor, untrained)
+    assert intransigence(array, untrained) == intransigence(tensor, untrained)
+    array[2, 1] = np.nan
+    with pytest.raises(ValueError, match="task 1 after task 2 is missing"):
+        forgetting(array)

@@ -3,18 +3,22 @@
 ``matrix[k, j]`` is the accuracy on the test set of task j after task k has been learnt, both counted from 0. Entries
 above the diagonal may be NaN, except for :func:`forward_transfer`; any other missing entry is refused, since a zero in
 its place would be a figure nobody measured.
+
+A matrix is a tensor or a NumPy array. Figures of a matrix in float32 are rounded to seven digits, as it has no more;
+those of one in float64 are not.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 ForgettingVariant = Literal["best_before_last", "best", "after_learning"]
 
-Matrix = Float[Tensor, "tasks tasks"]
+Matrix = Float[Tensor, "tasks tasks"] | Float[np.ndarray, "tasks tasks"]
 
 
 def accuracy_curve(matrix: Matrix, counts: Sequence[int] | None = None) -> Float[Tensor, " tasks"]:
@@ -49,12 +53,12 @@ def average_incremental_accuracy(matrix: Matrix, counts: Sequence[int] | None = 
         >>> average_incremental_accuracy(torch.tensor([[0.9, 0.1], [0.7, 0.8]]))
         0.825
     """
-    return _number(accuracy_curve(matrix, counts).mean())
+    return _number(accuracy_curve(matrix, counts).mean(), matrix)
 
 
 def final_accuracy(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
     """Return the accuracy on all classes at the end; arguments as for :func:`average_incremental_accuracy`."""
-    return _number(accuracy_curve(matrix, counts)[-1])
+    return _number(accuracy_curve(matrix, counts)[-1], matrix)
 
 
 def forgetting(matrix: Matrix, variant: ForgettingVariant = "best_before_last") -> float:
@@ -77,7 +81,7 @@ def forgetting(matrix: Matrix, variant: ForgettingVariant = "best_before_last") 
     else:
         until = last if variant == "best_before_last" else last + 1
         reference = torch.stack([lower[task:until, task].max() for task in range(last)])
-    return _number((reference - lower[last, :last]).mean())
+    return _number((reference - lower[last, :last]).mean(), matrix)
 
 
 def backward_transfer(matrix: Matrix) -> float:
@@ -102,10 +106,10 @@ def forward_transfer(matrix: Matrix, untrained: Sequence[float]) -> float:
     _several(matrix)
     if len(untrained) != len(matrix):
         raise ValueError(f"untrained needs a number for each of {len(matrix)} tasks, got {len(untrained)}")
-    ahead = matrix.double().diagonal(1)
+    ahead = torch.as_tensor(matrix).double().diagonal(1)
     if bool(ahead.isnan().any()):
         raise ValueError("forward transfer needs the accuracy on each task before it is learnt")
-    return _number((ahead - torch.tensor(untrained).double()[1:]).mean())
+    return _number((ahead - torch.tensor(untrained).double()[1:]).mean(), matrix)
 
 
 def intransigence(matrix: Matrix, joint: Sequence[float]) -> float:
@@ -121,12 +125,12 @@ def intransigence(matrix: Matrix, joint: Sequence[float]) -> float:
     lower = _lower(matrix)
     if len(joint) != len(lower):
         raise ValueError(f"joint needs a number for each of {len(lower)} tasks, got {len(joint)}")
-    return _number((torch.tensor(joint).double() - lower.diagonal()).mean())
+    return _number((torch.tensor(joint).double() - lower.diagonal()).mean(), matrix)
 
 
 def learning_accuracy(matrix: Matrix) -> float:
     """Return the mean accuracy on each task right after it was learnt (Riemer et al., ICLR 2019)."""
-    return _number(_lower(matrix).diagonal().mean())
+    return _number(_lower(matrix).diagonal().mean(), matrix)
 
 
 def worst_case_accuracy(matrix: Matrix) -> float:
@@ -136,13 +140,13 @@ def worst_case_accuracy(matrix: Matrix) -> float:
         ValueError: The matrix is incomplete or has one task.
     """
     lower = _several(matrix)
-    return _number(torch.stack([lower[task + 1 :, task].min() for task in range(len(lower) - 1)]).mean())
+    return _number(torch.stack([lower[task + 1 :, task].min() for task in range(len(lower) - 1)]).mean(), matrix)
 
 
-def _lower(matrix: Tensor) -> Tensor:
+def _lower(matrix: Matrix) -> Tensor:
     if not len(matrix):
         raise ValueError("the matrix has no task")
-    numbers = matrix.double()
+    numbers = torch.as_tensor(matrix).double()
     kept = torch.ones_like(numbers).tril().bool()
     if bool(numbers[kept].isnan().any()):
         row, column = (kept & numbers.isnan()).nonzero()[0].tolist()
@@ -150,12 +154,14 @@ def _lower(matrix: Tensor) -> Tensor:
     return torch.where(kept, numbers, 0.0)
 
 
-def _several(matrix: Tensor) -> Tensor:
+def _several(matrix: Matrix) -> Tensor:
     if len(matrix) < 2:
         raise ValueError("this takes at least two tasks")
     return _lower(matrix)
 
 
-def _number(value: Tensor) -> float:
-    # Entries are float32 as a rule; without rounding 0.825 would be shown as 0.8250000029802322.
+def _number(value: Tensor, matrix: Matrix) -> float:
+    if torch.as_tensor(matrix).dtype == torch.float64:
+        return value.item()
+    # Without rounding 0.825 would be shown as 0.8250000029802322.
     return round(value.item(), 7)

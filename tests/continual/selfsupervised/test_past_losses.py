@@ -118,6 +118,10 @@ def test_regularisers():
     assert push.item() == pytest.approx(0.6)
     pull = (redundancy_reduction(p[0], r[0]) + redundancy_reduction(p[1], r[1])) / 2
     assert pnr_regulariser(p, r, "barlow", 1, 0).item() == pytest.approx(pull.item())
+    weighed = {"off_diagonal": 0.3, "scale": 2.0}
+    pull = (redundancy_reduction(p[0], r[0], **weighed) + redundancy_reduction(p[1], r[1], **weighed)) / 2
+    assert pnr_regulariser(p, r, "barlow", 1, 0, **weighed).item() == pytest.approx(pull.item())
+    assert cassle_loss(p, r, "barlow", **weighed).item() == pytest.approx(pull.item())
     with pytest.raises(ValueError, match="mu must be below lam, got 25 and 25"):
         pnr_regulariser(P, R, "vicreg", 25, 25)
 

@@ -18,7 +18,7 @@ from myosotis.continual.selfsupervised.bases.base import gathered_step
 from myosotis.continual.selfsupervised.batches import ViewBatches
 from myosotis.continual.selfsupervised.contrast import nce, unit_pair
 from myosotis.continual.selfsupervised.learner import SslTask
-from myosotis.continual.selfsupervised.losses import negative_cosine, pairwise_contrast
+from myosotis.continual.selfsupervised.losses import negative_cosine, pairwise_contrast, redundancy_reduction
 from myosotis.continual.selfsupervised.measuring import Measured, Measuring, ProbeSettings, Transfer, stream_figures
 from myosotis.continual.selfsupervised.methods import METHODS, build_learner, check_settings
 from myosotis.continual.selfsupervised.momentum import MomentumCopy, momentum_at
@@ -197,6 +197,18 @@ def test_terms_of_pnr(base):
             torch.testing.assert_close(terms["regulariser"], lam * pull - mu * push)
         alone = one.base.loss(gathered_step(batch.views, batch.samples, out, None if target is None else tuple(target)))
         torch.testing.assert_close(terms["ssl"], alone)
+
+
+@pytest.mark.parametrize("method", ["pnr", "cassle"])
+def test_barlow_twins_is_distilled_with_the_weights_of_the_base(method):
+    """It used to be weighed by 5e-3 and 0.1, whatever the base was told."""
+    weights = {"off_diagonal": 0.3, "scale": 2.0}
+    one, batches = in_second_task(method, "barlow", {"mu": 0.0} if method == "pnr" else None, weights)
+    out = outputs(one, batches[0].views)
+    past = [one.past(view)[1].detach() for view in batches[0].views]
+    terms = one.loss(one.net, batches[0])
+    pull = sum(redundancy_reduction(p, r, **weights) for p, r in zip(out.distilled, past, strict=True)) / 2
+    torch.testing.assert_close(terms["regulariser" if method == "pnr" else "distillation"], pull)
 
 
 @pytest.mark.parametrize("base", BASES)

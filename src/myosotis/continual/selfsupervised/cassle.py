@@ -1,6 +1,8 @@
 """The distillation of CaSSLe: the loss of the base again, between a prediction and what the past model says."""
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -13,7 +15,22 @@ from myosotis.continual.selfsupervised.losses import negative_cosine, redundancy
 Distillation = Literal["contrastive", "byol", "barlow", "vicreg"]
 
 
-def cassle_loss(p: Pair, r: Pair, kind: Distillation, temperature: float = 0.2) -> Float[Tensor, ""]:
+class DistillationOptions(TypedDict, total=False):
+    """Weights of the loss of Barlow Twins, where it is the form of a distillation."""
+
+    off_diagonal: float
+    scale: float
+
+
+def cassle_loss(
+    p: Pair,
+    r: Pair,
+    kind: Distillation,
+    temperature: float = 0.2,
+    *,
+    off_diagonal: float = 5e-3,
+    scale: float = 0.1,
+) -> Float[Tensor, ""]:
     """Return the distillation of CaSSLe (Fini et al., CVPR 2022), without its weight.
 
     - ``"contrastive"``, for MoCo and SimCLR: cross-entropy of both directions over all 2B x 2B similarities.
@@ -26,6 +43,8 @@ def cassle_loss(p: Pair, r: Pair, kind: Distillation, temperature: float = 0.2) 
         r: Of the past model, of the same views.
         kind: See above.
         temperature: Of the first.
+        off_diagonal: Of the loss of Barlow Twins, see :func:`~.losses.redundancy_reduction`.
+        scale: Of the loss of Barlow Twins.
     """
     past = (r[0].detach(), r[1].detach())
     if kind == "contrastive":
@@ -41,6 +60,8 @@ def cassle_loss(p: Pair, r: Pair, kind: Distillation, temperature: float = 0.2) 
                 for one, other in zip(p, past, strict=True)
             ]
     else:
-        near = {"byol": negative_cosine, "barlow": redundancy_reduction}[kind]
+        near: Callable[[Tensor, Tensor], Tensor] = negative_cosine
+        if kind == "barlow":
+            near = partial(redundancy_reduction, off_diagonal=off_diagonal, scale=scale)
         parts = [near(one, other) for one, other in zip(p, past, strict=True)]
     return (parts[0] + parts[1]) / 2

@@ -1,5 +1,7 @@
 """Pseudo-negative regularisation, Sy-CON for contrastive losses (Cha, Cho, Moon, ICML 2024; arXiv 2306.05101)."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -129,7 +131,9 @@ def pnr_simclr_loss(
     return PnrTerms(plasticity, stability)
 
 
-def pnr_regulariser(p: Pair, r: Pair, kind: Asymmetric, lam: float, mu: float) -> Float[Tensor, ""]:
+def pnr_regulariser(
+    p: Pair, r: Pair, kind: Asymmetric, lam: float, mu: float, *, off_diagonal: float = 5e-3, scale: float = 0.1
+) -> Float[Tensor, ""]:
     """Return what is added to a loss without negatives: towards the past of the same view, away from that of the other.
 
     ``λ ½ [l(p_A, r_A) + l(p_B, r_B)] - μ ½ [l(p_A, r_B) + l(p_B, r_A)]`` with ``2 - 2 cos`` for BYOL and the mean
@@ -141,6 +145,8 @@ def pnr_regulariser(p: Pair, r: Pair, kind: Asymmetric, lam: float, mu: float) -
         kind: Whose form.
         lam: λ.
         mu: μ; where tasks share a distribution the other view is no negative, and μ should be small.
+        off_diagonal: Of the loss of Barlow Twins, see :func:`~.losses.redundancy_reduction`.
+        scale: Of the loss of Barlow Twins.
 
     Raises:
         SettingsError: μ is not below λ for VICReg, whose regulariser has no lower bound then.
@@ -148,7 +154,9 @@ def pnr_regulariser(p: Pair, r: Pair, kind: Asymmetric, lam: float, mu: float) -
     if kind == "vicreg" and mu >= lam:
         raise SettingsError(f"for VICReg mu must be below lam, got {mu} and {lam}: it has no lower bound otherwise")
     past = (r[0].detach(), r[1].detach())
-    near = {"byol": negative_cosine, "vicreg": _squared, "barlow": redundancy_reduction}[kind]
+    near: Callable[[Tensor, Tensor], Tensor] = negative_cosine if kind == "byol" else _squared
+    if kind == "barlow":
+        near = partial(redundancy_reduction, off_diagonal=off_diagonal, scale=scale)
     pull = (near(p[0], past[0]) + near(p[1], past[1])) / 2
     if kind == "barlow":
         # 2 - 2 cos falls where the cosine rises.

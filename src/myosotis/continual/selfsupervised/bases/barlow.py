@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
+from myosotis.continual.selfsupervised.cassle import DistillationOptions
 from myosotis.continual.selfsupervised.losses import redundancy_reduction
 from myosotis.continual.selfsupervised.network import perceptron
 from myosotis.engine.method import Count, MethodCard, Positive
@@ -47,10 +48,15 @@ class Barlow(Base[BarlowSettings]):
         """Of embeddings."""
         return self.settings.dim
 
+    @property
+    def distillation_options(self) -> DistillationOptions:
+        """Weights of the correlations and of the whole."""
+        return {"off_diagonal": self.settings.off_diagonal, "scale": self.settings.scale}
+
     def projector(self, width: int) -> nn.Module:
         """Return three linear layers with normalisation."""
         return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
-        return redundancy_reduction(*step.out.embeddings, self.settings.off_diagonal, self.settings.scale)
+        return redundancy_reduction(*step.out.embeddings, **self.distillation_options)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from myosotis.continual.selfsupervised.cassle import Distillation
+from myosotis.continual.selfsupervised.cassle import Distillation, DistillationOptions
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair
 from myosotis.continual.selfsupervised.gather import gathered
 from myosotis.continual.selfsupervised.momentum import MomentumCopy, momentum_at
@@ -63,6 +63,11 @@ class Base(nn.Module, ABC, Generic[SettingsT]):
     @abstractmethod
     def dim(self) -> int:
         """Of embeddings."""
+
+    @property
+    def distillation_options(self) -> DistillationOptions:
+        """Settings that a distillation of this form shares with the loss; by default none."""
+        return {}
 
     @abstractmethod
     def projector(self, width: int) -> nn.Module:

@@ -47,5 +47,7 @@ class Cassle(Distilled[CassleSettings]):
             kind, settings = self.base.distillation, self.settings
             weight = settings.weight or (25.0 if kind == "vicreg" else 1.0)
             past = past_of(self.past, step, unit=self.base.unit)
-            terms["distillation"] = weight * cassle_loss(step.out.distilled, past, kind, settings.temperature)
+            terms["distillation"] = weight * cassle_loss(
+                step.out.distilled, past, kind, settings.temperature, **self.base.distillation_options
+            )
         return terms

@@ -120,7 +120,14 @@ class Pnr(Distilled[PnrSettings]):
             )
             return found._asdict()
         lam, mu = strengths(settings, kind, self._scenario)
-        regulariser = pnr_regulariser(step.out.distilled, past, kind, lam, mu)  # type: ignore[arg-type]
+        regulariser = pnr_regulariser(
+            step.out.distilled,
+            past,
+            kind,  # type: ignore[arg-type]
+            lam,
+            mu,
+            **self.base.distillation_options,
+        )
         return {"ssl": self.base.loss(step), "regulariser": regulariser}
 
     def _moco(self, step: Step, past: Pair) -> Mapping[str, Tensor]:

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 import yaml
-from command_line import invoke
+from command_line import invoke, killed_at, settings
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -311,3 +311,15 @@ def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenize
     assert results[0]["metrics"] == results[1]["metrics"]
     histories = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
     assert histories[0] == histories[1]
+
+
+def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_before(world, tmp_path):
+    options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "training.save_every_epochs=20")
+    assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
+    audited = tmp_path / "killed" / "checkpoints" / "thresholds.json"
+    killed_at(audited, "unlearn", "language", world / "job.yaml", "--out", tmp_path / "killed", *options)
+    # Killed before the first checkpoint: the teaching is not done again, so other numbers have been drawn by now.
+    assert not list((tmp_path / "killed" / "checkpoints").glob("unlearn/step-*"))
+    assert unlearn(world, tmp_path / "killed", *options, "--resume").exit_code == 0
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "killed")]
+    assert results[0]["lineage"]["model_out"] == results[1]["lineage"]["model_out"]

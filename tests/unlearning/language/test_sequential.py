@@ -9,6 +9,7 @@ from test_trainer import FORGET, RETAIN, lora, settings
 from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.unlearning.language import StopRule, Thresholds, UnlearnTrainer, unlearn_sequential
+from myosotis.unlearning.language.preparation import add_adapter
 from myosotis.unlearning.language.sequential import forget_measures
 
 REQUESTS = [FORGET[:3], FORGET[3:5], FORGET[5:]]
@@ -29,7 +30,8 @@ def test_every_request_is_a_training_of_its_own_from_the_weights_before(lora_ini
     expected = tiny_llama()
     encoder = Encoder(tokenizer, max_length=512)
     for number, request in enumerate(REQUESTS):
-        trainer = UnlearnTrainer(expected, settings(tmp_path / "one", **options), request, RETAIN, tokenizer, lora())
+        adapted = add_adapter(expected, lora(), seed=42, request=number + 1)
+        trainer = UnlearnTrainer(adapted, settings(tmp_path / "one", **options), request, RETAIN, tokenizer)
         trainer.train()
         expected = trainer.model.merge_and_unload()
         for earlier in range(number + 1):
@@ -70,6 +72,7 @@ def test_an_interrupted_sequence_goes_on_where_it_was(tokenizer, tmp_path):
 
     args = settings(tmp_path / "whole", learning_rate=1e-2)
     whole, outcomes = unlearn_sequential(tiny_llama(), args, REQUESTS, RETAIN, tokenizer, lora(), on_outcome=keep)
+    torch.manual_seed(7)  # another process has drawn other numbers before
     rest, again = unlearn_sequential(
         kept[1], settings(tmp_path / "rest", learning_rate=1e-2), REQUESTS, RETAIN, tokenizer, lora(), done=outcomes[:1]
     )

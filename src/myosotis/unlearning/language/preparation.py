@@ -1,15 +1,33 @@
-"""What is done to a model before it unlearns: dropout off, weights frozen, blocks counted."""
+"""What is done to a model before it unlearns: an adapter added, dropout off, weights frozen, blocks counted."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from myosotis.data.encoding import Example
 from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.language.methods.term import WeightedTerm, count_units
+
+
+def add_adapter(model: Any, config: LoraConfig, seed: int, request: int = 1) -> PeftModel:
+    """Wrap a model in a fresh adapter whose initial weights depend on the seed and the request alone.
+
+    PEFT draws them from torch's global generator, which is left as it was.
+
+    Args:
+        model: A causal language model without adapters; changed in place, as PEFT does.
+        config: The adapter.
+        seed: Seed of the training.
+        request: Number of the request, from 1, where several come one after another.
+    """
+    with torch.random.fork_rng(devices=[]):  # PEFT draws on the CPU and moves the adapter to the device afterwards
+        torch.default_generator.manual_seed(derive_seed(seed, "adapter", request))
+        return get_peft_model(model, config)
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ from myosotis.data.encoding import Encoder, Example
 from myosotis.data.rows import to_examples
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.unlearning.language.answers import answer_metrics
+from myosotis.unlearning.language.preparation import add_adapter
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
@@ -102,12 +103,11 @@ def unlearn_sequential(
         checkpoint = newest_complete(Path(own.output_dir)) if resume else None
         rule = None if stop_rule is None else stop_rule(number, examples[number - 1])
         trainer = UnlearnTrainer(
-            model,
+            model if peft_config is None else add_adapter(model, peft_config, args.seed, number),
             own,
             requests[number - 1],
             retain_dataset,
             processing_class,
-            peft_config,
             stop_rule=rule,
             initial_factors=initial_factors_of(checkpoint),
             **options,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate.utils import broadcast
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerState
@@ -35,6 +35,7 @@ from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, co
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
 from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
 from myosotis.unlearning.language.preparation import (
+    add_adapter,
     check_blocks,
     check_something_to_forget,
     disable_dropout,
@@ -134,7 +135,7 @@ class UnlearnTrainer(Trainer):
         self._forget = [only_facts(example) for example in whole] if args.forget_tokens == "facts" else whole
         self._retain = to_examples(retain_dataset or (), encoder)
         if peft_config is not None:
-            network = get_peft_model(network, peft_config)
+            network = add_adapter(network, peft_config, args.seed)
         if isinstance(network, PeftModel):
             refuse_tied_layers(network)
         if args.trainable_parameters is not None:

@@ -1,9 +1,10 @@
 """Greedy continuations, generating only what teacher forcing does not already tell."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Int
@@ -93,8 +94,8 @@ class GreedyPass:
         # Longest first, so that each batch holds rollouts of like length.
         order = sorted(needed, key=lambda key: (-needed[key], key))
         rolled: dict[tuple[int, int], list[int]] = {}
-        step: Callable[[list[tuple[int, int]], int], Tensor]
-        step = self._roll_recomputing if self._cache is None else self._roll_cached
+        cached = bool(order) and self._cache is not None and _decodes_from_cache(self.model, self._ids)
+        step: Callable[[list[tuple[int, int]], int], Tensor] = self._roll_cached if cached else self._roll_recomputing
         for begin in range(0, len(order), self.rollout_batch):
             keys = order[begin : begin + self.rollout_batch]
             tokens = step(keys, needed[keys[0]])
@@ -106,32 +107,20 @@ class GreedyPass:
         return rolled
 
     def _roll_cached(self, keys: list[tuple[int, int]], steps: int) -> Tensor:
-        """Continue from the key-value cache of the teacher-forced pass; slots beyond a prefix are masked out."""
+        """Continue from the key-value cache of the teacher-forced pass."""
         device = self._ids.device
         rows = torch.tensor([row for row, _ in keys], device=device)
         leaves = torch.tensor([leave for _, leave in keys], device=device)
-        slots = int(leaves.max())
-        cache = DynamicCache()
         assert self._cache is not None  # noqa: S101 - the caller chose this path by it
-        for index, layer in enumerate(self._cache.layers):
-            cache.update(layer.keys[rows, :, :slots], layer.values[rows, :, :slots], index)
-        mask = (torch.arange(slots, device=device) < leaves.unsqueeze(1)).long()
+        cache, mask = _aligned(self._cache, rows, leaves)
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
         tokens = [token]
         ended = token == (-1 if self.end is None else self.end)
         for step in range(steps - 1):
             if ended.all():
                 break
-            mask = torch.cat([mask, mask.new_ones(len(keys), 1)], dim=1)
-            output = _call(
-                self.model,
-                input_ids=token.unsqueeze(1),
-                attention_mask=mask,
-                position_ids=(leaves + step).unsqueeze(1),
-                use_cache=True,
-                **{_cache_argument(self.model): cache},
-            )
-            token = _logits(output)[:, -1].argmax(dim=-1)
+            logits, mask = _cached_step(self.model, token, cache, mask, leaves + step)
+            token = logits.argmax(dim=-1)
             tokens.append(token)
             ended |= token == (-1 if self.end is None else self.end)
         return torch.stack(tokens, dim=1)
@@ -167,10 +156,100 @@ def _call(model: nn.Module, **inputs: Any) -> Any:
     return model(**inputs)
 
 
+def _aligned(cache: DynamicCache, rows: Tensor, leaves: Tensor) -> tuple[DynamicCache, Tensor]:
+    """The cache of the first ``leaves`` tokens of rows, and which of its slots count.
+
+    Prefixes end in the same slot and shorter ones begin later, as in generation from prompts padded on the left. So two
+    tokens are as many slots apart as tokens, which matters to models whose attention counts slots.
+    """
+    slots = int(leaves.max())
+    places = torch.arange(slots, device=leaves.device) - (slots - leaves).unsqueeze(1)
+    cut = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        keys, values = (
+            held.transpose(1, 2)[rows.unsqueeze(1), places.clamp(min=0)].transpose(1, 2)
+            for held in (layer.keys, layer.values)
+        )
+        cut.update(keys, values, index)
+    return cut, (places >= 0).long()
+
+
+def _cached_step(
+    model: nn.Module, token: Tensor, cache: DynamicCache, mask: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Append one token to each row of a cache; return the logits after it, and the mask with it."""
+    mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    output = _call(
+        model,
+        input_ids=token.unsqueeze(1),
+        attention_mask=mask,
+        position_ids=positions.unsqueeze(1),
+        use_cache=True,
+        **{_cache_argument(model): cache},
+    )
+    return _logits(output)[:, -1], mask
+
+
+_exact: MutableMapping[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+"""What :func:`_decodes_from_cache` saw of a model: up to how many tokens, and whether its cache was exact."""
+
+_SHORTEST_CHECK = 320
+"""Tokens of a check at least: beyond the window of 256 that GPT-Neo has."""
+
+
+def _decodes_from_cache(model: nn.Module, ids: Tensor) -> bool:
+    """Whether rows of a batch may be continued from the cache of one pass: looked at once per model and length.
+
+    A model that does not take the positions of tokens would count slots instead, of which short rows have more. What
+    else a model may count cannot be known, so a short and a long prefix are continued together and compared with a
+    plain pass.
+    """
+    if "position_ids" not in inspect.signature(_plain(model).forward).parameters:
+        return False
+    checked, exact = _exact.get(model, (0, True))
+    if exact and checked < ids.shape[1]:
+        length = max(2 * ids.shape[1], _SHORTEST_CHECK)
+        positions = getattr(getattr(_plain(model), "config", None), "max_position_embeddings", None)
+        length = length if positions is None else max(min(length, positions), ids.shape[1])
+        exact = _cache_is_exact(model, ids[:1, torch.arange(length, device=ids.device) % ids.shape[1]])
+        _exact[model] = (length, exact)
+    return exact
+
+
+_STEPS = 3  # tokens that a check appends
+
+
+def _cache_is_exact(model: nn.Module, ids: Int[Tensor, "1 time"]) -> bool:
+    """Whether a short prefix, continued from the cache beside a long one, has the logits of a plain pass."""
+    long, short = ids.shape[1] - _STEPS, max(ids.shape[1] // 8, 1)
+    if long <= short:
+        return True  # nothing would be padded
+    cache = _plain_cache(_call(model, input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True))
+    if cache is None:
+        return False
+    leaves = torch.tensor([short, long], device=ids.device)
+    cut, mask = _aligned(cache, leaves.new_zeros(2), leaves)
+    rolled = []
+    for step in range(_STEPS):
+        # Tokens of the row itself: what comes after a prefix does not matter to the comparison.
+        logits, mask = _cached_step(model, ids[0, leaves + step], cut, mask, leaves + step)
+        rolled.append(logits[0])
+    plain = ids[:, : short + _STEPS]
+    expected = _logits(_call(model, input_ids=plain, attention_mask=torch.ones_like(plain), use_cache=False))
+    wanted = expected[0, short:].float()
+    difference = (torch.stack(rolled).float() - wanted).square().mean().sqrt()
+    # Rounding is far below, and a prefix that is not seen, or seen from elsewhere, far above.
+    tolerance = 5e-3 if expected.dtype in (torch.float32, torch.float64) else 0.1
+    return bool(difference <= tolerance * wanted.std())
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 def _cache_argument(model: nn.Module) -> str:
     """What the model calls its cache: ``cache``, or ``past_key_values`` in code written for older transformers."""
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    return "cache" if "cache" in inspect.signature(plain.forward).parameters else "past_key_values"
+    return "cache" if "cache" in inspect.signature(_plain(model).forward).parameters else "past_key_values"
 
 
 def _logits(output: Any) -> Tensor:

@@ -265,6 +265,15 @@ def test_shared_records_are_permitted_on_request_and_reported(world, tmp_path):
     )
 
 
+def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_path):
+    options = ("method={name: task-vector, scale: 1e39}", "lora=null", "training.learning_rate=0.1")
+    outcome = unlearn(world, tmp_path / "run", *settings(*options, "training.max_nll=1e9"))
+    assert outcome.exit_code == 1
+    assert "error: the model's logits are not finite" in outcome.output
+    assert "Is it forgotten?" not in outcome.output
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
 def test_version_methods_and_help():
     assert invoke("--version").output == f"myosotis {__version__}\n"
     listed = json.loads(invoke("methods", "--json").output)["unlearn language"]

@@ -9,7 +9,8 @@ from conftest import tiny_gpt2, tiny_llama
 from myosotis.data.encoding import IGNORED, Encoder, pad_examples
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
-from myosotis.unlearning.language import answer_metrics, extraction_strength
+from myosotis.engine.errors import DivergedError
+from myosotis.unlearning.language import answer_metrics, extraction_strength, greedy_answers, memorization, perplexity
 from myosotis.unlearning.language.positions import labelled_first
 
 
@@ -74,3 +75,21 @@ def test_measures_from_labelled_positions_are_those_of_the_whole_sequence(make, 
         }
         for name, value in expected.items():
             assert values[name][place].item() == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+def test_a_model_whose_logits_are_not_finite_is_measured_by_nothing(make, wrong, tokenizer):
+    examples = [Encoder(tokenizer)(record) for record in fictitious_people(1, seed=3)[0].records()]
+    model = make()
+    with torch.no_grad():
+        model.get_output_embeddings().weight[7] = wrong
+    measures = (
+        lambda: answer_metrics(model, examples),
+        lambda: perplexity(model, examples),
+        lambda: greedy_answers(model, tokenizer, examples),
+        lambda: memorization(model, [torch.tensor(example.input_ids) for example in examples], 3),
+    )
+    for measure in measures:
+        with pytest.raises(DivergedError, match="logits are not finite"):
+            measure()

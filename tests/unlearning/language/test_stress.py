@@ -11,7 +11,7 @@ from conftest import tiny_gpt2, tiny_llama
 from myosotis.data.encoding import IGNORED, Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 from myosotis.unlearning.language.selection import mean_accuracy
 from myosotis.unlearning.language.stress import (
     quantized,
@@ -93,6 +93,32 @@ def test_relearning_moves_the_held_records_and_leaves_the_model_as_it_was(encode
     assert not model.model.embed_tokens.weight.requires_grad
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_relearning_a_model_in_half_precision_is_that_of_its_weights_in_float32(dtype, encoder, tokenizer):
+    model = tiny_llama().to(dtype)
+    before = copy.deepcopy(model.state_dict())
+    examples = [encoder(record) for record in RECORDS]
+    options = {"steps": 30, "every": 10, "learning_rate": 1e-2}
+    curve = relearning_curve(model, tokenizer, examples, **options)
+    assert curve == relearning_curve(copy.deepcopy(model).float(), tokenizer, examples, **options)
+    assert len(set(curve.accuracy)) > 1
+    assert {value.dtype for value in model.state_dict().values()} == {dtype}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_relearning_that_diverges_says_so_and_counts_nothing_as_forgotten(encoder, tokenizer):
+    model = tiny_llama()
+    before = copy.deepcopy(model.state_dict())
+    examples = [encoder(record) for record in RECORDS]
+    curve = relearning_curve(model, tokenizer, examples, steps=4, every=1, learning_rate=1e35)
+    assert curve.diverged == len(curve.steps) == len(curve.accuracy) < 4
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with torch.no_grad():
+        model.model.norm.weight[0] = torch.nan
+    with pytest.raises(DivergedError, match="not finite"):
+        relearning_curve(model, tokenizer, examples)
 
 
 def test_records_are_asked_for_in_other_words(encoder, tokenizer):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.progress import progress
+from myosotis.unlearning.language.finite import finite_logits
 from myosotis.unlearning.language.greedy import GreedyPass
 from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
@@ -34,6 +35,9 @@ def answer_metrics(
         labelled tokens that are the greedy choice, also called exact memorisation; ``fact_accuracy``, the same over
         fact tokens only, NaN for a record without any; ``extraction_strength``, see :func:`extraction_strength`;
         ``entropy``, mean entropy of the predictions in nats; ``top_probability``, mean of the largest probability.
+
+    Raises:
+        DivergedError: The model's logits are not finite.
     """
     values: dict[str, Tensor] = {}
     with evaluation_mode(model):
@@ -86,7 +90,7 @@ def labelled_batches(model: nn.Module, examples: Sequence[Example], batch_size: 
         labels = batch["labels"][:, 1:].to(device)
         positions = labelled_first(labels)
         _, logits = labelled_logits(model, positions, slices, **inputs)
-        yield LabelledBatch(places, logits, labels.gather(1, positions), positions)
+        yield LabelledBatch(places, finite_logits(logits), labels.gather(1, positions), positions)
 
 
 def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, Tensor]:

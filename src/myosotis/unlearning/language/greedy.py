@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from myosotis.engine.progress import Ticker
+from myosotis.unlearning.language.finite import finite_logits
 
 
 @dataclass
@@ -256,7 +257,7 @@ def _logits(output: Any) -> Tensor:
     logits = output if isinstance(output, Tensor) else output.logits
     if not isinstance(logits, Tensor):
         raise TypeError(f"the model returned no logits but {type(output).__name__}")
-    return logits
+    return finite_logits(logits)
 
 
 def _plain_cache(output: Any) -> DynamicCache | None:

@@ -74,6 +74,7 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
         parts.append(
             f"after {curve['steps'][-1]} steps of relearning from {curve['shown']} records the model gets "
             f"{curve['accuracy'][-1]:.3f} of the others right{beside}"
+            + ("; relearning diverged after that" if curve.get("diverged") is not None else "")
         )
     return f"Under stress: {'; '.join(parts)}. " if parts else ""
 
@@ -120,9 +121,10 @@ def _stress_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
     curves = {name: found[name]["relearning"] for name in models if "relearning" in found[name]}
     if curves:
         first = next(iter(curves.values()))
+        by_step = [dict(zip(curve["steps"], curve["accuracy"], strict=True)) for curve in curves.values()]
         steps = [
-            Row(f"after {step} steps", [f"{curve['accuracy'][place]:.3f}" for curve in curves.values()])
-            for place, step in enumerate(first["steps"])
+            Row(f"after {step} steps", [f"{row[step]:.3f}" if step in row else "diverged" for row in by_step])
+            for step in max((curve["steps"] for curve in curves.values()), key=len)
         ]
         caption = f"Relearning from {first['shown']} records: right on the {first['held']} others"
         tables.append(Table(caption, [_MODELS[name] for name in curves], steps))

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
 from myosotis.data.records import Record
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.selection import mean_accuracy
@@ -35,12 +35,14 @@ class Relearning:
         accuracy: On the records that were **not** shown again, after so many steps.
         shown: How many records were shown.
         held: How many were not.
+        diverged: The step at which a loss or a logit was no longer finite, which ended it; else None.
     """
 
     steps: tuple[int, ...]
     accuracy: tuple[float, ...]
     shown: int
     held: int
+    diverged: int | None = None
 
 
 def split_for_relearning(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
@@ -84,8 +86,9 @@ def relearning_curve(
 ) -> Relearning:
     """Fine-tune a model on a few of the forgotten records and watch the others.
 
-    All weights are trained by AdamW, one batch of all shown records a step; afterwards they are as they were. A model
-    that never knew the records is the measure: what it relearns is what the shown records teach by themselves.
+    All weights are trained by AdamW in float32, one batch of all shown records a step; afterwards they are as they
+    were, to the bit and in their own dtype. A model that never knew the records is the measure: what it relearns is
+    what the shown records teach by themselves.
 
     Args:
         model: A causal language model without adapters.
@@ -104,8 +107,9 @@ def relearning_curve(
     device = next(model.parameters()).device
     inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
     labels = batch["labels"][:, 1:].to(device)
-    at, accuracy = [0], [mean_accuracy(model, held)]
-    with _restored(model) as parameters, progress("relearning", steps) as ticker:
+    diverged = None
+    with _float32_restored(model) as parameters, progress("relearning", steps) as ticker:
+        at, accuracy = [0], [mean_accuracy(model, held)]
         optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
         for step in range(1, steps + 1):
             log_probs = token_log_probs(model(**inputs, use_cache=False).logits[:, :-1], labels)
@@ -114,30 +118,45 @@ def relearning_curve(
             loss.backward()
             optimizer.step()
             ticker.advance(1)
-            if step % every == 0 or step == steps:
-                at.append(step)
-                accuracy.append(mean_accuracy(model, held))
+            sound = bool(loss.isfinite())
+            if sound and (step % every == 0 or step == steps):
+                try:
+                    accuracy.append(mean_accuracy(model, held))
+                    at.append(step)
+                except DivergedError:
+                    sound = False
+            if not sound:
+                diverged = step
+                break
         optimizer.zero_grad()
-    return Relearning(tuple(at), tuple(accuracy), len(shown), len(held))
+    return Relearning(tuple(at), tuple(accuracy), len(shown), len(held), diverged)
 
 
 @contextmanager
-def _restored(model: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """All weights trainable inside, in eval mode; weights and flags as they were outside."""
-    parameters = list(model.parameters())
-    kept = [(p.requires_grad, p.detach().to("cpu", copy=True)) for p in parameters]
+def _float32_restored(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Inside, all weights are trainable and float32, in eval mode; outside, weights and flags are as they were.
+
+    Half precision would not do: the second moments of AdamW underflow in float16, and its steps are below the spacing
+    of bfloat16.
+    """
+    parameters = [p for p in model.parameters() if p.is_floating_point()]
+    tensors = [*parameters, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
+    flags = [p.requires_grad for p in parameters]
+    kept = [tensor.detach().to("cpu", copy=True) for tensor in tensors]
     mode = model.training
     model.eval()
     try:
+        for tensor in tensors:
+            tensor.data = tensor.data.float()
         for parameter in parameters:
             parameter.requires_grad_(True)
         yield parameters
     finally:
-        with torch.no_grad():
-            for parameter, (flag, value) in zip(parameters, kept, strict=True):
-                parameter.copy_(value)
-                parameter.requires_grad_(flag)
-                parameter.grad = None
+        for parameter, flag in zip(parameters, flags, strict=True):
+            parameter.grad = None
+            parameter.requires_grad_(flag)
+        for tensor, value in zip(tensors, kept, strict=True):
+            tensor.data = value.to(tensor.device)
         model.train(mode)
 
 

@@ -1,0 +1,27 @@
+"""Logits that something can be measured on: finite ones."""
+
+import torch
+from torch import Tensor
+
+from myosotis.engine.errors import DivergedError
+
+
+def finite_logits(logits: Tensor) -> Tensor:
+    """Return logits as they are.
+
+    The greedy choice among NaN is a wrong answer, so that a broken model would look like one that has forgotten.
+
+    Raises:
+        DivergedError: A logit is infinite or NaN.
+
+    Example:
+        >>> finite_logits(torch.tensor([0.0, torch.nan]))
+        Traceback (most recent call last):
+        myosotis.engine.errors.DivergedError: the model's logits are not finite, so nothing can be measured: ...
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise DivergedError(
+            "the model's logits are not finite, so nothing can be measured: its training diverged, or its numbers "
+            f"overflow {str(logits.dtype).removeprefix('torch.')}"
+        )
+    return logits

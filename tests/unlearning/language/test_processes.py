@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from conftest import tiny_llama
+from myosotis.cli.app import app
 
 
 def launch(processes, *arguments):
@@ -66,3 +68,8 @@ def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tm
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, atol=2e-4, rtol=1e-3)
+    # Steps and epochs of its checkpoints would count otherwise in one process.
+    (tmp_path / "two" / "result.json").unlink()
+    outcome = CliRunner().invoke(app, [*map(str, job), "--out", str(tmp_path / "two"), "--resume"])
+    assert outcome.exit_code == 2
+    assert "the number of processes changed since" in outcome.output

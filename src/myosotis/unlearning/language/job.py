@@ -16,7 +16,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
-from myosotis.engine.processes import device, is_main_process, wait_for_everyone
+from myosotis.engine.processes import device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.causal_lm import load_causal_lm
@@ -184,6 +184,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         inputs["the rows of a suite"] = salted_fingerprint(repr(self._suites.inputs), run.salt)
         if config.reference not in (None, "retrain"):
             inputs["the reference"] = weights_hash(self._reference)
+        if not run.finished:
+            # Epochs and steps of a checkpoint count batches of all processes.
+            inputs["the number of processes"] = processes()
         run.check_inputs({"the model": lineage["base"], **inputs})
         if self._finished_already():
             return run

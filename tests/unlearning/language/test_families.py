@@ -43,9 +43,9 @@ FAMILIES = {
 DECODERS = {"bigbird_pegasus": {"decoder_layers": 2, "decoder_attention_heads": 4, "init_std": 0.3}}
 
 
-def tiny(family, seed=0):
+def tiny(family, seed=0, **changes):
     torch.manual_seed(seed)
-    options = {**COMMON, **{**FAMILIES, **DECODERS}[family]}
+    options = {**COMMON, **{**FAMILIES, **DECODERS}[family], **changes}
     if family in DECODERS:
         options |= {"is_decoder": True, "is_encoder_decoder": False}
     if family == "opt":
@@ -120,6 +120,23 @@ def test_greedy_answers_do_not_depend_on_the_batch(family, tokenizer):
             said = generated(model, prompt, 20)
             expected.append(tokenizer.decode(said[: said.index(0)] if 0 in said else said).strip())
         assert greedy_answers(model, tokenizer, examples, max_new_tokens=20) == expected
+
+
+@pytest.mark.parametrize("family", ["opt", "gpt_neo", "llama"])
+def test_texts_that_fill_the_context_are_continued_to_its_end(family):
+    model = tiny(family, max_position_embeddings=24)
+    sequence = torch.randint(1, 300, (24,), generator=torch.Generator().manual_seed(1))
+    assert extraction_likelihood(model, [sequence], 1).item() == pytest.approx(naive(model, sequence, 1), abs=1e-6)
+    with torch.no_grad():
+        (said,) = GreedyPass(model, [sequence[:20]]).continuations([(0, 15, 30)])
+        assert said == generated(model, sequence[:15].tolist(), 9)
+        # One continuation is done, the other has met its end, as the last slot is reached.
+        ends = frozenset(generated(model, sequence[:3].tolist(), 5)[-1:])
+        starts = [(0, 3, 21), (0, 18, 2)]
+        continued = GreedyPass(model, [sequence[:20]], ends=ends).continuations(starts)
+    for (_, start, length), said in zip(starts, continued, strict=True):
+        plain = generated(model, sequence[:start].tolist(), length)
+        assert said == plain[: next((place + 1 for place, token in enumerate(plain) if token in ends), length)]
 
 
 def test_a_short_prefix_beside_one_longer_than_the_window_of_gpt_neo():

@@ -11,6 +11,7 @@ from myosotis.data.encoding import IGNORED, Encoder, Example
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import generator
+from myosotis.unlearning.language.greedy import GreedyPass
 from myosotis.unlearning.language.memorization import evaluation_mode
 
 
@@ -68,34 +69,36 @@ def _with_alternate(record: Record) -> Record:
 def _generated(
     model: Any, encoder: Encoder, examples: Sequence[Example], temperature: float, stream: torch.Generator
 ) -> list[Example]:
-    tokenizer = encoder.tokenizer
     device = next(model.parameters()).device
     leaves = [_first_fact(example) for example in examples]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    longest = max(leaves) + 1
-    ids = torch.full((len(examples), longest), 0 if pad is None else pad, device=device)
-    mask = torch.zeros_like(ids)
     with evaluation_mode(model):
-        for row, (example, leave) in enumerate(zip(examples, leaves, strict=True)):
+        begun = []
+        for example, leave in zip(examples, leaves, strict=True):
             prefix = torch.tensor([example.input_ids[:leave]], device=device)
             logits = model(input_ids=prefix, attention_mask=torch.ones_like(prefix)).logits[0, -1].float().cpu()
             logits[example.input_ids[leave]] = -torch.inf
             other = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=stream)
-            ids[row, longest - leave - 1 :] = torch.cat([prefix[0], other.to(device)])
-            mask[row, longest - leave - 1 :] = 1
+            begun.append(torch.tensor([*example.input_ids[:leave], int(other)]))
+        # Greedy in the plain sense: what generation settings come with the model, e.g. penalties, is left out.
+        greedy = GreedyPass(model, begun, ends=end_token_ids(model, encoder.tokenizer))
         rest = max(len(example.input_ids) - leave for example, leave in zip(examples, leaves, strict=True))
-        said = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=rest + 8, do_sample=False, pad_token_id=pad
-        )[:, longest:].tolist()
-    eos = tokenizer.eos_token_id
+        said = greedy.continuations([(row, len(ids), rest + 8) for row, ids in enumerate(begun)])
     made = []
-    for row, (example, leave) in enumerate(zip(examples, leaves, strict=True)):
-        tail = said[row][: said[row].index(eos) + 1] if eos in said[row] else said[row]
-        whole = (*ids[row, longest - leave - 1 :].tolist(), *tail)
+    for example, ids, tail in zip(examples, begun, said, strict=True):
+        whole = (*ids.tolist(), *tail)
         start = example.response_start
         labels = (*(IGNORED,) * start, *whole[start:])
         made.append(Example(whole, labels, (False,) * len(whole), example.subject))
     return made
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return every token that ends an answer: the tokenizer's end of sequence, and those that the model names."""
+    named = [tokenizer.eos_token_id]
+    for settings in (getattr(model, "generation_config", None), getattr(model, "config", None)):
+        ids = getattr(settings, "eos_token_id", None)
+        named += ids if isinstance(ids, list | tuple) else [ids]
+    return frozenset(int(token) for token in named if token is not None)
 
 
 def _first_fact(example: Example) -> int:

@@ -161,11 +161,12 @@ def greedy_answers(
         batch_size: Records per forward pass.
     """
     eos = tokenizer.eos_token_id
+    ends = frozenset() if eos is None else frozenset({eos})
     answers: list[str] = []
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
         for begin in range(0, len(examples), batch_size):
             chunk = examples[begin : begin + batch_size]
-            greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk], end=eos)
+            greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk], ends=ends)
             starts = [(row, max(example.response_start, 1), max_new_tokens) for row, example in enumerate(chunk)]
             said = greedy.continuations(starts)
             spoken = [tokens[:-1] if tokens[-1:] == [eos] else tokens for tokens in said]

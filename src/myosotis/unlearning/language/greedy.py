@@ -1,7 +1,7 @@
 """Greedy continuations, generating only what teacher forcing does not already tell."""
 
 import inspect
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -28,14 +28,14 @@ class GreedyPass:
         model: A causal language model.
         sequences: The true token ids.
         rollout_batch: Rollouts per batch.
-        end: A token after which a continuation is of no interest, e.g. end-of-sequence: what follows it is left out.
+        ends: Tokens after which a continuation is of no interest, e.g. end-of-sequence: what follows is left out.
         ticker: Told how many tokens were generated.
     """
 
     model: nn.Module
     sequences: Sequence[Int[Tensor, " _"]]
     rollout_batch: int = 64
-    end: int | None = None
+    ends: frozenset[int] = frozenset()
     ticker: Ticker | None = None
     generated: int = field(default=0, init=False)
 
@@ -48,6 +48,8 @@ class GreedyPass:
         self._mask = torch.arange(self._ids.shape[1], device=device) < torch.tensor(
             self._lengths, device=device
         ).unsqueeze(1)
+        positions = _max_positions(self.model)
+        self._positions = None if positions is None else max(positions, self._ids.shape[1])
         output = _call(self.model, input_ids=self._ids, attention_mask=self._mask.long(), use_cache=True)
         self._cache = _plain_cache(output)
         # choices[i][t] is the greedy token after the first t + 1 tokens.
@@ -62,8 +64,11 @@ class GreedyPass:
             starts: (sequence, prefix length >= 1, tokens to generate) of each continuation wanted.
 
         Returns:
-            For each start a list of that many tokens, fewer only where ``end`` was met, which is then the last.
+            For each start a list of that many tokens, fewer only where one of ``ends`` was met, which is then the
+            last, or where the model has no more positions.
         """
+        if self._positions is not None:
+            starts = [(row, start, min(length, max(self._positions - start, 0))) for row, start, length in starts]
         plans = [self._first_mismatch(*start) for start in starts]
         # A rollout is (sequence, prefix length that it leaves the truth at) -> tokens beyond that prefix.
         needed: dict[tuple[int, int], int] = {}
@@ -79,7 +84,8 @@ class GreedyPass:
         return answers
 
     def _cut(self, tokens: list[int]) -> list[int]:
-        return tokens[: tokens.index(self.end) + 1] if self.end in tokens else tokens
+        last = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens))
+        return tokens[: last + 1]
 
     def _first_mismatch(self, row: int, start: int, length: int) -> int | None:
         """The shortest prefix length >= start whose greedy next token is not the true one, within what is asked for."""
@@ -87,7 +93,7 @@ class GreedyPass:
         for position in range(start, start + length):
             if position >= len(sequence) or choices[position - 1] != sequence[position]:
                 return position
-            if sequence[position] == self.end:
+            if sequence[position] in self.ends:
                 return None
         return None
 
@@ -96,10 +102,10 @@ class GreedyPass:
         order = sorted(needed, key=lambda key: (-needed[key], key))
         rolled: dict[tuple[int, int], list[int]] = {}
         cached = bool(order) and self._cache is not None and _decodes_from_cache(self.model, self._ids)
-        step: Callable[[list[tuple[int, int]], int], Tensor] = self._roll_cached if cached else self._roll_recomputing
+        roll = self._roll_cached if cached else self._roll_recomputing
         for begin in range(0, len(order), self.rollout_batch):
             keys = order[begin : begin + self.rollout_batch]
-            tokens = step(keys, needed[keys[0]])
+            tokens = roll(keys, torch.tensor([needed[key] for key in keys], device=self._ids.device))
             self.generated += (tokens.shape[1] - 1) * len(keys)
             for key, row in zip(keys, tokens.tolist(), strict=True):
                 rolled[key] = row[: needed[key]]
@@ -107,7 +113,10 @@ class GreedyPass:
                 self.ticker.advance(0, f"({self.generated} tokens generated)")
         return rolled
 
-    def _roll_cached(self, keys: list[tuple[int, int]], steps: int) -> Tensor:
+    def _ended(self, token: Tensor) -> Tensor:
+        return torch.isin(token, torch.tensor(sorted(self.ends), dtype=token.dtype, device=token.device))
+
+    def _roll_cached(self, keys: list[tuple[int, int]], needs: Tensor) -> Tensor:
         """Continue from the key-value cache of the teacher-forced pass."""
         device = self._ids.device
         rows = torch.tensor([row for row, _ in keys], device=device)
@@ -115,37 +124,43 @@ class GreedyPass:
         assert self._cache is not None  # noqa: S101 - the caller chose this path by it
         cache, mask = _aligned(self._cache, rows, leaves)
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
-        tokens = [token]
-        ended = token == (-1 if self.end is None else self.end)
-        for step in range(steps - 1):
-            if ended.all():
+        tokens, ended = [token], self._ended(token)
+        rolling = torch.arange(len(keys), device=device)
+        for step in range(int(needs.max()) - 1):
+            stays = (~ended & (needs > step + 1))[rolling].nonzero().flatten()
+            if not len(stays):
                 break
-            logits, mask = _cached_step(self.model, token, cache, mask, leaves + step)
-            token = logits.argmax(dim=-1)
+            if mask.shape[1] == self._positions:
+                # A model may have no further slots: what is done leaves the cache, and so does the padding before it.
+                rolling, mask = rolling[stays], mask[stays]
+                padding = mask.shape[1] - int(mask.sum(dim=1).max())
+                cache, mask = _selected(cache, stays, padding), mask[:, padding:]
+            logits, mask = _cached_step(self.model, token[rolling], cache, mask, leaves[rolling] + step)
+            token = token.index_copy(0, rolling, logits.argmax(dim=-1))
             tokens.append(token)
-            ended |= token == (-1 if self.end is None else self.end)
+            ended = ended | self._ended(token)
         return torch.stack(tokens, dim=1)
 
-    def _roll_recomputing(self, keys: list[tuple[int, int]], steps: int) -> Tensor:
+    def _roll_recomputing(self, keys: list[tuple[int, int]], needs: Tensor) -> Tensor:
         """Continue by whole forward passes, for models without a plain key-value cache."""
         device = self._ids.device
         leaves = torch.tensor([leave for _, leave in keys], device=device)
-        ids = self._ids.new_zeros(len(keys), int(leaves.max()) + steps)
+        ids = self._ids.new_zeros(len(keys), int((leaves + needs).max()))
         for index, (row, leave) in enumerate(keys):
             ids[index, :leave] = self._ids[row, :leave]
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
-        tokens = [token]
+        tokens, ended = [token], self._ended(token)
         every = torch.arange(len(keys), device=device)
-        ended = token == (-1 if self.end is None else self.end)
-        for step in range(steps - 1):
+        for step in range(int(needs.max()) - 1):
             if ended.all():
                 break
-            ids[every, leaves + step] = token
-            mask = torch.arange(ids.shape[1], device=device) <= (leaves + step).unsqueeze(1)
+            place = (leaves + step).clamp(max=ids.shape[1] - 1)  # rollouts that are done stay at the end
+            ids[every, place] = token
+            mask = torch.arange(ids.shape[1], device=device) <= place.unsqueeze(1)
             output = _call(self.model, input_ids=ids, attention_mask=mask.long(), use_cache=False)
-            token = _logits(output)[every, leaves + step].argmax(dim=-1)
+            token = _logits(output)[every, place].argmax(dim=-1)
             tokens.append(token)
-            ended |= token == (-1 if self.end is None else self.end)
+            ended |= self._ended(token)
         return torch.stack(tokens, dim=1)
 
 
@@ -173,6 +188,14 @@ def _aligned(cache: DynamicCache, rows: Tensor, leaves: Tensor) -> tuple[Dynamic
         )
         cut.update(keys, values, index)
     return cut, (places >= 0).long()
+
+
+def _selected(cache: DynamicCache, rows: Tensor, begin: int) -> DynamicCache:
+    """Some rows of a cache, from a slot on."""
+    cut = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        cut.update(layer.keys[rows, :, begin:], layer.values[rows, :, begin:], index)
+    return cut
 
 
 def _cached_step(
@@ -210,7 +233,7 @@ def _decodes_from_cache(model: nn.Module, ids: Tensor) -> bool:
     checked, exact = _exact.get(model, (0, True))
     if exact and checked < ids.shape[1]:
         length = max(2 * ids.shape[1], _SHORTEST_CHECK)
-        positions = getattr(getattr(_plain(model), "config", None), "max_position_embeddings", None)
+        positions = _max_positions(model)
         length = length if positions is None else max(min(length, positions), ids.shape[1])
         exact = _cache_is_exact(model, ids[:1, torch.arange(length, device=ids.device) % ids.shape[1]])
         _exact[model] = (length, exact)
@@ -242,6 +265,10 @@ def _cache_is_exact(model: nn.Module, ids: Int[Tensor, "1 time"]) -> bool:
     # Rounding is far below, and a prefix that is not seen, or seen from elsewhere, far above.
     tolerance = 5e-3 if expected.dtype in (torch.float32, torch.float64) else 0.1
     return bool(difference <= tolerance * wanted.std())
+
+
+def _max_positions(model: nn.Module) -> int | None:
+    return getattr(getattr(_plain(model), "config", None), "max_position_embeddings", None)
 
 
 def _plain(model: nn.Module) -> nn.Module:

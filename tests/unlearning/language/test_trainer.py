@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from safetensors.torch import load_file
-from transformers import OPTConfig, OPTForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from conftest import tiny_gpt2, tiny_llama
 from myosotis.data.people import fictitious_people
@@ -123,6 +123,19 @@ def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path
         assert other_losses == pytest.approx(runs[0][0], rel=1e-6, abs=1e-6)
         for name, value in runs[0][1].items():
             torch.testing.assert_close(other_weights[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_references_are_computed_in_the_precision_of_training(tokenizer, tmp_path):
+    torch.manual_seed(0)
+    wide = LlamaConfig(**{**tiny_llama().config.to_dict(), "hidden_size": 128, "num_hidden_layers": 4, "head_dim": 32})
+    trainer = trainer_for(
+        tmp_path, tokenizer, model=LlamaForCausalLM(wide), method="npo", method_settings={"retain": "kl"}, bf16=True,
+        per_device_train_batch_size=8, num_train_epochs=1,
+    )  # fmt: skip
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert logged["forget_npo"] == pytest.approx(20 * math.log(2), abs=1e-4)  # 2 / beta * ln 2: nothing has changed yet
+    assert logged["retain_kl"] < 1e-4
 
 
 def test_a_step_is_the_token_mean_over_the_batch_and_not_the_mean_of_means(tokenizer, tmp_path):

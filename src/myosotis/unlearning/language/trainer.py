@@ -255,7 +255,8 @@ class UnlearnTrainer(Trainer):
         inputs: dict[str, Any] = {name: batch[name] for name in ("input_ids", "attention_mask")}
         if self._blocks:
             inputs["output_hidden_states"] = True
-        with self.compute_loss_context_manager():
+        # As in training, where accelerate puts it around the model's forward.
+        with self.accelerator.autocast():
             output, logits = labelled_logits(model, positions, self._slices_logits, use_cache=False, **inputs)
         # The first of the hidden states is the embedding.
         hidden = {
@@ -385,7 +386,7 @@ class UnlearnTrainer(Trainer):
         """Measure the selection, log it, and keep the weights if they are the best so far."""
         if self.selection is None or epoch % self.selection.every:
             return
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast():
             values = self.selection.measure(self.model)
         self.log(dict(values))
         score = self._of_main_process(values["selection_score"])

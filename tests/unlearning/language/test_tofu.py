@@ -8,12 +8,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 
 from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.engine.errors import InputError
 from myosotis.unlearning.language.tofu import (
     TofuRecord,
+    _log_p,
     aggregate_tofu_log,
     forget_quality,
     model_utility,
@@ -49,10 +51,24 @@ def test_forget_quality_numbers():
     shifted = forget_quality(a, a + 13)
     assert shifted.statistic == pytest.approx(0.325)
     assert shifted.p_value == pytest.approx(0.02860307, abs=1e-7)
-    many = torch.arange(2000, dtype=torch.float64)
-    beyond = forget_quality(many, many + 5000)
-    assert beyond.log10_p < -300
-    assert math.isfinite(beyond.log10_p)
+
+
+@pytest.mark.parametrize(("count", "others"), [(515, 515), (520, 520), (1000, 1000), (4000, 4000), (300, 4000)])
+def test_forget_quality_of_disjoint_samples_is_exact_below_the_smallest_float(count, others):
+    values = torch.arange(count, dtype=torch.float64)
+    disjoint = forget_quality(values, torch.arange(others, dtype=torch.float64) + 1e6)
+    # One of C(n + m, n) orders has all of one sample before all of the other, and one the reverse.
+    paths = math.lgamma(count + others + 1) - math.lgamma(count + 1) - math.lgamma(others + 1)
+    assert disjoint.log10_p == pytest.approx(math.log10(2) - paths / math.log(10), rel=1e-12)
+
+
+@pytest.mark.parametrize(("count", "others"), [(1, 1), (40, 40), (7, 5), (30, 40), (37, 41), (250, 100)])
+def test_the_logarithm_of_the_exact_p_value_is_that_of_scipy(count, others):
+    stream = torch.Generator().manual_seed(0)
+    for shift in (0.0, 0.3, 1.0, 2.0, 5.0):
+        first, second = (torch.randn(size, generator=stream, dtype=torch.float64) for size in (count, others))
+        found = ks_2samp(first.numpy(), second.numpy() + shift)
+        assert _log_p(found.statistic, count, others) == pytest.approx(math.log(found.pvalue), abs=1e-10)
 
 
 def test_utility_is_a_harmonic_mean_that_one_zero_brings_down():

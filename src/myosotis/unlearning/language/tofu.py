@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.stats import ks_2samp
@@ -130,9 +131,32 @@ def forget_quality(ratios: Float[Tensor, " count"], reference_ratios: Float[Tens
         found = ks_2samp(ratios.double().numpy(), reference_ratios.double().numpy())
     p, statistic = float(found.pvalue), float(found.statistic)
     n, m = len(ratios), len(reference_ratios)
-    # Below the smallest float the leading term of the asymptotic distribution still has a logarithm.
-    tiny = math.log10(2) - 2 * statistic**2 * n * m / (n + m) * math.log10(math.e)
-    return ForgetQuality(p, math.log10(p) if p > 0 else tiny, statistic, n, m)
+    # Where the exact p-value nears the smallest float, it is computed again in logarithms.
+    log10_p = math.log10(p) if p > 1e-300 else _log_p(statistic, n, m) / math.log(10)
+    return ForgetQuality(p, log10_p, statistic, n, m)
+
+
+def _log_p(statistic: float, n: int, m: int) -> float:
+    """Natural logarithm of the exact two-sided p-value: the share of lattice paths that leave a band."""
+    divisor = math.gcd(n, m)
+    limit = round(statistic * (n * m // divisor))
+    if n == m:
+        # Reflection: 2 sum_k (-1)^(k-1) C(2n, n - k limit) / C(2n, n); the first term is the largest by far.
+        logs = [
+            2 * math.lgamma(n + 1) - math.lgamma(n - k * limit + 1) - math.lgamma(n + k * limit + 1)
+            for k in range(1, n // limit + 1)
+        ]
+        return math.log(2) + logs[0] + math.log(sum((-1) ** k * math.exp(log - logs[0]) for k, log in enumerate(logs)))
+    # A path to (x, y) came from (x - 1, y) with probability x / (x + y), else from (x, y - 1); outside it has left.
+    x = np.arange(n + 1)
+    left = np.full(n + 1, -np.inf)
+    with np.errstate(divide="ignore"):
+        for step in range(1, n + m + 1):
+            y = step - x
+            inside = np.abs(x * (m // divisor) - y * (n // divisor)) < limit
+            from_the_left = np.log(x / step) + np.concatenate([[-np.inf], left[:-1]])
+            left = np.where(inside, np.logaddexp(from_the_left, np.log(np.maximum(y, 0) / step) + left), 0.0)
+    return float(left[n])
 
 
 def model_utility(values: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.engine.errors import InputError
 from myosotis.unlearning.language.tofu import (
+    LOG_NAMES,
     TofuRecord,
     _log_p,
     aggregate_tofu_log,
@@ -30,6 +31,24 @@ def test_the_two_means():
     losses, right = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64), torch.tensor([1.5], dtype=torch.float64)
     assert truth_ratio(losses, right).item() == pytest.approx(0.6065306597, abs=1e-10)
     assert truth_ratio(losses, right, "arithmetic").item() == pytest.approx(0.8261273635, abs=1e-10)
+
+
+@pytest.mark.parametrize("mean", ["geometric", "arithmetic"])
+def test_the_truth_ratio_of_a_collapsed_model_is_a_number(mean):
+    for nats, dtype in ((800.0, torch.float64), (110.0, torch.float32)):
+        wrong, right = torch.full((1, 2), nats, dtype=dtype), torch.tensor([nats], dtype=dtype)
+        assert truth_ratio(wrong, right, mean).item() == pytest.approx(1.0)
+        assert truth_ratio(wrong - 1, right, mean).item() == pytest.approx(math.e)
+    part = {
+        "avg_gt_loss": [800.0, 2.0],
+        "average_perturb_loss": [[800.0, 801.0], [2.0, 3.0]],
+        "avg_paraphrased_loss": [800.0, 1.0],
+        "rougeL_recall": [0.0, 0.5],
+    }
+    log = dict.fromkeys(LOG_NAMES.values(), part)
+    found = aggregate_tofu_log(log, mean=mean)
+    assert all(math.isfinite(value) for value in found.values())
+    assert found["real_authors_probability"] == pytest.approx(1 / (2 + math.exp(-1)))
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=20), st.lists(st.floats(0.01, 100), min_size=2, max_size=20))
@@ -129,7 +148,6 @@ def test_aggregates_of_the_published_layout(mean):
     log, reference = published_layout(0), published_layout(1)
     found = aggregate_tofu_log(log, reference, mean=mean)
     assert found["model_utility"] == pytest.approx(by_hand(log, mean), rel=1e-9)
-    from scipy.stats import ks_2samp
 
     ratios = [
         [

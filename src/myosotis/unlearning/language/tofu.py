@@ -61,12 +61,13 @@ def truth_ratio(
         (tensor([0.6065]), tensor([0.8261]))
     """
     if mean == "geometric":
-        wrong = torch.exp(-perturbed_losses.mean(dim=-1))
+        log_wrong = -perturbed_losses.mean(dim=-1)
     elif mean == "arithmetic":
-        wrong = torch.exp(-perturbed_losses).mean(dim=-1)
+        log_wrong = (-perturbed_losses).logsumexp(dim=-1) - math.log(perturbed_losses.shape[-1])
     else:
         raise ValueError(f"mean must be 'geometric' or 'arithmetic', got {mean!r}")
-    return wrong / torch.exp(-paraphrased_loss)
+    # A quotient of probabilities would be 0/0 of a model whose losses are a hundred nats and more.
+    return torch.exp(log_wrong + paraphrased_loss)
 
 
 def truth_ratio_score(ratio: Float[Tensor, " count"], *, forget: bool) -> float:
@@ -368,11 +369,11 @@ def _part_aggregates(part: str, log: Mapping[str, Any], mean: Mean) -> dict[str,
     if part != "forget" or "avg_gt_loss" in log:
         answers = _field(log, "avg_gt_loss", part)
         keys = list(answers)
-        right = torch.exp(-_tensor(answers, keys, "avg_gt_loss", part))
+        log_right = -_tensor(answers, keys, "avg_gt_loss", part)
         if part in ("real_authors", "world_facts"):
             wrong = _tensor(_field(log, "average_perturb_loss", part), keys, "average_perturb_loss", part)
-            right = right / (right + torch.exp(-wrong).sum(dim=-1))
-        values[f"{part}_probability"] = right.mean().item()
+            log_right = log_right - torch.cat([log_right.unsqueeze(-1), -wrong], dim=-1).logsumexp(dim=-1)
+        values[f"{part}_probability"] = log_right.exp().mean().item()
     if part != "forget" or "rougeL_recall" in log:
         rouge = _field(log, "rougeL_recall", part)
         values[f"{part}_rouge"] = _tensor(rouge, list(rouge), "rougeL_recall", part).mean().item()

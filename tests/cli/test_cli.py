@@ -222,6 +222,16 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sharded_weights_are_refused_before_any_work(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    outcome = unlearn(world, tmp_path / "run")
+    assert outcome.exit_code == 2
+    assert [line for line in outcome.output.splitlines() if line] == [
+        "error: FSDP shards the weights over processes, which is not supported; launch with DDP or ZeRO stage 2"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_configuration_and_existing_run(finished, world, tmp_path):
     outcome = invoke("unlearn", "language", tmp_path / "none.yaml")
     assert outcome.exit_code == 2

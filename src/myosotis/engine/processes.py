@@ -1,7 +1,13 @@
 """Several processes at one job: which of them writes, and how they wait for each other."""
 
+import json
+import os
+from pathlib import Path
+
 import torch
 from accelerate import PartialState
+
+from myosotis.engine.errors import SettingsError
 
 
 def _state() -> PartialState:
@@ -35,3 +41,29 @@ def share() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def check_unsharded() -> None:
+    """Refuse to work where the launcher splits the weights of a model over the processes.
+
+    Weights are measured, compared, hashed and exported as wholes here.
+
+    Raises:
+        SettingsError: ``accelerate launch`` was told to use FSDP or stage 3 of DeepSpeed's ZeRO.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise SettingsError(f"FSDP {_UNSUPPORTED}")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true" and _zero_stage() == 3:
+        raise SettingsError(f"DeepSpeed ZeRO stage 3 {_UNSUPPORTED}")
+
+
+_UNSUPPORTED = "shards the weights over processes, which is not supported; launch with DDP or ZeRO stage 2"
+
+
+def _zero_stage() -> int:
+    file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+    if file != "none":
+        stage = json.loads(Path(file).read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
+    else:
+        stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)
+    return int(stage)

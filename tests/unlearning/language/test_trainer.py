@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalL
 from conftest import tiny_gpt2, tiny_llama
 from myosotis.data.people import fictitious_people
 from myosotis.engine.checkpoint import newest_complete
+from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.language import (
     METHODS,
     StopRule,
@@ -123,6 +124,11 @@ def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path
         assert other_losses == pytest.approx(runs[0][0], rel=1e-6, abs=1e-6)
         for name, value in runs[0][1].items():
             torch.testing.assert_close(other_weights[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_sharded_weights_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="not supported"):
+        settings(tmp_path, fsdp="full_shard")
 
 
 def test_references_are_computed_in_the_precision_of_training(tokenizer, tmp_path):

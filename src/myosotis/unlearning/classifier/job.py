@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from myosotis.data.images import ImageSet
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
-from myosotis.engine.processes import device, is_main_process, processes, wait_for_everyone
+from myosotis.engine.processes import check_unsharded, device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, load_classifier, save_classifier
@@ -70,6 +70,8 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         Raises:
             InputError: Something is wrong with it.
         """
+        with settings_as_input():
+            check_unsharded()
         self._check_available(self._inputs_given())
         self._read()
 

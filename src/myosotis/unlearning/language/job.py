@@ -12,11 +12,11 @@ import torch
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
-from myosotis.engine.processes import device, is_main_process, processes, wait_for_everyone
+from myosotis.engine.processes import check_unsharded, device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.causal_lm import load_causal_lm
@@ -77,6 +77,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
+        with settings_as_input():
+            check_unsharded()
         self._check_available(self._inputs_given())
         self._records, self._shared = read_records(config)
         self._say(

@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from myosotis.engine.errors import SettingsError
+from myosotis.engine.processes import check_unsharded
 from myosotis.unlearning.language.methods import build_method
 
 
@@ -51,7 +53,10 @@ class UnlearnConfig(TrainingArguments):
     remove_unused_columns: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        check_unsharded()
         super().__post_init__()
+        if self.fsdp or (self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3):
+            raise SettingsError("FSDP and DeepSpeed ZeRO stage 3 shard the weights, which is not supported; use DDP")
         choices = {
             "lora_init": ("default", "fila"),
             "fila_epsilon": ("relative", "official"),

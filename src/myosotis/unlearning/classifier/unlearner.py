@@ -18,7 +18,12 @@ from myosotis.engine.progress import progress
 from myosotis.engine.seeding import generator
 from myosotis.models.modes import evaluating
 from myosotis.unlearning.classifier.attack import draw_targets
-from myosotis.unlearning.classifier.batch_norm import drift, running_statistics, set_modes
+from myosotis.unlearning.classifier.batch_norm import (
+    drift,
+    running_statistics,
+    set_modes,
+    single_values_by_running_statistics,
+)
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import Method, Objective, Request, Samples, build_method
 from myosotis.unlearning.classifier.methods.adversarial import Adversarial
@@ -269,18 +274,19 @@ def _train(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    end = train(
-        model,
-        optimizer,
-        lambda _epoch: range(objective.steps_per_epoch),
-        lambda wrapped, _, step: objective.terms(wrapped, step),
-        epochs=settings.epochs,
-        max_grad_norm=settings.max_grad_norm,
-        after_step=after_step,
-        steps_per_epoch=objective.steps_per_epoch,
-        shared=False,
-        description="unlearning",
-    )
+    with single_values_by_running_statistics(model):
+        end = train(
+            model,
+            optimizer,
+            lambda _epoch: range(objective.steps_per_epoch),
+            lambda wrapped, _, step: objective.terms(wrapped, step),
+            epochs=settings.epochs,
+            max_grad_norm=settings.max_grad_norm,
+            after_step=after_step,
+            steps_per_epoch=objective.steps_per_epoch,
+            shared=False,
+            description="unlearning",
+        )
     return end.steps, end.stop_reason or "epochs"  # type: ignore[return-value]
 
 

@@ -190,7 +190,7 @@ def test_several_lists_are_requests_in_sequence(world, tmp_path):
 
 def test_training_that_diverges_is_said_to(world, tmp_path):
     outcome = unlearn(world, tmp_path / "run", "--set", "train.learning_rate=1e9")
-    assert outcome.exit_code == 2
+    assert outcome.exit_code == 1
     assert "lower train.learning_rate" in outcome.stderr.splitlines()[-1]
     assert not (tmp_path / "run" / "checkpoints" / "target").exists()
 
@@ -323,6 +323,10 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
         (["train=null"], "the model has no weights"),
         (["model={path: damaged}", "train=null", "reference=null"], "does not describe a classifier"),
         (["model={path: other}", "train=null", "reference=null"], "the model has no class"),
+        (
+            ["model={path: nan}", "train=null", "reference=null"],
+            "1 of its weights hold infinity or NaN, classifier.stem",
+        ),
         (["model={path: wide}", "train=null", "reference=null"], "takes images with 3 channels, these have 1"),
         (["model.weights=w.safetensors", "train=null", "reference=null"], "must say how the images"),
         (["stop.at=reference", "reference=null"], "needs a 'reference'"),
@@ -361,6 +365,10 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     for name, classes, channels in (("other", ("x", "y", "z"), 1), ("wide", CLASSES, 3), ("turned", CLASSES[::-1], 1)):
         spec = ClassifierSpec("small-resnet", 3, channels, (0.5,) * channels, (0.5,) * channels, small, classes)
         save_classifier(build_classifier(spec, seed=0), spec, world / name)
+    spec = ClassifierSpec("small-resnet", 3, 1, (0.5,), (0.5,), small, CLASSES)
+    broken = build_classifier(spec, seed=0)
+    next(broken.parameters()).data.view(-1)[0] = torch.nan
+    save_classifier(broken, spec, world / "nan")
     before = sorted(path for path in world.rglob("*"))
     outcome = unlearn(world, tmp_path / "run", *(part for option in options for part in ("--set", option)))
     assert outcome.exit_code == 2, outcome.output

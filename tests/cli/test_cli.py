@@ -1,5 +1,6 @@
 """The command line, end to end on a tiny model: what it writes, what it refuses, how it survives being killed."""
 
+import copy
 import json
 import signal
 import subprocess
@@ -38,6 +39,14 @@ def world(tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     tiny_llama().save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
+    larger = copy.deepcopy(tokenizer)
+    larger.add_tokens(["Ottilie"])
+    for name, value in (("nan", torch.nan), ("huge", 1e5), ("unresized", 0.0)):
+        broken = tiny_llama()
+        with torch.no_grad():
+            broken.model.layers[0].mlp.up_proj.weight[0, 0] = value
+        broken.save_pretrained(folder / name)
+        (larger if name == "unresized" else tokenizer).save_pretrained(folder / name)
     people = fictitious_people(6, seed=5)
     write_jsonl(folder / "forget.jsonl", rows(people[:2]))
     write_jsonl(folder / "retain.jsonl", rows(people[2:4]))
@@ -204,6 +213,11 @@ BAD = [
     (["--set", "stop={}", "--set", "audit.n=60"], "no forget answer has as many tokens as audit.n=60"),
     (["--set", "lora.target_modules=[lm_head]"], "tied to the embeddings"),
     (["--set", "method={name: npo, beta: x}"], "beta"),
+    (["--set", "model.name=./nan"], "1 of its weights hold infinity or NaN in float32, model.layers.0.mlp.up_proj"),
+    (["--set", "model.name=./huge", "--set", "model.dtype=float16"], "hold infinity or NaN in float16"),
+    (["--set", "model.name=./unresized", "--set", "data.forget=added.jsonl"], "makes token 300 of these records"),
+    (["--set", "training.trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
+    (["--set", "training.trackers=[foo]"], "training.trackers"),
 ]
 
 
@@ -213,6 +227,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     (world / "bad.jsonl").write_text('{"text": "fine"}\nnonsense\n')
     (world / "lacks.jsonl").write_text('{"prompt": "Who?"}\n')
     (world / "empty.jsonl").write_text("")
+    write_jsonl(world / "added.jsonl", [{"prompt": "Who lives here?", "response": "Ottilie lives here."}])
     write_jsonl(world / "long.jsonl", [{"text": "Nobody knew who had lit it. " * 60}])
     outcome = unlearn(world, tmp_path / "deep" / "run", *options)
     assert outcome.exit_code == 2
@@ -273,6 +288,13 @@ def test_shared_records_are_permitted_on_request_and_reported(world, tmp_path):
         "The sets share records, which was permitted (data.allow_shared)"
         in (tmp_path / "run" / "report.html").read_text()
     )
+
+
+def test_teaching_that_diverges_is_one_line_and_leaves_no_model(world, tmp_path):
+    outcome = unlearn(world, tmp_path / "run", *settings("fine_tune={epochs: 2, learning_rate: 1e30}"))
+    assert outcome.exit_code == 1
+    assert "error: teaching the target model diverged; lower fine_tune.learning_rate" in outcome.output
+    assert not (tmp_path / "run" / "checkpoints" / "target").exists()
 
 
 def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_path):

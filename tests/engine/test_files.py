@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from myosotis.engine import InputError
 from myosotis.engine.checkpoint import MANIFEST, is_complete, seal
+from myosotis.engine.errors import DivergedError
 from myosotis.engine.files import publish, read_json, write_json, write_tensors, write_text
 
 
@@ -64,7 +65,7 @@ def test_after_an_error_nothing_is_left(tmp_path):
     with pytest.raises(RuntimeError):
         write_tensors(path, {"w": torch.ones(2).to_sparse()})
     assert load_file(path)["w"].tolist() == [1.0, 1.0]
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(DivergedError, match="'loss' is nan"):
         write_json(tmp_path / "figures.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == [path]
 
@@ -95,3 +96,10 @@ def test_a_manifest_that_vouches_for_nothing(tmp_path, manifest):
     assert is_complete(tmp_path / "step-1")
     (tmp_path / "step-1" / MANIFEST).write_bytes(manifest.encode("latin-1"))
     assert not is_complete(tmp_path / "step-1")
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -float("inf")])
+def test_a_figure_that_json_cannot_hold_is_named_and_nothing_is_written(figure, tmp_path):
+    with pytest.raises(DivergedError, match=r"result.json: the figure 'metrics.after.1' is -?(nan|inf)"):
+        write_json(tmp_path / "result.json", {"name": "x", "metrics": {"after": [0.5, figure]}, "count": 3})
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Files that are either complete or absent: written under another name, flushed, then renamed."""
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import DivergedError, InputError
 
 
 def flush(path: Path) -> None:
@@ -105,8 +106,46 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:
-    """Write indented JSON atomically; NaN and infinity are refused, as JSON has no word for them."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private=private)
+    """Write indented JSON atomically.
+
+    Raises:
+        DivergedError: A figure is infinite or NaN, for which JSON has no word.
+    """
+    write_text(path, to_json(content, path.name, indent=2) + "\n", private=private)
+
+
+def to_json(content: Any, name: str, indent: int | None = None) -> str:
+    """Return content as JSON.
+
+    Args:
+        content: Numbers, strings, lists and dictionaries.
+        name: What it is called in an error.
+        indent: Spaces of an indentation; None for a single line.
+
+    Raises:
+        DivergedError: A figure is infinite or NaN; its key is named.
+
+    Example:
+        >>> to_json({"loss": [1.0, float("nan")]}, "result.json")
+        Traceback (most recent call last):
+        myosotis.engine.errors.DivergedError: result.json: the figure 'loss.1' is nan, so it cannot be reported
+    """
+    for key, figure in _figures(content, ()):
+        if not math.isfinite(figure):
+            raise DivergedError(f"{name}: the figure '{'.'.join(key)}' is {figure}, so it cannot be reported")
+    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _figures(content: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Every number with a fraction in JSON-like content, and where it stands."""
+    if isinstance(content, float):
+        yield key, content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _figures(value, (*key, str(name)))
+    elif isinstance(content, list | tuple):
+        for index, value in enumerate(content):
+            yield from _figures(value, (*key, str(index)))
 
 
 def read_json(path: Path) -> Any:

@@ -17,7 +17,7 @@ import yaml
 from myosotis.engine.config import Config, dump_config
 from myosotis.engine.environment import describe_environment
 from myosotis.engine.errors import InputError
-from myosotis.engine.files import flush, hidden_name, read_json, write_json, write_text
+from myosotis.engine.files import flush, hidden_name, read_json, to_json, write_json, write_text
 from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 
@@ -243,7 +243,7 @@ class Run:
     def keep(self, name: str, content: Any) -> None:
         """Write an intermediate result, as JSON with its digest, below ``checkpoints``."""
         if self._writes:
-            content = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: keys are strings
+            content = json.loads(to_json(content, name))  # as it will be read: keys are strings
             write_json(self.checkpoints / name, {"sha256": _content_digest(content), "content": content})
 
     def kept(self, name: str) -> Any | None:

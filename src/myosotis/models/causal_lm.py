@@ -88,6 +88,12 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InputError(f"model {name}: {len(missing)} of its weights are not in its files, {missing[0]} first")
+    broken = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise InputError(
+            f"model {name}: {len(broken)} of its weights hold infinity or NaN in {str(dtype).removeprefix('torch.')}, "
+            f"{broken[0]} first"
+        )
     if gguf_file is not None:
         _forget_quantization(model)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:

@@ -140,4 +140,12 @@ def load_classifier(place: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
     except (OSError, SafetensorError, RuntimeError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{place / _WEIGHTS}: cannot be loaded: {first_line}") from None
+    check_finite(model, str(place / _WEIGHTS))
     return model.eval(), spec
+
+
+def check_finite(model: nn.Module, source: str) -> None:
+    """Raise ``InputError`` if weights or running statistics that came from ``source`` hold infinity or NaN."""
+    broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise InputError(f"{source}: {len(broken)} of its weights hold infinity or NaN, {broken[0]} first")

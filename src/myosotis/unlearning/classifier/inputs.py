@@ -14,7 +14,7 @@ from myosotis.data.images import ImageSet, pixel_statistics, read_image_folder, 
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed
-from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier, check_finite, load_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, ModelConfig
 from myosotis.unlearning.classifier.methods import build_method
@@ -201,6 +201,7 @@ def load_weights(spec: ClassifierSpec, model: ModelConfig, seed: int) -> Normali
         except (OSError, SafetensorError, RuntimeError) as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"{model.weights}: cannot be loaded: {first_line}") from None
+        check_finite(found, model.weights)
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from myosotis.data.images import ImageSet
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.errors import DivergedError, InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
@@ -288,7 +288,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                     description=f"training the {name} model",
                 )
             if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-                raise InputError(f"training the {name} model diverged; lower train.learning_rate")
+                raise DivergedError(f"training the {name} model diverged; lower train.learning_rate")
             if is_main_process():
                 self._save(model, self._run.checkpoints / f".{name}.partial", place)
             wait_for_everyone()

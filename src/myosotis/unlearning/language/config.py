@@ -10,6 +10,7 @@ from transformers.training_args import OptimizerNames
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config, RunName
+from myosotis.engine.tracking import Tracker
 from myosotis.unlearning.language.membership_scores import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.methods.composite import Composite
@@ -177,7 +178,7 @@ class TrainingConfig(Config):
     max_nll: Positive | None = None
     parameters: str | None = None
     reference_cache_gb: Positive = 8.0
-    trackers: tuple[str, ...] = ()
+    trackers: tuple[Tracker, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":

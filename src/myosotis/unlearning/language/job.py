@@ -12,13 +12,14 @@ import torch
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.errors import DivergedError, InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process, processes, wait_for_everyone
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
+from myosotis.engine.tracking import check_trackers
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit import (
     Audit,
@@ -32,6 +33,7 @@ from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
 from myosotis.unlearning.language.job_inputs import (
     Records,
     check_target_modules,
+    check_token_ids,
     encode_records,
     read_records,
     split_requests,
@@ -79,6 +81,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         config = self._config
         with settings_as_input():
             check_unsharded()
+        check_trackers(config.training.trackers)
         self._check_available(self._inputs_given())
         self._records, self._shared = read_records(config)
         self._say(
@@ -143,6 +146,10 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         positions = getattr(self._model.config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
             raise InputError(f"a record has {longest} tokens, the model takes {positions}; lower data.max_length")
+        texts = [text for record in self._records.forget for text in (record.alternate or "", *record.paraphrases)]
+        check_token_ids(
+            self._model, self._tokenizer, every, [*texts, *(config.data.refusals or REFUSALS), *self._suites.texts()]
+        )
         method = build_method(config.method.name, config.method.settings)
         if method.alternates is not None:
             refusal_records(self._records.forget, config.seed)
@@ -258,6 +265,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                     directory=self._run.checkpoints / ".trainer",
                     description=f"teaching the {name} model",
                 )
+            if not all(bool(value.isfinite().all()) for value in model.parameters()):
+                raise DivergedError(f"teaching the {name} model diverged; lower fine_tune.learning_rate")
             self._save(model, self._run.checkpoints / f".{name}.partial", place)
         # Loaded again even when just made, so that a resumed run goes on from the same bytes.
         return load_causal_lm(str(place), dtype)[0].to(device())

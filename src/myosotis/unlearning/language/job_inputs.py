@@ -211,6 +211,18 @@ def _refuse_unmatched(patterns: Sequence[str], layers: Iterable[str]) -> None:
         raise InputError(f"lora.target_modules: no module matches {patterns[0]!r}; {hint}")
 
 
+def check_token_ids(model: Any, tokenizer: Any, examples: Sequence[Example], texts: Sequence[str]) -> None:
+    """Raise ``InputError`` if examples or texts have a token that the model has no embedding for."""
+    ids = [token for example in examples for token in example.input_ids]
+    ids += [token for text in texts for token in tokenizer(text, verbose=False)["input_ids"]]
+    rows = len(model.get_input_embeddings().weight)
+    if max(ids) >= rows:
+        raise InputError(
+            f"model: its tokenizer makes token {max(ids)} of these records, but it has embeddings for tokens 0 to "
+            f"{rows - 1} only; resize them to the tokenizer"
+        )
+
+
 def encode_records(records: Sequence[Record], encoder: Encoder, name: str) -> list[Example]:
     """Tokenise one set of records.
 

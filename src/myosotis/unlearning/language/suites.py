@@ -113,6 +113,14 @@ class AuditSuites:
             except ValueError as error:
                 raise InputError(f"audit.stress: {error}") from None
 
+    def texts(self) -> list[str]:
+        """Return every text in the suites' own rows."""
+        texts = [text for rows in self.inputs.muse.values() for row in rows for text in row.values()]
+        for rows in self.inputs.tofu.values():
+            for row in rows:
+                texts += [row.question, row.answer, *row.perturbed, row.paraphrased or ""]
+        return texts
+
     def measure(
         self, model: Any, keep: Keep, *, reference_nll: Sequence[Sequence[float]] | None = None
     ) -> dict[str, Any]:

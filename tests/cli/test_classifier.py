@@ -86,13 +86,18 @@ def test_what_a_run_leaves(finished, world):
     assert [one["fingerprint"] for one in instances] == found["lineage"]["data"]["forget"]
     accuracy = sum(one["answer_after"] == one["label"] for one in instances) / 4
     assert accuracy == found["metrics"]["after"]["forget"]["accuracy"]["mean"]
-    assert found["unlearning"]["converged"] == found["verdict"]["forgotten"]
+    # Four images of a model that hardly remembers any: nothing is called forgotten.
+    assert found["unlearning"]["converged"]
+    assert (found["verdict"]["known"], found["verdict"]["forgotten"]) == (None, None)
+    assert found["verdict"]["reasons"]["forgotten"] == "not_known"
+    assert found["images"]["audited"] == {"forget": 4, "remaining": 33, "held_remaining": 11, "test": 24}
+    assert {row["name"] for row in found["verdict"]["kept_criteria"]} == {"remaining", "held_remaining", "test"}
     assert [one["method"] for one in found["variants"]] == ["neggrad", "relabel", "ssd"]
     assert found["shadow"]["pairs"] == 3
     assert found["shadow"]["u_lira"]["trials"] == 3 * 4 * 2
     assert set(found["stress"]["copies"]) == {"before", "after", "reference"}
     assert len(found["stress"]["relearning"]["curves"]["after"]) == 4
-    assert set(found["cka"]["similarity"]) == {"forget", "remaining", "test"}
+    assert set(found["cka"]["similarity"]) == {"forget", "remaining", "held_remaining", "test"}
     assert found["cost"]["share_of_retraining"] > 0
     method = yaml.safe_load((out / "config.yaml").read_text())["method"]
     assert (method["strength"], method["norm"], method["hold"]) == (1.0, "l2", "target")
@@ -238,7 +243,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
     assert all(one["label"] == 1 for one in found["unlearning"]["instances"])
     assert found["verdict"]["kept"] is None
     assert set(found["metrics"]["after"]) == {"forget"}
-    assert "neither remaining nor test images" in outcome.output
+    assert "no images to look at that the unlearning did not train on" in outcome.output
 
 
 def test_two_processes_unlearn_as_one(finished, world, tmp_path):

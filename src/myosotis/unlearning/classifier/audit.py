@@ -1,6 +1,7 @@
 """What is measured of a classifier before and after it forgot: accuracy, calibration, membership, distances."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,12 +10,44 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.data.images import ImageSet
+from myosotis.engine.errors import DivergedError
 from myosotis.evaluation.calibration import calibration_error
 from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.evaluation.membership import LOW_RATES, membership_inference
 from myosotis.models.modes import evaluating
 
 _BATCH = 512
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What one model showed.
+
+    Attributes:
+        metrics: Figures by set, see :func:`audit_sets`.
+        losses: Cross-entropy of every image, in nats, by set.
+        right: Whether the answer to every image is its true class, 0 or 1, by set.
+    """
+
+    metrics: dict[str, Any]
+    losses: dict[str, Tensor]
+    right: dict[str, Tensor]
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        values = {
+            name: {split: row.tolist() for split, row in getattr(self, name).items()} for name in ("losses", "right")
+        }
+        return {"metrics": self.metrics, **values}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Audit":
+        """Return what :meth:`told` gave."""
+        losses, right = (
+            {split: torch.tensor(row, dtype=torch.float64) for split, row in told[name].items()}
+            for name in ("losses", "right")
+        )
+        return cls(dict(told["metrics"]), losses, right)
 
 
 @torch.no_grad()
@@ -25,6 +58,9 @@ def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Flo
         model: Looked at in evaluation mode.
         images: Bytes.
         batch_size: How many go through the model together.
+
+    Raises:
+        DivergedError: A logit is not finite: such a model answers nothing, and that must not pass for forgetting.
     """
     place = next(model.parameters()).device
     with evaluating(model):
@@ -32,7 +68,10 @@ def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Flo
             model(images.subset(range(begin, min(begin + batch_size, len(images)))).pixels(place)).float().cpu()
             for begin in range(0, len(images), batch_size)
         ]
-    return torch.cat(pieces)
+    logits = torch.cat(pieces)
+    if not bool(logits.isfinite().all()):
+        raise DivergedError("the model gives logits that are not finite, so none of its answers means anything")
+    return logits
 
 
 def share(hits: int, count: int, confidence: float = 0.95) -> dict[str, float]:
@@ -100,7 +139,8 @@ def population_membership(
 
     Returns:
         ``auc`` with ``low`` and ``high`` (0.5 is no trace), ``auc_reversed`` (that of the other sign), ``auc_either``
-        (the larger), ``tpr`` and ``tpr_reversed`` by false-positive rate, ``members``, ``others``, ``traceable`` and
+        (the larger), ``tpr`` and ``tpr_reversed`` by false-positive rate, ``members``, ``others``, ``p_value`` of the
+        two-sided rank test, ``decidable`` (whether so few images could show anything), ``traceable`` and
         ``over_unlearned``.
     """
     either = []
@@ -123,6 +163,8 @@ def population_membership(
         "rates": list(LOW_RATES),
         "members": len(members),
         "others": len(others),
+        "p_value": as_member.p_value,
+        "decidable": as_member.decidable,
         "traceable": as_member.traceable,
         "over_unlearned": as_member.over_unlearned,
     }
@@ -165,39 +207,30 @@ def audit_sets(
     *,
     bins: int = 15,
     confidence: float = 0.95,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what a model makes of each set, and its logits.
+) -> Audit:
+    """Return what a model makes of each set.
 
     Args:
         model: Looked at in evaluation mode.
-        sets: ``forget``, and where they are known ``remaining`` and ``test``.
+        sets: ``forget``, and where they are known ``remaining``, ``held_remaining`` and ``test``.
         bins: Of the calibration error.
         confidence: Level of all intervals.
 
     Returns:
-        For each set what :func:`measure` gives, and ``membership`` of ``forget`` and of ``remaining`` against ``test``;
-        and the logits by set.
+        Figures: for each set what :func:`measure` gives, and ``membership`` of ``forget`` and of ``remaining`` against
+        ``test``; and the values of every image.
     """
     logits = {name: predict(model, images) for name, images in sets.items()}
     found: dict[str, Any] = {
         name: measure(logits[name], images.labels, images.classes, bins=bins, confidence=confidence)
         for name, images in sets.items()
     }
+    loss = {name: losses(logits[name], images.labels).double() for name, images in sets.items()}
     if "test" in sets:
-        loss = {name: losses(logits[name], images.labels) for name, images in sets.items()}
         found["membership"] = {
             name: population_membership(loss[name], loss["test"], confidence=confidence)
             for name in ("forget", "remaining")
             if name in sets
         }
-    return found, logits
-
-
-def over_forgotten(after: Mapping[str, Any], level: float) -> bool:
-    """Say whether the whole interval of the forget accuracy lies below that of a model that never saw the instances.
-
-    Args:
-        after: ``accuracy`` of :func:`measure` on the forget set.
-        level: The accuracy of a retrained reference on it, or on unseen images.
-    """
-    return bool(after["high"] < level)
+    right = {name: (logits[name].argmax(dim=1) == images.labels).double() for name, images in sets.items()}
+    return Audit(found, loss, right)

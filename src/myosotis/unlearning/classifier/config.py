@@ -168,7 +168,9 @@ class AuditConfig(Config):
     """What is measured, and what counts as kept."""
 
     samples: Count = 5000
+    held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
     confidence: Share = 0.95
     bins: Count = 15
     relearning: RelearningConfig | None = RelearningConfig()

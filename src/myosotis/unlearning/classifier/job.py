@@ -22,7 +22,7 @@ from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, load_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.report.pictures import encoded_png
-from myosotis.unlearning.classifier.audit import audit_sets, output_distances, predict
+from myosotis.unlearning.classifier.audit import Audit, audit_sets, output_distances, predict
 from myosotis.unlearning.classifier.batch_norm import drift, running_statistics
 from myosotis.unlearning.classifier.config import (
     ClassifierUnlearningConfig,
@@ -49,7 +49,7 @@ from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
 from myosotis.unlearning.classifier.stress import copies_accuracy, relearning_curve, steps_to_return
 from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
 from myosotis.unlearning.classifier.unlearner import unlearn_instances
-from myosotis.unlearning.classifier.verdict import verdict
+from myosotis.unlearning.classifier.verdict import VerdictSettings, judge
 
 _CKA_IMAGES = 500
 _SHADOW_TEST = 2000
@@ -155,7 +155,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             self._reference = self._trained("reference", self._inputs.remaining)
         if self._reference is not None:
             self._reference.to(device()).eval()
-        audits: dict[str, Any] = {"before": self._audit("before", original)}
+        audits = {"before": self._audit("before", original)}
         if self._reference is not None:
             audits["reference"] = self._audit("reference", self._reference)
         model, outcome = self._unlearned(original, audits)
@@ -169,6 +169,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             result["cka"] = self._kept_or("cka", lambda: self._cka(original, model))
         if config.audit.shadow:
             result["shadow"] = self._shadow(original, model, config.audit.shadow)
+        result["verdict"] = self._verdict(audits, outcome, result.get("shadow"))
         result["lineage"] = lineage
         if self._show_samples and is_main_process():
             self._write_samples(outcome)
@@ -202,12 +203,12 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         self._read()
         model, _ = load_classifier(run.path / "model")
         model.to(device()).eval()
-        metrics, _ = audit_sets(
+        metrics = audit_sets(
             model,
             self._sets(),
             bins=self._config.audit.bins,
             confidence=self._config.audit.confidence,
-        )
+        ).metrics
         reported = result["metrics"]["after"]
         found: dict[str, Any] = {
             "model_matches": weights_hash(model) == result["lineage"]["model_out"],
@@ -239,11 +240,43 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         if self._looked_at is None:
             most, seed = self._config.audit.samples, self._config.seed
             self._looked_at = {"forget": self._inputs.forget}
-            for name, images in (("remaining", self._inputs.remaining), ("test", self._inputs.test)):
+            remaining = self._inputs.remaining
+            trained, held = self._split_remaining()
+            sets = {
+                "remaining": None if remaining is None else remaining.subset(trained),
+                "held_remaining": remaining.subset(held) if remaining is not None and held else None,
+                "test": self._inputs.test,
+            }
+            for name, images in sets.items():
                 if images is not None and len(images):
                     some = images.subset(images.shuffled(seed, "audit")[:most]) if len(images) > most else images
                     self._looked_at[name] = some
         return self._looked_at
+
+    def _retained(self, method: MethodConfig) -> ImageSet | None:
+        """What a method may train on: all but what is held out of it; retraining needs all, as the original had."""
+        remaining = self._inputs.remaining
+        if remaining is None or method.name == "retrain":
+            return remaining
+        return remaining.subset(self._split_remaining()[0])
+
+    def _split_remaining(self) -> tuple[list[int], list[int]]:
+        """The remaining images that unlearning may train on, and those that are held out of it for the audit.
+
+        They are the same whatever the method, so that runs of several methods can be compared.
+        """
+        remaining, config = self._inputs.remaining, self._config
+        if remaining is None:
+            return [], []
+        order = remaining.shuffled(config.seed, "held out")
+        count = round(config.audit.held_retain * len(order))
+        return sorted(order[count:]), sorted(order[:count])
+
+    def _kept_sets(self, method: MethodConfig) -> tuple[str, ...]:
+        """The sets that what is kept is judged by: those that the method did not train on."""
+        if not build_method(method.name, method.settings).reads_retain:
+            return ("remaining", "held_remaining", "test")
+        return ("test",) if method.name == "retrain" else ("held_remaining", "test")
 
     def _fingerprints(self) -> dict[str, Any]:
         """One of each image to be forgotten; one of each other set as a whole."""
@@ -305,7 +338,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         save_classifier(model, self._spec, staged)
         seal(staged, place)
 
-    def _audit(self, name: str, model: nn.Module) -> Any:
+    def _audit(self, name: str, model: nn.Module) -> Audit:
         def look() -> dict[str, Any]:
             self._say(f"auditing the model {name}" if name != "reference" else "auditing the reference model")
             settings = self._config.audit
@@ -315,24 +348,26 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                     self._sets(),
                     bins=settings.bins,
                     confidence=settings.confidence,
-                )[0]
+                ).told()
 
-        return self._kept_or(f"audit-{name}", look)
+        return Audit.read(self._kept_or(f"audit-{name}", look))
 
-    def _stop_rule(self, audits: dict[str, Any]) -> StopRule:
+    def _stop_rule(self, audits: dict[str, Audit]) -> StopRule:
         stop = self._config.stop
         level = None
         if stop.at == "reference":
-            of_forget = audits["reference"]["forget"]
+            of_forget = audits["reference"].metrics["forget"]
             level = ReferenceLevel(of_forget["accuracy"]["mean"], of_forget["loss"])
         return StopRule(stop.at, stop.margin, level, stop.every)
 
     def _arguments(
-        self, method: MethodConfig, goal: Goal, training: UnlearningConfig, audits: dict[str, Any]
+        self, method: MethodConfig, goal: Goal, training: UnlearningConfig, audits: dict[str, Audit]
     ) -> dict[str, Any]:
         retain = None
-        if build_method(method.name, method.settings).reads_retain and self._inputs.remaining is not None:
-            retain = (self._inputs.remaining.pixels(device()), self._inputs.remaining.labels.to(device()))
+        if build_method(method.name, method.settings).reads_retain:
+            images = self._retained(method)
+            if images is not None:
+                retain = (images.pixels(device()), images.labels.to(device()))
         return {
             "goal": goal,
             "method": method.name,
@@ -342,7 +377,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             "stop": self._stop_rule(audits),
         }
 
-    def _unlearned(self, original: NormalizedClassifier, audits: dict[str, Any]) -> tuple[nn.Module, Any]:
+    def _unlearned(self, original: NormalizedClassifier, audits: dict[str, Audit]) -> tuple[nn.Module, Any]:
         """The model without the instances, and how that went, ready for JSON."""
         config, place = self._config, self._run.checkpoints / "unlearned"
         done = is_complete(place) and self._run.kept("unlearned.json") is not None
@@ -398,7 +433,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             wait_for_everyone()
         return load_classifier(place)[0].to(device()).eval(), self._run.kept("unlearned.json")
 
-    def _variant(self, number: int, original: nn.Module, audits: dict[str, Any]) -> Any:
+    def _variant(self, number: int, original: nn.Module, audits: dict[str, Audit]) -> Any:
         """Another method on the same request, with the figures that it is compared by."""
         variant = self._config.compare[number]
 
@@ -418,7 +453,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             except ValueError as error:
                 raise InputError(f"compare, {variant.label}: {error}") from error
             settings = self._config.audit
-            metrics, _ = audit_sets(result.model, self._sets(), bins=settings.bins, confidence=settings.confidence)
+            metrics = audit_sets(result.model, self._sets(), bins=settings.bins, confidence=settings.confidence).metrics
             return {
                 "name": variant.label,
                 "method": variant.method.name,
@@ -554,7 +589,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
 
     # What was found -------------------------------------------------------------------------------------------------
 
-    def _result(self, audits: dict[str, Any], outcome: Any, variants: list[Any]) -> dict[str, Any]:
+    def _result(self, audits: dict[str, Audit], outcome: Any, variants: list[Any]) -> dict[str, Any]:
         config = self._config
         prints = self._fingerprints()["forget"]
         outcome["instances"] = [
@@ -576,12 +611,25 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                 "by_class": _histogram(self._inputs.forget),
                 "duplicates": {"same": self._inputs.same, "near": self._inputs.near},
             },
-            "verdict": verdict(audits, outcome, config.audit.most_lost, config.audit.confidence),
-            "metrics": {name: audits[name] for name in ("before", "after", "reference") if name in audits},
+            "metrics": {name: audits[name].metrics for name in ("before", "after", "reference") if name in audits},
             "unlearning": outcome,
             "variants": variants,
             "reads_retain": build_method(config.method.name, config.method.settings).reads_retain,
         }
+
+    def _verdict(self, audits: dict[str, Audit], outcome: Any, shadow: Any) -> dict[str, Any]:
+        config = self._config
+        method = build_method(config.method.name, config.method.settings)
+        return judge(
+            audits,
+            outcome,
+            {name: images.labels for name, images in self._sets().items()},
+            len(self._inputs.classes),
+            VerdictSettings(config.audit.most_lost, config.audit.margin, config.audit.confidence),
+            by_goal=method.stops_at_goal and config.stop.at != "reference",
+            kept_sets=self._kept_sets(config.method),
+            shadow=shadow,
+        )
 
     def _cost(self, model: nn.Module, outcome: Any, started: float) -> dict[str, Any]:
         seconds = self._seconds()

@@ -1,6 +1,7 @@
 """The report of a run that unlearnt instances from a classifier, and of several side by side."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
@@ -25,20 +26,11 @@ from myosotis.unlearning.classifier.report_sections import (
     stress_sections,
     variant_sections,
 )
-from myosotis.unlearning.classifier.report_terms import (
-    MODELS,
-    SETS,
-    STOP_REASONS,
-    forget_membership,
-    interval_text,
-    share_text,
-)
+from myosotis.unlearning.classifier.report_terms import MODELS, SETS, STOP_REASONS, share_text
+from myosotis.unlearning.classifier.report_verdict import criteria_section, verdicts_of
 
 KIND = "unlearn-classifier"
 """What ``result.json`` calls runs of this job."""
-
-_CHANCE = 0.5
-_CAPS = ("epochs", "steps")
 
 
 def describe(run: Run) -> Document:
@@ -51,10 +43,11 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result),
-        verdicts=_verdicts(result),
+        verdicts=verdicts_of(result),
         table=_main_table(result),
         figures=[*sample_figures(run), *run_figures(run, result)],
         sections=[
+            criteria_section(result),
             *variant_sections(result),
             *request_sections(result),
             membership_section(result),
@@ -79,12 +72,12 @@ def compare(runs: Sequence[Run]) -> Document:
     results = [run.result() for run in runs]
     names = unlike_names(runs, results)
     verdicts = [
-        Verdict(
-            f"{name} ({METHODS[result['method']].card.title}, {result['goal']})",
-            f"{_goal_text(result)} {_kept_text(result)}",
-            bool(result["verdict"]["forgotten"] and result["verdict"]["kept"] is not False),
+        replace(
+            verdict,
+            question=f"{name} ({METHODS[result['method']].card.title}, {result['goal']}): {verdict.question}",
         )
         for name, result in zip(names, results, strict=True)
+        for verdict in verdicts_of(result)[:-1]
     ]
     rows = [
         Row(
@@ -149,97 +142,6 @@ def _subtitle(result: Mapping[str, Any]) -> str:
         f"training images and {images['test']} test images to look at. Goal: {asked}. "
         f"Method: {METHODS[result['method']].card.title}. Seed {result['seed']}."
     )
-
-
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    verdict = result["verdict"]
-    found = [
-        Verdict("Is it forgotten?", _goal_text(result), verdict["forgotten"]),
-        Verdict("Is the rest kept?", _kept_text(result), verdict["kept"]),
-    ]
-    if verdict["level"] is not None:
-        found.append(Verdict("Is it as if it had never been seen?", _unseen_text(result), _as_unseen(result)))
-    sure = (
-        f"One training run with seed {result['seed']}; another gives other figures. Shares carry exact "
-        f"(Clopper-Pearson) intervals of {verdict['confidence']:.0%} over images. This is evidence, not proof: a test "
-        "that was not made may still find a trace."
-    )
-    return [*found, Verdict("How sure are we?", sure)]
-
-
-def _goal_text(result: Mapping[str, Any]) -> str:
-    verdict, unlearning = result["verdict"], result["unlearning"]
-    reached, accuracy = verdict["goal_reached"], result["metrics"]["after"]["forget"]["accuracy"]
-    count = round(reached["mean"] * reached["count"])
-    what = {"misclassify": "get another answer than the true one", "relabel": "get their new label"}[result["goal"]]
-    text = (
-        f"{count} of {reached['count']} instances {what}; accuracy on them {share_text(accuracy)}, "
-        f"{result['metrics']['before']['forget']['accuracy']['mean']:.3f} before. "
-        f"The nearest to coming back is {unlearning['min_margin']:.2f} logits beyond the boundary."
-    )
-    if not verdict["forgotten"]:
-        capped = "it hit its cap: " if unlearning["stop_reason"] in _CAPS else ""
-        text += f" The run did not converge; {capped}{STOP_REASONS[unlearning['stop_reason']]}."
-    return text
-
-
-def _kept_text(result: Mapping[str, Any]) -> str:
-    verdict = result["verdict"]
-    if verdict["kept"] is None:
-        held = result["unlearning"]["facts"].get("held_accuracy_after")
-        proxy = (
-            "" if held is None else f" On the adversarial examples that stand in for it, {held:.0%} of answers stay."
-        )
-        return f"There were neither remaining nor test images to look at.{proxy}"
-    parts = [
-        f"{SETS[name].lower()} accuracy {row['before']:.3f} before, {row['after']:.3f} after"
-        + ("" if row["holds"] else " (not met)")
-        for name, row in verdict["kept_criteria"].items()
-    ]
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}; a loss of up to {verdict['most_lost']:.3f} counts as kept."
-
-
-def _as_unseen(result: Mapping[str, Any]) -> bool | None:
-    """No as soon as one test finds a trace, yes only if there were tests that could have found one."""
-    found, shadow = forget_membership(result), result.get("shadow")
-    if result["verdict"]["over_forgotten"]:
-        return False
-    if shadow is not None and shadow["u_lira"]["accuracy"]["low"] > _CHANCE:
-        return False
-    if found is None or found["low"] is None:
-        return None
-    return bool(found["low"] <= _unseen_auc(result) <= found["high"])
-
-
-def _unseen_auc(result: Mapping[str, Any]) -> float:
-    """What the attack finds of a model that never saw the instances: that of the reference, or chance."""
-    reference = forget_membership(result, "reference")
-    return _CHANCE if reference is None else float(reference["auc"])
-
-
-def _unseen_text(result: Mapping[str, Any]) -> str:
-    verdict, found = result["verdict"], forget_membership(result)
-    whose = {
-        "reference": "a model retrained without them gets {:.3f} of them right",
-        "test": "unseen images are got right at {:.3f} before",
-    }[verdict["level_of"]].format(verdict["level"])
-    after = result["metrics"]["after"]["forget"]["accuracy"]["mean"]
-    text = f"{whose[0].upper()}{whose[1:]}, this one {after:.3f}"
-    text += (
-        ": it errs on them more than one that never saw them would, which gives them away."
-        if verdict["over_forgotten"]
-        else ": no sign of over-forgetting in the accuracy."
-    )
-    if found is not None:
-        text += (
-            f" An attack by the loss tells them from test images with AUC {found['auc']:.3f} "
-            f"{interval_text(found)} (reversed {found['auc_reversed']:.3f}); from a model that never saw them it would "
-            f"be {_unseen_auc(result):.3f}."
-        )
-    if "shadow" in result:
-        text += f" U-LiRA tells unlearnt from unseen in {result['shadow']['u_lira']['accuracy']['mean']:.1%} of trials."
-    return text
 
 
 def _main_table(result: Mapping[str, Any]) -> Table:

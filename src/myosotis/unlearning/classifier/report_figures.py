@@ -9,7 +9,7 @@ from myosotis.report.document import Figure
 from myosotis.report.figures import Line, image_sheet, line_chart
 from myosotis.unlearning.classifier.report_terms import MODELS, SETS
 
-_COLOURS = {"forget": "forget", "remaining": "retain", "test": "unseen"}
+_COLOURS = {"forget": "forget", "remaining": "retain", "held_remaining": "general", "test": "unseen"}
 _MODEL_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
 
 
@@ -35,9 +35,9 @@ def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) 
         return None
     x, y = _curve(events, "forget_accuracy")
     levels = {}
-    if result["verdict"]["level"] is not None:
-        whose = {"reference": "the reference", "test": "test images, before"}[result["verdict"]["level_of"]]
-        levels = {whose: (result["verdict"]["level"], "unseen")}
+    if result["verdict"]["unseen"]["level"] is not None:
+        whose = {"reference": "the reference", "test": "test images, before"}[result["verdict"]["unseen"]["level_of"]]
+        levels = {whose: (result["verdict"]["unseen"]["level"], "unseen")}
     start = result["metrics"]["before"]["forget"]["accuracy"]["mean"]
     again = " It rises where the next request begins." if result["unlearning"]["requests"] else ""
     return Figure(

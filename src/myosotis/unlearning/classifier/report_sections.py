@@ -35,13 +35,14 @@ def variant_sections(result: Mapping[str, Any]) -> list[Section]:
         "metrics": result["metrics"]["after"],
     }
     rows = []
+    sets = [key for key in SETS if key in own["metrics"]]
     for one in (own, *result["variants"]):
-        cells = [f"{one['metrics'][key]['accuracy']['mean']:.3f}" if key in one["metrics"] else "-" for key in SETS]
+        cells = [f"{one['metrics'][key]['accuracy']['mean']:.3f}" if key in one["metrics"] else "-" for key in sets]
         converged = "yes" if one["converged"] else "no"
         rows.append(Row(one["name"], [*cells, converged, str(one["steps"]), f"{one['seconds']:.1f}"]))
     before = result["metrics"]["before"]
     text = "; ".join(f"{SETS[key].lower()} {before[key]['accuracy']['mean']:.3f}" for key in SETS if key in before)
-    columns = [*(f"{label} accuracy" for label in SETS.values()), "Converged", "Steps", "Seconds"]
+    columns = [*(f"{SETS[key]} accuracy" for key in sets), "Converged", "Steps", "Seconds"]
     return [
         Section(
             "Methods side by side",
@@ -287,11 +288,11 @@ def limits_section(result: Mapping[str, Any]) -> Section:
     ]
     if "shadow" not in result:
         paragraphs.append("No shadow models were trained, so no attacker who repeats the whole procedure was tried.")
-    if result["verdict"]["level_of"] == "test":
+    if result["verdict"]["unseen"]["level_of"] == "test":
         paragraphs.append(
             "Without a retrained reference, the accuracy on test images stands for what a model that never saw the "
             "instances would make of them; hard instances would do worse."
         )
-    if result["verdict"]["level_of"] is None:
+    if result["verdict"]["unseen"]["level_of"] is None:
         paragraphs.append("Without test images or a reference no level of an unseen instance can be named.")
     return Section("What this does not show", paragraphs)

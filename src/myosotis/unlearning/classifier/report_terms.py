@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-SETS = {"forget": "Forget", "remaining": "Remaining", "test": "Test"}
+SETS = {"forget": "Forget", "remaining": "Remaining", "held_remaining": "Remaining, held out", "test": "Test"}
 MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
 STOP_REASONS = {
     "goal": "the goal was reached",

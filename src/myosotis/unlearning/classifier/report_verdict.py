@@ -1,0 +1,226 @@
+"""The verdict of a classifier's unlearning run in words, and the table that it rests on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from myosotis.evaluation.verdict import FEWEST_UNITS
+from myosotis.report.document import Row, Section, Table, Verdict
+from myosotis.unlearning.classifier.report_terms import (
+    SETS,
+    STOP_REASONS,
+    forget_membership,
+    share_text,
+)
+
+_CAPS = ("epochs", "steps")
+_NAMES = {
+    "forget_accuracy": "accuracy on the instances",
+    **{name: f"{label.lower()} accuracy" for name, label in SETS.items()},
+}
+
+
+def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
+    """Return the questions of a run and their answers.
+
+    Args:
+        result: Of a run of the kind ``unlearn-classifier``.
+    """
+    verdict = result["verdict"]
+    found = [
+        Verdict("Did the model know it?", _known_text(verdict), verdict["known"], verdict["known"] is None),
+        Verdict("Is it forgotten?", _forgotten_text(result), verdict["forgotten"], verdict["forgotten"] is None),
+        Verdict("Is the rest kept?", _kept_text(result), verdict["kept"], verdict["kept"] is None),
+    ]
+    if verdict["unseen"]["level"] is not None:
+        unseen = verdict["as_unseen"]
+        found.append(Verdict("Is it as if it had never been seen?", _unseen_text(result), unseen, unseen is None))
+    return [*found, Verdict("How sure are we?", _sure_text(result), verdict["sure"], verdict["sure"] is None)]
+
+
+def criteria_section(result: Mapping[str, Any]) -> Section:
+    """Return the table of the comparisons that the verdict rests on.
+
+    Args:
+        result: Of a run of the kind ``unlearn-classifier``.
+    """
+    verdict = result["verdict"]
+    rows = [
+        Row(
+            _sentence(_NAMES[row["name"]]),
+            [
+                _figure(row["value"], row["low"], row["high"]),
+                f"{'at most' if row['sign'] == '<=' else 'at least'} {row['threshold']:.3f}",
+                str(row["units"]),
+                "yes" if row["holds"] else "no",
+                "yes" if row["decided"] else "no",
+            ],
+            row["threshold_of"],
+        )
+        for row in (*verdict["forgetting_criteria"], *verdict["kept_criteria"])
+    ]
+    columns = ["Value", "Threshold", "Images", "Holds", "Decided"]
+    return Section(
+        "What the verdict rests on",
+        ["Each comparison with its interval; one is decided where the interval of the difference leaves one answer."],
+        [Table("Criteria", columns, rows, "Criterion")] if rows else [],
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _figure(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
+def _known_text(verdict: Mapping[str, Any]) -> str:
+    control = verdict["control"]
+    text = f"Before unlearning it gets {control['accuracy']:.3f} of the {control['units']} instances right; "
+    text += {
+        "test": f"of test images {control['level']:.3f}. Its loss on the instances is lower than on test images",
+        "reference": f"the reference gets {control['level']:.3f}. Its loss on them is lower than the reference's",
+        "chance": f"chance would get {control['level']:.3f}. More are right than by chance",
+    }[control["against"]]
+    text += f" with p = {control['p_value']:.2g} (one-sided)."
+    if control["at_chance"]:
+        where = "test images" if control["chance_of"] == "test" else "the instances"
+        return (
+            f"Its answers on {where} are no better than chance ({control['chance_accuracy']:.3f} right, "
+            f"{control['chance']:.3f} by chance): these are not the model's classes or not in its order, or the model "
+            "has learnt nothing. Nothing is called forgotten or kept."
+        )
+    if verdict["known"]:
+        if control["against"] == "chance":
+            text += (
+                " Without test images or a reference this shows that it knows the classes, not that it knows these "
+                "very images."
+            )
+        return text
+    if control["smallest_p_value"] > 1 - verdict["confidence"]:
+        return f"{text} With so few images no outcome could show it. Nothing is called forgotten."
+    return (
+        f"{text} It is not shown that the model remembers these images more than images it never saw: there is "
+        "nothing to forget, or they were not in its training set. Nothing is called forgotten."
+    )
+
+
+def _forgotten_text(result: Mapping[str, Any]) -> str:
+    verdict, unlearning = result["verdict"], result["unlearning"]
+    reasons = {
+        "all_wrong_before": "Not answered: every instance had a wrong answer before. ",
+        "at_chance": "Not answered: the model's answers are no better than chance. ",
+        "not_known": "Not answered, because it is not shown that the model knew them. ",
+        "no_reference": (
+            "Not answered: the method does not aim at wrong answers, so only a reference that never saw the instances "
+            "could tell ('reference: retrain'). "
+        ),
+    }
+    text = reasons.get(verdict["reasons"].get("forgotten", ""), "")
+    was, now = (result["metrics"][name]["forget"]["accuracy"] for name in ("before", "after"))
+    reached = verdict["goal_reached"]
+    if reached is not None:
+        what = {"misclassify": "get another answer than the true one", "relabel": "get their new label"}[result["goal"]]
+        count = round(reached["mean"] * reached["count"])
+        text += f"{count} of the {reached['count']} instances that were right before {what}. "
+    if verdict["wrong_before"]:
+        text += f"{verdict['wrong_before']} were wrong before and do not count. "
+    text += f"Accuracy on all of them {share_text(now)}, {was['mean']:.3f} before."
+    for row in verdict["forgetting_criteria"]:
+        text += f" The reference gets {_figure(row['threshold'], row['threshold_low'], row['threshold_high'])} right."
+    if verdict["by_goal"] and unlearning["converged"]:
+        text += f" The nearest to coming back is {unlearning['min_margin']:.2f} logits beyond the boundary."
+    if verdict["by_goal"] and not unlearning["converged"]:
+        capped = "it hit its cap: " if unlearning["stop_reason"] in _CAPS else ""
+        text += f" The run did not converge; {capped}{STOP_REASONS[unlearning['stop_reason']]}."
+    return text
+
+
+def _kept_text(result: Mapping[str, Any]) -> str:
+    verdict, metrics = result["verdict"], result["metrics"]
+    if not verdict["kept_criteria"]:
+        held = result["unlearning"]["facts"].get("held_accuracy_after")
+        proxy = (
+            "" if held is None else f" On the adversarial examples that stand in for it, {held:.0%} of answers stay."
+        )
+        return f"There were no images to look at that the unlearning did not train on.{proxy}"
+    parts = [
+        f"{_NAMES[row['name']]} {metrics['before'][row['name']]['accuracy']['mean']:.3f} before, "
+        f"{_figure(row['value'], row['low'], row['high'])} after" + ("" if row["holds"] else " (not met)")
+        for row in verdict["kept_criteria"]
+    ]
+    text = f"{_sentence('; '.join(parts))}; a loss of up to {verdict['most_lost']:.3f} counts as kept."
+    if verdict["reasons"].get("kept") == "at_chance":
+        text = f"Not answered: the model's answers are no better than chance. {text}"
+    judged = {row["name"] for row in verdict["kept_criteria"]}
+    if "remaining" in metrics["after"] and "remaining" not in judged:
+        was, now = (metrics[name]["remaining"]["accuracy"]["mean"] for name in ("before", "after"))
+        text += (
+            f" On the remaining images that it trained on, in sample and not judged: {was:.3f} before, {now:.3f} after."
+        )
+    return text
+
+
+def _unseen_text(result: Mapping[str, Any]) -> str:
+    verdict = result["verdict"]
+    unseen, found = verdict["unseen"], forget_membership(result)
+    level = {
+        "reference": "the reference, which never saw them, gets {:.3f} of them right",
+        "test": "of test images, {:.3f} were right before",
+    }[unseen["level_of"]].format(unseen["level"])
+    after = result["metrics"]["after"]["forget"]["accuracy"]["mean"]
+    text = f"{_sentence(level)}, this model {after:.3f} of the instances"
+    text += (
+        f" (difference {unseen['difference_low']:.3f} to {unseen['difference_high']:.3f})."
+        if unseen["difference_low"] is not None
+        else "."
+    )
+    if verdict["over_forgotten"]:
+        text += (
+            " Over-forgotten: it errs on them more than a model that never saw them would. Someone who has such an "
+            "image can notice that it was erased."
+        )
+    if found is not None:
+        text += (
+            f" An attack by the loss tells them from test images with AUC "
+            f"{_figure(found['auc'], found['low'], found['high'])} (p = {found['p_value']:.2g}; reversed "
+            f"{found['auc_reversed']:.3f}); of a model that never saw them it would be {unseen['auc_unseen']:.3f}."
+        )
+    if "shadow" in result:
+        text += f" U-LiRA tells unlearnt from unseen in {result['shadow']['u_lira']['accuracy']['mean']:.1%} of trials."
+    if verdict["as_unseen"] is None:
+        text += (
+            f" Neither is shown: a yes needs both intervals within {verdict['margin']:g} of what a model that never "
+            "saw them would give."
+        )
+    return text
+
+
+def _sure_text(result: Mapping[str, Any]) -> str:
+    verdict = result["verdict"]
+    criteria = [*verdict["forgetting_criteria"], *verdict["kept_criteria"]]
+    undecided = [row for row in criteria if not row["decided"]]
+    parts = []
+    count = result["images"]["forget"] - verdict["wrong_before"]
+    if count < FEWEST_UNITS:
+        parts.append(f"With {count} instances that the model got right, fewer than {FEWEST_UNITS}, nothing is decided.")
+    crossing = [row for row in undecided if row["units"] >= FEWEST_UNITS]
+    if crossing:
+        names = ", ".join(_NAMES[row["name"]] for row in crossing)
+        parts.append(
+            f"Inconclusive: the interval crosses the threshold ({names}), so the answer rests on the mean alone."
+        )
+    if criteria and not undecided:
+        parts.append("Every comparison is decided by its interval.")
+    parts.append(
+        f"One training run with seed {result['seed']}; another gives other figures. Intervals are at "
+        f"{verdict['confidence']:.0%} over images, which are taken as independent. "
+        + _stopping_text(result)
+        + "This is evidence, not proof: a test that was not made may still find a trace."
+    )
+    return " ".join(parts)
+
+
+def _stopping_text(result: Mapping[str, Any]) -> str:
+    chosen = result["unlearning"]["stop_reason"] in ("goal", "reference")
+    return "Unlearning stopped when these very instances looked forgotten. " if chosen else ""

@@ -10,7 +10,14 @@ from myosotis.data.encoding import IGNORED, Encoder, pad_examples
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError
-from myosotis.unlearning.language import answer_metrics, extraction_strength, greedy_answers, memorization, perplexity
+from myosotis.unlearning.language import (
+    answer_metrics,
+    extraction_strength,
+    greedy_answers,
+    memorization,
+    perplexity,
+    rouge_l_recall,
+)
 from myosotis.unlearning.language.positions import labelled_first
 
 
@@ -93,3 +100,9 @@ def test_a_model_whose_logits_are_not_finite_is_measured_by_nothing(make, wrong,
     for measure in measures:
         with pytest.raises(DivergedError, match="logits are not finite"):
             measure()
+
+
+def test_empty_answers_have_a_recall(tokenizer):
+    examples = [Encoder(tokenizer, "{prompt} {response}")(Record(prompt="Who?", response="Karin was born in Oslo."))]
+    recall = rouge_l_recall(tokenizer, examples, [""])
+    assert (recall.tolist(), recall.dtype) == ([0.0], torch.float32)

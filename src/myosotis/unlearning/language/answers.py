@@ -189,8 +189,9 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     unspoken = {IGNORED, tokenizer.eos_token_id}
     truths = [tokenizer.decode([label for label in example.labels if label not in unspoken]) for example in examples]
+    # The scorer returns the integer 0 for an empty answer.
     return torch.tensor(
-        [scorer.score(truth, answer)["rougeL"].recall for truth, answer in zip(truths, answers, strict=True)]
+        [float(scorer.score(truth, answer)["rougeL"].recall) for truth, answer in zip(truths, answers, strict=True)]
     )
 
 

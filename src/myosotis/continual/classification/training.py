@@ -26,7 +26,7 @@ from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import is_main_process, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule, make_schedule
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seed_global_generator
 from myosotis.models.modes import evaluating
 
 _CHUNK = 500
@@ -335,7 +335,7 @@ class _Stream:
             return terms
 
         def batches_of(epoch: int) -> Any:
-            torch.manual_seed(derive_seed(key, "dropout", epoch))
+            seed_global_generator(key, "dropout", epoch)
             sums.clear()
             return batches(epoch)
 

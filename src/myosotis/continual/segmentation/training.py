@@ -25,7 +25,7 @@ from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import is_main_process, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule, make_schedule
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seed_global_generator
 from myosotis.models.modes import evaluating
 
 _CHUNK = 32  # images looked at together where no gradient is needed
@@ -341,7 +341,7 @@ class _Stream:
             return terms
 
         def batches_of(part: int) -> Iterator[SegmentationBatch]:
-            torch.manual_seed(derive_seed(self._seed, "dropout", number, part))
+            seed_global_generator(self._seed, "dropout", number, part)
             return batches(part * every * each, min((part + 1) * every, steps) * each)
 
         def after_part(_: int, step: int) -> None:

@@ -29,7 +29,7 @@ from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import is_main_process, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule, make_schedule
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seed_global_generator
 
 SslOptimizer = Literal["sgd", "lars", "adamw"]
 
@@ -303,7 +303,7 @@ class _Stream:
             return terms
 
         def batches_of(epoch: int) -> Iterator[SslBatch]:
-            torch.manual_seed(derive_seed(self._seed, "dropout", number, epoch))
+            seed_global_generator(self._seed, "dropout", number, epoch)
             return batches(epoch)
 
         def after_epoch(epoch: int, step: int) -> None:

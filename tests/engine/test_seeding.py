@@ -1,0 +1,17 @@
+"""Streams of randomness."""
+
+import torch
+
+from myosotis.engine.seeding import derive_seed, generator, seed_global_generator
+
+
+def test_a_single_process_has_the_derived_seed():
+    with torch.random.fork_rng():
+        seed_global_generator(3, "dropout", 1)
+        assert torch.rand(2).equal(torch.rand(2, generator=generator(3, "dropout", 1)))
+
+
+def test_names_in_another_encoding_are_purposes():
+    """They ended in a UnicodeEncodeError; all other names keep their draws."""
+    assert derive_seed(0, "caf\udce9.png") != derive_seed(0, "caf\udcea.png")
+    assert derive_seed(0, "pairing", 1) == 8347420821149566989

@@ -26,7 +26,8 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
     """
     seed = config.seed
     train = limited(train, config.data.limit, seed, "data.limit")
-    test = limited(test, config.data.test_limit, seed, "data.test_limit")
+    # Runs of several seeds are measured on the same test images.
+    test = limited(test, config.data.test_limit, 0, "data.test_limit")
     stream = config.scenario
     # Classes without names of their own are called by their numbers, which YAML reads as such.
     named = isinstance(stream.class_order, tuple)

@@ -463,6 +463,23 @@ def test_a_stream_that_stopped_in_the_middle_of_a_task_goes_on(method, base, tmp
     assert all(torch.equal(whole.maps[name], resumed.maps[name]) for name in whole.maps)
 
 
+@pytest.mark.parametrize("checkpoint_every", [1, 2])
+def test_losses_of_a_task_outlive_a_stop_after_its_last_epoch(checkpoint_every, tmp_path):
+    """Between the last epoch and the end of a task encoders are probed; a run killed there lost the task's losses."""
+
+    def stop(number, _):
+        if number == 1:
+            raise KeyboardInterrupt
+
+    arguments = (stream(), ExemplarMemory(total=0), settings(checkpoint_every=checkpoint_every), PROBES)
+    whole = learn_representations(learner(), *arguments)
+    with pytest.raises(KeyboardInterrupt):
+        learn_representations(learner(), *arguments, checkpoints=tmp_path, on_task=stop)
+    resumed = learn_representations(learner(), *arguments, checkpoints=tmp_path)
+    assert [record.loss for record in resumed.records] == [record.loss for record in whole.records]
+    assert all(record.loss for record in resumed.records)
+
+
 def test_seeds_and_optimisers():
     one, same, other = learn(), learn(), learn(seed=1)
     assert torch.equal(weights(one.learner), weights(same.learner))

@@ -33,6 +33,8 @@ from myosotis.engine.seeding import derive_seed, seed_global_generator
 
 SslOptimizer = Literal["sgd", "lars", "adamw"]
 
+_LOSSES = "losses of the last epoch"
+
 
 @dataclass(frozen=True)
 class SslSettings:
@@ -78,7 +80,7 @@ class SslRecord:
 
     Attributes:
         measured: Of the encoder.
-        loss: Mean of the terms over the last epoch; empty where an earlier session made it.
+        loss: Mean of the terms over the last epoch.
         seconds: Of training; None where an earlier session did a part of it.
         steps: Of the optimiser.
         images: Views that passed through the network in training, remembered ones among them.
@@ -184,6 +186,28 @@ def check_ssl(learner: SslLearner[Any], scenario: Scenario, memory: ExemplarMemo
 
 def _memory_batch(settings: SslSettings) -> int:
     return settings.batch if settings.memory_batch is None else settings.memory_batch
+
+
+class _Progress:
+    """State within a task that is not in the network's weights: the learner's own, and the losses of the last epoch.
+
+    Args:
+        learner: What learns.
+        losses: Filled when a checkpoint is loaded: the epoch that they are of may be the last.
+    """
+
+    def __init__(self, learner: SslLearner[Any], losses: dict[str, float]) -> None:
+        self._learner, self._losses = learner, losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return both."""
+        return {**self._learner.state_dict(), _LOSSES: dict(self._losses)}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Restore both."""
+        own = dict(state)
+        self._losses.update(own.pop(_LOSSES, {}))
+        self._learner.load_state_dict(own)
 
 
 class _Stream:
@@ -335,7 +359,7 @@ class _Stream:
             checkpoints=None if self._checkpoints is None else self._checkpoints / f"task-{number}" / "learn",
             save_every=settings.checkpoint_every,
             steps_per_epoch=per_epoch,
-            state=learner,
+            state=_Progress(learner, last),
             description=f"task {number + 1} of {len(self._tasks)}",
         )
         learner.net.eval()

@@ -335,6 +335,12 @@ def test_what_cannot_be_converted():
         convert_task_balanced(nn.Sequential(nn.SyncBatchNorm(3)))
     converted = convert_task_balanced(nn.Sequential(nn.SyncBatchNorm(3)), sync=True)
     assert isinstance(converted[0], TaskBalancedBatchNorm2d)
+    # It used to stay as it was, and to become a plain layer later.
+    lazy = nn.Sequential(nn.LazyBatchNorm2d())
+    with pytest.raises(ValueError, match="LazyBatchNorm2d has no size yet; let the module see a batch"):
+        convert_task_balanced(lazy)
+    lazy(torch.rand(2, 3, 4, 4))
+    assert isinstance(convert_task_balanced(lazy)[0], TaskBalancedBatchNorm2d)
     with pytest.raises(ValueError, match="BatchNormAct2d does more"):
         convert_task_balanced(nn.Sequential(BatchNormAct2d(3)))
     lost = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(TaskBalancedBatchNorm2d(3)))

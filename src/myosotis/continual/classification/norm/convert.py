@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from myosotis.continual.classification.norm.layers import (
     TaskBalancedBatchNorm,
@@ -41,8 +42,8 @@ def convert_task_balanced(
         The module, or its replacement.
 
     Raises:
-        SettingsError: There is an ``nn.SyncBatchNorm`` and ``sync`` is off, or a subclass of ``nn.BatchNorm`` that does
-            more than normalise.
+        SettingsError: There is an ``nn.SyncBatchNorm`` and ``sync`` is off, a lazy layer that has no size yet, or a
+            subclass of ``nn.BatchNorm`` that does more than normalise.
     """
     options: dict[str, Any] = {"divisor_of": divisor_of, "mode": mode, "sync": sync}
 
@@ -55,6 +56,8 @@ def convert_task_balanced(
             if not sync:
                 raise SettingsError("the module has nn.SyncBatchNorm; sync=True converts it and keeps it synchronised")
             return _exchanged(layer, TaskBalancedBatchNorm2d, options)
+        if isinstance(layer, _BatchNorm) and isinstance(layer, LazyModuleMixin):
+            raise SettingsError(f"{type(layer).__name__} has no size yet; let the module see a batch, then convert it")
         for plain, balanced in _PAIRS:
             if isinstance(layer, plain):
                 if type(layer) is not plain:
@@ -103,7 +106,7 @@ def task_balance(module: nn.Module, *, n_current: int, n_past_tasks: int) -> Ite
         n_past_tasks: T.
 
     Raises:
-        SettingsError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
+        ValueError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
     """
     if not set_task_balance(module, Partition(n_current, n_past_tasks)):
         raise ValueError("the module has no task-balanced layer; convert_task_balanced puts them in, as the last step")

@@ -26,6 +26,9 @@ class TaskBalancedBatchNorm(_BatchNorm):
     γ and β are trained as in batch normalisation: β gets the same gradient to the last digit, and γ differs only by the
     moments, so the balance is one of the statistics. This holds for the authors' code too.
 
+    With a partition in force there are first derivatives only, by ``backward``: neither double backward nor the
+    transforms of ``torch.func`` go through it.
+
     Args:
         num_features: C.
         eps: See ``nn.BatchNorm2d``, as for the next three.

@@ -254,6 +254,13 @@ def test_what_does_not_go_together():
         fit("er", some, memory_batch=10)
     with pytest.raises(ValueError, match="not from a data-incremental one"):
         fit("er", some, data_incremental(stream().train, 2))
+    every = images()
+    # One sample of one class: BiC used to fail after the first task, with "there is nothing to learn from".
+    few = every.subset([place for place in range(len(every)) if every.labels[place] or place == 0])
+    single = class_incremental(few, 2, 2, test=images(8, seed=1))
+    with pytest.raises(ValueError, match="method 'bic' needs 2 training samples of each class, 'a' has 1"):
+        fit("bic", some, single)
+    fit("icarl", some, single)
     untested = class_incremental(images(), 2, 2)
     with pytest.raises(ValueError, match="needs test samples"):
         fit("er", some, untested)

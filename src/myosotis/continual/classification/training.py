@@ -480,6 +480,12 @@ def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory,
             raise SettingsError(
                 f"method '{name}' needs {learner.least_exemplars} exemplars of each of {classes} classes"
             )
+        counts = torch.cat([scenario.train.labels[task.train.places] for task in scenario]).bincount(minlength=classes)
+        if int(counts.min()) < learner.least_exemplars:
+            raise SettingsError(
+                f"method '{name}' needs {learner.least_exemplars} training samples of each class, "
+                f"'{scenario.classes[int(counts.argmin())]}' has {int(counts.min())}"
+            )
     if learner.own_memory:
         if memory.total is None:
             raise SettingsError(f"method '{name}' fills one memory for all classes: give its 'total'")

@@ -133,7 +133,8 @@ class ExemplarMemory:
             features: From places to features, for herding.
 
         Raises:
-            SettingsError: Herding got no features, or the memory is too small for so many classes.
+            SettingsError: The memory is too small for so many classes.
+            ValueError: Herding got no features.
         """
         if self.is_none:
             return

@@ -24,12 +24,16 @@ _STEP: Space = {"training.drops": (2, 3, 4), "training.drop_factor": (0.1, 0.3, 
 PUBLISHED: Mapping[str, Space] = {
     "er": {},
     "icarl": {
+        "training.weight_decay": (*COMMON["training.weight_decay"], 1e-2),
         "method.loss": ("ce",),
         "method.temperature": (0.5, 1.0, 1.5, 2.0, 2.5),
         "method.weight": (0.5, 1.0, 1.5, 2.0, 3.0),
     },
     "bic": {"method.temperature": (0.5, 1.0, 1.5, 2.0, 2.5), "method.validation": (0.05, 0.1, 0.15, 0.2, 0.3)},
-    "wa": {"method.temperature": (0.5, 1.0, 1.5, 2.0, 2.5)},
+    "wa": {
+        "training.weight_decay": (*COMMON["training.weight_decay"], 1e-2),
+        "method.temperature": (0.5, 1.0, 1.5, 2.0, 2.5),
+    },
     "podnet": {
         "method.spatial": (1.0, 3.0, 5.0, 7.0, 9.0),
         "method.flat": (0.5, 1.0, 1.5, 2.0, 3.0),
@@ -48,8 +52,9 @@ PUBLISHED: Mapping[str, Space] = {
         "method.compression_epochs": (30, 70, 120, 160, 200),
     },
 }
-"""A method's own settings, as published for it; the weight of the distillation in BiC and WA, which the released code
-searches too, is no setting of the published methods. Other methods draw from :data:`COMMON` alone."""
+"""What is a method's own, as published for it; iCaRL and WA draw from one weight decay more than the others. The weight
+of the distillation in BiC and WA, which the released code searches too, is no setting of the published methods. Other
+methods draw from :data:`COMMON` alone."""
 
 
 def published_space(method: str) -> dict[str, tuple[Any, ...]]:

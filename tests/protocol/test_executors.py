@@ -7,6 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from myosotis.protocol.config import ExecutorConfig
+from myosotis.protocol.executors import ray_resources
+
 DRIVER = """
 import os, sys, time
 from dataclasses import dataclass
@@ -72,3 +77,22 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
             return True
 
     assert wait_for(lambda: all(gone(worker) for worker in workers), 20)
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "gpus", "asked"),
+    [
+        ("cpu", {"workers": 4, "threads": 2}, 0, {"num_cpus": 2}),
+        ("cuda:0", {"workers": 1}, 1, {"num_cpus": 1, "num_gpus": 1}),
+        ("cuda", {"workers": 2}, 8, {"num_cpus": 1, "num_gpus": 1}),
+        ("cuda:0", {"workers": 4}, 3, {"num_cpus": 1, "num_gpus": 0.5}),
+        ("cuda:0", {"workers": 7}, 1, {"num_cpus": 1, "num_gpus": 0.1428}),
+        ("cuda:0", {"address": "ray://head:10001", "threads": 8}, 0, {"num_cpus": 8, "num_gpus": 1}),
+    ],
+)
+def test_units_on_cuda_ask_ray_for_a_gpu(device, options, gpus, asked):
+    """They asked for threads alone: Ray 2.40 hid all GPUs from them, later ones put all of them on the first."""
+    config = ExecutorConfig(kind="ray", **options)
+    assert ray_resources(config, device, gpus) == asked
+    if "num_gpus" in asked and config.address is None:
+        assert asked["num_gpus"] * -(-config.workers // gpus) <= 1

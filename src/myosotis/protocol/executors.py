@@ -1,5 +1,6 @@
 """Where units of work are carried out: in this process, in a pool of them, or on a Ray cluster."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -134,11 +135,34 @@ class Executor:
                 ray.init(address=config.address, log_to_driver=False)
             else:
                 ray.init(num_cpus=config.workers * config.threads, include_dashboard=False, log_to_driver=False)
-        remote = ray.remote(num_cpus=config.threads, max_retries=_MOST_ATTEMPTS)(carry_with_threads)
-        waiting = {remote.remote(self._carry, unit.config, config.threads, self._device): unit for unit in units}
+        asked = ray_resources(config, self._device, torch.cuda.device_count())
+        remote = ray.remote(max_retries=_MOST_ATTEMPTS, **asked)(carry_with_threads)
+        # A worker sees only the accelerators that Ray gives it, and counts them from 0.
+        kind = torch.device(self._device).type
+        waiting = {remote.remote(self._carry, unit.config, config.threads, kind): unit for unit in units}
         while waiting:
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(ended), ray.get(ended)
+
+
+def ray_resources(config: ExecutorConfig, device: str, accelerators: int) -> dict[str, float]:
+    """Return what a unit asks of Ray: its threads, and on CUDA a GPU, or its share of one where workers have to share.
+
+    Args:
+        config: Of the executor. A cluster at an address gives each unit a GPU of its own.
+        device: Of the networks.
+        accelerators: How many GPUs this machine has.
+
+    Example:
+        >>> ray_resources(ExecutorConfig(kind="ray", workers=4, threads=2), "cuda:0", 2)
+        {'num_cpus': 2, 'num_gpus': 0.5}
+    """
+    asked: dict[str, float] = {"num_cpus": config.threads}
+    if torch.device(device).type == "cuda":
+        own = 1 if config.address is not None else math.ceil(config.workers / max(1, accelerators))
+        # Ray counts in ten thousandths; rounded up, the last worker of a GPU would not fit.
+        asked["num_gpus"] = math.floor(10_000 / own) / 10_000
+    return asked
 
 
 def set_threads(threads: int) -> None:

@@ -274,6 +274,27 @@ def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path):
     assert result(out)["lineage"]["model_out"] == result(tmp_path / "whole")["lineage"]["model_out"]
 
 
+def test_a_resumed_training_checks_its_channel(tmp_path):
+    """The file could change between sessions."""
+    for number in range(2):
+        (tmp_path / f"{number}.txt").write_text("abba" * 20 + "\n")
+    (tmp_path / "channel.txt").write_text("0.9 0.1\n0.1 0.9\n")
+    job = {
+        "name": "tiny",
+        "data": {"text": ["0.txt", "1.txt"], "alphabet": "ab"},
+        "noise": {"channel": "channel.txt"},
+        "model": {"half_width": 1, "hidden": 4, "layers": 1},
+        "training": {"epochs": 1},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    arguments = ("denoise", "train", tmp_path / "job.yaml", "--out", tmp_path / "run")
+    assert invoke(*arguments).exit_code == 0
+    (tmp_path / "channel.txt").write_text("0.8 0.2\n0.1 0.9\n")
+    outcome = invoke(*arguments, "--resume")
+    assert outcome.exit_code == 2
+    assert "was started with other input: clean changed since" in outcome.stderr
+
+
 def test_equal_trainings_give_equal_models(trained, tmp_path):
     folder, run, _ = trained
     again = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "again")

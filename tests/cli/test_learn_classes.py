@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,6 +298,39 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert message in lines[0]
     assert not (tmp_path / "run").exists()
     assert sorted(path for path in world.rglob("*")) == before
+
+
+def test_test_images_that_are_training_images_are_told(world, tmp_path):
+    """They were not noticed, nor was one folder under two spellings: its final accuracy was that of training."""
+    quick = settings("training.epochs=1")
+    outcome = learn(world, tmp_path / "same", *settings("data.test.folder=./train"))
+    assert outcome.exit_code == 2
+    assert "'train' and 'test' are the same images" in outcome.stderr
+    shutil.copytree(world / "train", tmp_path / "copy")
+    outcome = learn(world, tmp_path / "same", *settings(f"data.test.folder={tmp_path / 'copy'}"))
+    assert outcome.exit_code == 2
+    assert "data: every test image is a training image" in outcome.stderr
+    shutil.copytree(world / "test", tmp_path / "test")
+    shutil.copy(world / "train" / "ash" / "00.png", tmp_path / "test" / "elm" / "00.png")
+    outcome = learn(world, tmp_path / "run", *quick, *settings(f"data.test.folder={tmp_path / 'test'}"))
+    assert outcome.exit_code == 0, outcome.output
+    assert "warning: 1 of 36 test images are training images too" in outcome.stderr
+    assert result(tmp_path / "run")["samples"]["repeated"] == 1
+    assert "1 of 36 test images are training images too" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_resumed_run_checks_names_and_labels(world, tmp_path):
+    """Draws depend on names; they could change between sessions."""
+    shutil.copytree(world / "train", tmp_path / "train")
+    options = settings("training.epochs=1", f"data.train.folder={tmp_path / 'train'}")
+    assert learn(world, tmp_path / "run", *options).exit_code == 0
+    first, second = (tmp_path / "train" / "ash" / f"0{number}.png" for number in (0, 1))
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    outcome = learn(world, tmp_path / "run", *options, "--resume")
+    assert outcome.exit_code == 2
+    assert "was started with other input: train images changed since" in outcome.stderr
 
 
 def test_training_that_diverges_is_said_to(world, tmp_path):

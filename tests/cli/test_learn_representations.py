@@ -68,7 +68,7 @@ def test_what_a_run_leaves(finished):
     out, outcome = finished
     found = result(out)
     assert found["kind"] == "learn-representations"
-    assert found["samples"] == {"train": [32, 32, 32], "test": [48, 48, 48]}
+    assert found["samples"] == {"train": [32, 32, 32], "test": [48, 48, 48], "repeated": 0}
     assert [len(one["linear"]) for one in (found["before"], *found["history"])] == [3] * 4
     assert found["metrics"]["linear"]["final"] == found["history"][-1]["linear_all"]
     assert set(found["few_labels"]) == {"0.25"}
@@ -237,6 +237,22 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert message in lines[0]
     assert not (tmp_path / "run").exists()
     assert sorted(world.rglob("*")) == before
+
+
+def test_a_resumed_run_checks_its_transfer_sets(world, tmp_path):
+    """They could be exchanged between sessions."""
+    write_folder(tmp_path / "train", 6, 2)
+    write_folder(tmp_path / "test", 4, 3)
+    transfer = f"{{other: {{train: {{folder: {tmp_path / 'train'}}}, test: {{folder: {tmp_path / 'test'}}}}}}}"
+    options = settings("training.epochs=1", "scenario.tasks=1", "shown=0", f"probes.transfer={transfer}")
+    assert learn(world, tmp_path / "run", *options).exit_code == 0
+    for split in ("train", "test"):
+        (tmp_path / split / "ash").rename(tmp_path / "aside")
+        (tmp_path / split / "elm").rename(tmp_path / split / "ash")
+        (tmp_path / "aside").rename(tmp_path / split / "elm")
+    outcome = learn(world, tmp_path / "run", *options, "--resume")
+    assert outcome.exit_code == 2
+    assert "was started with other input: other train images, other test images changed since" in outcome.stderr
 
 
 def test_training_that_diverges_is_said_to(world, tmp_path):

@@ -1,6 +1,7 @@
 """`myosotis learn segments`, end to end on tiny images."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -158,6 +159,17 @@ def test_test_images_among_the_training_images(world, tmp_path):
     assert outcome.exit_code == 2
     assert "the test image '0-03' is the training image '0-03'" in outcome.stderr
     assert not (tmp_path / "run").exists()
+    # The same picture with one more pixel that does not count used to be accepted.
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        shutil.copy(world / "train" / kind / "0-03.png", tmp_path / kind / "copy.png")
+    mask = np.asarray(Image.open(tmp_path / "masks" / "copy.png")).copy()
+    mask[0, 0] = 255
+    Image.fromarray(mask).save(tmp_path / "masks" / "copy.png")
+    source = f"{{images: {tmp_path / 'images'}, masks: {tmp_path / 'masks'}, classes: [{names}]}}"
+    outcome = learn(world, tmp_path / "run", *settings(f"data.test={source}"))
+    assert outcome.exit_code == 2
+    assert "the test image 'copy' is the training image '0-03'" in outcome.stderr
     listed.write_text("1-03\n1-03\n")
     source = f"{{images: test/images, masks: test/masks, listed: {listed}, classes: [{names}]}}"
     outcome = learn(world, tmp_path / "run", *settings(f"data.test={source}"))

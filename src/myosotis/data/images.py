@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -75,10 +76,19 @@ class ImageSet:
 
     def digest(self, place: int) -> str:
         """Return the SHA-256 of an image's bytes and label: equal for equal images, whatever their names."""
+        return self._hashed(place)[1].hex()
+
+    @cached_property
+    def hashes(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The SHA-256 of each image's bytes alone, and that of its bytes and label."""
+        return tuple(self._hashed(place) for place in range(len(self)))
+
+    def _hashed(self, place: int) -> tuple[bytes, bytes]:
         content = hashlib.sha256(str(tuple(self.images.shape[1:])).encode())
         content.update(self.images[place].numpy().tobytes())
-        content.update(str(int(self.labels[place])).encode())
-        return content.hexdigest()
+        labelled = content.copy()
+        labelled.update(str(int(self.labels[place])).encode())
+        return content.digest(), labelled.digest()
 
     def shuffled(self, seed: int, purpose: str) -> list[int]:
         """Return the places in a random order that depends on the names alone, not on the order of the files."""

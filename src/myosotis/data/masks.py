@@ -116,15 +116,21 @@ class MaskedImages:
         )
 
     @cached_property
-    def digests(self) -> tuple[str, ...]:
-        """The SHA-256 of each image with its mask."""
+    def hashes(self) -> tuple[tuple[str, str], ...]:
+        """The SHA-256 of each image alone, and that of the image with its mask."""
         found = []
         for image, mask in zip(self.images, self.masks, strict=True):
             content = hashlib.sha256(str(tuple(image.shape)).encode())
-            for part in (image, mask):
-                content.update(part.contiguous().numpy().tobytes())
-            found.append(content.hexdigest())
+            content.update(image.contiguous().numpy().tobytes())
+            masked = content.copy()
+            masked.update(mask.contiguous().numpy().tobytes())
+            found.append((content.hexdigest(), masked.hexdigest()))
         return tuple(found)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The SHA-256 of each image with its mask."""
+        return tuple(masked for _, masked in self.hashes)
 
 
 def resident(

@@ -1,9 +1,12 @@
 """A training set and a test set, as a configuration says them."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from myosotis.data.images import ImageSet
 from myosotis.data.sources import SourceConfig, read_images
@@ -25,12 +28,6 @@ class DataConfig(Config):
     limit: Count | None = None
     test_limit: Count | None = None
 
-    @model_validator(mode="after")
-    def _apart(self) -> "DataConfig":
-        if self.train == self.test:
-            raise ValueError("'train' and 'test' are the same images; the latter may want 'split: test'")
-        return self
-
 
 def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:
     """Read the training and the test images of the classes that take part; limits come later, as they need a seed.
@@ -38,6 +35,9 @@ def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: Something is missing, or does not fit together.
     """
+    # Only here paths are absolute, however they were written.
+    if data.train == data.test:
+        raise InputError("'train' and 'test' are the same images; the latter may want 'split: test'")
     train, test = read_images(data.train), read_images(data.test)
     if data.only is not None:
         train, test = (_only(images, data.only) for images in (train, test))
@@ -76,12 +76,50 @@ def limited(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSe
 
 
 def set_fingerprints(train: ImageSet, test: ImageSet, salt: str) -> dict[str, str]:
-    """Return one salted fingerprint of the training set as a whole, and one of the test set."""
+    """Return one salted fingerprint of the training set as a whole, and one of the test set, whatever their order."""
     found = {}
     for name, images in (("train", train), ("test", test)):
-        every = "".join(sorted(images.digest(place) for place in range(len(images))))
+        every = "".join(sorted(labelled.hex() for _, labelled in images.hashes))
         found[name] = salted_fingerprint(every, salt)
     return found
+
+
+def content_hash(*sets: ImageSet) -> str:
+    """Return the SHA-256 of all that a result may depend on: classes, and every name, image and label in order."""
+    content = hashlib.sha256()
+    for images in sets:
+        content.update(json.dumps([images.classes, len(images)]).encode())
+        for name, (_, labelled) in zip(images.names, images.hashes, strict=True):
+            content.update(json.dumps(name).encode() + labelled)
+    return content.hexdigest()
+
+
+def input_fingerprints(sets: Mapping[str, ImageSet], salt: str) -> dict[str, str]:
+    """Return a salted fingerprint of each set, by its name, that tells any change of it: what a resumed run checks."""
+    return {f"{name} images": salted_fingerprint(content_hash(images), salt) for name, images in sets.items()}
+
+
+def repeated_images(train: ImageSet, test: ImageSet, what: str = "data") -> int:
+    """Return how many test images are training images too, whatever their names and labels.
+
+    Args:
+        train: What is learnt from.
+        test: What is measured with.
+        what: The key of the configuration, for the error.
+
+    Raises:
+        InputError: All of them are.
+    """
+    known = {pixels for pixels, _ in train.hashes}
+    count = sum(pixels in known for pixels, _ in test.hashes)
+    if count == len(test) > 0:
+        raise InputError(f"{what}: every test image is a training image; give images that were not learnt from")
+    return count
+
+
+def repeated_warning(count: int, total: int, what: str = "test images") -> str:
+    """Return the line about test images that are training images."""
+    return f"warning: {count:,} of {total:,} {what} are training images too"
 
 
 def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:

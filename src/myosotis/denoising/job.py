@@ -1,5 +1,6 @@
 """The whole job of training a denoiser with clean symbols."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -57,8 +58,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         """Do the work, and return the finished run."""
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
-        every = "".join(sorted(one.tobytes().hex() for one in self._clean))
-        prints = {"clean": salted_fingerprint(every, run.salt)}
+        prints = {"clean": salted_fingerprint(self._content_hash(), run.salt)}
         run.check_inputs(prints)
         if self._finished_already():
             return run
@@ -100,6 +100,16 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         shutil.rmtree(run.checkpoints / "train", ignore_errors=True)
         self._say(f"model file: {place / MODEL}")
         return run
+
+    def _content_hash(self) -> str:
+        """The SHA-256 of all that a result depends on: the symbols in their order, and the channel."""
+        content = hashlib.sha256(" ".join(self._names).encode())
+        for one, lengths in zip(self._clean, self._lengths, strict=True):
+            content.update(f"{one.dtype} {one.shape} {lengths}".encode())
+            content.update(np.ascontiguousarray(one).data)
+        if isinstance(self._draws, Channel):
+            content.update(self._draws.matrix.tobytes())
+        return content.hexdigest()
 
     def _count(self, places: Sequence[int]) -> int:
         return sum(self._clean[place].size for place in places)

@@ -33,9 +33,7 @@ class PretrainDataConfig(Config):
 
     @model_validator(mode="after")
     def _belongs(self) -> "PretrainDataConfig":
-        if self.test is not None:
-            self.both()
-        elif self.only is not None or self.test_limit is not None:
+        if self.test is None and (self.only is not None or self.test_limit is not None):
             raise ValueError("'only' and 'test_limit' need a 'test' set")
         return self
 

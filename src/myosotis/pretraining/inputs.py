@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from myosotis.data.images import ImageSet, pixel_statistics
-from myosotis.data.sets import limited, read_sets
+from myosotis.data.sets import input_fingerprints, limited, read_sets, repeated_images
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.processes import processes
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 from myosotis.models.normalization import NormalizedClassifier
@@ -81,6 +83,33 @@ def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
         limited(labelled, probes.data.limit, 0, "probes.data.limit"),
         limited(measured, probes.data.test_limit, 0, "probes.data.test_limit"),
     )
+
+
+def pretrain_inputs(sets: PretrainSets, model: nn.Module | None, salt: str) -> dict[str, str]:
+    """Return what a resumed run checks: fingerprints of all images with their labels, and the weights that came in.
+
+    Args:
+        sets: The images.
+        model: The network with the weights that ``model.init_from`` names, before training; None where it names none.
+        salt: Of the run.
+    """
+    named = {"train": sets.train, "labelled": sets.labelled, "test": sets.test}
+    found = input_fingerprints({name: images for name, images in named.items() if images is not None}, salt)
+    return found if model is None else {**found, "init_from": weights_hash(model)}
+
+
+def repeated_in(config: PretrainConfig, sets: PretrainSets) -> int:
+    """Return how many test images are among those that are learnt from, with labels or without.
+
+    Raises:
+        InputError: All of them have been labelled for training.
+    """
+    if sets.test is None or sets.labelled is None:
+        return 0
+    own = config.probes is not None and config.probes.data is not None
+    repeated_images(sets.labelled, sets.test, "probes.data" if own else "data")
+    known = {pixels for images in (sets.train, sets.labelled) for pixels, _ in images.hashes}
+    return sum(pixels in known for pixels, _ in sets.test.hashes)
 
 
 def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec:

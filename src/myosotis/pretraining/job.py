@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from myosotis.data.images import to_unit
-from myosotis.data.sets import set_fingerprints
+from myosotis.data.sets import repeated_warning, set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import settings_as_input
@@ -25,8 +25,10 @@ from myosotis.pretraining.inputs import (
     finetune_settings,
     new_measuring,
     new_model,
+    pretrain_inputs,
     pretrain_settings,
     read_pretrain_sets,
+    repeated_in,
 )
 from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
 from myosotis.pretraining.report import KIND
@@ -57,6 +59,9 @@ class PretrainJob(Job[PretrainConfig]):
         for name, images in (("training", self._sets.train), ("test", self._sets.test)):
             if images is not None and images.skipped:
                 self._say(f"{len(images.skipped)} {name} images cannot be read and are left out")
+        self._repeated = repeated_in(config, self._sets)
+        if self._repeated and self._sets.test is not None:
+            self._say(repeated_warning(self._repeated, len(self._sets.test)))
         self._spec = describe_pretrained(config, self._sets.train)
         check_pretraining(config, self._sets, self._spec)
         channels, height, width = self._sets.train.images.shape[1:]
@@ -72,10 +77,10 @@ class PretrainJob(Job[PretrainConfig]):
         config, started, sets = self._config, time.monotonic(), self._sets
         run = self._open(config.seed)
         prints = set_fingerprints(sets.train, sets.test or sets.train, run.salt)
-        run.check_inputs(prints)
+        model, whole = new_model(config, self._spec)
+        run.check_inputs(pretrain_inputs(sets, model if config.model.init_from is not None else None, run.salt))
         if self._finished_already():
             return run
-        model, whole = new_model(config, self._spec)
         model_in = weights_hash(model)
         measuring = new_measuring(config, sets, device())
         whole.to(device())
@@ -219,6 +224,8 @@ class PretrainJob(Job[PretrainConfig]):
             "ratio": config.ratio,
             "seed": config.seed,
             "images": len(sets.train),
+            "test_images": 0 if sets.test is None else len(sets.test),
+            "repeated": self._repeated,
             "tokens": model.grid[0] * model.grid[1],
             "probes": measured,
             "finetuned": tuned,

@@ -10,7 +10,13 @@ from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, histogram, image_sheet, line_chart
-from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
+from myosotis.report.runs import (
+    differing_settings,
+    environment_section,
+    flatten,
+    repeated_verdicts,
+    setting_rows,
+)
 
 KIND = "pretrain"
 """What ``result.json`` calls runs of this job."""
@@ -184,6 +190,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
             f"salience of an image is {masks['salience_median']:.3f}"
         )
     found.append(Verdict("What was hidden?", told + "."))
+    found += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
     if probes is not None:
         interval = probes["intervals"]["linear"]
         found.append(

@@ -6,7 +6,7 @@ from typing import Any
 
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
-from myosotis.report.document import Row, Section, Table
+from myosotis.report.document import Row, Section, Table, Verdict
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -28,6 +28,20 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def setting_rows(config: Mapping[str, Any]) -> list[Row]:
     """Return a row for each setting."""
     return [Row(key, [value]) for key, value in flatten(config).items()]
+
+
+def repeated_verdicts(count: int, total: int, where: str = "") -> list[Verdict]:
+    """Return what is to be said of test images that are training images; nothing where there are none.
+
+    Args:
+        count: How many are.
+        total: How many test images there are.
+        where: Which data they belong to, if there are several.
+    """
+    if not count:
+        return []
+    text = f"No: {count:,} of {total:,} test images{where} are training images too, so accuracies on them are too good."
+    return [Verdict("Are the test images new?", text, False)]
 
 
 def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:

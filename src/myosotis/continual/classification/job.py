@@ -22,7 +22,7 @@ from myosotis.continual.classification.report import KIND
 from myosotis.continual.classification.saved import load_first_encoder, make_learner, save_learner
 from myosotis.continual.classification.training import Learned, check_fit, learn_classes, take_encoder
 from myosotis.continual.scenario import Scenario
-from myosotis.data.sets import read_sets, set_fingerprints
+from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError, settings_as_input
@@ -59,6 +59,9 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         self._scenario = make_scenario(config, train, test)
         found = self._scenario
         assert found.test is not None  # noqa: S101 - it has just been given
+        self._repeated = repeated_images(found.train, found.test)
+        if self._repeated:
+            self._say(repeated_warning(self._repeated, len(found.test)))
         self._say(f"{len(found.train)} training and {len(found.test)} test images, {len(found)} tasks: {_told(found)}")
         source = config.model.init_from
         self._encoder = None if source is None else load_first_encoder(Path(source))
@@ -97,7 +100,8 @@ class ClassLearningJob(Job[ClassLearningConfig]):
         assert self._scenario.test is not None  # noqa: S101 - it has been read
         data = set_fingerprints(self._scenario.train, self._scenario.test, self._run.salt)
         encoder = self._encoder
-        run.check_inputs(data if encoder is None else {**data, "encoder": encoder.hash})
+        inputs = input_fingerprints({"train": self._scenario.train, "test": self._scenario.test}, run.salt)
+        run.check_inputs(inputs if encoder is None else {**inputs, "encoder": encoder.hash})
         if self._finished_already():
             return run
         learner = make_learner(self._spec, pretrained=config.model.pretrained)
@@ -172,6 +176,7 @@ class ClassLearningJob(Job[ClassLearningConfig]):
                 "validation": [len(task.validation) for task in scenario],
                 "test": learned.counts,
                 "skipped": self._skipped,
+                "repeated": self._repeated,
             },
             "metrics": {
                 **figures(learned),

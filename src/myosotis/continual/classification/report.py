@@ -9,7 +9,13 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart
-from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
+from myosotis.report.runs import (
+    differing_settings,
+    environment_section,
+    flatten,
+    repeated_verdicts,
+    setting_rows,
+)
 
 KIND = "learn-classes"
 """What ``result.json`` calls runs of this job."""
@@ -168,7 +174,8 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         f"{interval['count']} test images. Another seed gives another order of classes and other figures; compare "
         "methods over several."
     )
-    return [*found, Verdict("How sure are we?", sure)]
+    repeated = repeated_verdicts(result["samples"].get("repeated", 0), sum(result["samples"]["test"]))
+    return [*found, *repeated, Verdict("How sure are we?", sure)]
 
 
 def _task_table(result: Mapping[str, Any]) -> Table:

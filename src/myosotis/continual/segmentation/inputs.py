@@ -115,11 +115,11 @@ def mask_fingerprints(stream: SegmentationStream, salt: str) -> dict[str, str]:
 
 
 def check_apart(train: MaskedImages, test: MaskedImages) -> None:
-    """Raise ``InputError`` where a test image is a training image, whatever it is called."""
-    known = {digest: name for name, digest in zip(train.names, train.digests, strict=True)}
-    for name, digest in zip(test.names, test.digests, strict=True):
-        if digest in known:
-            raise InputError(f"the test image {name!r} is the training image {known[digest]!r}")
+    """Raise ``InputError`` where a test image is a training image, whatever its name and its mask."""
+    known = {image: name for name, (image, _) in zip(train.names, train.hashes, strict=True)}
+    for name, (image, _) in zip(test.names, test.hashes, strict=True):
+        if image in known:
+            raise InputError(f"the test image {name!r} is the training image {known[image]!r}")
 
 
 def _part(images: MaskedImages, limit: int | None, seed: int, key: str) -> MaskedImages:

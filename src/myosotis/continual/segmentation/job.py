@@ -1,5 +1,6 @@
 """The whole job: read, split into tasks, learn them one after another, measure, keep the result."""
 
+import json
 import shutil
 import time
 import warnings
@@ -26,7 +27,7 @@ from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_tensors
-from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process
 from myosotis.engine.run import Run
@@ -93,7 +94,9 @@ class SegmentLearningJob(Job[SegmentLearningConfig]):
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
         data = mask_fingerprints(self._stream, run.salt)
-        run.check_inputs(data)
+        given = self._stream.partition
+        partition = {} if given is None else {"partition": salted_fingerprint(json.dumps(asdict(given)), run.salt)}
+        run.check_inputs({**data, **partition})
         if self._finished_already():
             return run
         if self._stream.partition is not None and is_main_process():

@@ -48,7 +48,6 @@ class RepresentDataConfig(Config):
         if self.domains is None:
             if self.train is None or self.test is None:
                 raise ValueError("give 'train' and 'test', or 'domains'")
-            self.single()
             return self
         given = next(
             (key for key in type(self).model_fields if key != "domains" and getattr(self, key) is not None), None

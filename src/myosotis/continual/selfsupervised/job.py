@@ -24,7 +24,7 @@ from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.selfsupervised.report import KIND
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
-from myosotis.data.sets import set_fingerprints
+from myosotis.data.sets import input_fingerprints, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.checkpoint import seal
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import settings_as_input
@@ -62,12 +62,19 @@ class RepresentationJob(Job[RepresentationConfig]):
         self._scenario = make_stream(config, domains)
         found = self._scenario
         assert found.test is not None  # noqa: S101 - it has just been given
+        self._repeated = repeated_images(found.train, found.test)
+        if self._repeated:
+            self._say(repeated_warning(self._repeated, len(found.test)))
         sizes = ", ".join(str(len(task.train)) for task in found)
         self._say(f"{len(found.train)} training and {len(found.test)} test images, {len(found)} tasks: {sizes} images")
         self._spec = describe_ssl_learner(config, found)
         # Pre-trained weights are asked for here, since asking may fail.
         learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
         self._probes = probe_settings(config, found)
+        for other in self._probes.transfer:
+            key = f"probes.transfer.{other.name}"
+            if repeated := repeated_images(other.train, other.test, key):
+                self._say(repeated_warning(repeated, len(other.test), f"test images of {key}"))
         with settings_as_input():
             check_ssl(learner, found, ssl_memory(config), ssl_settings(config))
         with settings_as_input("probes"):
@@ -88,7 +95,10 @@ class RepresentationJob(Job[RepresentationConfig]):
         assert self._scenario.test is not None  # noqa: S101 - it has been read
         run = self._open(config.seed)
         data = set_fingerprints(self._scenario.train, self._scenario.test, run.salt)
-        run.check_inputs(data)
+        sets = {"train": self._scenario.train, "test": self._scenario.test}
+        for other in self._probes.transfer:
+            sets |= {f"{other.name} train": other.train, f"{other.name} test": other.test}
+        run.check_inputs(input_fingerprints(sets, run.salt))
         if self._finished_already():
             return run
         learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
@@ -166,7 +176,7 @@ class RepresentationJob(Job[RepresentationConfig]):
             "scenario": stream.kind,
             "classes": list(stream.classes),
             "tasks": [[stream.classes[label] for label in task.classes] for task in stream],
-            "samples": {"train": [len(task.train) for task in stream], "test": counts},
+            "samples": {"train": [len(task.train) for task in stream], "test": counts, "repeated": self._repeated},
             "probe": self._told_probe(),
             "metrics": {kind: stream_figures(outcome.before, history, kind) for kind in ("linear", "knn")},
             "final_interval": {"low": low, "high": high, "count": total},

@@ -10,7 +10,13 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart, scatter_panels
-from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
+from myosotis.report.runs import (
+    differing_settings,
+    environment_section,
+    flatten,
+    repeated_verdicts,
+    setting_rows,
+)
 
 KIND = "learn-representations"
 """What ``result.json`` calls runs of this job."""
@@ -251,6 +257,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
                 f"{linear['forward_transfer']:+.3f} before they were seen.",
             )
         )
+    found += repeated_verdicts(result["samples"].get("repeated", 0), interval["count"])
     found.append(
         Verdict(
             "How sure are we?",

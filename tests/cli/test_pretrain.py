@@ -1,6 +1,7 @@
 """`myosotis pretrain` and its sweep, end to end on tiny images."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import torch
 import yaml
 from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
 from myosotis.pretraining.saved import load_pretrained
+from myosotis.protocol.sweep import SweepConfig, SweepJob, resolve_paths
 
 CLASSES = ("ash", "birch", "cedar")
 PARALLEL = "vit_small_patch16_18x2_224"
@@ -190,6 +193,77 @@ def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path):
     # Whole twelfths of images: it was measured on the test set.
     assert (found["finetuned"] * 30) % 1 == pytest.approx(0, abs=1e-9)
     assert "What is it worth fine-tuned?" in outcome.output
+
+
+def test_a_resumed_run_checks_labelled_images_and_weights(finished, world, tmp_path):
+    """What probes learn from, and the weights that training goes on from, could change between sessions."""
+    write_folder(tmp_path / "labelled", 4, 5)
+    shutil.copytree(finished[0] / "model", tmp_path / "model")
+    options = settings(
+        "data={train: {images: train}}",
+        f"probes={{data: {{train: {{folder: {tmp_path / 'labelled'}}}, test: {{folder: test}}}}}}",
+        f"model.init_from={tmp_path / 'model'}",
+        "training.epochs=1",
+        "shown=0",
+    )
+    assert pretrain(world, tmp_path / "run", *options).exit_code == 0
+    ash, birch = (tmp_path / "labelled" / name for name in ("ash", "birch"))
+    ash.rename(tmp_path / "aside")
+    birch.rename(ash)
+    (tmp_path / "aside").rename(birch)
+    outcome = pretrain(world, tmp_path / "run", *options, "--resume")
+    assert outcome.exit_code == 2
+    assert "was started with other input: labelled images changed since" in outcome.stderr
+    birch.rename(tmp_path / "aside")
+    ash.rename(birch)
+    (tmp_path / "aside").rename(ash)
+    assert "is finished already" in pretrain(world, tmp_path / "run", *options, "--resume").stderr
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, tmp_path / "model" / "model.safetensors")
+    outcome = pretrain(world, tmp_path / "run", *options, "--resume")
+    assert "was started with other input: init_from changed since" in outcome.stderr
+
+
+def test_test_images_among_those_that_are_learnt_from_are_told(world, tmp_path):
+    shutil.copytree(world / "test", tmp_path / "test")
+    shutil.copy(world / "train" / "ash" / "0-00.png", tmp_path / "test" / "ash" / "copy.png")
+    options = settings(f"data.test.folder={tmp_path / 'test'}", "training.epochs=1", "shown=0")
+    outcome = pretrain(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert "warning: 1 of 31 test images are training images too" in outcome.stderr
+    assert result(tmp_path / "run")["repeated"] == 1
+    assert "1 of 31 test images are training images too" in (tmp_path / "run" / "report.html").read_text()
+    # Images without labels may be the test images; labelled ones may not.
+    options = settings(
+        "data={train: {images: test}}", "probes={data: {train: {folder: train}, test: {folder: test}}}", "shown=0",
+        "training.epochs=1",
+    )  # fmt: skip
+    outcome = pretrain(world, tmp_path / "transductive", *options)
+    assert "warning: 30 of 30 test images are training images too" in outcome.stderr
+    shutil.copytree(world / "train", tmp_path / "copy")
+    for place, message in (("./train", "are the same images"), (tmp_path / "copy", "data: every test image is a")):
+        outcome = pretrain(world, tmp_path / "none", *settings(f"data.test.folder={place}"))
+        assert outcome.exit_code == 2
+        assert message in outcome.stderr
+
+
+def test_a_sweep_checks_what_its_later_seeds_draw(world, tmp_path):
+    """With a limit each seed draws images of its own; those of the first alone were checked."""
+    shutil.copytree(world / "train", tmp_path / "train")
+    options = [f"data.train.folder={tmp_path / 'train'}", "data.limit=6", "training.batch=6", "ratios=[0.5]"]
+
+    def inputs():
+        config = resolve_paths(load_config(world / "job.yaml", SweepConfig, options), world)
+        job = SweepJob(config, tmp_path / "out", say=lambda _: None)
+        job.prepare()
+        return job._sets.train.names, job._inputs("salt")
+
+    drawn, before = inputs()
+    other = next(path for path in sorted((tmp_path / "train").rglob("*.png")) if "/".join(path.parts[-2:]) not in drawn)
+    Image.fromarray(np.full((16, 16), 9, np.uint8)).save(other)
+    assert inputs()[0] == drawn
+    changed = inputs()[1]
+    assert {name for name in before if before[name] != changed[name]} == {"train images", "labelled images"}
 
 
 def test_simmim_over_a_convolutional_network(world, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,14 +74,15 @@ def finished(world, tmp_path_factory):
     return out, outcome
 
 
+def without_seconds(value):
+    """What does not depend on the clock."""
+    if isinstance(value, dict):
+        return {key: without_seconds(one) for key, one in value.items() if key != "seconds"}
+    return value
+
+
 def figures(found):
     """What does not depend on the clock."""
-
-    def without_seconds(value):
-        if isinstance(value, dict):
-            return {key: without_seconds(one) for key, one in value.items() if key != "seconds"}
-        return value
-
     return {key: without_seconds(found[key]) for key in ("methods", "ranks", "agreement")}
 
 
@@ -173,6 +175,108 @@ def test_pruning_saves_seeds_and_says_so(finished, world, tmp_path):
     assert "Trials were pruned" in (tmp_path / "run" / "report.html").read_text()
 
 
+QUICK = ("methods={er: {space: {training.epochs: [1]}}}", "trials=1", "seeds=1", "evaluation_seeds=1")
+NOT_CONVENTIONAL = (*QUICK, "conventional=false")
+
+
+def copied(world, place):
+    """The world elsewhere, so that its images can be changed."""
+    shutil.copytree(world, place)
+    return place
+
+
+def test_a_shared_storage_never_gives_results_of_other_images(world, tmp_path):
+    """Results were kept under the configuration alone: new images at the same paths got those of the old ones."""
+    here = copied(world, tmp_path / "world")
+    shared = f"storage=sqlite:///{tmp_path / 'shared.db'}"
+    first = run(here, tmp_path / "first", *NOT_CONVENTIONAL, shared)
+    assert first.exit_code == 0, first.output
+    again = run(here, tmp_path / "again", *NOT_CONVENTIONAL, shared)
+    assert "tuning: 1 runs are done already" in again.output
+    assert "evaluation: 1 runs are done already" in again.output
+    # Labels alone: two classes of the stream change their images.
+    for split in ("train", "test"):
+        fir, hazel = (here / "judge" / split / name for name in ("fir", "hazel"))
+        fir.rename(here / "aside")
+        hazel.rename(fir)
+        (here / "aside").rename(hazel)
+    write(here / "more", ("fir",), 1, 5)
+    (here / "more" / "fir" / "00.png").rename(here / "judge" / "train" / "fir" / "00.png")
+    other = run(here, tmp_path / "other", *NOT_CONVENTIONAL, shared)
+    assert "tuning: 1 runs are done already" in other.output
+    assert "evaluation: " not in other.output
+    true = run(here, tmp_path / "true", *NOT_CONVENTIONAL)
+    assert true.exit_code == 0, true.output
+    assert figures(result(tmp_path / "other")) == figures(result(tmp_path / "true"))
+
+
+@pytest.mark.slow
+def test_two_drivers_share_a_storage(world, tmp_path):
+    shared = f"storage=sqlite:///{tmp_path / 'shared.db'}"
+    arguments = [part for option in (*NOT_CONVENTIONAL, shared) for part in ("--set", option)]
+    command = [sys.executable, "-m", "myosotis", "protocol", str(world / "job.yaml"), *arguments, "--out"]
+    drivers = [
+        subprocess.Popen([*command, str(tmp_path / name)], stderr=subprocess.PIPE, text=True) for name in ("a", "b")
+    ]
+    for driver in drivers:
+        assert driver.wait(timeout=120) == 0, driver.stderr.read()
+    assert figures(result(tmp_path / "a")) == figures(result(tmp_path / "b"))
+
+
+def test_a_resumed_protocol_checks_labels(world, tmp_path):
+    """Classes of the tuning stream could change their images between sessions."""
+    here = copied(world, tmp_path / "world")
+    assert run(here, tmp_path / "run", *NOT_CONVENTIONAL).exit_code == 0
+    (tmp_path / "run" / "result.json").unlink()
+    for split in ("train", "test"):
+        ash, birch = (here / "tune" / split / name for name in ("ash", "birch"))
+        ash.rename(here / "aside")
+        birch.rename(ash)
+        (here / "aside").rename(birch)
+    outcome = run(here, tmp_path / "run", *NOT_CONVENTIONAL, arguments=["--resume"])
+    assert outcome.exit_code == 2
+    assert "was started with other input: tuning changed since" in outcome.output
+
+
+def test_runs_that_fail_are_told_and_the_search_goes_on(world, tmp_path):
+    """A setting that does not suit counted as divergence, and any other error ended the search."""
+    space = "{training.epochs: [1], memory.total: [8, 3]}"
+    options = (f"methods={{er: {{space: {space}}}}}", "trials=6", "seeds=1", "evaluation_seeds=1", "conventional=false")
+    outcome = run(world, tmp_path / "run", *options, "seed=1")
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "run")["methods"]["er"]
+    failed = sum(drawn["memory.total"] == 3 for drawn in found["draws"])
+    reason = "SettingsError: a memory of 3 is less than one exemplar for each of 4 classes"
+    assert found["failed_runs"] == [{"phase": "tuning", "kind": "failed", "reason": reason, "count": failed}]
+    assert 0 < failed == found["failures"] == found["tuning_scores"].count(0)
+    assert found["selected"]["drawn"]["memory.total"] == 8
+    assert f"No: {failed} tuning runs of er failed ({reason})" in " ".join(outcome.output.split())
+    # They are not tried again.
+    (tmp_path / "run" / "result.json").unlink()
+    again = run(world, tmp_path / "run", *options, "seed=1", arguments=["--resume"])
+    assert "tuning: 2 runs are done already" in again.output  # two kinds of trials
+    assert figures(result(tmp_path / "run"))["methods"]["er"] == without_seconds(found)
+
+
+def test_evaluation_runs_that_diverge_are_told(world, tmp_path):
+    """They were averaged in as 0, and counted nowhere."""
+    space = "methods={er: {space: {training.learning_rate: [1.0e+25], training.schedule: [constant]}}}"
+    outcome = run(world, tmp_path / "run", space, "trials=1", "seeds=1", "conventional=true")
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "run")["methods"]["er"]
+    assert [found[key]["failures"] for key in ("tuned", "evaluated", "conventional")] == [1, 2, 1]
+    assert [(one["phase"], one["kind"], one["count"]) for one in found["failed_runs"]] == [
+        ("tuning", "diverged", 1),
+        ("evaluation", "diverged", 2),
+        ("conventional", "diverged", 1),
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "0.000 (0.000 to 0.000), 2 of 2 failed" in page
+    text = " ".join(outcome.output.split())
+    assert "No: all 4 runs of er failed (training diverged in task 1; lower the learning rate)" in text
+    assert "On the evaluation stream no method, as every evaluation run failed." in text
+
+
 def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):
     space = "methods={er: {space: {training.learning_rate: [1.0e+25, 0.05], training.schedule: [constant]}}}"
     outcome = run(world, tmp_path / "run", space, "trials=6", "seeds=1", "conventional=false")
@@ -226,7 +330,7 @@ def test_a_study_of_another_configuration(world, tmp_path):
     url = f"storage=sqlite:///{tmp_path / 'study.db'}"
     small = ["trials=1", "seeds=1", "evaluation_seeds=1", "conventional=false"]
     assert run(world, tmp_path / "one", url, *small).exit_code == 0
-    outcome = run(world, tmp_path / "two", url, *small, "seed=5")
+    outcome = run(world, tmp_path / "two", url, *small, "seed=1")
     assert outcome.exit_code == 2
     assert "belongs to another configuration" in outcome.stderr.splitlines()[-1]
 

@@ -5,7 +5,7 @@ import pytest
 
 from myosotis.protocol.config import ExecutorConfig, ProtocolConfig, unit_config
 from myosotis.protocol.executors import Executor
-from myosotis.protocol.units import Unit, run_unit
+from myosotis.protocol.units import Unit, run_unit, stream_hash
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -29,7 +29,8 @@ def units(place, count):
         {"name": "ray", "job": job, "tuning": data, "evaluation": data, "methods": ["er"]}
     )
     jobs = [unit_config(config, config.tuning, "er", {}, seed).model_dump_json() for seed in range(count)]
-    return [Unit("tuning", "er", 0, {}, seed, job) for seed, job in enumerate(jobs)]
+    images = stream_hash(config.tuning.model_dump_json())
+    return [Unit("tuning", "er", 0, {}, seed, job, images) for seed, job in enumerate(jobs)]
 
 
 @pytest.mark.slow

@@ -136,8 +136,18 @@ def test_sensitivity_leaves_out_what_does_not_vary():
     assert found["a"]["fewest"] == 1
 
 
-def unit(seed=0, config="{}"):
-    return Unit("tuning", "er", 0, {"training.epochs": 3, "training.schedule": "step"}, seed, config)
+def unit(seed=0, job="{}", data="images"):
+    return Unit("tuning", "er", 0, {"training.epochs": 3, "training.schedule": "step"}, seed, job, data)
+
+
+def test_results_belong_to_job_images_and_version(monkeypatch):
+    """A storage that studies share gave the results of other images, and of earlier versions, as new ones."""
+    known = unit().key
+    assert unit().key == known
+    assert unit(data="other images").key != known
+    assert unit(job='{"seed": 1}').key != known
+    monkeypatch.setattr("myosotis.__version__", "0.0.0")
+    assert unit().key != known
 
 
 def test_results_are_kept_by_their_jobs(tmp_path):

@@ -17,7 +17,7 @@ from myosotis.continual.classification.inputs import (
 from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import check_fit
 from myosotis.data.images import ImageSet
-from myosotis.data.sets import DataConfig
+from myosotis.data.sets import DataConfig, repeated_images, repeated_warning
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
@@ -31,7 +31,7 @@ from myosotis.protocol.selection import Selection, mean_scores, select, survivor
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.summary import method_summary, phase_agreement, rank
-from myosotis.protocol.units import Phase, Unit, forget_streams, run_unit, stream_sets
+from myosotis.protocol.units import Phase, Unit, forget_streams, run_unit, stream_hash, stream_sets
 
 _SELECTORS = ("stream", "first_task")
 
@@ -58,6 +58,10 @@ class ProtocolJob(Job[ProtocolConfig]):
         sets = {name: stream_sets(data.model_dump_json()) for name, data in streams.items()}
         self._sets = sets
         check_apart(sets["tuning"], sets["evaluation"])
+        self._repeated = {name: repeated_images(*pair, name) for name, pair in sets.items()}
+        for name, count in self._repeated.items():
+            if count:
+                self._say(repeated_warning(count, len(sets[name][1]), f"test images of the {name} stream"))
         for name in config.methods:
             for phase, data in streams.items():
                 self._check_method(name, data, sets[phase])
@@ -106,9 +110,9 @@ class ProtocolJob(Job[ProtocolConfig]):
         """
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
-        prints = {
-            name: salted_fingerprint("".join(sorted(contents(*pair))), run.salt) for name, pair in self._sets.items()
-        }
+        data = {"tuning": config.tuning, "evaluation": config.evaluation}
+        self._hashes = {name: stream_hash(one.model_dump_json()) for name, one in data.items()}
+        prints = {name: salted_fingerprint(one, run.salt) for name, one in self._hashes.items()}
         run.check_inputs(prints)
         if self._finished_already():
             return run
@@ -204,9 +208,10 @@ class ProtocolJob(Job[ProtocolConfig]):
         return self._unit_of(phase, method, trial, self._draws[method][trial], seed)
 
     def _unit_of(self, phase: Phase, method: str, trial: int, drawn: dict[str, Any], seed: int) -> Unit:
+        stream = "tuning" if phase == "tuning" else "evaluation"
         data = self._config.tuning if phase == "tuning" else self._config.evaluation
         job = unit_config(self._config, data, method, drawn, seed)
-        return Unit(phase, method, trial, drawn, seed, job.model_dump_json())
+        return Unit(phase, method, trial, drawn, seed, job.model_dump_json(), self._hashes[stream])
 
     def _carry_out(self, units: list[Unit], phase: str) -> None:
         left = {unit.key: unit for unit in units if unit.key not in self._results}
@@ -248,7 +253,12 @@ class ProtocolJob(Job[ProtocolConfig]):
             "evaluation_seeds": config.evaluation_seeds,
             "pruned": config.prune is not None,
             "streams": {
-                name: {"classes": list(pair[0].classes), "train": len(pair[0]), "test": len(pair[1])}
+                name: {
+                    "classes": list(pair[0].classes),
+                    "train": len(pair[0]),
+                    "test": len(pair[1]),
+                    "repeated": self._repeated[name],
+                }
                 for name, pair in self._sets.items()
             },
             "methods": found,
@@ -262,17 +272,6 @@ class ProtocolJob(Job[ProtocolConfig]):
             "lineage": {"data": prints},
             "cost": {"seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
         }
-
-
-def contents(*sets: ImageSet) -> list[str]:
-    """Return a hash of the pixels of each image, whatever its name and its label."""
-    return [
-        hashlib.sha256(
-            f"{tuple(images.images.shape[1:])}".encode() + images.images[place].numpy().tobytes()
-        ).hexdigest()
-        for images in sets
-        for place in range(len(images))
-    ]
 
 
 def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, ImageSet]) -> None:
@@ -290,7 +289,8 @@ def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, I
         raise InputError(
             f"the tuning stream has {counts[0]} classes, the evaluation stream {counts[1]}; they need as many"
         )
-    common = set(contents(*tuning)) & set(contents(*evaluation))
+    known, others = ({pixels for images in pair for pixels, _ in images.hashes} for pair in (tuning, evaluation))
+    common = known & others
     if common:
         raise InputError(f"the streams share {len(common)} images; what is tuned on must not be evaluated on")
 

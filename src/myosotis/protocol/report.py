@@ -7,7 +7,7 @@ from myosotis.engine.run import Run
 from myosotis.protocol.summary import rank
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
-from myosotis.report.runs import environment_section, setting_rows
+from myosotis.report.runs import environment_section, repeated_verdicts, setting_rows
 
 KIND = "protocol"
 """What ``result.json`` calls runs of this job."""
@@ -79,7 +79,27 @@ def _subtitle(result: Mapping[str, Any]) -> str:
 def _best(result: Mapping[str, Any]) -> str:
     ranks = result["ranks"]["evaluation"]
     name = min(ranks, key=lambda one: ranks[one])
-    return f"{name} with {_text(result['methods'][name]['evaluated'])}"
+    evaluated = result["methods"][name]["evaluated"]
+    if evaluated.get("failures") == len(evaluated["values"]):
+        return "no method, as every evaluation run failed"
+    return f"{name} with {_text(evaluated)}"
+
+
+def _failure_verdicts(methods: Mapping[str, Any]) -> list[Verdict]:
+    """What is to be said of runs that did not end well; nothing where all did."""
+    told = []
+    for name, one in methods.items():
+        entries = one.get("failed_runs", [])
+        failed = sum(entry["count"] for entry in entries)
+        if failed and failed == one["runs"]:
+            told.append(f"all {failed} runs of {name} failed ({entries[0]['reason']})")
+            continue
+        told += [
+            f"{entry['count']} {entry['phase']} runs of {name} {entry['kind']} ({entry['reason']})" for entry in entries
+        ]
+    if not told:
+        return []
+    return [Verdict("Did all runs end well?", f"No: {'; '.join(told)}. They count with scores of 0.", False)]
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -111,6 +131,9 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
                 + (f"{', '.join(differ)} would stand in another place." if differ else "the order would be the same."),
             )
         )
+    found += _failure_verdicts(result["methods"])
+    for name, stream in result["streams"].items():
+        found += repeated_verdicts(stream.get("repeated", 0), stream["test"], f" of the {name} stream")
     found.append(
         Verdict(
             "How sure are we?",
@@ -207,12 +230,22 @@ def _selection_section(methods: Mapping[str, Any]) -> Section:
             [
                 ", ".join(f"{key} {value}" for key, value in one["selected"]["drawn"].items()) or "-",
                 str(one["failures"]),
+                str(one["evaluated"].get("failures", "-")),
             ],
         )
         for name, one in methods.items()
     ]
-    text = "A trial that diverged counts as 0 and is not dropped."
-    return Section("What was chosen", [text], [Table("Chosen settings", ["Settings", "Failed runs"], rows, "Method")])
+    columns = ["Settings", "Failed tuning runs", "Failed evaluation runs"]
+    tables = [Table("Chosen settings", columns, rows, "Method")]
+    failed = [
+        Row(name, [entry["phase"], entry["kind"], str(entry["count"]), entry["reason"]])
+        for name, one in methods.items()
+        for entry in one.get("failed_runs", [])
+    ]
+    if failed:
+        tables.append(Table("Runs that did not end well", ["Phase", "How", "Runs", "Reason"], failed, "Method"))
+    text = "A run that diverged or failed counts as 0 and is not dropped; '--resume' does not try it again."
+    return Section("What was chosen", [text], tables)
 
 
 def _first_task_section(methods: Mapping[str, Any]) -> Section:
@@ -315,4 +348,5 @@ def _point(name: str, scores: Mapping[str, Any]) -> Point:
 
 def _text(scores: Mapping[str, Any]) -> str:
     ends = "" if scores["low"] is None else f" ({scores['low']:.3f} to {scores['high']:.3f})"
-    return f"{scores['mean']:.3f}{ends}"
+    failed = f", {scores['failures']} of {len(scores['values'])} failed" if scores.get("failures") else ""
+    return f"{scores['mean']:.3f}{ends}{failed}"

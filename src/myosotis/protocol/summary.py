@@ -10,6 +10,7 @@ from scipy.stats import kendalltau
 
 from myosotis.engine.seeding import generator
 from myosotis.evaluation.intervals import t_interval
+from myosotis.protocol.failures import counted
 from myosotis.protocol.selection import Selection, finished_trials, mean_scores
 
 _RESAMPLES = 1000
@@ -18,9 +19,10 @@ Results = Mapping[tuple[int, int], Mapping[str, Any]]
 
 
 def scores_of(results: Sequence[Mapping[str, Any]], metric: str, confidence: float) -> dict[str, Any]:
-    """Return the values of a metric over seeds, their mean and its interval."""
+    """Return the values of a metric over seeds, their mean and its interval, and how many runs did not end well."""
     values = [float(result["metrics"][metric]) for result in results]
-    return {"values": values, **asdict(t_interval(values, confidence))}
+    failures = sum(result["failure"] is not None for result in results)
+    return {"values": values, **asdict(t_interval(values, confidence)), "failures": failures}
 
 
 def rank(scores: Mapping[str, float]) -> dict[str, int]:
@@ -129,6 +131,12 @@ def method_summary(
         "tuning_scores": list(tuned_means.values()),
         "finished_trials": finished,
         "failures": sum(result["failure"] is not None for result in tuning.values()),
+        "failed_runs": [
+            *counted(tuning.values(), "tuning"),
+            *counted(evaluations["stream"], "evaluation"),
+            *counted((conventional or {}).values(), "conventional"),
+        ],
+        "runs": len(tuning) + len(evaluations["stream"]) + len(conventional or {}),
         "selected": asdict(chosen),
         "tuned": scores_of(tuned, metric, confidence),
         "evaluated": scores_of(evaluations["stream"], metric, confidence),

@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from myosotis.data.sets import set_fingerprints
-from myosotis.engine.errors import DivergedError, InputError
+from myosotis.data.sets import repeated_warning, set_fingerprints
+from myosotis.engine.errors import InputError
 from myosotis.engine.job import Job
 from myosotis.engine.method import Count, Share
 from myosotis.engine.processes import device
@@ -29,13 +29,16 @@ from myosotis.pretraining.inputs import (
     finetune_settings,
     new_measuring,
     new_model,
+    pretrain_inputs,
     pretrain_settings,
     read_pretrain_sets,
+    repeated_in,
 )
 from myosotis.pretraining.saved import with_new_head
 from myosotis.pretraining.training import pretrain
 from myosotis.protocol.config import ExecutorConfig
 from myosotis.protocol.executors import Executor
+from myosotis.protocol.failures import attempt, counted
 from myosotis.protocol.sweep_report import KIND
 
 _MEASURES = ("linear", "knn", "finetuned")
@@ -105,7 +108,8 @@ class SweepUnit:
 def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     """Carry out one job in memory and return its figures, ready for JSON.
 
-    A run that diverges is a result too: its scores are 0, and ``failure`` says why.
+    A run that diverges or fails is a result too, see :func:`~myosotis.protocol.failures.attempt`: its scores are 0, and
+    ``failure`` says why.
 
     Args:
         config: ``{"job": ..., "train": ...}``: a :class:`~myosotis.pretraining.config.PretrainConfig`, and whether it
@@ -115,26 +119,36 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     content = json.loads(config)
     job = PretrainConfig.model_validate(content["job"])
     sets = _sets(json.dumps(content["job"]["data"]), json.dumps(content["job"]["probes"]), job.seed)
+    started = time.perf_counter()
+    found, failure = attempt(lambda: _figures(job, sets, device, train=content["train"]))
+    if found is not None:
+        return found
+    zero = dict.fromkeys(_MEASURES, 0.0)
+    return {**zero, "failure": failure, "masks": {}, "seconds": time.perf_counter() - started}
+
+
+def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: bool) -> dict[str, Any]:
     spec = describe_pretrained(job, sets.train)
     model, whole = new_model(job, spec)
     measuring = new_measuring(job, sets, device)
     found: dict[str, Any] = {"failure": None, "masks": {}, "finetuned": None}
     started = time.perf_counter()
-    if content["train"]:
-        settings = pretrain_settings(job)
-        try:
-            outcome = pretrain(
-                model, whole.normalize, sets.train.images, settings, seed=job.seed, device=device, description="sweep"
-            )
-        except DivergedError as error:
-            zero = dict.fromkeys(_MEASURES, 0.0)
-            return {**found, **zero, "failure": str(error), "seconds": time.perf_counter() - started}
+    if train:
+        outcome = pretrain(
+            model,
+            whole.normalize,
+            sets.train.images,
+            pretrain_settings(job),
+            seed=job.seed,
+            device=device,
+            description="sweep",
+        )
         found["masks"] = outcome.history[-1]
     found["seconds"] = time.perf_counter() - started
     if measuring is not None:
         measured = measuring.encoder(whole)
         found |= {"linear": measured.linear, "knn": measured.knn}
-        if not content["train"]:
+        if not train:
             found["pixels"] = asdict(measuring.pixels())
     if job.finetune is not None and sets.labelled is not None and sets.test is not None:
         tuning = finetune_settings(job)
@@ -167,6 +181,9 @@ class SweepJob(Job[SweepConfig]):
             raise InputError("a sweep compares encoders: give 'probes' or 'finetune'")
         _sets.cache_clear()
         self._sets = read_pretrain_sets(config)
+        self._repeated = repeated_in(config, self._sets)
+        if self._repeated and self._sets.test is not None:
+            self._say(repeated_warning(self._repeated, len(self._sets.test)))
         for name in config.maskers:
             for ratio in config.ratios:
                 job = self._job(name, ratio, config.seed)
@@ -182,7 +199,7 @@ class SweepJob(Job[SweepConfig]):
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
         prints = set_fingerprints(self._sets.train, self._sets.test or self._sets.train, run.salt)
-        run.check_inputs(prints)
+        run.check_inputs(self._inputs(run.salt))
         if self._finished_already():
             return run
         units = list(self._units())
@@ -203,6 +220,18 @@ class SweepJob(Job[SweepConfig]):
                 ticker.advance(note=unit.masker or "untrained")
         run.finish(self._result([(unit, results[unit.key]) for unit in units], prints, started))
         return run
+
+    def _inputs(self, salt: str) -> dict[str, str]:
+        """What a resumed sweep checks: all images, as each seed draws others where there is a limit, and weights."""
+        config, sets = self._config, self._sets
+        if config.data.limit is not None:
+            data = config.data.model_copy(update={"limit": None})
+            sets = read_pretrain_sets(config.model_copy(update={"data": data}))
+        model = None
+        if config.model.init_from is not None:
+            job = self._job(next(iter(config.maskers)), config.ratios[0], config.seed)
+            model = new_model(job, describe_pretrained(job, self._sets.train))[0]
+        return pretrain_inputs(sets, model, salt)
 
     def _job(self, masker: str, ratio: float, seed: int) -> PretrainConfig:
         config = self._config
@@ -232,7 +261,9 @@ class SweepJob(Job[SweepConfig]):
         trained: Trained = {
             (unit.masker, unit.ratio, unit.seed): result for unit, result in done if unit.masker is not None
         }
-        measures = [kind for kind in _MEASURES if untrained[0].get(kind) is not None]
+        probed = config.probes is not None and self._sets.labelled is not None
+        measures = [*(("linear", "knn") if probed else ()), *(("finetuned",) if config.finetune is not None else ())]
+        pixels = [one["pixels"] for one in untrained if "pixels" in one]
         return {
             "kind": KIND,
             "name": config.name,
@@ -240,6 +271,8 @@ class SweepJob(Job[SweepConfig]):
             "seeds": config.seeds,
             "ratios": list(config.ratios),
             "objective": config.objective.name,
+            "test_images": 0 if self._sets.test is None else len(self._sets.test),
+            "repeated": self._repeated,
             "measures": measures,
             "maskers": {
                 name: sweep_figures(name, trained, config.ratios, measures, config.confidence)
@@ -249,11 +282,11 @@ class SweepJob(Job[SweepConfig]):
             "untrained": {
                 kind: asdict(t_interval([one[kind] for one in untrained], config.confidence)) for kind in measures
             },
+            "untrained_failures": counted(untrained, "untrained"),
             "pixels": None
-            if "pixels" not in untrained[0]
+            if not pixels
             else {
-                kind: asdict(t_interval([one["pixels"][kind] for one in untrained], config.confidence))
-                for kind in ("linear", "knn")
+                kind: asdict(t_interval([one[kind] for one in pixels], config.confidence)) for kind in ("linear", "knn")
             },
             "lineage": {"data": prints},
             "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
@@ -284,6 +317,7 @@ def sweep_figures(
     found: dict[str, Any] = {
         "seconds": sum(run["seconds"] for run in runs) / len(runs),
         "failures": sum(run["failure"] is not None for run in runs),
+        "failed_runs": counted(runs, "trained"),
         "masks": {
             key: [_mean([trained[masker, ratio, seed]["masks"].get(key) for seed in seeds]) for ratio in ratios]
             for key in ("ratio", "salient_share", "salience_median")

@@ -6,7 +6,7 @@ from typing import Any
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, line_chart
-from myosotis.report.runs import environment_section, setting_rows
+from myosotis.report.runs import environment_section, repeated_verdicts, setting_rows
 
 KIND = "pretrain-sweep"
 """What ``result.json`` calls runs of this job."""
@@ -100,12 +100,18 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
             )
         )
     found.append(Verdict("Does pre-training help at all?", f"{'; '.join(told)}.".capitalize(), all_above))
-    failures = {name: one["failures"] for name, one in result["maskers"].items() if one["failures"]}
-    if failures:
-        which_failed = ", ".join(f"{count} of {name}" for name, count in failures.items())
-        found.append(
-            Verdict("Did all runs end well?", f"No: {which_failed} diverged and count with accuracies of 0.", False)
-        )
+    failed = [
+        f"{entry['count']} of {name} {entry['kind']} ({entry['reason']})"
+        for name, entries in {
+            **{name: one.get("failed_runs", []) for name, one in result["maskers"].items()},
+            "the untrained encoders": result.get("untrained_failures", []),
+        }.items()
+        for entry in entries
+    ]
+    if failed:
+        text = f"No: {'; '.join(failed)}. They count with accuracies of 0."
+        found.append(Verdict("Did all runs end well?", text, False))
+    found += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
     if result["seeds"] < 2:
         found.append(Verdict("How sure are we?", "One seed tells nothing of how sure these figures are; take three."))
     elif result["differences"]:
@@ -231,13 +237,13 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
     return Section(
         "Cost and masks",
         [
-            f"The whole sweep took {total:.0f} seconds. A run that diverged counts with accuracies of 0. Masks are "
-            "those of the last epoch, at each ratio in turn."
+            f"The whole sweep took {total:.0f} seconds. A run that diverged or failed counts with accuracies of 0, and "
+            "'--resume' does not try it again. Masks are those of the last epoch, at each ratio in turn."
         ],
         [
             Table(
                 "Mean of the runs",
-                ["Seconds of training", "Realised ratios", "Salient tokens", "Median salience", "Diverged"],
+                ["Seconds of training", "Realised ratios", "Salient tokens", "Median salience", "Failed"],
                 rows,
                 "Masker",
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+import myosotis
 from myosotis.continual.classification.config import ClassLearningConfig, StreamConfig
 from myosotis.continual.classification.inputs import (
     describe_learner,
@@ -16,11 +17,12 @@ from myosotis.continual.classification.inputs import (
 )
 from myosotis.continual.classification.outcome import figures
 from myosotis.continual.classification.saved import make_learner
-from myosotis.continual.classification.training import learn_classes
+from myosotis.continual.classification.training import Learned, learn_classes
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
-from myosotis.data.sets import DataConfig, read_sets
-from myosotis.engine.errors import DivergedError
+from myosotis.data.sets import DataConfig, content_hash, read_sets
+from myosotis.engine.errors import InputError
+from myosotis.protocol.failures import attempt
 
 Phase = Literal["tuning", "evaluation", "conventional"]
 
@@ -35,7 +37,8 @@ class Unit:
         trial: k of the draw.
         drawn: The settings of the trial.
         seed: Of the run.
-        config: The whole job, as JSON.
+        job: A :class:`~myosotis.continual.classification.config.ClassLearningConfig` as JSON.
+        data: The hash of all images of the stream, see :func:`stream_hash`.
     """
 
     phase: Phase
@@ -43,32 +46,46 @@ class Unit:
     trial: int
     drawn: dict[str, Any]
     seed: int
-    config: str
+    job: str
+    data: str
+
+    @property
+    def config(self) -> str:
+        """What is to be done with which images, as JSON; see :func:`run_unit`."""
+        return json.dumps({"job": json.loads(self.job), "data": self.data})
 
     @property
     def key(self) -> str:
-        """What a result is kept under: equal jobs are one, whatever asks for them."""
-        return hashlib.sha256(self.config.encode()).hexdigest()
+        """What a result is kept under: equal jobs on equal images by one version of the package are one."""
+        return hashlib.sha256(f"{myosotis.__version__} {self.config}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     """Carry out one job in memory and return its figures, ready for JSON.
 
-    A run that diverges is a result too: its scores are 0, and ``failure`` says why.
+    A run that diverges or fails is a result too, see :func:`~myosotis.protocol.failures.attempt`: its scores are 0, and
+    ``failure`` says why.
 
     Args:
-        config: A :class:`~myosotis.continual.classification.config.ClassLearningConfig` as JSON.
+        config: ``{"job": ..., "data": ...}``: a job, and the hash of its images.
         device: Of the network.
+
+    Raises:
+        InputError: The images are missing, or others than those that the hash is of.
     """
-    job = ClassLearningConfig.model_validate_json(config)
-    scenario = _scenario(job.data.model_dump_json(), job.scenario.model_dump_json(), job.seed)
-    learner = make_learner(describe_learner(job, scenario), pretrained=job.model.pretrained)
+    content = json.loads(config)
+    job = ClassLearningConfig.model_validate(content["job"])
+    data = job.data.model_dump_json()
+    if stream_hash(data) != content["data"]:
+        raise InputError(f"{job.data.train.paths[0]}: images of the stream changed during the search")
+    scenario = _scenario(data, job.scenario.model_dump_json(), job.seed)
     started = time.perf_counter()
-    try:
-        learned = learn_classes(learner, scenario, make_memory(job), train_settings(job), seed=job.seed, device=device)
-    except DivergedError as error:
-        return _failed(str(error), time.perf_counter() - started)
+    learned, failure = attempt(lambda: _learned(job, scenario, device))
     seconds = time.perf_counter() - started
+    if learned is None:
+        zero = ("average_incremental_accuracy", "final_accuracy", "first_task_accuracy")
+        cost = {"seconds": seconds, "steps": 0, "images": 0}
+        return {"metrics": dict.fromkeys(zero, 0.0), "matrix": None, "failure": failure, "cost": cost}
     records = learned.records
     image = scenario.train.images[0].numel()
     return {
@@ -86,14 +103,9 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     }
 
 
-def _failed(reason: str, seconds: float) -> dict[str, Any]:
-    zero = ("average_incremental_accuracy", "final_accuracy", "first_task_accuracy")
-    return {
-        "metrics": dict.fromkeys(zero, 0.0),
-        "matrix": None,
-        "failure": reason,
-        "cost": {"seconds": seconds, "steps": 0, "images": 0},
-    }
+def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learned:
+    learner = make_learner(describe_learner(job, scenario), pretrained=job.model.pretrained)
+    return learn_classes(learner, scenario, make_memory(job), train_settings(job), seed=job.seed, device=device)
 
 
 @lru_cache(maxsize=4)
@@ -109,9 +121,20 @@ def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
     return read_sets(DataConfig(**json.loads(data)))
 
 
+@lru_cache(maxsize=4)
+def stream_hash(data: str) -> str:
+    """Return the hash of the images of a stream: names, classes, pixels and labels, unsalted.
+
+    Args:
+        data: A :class:`~myosotis.data.sets.DataConfig` as JSON.
+    """
+    return content_hash(*stream_sets(data))
+
+
 def forget_streams() -> None:
     """Read images anew from now on: files may have changed since."""
     stream_sets.cache_clear()
+    stream_hash.cache_clear()
     _scenario.cache_clear()
 
 

@@ -17,8 +17,12 @@ from transformers import AutoModelForCausalLM
 from conftest import tiny_gpt2, tiny_llama
 from myosotis import __version__
 from myosotis.data.people import fictitious_people
+from myosotis.engine.config import load_config
+from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.unlearning.language import METHODS
+from myosotis.unlearning.language.config import LanguageUnlearningConfig, resolve_paths
+from myosotis.unlearning.language.job import LanguageUnlearningJob
 
 
 def rows(people):
@@ -218,6 +222,17 @@ BAD = [
     (["--set", "model.name=./unresized", "--set", "data.forget=added.jsonl"], "makes token 300 of these records"),
     (["--set", "training.trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
     (["--set", "training.trackers=[foo]"], "training.trackers"),
+    (["--set", "training.optimizer=adamw_bnb_8bit"], "training: optimizer adamw_bnb_8bit: You need to install"),
+    (["--set", "lora=null", "--set", "training.parameters=("], "'(' is not a regular expression"),
+    (["--set", "lora=null", "--set", "training.parameters=nope"], "no parameter matches 'nope'"),
+    (
+        ["--set", "method={name: gd, projection: conflict}", "--set", "training.precision=fp16"],
+        "projection works on whole gradients: not with fp16",
+    ),
+    (
+        ["--set", "method={name: npo, retain: kl}", "--set", "training.reference_cache_gb=1e-6"],
+        "more than reference_cache_gb=1e-06",
+    ),
 ]
 
 
@@ -245,6 +260,23 @@ def test_sharded_weights_are_refused_before_any_work(world, tmp_path, monkeypatc
         "error: FSDP shards the weights over processes, which is not supported; launch with DDP or ZeRO stage 2"
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+class FaultyJob(LanguageUnlearningJob):
+    """Ends in the middle of a training by an error that no setting causes."""
+
+    def _watch(self, *arguments):
+        raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("overrides", [[], ["data.requests=2"]])
+def test_a_fault_of_the_program_is_not_taken_for_bad_input(overrides, world, tmp_path):
+    config = resolve_paths(load_config(world / "job.yaml", LanguageUnlearningConfig, overrides), world)
+    job = FaultyJob(config, tmp_path / "run")
+    job.prepare()
+    with pytest.raises(ValueError, match="a bug") as raised:
+        job.run()
+    assert not isinstance(raised.value, InputError)
 
 
 def test_missing_configuration_and_existing_run(finished, world, tmp_path):

@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from myosotis.data.records import Record
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 
 IGNORED = -100
 
@@ -64,7 +64,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         if not getattr(self.tokenizer, "is_fast", False):
-            raise ValueError("a fast tokenizer is needed: only those say which characters a token covers")
+            raise SettingsError("a fast tokenizer is needed: only those say which characters a token covers")
         if self.template == CHAT:
             return
         if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.models.modes import evaluating
 
 Norm = Literal["l2", "linf"]
@@ -45,9 +46,9 @@ def draw_targets(
         [[1, 0, 0]]
     """
     if num_classes < 2:
-        raise ValueError(f"with {num_classes} class there is no wrong label")
+        raise SettingsError(f"with {num_classes} class there is no wrong label")
     if copies < 1:
-        raise ValueError(f"copies must be at least 1, got {copies}")
+        raise SettingsError(f"copies must be at least 1, got {copies}")
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         raise ValueError(f"labels must be in 0 to {num_classes - 1}, got {int(labels.min())} to {int(labels.max())}")
     shift = torch.randint(1, num_classes, (copies, len(labels)), generator=generator)
@@ -106,9 +107,9 @@ def pgd_attack(
         raise ValueError(f"one target for each image: got {len(targets)} for {len(images)}")
     for name, value in (("eps", eps), ("step_size", step_size), ("steps", steps), ("batch_size", batch_size)):
         if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+            raise SettingsError(f"{name} must be positive, got {value}")
     if len(images) and not (float(images.min()) >= 0 and float(images.max()) <= 1):
-        raise ValueError(
+        raise SettingsError(
             f"images must lie in [0, 1], got {float(images.min()):g} to {float(images.max()):g}; "
             "a normalisation belongs into the model"
         )

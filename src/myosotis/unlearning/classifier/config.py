@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, RunName
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NotNegative, Positive, Share
 from myosotis.engine.schedule import Schedule
@@ -286,15 +287,15 @@ class ClassifierUnlearningConfig(Config):
         return self.requests is not None or isinstance(self.data.forget.list, tuple)
 
     def check_shadow(self) -> None:
-        """Raise ``ValueError`` unless shadow models can repeat this job."""
+        """Raise ``SettingsError`` unless shadow models can repeat this job."""
         if self.train is None or self.data.test is None:
-            raise ValueError("shadow models need 'train', which says how they learn, and 'data.test'")
+            raise SettingsError("shadow models need 'train', which says how they learn, and 'data.test'")
         if self.stop.at != "goal":
-            raise ValueError("shadow models need 'stop.at: goal': none of them has a reference to stop at")
+            raise SettingsError("shadow models need 'stop.at: goal': none of them has a reference to stop at")
         if self.in_sequence:
-            raise ValueError("shadow models unlearn all instances at once, so they cannot repeat several requests")
+            raise SettingsError("shadow models unlearn all instances at once, so they cannot repeat several requests")
         if self.new_labels not in ("runner_up", "random"):
-            raise ValueError("shadow models find new labels of their own: use 'new_labels: runner_up' or 'random'")
+            raise SettingsError("shadow models find new labels of their own: use 'new_labels: runner_up' or 'random'")
 
 
 def resolve_paths(config: ClassifierUnlearningConfig, folder: Path) -> ClassifierUnlearningConfig:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from myosotis.engine.errors import SettingsError
 from myosotis.models.modes import evaluating
 
 Reduction = Literal["per_sample", "batch"]
@@ -56,10 +57,10 @@ def weight_importance(
         (0.0, 1.0)
     """
     if not len(images):
-        raise ValueError("the importance of weights needs at least one image")
+        raise SettingsError("the importance of weights needs at least one image")
     parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     if not parameters:
-        raise ValueError("no parameter of the model is trained")
+        raise SettingsError("no parameter of the model is trained")
     fixed = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
     with evaluating(model), torch.no_grad():
         if reduction == "per_sample":
@@ -91,9 +92,9 @@ def importance_penalty(
         0.375
     """
     if strength < 0:
-        raise ValueError(f"strength must be at least 0, got {strength}")
+        raise SettingsError(f"strength must be at least 0, got {strength}")
     if not importance:
-        raise ValueError("there is no weight to hold")
+        raise SettingsError("there is no weight to hold")
     parts = [(held * (params[name] - anchors[name]).square()).sum() for name, held in importance.items()]
     return strength / 2 * torch.stack(parts).sum()
 

@@ -392,27 +392,24 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             requests: list[list[float]] | None = None
             sizes = list(self._inputs.requests)
             parts = torch.split(torch.arange(len(forget)), sizes)
-            try:
-                with self._timed("unlearn"):
-                    if len(sizes) == 1:
-                        results = [
-                            unlearn_instances(
-                                original, (images, labels), seed=config.seed, new_labels=new_labels, **arguments
-                            )
-                        ]
-                        model = results[0].model
-                    else:
-                        model, results, requests = unlearn_sequence(
-                            original,
-                            [(images[part], labels[part]) for part in parts],
-                            replay=config.replay,
-                            seed=config.seed,
-                            new_labels=new_labels,
-                            on_result=lambda number, _: self._say(f"request {number} of {len(sizes)} is done"),
-                            **arguments,
+            with settings_as_input(), self._timed("unlearn"):
+                if len(sizes) == 1:
+                    results = [
+                        unlearn_instances(
+                            original, (images, labels), seed=config.seed, new_labels=new_labels, **arguments
                         )
-            except ValueError as error:
-                raise InputError(str(error)) from error
+                    ]
+                    model = results[0].model
+                else:
+                    model, results, requests = unlearn_sequence(
+                        original,
+                        [(images[part], labels[part]) for part in parts],
+                        replay=config.replay,
+                        seed=config.seed,
+                        new_labels=new_labels,
+                        on_result=lambda number, _: self._say(f"request {number} of {len(sizes)} is done"),
+                        **arguments,
+                    )
             for number, result in enumerate(results, start=1):
                 for event in result.history:
                     tag = {} if requests is None else {"request": number}
@@ -442,7 +439,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             forget = self._inputs.forget
             training = variant.training or self._config.training
             new_labels: Any = self._config.new_labels if self._new_labels is None else self._new_labels
-            try:
+            with settings_as_input(f"compare, {variant.label}"):
                 result = unlearn_instances(
                     original,
                     (forget.pixels(device()), forget.labels.to(device())),
@@ -450,8 +447,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                     new_labels=new_labels,
                     **self._arguments(variant.method, variant.goal, training, audits),
                 )
-            except ValueError as error:
-                raise InputError(f"compare, {variant.label}: {error}") from error
             settings = self._config.audit
             metrics = audit_sets(result.model, self._sets(), bins=settings.bins, confidence=settings.confidence).metrics
             return {
@@ -530,10 +525,8 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
     def _shadow(self, original: nn.Module | None, model: nn.Module, count: int) -> dict[str, Any]:
         """U-LiRA and RMIA; every pair of shadow models is kept, so that an interrupted audit goes on."""
         config, inputs = self._config, self._inputs
-        try:
+        with settings_as_input():
             config.check_shadow()
-        except ValueError as error:
-            raise InputError(str(error)) from None
         assert inputs.remaining is not None and inputs.test is not None  # noqa: PT018, S101 - just checked
         test = inputs.test.subset(inputs.test.shuffled(config.seed, "shadow test")[:_SHADOW_TEST])
         remaining = inputs.remaining

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.classifier.methods import Samples
 from myosotis.unlearning.classifier.result import UnlearnResult
@@ -43,7 +44,7 @@ def unlearn_sequence(
         ValueError: There is no request, or as :func:`unlearn_instances`.
     """
     if not requests:
-        raise ValueError("there is no request")
+        raise SettingsError("there is no request")
     results: list[UnlearnResult] = []
     table: list[list[float]] = []
     wanted: list[Tensor] = []

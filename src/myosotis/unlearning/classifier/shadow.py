@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from myosotis.data.images import ImageSet
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.membership import membership_inference, roc_auc
 from myosotis.evaluation.shadow import likelihood_ratio, offline_prior, posterior, rmia_score
@@ -116,7 +117,7 @@ def shadow_audit(
         ValueError: There are fewer than three pairs.
     """
     if len(pairs) < 3:
-        raise ValueError(f"each shadow model is judged by at least two others: 3 pairs needed, got {len(pairs)}")
+        raise SettingsError(f"each shadow model is judged by at least two others: 3 pairs needed, got {len(pairs)}")
     unlearned = torch.tensor([pair.unlearned for pair in pairs])
     unseen = torch.tensor([pair.unseen for pair in pairs])
     scores: dict[str, list[Tensor]] = {"unlearned": [], "unseen": []}

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.classifier.goals import true_margin
 
 StopAt = Literal["goal", "reference", "never"]
@@ -50,9 +51,9 @@ class StopRule:
 
     def __post_init__(self) -> None:
         if self.margin < 0 or self.every < 1:
-            raise ValueError("margin must be at least 0 and every at least 1")
+            raise SettingsError("margin must be at least 0 and every at least 1")
         if (self.at == "reference") != (self.reference is not None):
-            raise ValueError("a reference level is needed for, and only for, a stop at the reference")
+            raise SettingsError("a reference level is needed for, and only for, a stop at the reference")
 
     def reached(
         self, logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], new_labels: Int[Tensor, " n"] | None

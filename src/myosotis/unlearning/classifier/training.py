@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import to_unit
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import LoopEnd, Precision, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
@@ -72,7 +73,7 @@ def train_classifier(
         ValueError: There is no image, or a process would get none of a batch.
     """
     if not len(labels):
-        raise ValueError("there is nothing to learn from")
+        raise SettingsError("there is nothing to learn from")
     place = next(model.parameters()).device
     images, labels = images.to(place), labels.to(place)
     size = min(settings.batch, len(labels))
@@ -88,7 +89,7 @@ def train_classifier(
     scheduler = make_schedule(optimizer, settings.schedule, steps * settings.epochs)
     rank, world = share()
     if size % world:
-        raise ValueError(f"a batch of {size} cannot be shared evenly by {world} processes")
+        raise SettingsError(f"a batch of {size} cannot be shared evenly by {world} processes")
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(labels), generator=generator(seed, "order", epoch))

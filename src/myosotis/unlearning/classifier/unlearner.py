@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import train
 from myosotis.engine.progress import progress
 from myosotis.engine.seeding import generator
@@ -146,16 +147,16 @@ def choose_labels(
     if isinstance(wanted, Tensor):
         found = wanted.to(labels.device)
         if found.shape != labels.shape:
-            raise ValueError(f"one new label for each instance: got {len(found)} for {len(labels)}")
+            raise SettingsError(f"one new label for each instance: got {len(found)} for {len(labels)}")
         _check_labels(found, logits.shape[1], "new")
         same = (found == labels).nonzero().flatten().tolist()
         if same:
-            raise ValueError(f"the new label of instance {same[0]} is its true one, {int(labels[same[0]])}")
+            raise SettingsError(f"the new label of instance {same[0]} is its true one, {int(labels[same[0]])}")
         return found
     if wanted == "random":
         return draw_targets(labels, logits.shape[1], 1, generator(seed, "new labels"))[0]
     if wanted != "runner_up":
-        raise ValueError(f"new labels must be 'runner_up', 'random' or a tensor, got {wanted!r}")
+        raise SettingsError(f"new labels must be 'runner_up', 'random' or a tensor, got {wanted!r}")
     return logits.scatter(1, labels.unsqueeze(1), -torch.inf).argmax(dim=1)
 
 
@@ -183,9 +184,9 @@ def _checked_request(
     """What a method begins with, checked and on the model's device, and the model's logits of the instances."""
     name = chosen.card.name
     if goal not in chosen.goals:
-        raise ValueError(f"method '{name}' cannot pursue the goal '{goal}'; it can: {', '.join(chosen.goals)}")
+        raise SettingsError(f"method '{name}' cannot pursue the goal '{goal}'; it can: {', '.join(chosen.goals)}")
     if chosen.reads_retain and retain is None:
-        raise ValueError(f"method '{name}' reads retained samples; give some, or choose one that does without")
+        raise SettingsError(f"method '{name}' reads retained samples; give some, or choose one that does without")
     place = next(model.parameters()).device
     samples = Samples(forget[0].to(place), forget[1].to(place))
     logits = logits_of(model, _checked(model, samples), settings.batch)
@@ -293,15 +294,15 @@ def _train(
 def _checked(model: nn.Module, samples: Samples) -> Samples:
     """Raise unless there are instances in [0, 1] and the model gives logits for them."""
     if not len(samples):
-        raise ValueError("the forget set is empty")
+        raise SettingsError("the forget set is empty")
     if len(samples.images) != len(samples.labels):
-        raise ValueError(f"one label for each image: got {len(samples.labels)} for {len(samples.images)}")
+        raise SettingsError(f"one label for each image: got {len(samples.labels)} for {len(samples.images)}")
     _check_pixels(samples.images, "forget")
     with torch.no_grad(), evaluating(model):
         found = model(samples.images[:1])
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1 or found.shape[1] < 2:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"the model must return logits of shape (batch, classes), for one image it gave {shape}")
+        raise SettingsError(f"the model must return logits of shape (batch, classes), for one image it gave {shape}")
     return samples
 
 
@@ -329,7 +330,7 @@ def _instances(
 def _check_pixels(images: Tensor, name: str) -> None:
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
-        raise ValueError(
+        raise SettingsError(
             f"{name} images must lie in [0, 1], got {low:g} to {high:g}; put the normalisation into the model"
         )
 
@@ -337,4 +338,4 @@ def _check_pixels(images: Tensor, name: str) -> None:
 def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
-        raise ValueError(f"{name} labels must be in 0 to {num_classes - 1}, got {low} to {high}")
+        raise SettingsError(f"{name} labels must be in 0 to {num_classes - 1}, got {low} to {high}")

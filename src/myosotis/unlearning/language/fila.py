@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor
 
+from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.progress import progress
 
 Epsilon = Literal["relative", "official"]
@@ -99,25 +100,25 @@ def _check(weight: Tensor, forget_fisher: Tensor, retain_fisher: Tensor | None, 
     if retain_fisher is not None and retain_fisher.shape != forget_fisher.shape:
         raise ValueError("forget_fisher and retain_fisher must both be full or both be row sums")
     if not 1 <= rank <= min(weight.shape):
-        raise ValueError(f"rank must be between 1 and {min(weight.shape)}, got {rank}")
+        raise SettingsError(f"rank must be between 1 and {min(weight.shape)}, got {rank}")
     if not scale > 0:
-        raise ValueError(f"scale must be > 0, got {scale}")
+        raise SettingsError(f"scale must be > 0, got {scale}")
 
 
 def _row_weights(forget: Tensor, retain: Tensor | None, epsilon: Epsilon) -> tuple[Tensor, Tensor]:
     """The weights d (out,) and what stands for 1 / d."""
     if not forget.any():
-        raise ValueError("the forget Fisher information is 0 everywhere: the forget set does not reach this module")
+        raise SettingsError("the forget Fisher information is 0 everywhere: the forget set does not reach this module")
     retain = torch.ones_like(forget) if retain is None else retain
     if epsilon == "official":
         ratio = forget / (retain + _OFFICIAL_EPSILON)
     elif epsilon == "relative":
         floor = _RELATIVE_EPSILON * retain.mean()
         if floor == 0:
-            raise ValueError("the retain Fisher information is 0 everywhere; pass None where there is no retain set")
+            raise SettingsError("the retain Fisher information is 0 everywhere; pass None where there is no retain set")
         ratio = forget / (retain + floor)
     else:
-        raise ValueError(f"epsilon must be 'relative' or 'official', got {epsilon!r}")
+        raise SettingsError(f"epsilon must be 'relative' or 'official', got {epsilon!r}")
     d = (ratio if ratio.ndim == 1 else ratio.sum(dim=1)).sqrt()
     if epsilon == "official":
         return d, 1 / (d + _OFFICIAL_EPSILON)
@@ -150,9 +151,9 @@ def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
         plain = name.removeprefix(prefix)
         adapter = module.active_adapters[0]
         if not isinstance(module, LoraLinear) or not torch.is_floating_point(module.get_base_layer().weight):
-            raise ValueError(f"module {plain!r}: only plain linear layers are covered, not {type(module).__name__}")
+            raise SettingsError(f"module {plain!r}: only plain linear layers are covered, not {type(module).__name__}")
         if getattr(module, "use_dora", {}).get(adapter) or getattr(module, "lora_variant", {}).get(adapter):
-            raise ValueError(f"module {plain!r}: variants of LoRA such as DoRA are not covered")
+            raise SettingsError(f"module {plain!r}: variants of LoRA such as DoRA are not covered")
         yield plain, module
 
 
@@ -162,7 +163,7 @@ def refuse_tied_layers(peft_model: PeftModel) -> None:
     for name, module in peft_model.named_modules():
         if isinstance(module, LoraLayer) and getattr(module.get_base_layer(), "weight", None) is embedding:
             plain = name.removeprefix("base_model.model.")
-            raise ValueError(f"module {plain!r}: its weight is tied to the embeddings; leave it out of target_modules")
+            raise SettingsError(f"module {plain!r}: its weight is tied to the embeddings; leave it out of the targets")
 
 
 @torch.no_grad()
@@ -193,7 +194,7 @@ def apply_fila(
     initial: dict[str, Tensor] = {}
     layers = list(lora_layers(peft_model))
     if not layers:
-        raise ValueError("the model has no LoRA layer")
+        raise SettingsError("the model has no LoRA layer")
     # Everything is checked before the first weight changes.
     fishers = [
         (_fisher_of(name, forget_fisher), None if retain_fisher is None else _fisher_of(name, retain_fisher))
@@ -261,6 +262,6 @@ def _fisher_of(name: str, fisher: Mapping[str, Any]) -> Tensor:
         if key in fisher:
             found = fisher[key]
             if not isinstance(found, Tensor) or not math.isfinite(float(found.sum())):
-                raise ValueError(f"module {name!r}: its Fisher information is not finite")
+                raise DivergedError(f"module {name!r}: its Fisher information is not finite")
             return found
     raise ValueError(f"module {name!r}: its Fisher information is missing")

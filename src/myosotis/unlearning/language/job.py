@@ -12,7 +12,7 @@ import torch
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.environment import peak_memory
-from myosotis.engine.errors import DivergedError, InputError, settings_as_input
+from myosotis.engine.errors import DivergedError, InputError, SettingsError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
@@ -38,7 +38,13 @@ from myosotis.unlearning.language.job_inputs import (
     read_records,
     split_requests,
 )
-from myosotis.unlearning.language.job_training import EpochSaver, EventLogger, lora_config, trainer_settings
+from myosotis.unlearning.language.job_training import (
+    EpochSaver,
+    EventLogger,
+    check_training,
+    lora_config,
+    trainer_settings,
+)
 from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.preparation import check_blocks
@@ -97,7 +103,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         if config.lora is not None:
             check_target_modules(self._model, config.lora)
         data = config.data
-        encoder = Encoder(self._tokenizer, data.template, data.max_length, data.append_eos)
+        with settings_as_input(f"model {config.model.name}"):
+            encoder = Encoder(self._tokenizer, data.template, data.max_length, data.append_eos)
         if data.split_texts:
             pieces = {
                 name: [piece for record in getattr(self._records, name) for piece in split_text(record, encoder)]
@@ -157,6 +164,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         portions: list[list[int]] = [list(range(len(sets.forget)))]
         if config.data.requests is not None:
             portions = split_requests(self._records.forget, config.data.requests)
+        with settings_as_input("training"):
+            requests = [[sets.forget[place] for place in own] for own in portions]
+            check_training(trainer_settings(config, self._path), self._model, requests, self._sets.retain)
         self._suites.check()
         if config.stop is not None:
             watched: dict[str, list[Sequence[Example]]] = {
@@ -354,7 +364,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                 fact_threshold=facts["mean"] if facts is not None and wants_facts else None,
                 active=stop is not None,
             )
-        except ValueError as error:
+        except SettingsError as error:
             if stop is None:
                 self._say(f"the forget set is not watched during training: {error}")
                 return None
@@ -368,22 +378,19 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         wait_for_everyone()
         if config.data.requests is not None:
             return self._unlearn_requests(model, before, thresholds, directory)
-        try:
-            with self._timed("initialise"):
-                trainer = UnlearnTrainer(
-                    model,
-                    trainer_settings(config, directory),
-                    self._sets.forget if method.alternates is None else self._records.forget,
-                    self._sets.retain,
-                    self._tokenizer,
-                    lora_config(config.lora),
-                    refusals=config.data.refusals or REFUSALS,
-                    stop_rule=self._stop_rule(before, thresholds, self._sets.forget),
-                    selection=self._selecting(before),
-                    initial_factors=initial_factors_of(newest_complete(directory)),
-                )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        with settings_as_input(), self._timed("initialise"):
+            trainer = UnlearnTrainer(
+                model,
+                trainer_settings(config, directory),
+                self._sets.forget if method.alternates is None else self._records.forget,
+                self._sets.retain,
+                self._tokenizer,
+                lora_config(config.lora),
+                refusals=config.data.refusals or REFUSALS,
+                stop_rule=self._stop_rule(before, thresholds, self._sets.forget),
+                selection=self._selecting(before),
+                initial_factors=initial_factors_of(newest_complete(directory)),
+            )
         checkpoint = self._watch(trainer, directory)
         with self._timed("unlearn"):
             trainer.train(resume_from_checkpoint=checkpoint)
@@ -429,24 +436,21 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
 
         method = build_method(config.method.name, config.method.settings)
         source: Sequence[Any] = self._sets.forget if method.alternates is None else self._records.forget
-        with self._timed("unlearn"):
-            try:
-                model, outcomes = unlearn_sequential(
-                    model,
-                    trainer_settings(config, directory),
-                    [[source[place] for place in places] for places in requests],
-                    self._sets.retain,
-                    self._tokenizer,
-                    lora_config(config.lora),
-                    stop_rule=lambda _, own: self._stop_rule(before, thresholds, own),
-                    done=done,
-                    resume=True,
-                    on_trainer=watch,
-                    on_outcome=keep,
-                    refusals=config.data.refusals or REFUSALS,
-                )
-            except ValueError as error:
-                raise InputError(str(error)) from error
+        with self._timed("unlearn"), settings_as_input():
+            model, outcomes = unlearn_sequential(
+                model,
+                trainer_settings(config, directory),
+                [[source[place] for place in places] for places in requests],
+                self._sets.retain,
+                self._tokenizer,
+                lora_config(config.lora),
+                stop_rule=lambda _, own: self._stop_rule(before, thresholds, own),
+                done=done,
+                resume=True,
+                on_trainer=watch,
+                on_outcome=keep,
+                refusals=config.data.refusals or REFUSALS,
+            )
         model.eval()
         staged = self._run.path / ".model.partial"
         if is_main_process():

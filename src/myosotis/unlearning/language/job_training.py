@@ -1,15 +1,23 @@
 """How a job trains: its configuration as the trainer's settings, and the callbacks that tie the trainer to the run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
+from myosotis.data.encoding import Example, only_facts
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.language.config import LanguageUnlearningConfig, LoraSettings
+from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.methods.term import SideName
+from myosotis.unlearning.language.pairing import PairSampler
+from myosotis.unlearning.language.preparation import check_something_to_forget, matching_parameters
+from myosotis.unlearning.language.references import check_reference_size, dealt_records
 from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 
@@ -51,6 +59,40 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
         report_to=list(training.trackers) or "none",
         disable_tqdm=True,
     )
+
+
+def check_training(
+    args: UnlearnConfig, model: Any, requests: Sequence[Sequence[Example]], retain: Sequence[Example]
+) -> None:
+    """Refuse at the start what the trainer would refuse after teaching and auditing.
+
+    Args:
+        args: The settings of the trainer.
+        model: The model, as it is loaded.
+        requests: The forget records of each request.
+        retain: The retain records.
+
+    Raises:
+        SettingsError: The settings do not suit the model, the records or what is installed.
+    """
+    method = build_method(args.method, args.method_settings)
+    terms = method.terms()
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, model)
+    except (ImportError, ValueError) as error:
+        raise SettingsError(f"optimizer {args.optim.value}: {' '.join(str(error).split())}") from error
+    if args.activation_checkpointing and not model.supports_gradient_checkpointing:
+        raise SettingsError("this model does not support gradient checkpointing")
+    if args.trainable_parameters is not None:
+        matching_parameters(model, args.trainable_parameters)
+    kept = list(retain) if method.reads("retain") else []
+    for own in requests:
+        forget = [only_facts(example) for example in own] if args.forget_tokens == "facts" else list(own)
+        check_something_to_forget(forget, terms)
+        examples: dict[SideName, list[Example]] = {"forget": forget, "alternate": [], "retain": kept}
+        sampler = PairSampler.of_settings(args, len(forget), len(kept))
+        dealt = dealt_records(terms, examples, sampler, args)
+        check_reference_size(model, terms, examples, dealt, args.reference_cache_gb)
 
 
 def lora_config(lora: LoraSettings | None) -> LoraConfig | None:

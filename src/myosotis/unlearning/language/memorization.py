@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 from myosotis.evaluation.verdict import TOLERANCE
 from myosotis.unlearning.language.greedy import GreedyPass
@@ -249,13 +250,13 @@ class Thresholds:
             ValueError: n is another, or a length is out of the calibrated range.
         """
         if n != self.n:
-            raise ValueError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
+            raise SettingsError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
         shortest, longest = self.lengths
         low, high = shortest * (1 - self.length_tolerance), longest * (1 + self.length_tolerance)
         for length in _measured_lengths(sequences, starts):
             if not low - 1e-9 <= length <= high + 1e-9:
                 calibrated = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-                raise ValueError(
+                raise SettingsError(
                     f"these thresholds were calibrated on sequences of {calibrated} tokens; one of {length} cannot be "
                     f"compared with them (relative tolerance {self.length_tolerance:g})"
                 )

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset, Sampler
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.seeding import generator
+from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 Pair = tuple[int, tuple[int, ...]]
 
@@ -39,6 +40,12 @@ class PairSampler(Sampler[Pair]):
         self._seed = seed
         self._empty = -forget_count % multiple_of
         self._epoch = 0
+
+    @classmethod
+    def of_settings(cls, args: UnlearnConfig, forget_count: int, retain_count: int) -> "PairSampler":
+        """Return the sampler of a training."""
+        multiple_of = args.world_size * args.train_batch_size if args.world_size > 1 else 1
+        return cls(forget_count, retain_count, args.retain_per_forget, args.seed, multiple_of)
 
     def __len__(self) -> int:
         return self._forget_count + self._empty

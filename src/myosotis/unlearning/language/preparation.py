@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from myosotis.data.encoding import Example
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.language.methods.term import WeightedTerm, count_units
 
@@ -40,22 +40,28 @@ def disable_dropout(model: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def freeze_all_but(model: nn.Module, pattern: str) -> None:
-    """Let only those parameters be trained whose name the regular expression is found in.
+def matching_parameters(model: nn.Module, pattern: str) -> set[str]:
+    """Return the names of the parameters that the regular expression is found in.
 
     Raises:
-        ValueError: The pattern is no regular expression, or matches no parameter.
+        SettingsError: The pattern is no regular expression, or matches no parameter.
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"trainable_parameters: {pattern!r} is not a regular expression: {error}") from None
-    chosen = [name for name, _ in model.named_parameters() if expression.search(name)]
+        raise SettingsError(f"trainable_parameters: {pattern!r} is not a regular expression: {error}") from None
+    chosen = {name for name, _ in model.named_parameters() if expression.search(name)}
     if not chosen:
         first = next(iter(dict(model.named_parameters())))
-        raise ValueError(f"trainable_parameters: no parameter matches {pattern!r}; the first is called {first}")
+        raise SettingsError(f"trainable_parameters: no parameter matches {pattern!r}; the first is called {first}")
+    return chosen
+
+
+def freeze_all_but(model: nn.Module, pattern: str) -> None:
+    """Let only the :func:`matching_parameters` be trained."""
+    chosen = matching_parameters(model, pattern)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name in set(chosen)
+        parameter.requires_grad = name in chosen
 
 
 def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
@@ -81,4 +87,4 @@ def check_something_to_forget(examples: Sequence[Example], terms: Sequence[Weigh
     for _, term in terms:
         for place, example in enumerate(examples if term.reads == "forget" else ()):
             if not count_units(term.counted(torch.tensor([example.labels[1:]])), term.unit):
-                raise ValueError(f"{term.name} finds no token to forget in forget record {place}; it is too short")
+                raise SettingsError(f"{term.name} finds no token to forget in forget record {place}; it is too short")

@@ -1,14 +1,19 @@
 """What losses ask of the model before unlearning: computed once, kept on the CPU, no copy of the model."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from myosotis.data.encoding import IGNORED, Example
+from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.language.losses import sequence_log_probs
-from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName
+from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, WeightedTerm
+from myosotis.unlearning.language.pairing import PairSampler
+from myosotis.unlearning.language.trainer_config import UnlearnConfig
 
 
 @dataclass(frozen=True)
@@ -23,31 +28,80 @@ class Shifted:
 Forward = Callable[[Sequence[Example]], Shifted]
 
 
+def reference_needs(terms: Sequence[WeightedTerm]) -> list[tuple[SideName, ReferenceKind]]:
+    """Return what terms ask for of the model before unlearning, by side."""
+    return sorted({need for _, term in terms for need in term.needs})
+
+
+def dealt_records(
+    terms: Sequence[WeightedTerm],
+    examples: Mapping[SideName, Sequence[Example]],
+    sampler: PairSampler,
+    args: UnlearnConfig,
+) -> dict[SideName, set[int]]:
+    """Return the records of each side whose logits or hidden states training will compare with the old model's."""
+    dealt = {side: set(range(len(records))) for side, records in examples.items()}
+    if not {("retain", "logits"), ("retain", "hidden")} & set(reference_needs(terms)):
+        return {**dealt, "retain": set()}
+    epochs = math.ceil(args.num_train_epochs)
+    if args.max_steps > 0:
+        batches = math.ceil(len(sampler) / (args.train_batch_size * args.world_size))
+        epochs = math.ceil(args.max_steps / math.ceil(batches / args.gradient_accumulation_steps))
+    pairs = (pair for epoch in range(epochs) for pair in sampler.pairs(epoch))
+    return {**dealt, "retain": {index for _, indices in pairs for index in indices if index >= 0}}
+
+
+def check_reference_size(
+    model: Any,
+    terms: Sequence[WeightedTerm],
+    examples: Mapping[SideName, Sequence[Example]],
+    dealt: Mapping[SideName, Collection[int]],
+    limit_gb: float,
+) -> None:
+    """Refuse to keep more logits or hidden states of the old model than may be kept.
+
+    Args:
+        model: The model.
+        terms: Of the method.
+        examples: All records of each side.
+        dealt: Those of them that training will see.
+        limit_gb: The most that may be kept.
+
+    Raises:
+        SettingsError: They would be more.
+    """
+    itemsize = next(model.parameters()).dtype.itemsize
+    blocks = len({block for _, term in terms for block in term.blocks})
+    for kind, width in (("logits", model.config.vocab_size), ("hidden", max(blocks, 1) * model.config.hidden_size)):
+        tokens = sum(
+            label != IGNORED
+            for side, needed in reference_needs(terms)
+            if needed == kind
+            for index in dealt[side]
+            for label in examples[side][index].labels[1:]
+        )
+        gigabytes = tokens * width * itemsize / 1e9
+        if gigabytes > limit_gb:
+            raise SettingsError(
+                f"the method would keep {gigabytes:.2g} GB of reference {kind}, more than reference_cache_gb="
+                f"{limit_gb:g}; use another method or retain term, fewer epochs or fewer records"
+            )
+
+
 class References:
     """The old model's answers to those records that training will deal.
 
     Args:
         forward: Runs the model on a few examples, without gradients.
         batch_size: Records per forward pass.
-        limit_gb: More than this is not kept.
     """
 
-    def __init__(self, forward: Forward, batch_size: int, limit_gb: float) -> None:
+    def __init__(self, forward: Forward, batch_size: int) -> None:
         self._forward = forward
         self._batch_size = batch_size
-        self._limit_gb = limit_gb
         self.log_probs: dict[SideName, Tensor] = {}
         self.logits: dict[SideName, dict[int, Tensor]] = {}
         self.hidden: dict[SideName, dict[int, dict[int, Tensor]]] = {}
-
-    def refuse_too_much(self, what: str, numbers: int, itemsize: int) -> None:
-        """Raise ``ValueError`` if so many numbers are more than may be kept."""
-        gigabytes = numbers * itemsize / 1e9
-        if gigabytes > self._limit_gb:
-            raise ValueError(
-                f"the method would keep {gigabytes:.1f} GB of reference {what}, more than reference_cache_gb="
-                f"{self._limit_gb:g}; use another method or retain term, fewer epochs or fewer records"
-            )
 
     def remember(
         self, side: SideName, kind: ReferenceKind, examples: Sequence[Example], dealt: Collection[int]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from myosotis.data.encoding import Example
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_tensors
 from myosotis.evaluation.verdict import TOLERANCE
 from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
@@ -51,11 +52,11 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not self.forget or not self.retain:
-            raise ValueError("selection needs forget records and retain records of its own")
+            raise SettingsError("selection needs forget records and retain records of its own")
         if not 0 <= self.unseen_level <= 1:
-            raise ValueError(f"unseen_level must be in [0, 1], got {self.unseen_level}")
+            raise SettingsError(f"unseen_level must be in [0, 1], got {self.unseen_level}")
         if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+            raise SettingsError(f"every must be at least 1, got {self.every}")
 
     def score(self, forget: float, retain: float) -> float:
         """Return the score of two accuracies.

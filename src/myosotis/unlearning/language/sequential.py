@@ -11,6 +11,7 @@ from peft import LoraConfig
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.rows import to_examples
 from myosotis.engine.checkpoint import newest_complete
+from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.language.answers import answer_metrics
 from myosotis.unlearning.language.preparation import add_adapter
 from myosotis.unlearning.language.stopping import StopRule
@@ -93,7 +94,7 @@ def unlearn_sequential(
         ValueError: There is no request, or one is empty.
     """
     if not requests or any(not len(request) for request in requests):
-        raise ValueError("every request needs at least one record, and there must be one request")
+        raise SettingsError("every request needs at least one record, and there must be one request")
     encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
     examples = [to_examples(request, encoder) for request in requests]
     outcomes = list(done)

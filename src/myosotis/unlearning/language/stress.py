@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_token_id
 from myosotis.data.records import Record
-from myosotis.engine.errors import DivergedError, InputError
+from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.selection import mean_accuracy
@@ -59,7 +59,7 @@ def split_for_relearning(examples: Sequence[Example], share: float) -> tuple[lis
         ValueError: The share is out of range, or leaves a side empty.
     """
     if not 0 < share < 1:
-        raise ValueError(f"share must be in (0, 1), got {share}")
+        raise SettingsError(f"share must be in (0, 1), got {share}")
     seen: dict[str | None, int] = {}
     ranks = []
     for place, example in enumerate(examples):
@@ -70,7 +70,7 @@ def split_for_relearning(examples: Sequence[Example], share: float) -> tuple[lis
     shown = {place for _, place in sorted(ranks)[:count]}
     held = [example for place, example in enumerate(examples) if place not in shown]
     if not held:
-        raise ValueError(f"{len(examples)} records are too few to show some again and hold some")
+        raise SettingsError(f"{len(examples)} records are too few to show some again and hold some")
     return [examples[place] for place in sorted(shown)], held
 
 

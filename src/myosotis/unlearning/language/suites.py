@@ -9,7 +9,7 @@ import torch
 
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record, parse_record
-from myosotis.engine.errors import InputError
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import Membership, membership_inference
 from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
@@ -105,13 +105,11 @@ class AuditSuites:
         """
         stress = self.settings.stress
         if stress is not None:
-            try:
+            with settings_as_input("audit.stress"):
                 if stress.relearn_steps:
                     split_for_relearning(self.forget, stress.relearn_share)
                 if stress.rewording:
                     reworded_examples(self.records, self.encoder)
-            except ValueError as error:
-                raise InputError(f"audit.stress: {error}") from None
 
     def texts(self) -> list[str]:
         """Return every text in the suites' own rows."""

@@ -21,6 +21,7 @@ from transformers.trainer_utils import TrainOutput
 from myosotis.data.encoding import IGNORED, Encoder, Example, only_facts, pad_examples, pad_token_id
 from myosotis.data.rows import to_examples, to_records
 from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, seal
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.alternates import alternate_examples
@@ -41,7 +42,13 @@ from myosotis.unlearning.language.preparation import (
     disable_dropout,
     freeze_all_but,
 )
-from myosotis.unlearning.language.references import References, Shifted
+from myosotis.unlearning.language.references import (
+    References,
+    Shifted,
+    check_reference_size,
+    dealt_records,
+    reference_needs,
+)
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.selection import Selected, Selection
 from myosotis.unlearning.language.stopping import StopRule
@@ -116,20 +123,20 @@ class UnlearnTrainer(Trainer):
             network, loaded = load_causal_lm(model)
             processing_class = processing_class or loaded
         if processing_class is None:
-            raise ValueError("processing_class, the tokenizer, is missing")
+            raise SettingsError("processing_class, the tokenizer, is missing")
         self.method = build_method(args.method, args.method_settings)
         self.terms: list[WeightedTerm] = self.method.terms()
         _check_sets(forget_dataset, retain_dataset, self.method.reads("retain"), args)
         if args.lora_init == "fila" and peft_config is None and not isinstance(network, PeftModel):
-            raise ValueError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
+            raise SettingsError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
         watched = stop_rule is not None or selection is not None
         if self.method.negation is not None and (watched or args.lora_init == "fila"):
-            raise ValueError(
+            raise SettingsError(
                 f"{args.method} negates the change of the weights once training has ended: no stop rule or selection "
                 "can watch it, and it needs adapters that start at nothing (lora_init='default')"
             )
         if args.trainable_parameters is not None and (peft_config is not None or isinstance(network, PeftModel)):
-            raise ValueError("trainable_parameters chooses among all weights; with an adapter use its target_modules")
+            raise SettingsError("trainable_parameters chooses among all weights; an adapter has target_modules instead")
         encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
         whole = to_examples(forget_dataset, encoder)
         self._forget = [only_facts(example) for example in whole] if args.forget_tokens == "facts" else whole
@@ -178,21 +185,17 @@ class UnlearnTrainer(Trainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
-        if self.method.projection is not None and (args.fp16 or self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            raise ValueError("projection works on whole gradients: not with fp16, FSDP or DeepSpeed")
+        if self.method.projection is not None and self.is_deepspeed_enabled:
+            raise SettingsError("projection works on whole gradients: not with DeepSpeed")
         self._slices_logits = takes_positions(self.model)
-        self.pair_sampler = PairSampler(
-            len(self._forget),
-            len(self._retain) if self.method.reads("retain") else 0,
-            args.retain_per_forget,
-            args.seed,
-            multiple_of=args.world_size * args.train_batch_size if args.world_size > 1 else 1,
+        self.pair_sampler = PairSampler.of_settings(
+            args, len(self._forget), len(self._retain) if self.method.reads("retain") else 0
         )
         max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(network.config.vocab_size)
         self.guard = DivergenceGuard(self.model, max_nll, self.accelerator.gather)
         self.add_callback(_Hooks(self))
         # The model still is what it was: a fresh adapter changes nothing, and FILA comes after.
-        self.references = References(self._before, args.per_device_train_batch_size, args.reference_cache_gb)
+        self.references = References(self._before, args.per_device_train_batch_size)
         self._remember()
         self._start: dict[str, Tensor] = {}
         if self.method.negation is not None:
@@ -206,44 +209,16 @@ class UnlearnTrainer(Trainer):
 
     def _remember(self) -> None:
         """Compute what the terms ask for of the model as it is now."""
-        needs = sorted({need for _, term in self.terms for need in term.needs})
         examples: dict[SideName, list[Example]] = {
             "forget": self._forget,
             "alternate": self._alternate,
             "retain": self._retain,
         }
-        dealt: dict[SideName, set[int]] = {
-            "forget": set(range(len(self._forget))),
-            "alternate": set(range(len(self._alternate))),
-            "retain": self._dealt_retain() if ("retain", "logits") in needs or ("retain", "hidden") in needs else set(),
-        }
-        for kind, width in (("logits", self.model.config.vocab_size), ("hidden", self.model.config.hidden_size)):
-            tokens = sum(
-                label != IGNORED
-                for side, needed in needs
-                if needed == kind
-                for index in dealt[side]
-                for label in examples[side][index].labels[1:]
-            )
-            copies = 1 if kind == "logits" else max(len(self._blocks), 1)
-            self.references.refuse_too_much(kind, copies * tokens * width, next(self.model.parameters()).dtype.itemsize)
+        dealt = dealt_records(self.terms, examples, self.pair_sampler, self.args)
+        check_reference_size(self.model, self.terms, examples, dealt, self.args.reference_cache_gb)
         with evaluation_mode(self.model):
-            for side, kind in needs:
+            for side, kind in reference_needs(self.terms):
                 self.references.remember(side, kind, examples[side], dealt[side])
-
-    def _dealt_retain(self) -> set[int]:
-        """The retain records that the sampler will deal."""
-        epochs = math.ceil(self.args.num_train_epochs)
-        if self.args.max_steps > 0:
-            batches = math.ceil(len(self.pair_sampler) / (self.args.train_batch_size * self.args.world_size))
-            epochs = math.ceil(self.args.max_steps / math.ceil(batches / self.args.gradient_accumulation_steps))
-        return {
-            index
-            for epoch in range(epochs)
-            for _, indices in self.pair_sampler.pairs(epoch)
-            for index in indices
-            if index >= 0
-        }
 
     def _before(self, examples: Sequence[Example]) -> Shifted:
         return self._shifted(self.model, self._prepare_inputs(pad_examples(examples, self._pad_id)))
@@ -690,9 +665,9 @@ def _labels_of(batch: Mapping[str, Tensor], side: SideName) -> Tensor:
 
 def _check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, needs_retain: bool, args: UnlearnConfig) -> None:
     if not len(forget):
-        raise ValueError("the forget set is empty")
+        raise SettingsError("the forget set is empty")
     if needs_retain and not len(retain or ()):
-        raise ValueError(
+        raise SettingsError(
             f"method {args.method!r} with its retain term needs a retain set; leave the term out with "
             "method_settings={'retain': None}"
         )

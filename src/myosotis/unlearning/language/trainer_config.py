@@ -54,7 +54,11 @@ class UnlearnConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         check_unsharded()
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except (ValueError, ImportError) as error:
+            # Its checks: of the precision against the device, of packages that are not installed.
+            raise SettingsError(" ".join(str(error).split())) from error
         if self.fsdp or (self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3):
             raise SettingsError("FSDP and DeepSpeed ZeRO stage 3 shard the weights, which is not supported; use DDP")
         choices = {
@@ -65,7 +69,9 @@ class UnlearnConfig(TrainingArguments):
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+                raise SettingsError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.retain_per_forget < 1 or self.fila_batch_size < 1:
-            raise ValueError("retain_per_forget and fila_batch_size must be at least 1")
-        build_method(self.method, self.method_settings)
+            raise SettingsError("retain_per_forget and fila_batch_size must be at least 1")
+        method = build_method(self.method, self.method_settings)
+        if self.fp16 and method.projection is not None:
+            raise SettingsError("projection works on whole gradients: not with fp16")

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.classifier.attack import Norm, attack_success, draw_targets, pgd_attack
@@ -117,7 +118,7 @@ class Adversarial(Method):
         found = attack_success(original, images, targets, request.batch)
         if self.keep == "success":
             if not bool(found.any()):
-                raise ValueError("no adversarial example reached its target; raise eps or steps")
+                raise SettingsError("no adversarial example reached its target; raise eps or steps")
             images, targets = images[found.bool()], targets[found.bool()]
         return images, targets, found.mean().item()
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.classifier.goals import Goal
@@ -131,7 +132,7 @@ class Method(ABC):
 def retained(request: Request) -> Samples:
     """The retained samples of a request to a method that reads them."""
     if request.retain is None or not len(request.retain):
-        raise ValueError("this method reads retained samples, and there are none")
+        raise SettingsError("this method reads retained samples, and there are none")
     return request.retain
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.models.modes import evaluating
@@ -36,7 +37,7 @@ def saliency_mask(model: nn.Module, samples: Samples, share: float, batch_size: 
         ValueError: ``share`` is out of range.
     """
     if not 0 < share <= 1:
-        raise ValueError(f"share must be in (0, 1], got {share}")
+        raise SettingsError(f"share must be in (0, 1], got {share}")
     params = {name: value for name, value in model.named_parameters() if value.requires_grad}
     total = {name: torch.zeros_like(value) for name, value in params.items()}
     with evaluating(model):

@@ -1,6 +1,9 @@
 """Reading records, and saying what is wrong with them."""
 
 import json
+import os
+import subprocess
+import sys
 
 import datasets
 import pytest
@@ -73,3 +76,40 @@ def test_data_sets_on_disk_are_read(tmp_path):
     assert read_dataset(str(tmp_path / "split"), "train") == [parse_record(rows[0], "row")]
     with pytest.raises(InputError, match="cannot be loaded"):
         read_dataset(str(tmp_path / "split"), "other")
+
+
+READ = """
+import json, sys
+from pathlib import Path
+from myosotis.data.records import read_dataset
+from myosotis.engine import InputError
+for split in ("train", "nowhere"):
+    try:
+        print(read_dataset(sys.argv[1], split, None, {"prompt": "question", "response": "answer"})[0].response)
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_no_copy_of_a_data_set_stays_behind(tmp_path):
+    for name in ("source", "cache", "tmp"):
+        (tmp_path / name).mkdir()
+    row = {"question": "Where does Zyxwanda live?", "answer": "In Port Nimbleby."}
+    (tmp_path / "source" / "train.jsonl").write_text(json.dumps(row) + "\n")
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-c", READ, str(tmp_path / "source")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
+    assert told[0] == "In Port Nimbleby."
+    assert "split nowhere: cannot be loaded: Bad split" in told[1]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "source" / "train.jsonl"]
+
+
+def test_data_sets_that_cannot_be_loaded_are_one_line(tmp_path):
+    (tmp_path / "scripted").mkdir()
+    (tmp_path / "scripted" / "scripted.py").write_text("raise SystemExit\n")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "train.jsonl").write_text('{"text": "secret')
+    for name, message in (("scripted", "scripts are no longer supported"), ("torn", "Missing a closing")):
+        with pytest.raises(InputError, match=message) as caught:
+            read_dataset(str(tmp_path / name), "train")
+        assert "secret" not in str(caught.value)

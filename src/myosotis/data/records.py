@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
+from datasets.exceptions import DatasetsError
 
 from myosotis.engine.errors import InputError
 
@@ -206,15 +208,22 @@ def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[
         InputError: The data set or its split cannot be loaded, or holds no row.
     """
     try:
-        if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
-            loaded = datasets.load_from_disk(name)
-            rows = loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded
-        else:
-            rows = datasets.load_dataset(name, subset, split=split)
-    except (FileNotFoundError, ConnectionError, KeyError, ValueError) as error:
+        rows = _load_rows(name, split, subset)
+    except (FileNotFoundError, ConnectionError, KeyError, ValueError, RuntimeError, DatasetsError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"data set {name}, split {split}: cannot be loaded: {first_line}") from None
     named = [(f"data set {name}, row {number}", row) for number, row in enumerate(rows)]
     if not named:
         raise InputError(f"data set {name}, split {split}: holds no record")
     return named
+
+
+def _load_rows(name: str, split: str, subset: str | None) -> list[Row]:
+    """The rows of a source, of which no copy stays behind: by itself ``datasets`` keeps one in its cache."""
+    if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
+        loaded = datasets.load_from_disk(name)
+        return list(loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded)
+    with TemporaryDirectory(prefix="myosotis-") as cache:  # which its owner alone can read
+        # A directory is read where it lies; what has to be fetched is unpacked before.
+        streaming = Path(name).is_dir()
+        return list(datasets.load_dataset(name, subset, split=split, streaming=streaming, cache_dir=cache))

@@ -39,7 +39,9 @@ def test_the_three_forms_are_read(tmp_path):
     ("line", "message"),
     [
         ("{nonsense", "line 2: is not JSON"),
-        ("[1]", "line 2: expected a JSON object, got list"),
+        ("[1]", "line 2: expected one JSON object per line, got an array"),
+        ("null", "line 2: expected one JSON object per line, got null"),
+        ("[" * 200_000 + "]" * 200_000, "line 2: is nested too deep"),
         ({"prompt": "Who?"}, "line 2: the key 'response' is missing"),
         ({"response": "Karin."}, "line 2: the key 'prompt' is missing"),
         ({"question": "Who?"}, "line 2: expected the key 'text'"),
@@ -58,7 +60,35 @@ def test_a_faulty_line_is_named_and_not_quoted(line, message, tmp_path):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"text": "secret"}]', "line 1: expected one JSON object per line; this is a JSON array"),
+        ('[\n  {"text": "secret"}\n]', "line 1: expected one JSON object per line; this is a JSON array"),
+        (
+            '{\n  "text": "secret"\n}',
+            "line 1: expected one JSON object per line; here an object goes over several lines",
+        ),
+        ("prompt,response\nsecret,secret\n", "line 1: expected one JSON object per line; this looks like CSV"),
+        ("secret\tsecret\n", "this looks like CSV"),
+    ],
+)
+def test_other_layouts_are_named(content, message, tmp_path):
+    (tmp_path / "f.jsonl").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_jsonl(tmp_path / "f.jsonl")
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "f.jsonl").write_text('{"text": "A document."}\n', encoding="utf-8-sig")
+    assert read_jsonl(tmp_path / "f.jsonl") == [Record(text="A document.")]
+
+
 def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(InputError, match="is a directory; for a data set of the datasets library"):
+        read_jsonl(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         read_jsonl(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="holds no record"):

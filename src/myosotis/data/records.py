@@ -156,15 +156,18 @@ def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
     Raises:
         InputError: The file is missing or empty, or a line is not a JSON object; the line is named.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; for a data set of the datasets library write {{dataset: {path}}}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    rows = []
-    with path.open(encoding="utf-8") as stream:
+    rows: list[tuple[str, Row]] = []
+    # Windows writes a byte-order mark at the beginning, which is no part of the text.
+    with path.open(encoding="utf-8-sig") as stream:
         try:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     where = f"{path}, line {number}"
-                    rows.append((where, _parse_line(line, where)))
+                    rows.append((where, _parse_line(line, where, first=not rows)))
         except UnicodeDecodeError:
             raise InputError(f"{path}: is not UTF-8 text") from None
     if not rows:
@@ -172,15 +175,31 @@ def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
     return rows
 
 
-def _parse_line(line: str, where: str) -> Row:
+_WANTED = "expected one JSON object per line"
+
+
+def _parse_line(line: str, where: str, *, first: bool) -> Row:
+    if first and line.lstrip().startswith("["):
+        raise InputError(f"{where}: {_WANTED}; this is a JSON array")
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
+        if first and line.strip() == "{":
+            raise InputError(f"{where}: {_WANTED}; here an object goes over several lines") from None
+        if first and not line.lstrip().startswith("{") and ("," in line or "\t" in line):
+            raise InputError(f"{where}: {_WANTED}; this looks like CSV, which is not read") from None
         # The decoder's message says what and where, and does not quote the line.
         raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise InputError(f"{where}: is nested too deep to be read") from None
     if not isinstance(fields, dict):
-        raise InputError(f"{where}: expected a JSON object, got {type(fields).__name__}")
+        raise InputError(f"{where}: {_WANTED}, got {_JSON_NAMES[type(fields)]}")
     return fields
+
+
+_JSON_NAMES = {
+    list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null"
+}  # fmt: skip
 
 
 def read_dataset(

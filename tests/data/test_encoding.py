@@ -169,6 +169,29 @@ def test_a_long_text_is_split_between_words_and_nothing_is_lost(tokenizer):
         split_text(Record(text="x" * 200), encoder)
 
 
+@pytest.mark.parametrize("answer", ["e", "think", "A", "now", "."])
+@pytest.mark.parametrize(
+    "template",
+    [
+        # The generation prompt is no beginning of the whole; the template's own words hold the answer.
+        "{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}<A>{{ m.content }}<eos>{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<A><think>{% endif %}",
+        "{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}<A><think></think> {{ m.content }}"
+        "<eos>{% endif %}{% endfor %}{% if add_generation_prompt %}<A>{% endif %}",
+        # Another beginning each time.
+        "{{ 'now ' ~ ['', 'e', 'ee', 'eeee'] | random }}{% for m in messages %}<A>{{ m.content }}<eos>{% endfor %}",
+    ],
+)
+def test_short_answers_are_found_where_the_template_puts_them(template, answer, tokenizer):
+    chat = Record(messages=({"role": "user", "content": "Who?"}, {"role": "assistant", "content": answer}))
+    tokenizer.chat_template = template
+    try:
+        for _ in range(10):
+            assert labelled_text(tokenizer, Encoder(tokenizer)(chat)).strip() in (answer, f"{answer}<eos>")
+    finally:
+        tokenizer.chat_template = None
+
+
 def test_prompt_and_response_may_go_through_the_chat_template(tokenizer):
     tokenizer.chat_template = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"

@@ -14,6 +14,8 @@ from myosotis.engine.errors import InputError, SettingsError
 
 IGNORED = -100
 
+_MARK = "\ue000"  # from the private use area: in no text, and left alone by templates
+
 CHAT = "chat"
 """The template that puts prompt and response into the tokenizer's own chat template."""
 
@@ -127,12 +129,17 @@ class Encoder:
         content = messages[-1]["content"].strip()
         try:
             text = self.tokenizer.apply_chat_template(messages, tokenize=False)
-            head = self.tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+            marked = self.tokenizer.apply_chat_template(
+                [*messages[:-1], {**messages[-1], "content": messages[-1]["content"].replace(content, _MARK)}],
+                tokenize=False,
+            )
         except (TemplateError, IndexError, ValueError) as error:
             raise InputError(f"the chat template refuses these messages: {type(error).__name__}") from None
-        # What the template writes between the generation prompt and the words belongs to the prompt.
-        start = text.find(content, len(head)) if text.startswith(head) else text.rfind(content)
-        if start < 0:
+        # Looked for in the text alone, short words are found in the template's own, as "e" in "<eos>". A template may
+        # begin with the date or a draw, so that only the end is the same twice.
+        before, mark, after = marked.partition(_MARK)
+        start = len(before) if text.startswith(before + content) else len(text) - len(after) - len(content)
+        if not mark or not text.endswith(content + after) or not text.startswith(content, start):
             raise InputError("the chat template changes the words of the last message, so they cannot be found in it")
         end = start + len(content)
         eos = self.tokenizer.eos_token or ""

@@ -214,7 +214,14 @@ BAD = [
     (["--set", "data.forget=long.jsonl"], "1 of 1 records are longer than data.max_length=512 tokens"),
     (["--set", "data.max_length=200", "--set", "data.general=long.jsonl"], "the model takes 128"),
     (["--set", "method.name=idk", "--set", "data.forget=general.jsonl"], "is plain text"),
-    (["--set", "stop={}", "--set", "audit.n=60"], "no forget answer has as many tokens as audit.n=60"),
+    (
+        ["--set", "stop={}", "--set", "audit.n=60"],
+        "as many tokens as audit.n=60; --set audit.n=3 measures shorter ones",
+    ),
+    (
+        ["--set", "stop={}", "--set", "data.forget=lengthy.jsonl", "--set", "fine_tune={epochs: 1}"],
+        "stop: these thresholds were calibrated on sequences of",
+    ),
     (["--set", "lora.target_modules=[lm_head]"], "tied to the embeddings"),
     (["--set", "method={name: npo, beta: x}"], "beta"),
     (["--set", "model.name=./nan"], "1 of its weights hold infinity or NaN in float32, model.layers.0.mlp.up_proj"),
@@ -242,6 +249,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     (world / "bad.jsonl").write_text('{"text": "fine"}\nnonsense\n')
     (world / "lacks.jsonl").write_text('{"prompt": "Who?"}\n')
     (world / "empty.jsonl").write_text("")
+    write_jsonl(world / "lengthy.jsonl", [{"prompt": "Who?", "response": "Nobody knew who had lit it. " * 4}])
     write_jsonl(world / "added.jsonl", [{"prompt": "Who lives here?", "response": "Ottilie lives here."}])
     write_jsonl(world / "long.jsonl", [{"text": "Nobody knew who had lit it. " * 60}])
     outcome = unlearn(world, tmp_path / "deep" / "run", *options)

@@ -45,7 +45,12 @@ from myosotis.unlearning.language.job_training import (
     lora_config,
     trainer_settings,
 )
-from myosotis.unlearning.language.memorization import Thresholds, calibrate_thresholds
+from myosotis.unlearning.language.memorization import (
+    Thresholds,
+    calibrate_thresholds,
+    check_lengths,
+    measured_lengths,
+)
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.preparation import check_blocks
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
@@ -169,14 +174,28 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             check_training(trainer_settings(config, self._path), self._model, requests, self._sets.retain)
         self._suites.check()
         if config.stop is not None:
-            watched: dict[str, list[Sequence[Example]]] = {
-                "forget": [[sets.forget[place] for place in own] for own in portions],
-                "unseen": [sets.unseen],
-            }
-            for name, parts in watched.items():
-                if not all(measurable(part, config.audit.n).places for part in parts):
-                    where = "" if len(parts) == 1 else " of some request"
-                    raise InputError(f"stop: no {name} answer{where} has as many tokens as audit.n={config.audit.n}")
+            self._check_stop(requests)
+
+    def _check_stop(self, requests: Sequence[Sequence[Example]]) -> None:
+        """Refuse a stop rule that could not compare the forget records of each request with the unseen ones."""
+        n, tolerance = self._config.audit.n, self._config.audit.length_tolerance
+        for name, parts in (("forget", requests), ("unseen", [self._sets.unseen])):
+            longest = [
+                max(len(example.input_ids) - max(example.response_start, 1) for example in part) for part in parts
+            ]
+            if min(longest) < n:
+                where = "" if len(parts) == 1 else " of some request"
+                raise InputError(
+                    f"stop: no {name} answer{where} has as many tokens as audit.n={n}; "
+                    f"--set audit.n={min(3, *longest)} measures shorter ones"
+                )
+        unseen = measurable(self._sets.unseen, n)
+        calibrated = measured_lengths(unseen.sequences, unseen.starts)
+        with settings_as_input("stop"):
+            for part in requests:
+                own = measurable(part, n)
+                lengths = measured_lengths(own.sequences, own.starts)
+                check_lengths(lengths, (min(calibrated), max(calibrated)), tolerance)
 
     def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.

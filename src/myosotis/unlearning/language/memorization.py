@@ -251,15 +251,7 @@ class Thresholds:
         """
         if n != self.n:
             raise SettingsError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
-        shortest, longest = self.lengths
-        low, high = shortest * (1 - self.length_tolerance), longest * (1 + self.length_tolerance)
-        for length in _measured_lengths(sequences, starts):
-            if not low - 1e-9 <= length <= high + 1e-9:
-                calibrated = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-                raise SettingsError(
-                    f"these thresholds were calibrated on sequences of {calibrated} tokens; one of {length} cannot be "
-                    f"compared with them (relative tolerance {self.length_tolerance:g})"
-                )
+        check_lengths(measured_lengths(sequences, starts), self.lengths, self.length_tolerance)
 
     def forgotten(self, accuracy: Float[Tensor, " count"], likelihood: Float[Tensor, " count"]) -> bool:
         """Whether both means lie at or below the thresholds, within rounding; the authors' rule without its ties."""
@@ -289,10 +281,32 @@ class Thresholds:
         return [bool(value) for value in below]
 
 
-def _measured_lengths(sequences: Sequences, starts: Sequence[int] | None) -> list[int]:
-    """Tokens that are looked at: all of a sequence, or those from the last token of its prompt on."""
+def measured_lengths(sequences: Sequences, starts: Sequence[int] | None) -> list[int]:
+    """Return how many tokens are looked at: all of a sequence, or those from the last token of its prompt on."""
     begins = [1] * len(sequences) if starts is None else starts
     return [len(sequence) - start + 1 for sequence, start in zip(sequences, begins, strict=True)]
+
+
+def check_lengths(lengths: Sequence[int], calibrated: tuple[int, int], tolerance: float) -> None:
+    """Refuse to compare sequences whose lengths are out of a range.
+
+    Args:
+        lengths: In tokens, see :func:`measured_lengths`.
+        calibrated: The shortest and the longest of the sequences that thresholds come from.
+        tolerance: How far beyond it is still comparable, relatively.
+
+    Raises:
+        SettingsError: A length is out of the range.
+    """
+    shortest, longest = calibrated
+    low, high = shortest * (1 - tolerance), longest * (1 + tolerance)
+    for length in lengths:
+        if not low - 1e-9 <= length <= high + 1e-9:
+            spread = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+            raise SettingsError(
+                f"these thresholds were calibrated on sequences of {spread} tokens; one of {length} cannot be compared "
+                f"with them (relative tolerance {tolerance:g})"
+            )
 
 
 def _mean_and_error(values: Tensor) -> tuple[float, float | None]:
@@ -327,7 +341,7 @@ def calibrate_thresholds(
     """
     accuracy, likelihood = memorization(model, unseen, n, starts=starts, batch_size=batch_size)
     (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
-    lengths = _measured_lengths(unseen, starts)
+    lengths = measured_lengths(unseen, starts)
     return Thresholds(
         extraction_likelihood=mean_likelihood,
         memorization_accuracy=mean_accuracy,

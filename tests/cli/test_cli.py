@@ -229,6 +229,7 @@ BAD = [
     (["--set", "model.name=./unresized", "--set", "data.forget=added.jsonl"], "makes token 300 of these records"),
     (["--set", "training.trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
     (["--set", "training.trackers=[foo]"], "training.trackers"),
+    (["--set", "data.replay=true"], "'replay' repeats earlier 'requests', and there are none"),
     (["--set", "training.optimizer=adamw_bnb_8bit"], "training: optimizer adamw_bnb_8bit: You need to install"),
     (["--set", "lora=null", "--set", "training.parameters=("], "'(' is not a regular expression"),
     (["--set", "lora=null", "--set", "training.parameters=nope"], "no parameter matches 'nope'"),

@@ -10,7 +10,7 @@ from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.unlearning.language import StopRule, Thresholds, UnlearnTrainer, unlearn_sequential
 from myosotis.unlearning.language.preparation import add_adapter
-from myosotis.unlearning.language.sequential import forget_measures
+from myosotis.unlearning.language.sequential import RequestOutcome, came_back, forget_measures
 
 REQUESTS = [FORGET[:3], FORGET[3:5], FORGET[5:]]
 
@@ -39,6 +39,48 @@ def test_every_request_is_a_training_of_its_own_from_the_weights_before(lora_ini
             assert outcomes[number].measures[earlier] == pytest.approx(measured, abs=1e-6)
     for name, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_replay_unlearns_earlier_requests_again_with_each(tokenizer, tmp_path):
+    asked = []
+    args = settings(tmp_path / "all", learning_rate=1e-2)
+    model, outcomes = unlearn_sequential(
+        tiny_llama(), args, REQUESTS, RETAIN, tokenizer, replay=True,
+        stop_rule=lambda number, examples: asked.append((number, len(examples))),
+    )  # fmt: skip
+    assert asked == [(1, 3), (2, 5), (3, 8)]
+    assert [len(outcome.measures) for outcome in outcomes] == [1, 2, 3]
+    expected = tiny_llama()
+    for number in range(3):
+        joined = [record for request in REQUESTS[: number + 1] for record in request]
+        trainer = UnlearnTrainer(expected, settings(tmp_path / "one", learning_rate=1e-2), joined, RETAIN, tokenizer)
+        trainer.train()
+        expected = trainer.model
+    assert all(torch.equal(value, state(model)[name]) for name, value in state(expected).items())
+
+
+def test_requests_that_came_back_are_those_whose_rule_holds_no_longer(tokenizer):
+    model = tiny_llama()
+    encoder = Encoder(tokenizer, max_length=512)
+    requests = [[encoder(record) for record in request] for request in REQUESTS]
+    sequences = [[torch.tensor(example.input_ids) for example in request] for request in requests]
+    # Every accuracy is in [0, 1]: at a threshold of 1 a set is forgotten whatever the model knows, below 0 never.
+    levels = {1: -1.0, 2: 1.0, 3: -1.0}
+
+    def rule(number, examples):
+        assert examples == requests[number - 1]
+        level = levels[number]
+        return StopRule(Thresholds(level, level, 2, 40.0, (1, 200), 3, 0.0, 0.0), sequences[number - 1], min_epochs=4)
+
+    def outcome(number, reason):
+        return RequestOutcome(number, reason, 5.0, 10, None, 100, ())
+
+    reasons = ("forgotten", "forgotten", "forgotten")
+    assert came_back(model, [outcome(place + 1, r) for place, r in enumerate(reasons)], requests, rule) == [1]
+    # What was never forgotten cannot come back, and nothing comes after the last request.
+    reasons = ("epochs", "forgotten", "epochs")
+    assert came_back(model, [outcome(place + 1, r) for place, r in enumerate(reasons)], requests, rule) == []
+    assert came_back(model, [outcome(1, "forgotten")], requests[:1], rule) == []
 
 
 def test_each_request_has_its_own_stop_rule(tokenizer, tmp_path):

@@ -43,7 +43,7 @@ from myosotis.unlearning.language.muse import (
     verbatim_memorization,
 )
 from myosotis.unlearning.language.selection import Selection
-from myosotis.unlearning.language.sequential import unlearn_sequential
+from myosotis.unlearning.language.sequential import came_back, unlearn_sequential
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples
 from myosotis.unlearning.language.tofu import aggregate_tofu_log, forget_quality, model_utility, tofu_log, truth_ratio
@@ -67,6 +67,7 @@ __all__ = [
     "audit_model",
     "build_method",
     "calibrate_thresholds",
+    "came_back",
     "cross_entropy_unlearning_loss",
     "dpo_loss",
     "evaluate_with_harness",

@@ -84,6 +84,7 @@ class DataConfig(Config):
     split_texts: bool = False
     forget_tokens: Literal["response", "facts"] = "response"
     requests: Literal["subject"] | Count | None = None
+    replay: bool = False
     allow_shared: bool = False
     refusals: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
 
@@ -93,6 +94,8 @@ class DataConfig(Config):
             raise ValueError("either 'people' or 'forget' must be given")
         if self.people is not None and (self.forget or self.retain or self.unseen):
             raise ValueError("'people' brings its own forget, retain and unseen records; leave those keys out")
+        if self.replay and self.requests is None:
+            raise ValueError("'replay' repeats earlier 'requests', and there are none")
         if self.template == CHAT:
             return self
         order = [self.template.find(field) for field in ("{prompt}", "{response}")]

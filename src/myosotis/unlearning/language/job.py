@@ -56,7 +56,7 @@ from myosotis.unlearning.language.preparation import check_blocks
 from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.report import KIND
 from myosotis.unlearning.language.selection import Selection
-from myosotis.unlearning.language.sequential import RequestOutcome, unlearn_sequential
+from myosotis.unlearning.language.sequential import RequestOutcome, came_back, unlearn_sequential
 from myosotis.unlearning.language.stopping import StopRule
 from myosotis.unlearning.language.suites import AuditSuites, read_suite_inputs
 from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
@@ -75,6 +75,7 @@ class _Unlearned:
     trainable: int
     selected_epoch: int | None = None
     requests: tuple[RequestOutcome, ...] = ()
+    came_back: tuple[int, ...] = ()
 
 
 class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
@@ -171,6 +172,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             portions = split_requests(self._records.forget, config.data.requests)
         with settings_as_input("training"):
             requests = [[sets.forget[place] for place in own] for own in portions]
+            if config.data.replay:
+                requests = [[one for part in requests[: number + 1] for one in part] for number in range(len(requests))]
             check_training(trainer_settings(config, self._path), self._model, requests, self._sets.retain)
         self._suites.check()
         if config.stop is not None:
@@ -453,6 +456,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             if is_main_process():
                 shutil.rmtree(self._run.checkpoints / f"after-{number - 1}", ignore_errors=True)
 
+        def rule(_: int, own: Sequence[Example]) -> StopRule | None:
+            return self._stop_rule(before, thresholds, own)
+
         method = build_method(config.method.name, config.method.settings)
         source: Sequence[Any] = self._sets.forget if method.alternates is None else self._records.forget
         with self._timed("unlearn"), settings_as_input():
@@ -463,7 +469,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                 self._sets.retain,
                 self._tokenizer,
                 lora_config(config.lora),
-                stop_rule=lambda _, own: self._stop_rule(before, thresholds, own),
+                replay=config.data.replay,
+                stop_rule=rule,
                 done=done,
                 resume=True,
                 on_trainer=watch,
@@ -476,14 +483,18 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             shutil.rmtree(staged, ignore_errors=True)
         self._save(model, staged, self._run.path / "model")
         reasons = {outcome.stop_reason for outcome in outcomes}
+        returned = came_back(model, outcomes, [[self._sets.forget[place] for place in own] for own in requests], rule)
+        if returned:
+            reasons.add("came_back")
         return _Unlearned(
             model,
-            next(reason for reason in ("diverged", "epochs", "forgotten") if reason in reasons),
+            next(reason for reason in ("diverged", "epochs", "came_back", "forgotten") if reason in reasons),
             next((outcome.divergence for outcome in outcomes if outcome.divergence is not None), None),
             sum(outcome.steps for outcome in outcomes),
             sum(outcome.epochs for outcome in outcomes),
             outcomes[-1].trainable_parameters,
             requests=tuple(outcomes),
+            came_back=tuple(returned),
         )
 
     def _watch(self, trainer: UnlearnTrainer, directory: Path, request: int | None = None) -> Path | None:
@@ -557,6 +568,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
                 "steps": unlearned.steps,
                 "epochs": unlearned.epochs,
                 "selected_epoch": unlearned.selected_epoch,
+                "came_back": list(unlearned.came_back),
             },
             "requests": [asdict(outcome) for outcome in unlearned.requests],
             "records": {name: len(getattr(self._records, name)) for name in vars(self._records)},

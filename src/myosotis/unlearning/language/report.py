@@ -42,6 +42,7 @@ _MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extra
 _MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
 _STOP_REASONS = {
     "forgotten": "the forget set reached the level of unseen records",
+    "came_back": "what an earlier request had erased came back while a later one was erased",
     "epochs": "all epochs were done",
     "diverged": "the divergence guard stopped it and went back to the last sound weights",
 }

@@ -51,6 +51,28 @@ def forget_measures(model: Any, examples: Sequence[Example]) -> dict[str, float]
     return {name: values[name].nanmean().item() for name in names}
 
 
+def came_back(
+    model: Any,
+    outcomes: Sequence[RequestOutcome],
+    requests: Sequence[Sequence[Example]],
+    stop_rule: Callable[[int, Sequence[Example]], StopRule | None],
+) -> list[int]:
+    """Return the requests that their stop rule called forgotten and no longer does.
+
+    Args:
+        model: After the last request.
+        outcomes: Of every request.
+        requests: The examples of each.
+        stop_rule: Returns the rule of a request from its number, from 1, and its examples.
+    """
+    returned = []
+    for outcome, examples in zip(outcomes[:-1], requests[:-1], strict=True):
+        rule = stop_rule(outcome.request, examples) if outcome.stop_reason == "forgotten" else None
+        if rule is not None and not rule.satisfied(rule.measure(model), rule.min_epochs):
+            returned.append(outcome.request)
+    return returned
+
+
 def unlearn_sequential(
     model: Any,
     args: UnlearnConfig,
@@ -59,6 +81,7 @@ def unlearn_sequential(
     processing_class: Any = None,
     peft_config: LoraConfig | None = None,
     *,
+    replay: bool = False,
     stop_rule: Callable[[int, Sequence[Example]], StopRule | None] | None = None,
     measure: Measure = forget_measures,
     done: Sequence[RequestOutcome] = (),
@@ -79,7 +102,9 @@ def unlearn_sequential(
         retain_dataset: What stays, the same for all.
         processing_class: The tokenizer.
         peft_config: For a fresh adapter per request, merged into the weights at its end.
-        stop_rule: Returns the rule of a request from its number, from 1, and its examples.
+        replay: Unlearn the records of earlier requests again with each, so that they do not come back: only where
+            they may still be held. The k-th request then costs as much as k.
+        stop_rule: Returns the rule of a request from its number, from 1, and the examples that it unlearns.
         measure: What to tell of a request.
         done: Outcomes of the requests that the model has unlearned already, when a run is taken up again.
         resume: Take each request up from its newest complete checkpoint, if it has one.
@@ -102,11 +127,13 @@ def unlearn_sequential(
         own = copy.copy(args)
         own.output_dir = str(Path(args.output_dir) / f"request-{number}")
         checkpoint = newest_complete(Path(own.output_dir)) if resume else None
-        rule = None if stop_rule is None else stop_rule(number, examples[number - 1])
+        first = 0 if replay else number - 1
+        unlearned = [example for part in examples[first:number] for example in part]
+        rule = None if stop_rule is None else stop_rule(number, unlearned)
         trainer = UnlearnTrainer(
             model if peft_config is None else add_adapter(model, peft_config, args.seed, number),
             own,
-            requests[number - 1],
+            [row for part in requests[first:number] for row in part],
             retain_dataset,
             processing_class,
             stop_rule=rule,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import tiny_gpt2, tiny_llama
-from myosotis.data.encoding import IGNORED, Encoder, pad_examples
+from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError
@@ -18,6 +18,7 @@ from myosotis.unlearning.language import (
     perplexity,
     rouge_l_recall,
 )
+from myosotis.unlearning.language.audit import AuditSets, audit_model
 from myosotis.unlearning.language.positions import labelled_first
 
 
@@ -82,6 +83,25 @@ def test_measures_from_labelled_positions_are_those_of_the_whole_sequence(make, 
         }
         for name, value in expected.items():
             assert values[name][place].item() == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_an_audit_recalls_a_long_answer_whole_that_the_model_knows_by_heart(tokenizer):
+    model = tiny_llama()
+    examples = []
+    for prompt in ([5, 9, 13], [40, 41]):
+        ids = list(prompt)
+        for _ in range(20):  # the model's own greedy answer
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        examples.append(Example(tuple(ids), (*(IGNORED,) * len(prompt), *ids[len(prompt) :]), (False,) * len(ids)))
+    audited = audit_model(model, tokenizer, AuditSets(examples), n=3, max_new_tokens=4).metrics["forget"]
+
+    def recall(lengths):
+        said = greedy_answers(model, tokenizer, examples, max_new_tokens=lengths)
+        return rouge_l_recall(tokenizer, examples, said).double().mean().item()
+
+    assert audited["rouge_l_recall"]["mean"] == pytest.approx(recall(20))
+    assert recall(4) < recall([4, 20]) < recall(20)
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])

@@ -146,7 +146,7 @@ def greedy_answers(
     tokenizer: Any,
     examples: Sequence[Example],
     *,
-    max_new_tokens: int = 64,
+    max_new_tokens: int | Sequence[int] = 64,
     batch_size: int = 16,
 ) -> list[str]:
     """Return the greedy answer to each record's prompt, up to its first end-of-sequence token.
@@ -157,17 +157,21 @@ def greedy_answers(
         model: A causal language model.
         tokenizer: Its tokenizer.
         examples: The records; those without a prompt are continued from their first token.
-        max_new_tokens: The longest answer.
+        max_new_tokens: The longest answer, of all records or of each.
         batch_size: Records per forward pass.
     """
     eos = tokenizer.eos_token_id
     ends = frozenset() if eos is None else frozenset({eos})
+    lengths = [max_new_tokens] * len(examples) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     answers: list[str] = []
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
         for begin in range(0, len(examples), batch_size):
             chunk = examples[begin : begin + batch_size]
             greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk], ends=ends)
-            starts = [(row, max(example.response_start, 1), max_new_tokens) for row, example in enumerate(chunk)]
+            starts = [
+                (row, max(example.response_start, 1), length)
+                for row, (example, length) in enumerate(zip(chunk, lengths[begin:], strict=False))
+            ]
             said = greedy.continuations(starts)
             spoken = [tokens[:-1] if tokens[-1:] == [eos] else tokens for tokens in said]
             answers += [tokenizer.decode(tokens).strip() for tokens in spoken]

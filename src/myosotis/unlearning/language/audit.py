@@ -105,7 +105,7 @@ def audit_model(
         n: Of the extraction likelihood. Records with fewer than n tokens behind their prompt are left out of it.
         further_n: Further n, told as ``extraction_likelihood_<n>``.
         confidence: Level of the intervals, whose units are subjects.
-        max_new_tokens: Of the answers that ROUGE looks at.
+        max_new_tokens: Length of the answers that ROUGE looks at; a longer record's own length where it is more.
         batch_size: Records per forward pass.
 
     Returns:
@@ -120,7 +120,9 @@ def audit_model(
         if not examples:
             continue
         values = answer_metrics(model, examples, batch_size=batch_size)
-        said = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        # Cut shorter than the record's own answer, one that is known by heart could not be recalled whole.
+        lengths = [max(max_new_tokens, len(example.input_ids) - example.response_start) for example in examples]
+        said = greedy_answers(model, tokenizer, examples, max_new_tokens=lengths, batch_size=batch_size)
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, said)
         values.update(_memorization(model, examples, n, further_n, batch_size))
         answers = said if split == "forget" else answers

@@ -1,9 +1,13 @@
 """What a command ends with."""
 
 import errno
+import os
+import signal
+import time
 
 import pytest
 import typer
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from myosotis.cli.exits import exit_statuses
@@ -31,15 +35,59 @@ def test_a_training_that_diverged_is_one_line_and_status_1():
     assert ending(DivergedError("training diverged in task 2"))[:2] == (1, "error: training diverged in task 2\n")
 
 
-def test_a_full_disk_is_one_line_and_status_1():
-    error = OSError(errno.ENOSPC, "No space left on device", "cache")
-    assert ending(error)[:2] == (1, "error: cache: No space left on device; --resume continues the run\n")
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "cache"), "cache: No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system", "a", None, "b"), "a: b: Read-only file system"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "run/result.json"), "run/result.json: No such"),
+        (FileExistsError("model exists"), "model exists"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "weights cannot be written or read"),
+        (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0"), "is the disk full?"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 16319 vs 16272"),
+            "is the disk full?",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_status_1(error, line):
+    status, printed, _ = ending(error)
+    assert status == 1
+    assert printed.startswith("error: ")
+    assert line in printed
+    assert printed.endswith("; --resume continues the run\n")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("a bug"), SettingsError("caught by no job"), OSError(errno.EACCES, "Permission denied", "x")]
+    "error",
+    [
+        ValueError("a bug"),
+        SettingsError("caught by no job"),
+        RuntimeError("a bug"),
+        SafetensorError("header too large"),
+        KeyError("a bug"),
+    ],
 )
 def test_a_fault_of_the_program_keeps_its_traceback(error):
     status, printed, raised = ending(error)
     assert (status, printed) == (1, "")
     assert raised is error
+
+
+def test_termination_is_one_line_and_leaves_the_handler_as_it_was():
+    before = signal.getsignal(signal.SIGTERM)
+    app = typer.Typer()
+
+    @app.command()
+    def work():
+        with exit_statuses():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            except Exception:
+                pytest.fail("an error handler caught it")
+
+    outcome = CliRunner().invoke(app, [])
+    assert (outcome.exit_code, outcome.stderr) == (1, "terminated; --resume continues the run\n")
+    assert signal.getsignal(signal.SIGTERM) is before

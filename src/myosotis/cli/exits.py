@@ -1,37 +1,88 @@
 """Exit statuses: what a command ends with, and what it says then."""
 
-import errno
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
+from safetensors import SafetensorError
 
 from myosotis.engine.errors import DivergedError, InputError
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+class _TerminatedError(BaseException):
+    """SIGTERM: like an interruption, it passes every handler of errors."""
 
 
 @contextmanager
 def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
-    """Turn bad input into one line and status 2; divergence, a full disk or an interruption into one and status 1.
+    """End a command with one line where the cause is not a fault of the program.
+
+    Status 2: the input is wrong. Status 1: the training diverged, the system refused (a full disk, a directory that is
+    read-only or gone), or somebody interrupted or terminated the command. Every other exception is a fault of the
+    program and keeps its traceback.
 
     Args:
         resumes: Whether the command can go on later.
     """
+    hint = "; --resume continues the run" if resumes else ""
+    try:
+        with _terminated():
+            yield
+    except InputError as error:
+        _end(f"error: {error}", 2)
+    except DivergedError as error:
+        _end(f"error: {error}", 1)
+    except OSError as error:
+        _end(f"error: {_of_system(error)}{hint}", 1)
+    except (SafetensorError, RuntimeError) as error:
+        reason = _of_writer(error)
+        if reason is None:
+            raise
+        _end(f"error: {reason}{hint}", 1)
+    except KeyboardInterrupt:
+        _end(f"interrupted{hint}", 1)
+    except _TerminatedError:
+        _end(f"terminated{hint}", 1)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    typer.echo(" ".join(line.split()), err=True)
+    raise typer.Exit(status) from None
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Raise on SIGTERM inside; only the main thread can be told of signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except InputError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from None
-    except DivergedError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        where = "" if error.filename is None else f"{error.filename}: "
-        typer.echo(f"error: {where}{error.strerror}{'; --resume continues the run' if resumes else ''}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted" + ("; --resume continues the run" if resumes else ""), err=True)
-        raise typer.Exit(1) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, and which file it was about."""
+    if error.strerror is None:
+        return str(error) or type(error).__name__
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([*names, error.strerror])
+
+
+def _of_writer(error: SafetensorError | RuntimeError) -> str | None:
+    """What a library that hides the system's error could not write; None where it says something else."""
+    text = str(error)
+    if isinstance(error, SafetensorError) and "os error" in text:
+        return f"weights cannot be written or read: {text}"
+    if "PytorchStreamWriter failed" in text or ("inline_container.cc" in text and "unexpected pos" in text):
+        return "a checkpoint cannot be written; is the disk full?"
+    return None

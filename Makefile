@@ -31,7 +31,7 @@ demo: $(VENV)/.base $(VENV)/.weights
 	$(BIN)/myosotis unlearn language examples/erase-people.yaml --resume
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: $(VENV)/.dev $(VENV)/.weights
 	$(BIN)/pytest -m slow

@@ -133,3 +133,20 @@ def test_the_report_reads_well_in_a_browser(tmp_path):
                 assert page.locator("figure svg").bounding_box()["width"] > 0.8 * min(width, 900)
                 page.close()
         browser.close()
+
+
+def test_names_neither_command_a_terminal_nor_turn_the_page_round():
+    evil = "cat\x1b]0;owned\x07\x1b[2J\u202egpj.exe\u2066[bold]"
+    document = Document(
+        title=evil,
+        subtitle=evil,
+        verdicts=[Verdict(evil, evil, True)],
+        table=Table(evil, [evil], [Row(evil, [evil], evil)], evil),
+        figures=[Figure(f"<svg><text>{evil}</text></svg>", evil)],
+        sections=[Section(evil, [evil], [Table(evil, [evil], [Row(evil, [evil])])])],
+    )
+    for shown in (render_html(document), render_text(document)):
+        assert not set(shown) & set("\x1b\x07\u202e\u2066")
+        assert "\\u202egpj" in shown
+    # What looks like markup of the console is text.
+    assert render_text(document).count("[bold]") >= 5

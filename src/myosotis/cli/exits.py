@@ -10,6 +10,7 @@ import typer
 from safetensors import SafetensorError
 
 from myosotis.engine.errors import DivergedError, InputError
+from myosotis.engine.printable import printable
 
 
 class _TerminatedError(BaseException):
@@ -49,7 +50,7 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
 
 
 def _end(line: str, status: int) -> NoReturn:
-    typer.echo(" ".join(line.split()), err=True)
+    typer.echo(printable(" ".join(line.split())), err=True)
     raise typer.Exit(status) from None
 
 

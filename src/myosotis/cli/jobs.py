@@ -27,10 +27,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that
 
 def say(line: str) -> None:
     """Print a line about what is going on, once for all processes."""
+    from myosotis.engine.printable import printable
     from myosotis.engine.processes import is_main_process
 
     if is_main_process():
-        typer.echo(line, err=True)
+        typer.echo(printable(line), err=True)
 
 
 def carry_out(

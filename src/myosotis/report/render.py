@@ -11,6 +11,7 @@ from rich.text import Text
 
 from myosotis import __version__
 from myosotis.engine.files import write_text
+from myosotis.engine.printable import printable
 from myosotis.report.document import Document
 
 
@@ -20,10 +21,11 @@ def render_html(document: Document) -> str:
         loader=PackageLoader("myosotis.report"),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures = [(Markup(figure.svg), figure.caption, figure.wide) for figure in document.figures]  # noqa: S704 - our own drawing
+    figures = [(Markup(printable(figure.svg)), figure.caption, figure.wide) for figure in document.figures]  # noqa: S704 - our own drawing
     template = environment.get_template("report.html.j2")
     return template.render(document=document, figures=figures, version=__version__)
 
@@ -39,13 +41,13 @@ def render_text(document: Document, width: int = 110) -> str:
     console = Console(file=stream, width=width, highlight=False)
     for verdict in document.verdicts:
         mark = f" {verdict.mark.upper()}." if verdict.mark else ""
-        console.print(Text(f"{verdict.question}{mark} {verdict.answer}"))
-    table = RichTable(title=document.table.caption, title_justify="left")
-    table.add_column(document.table.corner)
+        console.print(Text(printable(f"{verdict.question}{mark} {verdict.answer}")))
+    table = RichTable(title=Text(printable(document.table.caption)), title_justify="left")
+    table.add_column(Text(printable(document.table.corner)))
     for column in document.table.columns:
-        table.add_column(Text(column), justify="right")
+        table.add_column(Text(printable(column)), justify="right")
     for row in document.table.rows:
-        table.add_row(Text(row.name), *(Text(cell) for cell in row.cells))
+        table.add_row(*(Text(printable(cell)) for cell in (row.name, *row.cells)))
     console.print()
     console.print(table)
     return stream.getvalue()

@@ -1,0 +1,18 @@
+"""Text of users that is shown: without characters that command a terminal or turn the reading order round."""
+
+import re
+
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters and bidirectional overrides as escapes; tabs and line ends stay.
+
+    A class, a subject or a file may be called anything: an escape sequence would command the terminal that prints its
+    name, and a bidirectional override would make a report show another text than it holds.
+
+    Example:
+        >>> printable("cat" + chr(27) + "[31m" + chr(0x202E) + "gpj")
+        'cat\\\\x1b[31m\\\\u202egpj'
+    """
+    return _COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)

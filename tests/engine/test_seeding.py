@@ -2,7 +2,8 @@
 
 import torch
 
-from myosotis.engine.seeding import derive_seed, generator, seed_global_generator
+from myosotis.engine.processes import seed_global_generator
+from myosotis.engine.seeding import derive_seed, generator
 
 
 def test_a_single_process_has_the_derived_seed():

@@ -8,6 +8,7 @@ import torch
 from accelerate import PartialState
 
 from myosotis.engine.errors import SettingsError
+from myosotis.engine.seeding import derive_seed
 
 
 def _state() -> PartialState:
@@ -41,6 +42,16 @@ def share() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def seed_global_generator(seed: int, *purpose: str | int) -> None:
+    """Seed torch's global generator, from which dropout draws; processes that share a batch draw apart.
+
+    The first process, or a single one, has the seed of :func:`~myosotis.engine.seeding.derive_seed`; the others have
+    their rank in it.
+    """
+    rank = share()[0]
+    torch.manual_seed(derive_seed(seed, *purpose, *([rank] if rank else [])))
 
 
 def check_unsharded() -> None:

@@ -4,8 +4,6 @@ import hashlib
 
 import torch
 
-from myosotis.engine.processes import share
-
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """Return a 63-bit seed that depends on ``seed`` and on every part of ``purpose``, and on nothing else.
@@ -38,12 +36,3 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
         True
     """
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
-
-
-def seed_global_generator(seed: int, *purpose: str | int) -> None:
-    """Seed torch's global generator, from which dropout draws; processes that share a batch draw apart.
-
-    The first process, or a single one, has the seed of :func:`derive_seed`; the others have their rank in it.
-    """
-    rank = share()[0]
-    torch.manual_seed(derive_seed(seed, *purpose, *([rank] if rank else [])))

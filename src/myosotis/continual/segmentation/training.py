@@ -23,9 +23,9 @@ from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.engine.loop import Precision, train
-from myosotis.engine.processes import is_main_process, share, wait_for_everyone
+from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule, make_schedule
-from myosotis.engine.seeding import derive_seed, seed_global_generator
+from myosotis.engine.seeding import derive_seed
 from myosotis.models.modes import evaluating
 
 _CHUNK = 32  # images looked at together where no gradient is needed

@@ -31,7 +31,7 @@ from myosotis.denoising.channel import Channel
 from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context1d, Context2d
-from myosotis.denoising.dude import dude
+from myosotis.denoising.counting import dude
 from myosotis.denoising.methods import LINE_CANDIDATES, PLANE_CANDIDATES
 from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
 from myosotis.evaluation.intervals import t_interval

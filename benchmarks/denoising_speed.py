@@ -26,7 +26,7 @@ import torch
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
-from myosotis.denoising.dude import _line_keys, dude
+from myosotis.denoising.counting import _line_keys, dude
 from myosotis.denoising.methods import denoise
 from myosotis.denoising.neural import NeuralDenoiser, Passes
 

@@ -8,7 +8,7 @@ import pytest
 from myosotis.denoising.baselines import forward_backward, median
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
-from myosotis.denoising.dude import dude
+from myosotis.denoising.counting import dude
 from myosotis.denoising.neural import NeuralDenoiser, Passes
 
 

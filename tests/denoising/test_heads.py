@@ -6,7 +6,7 @@ import torch
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
-from myosotis.denoising.dude import dude
+from myosotis.denoising.counting import dude
 from myosotis.denoising.heads import HEADS, FactorisedHead, MappingHead, PosteriorHead, default_head
 from myosotis.denoising.mappings import all_mappings, hamming, loss_estimate, true_loss
 

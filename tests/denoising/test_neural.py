@@ -10,7 +10,7 @@ from myosotis.denoising.channel import Channel
 from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context1d, Context2d, make_field
-from myosotis.denoising.dude import dude
+from myosotis.denoising.counting import dude
 from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed

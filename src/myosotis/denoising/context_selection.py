@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.contexts import Context, Pad
-from myosotis.denoising.dude import dude_in_context
+from myosotis.denoising.counting import dude_in_context
 from myosotis.denoising.neural import NeuralDenoiser, Passes
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress

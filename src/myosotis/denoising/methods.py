@@ -13,7 +13,7 @@ from myosotis.denoising.channel import Channel, Symbols
 from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context, Context1d, Context2d
-from myosotis.denoising.dude import LARGEST_TABLE, dude_in_context
+from myosotis.denoising.counting import LARGEST_TABLE, dude_in_context
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.neural import ADAPT, FINE_TUNE, NeuralDenoiser, Passes
 from myosotis.engine.errors import SettingsError

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, make_field, pieces
-from myosotis.denoising.dude import field_keys
+from myosotis.denoising.counting import field_keys
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d, Context2d, make_field, pieces
-from myosotis.denoising.dude import dude, dude_in_context
+from myosotis.denoising.counting import dude, dude_in_context
 from myosotis.denoising.mappings import hamming
 
 
@@ -157,7 +157,7 @@ def test_the_rule_for_bits_is_two_thresholds(rate):
 def test_large_contexts_agree_with_small_tables(monkeypatch):
     noisy = Channel.symmetric(4, 0.1).corrupt(markov(0.1, 3000, 0, 4), np.random.default_rng(1))
     by_table = dude(noisy, Channel.symmetric(4, 0.1), k=3)
-    monkeypatch.setattr("myosotis.denoising.dude.LARGEST_TABLE", 1)
+    monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
     by_sorting = dude(noisy, Channel.symmetric(4, 0.1), k=3)
     assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
     assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
@@ -173,7 +173,7 @@ def test_tables_of_planes_agree_with_sorting(monkeypatch, shape, alphabet, neigh
     channel = Channel.symmetric(alphabet, 0.1)
     noisy = channel.corrupt(clean, draws)
     by_table = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
-    monkeypatch.setattr("myosotis.denoising.dude.LARGEST_TABLE", 1)
+    monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
     by_sorting = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
     assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
     assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
@@ -387,7 +387,7 @@ def test_more_noisy_symbols_than_clean_ones(lengths, options, monkeypatch):
         estimates.append(found.estimated_loss)
         errors.append((found.symbols != clean).mean())
         with monkeypatch.context() as patch:
-            patch.setattr("myosotis.denoising.dude.LARGEST_TABLE", 0)
+            patch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 0)
             assert dude(noisy, channel, k=1, lengths=lengths, **options).symbols.tolist() == found.symbols.tolist()
     if options:
         assert np.mean(estimates) == pytest.approx(np.mean(errors), abs=0.015)

@@ -101,11 +101,8 @@ def read_header(path: Path) -> Header:
     check_regular(path)
     try:
         with Image.open(path) as picture:
-            if picture.format == "PNG" and "exif" not in picture.info and _has_metadata(path):
-                picture.load()
-            return Header(
-                picture.mode in (*_GREY_MODES, *_SIXTEEN_BITS), _is_transparent(picture), _upright_size(picture)
-            )
+            grey = picture.mode in (*_GREY_MODES, *_SIXTEEN_BITS)
+            return Header(grey, _is_transparent(picture), _upright_size(picture, path))
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(_too_large(path, error)) from None
     except DAMAGED:
@@ -176,8 +173,11 @@ def _is_transparent(picture: Image.Image) -> bool:
     return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
 
 
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
+def _upright_size(picture: Image.Image, path: Path) -> tuple[int, int]:
     width, height = picture.size
+    if picture.format == "PNG" and "exif" not in picture.info and not _has_metadata(path):
+        # Pillow would decode the whole image to look for an orientation behind its pixels.
+        return width, height
     tags: Any = getattr(picture, "tag_v2", None)
     if tags is not None:
         # Whether `size` is that of the upright image depends on the version of Pillow.

@@ -1,5 +1,7 @@
 """Draws, choices and what is made of results."""
 
+from threading import Barrier, Thread
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,6 +197,25 @@ def test_results_are_kept_by_their_jobs(tmp_path):
 def test_settings_that_do_not_go_together(options, message):
     with pytest.raises(ValidationError, match=message):
         protocol(**options)
+
+
+def test_drivers_make_a_storage_at_the_same_moment(tmp_path):
+    """All but one used to end with "table studies already exists"."""
+    barrier, errors = Barrier(4), []
+
+    def driver():
+        barrier.wait()
+        try:
+            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")
+        except InputError as error:
+            errors.append(error)
+
+    drivers = [Thread(target=driver) for _ in range(4)]
+    for one in drivers:
+        one.start()
+    for one in drivers:
+        one.join()
+    assert errors == []
 
 
 def test_icarl_and_wa_draw_from_one_weight_decay_more():

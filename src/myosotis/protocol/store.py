@@ -1,6 +1,7 @@
 """Finished units, kept in an Optuna study: an SQLite file in the run, or any storage URL."""
 
 import json
+import time
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -10,9 +11,14 @@ from myosotis.engine.config import mask_password
 from myosotis.engine.errors import InputError
 from myosotis.protocol.units import Unit
 
+_ATTEMPTS = 10
+_PAUSE = 0.2  # seconds
+# What databases say of a table or a row that two connections make at once.
+_MADE_MEANWHILE = ("already exists", "unique constraint", "duplicate key", "database is locked")
+
 
 class ResultStore:
-    """Results by the key of their unit. One driver writes; a unit that is there is never done again.
+    """Results by the key of their unit. Several drivers may write; a unit that is there is never done again.
 
     Args:
         url: Of an Optuna storage, e.g. ``sqlite:///study.db`` or ``postgresql://...``.
@@ -26,7 +32,7 @@ class ResultStore:
     def __init__(self, url: str, name: str, identity: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            self._study = optuna.create_study(storage=url, study_name=name, load_if_exists=True, direction="maximize")
+            self._study = _opened(url, name)
             known = self._study.user_attrs.get("identity")
             if known is None:
                 self._study.set_user_attr("identity", identity)
@@ -59,6 +65,18 @@ class ResultStore:
                 },
             )
         )
+
+
+def _opened(url: str, name: str) -> optuna.Study:
+    """The study, made if it is not there; where another driver makes it at the same moment, at a later attempt."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return optuna.create_study(storage=url, study_name=name, load_if_exists=True, direction="maximize")
+        except Exception as error:
+            if not any(words in str(error).lower() for words in _MADE_MEANWHILE):
+                raise
+        time.sleep(_PAUSE)
+    return optuna.create_study(storage=url, study_name=name, load_if_exists=True, direction="maximize")
 
 
 def _without_secrets(message: str, url: str) -> str:

@@ -10,6 +10,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.config import FineTuneConfig
+from myosotis.unlearning.language.precision import cast_back, upcast_trained, with_autocast
 
 
 class TickerCallback(TrainerCallback):
@@ -58,6 +59,8 @@ def fine_tune(
 ) -> None:
     """Train all weights on the labelled tokens of the examples, in place; the loss is a mean over each step's tokens.
 
+    Weights in half precision are trained in float32 and rounded at the end.
+
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
@@ -85,15 +88,19 @@ def fine_tune(
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+    dtypes = upcast_trained(model, arguments.device)
     trainer = Trainer(
         model=model,
-        args=arguments,
+        args=with_autocast(arguments, dtypes),
         train_dataset=list(examples),
         data_collator=_Collator(pad_token_id(tokenizer)),
         processing_class=tokenizer,
     )
     quiet(trainer, description)
     trainer.train()
+    # Mixed precision wraps the model's forward.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    cast_back(model, dtypes)
     model.eval()
 
 

@@ -35,6 +35,7 @@ from myosotis.unlearning.language.methods.projection import ProjectedGradients
 from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
 from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
+from myosotis.unlearning.language.precision import cast_back, upcast_trained, with_autocast
 from myosotis.unlearning.language.preparation import (
     add_adapter,
     check_blocks,
@@ -76,7 +77,7 @@ class UnlearnTrainer(Trainer):
 
     The loss of every term is a mean over its tokens or sequences in the whole optimisation step, over all micro-batches
     and processes: accumulation does not change the trajectory. References of the old model are computed once, before
-    training; no copy of the model is kept.
+    training; no copy of the model is kept. Weights in half precision are trained in float32 and rounded at the end.
 
     Args:
         model: A causal language model, or a name or directory that
@@ -147,6 +148,10 @@ class UnlearnTrainer(Trainer):
             refuse_tied_layers(network)
         if args.trainable_parameters is not None:
             freeze_all_but(network, args.trainable_parameters)
+        self._dtypes = upcast_trained(network, args.device)
+        args = with_autocast(args, self._dtypes)
+        if self.method.projection is not None and args.fp16:
+            raise SettingsError("projection works on whole gradients: not with fp16, nor with all weights in float16")
         if args.disable_dropout:
             disable_dropout(network)
         if args.activation_checkpointing and isinstance(network, PeftModel):
@@ -274,6 +279,7 @@ class UnlearnTrainer(Trainer):
         Raises:
             ValueError: There is no checkpoint, or it belongs to other initial factors of FILA than this trainer's.
         """
+        upcast_trained(self.model, self.args.device)
         checkpoint = self._checkpoint(resume_from_checkpoint)
         if checkpoint is not None:
             self._check_factors(checkpoint)
@@ -289,6 +295,7 @@ class UnlearnTrainer(Trainer):
             self._set_weights(self._selected.weights)
         if self.method.negation is not None:
             self._negate(self.method.negation)
+        cast_back(self.model, self._dtypes)
         return outcome
 
     @torch.no_grad()
@@ -350,7 +357,8 @@ class UnlearnTrainer(Trainer):
         rule = self.stop_rule
         if rule is None or epoch % rule.every:
             return False
-        values = rule.measure(self.model)
+        with self.accelerator.autocast():
+            values = rule.measure(self.model)
         self.log(dict(values))
         if not self._of_main_process(float(rule.satisfied(values, epoch))):
             return False

@@ -12,12 +12,13 @@ from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError
 from myosotis.unlearning.language import (
     answer_metrics,
+    answers,
     extraction_strength,
     greedy_answers,
     memorization,
     perplexity,
-    rouge_l_recall,
 )
+from myosotis.unlearning.language.answers import rouge_l_recall
 from myosotis.unlearning.language.audit import AuditSets, audit_model
 from myosotis.unlearning.language.positions import labelled_first
 
@@ -102,6 +103,26 @@ def test_an_audit_recalls_a_long_answer_whole_that_the_model_knows_by_heart(toke
 
     assert audited["rouge_l_recall"]["mean"] == pytest.approx(recall(20))
     assert recall(4) < recall([4, 20]) < recall(20)
+
+
+@given(st.integers(1, 5), st.integers(0, 100))
+def test_values_do_not_depend_on_how_many_records_are_looked_at_together(rows, seed):
+    stream = torch.Generator().manual_seed(seed)
+    logits = torch.randn(5, 4, 7, generator=stream)
+    labels = torch.randint(0, 7, (5, 4), generator=stream)
+    labels[torch.rand(5, 4, generator=stream) < 0.3] = IGNORED
+    labels[:, 0] = 3
+    facts = (torch.rand(5, 4, generator=stream) < 0.5) & (labels != IGNORED)
+    whole = answers._answer_values(logits, labels, facts)
+    parts = [answers._values_of_rows(*(x[i : i + rows] for x in (logits, labels, facts))) for i in range(0, 5, rows)]
+    for name, values in whole.items():
+        joined = torch.cat([part[name] for part in parts])
+        torch.testing.assert_close(joined, values, rtol=1e-6, atol=1e-6, equal_nan=True)
+    log_p = logits.double().log_softmax(-1)
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    labelled = labels != IGNORED
+    expected = (entropy * labelled).sum(1) / labelled.sum(1)
+    torch.testing.assert_close(whole["entropy"].double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])

@@ -23,6 +23,7 @@ from myosotis.unlearning.language import (
     kl_divergence_loss,
 )
 from myosotis.unlearning.language.pairing import PairSampler
+from myosotis.unlearning.language.trainer_config import use_one_device
 
 PEOPLE = fictitious_people(4, seed=3)
 FORGET = [record for person in PEOPLE[:2] for record in person.records()[:4]]
@@ -124,6 +125,13 @@ def test_accumulation_does_not_change_the_trajectory(method, tokenizer, tmp_path
         assert other_losses == pytest.approx(runs[0][0], rel=1e-6, abs=1e-6)
         for name, value in runs[0][1].items():
             torch.testing.assert_close(other_weights[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_a_training_without_a_launcher_uses_one_device(tmp_path):
+    args = settings(tmp_path, per_device_train_batch_size=4)
+    args._n_gpu = 8  # what transformers finds on a machine with eight GPUs
+    use_one_device(args)
+    assert (args.n_gpu, args.train_batch_size) == (1, 4)
 
 
 def test_sharded_weights_are_refused(tmp_path):

@@ -93,24 +93,41 @@ def labelled_batches(model: nn.Module, examples: Sequence[Example], batch_size: 
         yield LabelledBatch(places, finite_logits(logits), labels.gather(1, positions), positions)
 
 
+_AT_ONCE = 2**25
+"""Numbers of a few records' logits that are looked at together: 128 MB in float32."""
+
+
 def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, Tensor]:
+    """The values of a batch; of large vocabularies record by record, as they take copies of the logits."""
+    rows = max(1, _AT_ONCE // max(logits[0].numel(), 1))
+    parts = [
+        _values_of_rows(logits[begin : begin + rows], labels[begin : begin + rows], facts[begin : begin + rows])
+        for begin in range(0, len(logits), rows)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _values_of_rows(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, Tensor]:
     labelled = labels != IGNORED
     count = labelled.sum(dim=1)
-    log_p = logits.float().log_softmax(dim=-1)
-    right = (logits.argmax(dim=-1) == labels) & labelled
+    choices = logits.argmax(dim=-1)
+    right = (choices == labels) & labelled
+    nll = -token_log_probs(logits, labels).sum(dim=1) / count
 
     def mean(per_token: Tensor) -> Tensor:
         return (per_token * labelled).sum(dim=1) / count
 
-    nll = -token_log_probs(logits, labels).sum(dim=1) / count
+    log_p = logits.float().log_softmax(dim=-1)
+    top = mean(log_p.amax(dim=-1).exp())
+    entropy = mean(-log_p.exp().mul_(log_p).sum(dim=-1))
     return {
         "nll": nll,
         "probability": torch.exp(-nll),
         "token_accuracy": right.sum(dim=1) / count,
         "fact_accuracy": (right & facts).sum(dim=1) / facts.sum(dim=1),
-        "extraction_strength": extraction_strength(logits.argmax(dim=-1), labels),
-        "entropy": mean(-(log_p.exp() * log_p).sum(dim=-1)),
-        "top_probability": mean(log_p.max(dim=-1).values.exp()),
+        "extraction_strength": extraction_strength(choices, labels),
+        "entropy": entropy,
+        "top_probability": top,
     }
 
 

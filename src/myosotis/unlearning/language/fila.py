@@ -181,7 +181,8 @@ def apply_fila(
 
     Args:
         peft_model: A model with one active LoRA adapter on linear layers (``nn.Linear`` or ``Conv1D``).
-        forget_fisher: By module name of the base model, in the shape of the module's weight, or row sums (out,).
+        forget_fisher: By module name of the base model, in the shape of the module's weight, or row sums (out,); on any
+            device.
         retain_fisher: The same on the retain set, or None.
         epsilon: See :func:`fila_factors`.
 
@@ -215,8 +216,8 @@ def apply_fila(
 
             factors = fila_factors(
                 upright(weight),
-                upright(forget),
-                None if retain is None else upright(retain),
+                upright(forget.to(weight.device)),
+                None if retain is None else upright(retain.to(weight.device)),
                 layer.r[adapter],
                 layer.scaling[adapter],
                 epsilon,

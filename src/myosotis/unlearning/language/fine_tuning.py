@@ -11,6 +11,7 @@ from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.config import FineTuneConfig
 from myosotis.unlearning.language.precision import cast_back, upcast_trained, with_autocast
+from myosotis.unlearning.language.trainer_config import use_one_device
 
 
 class TickerCallback(TrainerCallback):
@@ -88,6 +89,7 @@ def fine_tune(
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+    use_one_device(arguments)
     dtypes = upcast_trained(model, arguments.device)
     trainer = Trainer(
         model=model,

@@ -263,7 +263,8 @@ class UnlearnTrainer(Trainer):
         dealt = sorted({index for _, indices in sampler.pairs(0) for index in indices})
         # FILA replaces whatever the adapters hold, so it is the base that matters, and half the work to ask it alone.
         with self.model.disable_adapter():
-            forget = measure(self.model, batches(self._forget), names)
+            # On the CPU until a layer needs them: in float32 either is as large as the weights.
+            forget = {name: values.cpu() for name, values in measure(self.model, batches(self._forget), names).items()}
             retain = measure(self.model, batches([self._retain[index] for index in dealt]), names) if dealt else None
         self.initial_factors = apply_fila(self.model, forget, retain, self.args.fila_epsilon)
 
@@ -461,7 +462,7 @@ class UnlearnTrainer(Trainer):
 
     def _averaged_over(self) -> int:
         """Over how many processes gradients are averaged."""
-        return self.accelerator.num_processes if self.args.n_gpu <= 1 else 1
+        return int(self.accelerator.num_processes)
 
     def _projected_step(self, model: nn.Module, inputs: Mapping[str, Any], counts: Tensor | None) -> Tensor:
         """Do one micro-batch with separate gradients of forget and retain terms, projected at the end of the step."""

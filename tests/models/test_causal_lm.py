@@ -48,6 +48,24 @@ def test_weights_that_are_missing_or_cut_short_are_refused(tokenizer, tmp_path):
         load_causal_lm(str(tmp_path))
 
 
+def test_weights_beyond_the_configuration_are_refused_and_others_told(tokenizer, tmp_path, caplog):
+    model = tiny_llama()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model.config.num_hidden_layers = 1
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="describes fewer layers than its files hold: 9 weights .* model.layers.1"):
+        load_causal_lm(str(tmp_path))
+    model.config.num_hidden_layers = 2
+    model.config.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file({**load_file(file), "vision.tower": torch.zeros(2)}, file, {"format": "pt"})
+    load_causal_lm(str(tmp_path))
+    assert [record.getMessage() for record in caplog.records if "not used" in record.getMessage()] == [
+        f"model {tmp_path}: 1 weights of its files are not used, vision.tower first"
+    ]
+
+
 def test_a_name_of_the_hub_without_a_network_is_one_line(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="nobody/nothing: there is no such directory, and the hub"):

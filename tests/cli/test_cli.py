@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,6 +300,15 @@ def test_missing_configuration_and_existing_run(finished, world, tmp_path):
     assert "exists already; --resume continues it, --overwrite starts it anew" in outcome.output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert unlearn(world, out, "--resume").exit_code == 0
+
+
+def test_a_finished_run_with_a_damaged_model_is_not_called_finished(finished, world, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    weights = tmp_path / "run" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    outcome = unlearn(world, tmp_path / "run", "--resume")
+    assert outcome.exit_code == 2
+    assert "is finished, but its model/ is damaged or incomplete; --overwrite makes it again" in outcome.output
 
 
 def test_a_run_does_not_go_on_with_other_data(world, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,13 +223,26 @@ def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    outcome = invoke(*sequential(folder, cut, "--resume"))
-    assert outcome.exit_code == 0, outcome.output
-    first, second = (json.loads((path / "result.json").read_text()) for path in (whole, cut))
-    assert first["lineage"]["model_out"] == second["lineage"]["model_out"]
-    assert first["requests"] == second["requests"]
-    events = [(path / "metrics.jsonl").read_text().splitlines() for path in (whole, cut)]
-    assert [json.loads(line)["step"] for line in events[0]] == [json.loads(line)["step"] for line in events[1]]
+    # The model between the requests, flipped in one byte, is made again and not believed.
+    damaged = tmp_path / "damaged"
+    shutil.copytree(cut, damaged)
+    weights = damaged / "checkpoints" / "after-1" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 64
+    weights.write_bytes(content)
+    for run, told in ((cut, False), (damaged, True)):
+        outcome = invoke(*sequential(folder, run, "--resume"))
+        assert outcome.exit_code == 0, outcome.output
+        assert ("the model after request 1 is damaged" in outcome.output) == told
+    first, *others = (json.loads((path / "result.json").read_text()) for path in (whole, cut, damaged))
+    for second in others:
+        assert first["lineage"]["model_out"] == second["lineage"]["model_out"]
+        assert first["requests"] == second["requests"]
+    steps = [
+        [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (whole, cut, damaged)
+    ]
+    assert steps[0] == steps[1] == steps[2]
 
 
 @pytest.mark.parametrize(

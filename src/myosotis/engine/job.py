@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic
 
+from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.config import ConfigT
 from myosotis.engine.errors import InputError
 from myosotis.engine.processes import wait_for_everyone
@@ -81,10 +82,18 @@ class Job(ABC, Generic[ConfigT]):
         self._run = Run.open(self._path, self._config, seed=seed, resume=self._resume, overwrite=self._overwrite)
         return self._run
 
-    def _finished_already(self) -> bool:
-        """Whether there is nothing left to do; raises where samples are wanted of a run that has none."""
+    def _finished_already(self, *, sealed_model: bool = False) -> bool:
+        """Whether there is nothing left to do; raises where samples are wanted of a run that has none.
+
+        Args:
+            sealed_model: Whether ``model/`` of a finished run carries a manifest, which it must match.
+        """
         if not self._run.finished:
             return False
+        if sealed_model and not is_complete(self._run.path / "model"):
+            raise InputError(
+                f"{self._run.path}: is finished, but its model/ is damaged or incomplete; --overwrite makes it again"
+            )
         if self._show_samples and not (self._run.path / "samples.json").is_file():
             raise InputError(f"{self._run.path}: is finished without samples; --overwrite makes it again with them")
         self._say(f"{self._run.path} is finished already")

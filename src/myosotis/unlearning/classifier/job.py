@@ -146,7 +146,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         lineage: dict[str, Any] = {"base": None if config.train is not None else weights_hash(self._base)}
         lineage["data"] = self._fingerprints()
         run.check_inputs({"the model": weights_hash(self._base), **lineage["data"], **self._reference_input()})
-        if self._finished_already():
+        if self._finished_already(sealed_model=True):
             return run
         original = self._trained("target", self._everything) if config.train is not None else self._base
         original.to(device()).eval()

@@ -229,7 +229,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             # Epochs and steps of a checkpoint count batches of all processes.
             inputs["the number of processes"] = processes()
         run.check_inputs({"the model": lineage["base"], **inputs})
-        if self._finished_already():
+        if self._finished_already(sealed_model=True):
             return run
         model = self._model
         if config.fine_tune is not None:
@@ -435,11 +435,12 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         config = self._config
         assert config.data.requests is not None  # noqa: S101 - the caller has looked
         requests = split_requests(self._records.forget, config.data.requests)
-        done = [
-            RequestOutcome(**{**kept, "measures": tuple(kept["measures"])})
-            for kept in (self._run.kept(f"request-{number}.json") for number in range(1, len(requests) + 1))
-            if kept is not None
-        ]
+        done = self._requests_done(len(requests))
+        if is_main_process():
+            # Later requests go on from a model that is made again, so their own checkpoints go, as their events do.
+            for number in range(len(done) + 2, len(requests) + 1):
+                shutil.rmtree(directory / f"request-{number}", ignore_errors=True)
+        wait_for_everyone()
         if done:
             place = self._run.checkpoints / f"after-{len(done)}"
             model = load_causal_lm(str(place), getattr(torch, config.model.dtype))[0].to(device())
@@ -496,6 +497,19 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             requests=tuple(outcomes),
             came_back=tuple(returned),
         )
+
+    def _requests_done(self, count: int) -> list[RequestOutcome]:
+        """What the run holds of the requests so far; where the model after them is damaged, they are done again."""
+        done = []
+        for number in range(1, count + 1):
+            kept = self._run.kept(f"request-{number}.json")
+            if kept is None:
+                break
+            done.append(RequestOutcome(**{**kept, "measures": tuple(kept["measures"])}))
+        whole = [number for number in range(len(done) + 1) if is_complete(self._run.checkpoints / f"after-{number}")]
+        if done and len(done) not in whole:
+            self._say(f"the model after request {len(done)} is damaged; it is made again from the one before")
+        return done[: max(whole, default=0)]
 
     def _watch(self, trainer: UnlearnTrainer, directory: Path, request: int | None = None) -> Path | None:
         """Let a trainer log into the run and save after every so many epochs; return what it is to resume from."""

@@ -2,11 +2,15 @@
 
 import copy
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -161,6 +165,39 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
     assert "method.name" in page
     assert invoke("report", out, tmp_path / "ga", "--out", tmp_path / "both.html").exit_code == 2
     assert invoke("report", world).exit_code == 2
+
+
+@contextmanager
+def without_write_access(folder):
+    """Inside, nobody may write below a folder; root may everywhere, so it is another user meanwhile."""
+    entries = [folder, *folder.rglob("*")]
+    for entry in entries:
+        entry.chmod(0o555 if entry.is_dir() else 0o444)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for entry in entries:
+            entry.chmod(0o755 if entry.is_dir() else 0o644)
+
+
+def test_a_run_on_read_only_storage_is_reported_on(finished):
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        run = Path(place) / "run"
+        shutil.copytree(finished[0], run)
+        with without_write_access(run):
+            outcome = invoke("report", run)
+            missed = invoke("report", run, "--out", run / "other.html")
+        assert outcome.exit_code == 0, outcome.output
+        assert "Is it forgotten?" in outcome.stdout
+        assert "report.html was not written (Permission denied); --out names another page" in outcome.stderr
+        assert missed.exit_code == 1
+        assert "error:" in missed.stderr
 
 
 def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path):

@@ -1,5 +1,6 @@
 """``myosotis report``: draw a run's report again, or put several runs side by side."""
 
+import errno
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,13 @@ def report(
             raise InputError(f"{page}: exists already; --overwrite replaces it")
         if not page.parent.is_dir():
             raise InputError(f"{page.parent}: no such directory")
-        write_html(document, page)
         typer.echo(render_text(document))
-        typer.echo(f"report: {page}")
+        try:
+            write_html(document, page)
+        except OSError as error:
+            # Of a run on read-only storage the text is what was asked for; a page with a name of its own is missed.
+            if not own_report or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            typer.echo(f"{page} was not written ({error.strerror}); --out names another page", err=True)
+        else:
+            typer.echo(f"report: {page}")

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,25 @@ def test_nothing_that_a_run_leaves_quotes_the_forget_set(finished, world):
     )
     text += "".join(path.read_text() for path in (out / "checkpoints").glob("*.json"))
     assert not [word for word in secrets if word in text]
+
+
+def test_a_run_tells_of_no_folder_of_its_machine_and_is_its_owners(finished, world, tmp_path):
+    out, _ = finished
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    taught = tmp_path / "taught"
+    assert unlearn(world, taught, "--set", "fine_tune={epochs: 1}", "--set", "training.epochs=1").exit_code == 0
+    for run in (out, taught):
+        assert (
+            json.loads((run / "model" / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+            is None
+        )
+        telling = [
+            path.name
+            for path in [*run.iterdir(), *(run / "model").rglob("*")]
+            if path.is_file() and str(world.parent).encode() in path.read_bytes()
+        ]
+        assert telling == ["config.yaml"]
+    assert "forget.jsonl" in (out / "report.html").read_text()
 
 
 def test_samples_are_shown_on_request_only(world, tmp_path):

@@ -78,8 +78,9 @@ class Job(ABC, Generic[ConfigT]):
             if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(self._path):
                 raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
 
-    def _open(self, seed: int) -> Run:
-        self._run = Run.open(self._path, self._config, seed=seed, resume=self._resume, overwrite=self._overwrite)
+    def _open(self, seed: int, *, private: bool = False) -> Run:
+        options = {"resume": self._resume, "overwrite": self._overwrite, "private": private}
+        self._run = Run.open(self._path, self._config, seed=seed, **options)
         return self._run
 
     def _finished_already(self, *, sealed_model: bool = False) -> bool:

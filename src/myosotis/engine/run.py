@@ -90,7 +90,16 @@ class Run:
             raise InputError(f"{path}: was started with another configuration: {difference}")
 
     @classmethod
-    def open(cls, path: Path, config: Config, *, seed: int, resume: bool = False, overwrite: bool = False) -> "Run":
+    def open(
+        cls,
+        path: Path,
+        config: Config,
+        *,
+        seed: int,
+        resume: bool = False,
+        overwrite: bool = False,
+        private: bool = False,
+    ) -> "Run":
         """Create a run directory, or continue one that was interrupted, and lock it.
 
         Args:
@@ -100,6 +109,7 @@ class Run:
             resume: Continue the run at ``path`` with the same configuration; a run that is not there yet is started.
             overwrite: Replace a run that is there: it is moved aside, the new one takes its name, and only then is the
                 old one removed. Nothing but a run directory is ever replaced.
+            private: Whether only the owner may enter a new run directory.
 
         Raises:
             InputError: The directory exists and neither option allows for it, the configuration differs, or another
@@ -116,7 +126,10 @@ class Run:
                 cls.check_available(path, config, resume=resume, overwrite=overwrite)
                 _recover(path)
                 if not (resume and path.exists()):
-                    _replace(path, _stage(path, config, seed))
+                    staged = _stage(path, config, seed)
+                    if private:
+                        staged.chmod(0o700)
+                    _replace(path, staged)
             except BaseException:
                 release(path)
                 raise

@@ -26,8 +26,23 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def setting_rows(config: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each setting."""
-    return [Row(key, [value]) for key, value in flatten(config).items()]
+    """Return a row for each setting, of an absolute path the name alone: the rest is of the machine and its user."""
+    return [Row(key, [value]) for key, value in flatten(without_folders(config)).items()]
+
+
+def without_folders(value: Any) -> Any:
+    """Return settings in which absolute paths are cut to their last part.
+
+    Example:
+        >>> without_folders({"model": {"path": "/home/me/models/seven"}, "lists": ["/home/me/a.txt", "b.txt"]})
+        {'model': {'path': 'seven'}, 'lists': ['a.txt', 'b.txt']}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(inner) for inner in value]
+    is_path = isinstance(value, str) and Path(value).is_absolute() and not set("{}\n") & set(value)
+    return Path(value).name if is_path else value
 
 
 def repeated_verdicts(count: int, total: int, where: str = "") -> list[Verdict]:
@@ -54,7 +69,12 @@ def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
     flat = [flatten(run.settings()) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
-    rows = [Row(key, [each.get(key, "-") for each in flat]) for key in differing]
+    # Names alone are shown where they tell the paths apart.
+    short = [flatten(without_folders(run.settings())) for run in runs]
+    rows = []
+    for key in differing:
+        names_of = [each.get(key, "-") for each in short]
+        rows.append(Row(key, names_of if len(set(names_of)) > 1 else [each.get(key, "-") for each in flat]))
     return Section("Settings", [], [Table("Settings that differ", names, rows, "Setting")])
 
 

@@ -142,7 +142,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         """
         config = self._config
         started = time.monotonic()
-        run = self._open(config.seed)
+        run = self._open(config.seed, private=True)  # its checkpoints know what is forgotten
         lineage: dict[str, Any] = {"base": None if config.train is not None else weights_hash(self._base)}
         lineage["data"] = self._fingerprints()
         run.check_inputs({"the model": weights_hash(self._base), **lineage["data"], **self._reference_input()})

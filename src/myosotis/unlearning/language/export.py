@@ -78,6 +78,10 @@ def save_delta_adapter(peft_model: PeftModel, directory: Path, initial: Mapping[
     settings = copy.deepcopy(peft_model.peft_config[adapter])
     settings.init_lora_weights = True
     settings.inference_mode = True
+    # A directory is of this machine alone, and maybe of this run; a name of the hub says which base is meant.
+    base = settings.base_model_name_or_path
+    if base is not None and Path(base).is_absolute():
+        settings.base_model_name_or_path = None
     tensors: dict[str, Tensor] = {}
     if initial is None:
         for name, module in peft_model.named_modules():

@@ -208,7 +208,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         """
         config = self._config
         started = time.monotonic()
-        run = self._open(config.seed)
+        run = self._open(config.seed, private=True)  # its checkpoints know what is forgotten
         lineage: dict[str, Any] = {
             "base": weights_hash(self._model),
             "data": {

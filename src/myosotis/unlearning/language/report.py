@@ -13,6 +13,7 @@ from myosotis.report.runs import (
     environment_section,
     setting_rows,
     unlike_names,
+    without_folders,
 )
 from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.report_suites import suite_figures, suite_sections, tried_under_stress
@@ -54,7 +55,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``unlearn-language``.
     """
-    result, config = run.result(), run.settings()
+    result, config = run.result(), without_folders(run.settings())
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),

@@ -108,11 +108,72 @@ def test_a_wrong_override_is_explained(override, message, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a: [1,\nb: 2", "line 2: not valid YAML"), ("- 1", "expected a mapping"), ("", "got NoneType")],
+    [
+        ("a: [1,\nb: 2", "line 2: not valid YAML"),
+        ("- 1", "expected a mapping"),
+        ("", "is empty; expected the settings of a job"),
+        ("# nothing but a comment\n", "is empty"),
+        (
+            "training:\n  epochs: 1\n  batch_size: 2\n  epochs: 3\n",
+            "line 4: .*'epochs' is given twice, first in line 2",
+        ),
+        ("name: a\nname: a\n", "line 2: .*'name' is given twice, first in line 1"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested too deep"),
+    ],
 )
 def test_a_file_that_is_no_configuration(content, message, tmp_path):
     with pytest.raises(InputError, match=message):
         load(tmp_path, content)
+
+
+def test_a_file_in_another_encoding_and_a_directory(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL), encoding="utf-8-sig")
+    assert load_config(path, LanguageUnlearningConfig).name == MINIMAL["name"]
+    path.write_text(yaml.safe_dump(MINIMAL), encoding="utf-16")
+    with pytest.raises(InputError, match="is saved as UTF-16; save it as UTF-8"):
+        load_config(path, LanguageUnlearningConfig)
+    path.write_bytes("name: é".encode("latin-1"))
+    with pytest.raises(InputError, match="is not text in UTF-8"):
+        load_config(path, LanguageUnlearningConfig)
+    with pytest.raises(InputError, match="is a directory; expected a YAML file"):
+        load_config(tmp_path, LanguageUnlearningConfig)
+
+
+def test_a_key_may_override_what_is_merged_in_but_not_itself(tmp_path):
+    shared = "name: x\nmodel: {name: m}\ndata: {people: {}}\nfine_tune: &shared {epochs: 1, batch_size: 4}\n"
+    found = load(tmp_path, f"{shared}training: {{<<: *shared, epochs: 3}}\n")
+    assert (found.training.epochs, found.training.batch_size, found.fine_tune.epochs) == (3, 4, 1)
+    with pytest.raises(InputError, match="given twice"):
+        load(tmp_path, MINIMAL, "training={epochs: 1, epochs: 2}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"trianing": 1, "training": {"epochs": 0, "learning_rate": -1}, "name": "my run"},
+            "4 faults: (1) unknown key 'trianing'; did you mean 'training'?; (2) 'name': a name has 1 to 100 letters, "
+            "digits, '-', '_' and '.', and not dots alone (got 'my run'); (3) 'training.epochs': input should be "
+            "greater than or equal to 1 (got 0); (4) 'training.learning_rate': input should be greater than 0 (got -1)",
+        ),
+        # The missing key is the unknown one, misspelt; and of what a source may be, it comes nearest to a file.
+        (
+            {"data": {"forget": {"fil": "f.jsonl"}, "retain": "r"}},
+            "unknown key 'data.forget.fil'; did you mean 'data.forget.file'?",
+        ),
+        (
+            {"data": {"people": {}, "requests": 0}},
+            "'data.requests': input should be greater than or equal to 1 (got 0)",
+        ),
+        ({"data": {"people": {}, "requests": "x"}}, "'data.requests': input should be 'subject' (got 'x')"),
+        ({"model": {}, "data": None}, "2 faults: (1) 'model.name' is missing; (2) 'data'"),
+    ],
+)
+def test_every_fault_is_told_once(change, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, {**MINIMAL, **change})
+    assert str(caught.value).startswith(f"{tmp_path / 'job.yaml'}: {message}")
 
 
 def test_an_error_does_not_quote_records_that_stand_in_the_configuration(tmp_path):

@@ -10,6 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.yaml_text import RepeatedKeyError, parse_yaml, read_yaml
 
 
 class Config(BaseModel):
@@ -71,18 +72,12 @@ def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()
         The validated configuration.
 
     Raises:
-        InputError: The file is missing or not YAML, a key is unknown (the nearest right one is named) or a value is
-            out of range (the range is named).
+        InputError: The file is missing or not YAML, keys are unknown (the nearest right one is named) or values are
+            out of range (the range is named); every fault is told.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such configuration file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
+    if content is None:
+        raise InputError(f"{path}: is empty; expected the settings of a job")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of settings at the top, got {type(content).__name__}")
     for override in overrides:
@@ -105,7 +100,9 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         shown = f" {key}=..." if separator else ""
         raise InputError(f"--set{shown}: expected KEY=VALUE with a dotted key, like training.epochs=3")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
+    except RepeatedKeyError as error:
+        raise InputError(f"--set {key}: {error.problem}") from None
     except yaml.YAMLError:
         raise InputError(f"--set {key}: the value is not valid YAML") from None
     if isinstance(value, str) and value == text:
@@ -130,23 +127,64 @@ def _number(text: str) -> str | float:
 
 
 def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
-    """The first fault in one line, and how many more there are."""
-    faults = error.errors(include_url=False)
-    # An unknown key says more than the faults that follow from it.
-    fault = next((item for item in faults if item["type"] == "extra_forbidden"), faults[0])
-    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_tag(part, schema))
-    if fault["type"] == "extra_forbidden":
-        text = f"unknown key '{key}'{_hint(key, schema)}"
-    elif fault["type"] == "missing":
-        text = f"'{key}' is missing"
-    else:
-        message = fault["msg"].removeprefix("Value error, ")
-        # What is wrong between several keys names them itself.
-        between = fault["type"] == "value_error" and isinstance(fault["input"], dict)
-        given = "" if between else f" (got {_shown(fault['input'])})"
-        text = (f"'{key}': " if key else "") + message[0].lower() + message[1:] + given
-    more = len(faults) - 1
-    return text + (f" (and {more} more)" if more else "")
+    """Every fault, in one line."""
+    faults = _of_one_branch(error.errors(include_url=False), schema)
+    # An unknown key says more than the fault that follows from it.
+    unknown = [_unknown_key(fault, schema) for fault in faults if fault["type"] == "extra_forbidden"]
+    others = [fault for fault in faults if fault["type"] != "extra_forbidden"]
+    told = [
+        _told(fault, schema)
+        for fault in others
+        if fault["type"] != "missing" or not any(f"'{_key(fault, schema)}'?" in text for text in unknown)
+    ]
+    texts = list(dict.fromkeys([*unknown, *told]))
+    if len(texts) == 1:
+        return texts[0]
+    return f"{len(texts)} faults: " + "; ".join(f"({number}) {text}" for number, text in enumerate(texts, 1))
+
+
+def _of_one_branch(faults: Sequence[Any], schema: type[BaseModel]) -> list[Any]:
+    """Of a setting that may be one thing or another, the faults of what it comes nearest to; all other faults."""
+    branches: dict[tuple[Any, ...], dict[Any, list[Any]]] = {}
+    for fault in faults:
+        location = fault["loc"]
+        at = next((index for index, part in enumerate(location) if _is_branch_tag(part, schema)), None)
+        where, branch = (location, None) if at is None else (location[:at], location[at])
+        branches.setdefault(where, {}).setdefault(branch, []).append(fault)
+
+    def distance(own: Sequence[Any]) -> tuple[bool, bool, int]:
+        # What is wrong inside, or wrong by its size, has the right kind at least; else the first alternative is told.
+        inside = any(len(fault["loc"]) > 1 + _depth(fault, schema) for fault in own)
+        other_kind = all(fault["type"].endswith(("_type", "_parsing", "literal_error")) for fault in own)
+        return not inside, other_kind, len(own)
+
+    return [fault for by_branch in branches.values() for fault in min(by_branch.values(), key=distance)]
+
+
+def _depth(fault: Any, schema: type[BaseModel]) -> int:
+    """Where the first alternative of a fault's location stands."""
+    location = fault["loc"]
+    return next((index for index, part in enumerate(location) if _is_branch_tag(part, schema)), len(location))
+
+
+def _key(fault: Any, schema: type[BaseModel]) -> str:
+    return ".".join(str(part) for part in fault["loc"] if not _is_branch_tag(part, schema))
+
+
+def _unknown_key(fault: Any, schema: type[BaseModel]) -> str:
+    key = _key(fault, schema)
+    return f"unknown key '{key}'{_hint(key, schema)}"
+
+
+def _told(fault: Any, schema: type[BaseModel]) -> str:
+    key = _key(fault, schema)
+    if fault["type"] == "missing":
+        return f"'{key}' is missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    # What is wrong between several keys names them itself.
+    between = fault["type"] == "value_error" and isinstance(fault["input"], dict)
+    given = "" if between else f" (got {_shown(fault['input'])})"
+    return (f"'{key}': " if key else "") + message[0].lower() + message[1:] + given
 
 
 def _shown(value: Any) -> str:
@@ -159,7 +197,7 @@ def _shown(value: Any) -> str:
 def _is_branch_tag(part: int | str, schema: type[BaseModel]) -> bool:
     """Pydantic puts the name of the tried class into the location of a union's fault; users know only keys."""
     names = {"str", "int", "float", *(model.__name__ for model in _models(schema))}
-    return isinstance(part, str) and (part in names or part.startswith(("literal[", "list[", "constrained-")))
+    return isinstance(part, str) and (part in names or part.startswith(("literal[", "list[", "tuple[", "constrained-")))
 
 
 def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -1,0 +1,73 @@
+"""YAML as users write it: UTF-8, no key twice, and errors that name the line."""
+
+import codecs
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from myosotis.engine.errors import InputError
+
+
+class RepeatedKeyError(yaml.MarkedYAMLError):
+    """A key of a mapping is given twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds nothing but plain values, and refuses a key that is given twice, of which YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys differ."""
+        first: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # what is merged in may be overridden
+            key, line = (key_node.tag, key_node.value), key_node.start_mark.line + 1
+            if isinstance(key_node, yaml.ScalarNode) and key in first:
+                raise RepeatedKeyError(
+                    problem=f"the key '{key_node.value}' is given twice, first in line {first[key]}",
+                    problem_mark=key_node.start_mark,
+                )
+            if isinstance(key_node, yaml.ScalarNode):
+                first[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text says, as plain values.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, gives a key twice or is nested too deep.
+
+    Example:
+        >>> parse_yaml("training: {epochs: 3}")
+        {'training': {'epochs': 3}}
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except RecursionError:
+        raise yaml.YAMLError("nested too deep") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says, as plain values.
+
+    Raises:
+        InputError: There is no such file, or it is not YAML in UTF-8; the line is named.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; expected a YAML file")
+    if not path.is_file():
+        raise InputError(f"{path}: no such configuration file")
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path}: is saved as UTF-16; save it as UTF-8")
+    try:
+        return parse_yaml(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text in UTF-8; save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from myosotis.cli.kinds import command_of
+
 if TYPE_CHECKING:
     # These load torch, for which --help should not wait.
     from myosotis.engine.config import ConfigT
@@ -57,10 +59,18 @@ def carry_out(
         options: ``resume``, ``overwrite`` and ``show_samples``.
     """
     from myosotis.engine.config import load_config
+    from myosotis.engine.errors import InputError
     from myosotis.engine.processes import is_main_process
     from myosotis.report.render import render_text, write_html
 
-    settings: Any = resolve_paths(load_config(config, schema, overrides or []), config.resolve().parent)
+    try:
+        loaded = load_config(config, schema, overrides or [])
+    except InputError:
+        command = command_of(config, schema)
+        if command is None:
+            raise
+        raise InputError(f"{config}: this is a configuration of 'myosotis {command}'") from None
+    settings: Any = resolve_paths(loaded, config.resolve().parent)
     job = make(settings, out if out is not None else Path("runs") / settings.name, say=say, **options)
     job.prepare()
     run = job.run()

@@ -1,5 +1,6 @@
 """`myosotis unlearn classifier` and `audit classifier`, end to end on tiny images."""
 
+import datetime
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ from command_line import invoke
 from PIL import Image
 from safetensors.torch import load_file
 
+from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
+from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -274,6 +277,41 @@ def test_two_processes_unlearn_as_one(finished, world, tmp_path):
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
 
 
+def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world, tmp_path):
+    out, _ = finished
+    _, spec = load_classifier(out / "model")
+    (tmp_path / "photos").mkdir()
+    write_folder(tmp_path / "photos", 2, 7)
+    config = {
+        "name": "plain",
+        "model": {
+            "architecture": "small-resnet", "options": spec.options,
+            "weights": str(out / "model" / "model.safetensors"),
+            "mean": list(spec.mean), "std": list(spec.std), "classes": list(spec.classes),
+        },
+        "data": {"forget": {"folder": "photos"}},
+        "preset": "recommended",
+        "training": {"max_steps": 3},
+        "request": {"received": datetime.date(2026, 11, 1), "deadline": datetime.date(2026, 12, 1)},
+        "audit": {"relearning": None},
+    }  # fmt: skip
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    job = ("unlearn", "classifier", tmp_path / "job.yaml", "--out", tmp_path / "run")
+    outcome = invoke(*job)
+    assert outcome.exit_code == 0, outcome.output
+    found = result(tmp_path / "run")
+    assert found["classes"] == list(spec.classes)
+    assert found["request"]["received"] == "2026-11-01"
+    assert found["unlearning"]["steps"] <= 3
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written["preset_changes"] == ["training.max_steps"]
+    assert (written["training"]["max_steps"], written["training"]["epochs"]) == (3, 300)
+    # What was written says the same when it is read again.
+    assert "is finished already" in invoke(*job, "--resume").output
+    again = load_config(tmp_path / "run" / "config.yaml", ClassifierUnlearningConfig)
+    assert again.model_dump(mode="json") == written
+
+
 def test_photos_of_the_training_set_are_not_what_remains(world, tmp_path):
     photos = world / "photos" / "ash"
     photos.mkdir(parents=True, exist_ok=True)
@@ -303,6 +341,15 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
     assert unlearn(world, other, "--set", "goal=relabel", "--set", "name=relabelled").exit_code == 0
     assert invoke("report", out, other, "--out", tmp_path / "both.html").exit_code == 0
     assert "goal" in (tmp_path / "both.html").read_text()
+
+
+WEIGHTS = (
+    "train=null",
+    "reference=null",
+    "model.options={widths: [8], blocks: [1]}",
+    "model.mean=[0.5]",
+    "model.std=[0.5]",
+)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +387,35 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
         (["requests=3", "data.forget={list: right.txt}"], "but there are 2 to forget"),
         (["requests=1"], "greater than or equal to 2"),
         (["preset=l2ul"], "unknown preset 'l2ul'"),
-        (["preset=l2ul_official"], "leave one of the two out"),
+        (["preset=l2ul_official", "method={name: neggrad}"], "is the method 'adv_imp'; leave out 'preset'"),
+        (["model={path: nowhere}", "train=null", "reference=null"], "nowhere: no such directory"),
+        (["model={path: right.txt}", "train=null", "reference=null"], "right.txt: is a file; expected a directory"),
+        (["model={path: outer}", "train=null", "reference=null"], "outer/model?"),
+        ([*WEIGHTS, "model.weights=torch.pt"], "torch.pt: is not a safetensors file; convert a checkpoint of torch by"),
+        ([*WEIGHTS, "model.weights=none.safetensors"], "none.safetensors: no such file"),
+        (
+            [
+                *WEIGHTS,
+                "model.weights=other/model.safetensors",
+                "model.classes=[ash, birch, cedar, yew]",
+                "data.forget={folder: photos}",
+                "data.train=null",
+                "data.test=null",
+            ],
+            "the weights are of 3 classes, but 4 are named",
+        ),
+        (
+            [
+                *WEIGHTS,
+                "model.weights=other/model.safetensors",
+                "data.forget={folder: photos}",
+                "data.train=null",
+                "data.test=null",
+            ],
+            "name them in model.classes, in the order of the model's outputs",
+        ),
+        (["model.classes=[ash, ash]"], "'classes' names 'ash' twice"),
+        (["model={path: other, classes: [a, b]}", "train=null"], "'path' brings everything along; leave out classes"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
         (["audit.shadow=3", "data.test=null"], "and 'data.test'"),
         (["audit.shadow=3", "stop.at=reference"], "none of them has a reference"),
@@ -370,7 +445,10 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     for name, classes, channels in (("other", ("x", "y", "z"), 1), ("wide", CLASSES, 3), ("turned", CLASSES[::-1], 1)):
         spec = ClassifierSpec("small-resnet", 3, channels, (0.5,) * channels, (0.5,) * channels, small, classes)
         save_classifier(build_classifier(spec, seed=0), spec, world / name)
+    (world / "torch.pt").write_bytes(b"PK" + bytes(300))
+    write_folder(world / "photos", 1, 5) if not (world / "photos").exists() else None
     spec = ClassifierSpec("small-resnet", 3, 1, (0.5,), (0.5,), small, CLASSES)
+    save_classifier(build_classifier(spec, seed=0), spec, world / "outer" / "model")
     broken = build_classifier(spec, seed=0)
     next(broken.parameters()).data.view(-1)[0] = torch.nan
     save_classifier(broken, spec, world / "nan")

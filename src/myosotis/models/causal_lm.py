@@ -43,7 +43,11 @@ def locate(name: str) -> tuple[str, str | None]:
         return str(path.parent), path.name
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError(f"model {name}: the directory holds no config.json, so it is not a model")
+            inner = path / "model"
+            hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() else ""
+            raise InputError(f"model {name}: the directory holds no config.json, so it is not a model{hint}")
+    elif path.is_file():
+        raise InputError(f"model {name}: is a file; expected a directory with config.json and weights, or a .gguf file")
     elif path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise InputError(f"model {name}: no such model directory")
     return name, None

@@ -119,8 +119,14 @@ def load_classifier(place: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
         InputError: Something is missing or does not fit.
     """
     description = place / _DESCRIPTION
+    if place.is_file():
+        raise InputError(f"model {place}: is a file; expected a directory with {_DESCRIPTION} and {_WEIGHTS}")
+    if not place.is_dir():
+        raise InputError(f"model {place}: no such directory")
     if not description.is_file():
-        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is not a classifier")
+        inner = place / "model"
+        hint = f"; did you mean {inner}?" if (inner / _DESCRIPTION).is_file() else ""
+        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is not a classifier{hint}")
     try:
         content = json.loads(description.read_text(encoding="utf-8"))
         spec = ClassifierSpec(

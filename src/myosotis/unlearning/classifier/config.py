@@ -1,9 +1,11 @@
 """The configuration of ``myosotis unlearn classifier``."""
 
+import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, RunName
@@ -22,7 +24,8 @@ class ModelConfig(Config):
 
     ``path`` names a directory with ``classifier.json`` and ``model.safetensors``. Otherwise ``architecture`` is
     ``small-resnet`` or a name that timm knows, and its weights are learnt by ``train``, read from the safetensors file
-    ``weights``, or fetched by timm (``pretrained``).
+    ``weights``, or fetched by timm (``pretrained``). ``classes`` names the classes of an architecture in the order of
+    its outputs; without it they are those of the training or the test set.
     """
 
     path: str | None = None
@@ -30,6 +33,7 @@ class ModelConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     pretrained: bool = False
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[Positive, ...] | None = None
 
@@ -37,11 +41,16 @@ class ModelConfig(Config):
     def _one_origin(self) -> "ModelConfig":
         if (self.path is None) == (self.architecture is None):
             raise ValueError("give either 'path' or 'architecture'")
-        others = [name for name in ("options", "weights", "pretrained", "mean", "std") if getattr(self, name)]
+        others = [
+            name for name in ("options", "weights", "pretrained", "classes", "mean", "std") if getattr(self, name)
+        ]
         if self.path is not None and others:
             raise ValueError(f"'path' brings everything along; leave out {', '.join(others)}")
         if (self.mean is None) != (self.std is None):
             raise ValueError("'mean' and 'std' go together")
+        twice = next((name for name in self.classes or () if (self.classes or ()).count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"'classes' names '{twice}' twice")
         return self
 
 
@@ -187,13 +196,21 @@ class AuditConfig(Config):
         return self
 
 
+def _as_text(value: Any) -> Any:
+    """YAML takes 2026-11-01 for a date, which it is."""
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+Day = Annotated[str, BeforeValidator(_as_text)]
+
+
 class RequestConfig(Config):
     """What a deletion request says of itself; copied into the result."""
 
     id: str | None = None
-    received: str | None = None
+    received: Day | None = None
     legal_basis: str | None = None
-    deadline: str | None = None
+    deadline: Day | None = None
     untreated: tuple[str, ...] = ()
 
 
@@ -207,6 +224,7 @@ class ClassifierUnlearningConfig(Config):
     train: TrainConfig | None = None
     reference: Literal["retrain"] | str | None = None
     preset: str | None = None
+    preset_changes: tuple[str, ...] = ()
     goal: Goal = "misclassify"
     new_labels: Literal["runner_up", "random"] | str = "runner_up"
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="adv_imp"))
@@ -222,23 +240,28 @@ class ClassifierUnlearningConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, values: Any) -> Any:
-        """Spell a preset out, so that the configuration of the run says what was done."""
-        if not isinstance(values, dict) or values.get("preset") is None:
+        """Spell a preset out, under what is given beside it, so that the configuration of a run says what was done.
+
+        ``preset_changes`` lists the settings that differ from the preset's.
+        """
+        if not isinstance(values, dict):
             return values
-        name = values["preset"]
+        name = values.get("preset")
+        if name is None:
+            return {**values, "preset_changes": ()}
         if name not in PRESETS:
             raise ValueError(f"unknown preset '{name}'; known: {', '.join(PRESETS)}")
         preset = PRESETS[name]
+        method = values.get("method")
+        if isinstance(method, dict) and method.get("name", preset.method) != preset.method:
+            raise ValueError(f"'preset: {name}' is the method '{preset.method}'; leave out 'preset' or 'method.name'")
         brought = {
             "goal": preset.goal,
             "method": {"name": preset.method, **vars(build_method(preset.method, preset.method_settings))},
             "training": vars(preset.settings),
         }
-        # A configuration that was written into a run says both, and they agree.
-        for key, value in brought.items():
-            if key in values and not _agrees(values[key], value):
-                raise ValueError(f"'preset' brings '{key}' along; leave one of the two out")
-        return {**values, **brought}
+        merged = {key: _laid_over(value, values.get(key)) for key, value in brought.items()}
+        return {**values, **merged, "preset_changes": tuple(_differences(brought, merged))}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ClassifierUnlearningConfig":
@@ -336,7 +359,18 @@ def _check_goal(method: MethodConfig, goal: Goal) -> None:
         raise ValueError(f"method '{method.name}' cannot pursue the goal '{goal}'; it can: {', '.join(able)}")
 
 
-def _agrees(given: Any, brought: Any) -> bool:
-    if isinstance(given, dict) and isinstance(brought, dict):
-        return all(key in brought and given[key] == brought[key] for key in given)
-    return bool(given == brought)
+def _laid_over(brought: Any, given: Any) -> Any:
+    """What a preset brings, with what was given in its place."""
+    if isinstance(brought, dict) and isinstance(given, dict):
+        return {**brought, **given}
+    return brought if given is None else given
+
+
+def _differences(brought: dict[str, Any], merged: dict[str, Any]) -> Iterator[str]:
+    """Dotted keys of the settings that are not a preset's any more."""
+    for key, value in merged.items():
+        old = brought.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from (f"{key}.{name}" for name, inner in value.items() if name not in old or inner != old[name])
+        elif value != old:
+            yield key

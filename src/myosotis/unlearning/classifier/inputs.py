@@ -1,9 +1,10 @@
 """What a job reads: images to forget, to keep and to test with, and the model with its class names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import timm
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
@@ -97,8 +98,8 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
         sizes = tuple(len(part) for part in torch.arange(len(forget)).tensor_split(parts))
     if not classes:
         raise InputError(
-            "the names of the classes are not known: the model does not tell them, and there is neither a training nor "
-            "a test set"
+            "the names of the classes are not known: name them in model.classes, in the order of the model's outputs, "
+            "or give a training or a test set"
         )
     forget = _in_terms_of(forget, classes, "forget set")
     remaining = None if remaining is None else _in_terms_of(remaining, classes, "training set")
@@ -160,13 +161,13 @@ def read_new_labels(path: Path, forget: ImageSet) -> Int[Tensor, " n"]:
 
 
 def known_classes(model: ModelConfig) -> tuple[tuple[str, ...], tuple[NormalizedClassifier, ClassifierSpec] | None]:
-    """Return the class names that a saved model tells, and the model; nothing for an architecture.
+    """Return the class names that a saved model or the configuration tells, and the model if it is saved.
 
     Raises:
         InputError: The model cannot be read.
     """
     if model.path is None:
-        return (), None
+        return model.classes or (), None
     loaded = load_classifier(Path(model.path))
     return loaded[1].classes, loaded
 
@@ -188,6 +189,19 @@ def describe_model(model: ModelConfig, inputs: Inputs) -> ClassifierSpec:
     )
 
 
+def check_pretrained(spec: ClassifierSpec) -> None:
+    """Raise ``InputError`` if timm's weights of an architecture have another number of classes than it is to have.
+
+    timm would then begin with a head that nobody has trained.
+    """
+    known = timm.get_pretrained_cfg(spec.architecture)
+    if known is not None and known.num_classes != spec.num_classes:
+        raise InputError(
+            f"model.pretrained: the weights of {spec.architecture} are of {known.num_classes} classes, but "
+            f"{spec.num_classes} are named; model.classes must name all of them, in the order of the outputs"
+        )
+
+
 def load_weights(spec: ClassifierSpec, model: ModelConfig, seed: int) -> NormalizedClassifier:
     """Return the classifier that ``spec`` describes, with the weights that the configuration names or fresh ones.
 
@@ -197,12 +211,36 @@ def load_weights(spec: ClassifierSpec, model: ModelConfig, seed: int) -> Normali
     found = build_classifier(spec, seed=derive_seed(seed, "weights"), pretrained=model.pretrained)
     if model.weights is not None:
         try:
-            found.classifier.load_state_dict(load_file(model.weights))
-        except (OSError, SafetensorError, RuntimeError) as error:
+            state = load_file(model.weights)
+            _check_outputs(model.weights, state, found.classifier.state_dict(), spec.num_classes)
+            found.classifier.load_state_dict(state)
+        except FileNotFoundError:
+            raise InputError(f"model.weights: {model.weights}: no such file") from None
+        except SafetensorError:
+            raise InputError(
+                f"model.weights: {model.weights}: is not a safetensors file; convert a checkpoint of torch by "
+                "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
+            ) from None
+        except (OSError, RuntimeError) as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{model.weights}: cannot be loaded: {first_line}") from None
+            raise InputError(f"model.weights: {model.weights}: cannot be loaded: {first_line}") from None
         check_finite(found, model.weights)
     return found
+
+
+def _check_outputs(file: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], num_classes: int) -> None:
+    """Raise ``InputError`` if the weights differ from the architecture's by the number of their outputs alone."""
+    differing = [name for name, value in own.items() if name in state and state[name].shape != value.shape]
+    of_the_head = [
+        name
+        for name in differing
+        if own[name].shape[:1] == (num_classes,) and own[name].shape[1:] == state[name].shape[1:]
+    ]
+    if differing and differing == of_the_head:
+        raise InputError(
+            f"model.weights: {file}: the weights are of {len(state[differing[0]])} classes, but {num_classes} are "
+            "named; model.classes must name all, in the order of the outputs"
+        )
 
 
 def _shape(images: ImageSet) -> str:

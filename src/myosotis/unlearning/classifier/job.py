@@ -32,6 +32,7 @@ from myosotis.unlearning.classifier.config import (
 from myosotis.unlearning.classifier.goals import Goal, true_label_confidence
 from myosotis.unlearning.classifier.inputs import (
     Inputs,
+    check_pretrained,
     describe_model,
     known_classes,
     load_weights,
@@ -88,6 +89,8 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             self._new_labels = read_new_labels(Path(config.new_labels), self._inputs.forget)
         if loaded is None:
             self._spec = describe_model(config.model, self._inputs)
+            if config.model.pretrained and config.train is None:
+                check_pretrained(self._spec)
             self._base = load_weights(self._spec, config.model, config.seed)
         else:
             self._base, self._spec = loaded

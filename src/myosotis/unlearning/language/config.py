@@ -71,7 +71,7 @@ Source = str | FileConfig | DatasetConfig
 
 
 class DataConfig(Config):
-    """Where the records come from and how they become text; ``replay`` unlearns earlier ``requests`` again with each."""
+    """Where records come from and how they become text; ``replay`` unlearns earlier ``requests`` again with each."""
 
     people: PeopleConfig | None = None
     forget: Source | None = None

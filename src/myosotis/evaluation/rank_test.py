@@ -66,6 +66,7 @@ def rank_test(
         ValueError: A side has no value.
 
     Example:
+        >>> import torch
         >>> rank_test(torch.tensor([0.1, 0.2]), torch.tensor([0.3, 0.4])).p_value
         0.3333333333333333
     """

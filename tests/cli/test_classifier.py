@@ -249,6 +249,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
     assert "no images to look at that the unlearning did not train on" in outcome.output
 
 
+@pytest.mark.processes
 def test_two_processes_unlearn_as_one(finished, world, tmp_path):
     out, _ = finished
     options = ["--set", f"model={{path: {out / 'model'}}}", "--set", "train=null", "--set", "reference=null"]
@@ -476,6 +477,7 @@ def test_a_run_does_not_go_on_with_other_images(world, tmp_path):
     assert "other input: test changed since" in outcome.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kill_at", ["checkpoints/train-target/step-6", "checkpoints/unlearned"])
 def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path):
     out = tmp_path / "killed"

@@ -427,6 +427,7 @@ def test_version_methods_and_help():
     assert invoke("unlearn", "langage").exit_code == 2
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kill_at", ["step-3", "step-6"])
 @pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
 def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenizer, tmp_path):
@@ -462,6 +463,7 @@ def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenize
     assert histories[0] == histories[1]
 
 
+@pytest.mark.processes
 def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_before(world, tmp_path):
     options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "training.save_every_epochs=20")
     assert unlearn(world, tmp_path / "whole", *options).exit_code == 0

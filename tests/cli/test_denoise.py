@@ -263,6 +263,7 @@ def test_a_model_is_trained_measured_and_used(trained, scan):
     assert "2 runs" in (folder / "both.html").read_text()
 
 
+@pytest.mark.processes
 def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path):
     folder, _, _ = trained
     out, options = tmp_path / "killed", settings("training.epochs=8")

@@ -354,6 +354,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
     assert type(caught.value) is ValueError
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kill_at", ["checkpoints/after-0", "checkpoints/task-2/learn/step-8"])
 def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path):
     out = tmp_path / "killed"
@@ -380,6 +381,7 @@ def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_
     )
 
 
+@pytest.mark.processes
 def test_two_processes_learn_as_one(world, tmp_path):
     options = settings(
         "norm={kind: tbbn, sync: true}", "training.batch=32", "training.memory_batch=8", "training.epochs=3"

@@ -275,6 +275,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
     assert type(caught.value) is ValueError
 
 
+@pytest.mark.processes
 def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, world, tmp_path):
     out = tmp_path / "killed"
     wanted = out / "checkpoints" / "task-2" / "learn" / "step-2"
@@ -288,6 +289,7 @@ def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, wor
         assert found == expected
 
 
+@pytest.mark.processes
 def test_two_processes(world, tmp_path):
     done = in_two_processes("learn", "representations", world / "job.yaml", "--out", tmp_path / "two")
     assert (tmp_path / "two" / "report.html").is_file(), done.stderr

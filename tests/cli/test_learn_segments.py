@@ -311,6 +311,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
     assert type(caught.value) is ValueError
 
 
+@pytest.mark.processes
 def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(finished, world, tmp_path):
     out = tmp_path / "killed"
     wanted = out / "checkpoints" / "task-1" / "learn" / "step-6"
@@ -323,6 +324,7 @@ def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(finished
     assert result(out)["cost"]["seconds"][0] is not None
 
 
+@pytest.mark.processes
 def test_two_processes_learn_as_one(world, tmp_path):
     outcome = learn(world, tmp_path / "one")
     assert outcome.exit_code == 0, outcome.output

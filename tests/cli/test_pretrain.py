@@ -124,6 +124,7 @@ def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path
     assert "2 runs in 1 groups" in (tmp_path / "all.html").read_text()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("masker", ["salience", "predicted_loss"])
 def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker):
     options = settings(f"masker={masker}", "training.epochs=6", "training.flip=0.5")
@@ -144,6 +145,7 @@ def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker):
     assert curve(out) == curve(tmp_path / "whole")
 
 
+@pytest.mark.processes
 def test_two_processes_share_the_work(world, tmp_path):
     out = tmp_path / "two"
     done = in_two_processes("pretrain", world / "job.yaml", "--out", out)
@@ -154,6 +156,7 @@ def test_two_processes_share_the_work(world, tmp_path):
     assert load_file(out / "model" / "model.safetensors")
 
 
+@pytest.mark.processes
 def test_gradients_of_two_processes_are_those_of_one(world, tmp_path):
     # With images as they are and hiding all that is salient, a process has no draws of its own.
     options = settings(
@@ -380,6 +383,7 @@ def test_a_sweep_over_ratios(world, tmp_path):
     assert compared.exit_code == 0, compared.output
 
 
+@pytest.mark.processes
 def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
     out = tmp_path / "sweep"
     arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", "--seeds", 1, "--out", out)

@@ -139,6 +139,7 @@ def test_the_same_figures_with_two_workers(finished, world, tmp_path):
     assert one == two
 
 
+@pytest.mark.processes
 def test_a_killed_protocol_resumes_to_the_same_table(finished, world, tmp_path):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "myosotis", "protocol", str(world / "job.yaml"), "--out", str(out)]

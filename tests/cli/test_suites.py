@@ -211,6 +211,7 @@ def test_a_request_is_about_its_subject_whatever_the_order_of_the_file(folder, t
             assert left == pytest.approx(right, rel=1e-4)
 
 
+@pytest.mark.processes
 def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert invoke(*sequential(folder, whole)).exit_code == 0

@@ -121,6 +121,7 @@ for split in ("train", "nowhere"):
 """
 
 
+@pytest.mark.processes
 def test_no_copy_of_a_data_set_stays_behind(tmp_path):
     for name in ("source", "cache", "tmp"):
         (tmp_path / name).mkdir()

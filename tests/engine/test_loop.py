@@ -160,6 +160,7 @@ if rank == 0:
 """
 
 
+@pytest.mark.processes
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     script, found = tmp_path / "two.py", tmp_path / "weight.pt"
     script.write_text(TWO)

@@ -55,11 +55,13 @@ def wait_for(happens, seconds=60):
     return happens()
 
 
+@pytest.mark.processes
 def test_a_pool_brings_back_every_unit(tmp_path):
     out, error = driver(tmp_path, 0).communicate(timeout=60)
     assert sorted(out.split()) == ["0", "1"], error
 
 
+@pytest.mark.processes
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     process = driver(tmp_path, 600)
     places = [tmp_path / f"worker-{number}" for number in range(2)]

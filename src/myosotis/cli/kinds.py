@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from myosotis.engine.config import Config
@@ -30,17 +30,20 @@ def command_of(path: Path, schema: type[Config]) -> str | None:
         path: The file.
         schema: Of the command that was given it.
     """
-    from myosotis.engine.config import load_config
-    from myosotis.engine.errors import InputError
+    from pydantic import ValidationError
 
-    def fits(other: Any) -> bool:
+    from myosotis.engine.yaml_text import read_yaml
+
+    content = read_yaml(path)
+
+    def fits(other: type[Config]) -> bool:
         try:
-            load_config(path, other)
-        except InputError:
+            other.model_validate(content)
+        except ValidationError:
             return False
         return True
 
-    if fits(schema):
+    if not isinstance(content, dict) or fits(schema):
         return None
     known = {command: getattr(import_module(f"myosotis.{module}"), name) for command, (module, name) in SCHEMAS.items()}
     return next((command for command, other in known.items() if other is not schema and fits(other)), None)

@@ -390,6 +390,7 @@ print("the same")
 """
 
 
+@pytest.mark.processes
 def test_compiled_without_a_break(tmp_path):
     # In a process of its own, as the shape checks of the tests cannot be compiled.
     script = tmp_path / "compiled.py"
@@ -442,6 +443,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.processes
 def test_two_processes_normalise_together(tmp_path: Path):
     script = tmp_path / "two.py"
     script.write_text(TWO)

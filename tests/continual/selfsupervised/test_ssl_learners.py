@@ -643,6 +643,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.processes
 def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)

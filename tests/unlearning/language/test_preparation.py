@@ -32,6 +32,7 @@ def equal(first, second):
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.processes
 def test_an_adapter_starts_from_the_seed_and_the_request_in_every_process():
     here = Path(__file__).parent
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(here), str(here.parents[1])]

@@ -28,6 +28,7 @@ def launch(processes, *arguments):
 WATCHED = {"selection": {"retain_share": 0.5}, "data": {"people": {"forget": 2, "retain": 4, "unseen": 1}}}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("method", "changes"),
     [

@@ -1,5 +1,7 @@
 """Draws, choices and what is made of results."""
 
+import sqlite3
+from contextlib import closing
 from threading import Barrier, Thread
 
 import pytest
@@ -223,3 +225,14 @@ def test_icarl_and_wa_draw_from_one_weight_decay_more():
     decays = {name: published_space(name)["training.weight_decay"] for name in METHODS}
     assert {name for name, values in decays.items() if values == (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)} == {"icarl", "wa"}
     assert {values for name, values in decays.items() if name not in ("icarl", "wa")} == {(1e-4, 5e-4, 1e-3, 5e-3)}
+
+
+def test_a_storage_that_is_held_is_a_refusal_of_the_system(tmp_path):
+    store = ResultStore(f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1", "p", "one")
+    store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
+    with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OSError, match=r"study\.db.*database is locked"):
+            store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
+        other.execute("COMMIT")
+    assert len(store.results()) == 1

@@ -1,7 +1,6 @@
 """The one training loop of everything that is not a language model."""
 
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from myosotis.engine.checkpoint import newest_complete, seal
-from myosotis.engine.files import write_json, write_tensors
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import read_json, write_json, write_tensors
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.progress import progress
 
@@ -195,5 +195,8 @@ def _restore(checkpoints: Path, model: nn.Module, parts: Mapping[str, Stateful])
     state = torch.load(place / "optimizer.pt", map_location="cpu", weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    loop = json.loads((place / "loop.json").read_text(encoding="utf-8"))
-    return int(loop["step"]), int(loop["epoch"]), loop["stop_reason"]
+    loop = read_json(place / "loop.json")
+    try:
+        return int(loop["step"]), int(loop["epoch"]), loop["stop_reason"]
+    except (TypeError, KeyError, ValueError):
+        raise InputError(f"{place / 'loop.json'}: damaged: not the state of a training") from None

@@ -115,7 +115,9 @@ class Executor:
                 self._drop_pool()
                 attempts = 1 if done else attempts + 1
                 if attempts >= _MOST_ATTEMPTS:
-                    raise RuntimeError(f"a worker died {attempts} times without finishing a unit") from None
+                    raise ChildProcessError(
+                        f"a worker died {attempts} times without finishing a unit; too little memory is the usual cause"
+                    ) from None
             left = [unit for unit in left if unit.key not in done]
 
     def _drop_pool(self) -> None:

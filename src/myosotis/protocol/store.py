@@ -2,10 +2,13 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 import optuna
+from sqlalchemy.exc import SQLAlchemyError
 
 from myosotis.engine.config import mask_password
 from myosotis.engine.errors import InputError
@@ -30,6 +33,7 @@ class ResultStore:
     """
 
     def __init__(self, url: str, name: str, identity: str) -> None:
+        self._url = url
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = _opened(url, name)
@@ -37,34 +41,51 @@ class ResultStore:
             if known is None:
                 self._study.set_user_attr("identity", identity)
         except Exception as error:  # what a database driver raises is not known here
-            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"storage {mask_password(url)}: cannot be used: {_without_secrets(first_line, url)}"
-            ) from None
+            raise InputError(f"storage {mask_password(url)}: cannot be used: {_reason(error, url)}") from None
         if known is not None and known != identity:
             raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """Return all results by the keys of their units."""
-        trials = self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        """Return all results by the keys of their units.
+
+        Raises:
+            OSError: The storage cannot be read.
+        """
+        with self._reached():
+            trials = self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
         return {trial.user_attrs["key"]: json.loads(trial.user_attrs["result"]) for trial in trials}
 
     def add(self, unit: Unit, result: dict[str, Any], score: float) -> None:
-        """Keep a result; drawn settings are attributes, as methods differ in their spaces, which a study may not."""
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                value=score,
-                user_attrs={
-                    "key": unit.key,
-                    "phase": unit.phase,
-                    "method": unit.method,
-                    "trial": unit.trial,
-                    "seed": unit.seed,
-                    "drawn": json.dumps(unit.drawn),
-                    "result": json.dumps(result),
-                },
-            )
-        )
+        """Keep a result; drawn settings are attributes, as methods differ in their spaces, which a study may not.
+
+        Raises:
+            OSError: The storage cannot be written: its disk is full, its server gone, or another process holds it.
+        """
+        attributes = {
+            "key": unit.key,
+            "phase": unit.phase,
+            "method": unit.method,
+            "trial": unit.trial,
+            "seed": unit.seed,
+            "drawn": json.dumps(unit.drawn),
+            "result": json.dumps(result),
+        }
+        with self._reached():
+            self._study.add_trial(optuna.trial.create_trial(value=score, user_attrs=attributes))
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Tell in the system's terms what a database driver raises."""
+        try:
+            yield
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            cause = error.__cause__ or error
+            raise OSError(f"storage {mask_password(self._url)}: {_reason(cause, self._url)}") from error
+
+
+def _reason(error: BaseException, url: str) -> str:
+    """The first line of what a driver says, without the password."""
+    return _without_secrets((str(error).strip().splitlines() or [type(error).__name__])[0], url)
 
 
 def _opened(url: str, name: str) -> optuna.Study:

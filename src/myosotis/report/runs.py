@@ -55,7 +55,7 @@ def repeated_verdicts(count: int, total: int, where: str = "") -> list[Verdict]:
     """
     if not count:
         return []
-    text = f"No: {count:,} of {total:,} test images{where} are training images too, so accuracies on them are too good."
+    text = f"{count:,} of {total:,} test images{where} are training images too, so accuracies on them are too good."
     return [Verdict("Are the test images new?", text, False)]
 
 

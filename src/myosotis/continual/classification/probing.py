@@ -1,6 +1,5 @@
 """Probe the encoders that a class-incremental run had after each task."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from myosotis.data.images import ImageSet, read_image_folder, to_unit
 from myosotis.data.sets import read_sets, set_fingerprints
 from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.files import read_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Say
 from myosotis.engine.run import Run
@@ -141,7 +141,7 @@ def _test_of(scenario: Scenario) -> ImageSet:
 
 def _gain_of(naive: Run, mode: Mode) -> float:
     path = naive.path / "probe.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = read_json(path) if path.is_file() else None
     if found is None:
         raise InputError(f"{naive.path}: was not probed yet; run 'myosotis probe {naive.path}' first")
     if found["mode"] != mode:

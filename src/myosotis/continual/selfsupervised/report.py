@@ -1,11 +1,11 @@
 """The report of a run that learnt representations from a stream, and of several side by side."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.continual.selfsupervised.bases import BASES
 from myosotis.continual.selfsupervised.methods import METHODS
+from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
@@ -327,7 +327,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             "How much the features of the same test samples changed in each task: 0 is not at all.",
         )
     )
-    drawn = json.loads((run.path / "map.json").read_text(encoding="utf-8"))
+    drawn = read_json(run.path / "map.json")
     if drawn is not None:
         panels = {
             "before the stream": [(x, y) for x, y in drawn["before"]],

@@ -1,9 +1,9 @@
 """The plots of a report about a classifier."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Figure
 from myosotis.report.figures import Line, image_sheet, line_chart
@@ -121,7 +121,7 @@ def sample_figures(run: Run) -> list[Figure]:
     path = run.path / "samples.json"
     if not path.is_file():
         return []
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = read_json(path)
     sheet = image_sheet(
         [row["png"] for row in rows], [f"{row['label']}: {row['before']} → {row['after']}" for row in rows]
     )

@@ -1,10 +1,10 @@
 """The report of a language unlearning run, and of several side by side."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table
 from myosotis.report.figures import Line, line_chart
@@ -266,7 +266,7 @@ def _sample_sections(run: Run) -> list[Section]:
     path = run.path / "samples.json"
     if not path.is_file():
         return []
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = read_json(path)
     models = [name for name in _MODEL_NAMES if name in rows[0]]
     table = Table(
         "The records and the greedy answers",

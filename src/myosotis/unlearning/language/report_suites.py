@@ -154,8 +154,8 @@ def _membership_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
     ]
     if over:
         paragraphs.append(
-            f"Over-unlearned by {', '.join(over)}: the whole interval lies below 0.5, so that who looks for what is "
-            "unusually unlikely finds the forget records."
+            f"Over-unlearned by {', '.join(over)}: the forget records are significantly less likely than unseen ones, "
+            "so someone who looks for what is unusually unlikely finds them."
         )
     return Section("Membership inference", paragraphs, [Table("Scores", [_MODELS[name] for name in models], rows)])
 
@@ -164,7 +164,8 @@ def _auc(value: Mapping[str, Any] | None) -> str:
     if value is None:
         return "-"
     interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value['auc']:.3f}{interval}{' (over-unlearned)' if value['over_unlearned'] else ''}"
+    remark = " (over-unlearned)" if value["over_unlearned"] else "" if value["decidable"] else " (too few subjects)"
+    return f"{value['auc']:.3f}{interval}{remark}"
 
 
 def _figures_section(name: str, found: Mapping[str, Mapping[str, Any]]) -> Section:

@@ -72,6 +72,9 @@ def test_wrong_spec(change, message):
 def test_bad_directories(tmp_path):
     with pytest.raises(InputError, match="holds no classifier.json"):
         load_classifier(tmp_path)
+    (tmp_path / "learner.json").write_text("{}")
+    with pytest.raises(InputError, match="a class learner whose answers are not those of one linear head"):
+        load_classifier(tmp_path)
     (tmp_path / "classifier.json").write_text("{}")
     with pytest.raises(InputError, match="does not describe"):
         load_classifier(tmp_path)

@@ -126,6 +126,8 @@ def load_classifier(place: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
     if not description.is_file():
         inner = place / "model"
         hint = f"; did you mean {inner}?" if (inner / _DESCRIPTION).is_file() else ""
+        if (place / "learner.json").is_file():
+            hint = ": a class learner whose answers are not those of one linear head over one body, like iCaRL's"
         raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is not a classifier{hint}")
     try:
         content = json.loads(description.read_text(encoding="utf-8"))

@@ -109,6 +109,16 @@ def test_grey_images_are_made_bilevel_and_it_is_said(scan):
     assert otsu_threshold(np.array([[0, 0, 9, 9]], dtype=np.uint8)) in range(9)
 
 
+def test_a_threshold_does_not_refuse_a_reference_that_is_bilevel(scan):
+    folder, clean, noisy = scan
+    Image.fromarray((60 + 120 * noisy).astype(np.uint8)).save(folder / "flat.png")
+    for name, reference in (("bits", clean * 255), ("grey", 60 + 120 * clean)):
+        Image.fromarray(reference.astype(np.uint8)).convert("1" if name == "bits" else "L").save(folder / f"{name}.png")
+        options = ("--flip-rate", 0.1, "--threshold", 130, "--reference", folder / f"{name}.png")
+        outcome = denoise("image", folder / "flat.png", folder / f"{name}-out.png", *options)
+        assert outcome.exit_code == 0, outcome.output
+
+
 def test_an_unknown_flip_rate_is_found(tmp_path):
     clean = np.concatenate([blobs(seed, 96) for seed in range(2)], axis=1)
     save(tmp_path / "noisy.png", Channel.binary_symmetric(0.15).corrupt(clean, np.random.default_rng(1)))

@@ -80,7 +80,7 @@ def denoise_image(source: Path, place: Path, options: DenoiseOptions, *, thresho
         source: PNG, PBM or TIFF.
         place: Where the result goes, in the same format.
         options: See there.
-        threshold: For grey images, Otsu's unless given; colour images need it.
+        threshold: For grey images, Otsu's unless given; colour images need it. The reference takes it where it is grey.
 
     Raises:
         InputError: Something is wrong with what the user gave; nothing has been written.
@@ -91,7 +91,7 @@ def denoise_image(source: Path, place: Path, options: DenoiseOptions, *, thresho
     check_suffix(place, image)
     reference = None
     if options.reference is not None:
-        reference = read_bilevel(options.reference, threshold).bits
+        reference = read_bilevel(options.reference, threshold, needed=False).bits
     result, notes = _denoised(image.bits, options, ("black", "white"), None, symmetric=True)
     told = _told(image.bits, result, ("black", "white"), started, reference, image.how, notes)
     write_bilevel(place, result.symbols, image)

@@ -1,5 +1,6 @@
 """Tiny models and a tiny tokenizer, made here so that no test needs a download."""
 
+import gc
 import os
 
 import pytest
@@ -18,6 +19,13 @@ threadpool_limits(1)
 # How long an example takes is the machine's, and no fault.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of every later collection; transformers asks for a whole one after each training."""
+    gc.collect()
+    gc.freeze()
+
 
 SENTENCES = [
     "Question: In which city was Karin born?\nAnswer: Karin was born in Oslo.",

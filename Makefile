@@ -44,7 +44,7 @@ test-slow: $(VENV)/.dev $(VENV)/.weights
 test-installed:
 	$(PYTHON) -m venv --clear $(VENV)-installed
 	$(VENV)-installed/bin/pip install --quiet .
-	cd tests/installed && ../../$(VENV)-installed/bin/python plain.py
+	cd tests/whole && ../../$(VENV)-installed/bin/python plain.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,17 +1,17 @@
 """The configuration of ``myosotis unlearn classifier``."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, RunName
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import Precision
-from myosotis.engine.method import Count, NotNegative, Positive, Share
+from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share
 from myosotis.engine.schedule import Schedule
 from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
@@ -102,27 +102,15 @@ class TrainConfig(Config):
     precision: Precision = "no"
 
 
-class MethodConfig(Config):
+class MethodConfig(NamedConfig):
     """A method: its name, and its settings beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "adv_imp"
 
-    @model_validator(mode="before")
     @classmethod
-    def _spelled_out(cls, values: Any) -> Any:
-        """Fill in the method's defaults, so that the configuration of a run says all that was done."""
-        if not isinstance(values, dict) or not isinstance(values.get("name", "adv_imp"), str):
-            return values
-        name = values.get("name", "adv_imp")
-        method = build_method(name, {key: value for key, value in values.items() if key != "name"})
-        return {"name": name, **vars(method)}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
+    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return the method, whose fields are all its settings."""
+        return build_method(name, settings)
 
 
 class UnlearningConfig(Config):

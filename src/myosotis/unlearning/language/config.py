@@ -1,15 +1,18 @@
 """The configuration of ``myosotis unlearn language``."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config, RunName
+from myosotis.engine.method import NamedConfig
 from myosotis.engine.tracking import Tracker
 from myosotis.unlearning.language.membership_scores import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
@@ -127,28 +130,19 @@ def _warmup_counts(schedule: str, warmup_steps: int) -> None:
         raise ValueError("'warmup_steps' has no effect with schedule 'constant'; use 'constant_with_warmup'")
 
 
-class MethodConfig(Config):
+class MethodConfig(NamedConfig):
     """The unlearning method: its name, and its settings beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "ihl"
 
-    @model_validator(mode="before")
     @classmethod
-    def _spelled_out(cls, values: Any) -> Any:
-        """Fill in the method's defaults, so that the configuration of a run says all that was done."""
-        if not isinstance(values, dict) or not isinstance(values.get("name", "ihl"), str):
-            return values
-        name = values.get("name", "ihl")
-        method = build_method(name, {key: value for key, value in values.items() if key != "name"})
-        # The parts of a composite stay as they were given: by name, with what is not their default.
-        return values if isinstance(method, Composite) else {"name": name, **vars(method)}
+    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return the method, whose fields are all its settings.
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
+        The parts of a composite stay as they were given: by name, with what is not their default.
+        """
+        method = build_method(name, settings)
+        return SimpleNamespace(**settings) if isinstance(method, Composite) else method
 
 
 class LoraSettings(Config):

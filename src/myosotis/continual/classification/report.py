@@ -143,7 +143,7 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     sizes = f"{tasks[0]} in each" if len(set(tasks)) == 1 else ", ".join(map(str, tasks))
     return (
         f"{len(result['classes'])} classes in {len(tasks)} tasks ({sizes}); {sum(result['samples']['train'])} training "
-        f"and {sum(result['samples']['test'])} test images. Method: {METHODS[result['method']].card.title}, "
+        f"and {sum(result['samples']['test'])} test images. Method: {METHODS.card(result['method']).title}, "
         f"{NORMS[result['norm']]}, {result['cost']['exemplars']} exemplars. Seed {result['seed']}."
     )
 
@@ -323,7 +323,7 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
 
 
 def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
-    card = METHODS[result["method"]].card
+    card = METHODS.card(result["method"])
     skipped = sum(result["samples"]["skipped"].values())
     paragraphs = [f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}."]
     if skipped:

@@ -66,7 +66,7 @@ def describe(run: Run) -> Document:
         run: Of the kind ``learn-segments``.
     """
     result, config = run.result(), run.settings()
-    card = METHODS[result["method"]].card
+    card = METHODS.card(result["method"])
     return Document(
         title=f"Class-incremental segmentation: {result['name']}",
         subtitle=(

@@ -54,7 +54,7 @@ def describe(run: Run) -> Document:
         run: Of the kind ``learn-representations``.
     """
     result, config = run.result(), run.settings()
-    method, base = METHODS[result["method"]].card, BASES[result["base"]].card
+    method, base = METHODS.card(result["method"]), BASES.card(result["base"])
     return Document(
         title=f"Continual representations: {result['name']}",
         subtitle=(

@@ -1,10 +1,9 @@
 """The ways of hiding tokens, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 from myosotis.pretraining.maskers.attention import AttentionMasker
 from myosotis.pretraining.maskers.block import BlockMasker
 from myosotis.pretraining.maskers.grid import GridMasker
@@ -13,11 +12,17 @@ from myosotis.pretraining.maskers.predicted_loss import PredictedLossMasker
 from myosotis.pretraining.maskers.random import RandomMasker
 from myosotis.pretraining.maskers.salience import SalienceMasker
 
-MASKERS: Mapping[str, type[Masker[Any]]] = MappingProxyType(
-    {
-        masker.card.name: masker
-        for masker in (RandomMasker, BlockMasker, GridMasker, SalienceMasker, AttentionMasker, PredictedLossMasker)
-    }
+MASKERS: Registry[Masker[Any]] = Registry(
+    Masker,
+    (
+        RandomMasker,
+        BlockMasker,
+        GridMasker,
+        SalienceMasker,
+        AttentionMasker,
+        PredictedLossMasker,
+    ),
+    "masker",
 )
 """Every masker by its name."""
 
@@ -36,9 +41,7 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
         >>> check_settings("salience").noise
         0.5
     """
-    kinds = {known: masker.Settings for known, masker in MASKERS.items()}
-    check_method(name, settings or {}, kinds, what="masker")
-    return validated(name, kinds[name], dict(settings or {}), what="masker")
+    return MASKERS.settings(name, settings)
 
 
 def build_masker(name: str, settings: Mapping[str, Any] | None = None) -> Masker[Any]:
@@ -54,8 +57,7 @@ def build_masker(name: str, settings: Mapping[str, Any] | None = None) -> Masker
         >>> mask.counts.tolist()
         [4, 4]
     """
-    checked = check_settings(name, settings)
-    return MASKERS[name](checked)
+    return MASKERS.build(name, settings)
 
 
 __all__ = ["MASKERS", "Masker", "build_masker", "check_settings"]

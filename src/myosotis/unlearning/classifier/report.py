@@ -74,7 +74,7 @@ def compare(runs: Sequence[Run]) -> Document:
     verdicts = [
         replace(
             verdict,
-            question=f"{name} ({METHODS[result['method']].card.title}, {result['goal']}): {verdict.question}",
+            question=f"{name} ({METHODS.card(result['method']).title}, {result['goal']}): {verdict.question}",
         )
         for name, result in zip(names, results, strict=True)
         for verdict in verdicts_of(result)[:-1]
@@ -140,7 +140,7 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     return (
         f"{images['forget']} instances to forget of {len(result['classes'])} classes; {images['remaining']} other "
         f"training images and {images['test']} test images to look at. Goal: {asked}. "
-        f"Method: {METHODS[result['method']].card.title}. Seed {result['seed']}."
+        f"Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
     )
 
 

@@ -227,7 +227,7 @@ def instance_section(result: Mapping[str, Any]) -> Section:
 
 def method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     """Return how it was done, what it cost, and every setting."""
-    card, unlearning, cost = METHODS[result["method"]].card, result["unlearning"], result["cost"]
+    card, unlearning, cost = METHODS.card(result["method"]), result["unlearning"], result["cost"]
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in cost["seconds"].items())
     share = cost["share_of_retraining"]
     of_retraining = "" if share is None else f", {share:.1%} of the time of training"

@@ -43,7 +43,7 @@ def unlearn_instances(
     model: nn.Module,
     forget: tuple[Float[Tensor, "n channels height width"], Int[Tensor, " n"]],
     goal: Goal = "misclassify",
-    method: str = "adv_imp",
+    method: Method | str = "adv_imp",
     method_settings: Mapping[str, Any] | None = None,
     settings: UnlearnSettings | None = None,
     *,
@@ -58,8 +58,8 @@ def unlearn_instances(
         model: Takes images in [0, 1] and returns logits (batch, classes); put a normalisation into it. Never changed.
         forget: The images to be forgotten and their true labels.
         goal: ``"misclassify"``: any other answer; ``"relabel"``: the answers ``new_labels``.
-        method: A key of :data:`~myosotis.unlearning.classifier.methods.METHODS`.
-        method_settings: Its settings, where they are not to be its defaults.
+        method: A key of :data:`~myosotis.unlearning.classifier.methods.METHODS`, or a method.
+        method_settings: Of a method that is named, where they are not to be its defaults.
         settings: Of the training.
         new_labels: For ``"relabel"``: one for each instance; ``"runner_up"``, the model's own best other answer; or
             ``"random"``, uniform over the other classes.
@@ -83,7 +83,9 @@ def unlearn_instances(
     """
     started = time.perf_counter()
     settings, stop = settings or UnlearnSettings(), stop or StopRule()
-    chosen = build_method(method, method_settings)
+    if isinstance(method, Method) and method_settings:
+        raise SettingsError("a method that is an object has its settings already; leave method_settings out")
+    chosen = method if isinstance(method, Method) else build_method(method, method_settings)
     request, first = _checked_request(model, forget, goal, chosen, settings, new_labels, retain, seed)
     samples, wanted = request.forget, request.new_labels
     result = copy.deepcopy(model)
@@ -99,7 +101,7 @@ def unlearn_instances(
         attempt.warnings.append(f"not converged: it ended by {attempt.reason}")
     return UnlearnResult(
         result,
-        method,
+        chosen.card.name,
         goal,
         converged,
         attempt.reason,

@@ -84,7 +84,7 @@ def compare(runs: Sequence[Run]) -> Document:
     results = [run.result() for run in runs]
     names = unlike_names(runs, results)
     verdicts = [
-        replace(verdict, question=f"{name} ({METHODS[result['method']].card.title}): {verdict.question}")
+        replace(verdict, question=f"{name} ({METHODS.card(result['method']).title}): {verdict.question}")
         for name, result in zip(names, results, strict=True)
         for verdict in verdicts_of(result)[:-1]
     ]
@@ -112,7 +112,7 @@ def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     held = f" and {counts['held_retain']} held out" if counts["held_retain"] else ""
     return (
         f"{config['model']['name']}: {counts['forget']} records to forget, {counts['retain']} to retain{held}, "
-        f"{counts['unseen']} never seen. Method: {METHODS[result['method']].card.title}. Seed {result['seed']}."
+        f"{counts['unseen']} never seen. Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
     )
 
 
@@ -278,7 +278,7 @@ def _sample_sections(run: Run) -> list[Section]:
 
 
 def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
-    card, training = METHODS[result["method"]].card, result["training"]
+    card, training = METHODS.card(result["method"]), result["training"]
     seconds = result["cost"]["seconds"]
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in seconds.items())
     divergence = f" What it saw: {training['divergence']}." if training["divergence"] else ""

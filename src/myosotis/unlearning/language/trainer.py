@@ -30,7 +30,7 @@ from myosotis.unlearning.language.fisher import fisher_information, fisher_row_s
 from myosotis.unlearning.language.guard import DivergenceGuard
 from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.memorization import evaluation_mode
-from myosotis.unlearning.language.methods import Side, Sides, Term, build_method
+from myosotis.unlearning.language.methods import Method, Side, Sides, Term, build_method
 from myosotis.unlearning.language.methods.projection import ProjectedGradients
 from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
 from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
@@ -87,6 +87,7 @@ class UnlearnTrainer(Trainer):
         retain_dataset: The same; needed by methods with a retain term and by FILA's ratio.
         processing_class: The tokenizer; None only when ``model`` is a name.
         peft_config: A ``LoraConfig`` to train an adapter instead of all weights.
+        method: A method, or the name of one, instead of ``args.method``; an object has its settings already.
         refusals: Refusals for ``idk`` and ``dpo`` instead of the built-in ones.
         stop_rule: Measured after every epoch; training ends when it is satisfied.
         selection: Measured after every epoch; at the end the weights of the best one are taken.
@@ -113,6 +114,7 @@ class UnlearnTrainer(Trainer):
         processing_class: Any = None,
         peft_config: LoraConfig | None = None,
         *,
+        method: Method | str | None = None,
         refusals: Sequence[str] = REFUSALS,
         stop_rule: StopRule | None = None,
         selection: Selection | None = None,
@@ -125,16 +127,16 @@ class UnlearnTrainer(Trainer):
             processing_class = processing_class or loaded
         if processing_class is None:
             raise SettingsError("processing_class, the tokenizer, is missing")
-        self.method = build_method(args.method, args.method_settings)
+        self.method = _method_of(method, args)
         self.terms: list[WeightedTerm] = self.method.terms()
-        _check_sets(forget_dataset, retain_dataset, self.method.reads("retain"), args)
+        _check_sets(forget_dataset, retain_dataset, self.method)
         if args.lora_init == "fila" and peft_config is None and not isinstance(network, PeftModel):
             raise SettingsError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
         watched = stop_rule is not None or selection is not None
         if self.method.negation is not None and (watched or args.lora_init == "fila"):
             raise SettingsError(
-                f"{args.method} negates the change of the weights once training has ended: no stop rule or selection "
-                "can watch it, and it needs adapters that start at nothing (lora_init='default')"
+                f"{self.method.card.name} negates the change of the weights once training has ended: no stop rule or "
+                "selection can watch it, and it needs adapters that start at nothing (lora_init='default')"
             )
         if args.trainable_parameters is not None and (peft_config is not None or isinstance(network, PeftModel)):
             raise SettingsError("trainable_parameters chooses among all weights; an adapter has target_modules instead")
@@ -672,11 +674,20 @@ def _labels_of(batch: Mapping[str, Tensor], side: SideName) -> Tensor:
     return batch["labels"][rows[side], 1:]
 
 
-def _check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, needs_retain: bool, args: UnlearnConfig) -> None:
+def _method_of(method: Method | str | None, args: UnlearnConfig) -> Method:
+    """The method that was given, by name or as it is, and else that of the settings."""
+    if not isinstance(method, Method):
+        return build_method(args.method if method is None else method, args.method_settings)
+    if args.method_settings:
+        raise SettingsError("a method that is an object has its settings already; leave method_settings out")
+    return method
+
+
+def _check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, method: Method) -> None:
     if not len(forget):
         raise SettingsError("the forget set is empty")
-    if needs_retain and not len(retain or ()):
+    if method.reads("retain") and not len(retain or ()):
         raise SettingsError(
-            f"method {args.method!r} with its retain term needs a retain set; leave the term out with "
+            f"method {method.card.name!r} with its retain term needs a retain set; leave the term out with "
             "method_settings={'retain': None}"
         )

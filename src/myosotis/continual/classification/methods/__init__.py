@@ -1,7 +1,6 @@
 """The methods of class-incremental learning, by the name that a configuration gives them."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
@@ -20,30 +19,28 @@ from myosotis.continual.classification.methods.lwf import LearningWithoutForgett
 from myosotis.continual.classification.methods.podnet import PODNet
 from myosotis.continual.classification.methods.ssil import SeparatedSoftmax
 from myosotis.continual.classification.methods.wa import WeightAligning
-from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 from myosotis.models.backbone import Backbone
 
-METHODS: Mapping[str, type[Learner[Any]]] = MappingProxyType(
-    {
-        method.card.name: method
-        for method in (
-            Finetune,
-            Joint,
-            LearningWithoutForgetting,
-            ElasticWeightConsolidation,
-            ExperienceReplay,
-            ICaRL,
-            WeightAligning,
-            BiasCorrection,
-            PODNet,
-            UnifiedClassifier,
-            SeparatedSoftmax,
-            EndToEnd,
-            ExpandableRepresentation,
-            Boosting,
-            DarkExperienceReplay,
-        )
-    }
+METHODS: Registry[Learner[Any]] = Registry(
+    Learner,
+    (
+        Finetune,
+        Joint,
+        LearningWithoutForgetting,
+        ElasticWeightConsolidation,
+        ExperienceReplay,
+        ICaRL,
+        WeightAligning,
+        BiasCorrection,
+        PODNet,
+        UnifiedClassifier,
+        SeparatedSoftmax,
+        EndToEnd,
+        ExpandableRepresentation,
+        Boosting,
+        DarkExperienceReplay,
+    ),
 )
 """Every method by its name."""
 
@@ -62,9 +59,7 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
         >>> check_settings("lwf", {"weight": 1.0}).temperature
         2.0
     """
-    kinds = {known: method.Settings for known, method in METHODS.items()}
-    check_method(name, settings or {}, kinds)
-    return validated(name, kinds[name], dict(settings or {}))
+    return METHODS.settings(name, settings)
 
 
 def build_learner(
@@ -81,8 +76,7 @@ def build_learner(
     Raises:
         ValueError: As :func:`check_settings`.
     """
-    checked = check_settings(name, settings)
-    return METHODS[name](checked, make_backbone, seed)
+    return METHODS.build(name, settings, make_backbone, seed)
 
 
 __all__ = ["METHODS", "Batch", "Learner", "Stage", "TaskState", "build_learner", "check_settings"]

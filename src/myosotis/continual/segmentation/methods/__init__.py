@@ -1,7 +1,6 @@
 """The methods of class-incremental segmentation, by the name that a configuration gives them."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from myosotis.continual.segmentation.learner import SegmentationLearner
@@ -14,24 +13,22 @@ from myosotis.continual.segmentation.methods.mib_augm import AugmentedMemory
 from myosotis.continual.segmentation.methods.mib_m import ModellingBackgroundMemory
 from myosotis.continual.segmentation.methods.plop import LocalPod
 from myosotis.continual.segmentation.methods.ssul_m import UnknownClass
-from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 from myosotis.models.segmenter import SegmentationBody
 
-METHODS: Mapping[str, type[SegmentationLearner[Any]]] = MappingProxyType(
-    {
-        method.card.name: method
-        for method in (
-            Finetune,
-            Joint,
-            ModellingBackground,
-            ModellingBackgroundMemory,
-            AugmentedMemory,
-            LocalPod,
-            UnknownClass,
-            DecomposedDistillation,
-            WeightFusion,
-        )
-    }
+METHODS: Registry[SegmentationLearner[Any]] = Registry(
+    SegmentationLearner,
+    (
+        Finetune,
+        Joint,
+        ModellingBackground,
+        ModellingBackgroundMemory,
+        AugmentedMemory,
+        LocalPod,
+        UnknownClass,
+        DecomposedDistillation,
+        WeightFusion,
+    ),
 )
 """Every method by its name."""
 
@@ -50,9 +47,7 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
         >>> check_settings("mib", {"distillation": 1.0}).alpha
         1.0
     """
-    kinds = {known: method.Settings for known, method in METHODS.items()}
-    check_method(name, settings or {}, kinds)
-    return validated(name, kinds[name], dict(settings or {}))
+    return METHODS.settings(name, settings)
 
 
 def build_learner(
@@ -69,8 +64,7 @@ def build_learner(
     Raises:
         ValueError: As :func:`check_settings`.
     """
-    checked = check_settings(name, settings)
-    return METHODS[name](checked, make_body, seed)
+    return METHODS.build(name, settings, make_body, seed)
 
 
 __all__ = ["METHODS", "build_learner", "check_settings"]

@@ -1,7 +1,6 @@
 """The self-supervised losses, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from myosotis.continual.selfsupervised.bases.barlow import Barlow
@@ -10,10 +9,18 @@ from myosotis.continual.selfsupervised.bases.byol import Byol
 from myosotis.continual.selfsupervised.bases.moco import Moco
 from myosotis.continual.selfsupervised.bases.simclr import Simclr
 from myosotis.continual.selfsupervised.bases.vicreg import Vicreg
-from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 
-BASES: Mapping[str, type[Base[Any]]] = MappingProxyType(
-    {base.card.name: base for base in (Moco, Simclr, Byol, Barlow, Vicreg)}
+BASES: Registry[Base[Any]] = Registry(
+    Base,
+    (
+        Moco,
+        Simclr,
+        Byol,
+        Barlow,
+        Vicreg,
+    ),
+    "base",
 )
 """Every base by its name."""
 
@@ -32,15 +39,12 @@ def check_base(name: str, settings: Mapping[str, Any] | None = None) -> Any:
         >>> check_base("moco", {"queue": 4096}).temperature
         0.2
     """
-    kinds = {known: base.Settings for known, base in BASES.items()}
-    check_method(name, settings or {}, kinds, "base")
-    return validated(name, kinds[name], dict(settings or {}), "base")
+    return BASES.settings(name, settings)
 
 
 def build_base(name: str, settings: Mapping[str, Any] | None = None) -> Base[Any]:
     """Return a base; see :func:`check_base`."""
-    checked = check_base(name, settings)
-    return BASES[name](checked)
+    return BASES.build(name, settings)
 
 
 __all__ = ["BASES", "Base", "Step", "build_base", "check_base"]

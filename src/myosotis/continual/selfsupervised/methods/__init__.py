@@ -1,7 +1,6 @@
 """The methods of continual self-supervised learning, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -18,13 +17,22 @@ from myosotis.continual.selfsupervised.methods.less_forget import LessForget
 from myosotis.continual.selfsupervised.methods.lump import Lump
 from myosotis.continual.selfsupervised.methods.pfr import ProjectedFeatures
 from myosotis.continual.selfsupervised.methods.pnr import Pnr
-from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 
-METHODS: Mapping[str, type[SslLearner[Any]]] = MappingProxyType(
-    {
-        method.card.name: method
-        for method in (Finetune, Joint, Cassle, Pnr, LessForget, ProjectedFeatures, Lump, Replay, DarkReplay, Ewc)
-    }
+METHODS: Registry[SslLearner[Any]] = Registry(
+    SslLearner,
+    (
+        Finetune,
+        Joint,
+        Cassle,
+        Pnr,
+        LessForget,
+        ProjectedFeatures,
+        Lump,
+        Replay,
+        DarkReplay,
+        Ewc,
+    ),
 )
 """Every method by its name."""
 
@@ -43,9 +51,7 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
         >>> check_settings("lump").alpha
         0.4
     """
-    kinds = {known: method.Settings for known, method in METHODS.items()}
-    check_method(name, settings or {}, kinds)
-    return validated(name, kinds[name], dict(settings or {}))
+    return METHODS.settings(name, settings)
 
 
 def build_learner(
@@ -64,8 +70,7 @@ def build_learner(
     Raises:
         ValueError: As :func:`check_settings`, or a setting does not suit the base.
     """
-    checked = check_settings(name, settings)
-    return METHODS[name](checked, base, encoder, width, seed)
+    return METHODS.build(name, settings, base, encoder, width, seed)
 
 
 __all__ = ["METHODS", "build_learner", "check_settings"]

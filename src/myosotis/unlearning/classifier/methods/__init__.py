@@ -1,10 +1,9 @@
 """The methods of instance-wise unlearning, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 from myosotis.unlearning.classifier.methods.adversarial import Adversarial, AdversarialImportance
 from myosotis.unlearning.classifier.methods.ascent import NegGrad, Relabel
 from myosotis.unlearning.classifier.methods.distillation import BadTeacher, Scrub
@@ -12,24 +11,22 @@ from myosotis.unlearning.classifier.methods.method import Method, Objective, Req
 from myosotis.unlearning.classifier.methods.retaining import FineTune, L1Sparse, NegGradPlus, Retrain
 from myosotis.unlearning.classifier.methods.selective import SalUn, SelectiveSynapticDampening
 
-METHODS: Mapping[str, type[Method]] = MappingProxyType(
-    {
-        method.card.name: method
-        for method in (
-            NegGrad,
-            Relabel,
-            Adversarial,
-            AdversarialImportance,
-            FineTune,
-            NegGradPlus,
-            Scrub,
-            BadTeacher,
-            SalUn,
-            SelectiveSynapticDampening,
-            L1Sparse,
-            Retrain,
-        )
-    }
+METHODS: Registry[Method] = Registry(
+    Method,
+    (
+        NegGrad,
+        Relabel,
+        Adversarial,
+        AdversarialImportance,
+        FineTune,
+        NegGradPlus,
+        Scrub,
+        BadTeacher,
+        SalUn,
+        SelectiveSynapticDampening,
+        L1Sparse,
+        Retrain,
+    ),
 )
 """Every method by its name."""
 
@@ -48,9 +45,7 @@ def build_method(name: str, settings: Mapping[str, Any] | None = None) -> Method
         >>> build_method("adv", {"eps": 1.0}).eps
         1.0
     """
-    check_method(name, settings or {}, METHODS)
-    method: Method = validated(name, METHODS[name], dict(settings or {}))
-    return method
+    return METHODS.build(name, settings)
 
 
 __all__ = ["METHODS", "Method", "Objective", "Request", "Samples", "build_method"]

@@ -1,10 +1,10 @@
 """The unlearning methods, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from myosotis.engine.method import check_method, validated
+from myosotis.engine.registry import Registry
 from myosotis.unlearning.language.methods.composite import Composite, parts_of
 from myosotis.unlearning.language.methods.gradient_ascent import GradientAscent, GradientDifference, KLMinimisation
 from myosotis.unlearning.language.methods.inverted_hinge import InvertedHinge
@@ -19,29 +19,27 @@ from myosotis.unlearning.language.methods.task_vector import TaskVector
 from myosotis.unlearning.language.methods.term import Side, Sides, Term
 from myosotis.unlearning.language.methods.weighted_ascent import WGA, SatImp
 
-METHODS: Mapping[str, type[Method]] = MappingProxyType(
-    {
-        method.card.name: method
-        for method in (
-            InvertedHinge,
-            GradientAscent,
-            GradientDifference,
-            KLMinimisation,
-            NPO,
-            SimNPO,
-            DPO,
-            AltPO,
-            Refusal,
-            WGA,
-            SatImp,
-            Undial,
-            CrossEntropyUnlearning,
-            PrimalDual,
-            RMU,
-            TaskVector,
-            Composite,
-        )
-    }
+METHODS: Registry[Method] = Registry(
+    Method,
+    (
+        InvertedHinge,
+        GradientAscent,
+        GradientDifference,
+        KLMinimisation,
+        NPO,
+        SimNPO,
+        DPO,
+        AltPO,
+        Refusal,
+        WGA,
+        SatImp,
+        Undial,
+        CrossEntropyUnlearning,
+        PrimalDual,
+        RMU,
+        TaskVector,
+        Composite,
+    ),
 )
 """Every method by its name."""
 
@@ -64,14 +62,13 @@ def build_method(name: str, settings: Mapping[str, Any] | None = None) -> Method
         >>> {term.name: weight for weight, term in composite.terms()}
         {'forget_hinge': 1.0, 'retain_nll': 1.0, 'retain_kl': 0.5}
     """
-    check_method(name, settings or {}, METHODS)
     given = dict(settings or {})
-    if METHODS[name] is Composite:
+    if name == Composite.card.name:
+        check_method(name, given, METHODS)
         parts = tuple(build_method(part, chosen) for part, chosen in parts_of(given))
         weights = validated(name, dict[RetainName, float], given.get("retain_terms", {}))
         return Composite(**{**given, "forget": parts, "retain_terms": weights})
-    method: Method = validated(name, METHODS[name], given)
-    return method
+    return METHODS.build(name, given)
 
 
 __all__ = ["METHODS", "Method", "Side", "Sides", "Term", "build_method"]

@@ -1,12 +1,12 @@
 """A configuration that was given to another command is recognised."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from command_line import invoke
 
-from myosotis.cli.kinds import SCHEMAS, command_of
+from myosotis.cli.kinds import JOBS, command_of
+from myosotis.engine.job import Job
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = {
@@ -22,16 +22,21 @@ COMMANDS = {
 }
 
 
-def schema(command):
-    module, name = SCHEMAS[command]
-    return getattr(import_module(f"myosotis.{module}"), name)
+def test_every_place_of_the_table_is_there():
+    for job in JOBS.values():
+        assert job.kind == job.report_module().KIND
+        assert callable(job.report_module().describe)
+        assert callable(job.report_module().compare)
+        assert callable(job.settings_module().resolve_paths)
+        assert issubclass(job.job_class(), Job)
+        assert all(len(table) > 1 for table in job.method_tables().values())
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items())
 def test_an_example_is_recognised_by_every_other_command(name, command):
-    assert command_of(EXAMPLES / name, schema(command)) is None
-    for other in set(SCHEMAS) - {command}:
-        found = command_of(EXAMPLES / name, schema(other))
+    assert command_of(EXAMPLES / name, JOBS[command]) is None
+    for other in set(JOBS) - {command}:
+        found = command_of(EXAMPLES / name, JOBS[other])
         # The configuration of a single pre-training is one of a sweep too.
         assert found == (None if (command, other) == ("pretrain", "pretrain sweep") else command)
 

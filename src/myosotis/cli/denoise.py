@@ -146,23 +146,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a denoiser with clean data of the same kind; makes a model file for --model."""
-    with exit_statuses():
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.denoising.config import DenoiserTrainConfig, resolve_paths
-        from myosotis.denoising.job import DenoiserTrainJob
-        from myosotis.denoising.report import describe
-
-        carry_out(
-            config,
-            set_,
-            out,
-            DenoiserTrainConfig,
-            resolve_paths,
-            DenoiserTrainJob,
-            describe,
-            resume=resume,
-            overwrite=overwrite,
-        )
+    carry_out("denoise train", config, set_, out, resume=resume, overwrite=overwrite)
 
 
 def _tell(result: FileResult, place: Path, report: Path | None) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from myosotis.cli.kinds import command_of
-
-if TYPE_CHECKING:
-    # These load torch, for which --help should not wait.
-    from myosotis.engine.config import ConfigT
-    from myosotis.engine.job import Job
-    from myosotis.engine.run import Run
-    from myosotis.report.document import Document
+from myosotis.cli.exits import exit_statuses
+from myosotis.cli.kinds import JOBS, command_of
 
 ConfigFile = Annotated[Path, typer.Argument(help="The job: a YAML file. See examples/ and the documentation.")]
 Overrides = Annotated[
@@ -37,45 +31,49 @@ def say(line: str) -> None:
 
 
 def carry_out(
+    command: str,
     config: Path,
     overrides: list[str] | None,
     out: Path | None,
-    schema: type[ConfigT],
-    resolve_paths: Callable[[ConfigT, Path], ConfigT],
-    make: Callable[..., Job[ConfigT]],
-    describe: Callable[[Run], Document],
-    **options: bool,
+    *,
+    resume: bool,
+    overwrite: bool,
+    **more: bool,
 ) -> None:
     """Read the configuration, check, work, write the report, and print its beginning.
 
     Args:
+        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
         config: The file.
         overrides: Settings like ``training.epochs=3``.
         out: The run directory; None: ``runs/`` and the name in the configuration.
-        schema: Of the configuration; it has a ``name``.
-        resolve_paths: Makes its paths absolute, from those relative to the file.
-        make: The job.
-        describe: From the finished run to its report.
-        options: ``resume``, ``overwrite`` and ``show_samples``.
+        resume: Continue the run.
+        overwrite: Replace the run.
+        more: What jobs of this kind take besides, ``show_samples``.
     """
-    from myosotis.engine.config import load_config
-    from myosotis.engine.errors import InputError
-    from myosotis.engine.processes import is_main_process
-    from myosotis.report.render import render_text, write_html
+    with exit_statuses():
+        # What libraries say to their developers is of no use to a user of a command.
+        warnings.simplefilter("ignore", FutureWarning)
+        from myosotis.engine.config import load_config
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.processes import is_main_process
+        from myosotis.report.render import render_text, write_html
 
-    try:
-        loaded = load_config(config, schema, overrides or [])
-    except InputError:
-        command = command_of(config, schema)
-        if command is None:
-            raise
-        raise InputError(f"{config}: this is a configuration of 'myosotis {command}'") from None
-    settings: Any = resolve_paths(loaded, config.resolve().parent)
-    job = make(settings, out if out is not None else Path("runs") / settings.name, say=say, **options)
-    job.prepare()
-    run = job.run()
-    if is_main_process():
-        document = describe(run)
-        write_html(document, run.path / "report.html")
-        typer.echo(render_text(document))
-        typer.echo(f"report: {run.path / 'report.html'}")
+        kind = JOBS[command]
+        try:
+            loaded = load_config(config, kind.schema(), overrides or [])
+        except InputError:
+            other = command_of(config, kind)
+            if other is None:
+                raise
+            raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
+        settings: Any = kind.settings_module().resolve_paths(loaded, config.resolve().parent)
+        place = out if out is not None else Path("runs") / settings.name
+        job = kind.job_class()(settings, place, say=say, resume=resume, overwrite=overwrite, **more)
+        job.prepare()
+        run = job.run()
+        if is_main_process():
+            document = kind.report_module().describe(run)
+            write_html(document, run.path / "report.html")
+            typer.echo(render_text(document))
+            typer.echo(f"report: {run.path / 'report.html'}")

@@ -1,34 +1,138 @@
-"""Which command a configuration is for."""
+"""The kinds of jobs: the one table that running, reporting, listing methods and recognising configurations read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from myosotis.engine.config import Config
 
-SCHEMAS = {
-    "unlearn language": ("unlearning.language.config", "LanguageUnlearningConfig"),
-    "unlearn classifier": ("unlearning.classifier.config", "ClassifierUnlearningConfig"),
-    "learn classes": ("continual.classification.config", "ClassLearningConfig"),
-    "learn segments": ("continual.segmentation.config", "SegmentLearningConfig"),
-    "learn representations": ("continual.selfsupervised.config", "RepresentationConfig"),
-    "pretrain": ("pretraining.config", "PretrainConfig"),
-    "pretrain sweep": ("protocol.sweep", "SweepConfig"),
-    "denoise train": ("denoising.config", "DenoiserTrainConfig"),
-    "protocol": ("protocol.config", "ProtocolConfig"),
+
+@dataclass(frozen=True)
+class JobKind:
+    """A kind of job; modules are imported when something of them is asked for.
+
+    Attributes:
+        command: The words of the command, e.g. ``"learn classes"``; with hyphens, the kind in a result.
+        settings: Module and name of the configuration; the module has ``resolve_paths`` too.
+        job: Module and name of the job.
+        report: The module with ``describe`` and ``compare``.
+        methods: By what they are called beside the command, module and name of what it chooses from.
+    """
+
+    command: str
+    settings: tuple[str, str]
+    job: tuple[str, str]
+    report: str
+    methods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind that its results have."""
+        return self.command.replace(" ", "-")
+
+    def schema(self) -> type[Config]:
+        """Return the configuration."""
+        schema: type[Config] = _found(self.settings)
+        return schema
+
+    def settings_module(self) -> Any:
+        """Return the module of the configuration."""
+        return _module(self.settings[0])
+
+    def job_class(self) -> Any:
+        """Return the job."""
+        return _found(self.job)
+
+    def report_module(self) -> Any:
+        """Return the module that describes runs."""
+        return _module(self.report)
+
+    def method_tables(self) -> dict[str, Any]:
+        """Return what it chooses from, by the command and what they are called."""
+        return {f"{self.command}{called}": _found(place) for called, place in self.methods.items()}
+
+
+_SSL = "continual.selfsupervised"
+JOBS: Mapping[str, JobKind] = {
+    job.command: job
+    for job in (
+        JobKind(
+            "unlearn language",
+            ("unlearning.language.config", "LanguageUnlearningConfig"),
+            ("unlearning.language.job", "LanguageUnlearningJob"),
+            "unlearning.language.report",
+            {"": ("unlearning.language.methods", "METHODS")},
+        ),
+        JobKind(
+            "unlearn classifier",
+            ("unlearning.classifier.config", "ClassifierUnlearningConfig"),
+            ("unlearning.classifier.job", "ClassifierUnlearningJob"),
+            "unlearning.classifier.report",
+            {"": ("unlearning.classifier.methods", "METHODS")},
+        ),
+        JobKind(
+            "learn classes",
+            ("continual.classification.config", "ClassLearningConfig"),
+            ("continual.classification.job", "ClassLearningJob"),
+            "continual.classification.report",
+            {"": ("continual.classification.methods", "METHODS")},
+        ),
+        JobKind(
+            "learn segments",
+            ("continual.segmentation.config", "SegmentLearningConfig"),
+            ("continual.segmentation.job", "SegmentLearningJob"),
+            "continual.segmentation.report",
+            {"": ("continual.segmentation.methods", "METHODS")},
+        ),
+        JobKind(
+            "learn representations",
+            (f"{_SSL}.config", "RepresentationConfig"),
+            (f"{_SSL}.job", "RepresentationJob"),
+            f"{_SSL}.report",
+            {"": (f"{_SSL}.methods", "METHODS"), ", base": (f"{_SSL}.bases", "BASES")},
+        ),
+        JobKind(
+            "pretrain",
+            ("pretraining.config", "PretrainConfig"),
+            ("pretraining.job", "PretrainJob"),
+            "pretraining.report",
+            {", objective": ("pretraining.objectives", "OBJECTIVES"), ", masker": ("pretraining.maskers", "MASKERS")},
+        ),
+        JobKind(
+            "pretrain sweep",
+            ("protocol.sweep", "SweepConfig"),
+            ("protocol.sweep", "SweepJob"),
+            "protocol.sweep_report",
+        ),
+        JobKind(
+            "denoise train",
+            ("denoising.config", "DenoiserTrainConfig"),
+            ("denoising.job", "DenoiserTrainJob"),
+            "denoising.report",
+            {"": ("denoising.methods", "METHODS")},
+        ),
+        JobKind(
+            "protocol",
+            ("protocol.config", "ProtocolConfig"),
+            ("protocol.job", "ProtocolJob"),
+            "protocol.report",
+        ),
+    )
 }
-"""The configuration of each command, by module and name: they are imported only to say which one a file is for."""
+"""Every kind by its command."""
 
 
-def command_of(path: Path, schema: type[Config]) -> str | None:
-    """Return the command that a file is a valid configuration of; None if it is that of ``schema``, or of none.
+def command_of(path: Path, own: JobKind) -> str | None:
+    """Return the command that a file is a valid configuration of; None if it is one of ``own``, or of none.
 
     Args:
         path: The file.
-        schema: Of the command that was given it.
+        own: The kind that was given it.
     """
     from pydantic import ValidationError
 
@@ -36,14 +140,21 @@ def command_of(path: Path, schema: type[Config]) -> str | None:
 
     content = read_yaml(path)
 
-    def fits(other: type[Config]) -> bool:
+    def fits(kind: JobKind) -> bool:
         try:
-            other.model_validate(content)
+            kind.schema().model_validate(content)
         except ValidationError:
             return False
         return True
 
-    if not isinstance(content, dict) or fits(schema):
+    if not isinstance(content, dict) or fits(own):
         return None
-    known = {command: getattr(import_module(f"myosotis.{module}"), name) for command, (module, name) in SCHEMAS.items()}
-    return next((command for command, other in known.items() if other is not schema and fits(other)), None)
+    return next((command for command, kind in JOBS.items() if kind is not own and fits(kind)), None)
+
+
+def _module(name: str) -> Any:
+    return import_module(f"myosotis.{name}")
+
+
+def _found(place: tuple[str, str]) -> Any:
+    return getattr(_module(place[0]), place[1])

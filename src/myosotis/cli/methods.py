@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from myosotis.cli.kinds import JOBS
+
 
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -15,26 +17,12 @@ def methods(
     from rich.table import Table
     from rich.text import Text
 
-    from myosotis.continual.classification.methods import METHODS as CLASSES
-    from myosotis.continual.segmentation.methods import METHODS as SEGMENTS
-    from myosotis.continual.selfsupervised.bases import BASES
-    from myosotis.continual.selfsupervised.methods import METHODS as REPRESENTATIONS
-    from myosotis.denoising.methods import METHODS as DENOISERS
-    from myosotis.pretraining.maskers import MASKERS
-    from myosotis.pretraining.objectives import OBJECTIVES
-    from myosotis.unlearning.classifier.methods import METHODS as CLASSIFIER
-    from myosotis.unlearning.language.methods import METHODS as LANGUAGE
+    from myosotis.engine.method import MethodCard
 
-    jobs = {
-        "unlearn language": [method.card for method in LANGUAGE.values()],
-        "unlearn classifier": [method.card for method in CLASSIFIER.values()],
-        "learn classes": [method.card for method in CLASSES.values()],
-        "learn segments": [method.card for method in SEGMENTS.values()],
-        "learn representations": [method.card for method in REPRESENTATIONS.values()],
-        "learn representations, base": [base.card for base in BASES.values()],
-        "pretrain, objective": list(OBJECTIVES.values()),
-        "denoise": list(DENOISERS.values()),
-        "pretrain, masker": [masker.card for masker in MASKERS.values()],
+    tables = {title: table for job in JOBS.values() for title, table in job.method_tables().items()}
+    jobs: dict[str, list[MethodCard]] = {
+        title: [found if isinstance(found, MethodCard) else found.card for found in table.values()]
+        for title, table in tables.items()
     }
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))

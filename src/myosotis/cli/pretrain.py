@@ -1,6 +1,5 @@
 """``myosotis pretrain``: learn from unlabelled images by hiding parts of them."""
 
-import warnings
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +7,7 @@ from typer.core import TyperGroup
 
 from myosotis.cli.exits import exit_statuses
 from myosotis.cli.jobs import ConfigFile, Out, Overrides, Overwrite, Resume, carry_out
+from myosotis.engine.errors import InputError
 
 _PLAIN = "run"
 
@@ -37,23 +37,7 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     """Pre-train, measure before and after, export an encoder that timm loads, and write a report."""
-    with exit_statuses():
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.pretraining.config import PretrainConfig, resolve_paths
-        from myosotis.pretraining.job import PretrainJob
-        from myosotis.pretraining.report import describe
-
-        carry_out(
-            config,
-            set_,
-            out,
-            PretrainConfig,
-            resolve_paths,
-            PretrainJob,
-            describe,
-            resume=resume,
-            overwrite=overwrite,
-        )
+    carry_out("pretrain", config, set_, out, resume=resume, overwrite=overwrite)
 
 
 @pretrain.command()
@@ -70,28 +54,13 @@ def sweep(
     overwrite: Overwrite = False,
 ) -> None:
     """Pre-train at several masking ratios and seeds, and say how much the ratio matters."""
+    settings = list(set_ or [])
     with exit_statuses():
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.engine.errors import InputError
-        from myosotis.protocol.sweep import SweepConfig, SweepJob, resolve_paths
-        from myosotis.protocol.sweep_report import describe
-
         if more and not ratios:
             raise InputError(f"{more[0]}: not expected here; ratios come after --ratios")
-        settings = list(set_ or [])
-        if ratios:
-            # One option takes one value: what follows the first ratio comes as further arguments.
-            settings.append(f"ratios=[{', '.join([*ratios, *(more or [])])}]")
-        if seeds is not None:
-            settings.append(f"seeds={seeds}")
-        carry_out(
-            config,
-            settings,
-            out,
-            SweepConfig,
-            resolve_paths,
-            SweepJob,
-            describe,
-            resume=resume,
-            overwrite=overwrite,
-        )
+    if ratios:
+        # One option takes one value: what follows the first ratio comes as further arguments.
+        settings.append(f"ratios=[{', '.join([*ratios, *(more or [])])}]")
+    if seeds is not None:
+        settings.append(f"seeds={seeds}")
+    carry_out("pretrain sweep", config, settings, out, resume=resume, overwrite=overwrite)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
+from myosotis.cli.kinds import JOBS
 
 
 def report(
@@ -18,32 +19,22 @@ def report(
 ) -> None:
     """Write the report of a run again, or compare runs of one kind side by side."""
     with exit_statuses():
-        from myosotis.continual.classification import report as classes
-        from myosotis.continual.segmentation import report as segments
-        from myosotis.continual.selfsupervised import report as representations
-        from myosotis.denoising import report as denoisers
         from myosotis.engine.errors import InputError
         from myosotis.engine.run import Run
-        from myosotis.pretraining import report as pretraining
-        from myosotis.protocol import report as protocol
-        from myosotis.protocol import sweep_report as sweep
         from myosotis.report.render import render_text, write_html
-        from myosotis.unlearning.classifier import report as classifier
-        from myosotis.unlearning.language import report as language
 
-        modules = (language, classifier, classes, segments, representations, pretraining, denoisers, protocol, sweep)
-        known = {module.KIND: module for module in modules}
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}
         if len(kinds) > 1:
             raise InputError(f"runs of different kinds cannot be compared: {', '.join(sorted(kinds))}")
-        kind = kinds.pop()
-        if kind not in known:
-            raise InputError(f"{runs[0]}: this version knows no report of the kind {kind!r}")
+        name = kinds.pop()
+        kind = next((job for job in JOBS.values() if job.kind == name), None)
+        if kind is None:
+            raise InputError(f"{runs[0]}: this version knows no report of the kind {name!r}")
         if len(opened) == 1:
-            page, document = out or opened[0].path / "report.html", known[kind].describe(opened[0])
+            page, document = out or opened[0].path / "report.html", kind.report_module().describe(opened[0])
         else:
-            page, document = out or Path("comparison.html"), known[kind].compare(opened)
+            page, document = out or Path("comparison.html"), kind.report_module().compare(opened)
         own_report = len(opened) == 1 and out is None
         if page.is_dir():
             raise InputError(f"{page}: is a directory; --out names the page")

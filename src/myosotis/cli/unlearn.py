@@ -1,6 +1,5 @@
 """``myosotis unlearn``: erase what a model should no longer know."""
 
-import warnings
 from typing import Annotated
 
 import typer
@@ -24,28 +23,11 @@ def language(
 ) -> None:
     """Erase records from a causal language model, audit the result and write a report."""
     with exit_statuses():
-        # Imported here, as torch and transformers take seconds to load and --help should not wait for them.
-        # What libraries say to their developers is of no use to a user of a command.
-        warnings.simplefilter("ignore", FutureWarning)
+        # Imported here, as it takes seconds to load and --help should not wait for it.
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
-        from myosotis.unlearning.language.config import LanguageUnlearningConfig, resolve_paths
-        from myosotis.unlearning.language.job import LanguageUnlearningJob
-        from myosotis.unlearning.language.report import describe
-
-        carry_out(
-            config,
-            set_,
-            out,
-            LanguageUnlearningConfig,
-            resolve_paths,
-            LanguageUnlearningJob,
-            describe,
-            resume=resume,
-            overwrite=overwrite,
-            show_samples=show_samples,
-        )
+    carry_out("unlearn language", config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)
 
 
 @unlearn.command()
@@ -60,21 +42,4 @@ def classifier(
     ] = False,
 ) -> None:
     """Make an image classifier forget single instances, audit the result and write a report."""
-    with exit_statuses():
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, resolve_paths
-        from myosotis.unlearning.classifier.job import ClassifierUnlearningJob
-        from myosotis.unlearning.classifier.report import describe
-
-        carry_out(
-            config,
-            set_,
-            out,
-            ClassifierUnlearningConfig,
-            resolve_paths,
-            ClassifierUnlearningJob,
-            describe,
-            resume=resume,
-            overwrite=overwrite,
-            show_samples=show_samples,
-        )
+    carry_out("unlearn classifier", config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)

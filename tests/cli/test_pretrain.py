@@ -344,6 +344,18 @@ def masks_of_one_run(world, out, seed):
     return result(out)["masks"]
 
 
+def test_a_mistyped_command_is_one(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = invoke("pretrain", "swep", world / "job.yaml")
+    assert outcome.exit_code == 2
+    assert "No such command 'swep'" in outcome.stderr
+    for name in ("none.yaml", "job"):
+        (tmp_path / "job").write_text("")
+        outcome = invoke("pretrain", name)
+        assert outcome.exit_code == 2
+        assert f"{name}: " in outcome.stderr
+
+
 def test_a_sweep_over_ratios(world, tmp_path):
     out = tmp_path / "sweep"
     maskers = "maskers={random: random, salience: {name: salience}, adaptive: {name: salience, spread: 0.1}}"

@@ -1,5 +1,7 @@
 """``myosotis pretrain``: learn from unlabelled images by hiding parts of them."""
 
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +15,11 @@ _PLAIN = "run"
 
 
 class _RunUnlessNamed(TyperGroup):
-    """``pretrain CONFIG`` stands for ``pretrain run CONFIG``."""
+    """``pretrain CONFIG`` stands for ``pretrain run CONFIG``; a bare word that names no file is a command mistyped."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        mistyped = bool(args) and re.fullmatch(r"[A-Za-z]+", args[0]) is not None and not Path(args[0]).exists()
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names and not mistyped:
             args = [_PLAIN, *args]
         return super().parse_args(ctx, args)
 

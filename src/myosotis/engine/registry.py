@@ -35,7 +35,7 @@ class Registry(Mapping[str, type[T]]):
     Example:
         >>> from myosotis.unlearning.classifier.methods import METHODS
         >>> METHODS["adv"].card.title
-        'Misclassification with adversarial examples'
+        'Adversarial examples (ADV)'
         >>> METHODS.build("adv", {"eps": 1.0}).eps
         1.0
     """

@@ -341,7 +341,9 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path):
     other = tmp_path / "relabelled"
     assert unlearn(world, other, "--set", "goal=relabel", "--set", "name=relabelled").exit_code == 0
     assert invoke("report", out, other, "--out", tmp_path / "both.html").exit_code == 0
-    assert "goal" in (tmp_path / "both.html").read_text()
+    page = (tmp_path / "both.html").read_text()
+    assert "goal" in page
+    assert page.count("How sure are we?") == 2
 
 
 WEIGHTS = (

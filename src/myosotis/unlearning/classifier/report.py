@@ -77,7 +77,7 @@ def compare(runs: Sequence[Run]) -> Document:
             question=f"{name} ({METHODS.card(result['method']).title}, {result['goal']}): {verdict.question}",
         )
         for name, result in zip(names, results, strict=True)
-        for verdict in verdicts_of(result)[:-1]
+        for verdict in verdicts_of(result)
     ]
     rows = [
         Row(

@@ -86,7 +86,7 @@ def compare(runs: Sequence[Run]) -> Document:
     verdicts = [
         replace(verdict, question=f"{name} ({METHODS.card(result['method']).title}): {verdict.question}")
         for name, result in zip(names, results, strict=True)
-        for verdict in verdicts_of(result)[:-1]
+        for verdict in verdicts_of(result)
     ]
     rows = [
         Row(label, [_cell(_value(result["metrics"]["after"], split, metric)) for result in results], note)

@@ -29,31 +29,31 @@ _NO_FIGURES = ("cost", "lineage", "schema_version", "name", "seed")
 def measured(folder, seeds=SEEDS):
     """Run every job; by job and seed its figures and digests."""
     tiny_jobs.inputs(folder)
-    found = {}
+    results = {}
     for seed in seeds:
         for name, (words, _) in tiny_jobs.JOBS.items():
             out = folder / "runs" / f"{name}-{seed}"
             _invoke(*words, tiny_jobs.written(folder, name, seed=seed), "--out", out)
-            found[f"{name}, seed {seed}"] = {
+            results[f"{name}, seed {seed}"] = {
                 "figures": figures(json.loads((out / "result.json").read_text())),
                 "digests": dict(sorted((str(path.relative_to(out)), weights(path)) for path in _weights_of(out))),
             }
     out = folder / "runs" / "sweep"
     path = tiny_jobs.written(folder, "pretrain")
     _invoke("pretrain", "sweep", path, "--ratios", "0.5", "0.75", "--seeds", 2, "--out", out)
-    found["sweep"] = {"figures": figures(json.loads((out / "result.json").read_text())), "digests": {}}
+    results["sweep"] = {"figures": figures(json.loads((out / "result.json").read_text())), "digests": {}}
     before = Path.cwd()
     os.chdir(folder)
     try:
         for name, words in tiny_jobs.FILES.items():
             _invoke(*words, "--report", f"{name}.html")
-            found[name] = {
+            results[name] = {
                 "figures": figures(json.loads(Path(f"{name}.json").read_text())),
                 "digests": {words[3]: hashlib.sha256(Path(words[3]).read_bytes()).hexdigest()},
             }
     finally:
         os.chdir(before)
-    return found
+    return results
 
 
 def _invoke(*arguments):
@@ -75,31 +75,31 @@ def weights(path):
     return total.hexdigest()
 
 
-def figures(value, place=""):
-    """The numbers of a result by their place; what is a time or a digest is none."""
+def figures(value, where=""):
+    """The numbers of a result by their keys; what is a time or a digest is none."""
     if isinstance(value, dict):
-        parts = [(f"{place}.{key}" if place else key, inner) for key, inner in value.items() if key not in _NO_FIGURES]
+        parts = [(f"{where}.{key}" if where else key, inner) for key, inner in value.items() if key not in _NO_FIGURES]
     elif isinstance(value, list):
-        parts = [(f"{place}.{number}", inner) for number, inner in enumerate(value)]
+        parts = [(f"{where}.{number}", inner) for number, inner in enumerate(value)]
     else:
-        is_figure = isinstance(value, bool | int | float) and "seconds" not in place and "bytes" not in place
-        return {place: value} if is_figure else {}
+        is_figure = isinstance(value, bool | int | float) and "seconds" not in where and "bytes" not in where
+        return {where: value} if is_figure else {}
     return {inner: figure for name, part in parts for inner, figure in figures(part, name).items()}
 
 
 def differences(before, after, *, relative=0.0, absolute=0.0, digests=True):
     """Name what is not equal."""
-    told = [f"{job}: only {'before' if job in before else 'after'}" for job in sorted(before.keys() ^ after.keys())]
+    lines = [f"{job}: only {'before' if job in before else 'after'}" for job in sorted(before.keys() ^ after.keys())]
     for job in sorted(before.keys() & after.keys()):
         for kind in ("figures", "digests") if digests else ("figures",):
             one, other = before[job][kind], after[job][kind]
-            told += [f"{job}: {place} only {'before' if place in one else 'after'}" for place in one.keys() ^ other]
-            told += [
-                f"{job}: {place} was {one[place]}, is {other[place]}"
-                for place in one.keys() & other
-                if not _equal(one[place], other[place], relative, absolute)
+            lines += [f"{job}: {where} only {'before' if where in one else 'after'}" for where in one.keys() ^ other]
+            lines += [
+                f"{job}: {where} was {one[where]}, is {other[where]}"
+                for where in one.keys() & other
+                if not _equal(one[where], other[where], relative, absolute)
             ]
-    return told
+    return lines
 
 
 def _equal(one, other, relative, absolute):
@@ -115,16 +115,16 @@ def main():
     torch.set_num_threads(1)
     threadpool_limits(1)
     with tempfile.TemporaryDirectory() as folder:
-        found = measured(Path(folder))
+        results = measured(Path(folder))
     if sys.argv[1] == "store":
-        found = {job: {"figures": parts["figures"]} for job, parts in found.items()}
+        results = {job: {"figures": parts["figures"]} for job, parts in results.items()}
     if sys.argv[1] != "compare":
-        place = STORED if sys.argv[1] == "store" else Path(sys.argv[2])
-        place.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
+        path = STORED if sys.argv[1] == "store" else Path(sys.argv[2])
+        path.write_text(json.dumps(results, indent=0, sort_keys=True) + "\n")
         return
-    told = differences(json.loads(Path(sys.argv[2]).read_text()), found)
-    print("\n".join(told) or f"{len(found)} jobs, nothing moved")
-    sys.exit(bool(told))
+    lines = differences(json.loads(Path(sys.argv[2]).read_text()), results)
+    print("\n".join(lines) or f"{len(results)} jobs, nothing moved")
+    sys.exit(bool(lines))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ TOLERANCE = 1e-3
 
 def test_no_figure_has_moved(tmp_path):
     stored = {job: parts for job, parts in json.loads(STORED.read_text()).items() if not job.endswith("seed 1")}
-    found = measured(tmp_path, seeds=(0,))
-    told = differences(stored, found, relative=TOLERANCE, absolute=TOLERANCE, digests=False)
-    assert not told, "\n".join(told[:20])
+    results = measured(tmp_path, seeds=(0,))
+    lines = differences(stored, results, relative=TOLERANCE, absolute=TOLERANCE, digests=False)
+    assert not lines, "\n".join(lines[:20])
 
 
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("after", "lines"),
     [
         ({"a.0": 0.5, "b": True}, []),
         ({"a.0": 0.5005, "b": True}, []),
@@ -27,11 +27,11 @@ def test_no_figure_has_moved(tmp_path):
         ({"b": True}, ["job: a.0 only before"]),
     ],
 )
-def test_what_has_moved_is_named(after, told):
+def test_what_has_moved_is_named(after, lines):
     before = {"job": {"figures": {"a.0": 0.5, "b": True}, "digests": {"model": "1"}}}
     now = {"job": {"figures": after, "digests": {"model": "2"}}}
-    assert differences(before, now, relative=TOLERANCE, digests=False) == told
-    assert differences(before, now, relative=TOLERANCE) == [*told, "job: model was 1, is 2"]
+    assert differences(before, now, relative=TOLERANCE, digests=False) == lines
+    assert differences(before, now, relative=TOLERANCE) == [*lines, "job: model was 1, is 2"]
     assert differences(before, {}) == ["job: only before"]
 
 

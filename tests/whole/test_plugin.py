@@ -109,10 +109,10 @@ def test_language_methods_as_objects(garden):
         trainer = UnlearnTrainer(model, args, rows, rows, tokenizer, method=method)
         assert trainer.method.card.name == "fade"
         trainer.train()
-    args.method_settings = {"depth": 3.0}
-    assert UnlearnTrainer(model, args, rows, rows, tokenizer, method="fade").method.depth == 3
-    with pytest.raises(SettingsError, match="an object has its settings already"):
-        UnlearnTrainer(model, args, rows, rows, tokenizer, method=LANGUAGE["fade"]())
+    args.method_settings = {"retain_weight": 3.0}
+    for method in (LANGUAGE["fade"](), "fade"):
+        with pytest.raises(SettingsError, match="give a method that has its settings instead"):
+            UnlearnTrainer(model, args, rows, rows, tokenizer, method=method)
 
 
 def test_classifier_methods_as_objects(garden):

@@ -68,8 +68,8 @@ def carry_out(
                 raise
             raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
         settings: Any = kind.settings_module().resolve_paths(loaded, config.resolve().parent)
-        place = out if out is not None else Path("runs") / settings.name
-        job = kind.job_class()(settings, place, say=say, resume=resume, overwrite=overwrite, **more)
+        directory = out if out is not None else Path("runs") / settings.name
+        job = kind.job_class()(settings, directory, say=say, resume=resume, overwrite=overwrite, **more)
         job.prepare()
         run = job.run()
         if is_main_process():

@@ -37,7 +37,7 @@ class JobKind:
 
     def schema(self) -> type[Config]:
         """Return the configuration."""
-        schema: type[Config] = _found(self.settings)
+        schema: type[Config] = _attribute(self.settings)
         return schema
 
     def settings_module(self) -> Any:
@@ -46,7 +46,7 @@ class JobKind:
 
     def job_class(self) -> Any:
         """Return the job."""
-        return _found(self.job)
+        return _attribute(self.job)
 
     def report_module(self) -> Any:
         """Return the module that describes runs."""
@@ -54,7 +54,7 @@ class JobKind:
 
     def method_tables(self) -> dict[str, Any]:
         """Return what it chooses from, by the command and what they are called."""
-        return {f"{self.command}{called}": _found(place) for called, place in self.methods.items()}
+        return {f"{self.command}{called}": _attribute(path) for called, path in self.methods.items()}
 
 
 _SSL = "continual.selfsupervised"
@@ -156,5 +156,6 @@ def _module(name: str) -> Any:
     return import_module(f"myosotis.{name}")
 
 
-def _found(place: tuple[str, str]) -> Any:
-    return getattr(_module(place[0]), place[1])
+def _attribute(path: tuple[str, str]) -> Any:
+    module, name = path
+    return getattr(_module(module), name)

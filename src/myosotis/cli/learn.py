@@ -7,11 +7,6 @@ from myosotis.cli.jobs import ConfigFile, Out, Overrides, Overwrite, Resume, car
 learn = typer.Typer(help="Learn new things without forgetting the old ones.", no_args_is_help=True)
 
 
-@learn.callback()
-def _learn() -> None:
-    """Learn new things without forgetting the old ones."""
-
-
 @learn.command()
 def classes(
     config: ConfigFile,

@@ -21,7 +21,7 @@ def methods(
 
     tables = {title: table for job in JOBS.values() for title, table in job.method_tables().items()}
     jobs: dict[str, list[MethodCard]] = {
-        title: [found if isinstance(found, MethodCard) else found.card for found in table.values()]
+        title: [entry if isinstance(entry, MethodCard) else entry.card for entry in table.values()]
         for title, table in tables.items()
     }
     if as_json:

@@ -91,7 +91,7 @@ def denoise_image(source: Path, place: Path, options: DenoiseOptions, *, thresho
     check_suffix(place, image)
     reference = None
     if options.reference is not None:
-        reference = read_bilevel(options.reference, threshold, needed=False).bits
+        reference = read_bilevel(options.reference, threshold, strict=False).bits
     result, notes = _denoised(image.bits, options, ("black", "white"), None, symmetric=True)
     told = _told(image.bits, result, ("black", "white"), started, reference, image.how, notes)
     write_bilevel(place, result.symbols, image)

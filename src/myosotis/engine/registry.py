@@ -65,7 +65,9 @@ class Registry(Mapping[str, type[T]]):
         if not dataclasses.is_dataclass(_settings_of(kind)):
             raise TypeError(f"the settings of {kind.__name__} are not a dataclass")
         if self._kinds.setdefault(card.name, kind) is not kind:
-            raise ValueError(f"there is a {self._what} '{card.name}' already: {_place(self._kinds[card.name])}")
+            raise ValueError(
+                f"there is a {self._what} '{card.name}' already: {_qualified_name(self._kinds[card.name])}"
+            )
         return kind
 
     def settings(self, name: str, given: Mapping[str, Any] | None = None) -> Any:
@@ -78,7 +80,6 @@ class Registry(Mapping[str, type[T]]):
         Raises:
             SettingsError: There is no such name or field, or a value does not fit.
         """
-        self._find(name)
         kinds = _AllSettings(self)
         check_method(name, given or {}, kinds, self._what)
         return validated(name, kinds[name], dict(given or {}), self._what)
@@ -107,8 +108,8 @@ class Registry(Mapping[str, type[T]]):
         """
         if name not in self:
             raise InputError(f"there is no {self._what} '{name}'; is the distribution that brings it installed?")
-        found: MethodCard = self[name].card  # type: ignore[attr-defined]
-        return found
+        card: MethodCard = self[name].card  # type: ignore[attr-defined]
+        return card
 
     def __getitem__(self, name: str) -> type[T]:
         self._find(name)
@@ -134,22 +135,22 @@ class Registry(Mapping[str, type[T]]):
                 self._load(point)
 
     def _load(self, point: EntryPoint) -> None:
-        whence = f"the method '{point.name}' of {point.dist.name if point.dist else point.value}"
+        origin = f"the method '{point.name}' of {point.dist.name if point.dist else point.value}"
         try:
             kind = point.load()
         except (ImportError, AttributeError) as error:
-            raise InputError(f"{whence} cannot be imported: {error}") from error
+            raise InputError(f"{origin} cannot be imported: {error}") from error
         if not isinstance(kind, type):
-            raise InputError(f"{whence} is not a class: {point.value}")
+            raise InputError(f"{origin} is not a class: {point.value}")
         if not issubclass(kind, self._base):
             return
         card = getattr(kind, "card", None)
         if isinstance(card, MethodCard) and card.name != point.name:
-            raise InputError(f"{whence} calls itself '{card.name}' on its card")
+            raise InputError(f"{origin} calls itself '{card.name}' on its card")
         try:
             self.register(kind)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{whence} cannot be used: {error}") from error
+            raise InputError(f"{origin} cannot be used: {error}") from error
 
 
 class _AllSettings(Mapping[str, type[Any]]):
@@ -173,5 +174,5 @@ def _settings_of(kind: type[Any]) -> type[Any]:
     return settings
 
 
-def _place(kind: type[Any]) -> str:
+def _qualified_name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -47,13 +47,13 @@ class BilevelImage:
     dpi: tuple[float, float] | None = None
 
 
-def read_bilevel(path: Path, threshold: int | None = None, *, needed: bool = True) -> BilevelImage:
+def read_bilevel(path: Path, threshold: int | None = None, *, strict: bool = True) -> BilevelImage:
     """Read an image as bits, turned as its orientation tag says.
 
     Args:
         path: PNG, PBM or TIFF. Grey is made bilevel by ``threshold`` or else by Otsu's, colour by ``threshold`` alone.
         threshold: Of grey values from 0 to 255; above it is white.
-        needed: Whether a threshold for an image that is bilevel already is an error, as it tells of a mix-up.
+        strict: Whether a threshold for an image that is bilevel already is an error; else it is not used.
 
     Raises:
         InputError: It is no such image, is damaged, too large, coloured, or has several pages.
@@ -62,7 +62,7 @@ def read_bilevel(path: Path, threshold: int | None = None, *, needed: bool = Tru
     kind = str(picture.format)
     compression = picture.info.get("compression") if kind == "TIFF" else None
     if picture.mode == "1":
-        if threshold is not None and needed:
+        if threshold is not None and strict:
             raise InputError(f"{path}: is bilevel already; leave the threshold out")
         return BilevelImage(np.asarray(picture, dtype=np.uint8), kind, "bilevel", compression, dpi)
     if picture.mode not in _MODES:

@@ -87,7 +87,7 @@ class UnlearnTrainer(Trainer):
         retain_dataset: The same; needed by methods with a retain term and by FILA's ratio.
         processing_class: The tokenizer; None only when ``model`` is a name.
         peft_config: A ``LoraConfig`` to train an adapter instead of all weights.
-        method: A method, or the name of one, instead of ``args.method``; an object has its settings already.
+        method: A method with its settings, or the name of one with its defaults, instead of ``args.method``.
         refusals: Refusals for ``idk`` and ``dpo`` instead of the built-in ones.
         stop_rule: Measured after every epoch; training ends when it is satisfied.
         selection: Measured after every epoch; at the end the weights of the best one are taken.
@@ -676,11 +676,11 @@ def _labels_of(batch: Mapping[str, Tensor], side: SideName) -> Tensor:
 
 def _method_of(method: Method | str | None, args: UnlearnConfig) -> Method:
     """The method that was given, by name or as it is, and else that of the settings."""
-    if not isinstance(method, Method):
-        return build_method(args.method if method is None else method, args.method_settings)
+    if method is None:
+        return build_method(args.method, args.method_settings)
     if args.method_settings:
-        raise SettingsError("a method that is an object has its settings already; leave method_settings out")
-    return method
+        raise SettingsError("args.method_settings belong to args.method; give a method that has its settings instead")
+    return method if isinstance(method, Method) else build_method(method)
 
 
 def _check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, method: Method) -> None:

@@ -93,8 +93,8 @@ def run(task):
     settings = TrainSettings(
         epochs=arguments["epochs"],
         learning_rate=arguments["learning_rate"] or RATES.get(method, 0.1),
-        batch=arguments["batch"],
-        memory_batch=fixed if memory else None,
+        batch_size=arguments["batch"],
+        memory_batch_size=fixed if memory else None,
         padding=arguments["padding"],
         flip=arguments["flip"],
     )

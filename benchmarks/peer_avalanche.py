@@ -98,8 +98,8 @@ def ours(method, scenario, arguments, seed):
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
         weight_decay=0.0,
-        batch=arguments.batch + (arguments.memory_batch if method == "er" else 0),
-        memory_batch=arguments.memory_batch if method == "er" else None,
+        batch_size=arguments.batch + (arguments.memory_batch if method == "er" else 0),
+        memory_batch_size=arguments.memory_batch if method == "er" else None,
         schedule="constant",
     )
     memory = ExemplarMemory(total=arguments.memory if method == "er" else 0, selection="random", seed=seed)

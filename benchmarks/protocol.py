@@ -32,7 +32,7 @@ def trials(arguments):
             "scenario": {"first": 2, "per_task": 1},
             "model": {"options": {"widths": [8, 16, 32], "blocks": [1, 1, 1], "stem_stride": 2}},
             "memory": {"total": 100},
-            "training": {"batch": 32, "epochs": 4},
+            "training": {"batch_size": 32, "epochs": 4},
         },
         "tuning": {**stream, "only": ["0", "1", "2", "3", "4"]},
         "evaluation": {**stream, "only": ["5", "6", "7", "8", "9"]},

@@ -60,7 +60,7 @@ def prepared(arguments, method, seed):
     settings = TrainSettings(
         epochs=arguments["epochs"],
         learning_rate=RATES.get(method, 0.1),
-        memory_batch=16 if method in SPLIT else None,
+        memory_batch_size=16 if method in SPLIT else None,
     )
     memory = ExemplarMemory(total=arguments["memory"] if METHODS[method].reads_memory else 0, seed=seed)
     return stream, learner, memory, settings

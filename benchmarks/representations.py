@@ -134,7 +134,7 @@ def row(task):
     settings = SslSettings(
         epochs=arguments["epochs"],
         learning_rate=arguments["rate"] or RATES[base],
-        batch=arguments["batch"],
+        batch_size=arguments["batch"],
         weight_decay=1e-4,
         views=views,
     )

@@ -120,7 +120,7 @@ def row(task):
         later_rate=arguments["later_rate"],
         optimizer="adamw",
         schedule="onecycle",
-        batch=arguments["batch"],
+        batch_size=arguments["batch"],
         flip=arguments["data"] == "camvid",
     )
     name, own = VARIANTS[variant]

@@ -10,7 +10,7 @@ from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
 from safetensors.torch import load_file
 
-from myosotis.continual.selfsupervised.config import RepresentationConfig, resolve_paths
+from myosotis.continual.selfsupervised.config import RepresentationConfig
 from myosotis.continual.selfsupervised.job import RepresentationJob
 from myosotis.continual.selfsupervised.saved import load_ssl_learner
 from myosotis.engine.config import load_config
@@ -43,7 +43,11 @@ def world(tmp_path_factory):
         "model": {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}},
         "base": {"name": "moco", "queue": 24, "dim": 8, "hidden": 16},
         "method": {"name": "pnr", "hidden": 16},
-        "training": {"epochs": 2, "batch": 16, "views": {"area": [0.5, 1.0], "hue": 0, "saturation": 0, "grey": 0}},
+        "training": {
+            "epochs": 2,
+            "batch_size": 16,
+            "views": {"area": [0.5, 1.0], "hue": 0, "saturation": 0, "grey": 0},
+        },
         "probes": {"shares": [0.25], "drift_samples": 24},
         "shown": 16,
     }
@@ -115,7 +119,7 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     page = (tmp_path / "all.html").read_text()
     assert "4 runs in 2 groups" in page
-    assert "pnr over moco, data" in page
+    assert page.count(">finetune<") == page.count(">pnr<") > 0
     first = invoke("report", finished[0])
     assert first.exit_code == 0
     assert "Has it learnt?" in first.output
@@ -147,12 +151,12 @@ def test_everything_else_that_may_be_set(world, tmp_path):
         "scenario={kind: class, first: 2, per_task: 2, class_order: [elm, ash, birch, cedar]}",
         "base={name: barlow, dim: 8, hidden: 16}",
         "method={name: er}",
-        "memory=10",
+        "memory={total: 10}",
         "data.limit=80",
         "data.test_limit=40",
         "model.mean=[0.4]",
         "model.std=[0.2]",
-        "training.memory_batch=8",
+        "training.memory_batch_size=8",
         "training.optimizer=lars",
         "training.warmup=1",
         "training.accumulate=2",
@@ -212,11 +216,11 @@ def test_domains(world, tmp_path):
         (["method.mu=0.5"], "'mu' belongs to byol, barlow, vicreg"),
         (["method=cassel"], "did you mean 'cassle'?"),
         (["method=er"], "'er' needs a 'memory'"),
-        (["memory=5"], "'pnr' reads no stored samples"),
-        (["training.memory_batch=4"], "'training.memory_batch' has no effect on 'pnr'"),
-        (["training.batch=1"], "'training.batch'"),
-        (["training.batch=24", "scenario.tasks=6"], "a task has 16 images, fewer than a batch of 24"),
-        (["training.views.flip=2"], "flip is a probability"),
+        (["memory.total=5"], "'pnr' reads no stored samples"),
+        (["training.memory_batch_size=4"], "'training.memory_batch_size' has no effect on 'pnr'"),
+        (["training.batch_size=1"], "'training.batch_size'"),
+        (["training.batch_size=24", "scenario.tasks=6"], "a task has 16 images, fewer than a batch of 24"),
+        (["training.views.flip=2"], "'training.views.flip': input should be less than or equal to 1"),
         (["training.warmup=2"], "leaves nothing of 2"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
         (["probes={mode: balanced, per_class: 100}"], "probes: class 0 has 24 samples, 100 were asked for"),
@@ -267,7 +271,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
         if line.startswith("task 1"):
             raise ValueError("a bug")
 
-    config = resolve_paths(load_config(world / "job.yaml", RepresentationConfig), world)
+    config = load_config(world / "job.yaml", RepresentationConfig)
     job = RepresentationJob(config, tmp_path / "run", say=say)
     job.prepare()
     with pytest.raises(ValueError, match="^a bug$") as caught:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
 from myosotis.pretraining.saved import load_pretrained
-from myosotis.protocol.sweep import SweepConfig, SweepJob, resolve_paths
+from myosotis.protocol.sweep import SweepConfig, SweepJob
 
 CLASSES = ("ash", "birch", "cedar")
 PARALLEL = "vit_small_patch16_18x2_224"
@@ -256,7 +256,7 @@ def test_a_sweep_checks_what_its_later_seeds_draw(world, tmp_path):
     options = [f"data.train.folder={tmp_path / 'train'}", "data.limit=6", "training.batch=6", "ratios=[0.5]"]
 
     def inputs():
-        config = resolve_paths(load_config(world / "job.yaml", SweepConfig, options), world)
+        config = load_config(world / "job.yaml", SweepConfig, options)
         job = SweepJob(config, tmp_path / "out", say=lambda _: None)
         job.prepare()
         return job._sets.train.names, job._inputs("salt")

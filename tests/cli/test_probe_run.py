@@ -15,7 +15,7 @@ from myosotis.engine.fingerprint import weights_hash
 def probed(world, tmp_path_factory):  # noqa: F811
     """A run of experience replay and one of fine-tuning, both with their learners, the latter probed."""
     place = tmp_path_factory.mktemp("probed")
-    kept = settings("keep_learners=true", "norm=bn", "training.memory_batch=null", "training.epochs=6")
+    kept = settings("keep_learners=true", "norm=bn", "training.memory_batch_size=null", "training.epochs=6")
     assert learn(world, place / "er", *kept, *settings("method=er")).exit_code == 0
     assert learn(world, place / "naive", *kept, *settings("method=finetune", "memory.total=0")).exit_code == 0
     outcome = invoke("probe", place / "naive")

@@ -41,7 +41,7 @@ def world(tmp_path_factory):
             "scenario": {"first": 2, "per_task": 2},
             "model": {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}},
             "memory": {"total": 8},
-            "training": {"batch": 8},
+            "training": {"batch_size": 8},
         },
         "tuning": {"train": {"folder": "tune/train"}, "test": {"folder": "tune/test"}},
         "evaluation": {"train": {"folder": "judge/train"}, "test": {"folder": "judge/test"}},

@@ -51,7 +51,7 @@ body = {"widths": [4], "blocks": [1], "stem_stride": 2}
 spec = ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.2,), body, ("a", "b"))
 learner = build_learner("finetune", None, lambda seed: build_backbone(spec, seed=seed), 0)
 found["classification"] = watched(learner.net)
-learn_classes(learner, stream, ExemplarMemory(total=0), TrainSettings(epochs=1, batch=8))
+learn_classes(learner, stream, ExemplarMemory(total=0), TrainSettings(epochs=1, batch_size=8))
 
 masks = [torch.full((8, 8), 1 + n % 2, dtype=torch.uint8) for n in range(16)]
 masked = resident([one for one in pixels], masks, images.names, ("a", "b"))
@@ -59,12 +59,12 @@ spec = SegmenterSpec("own", "small-segmenter", 1, (0.5,), (0.2,), {"widths": [4,
 learner = build_segment_learner("finetune", None, lambda seed: build_segmenter(spec, seed=seed), 0)
 found["segmentation"] = watched(learner.net)
 segments = class_incremental_segmentation(masked, masked, 1, 1, kind="disjoint")
-learn_segments(learner, segments, SegmentationMemory(0), SegmentationSettings(iterations=1, batch=8))
+learn_segments(learner, segments, SegmentationMemory(0), SegmentationSettings(iterations=1, batch_size=8))
 
 encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
 learner = build_ssl_learner("finetune", {}, build_base("simclr", {"dim": 4, "hidden": 4}), encoder, 4, 0)
 found["selfsupervised"] = watched(learner.net)
-settings = SslSettings(epochs=1, batch=8)
+settings = SslSettings(epochs=1, batch_size=8)
 learn_representations(learner, stream, ExemplarMemory(total=0), settings, ProbeSettings(), shown=0)
 
 with open(f"{sys.argv[1]}-{share()[0]}.json", "w") as out:

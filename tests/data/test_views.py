@@ -166,11 +166,11 @@ def test_size_of_blur():
     ("wrong", "named"),
     [
         ({"flip": 1.5}, "flip"),
-        ({"blur": (0.0, -1.0)}, r"blur\[1\]"),
+        ({"blur": (0.0, -1.0)}, "blur.1"),
         ({"area": (0.5, 0.2)}, "area"),
         ({"ratio": (0.0, 1.0)}, "ratio"),
         ({"hue": 0.6}, "hue"),
-        ({"contrast": -1}, "colour"),
+        ({"contrast": -1}, "contrast"),
     ],
 )
 def test_settings_out_of_range(wrong, named):

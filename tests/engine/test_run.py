@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,11 @@ def test_a_run_is_made_logged_and_finished(tmp_path):
     with pytest.raises(InputError, match="not finished"):
         Run.read(run.path)
     run.finish({"kind": "k"})
-    assert Run.read(run.path).result() == {"schema_version": 1, "kind": "k"}
+    result = Run.read(run.path).result()
+    started, finished = (datetime.fromisoformat(result.pop(key)) for key in ("started", "finished"))
+    assert result == {"schema_version": 2, "kind": "k", "request": None}
+    assert started.tzinfo is not None
+    assert started <= finished
     run.close()
     assert list((tmp_path / "runs").iterdir()) == [run.path]
 

@@ -24,7 +24,7 @@ def job(place, **training):
             "model": {"options": {"widths": [4], "blocks": [1], "stem_stride": 2}},
             "method": "er",
             "memory": {"total": 8},
-            "training": {"epochs": 1, "batch": 8, **training},
+            "training": {"epochs": 1, "batch_size": 8, **training},
         }
     )
 

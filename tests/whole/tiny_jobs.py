@@ -82,7 +82,7 @@ CLASS_LEARNER = {
     "scenario": {"first": 2, "per_task": 2},
     "model": SMALL,
     "memory": {"total": 8},
-    "training": {"epochs": 1, "batch": 8},
+    "training": {"epochs": 1, "batch_size": 8},
 }
 
 JOBS = {
@@ -126,7 +126,7 @@ JOBS = {
             "training": {
                 "iterations": 4,
                 "first_iterations": 4,
-                "batch": 8,
+                "batch_size": 8,
                 "optimizer": "adamw",
                 "learning_rate": 0.01,
             },
@@ -140,7 +140,7 @@ JOBS = {
             "model": SMALL,
             "base": {"name": "moco", "queue": 24, "dim": 8, "hidden": 16},
             "method": {"name": "finetune"},
-            "training": {"epochs": 1, "batch": 16, "views": {"hue": 0, "saturation": 0, "grey": 0}},
+            "training": {"epochs": 1, "batch_size": 16, "views": {"hue": 0, "saturation": 0, "grey": 0}},
             "shown": 12,
         },
     ),

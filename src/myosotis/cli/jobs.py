@@ -67,7 +67,8 @@ def carry_out(
             if other is None:
                 raise
             raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
-        settings: Any = kind.settings_module().resolve_paths(loaded, config.resolve().parent)
+        resolve = getattr(kind.settings_module(), "resolve_paths", None)
+        settings: Any = loaded if resolve is None else resolve(loaded, config.resolve().parent)
         directory = out if out is not None else Path("runs") / settings.name
         job = kind.job_class()(settings, directory, say=say, resume=resume, overwrite=overwrite, **more)
         job.prepare()

@@ -1,6 +1,5 @@
 """Where images with masks come from, as a configuration says it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from myosotis.data.masks import (
 )
 from myosotis.data.scenes import make_scenes
 from myosotis.data.sources import BackgroundColour
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.method import Count, Whole
 
@@ -32,7 +31,7 @@ _VALUES = 256  # of a mask file
 class ScenesConfig(Config):
     """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`."""
 
-    idx: str
+    idx: LocalPath
     count: Count = 1000
     side: Annotated[int, Field(ge=16)] = 48
     seed: Whole = 0
@@ -53,12 +52,12 @@ class MaskSourceConfig(Config):
     ``image_background``, a grey value or ``[red, green, blue]``, white unless given.
     """
 
-    images: str | None = None
-    masks: str | None = None
-    listed: str | None = None
-    voc: str | None = None
-    ade20k: str | None = None
-    camvid: str | None = None
+    images: LocalPath | None = None
+    masks: LocalPath | None = None
+    listed: LocalPath | None = None
+    voc: LocalPath | None = None
+    ade20k: LocalPath | None = None
+    camvid: LocalPath | None = None
     scenes: ScenesConfig | None = None
     split: str = "train"
     classes: tuple[str, ...] | None = None
@@ -125,21 +124,6 @@ class MaskSourceConfig(Config):
         if self.background is not None:
             found[self.background] = 0
         return {**found, **dict.fromkeys(self.ignore, IGNORE)}
-
-    def resolved(self, place: Callable[[str | None], str | None]) -> "MaskSourceConfig":
-        """Return it with every path as ``place`` makes it."""
-        keys = ("images", "masks", "listed", "voc", "ade20k", "camvid")
-        scenes = self.scenes
-        if scenes is not None:
-            scenes = scenes.model_copy(update={"idx": place(scenes.idx)})
-        return self.model_copy(update={**{key: place(getattr(self, key)) for key in keys}, "scenes": scenes})
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What it reads."""
-        keys = ("images", "masks", "listed", "voc", "ade20k", "camvid")
-        found = tuple(getattr(self, key) for key in keys if getattr(self, key) is not None)
-        return found if self.scenes is None else (*found, self.scenes.idx)
 
 
 def read_masks(source: MaskSourceConfig) -> MaskedImages:

@@ -1,7 +1,6 @@
 """Where labelled images come from, as a configuration says it."""
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from myosotis.data.images import (
     read_torchvision,
     read_unlabelled_folder,
 )
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -48,14 +47,14 @@ class SourceConfig(Config):
     or ``[red, green, blue]``, white unless given.
     """
 
-    folder: str | None = None
-    images: str | None = None
-    idx: str | None = None
+    folder: LocalPath | None = None
+    images: LocalPath | None = None
+    idx: LocalPath | None = None
     torchvision: str | None = None
-    cifar: str | None = None
-    arrays: str | None = None
-    datasets: str | None = None
-    root: str | None = None
+    cifar: LocalPath | None = None
+    arrays: LocalPath | None = None
+    datasets: LocalPath | None = None
+    root: LocalPath | None = None
     split: Literal["train", "test"] = "train"
     size: Annotated[int, Field(ge=1)] | None = None
     classes: tuple[str, ...] | None = None
@@ -63,7 +62,7 @@ class SourceConfig(Config):
     label_column: str | None = None
     download: bool = False
     on_error: OnError = "stop"
-    cache: str | None = None
+    cache: LocalPath | None = None
     background: BackgroundColour = WHITE
 
     @model_validator(mode="after")
@@ -89,17 +88,6 @@ class SourceConfig(Config):
         if (self.image_column or self.label_column) and kind != "datasets":
             raise ValueError("'image_column' and 'label_column' belong to 'datasets'")
         return self
-
-    def resolved(self, place: Callable[[str | None], str | None]) -> "SourceConfig":
-        """Return it with every path as ``place`` makes it."""
-        keys = ("folder", "images", "idx", "root", "cifar", "arrays", "datasets", "cache")
-        return self.model_copy(update={key: place(getattr(self, key)) for key in keys})
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What it reads."""
-        keys = ("folder", "images", "idx", "root", "cifar", "arrays", "datasets")
-        return tuple(getattr(self, key) for key in keys if getattr(self, key) is not None)
 
 
 def read_images(source: SourceConfig) -> ImageSet:

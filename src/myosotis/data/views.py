@@ -5,13 +5,16 @@ What the transforms do to an image is what torchvision's do to one; what differs
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from myosotis.data.images import to_unit
+from myosotis.engine.config import Config
+from myosotis.engine.method import NotNegative, Positive
 
 Images = Float[Tensor, "n channels height width"]
 PerImage = Float[Tensor, " n"]
@@ -20,52 +23,47 @@ _ATTEMPTS = 10
 _GREY = (0.2989, 0.587, 0.114)
 
 
-@dataclass(frozen=True)
-class ViewSettings:
-    """How two views of an image are drawn; the defaults are those of MoCo v2+ on small images.
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class ViewSettings(Config):
+    """Random views of an image; the defaults are those of MoCo v2+ on small images.
 
     Attributes:
-        area: Share of the image that is cropped, and scaled to the size of the image.
-        ratio: Width by height of the crop.
+        area: Range of the share of the image that is cropped, and scaled to the size of the image.
+        ratio: Range of width by height of the crop.
         flip: Probability of mirroring.
         jitter: Probability of changing colours.
-        brightness: Largest change of each, as a share; the order is random.
-        contrast: Likewise.
-        saturation: Likewise; nothing for grey images, as ``hue`` and ``grey``.
-        hue: In turns of the colour circle, at most 0.5.
+        brightness: Largest relative change of brightness; the order of the changes is random.
+        contrast: Largest relative change of contrast.
+        saturation: Largest relative change of saturation; without effect on grey images, as ``hue`` and ``grey``.
+        hue: Largest turn of the colour circle.
         grey: Probability of losing the colours.
         blur: Probability of a Gaussian blur, for each view.
-        sigma: Of the blur, in pixels.
+        sigma: Range of the standard deviation of the blur, in pixels.
         solarise: Probability that bright pixels are inverted, for each view.
     """
 
-    area: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
-    jitter: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.2
-    hue: float = 0.1
-    grey: float = 0.2
-    blur: tuple[float, float] = (0.0, 0.0)
-    sigma: tuple[float, float] = (0.1, 2.0)
-    solarise: tuple[float, float] = (0.0, 0.2)
+    area: tuple[Positive, Positive] = (0.08, 1.0)
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    flip: Probability = 0.5
+    jitter: Probability = 0.8
+    brightness: NotNegative = 0.4
+    contrast: NotNegative = 0.4
+    saturation: NotNegative = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    grey: Probability = 0.2
+    blur: tuple[Probability, Probability] = (0.0, 0.0)
+    sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    solarise: tuple[Probability, Probability] = (0.0, 0.2)
 
-    def __post_init__(self) -> None:
-        shares = {"flip": self.flip, "jitter": self.jitter, "grey": self.grey}
-        shares |= {f"{name}[{view}]": getattr(self, name)[view] for name in ("blur", "solarise") for view in (0, 1)}
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is a probability, got {value}")
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"area must be two ascending shares, got {self.area}")
-        for name in ("ratio", "sigma"):
+    @model_validator(mode="after")
+    def _ascending(self) -> "ViewSettings":
+        for name in ("area", "ratio", "sigma"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must be two ascending positive numbers, got {(low, high)}")
-        if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
-            raise ValueError("changes of colour must not be negative, and that of the hue at most 0.5")
+            if low > high or (name == "area" and high > 1):
+                raise ValueError(f"'{name}' must be two ascending {'shares' if name == 'area' else 'numbers'}")
+        return self
 
 
 def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator) -> tuple[Images, Images]:

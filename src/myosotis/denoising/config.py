@@ -1,13 +1,12 @@
 """The configuration of ``myosotis denoise train``."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from myosotis.denoising.heads import HeadName
 from myosotis.denoising.neural import PRETRAIN
-from myosotis.engine.config import Config, RunName
+from myosotis.engine.config import Config, LocalPath, RunName
 from myosotis.engine.method import Count, Positive, Share, Whole
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -18,10 +17,10 @@ class CleanDataConfig(Config):
     ``dna``, FASTA or FASTQ files; or ``text`` files whose letters are those of ``alphabet``.
     """
 
-    images: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    images: Annotated[tuple[LocalPath, ...], Field(min_length=1)] | None = None
     threshold: Annotated[int, Field(ge=0, le=255)] | None = None
-    dna: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    text: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    dna: Annotated[tuple[LocalPath, ...], Field(min_length=1)] | None = None
+    text: Annotated[tuple[LocalPath, ...], Field(min_length=1)] | None = None
     alphabet: str | None = None
 
     @model_validator(mode="after")
@@ -47,7 +46,7 @@ class NoiseConfig(Config):
     """
 
     rate: Rate | None = None
-    channel: str | None = None
+    channel: LocalPath | None = None
     between: tuple[Rate, Rate] | None = None
 
     @model_validator(mode="after")
@@ -99,19 +98,3 @@ class DenoiserTrainConfig(Config):
             kind = "images" if unused == "half_width" else "symbols along a line"
             raise ValueError(f"'model.{unused}' has no effect on {kind}")
         return self
-
-
-def resolve_paths(config: DenoiserTrainConfig, folder: Path) -> DenoiserTrainConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def place(path: str) -> str:
-        return str((folder / Path(path).expanduser()).resolve())
-
-    data: dict[str, Any] = {
-        key: None if getattr(config.data, key) is None else tuple(place(one) for one in getattr(config.data, key))
-        for key in ("images", "dna", "text")
-    }
-    noise = config.noise
-    if noise.channel is not None:
-        noise = noise.model_copy(update={"channel": place(noise.channel)})
-    return config.model_copy(update={"data": config.data.model_copy(update=data), "noise": noise})

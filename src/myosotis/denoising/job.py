@@ -43,7 +43,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        self._check_available([*config.data.paths, config.noise.channel])
+        self._check_available()
         self._names, self._clean, self._lengths = read_clean(config)
         self._draws = _draws(config, len(self._names))
         order = np.random.default_rng(derive_seed(config.seed, "held out")).permutation(len(self._clean))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from myosotis.denoising.methods import METHODS
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Row, Section, Table, Verdict
-from myosotis.report.runs import differing_settings, environment_section, setting_rows
+from myosotis.report.sections import differing_settings, environment_section, setting_rows
 
 KIND = "denoise-train"
 """What ``result.json`` calls runs of this job."""

@@ -2,12 +2,21 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic.fields import FieldInfo
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.yaml_text import RepeatedKeyError, parse_yaml, read_yaml
@@ -21,6 +30,9 @@ class Config(BaseModel):
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Keys at the top that do not change a result: a run may be resumed with other values of them."""
 
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Keys of earlier versions, and what they are called now."""
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
@@ -33,6 +45,76 @@ def _run_name(name: str) -> str:
 
 RunName = Annotated[str, AfterValidator(_run_name)]
 """The name of a job, which becomes the name of its directory below ``runs/``."""
+
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+
+
+class JobConfig(Config):
+    """The head of the configuration of every job.
+
+    Attributes:
+        name: Name of the run.
+        seed: Seed of every random choice.
+        trackers: Experiment trackers that receive the figures of ``metrics.jsonl``.
+    """
+
+    name: RunName
+    seed: NonNegativeInt = 0
+    trackers: tuple[Tracker, ...] = ()
+
+
+def _absolute(path: str, info: ValidationInfo) -> str:
+    folder = (info.context or {}).get("folder")
+    return path if folder is None else str((folder / Path(path).expanduser()).resolve())
+
+
+_IS_PATH = object()
+
+LocalPath = Annotated[str, AfterValidator(_absolute), _IS_PATH]
+"""A path on this machine. :func:`load_config` takes a relative one from the folder of the configuration file, and
+:func:`local_paths` lists it."""
+
+
+def local_paths(config: BaseModel) -> list[str]:
+    """Return every :data:`LocalPath` of a configuration that is given, those of nested settings included.
+
+    Example:
+        >>> class Inputs(Config):
+        ...     train: LocalPath
+        ...     others: dict[str, LocalPath | None] = {}
+        >>> local_paths(Inputs(train="a", others={"b": "c", "d": None}))
+        ['a', 'c']
+    """
+    return [
+        path for name, field in type(config).model_fields.items() for path in _paths_in(field, getattr(config, name))
+    ]
+
+
+def _paths_in(annotation: Any, value: Any) -> Iterator[str]:
+    if isinstance(annotation, FieldInfo):
+        annotation = LocalPath if _IS_PATH in annotation.metadata else annotation.annotation
+    if value is None:
+        return
+    if isinstance(value, BaseModel):
+        yield from local_paths(value)
+    elif get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        if _IS_PATH in metadata:
+            yield str(value)
+        else:
+            yield from _paths_in(base, value)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            for argument in get_args(annotation):
+                yield from _paths_in(argument, inner)
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            for argument in get_args(annotation)[:1]:
+                yield from _paths_in(argument, inner)
+    elif not any(get_origin(argument) is Literal and value in get_args(argument) for argument in get_args(annotation)):
+        for argument in get_args(annotation):
+            yield from _paths_in(argument, value)
+
 
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]+", re.IGNORECASE)
 
@@ -83,7 +165,7 @@ def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()
     for override in overrides:
         _apply_override(content, override)
     try:
-        return schema.model_validate(content)
+        return schema.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, schema)}") from None
 
@@ -91,6 +173,22 @@ def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()
 def dump_config(config: Config) -> str:
     """Return a configuration as YAML, every default spelled out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings by dotted keys; what is not set is left out.
+
+    Example:
+        >>> flatten({"stop": {"at": "goal", "every": None}})
+        {'stop.at': 'goal'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif value is not None:
+            flat[prefix + key] = str(value)
+    return flat
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
@@ -207,6 +305,15 @@ def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
             yield from _models(inner)
 
 
+def _models_at(schema: type[BaseModel], key: str) -> list[type[Config]]:
+    """The configurations that a dotted key may hold; ``schema`` itself for an empty one."""
+    models = [schema]
+    for part in key.split(".") if key else []:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = [inner for field in fields for inner in _inner_models(field.annotation)]
+    return [model for model in models if issubclass(model, Config)]
+
+
 def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
@@ -225,6 +332,9 @@ def _hint(key: str, schema: type[BaseModel]) -> str:
     """Name the nearest valid key: first among siblings, then the same last word elsewhere, then anything alike."""
     keys = list(dict.fromkeys(_dotted_keys(schema)))
     parent, _, last = key.rpartition(".")
+    now = next((model.renamed[last] for model in _models_at(schema, parent) if last in model.renamed), None)
+    if now is not None:
+        return f"; it is called '{now}' now"
     siblings = {name.rpartition(".")[2]: name for name in keys if name.rpartition(".")[0] == parent}
     close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
     if close:

@@ -1,4 +1,4 @@
-"""What the machine and the libraries were when a run was made."""
+"""The machine and the libraries that a run was made with."""
 
 import os
 import platform
@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,16 @@ def _git_commit() -> str | None:
     return answer.stdout.strip() or None
 
 
+def now() -> str:
+    """Return the time in UTC, as RFC 3339 writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def describe_environment(seed: int) -> dict[str, Any]:
-    """Return versions, devices, thread counts and the seed, as JSON-ready values; no user or host names."""
+    """Return time, versions, devices, thread counts and the seed, as JSON-ready values; no user or host names."""
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
+        "started": now(),
         "myosotis": myosotis.__version__,
         "git_commit": _git_commit(),
         "python": sys.version.split()[0],

@@ -1,18 +1,20 @@
-"""What the jobs behind the commands have in common: checks before work, and work that is kept, timed and taken up."""
+"""The template of all jobs: check, open the run, work, publish, write the result."""
 
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
-from myosotis.engine.checkpoint import is_complete
-from myosotis.engine.config import ConfigT
+from myosotis.engine.checkpoint import is_complete, sealed_directory
+from myosotis.engine.config import ConfigT, flatten, local_paths
+from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
-from myosotis.engine.processes import wait_for_everyone
+from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.run import Run
+from myosotis.engine.tracking import Trackers, check_trackers
 
 Say = Callable[[str], None]
 
@@ -20,16 +22,23 @@ Say = Callable[[str], None]
 class Job(ABC, Generic[ConfigT]):
     """One run of a command; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
 
+    A job is a subclass with :attr:`kind`, :meth:`prepare`, :meth:`inputs` and :meth:`produce`.
+
     Args:
-        config: With absolute paths.
-        path: The run directory.
+        config: Configuration with absolute paths, as :func:`~myosotis.engine.config.load_config` returns it.
+        path: Run directory.
         resume: Continue an interrupted run.
-        overwrite: Replace a run that is there.
+        overwrite: Replace an existing run.
         show_samples: Write what is to be forgotten into the run, for people to see.
-        say: Takes one line at a time about what is going on.
+        say: Receives one line at a time about what is going on.
     """
 
+    kind: ClassVar[str]
+    """Kind of the result, e.g. ``"learn-classes"``."""
+
     _run: Run
+    _trackers: Trackers | None = None
+    _started: float
 
     def __init__(
         self,
@@ -55,26 +64,98 @@ class Job(ABC, Generic[ConfigT]):
             InputError: Something is wrong with it.
         """
 
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return salted fingerprints and hashes of everything that the result depends on beside the configuration.
+
+        Args:
+            salt: Salt of the fingerprints.
+        """
+        raise NotImplementedError
+
+    def produce(self) -> Mapping[str, Any]:
+        """Do the work that is not done yet, publish what it made, and return the result without its head.
+
+        ``lineage`` and ``cost`` (see :meth:`cost`) are among its keys.
+        """
+        raise NotImplementedError
+
+    def clean_up(self) -> None:
+        """Remove what a finished run does not need. By default there is nothing to remove."""
+
     def run(self) -> Run:
-        """Do the work that is not done yet, and return the finished run, which no other job can write to meanwhile.
+        """Do the work that is not done yet, and return the finished run; no other job can write to it meanwhile.
 
         Raises:
-            InputError: What the user gave does not go together, seen only now.
+            InputError: Something that the user gave does not fit, which only the work has shown.
+            DivergedError: Training diverged.
         """
+        self._started = time.monotonic()
         try:
             return self.work()
         finally:
+            if self._trackers is not None:
+                self._trackers.finish()
             if "_run" in vars(self):
                 self._run.close()
 
-    @abstractmethod
     def work(self) -> Run:
         """Do what :meth:`run` promises."""
+        run = self._open(self._config.seed)  # type: ignore[attr-defined]
+        run.check_inputs(self.inputs(run.salt))
+        if not self._finished_already():
+            run.finish({**self.head(), **self.produce()})
+            if is_main_process():
+                self.clean_up()
+        return run
 
-    def _check_available(self, inputs: Iterable[str | None]) -> None:
+    def head(self) -> dict[str, Any]:
+        """Return the first keys of the result, which all kinds share."""
+        config: Any = self._config
+        method = getattr(config, "method", None)
+        return {
+            "kind": self.kind,
+            "name": config.name,
+            "method": getattr(method, "name", method),
+            "seed": config.seed,
+        }
+
+    def cost(self, **figures: Any) -> dict[str, Any]:
+        """Return ``cost`` of the result: seconds by phase over all sessions, peak memory, and further figures."""
+        return {
+            "seconds": self._seconds(),
+            "last_session_seconds": time.monotonic() - self._started,
+            "peak_memory_bytes": peak_memory(),
+            **figures,
+        }
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Append an event to ``metrics.jsonl``, and send its figures to the trackers of the configuration."""
+        config: Any = self._config
+        self._run.log(event)
+        names = getattr(config, "trackers", ())
+        if not names:
+            return
+        if self._trackers is None:
+            settings = flatten(config.model_dump(mode="json"))
+            step = len(self._run.events()) - 1
+            self._trackers = Trackers(names, config.name, self._run.path / "trackers", settings, step)
+        stage = event.get("stage", "learn")
+        prefix = "" if stage == "learn" else f"{stage}/"
+        left_out = ("phase", "stage", "task", "epoch", "part", "step")
+        self._trackers.log({f"{prefix}{name}": value for name, value in event.items() if name not in left_out})
+
+    def publish(self, write: Callable[[Path], None], name: str = "model") -> None:
+        """Let ``write`` fill a directory of the run, which appears complete and with a manifest, or not at all."""
+        if is_main_process():
+            with sealed_directory(self._run.path / name) as staged:
+                write(staged)
+        wait_for_everyone()
+
+    def _check_available(self, inputs: Iterable[str | None] = ()) -> None:
         """Raise unless the run can be opened, and holds nothing that the job reads: overwriting would remove it."""
+        check_trackers(getattr(self._config, "trackers", ()))
         Run.check_available(self._path, self._config, resume=self._resume, overwrite=self._overwrite)
-        for name in inputs:
+        for name in (*local_paths(self._config), *inputs):
             if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(self._path):
                 raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
 
@@ -84,10 +165,10 @@ class Job(ABC, Generic[ConfigT]):
         return self._run
 
     def _finished_already(self, *, sealed_model: bool = False) -> bool:
-        """Whether there is nothing left to do; raises where samples are wanted of a run that has none.
+        """Return whether the run is finished; raise where its model is damaged, or samples are asked of a run without.
 
         Args:
-            sealed_model: Whether ``model/`` of a finished run carries a manifest, which it must match.
+            sealed_model: Whether ``model/`` of a finished run has a manifest, which it must match.
         """
         if not self._run.finished:
             return False
@@ -102,7 +183,7 @@ class Job(ABC, Generic[ConfigT]):
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
-        """Add the time of a phase to what earlier sessions of the run spent on it."""
+        """Add the time of a phase to the time that earlier sessions of the run spent on it."""
         started = time.monotonic()
         try:
             yield
@@ -115,12 +196,12 @@ class Job(ABC, Generic[ConfigT]):
         return dict(self._run.kept("seconds.json") or {})
 
     def _kept_or(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return an intermediate result as JSON gives it back, made first if it is not there yet."""
-        kept = self._run.kept(f"{name}.json")
-        # Every process looks before the first one writes, so that all of them go the same way.
+        """Return an intermediate result as it is read from JSON; it is computed first if no session has done so yet."""
+        result = self._run.kept(f"{name}.json")
+        # Every process reads before the first one writes, so that all of them take the same branch.
         wait_for_everyone()
-        if kept is None:
+        if result is None:
             self._run.keep(f"{name}.json", make())
             wait_for_everyone()
-            kept = self._run.kept(f"{name}.json")
-        return kept
+            result = self._run.kept(f"{name}.json")
+        return result

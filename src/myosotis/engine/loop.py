@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from myosotis.engine.checkpoint import newest_complete, seal
+from myosotis.engine.checkpoint import newest_complete, sealed_directory
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json, write_json, write_tensors
 from myosotis.engine.processes import is_main_process, wait_for_everyone
@@ -25,13 +25,13 @@ Precision = Literal["no", "bf16", "fp16"]
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What changes while training and belongs into its checkpoints: tensors, numbers, and lists and dicts of them."""
+    """State that must be part of a training checkpoint: tensors, numbers, and lists and dicts of them."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return it."""
+        """Return the state."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take it up again."""
+        """Restore the state."""
 
 
 @dataclass(frozen=True)
@@ -172,31 +172,29 @@ def _save(
     checkpoints: Path, model: nn.Module, parts: Mapping[str, Stateful], step: int, epoch: int, reason: str | None
 ) -> None:
     if is_main_process():
-        staged = checkpoints / ".partial"
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        write_tensors(staged / "model.safetensors", {name: value.clone() for name, value in model.state_dict().items()})
-        torch.save({name: part.state_dict() for name, part in parts.items()}, staged / "optimizer.pt")
-        write_json(staged / "loop.json", {"step": step, "epoch": epoch, "stop_reason": reason})
         older = sorted(checkpoints.glob("step-*"))
-        seal(staged, checkpoints / f"step-{step}")
-        for place in older:
-            if place.name != f"step-{step}":
-                shutil.rmtree(place, ignore_errors=True)
+        with sealed_directory(checkpoints / f"step-{step}") as staged:
+            weights = {name: value.clone() for name, value in model.state_dict().items()}
+            write_tensors(staged / "model.safetensors", weights)
+            torch.save({name: part.state_dict() for name, part in parts.items()}, staged / "optimizer.pt")
+            write_json(staged / "loop.json", {"step": step, "epoch": epoch, "stop_reason": reason})
+        for path in older:
+            if path.name != f"step-{step}":
+                shutil.rmtree(path, ignore_errors=True)
     wait_for_everyone()
 
 
 def _restore(checkpoints: Path, model: nn.Module, parts: Mapping[str, Stateful]) -> tuple[int, int, str | None]:
     """Load the newest complete checkpoint; return its step, its epoch and why it ended."""
-    place = newest_complete(checkpoints)
-    if place is None:
+    path = newest_complete(checkpoints)
+    if path is None:
         return 0, 0, None
-    model.load_state_dict(load_file(place / "model.safetensors"))
-    state = torch.load(place / "optimizer.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    state = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    loop = read_json(place / "loop.json")
+    loop = read_json(path / "loop.json")
     try:
         return int(loop["step"]), int(loop["epoch"]), loop["stop_reason"]
     except (TypeError, KeyError, ValueError):
-        raise InputError(f"{place / 'loop.json'}: damaged: not the state of a training") from None
+        raise InputError(f"{path / 'loop.json'}: damaged: not the state of a training") from None

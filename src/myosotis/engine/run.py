@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 
 from myosotis.engine.config import Config, dump_config
-from myosotis.engine.environment import describe_environment
+from myosotis.engine.environment import describe_environment, now
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import flush, hidden_name, read_json, to_json, write_json, write_text
 from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 
-RESULT_SCHEMA_VERSION = 1
+RESULT_SCHEMA_VERSION = 2
 """Raised whenever a key of result.json changes its meaning or goes away."""
 
 _SALT = "fingerprint-salt.txt"
@@ -289,9 +289,11 @@ class Run:
         return content
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write ``result.json`` with its schema version; the run is finished then."""
+        """Write ``result.json`` with its schema version, start and end in RFC 3339; the run is finished then."""
         if self._writes:
-            write_json(self.path / "result.json", {"schema_version": RESULT_SCHEMA_VERSION, **result})
+            started = read_json(self.path / "environment.json").get("started")
+            head = {"schema_version": RESULT_SCHEMA_VERSION, "started": started, "finished": now(), "request": None}
+            write_json(self.path / "result.json", {**head, **result})
         wait_for_everyone()
 
 

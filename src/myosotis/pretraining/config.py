@@ -1,14 +1,13 @@
 """The configuration of ``myosotis pretrain``."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
-from myosotis.engine.config import Config, RunName
+from myosotis.engine.config import Config, LocalPath, RunName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
 from myosotis.engine.schedule import Schedule
@@ -42,11 +41,6 @@ class PretrainDataConfig(Config):
         assert self.test is not None  # noqa: S101 - the caller has looked
         return DataConfig(**self.model_dump())
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What it reads."""
-        return (*self.train.paths, *(self.test.paths if self.test is not None else ()))
-
 
 class PretrainModelConfig(Config):
     """The encoder: a name that timm knows. Pixel statistics are the training set's unless given.
@@ -58,7 +52,7 @@ class PretrainModelConfig(Config):
     architecture: str = "vit_small_patch16_224"
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
-    init_from: str | None = None
+    init_from: LocalPath | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[Positive, ...] | None = None
 
@@ -184,13 +178,6 @@ class PretrainConfig(Config):
     checkpoint_every: Count = 1
     confidence: Share = 0.95
 
-    @property
-    def inputs(self) -> tuple[str | None, ...]:
-        """Every path that the job reads."""
-        probes = None if self.probes is None else self.probes.data
-        measured = () if probes is None else (*probes.train.paths, *probes.test.paths)
-        return (*self.data.paths, *measured, self.model.init_from)
-
     @model_validator(mode="after")
     def _labelled(self) -> "PretrainConfig":
         labelled = self.data.test is not None or (self.probes is not None and self.probes.data is not None)
@@ -204,26 +191,3 @@ class PretrainConfig(Config):
         if self.data.train.images is not None and own and (self.probes is not None or self.finetune is not None):
             raise ValueError("'data.train' has no labels: name labelled images in 'probes.data'")
         return self
-
-
-def resolve_paths(config: PretrainConfig, folder: Path) -> PretrainConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def place(path: str | None) -> str | None:
-        return None if path is None else str((folder / Path(path).expanduser()).resolve())
-
-    data, probes = config.data, config.probes
-    changed: dict[str, Any] = {
-        "data": data.model_copy(
-            update={"train": data.train.resolved(place), "test": _resolved(data.test, place)},
-        ),
-        "model": config.model.model_copy(update={"init_from": place(config.model.init_from)}),
-    }
-    if probes is not None and probes.data is not None:
-        both = {"train": probes.data.train.resolved(place), "test": probes.data.test.resolved(place)}
-        changed["probes"] = probes.model_copy(update={"data": probes.data.model_copy(update=both)})
-    return config.model_copy(update=changed)
-
-
-def _resolved(source: SourceConfig | None, place: Callable[[str | None], str | None]) -> SourceConfig | None:
-    return None if source is None else source.resolved(place)

@@ -54,7 +54,7 @@ class PretrainJob(Job[PretrainConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        self._check_available(config.inputs)
+        self._check_available()
         self._sets = read_pretrain_sets(config)
         for name, images in (("training", self._sets.train), ("test", self._sets.test)):
             if images is not None and images.skipped:

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from myosotis.engine.config import flatten
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, histogram, image_sheet, line_chart
-from myosotis.report.runs import (
+from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    flatten,
     repeated_verdicts,
     setting_rows,
 )

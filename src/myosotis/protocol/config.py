@@ -1,6 +1,5 @@
 """The configuration of ``myosotis protocol``."""
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -134,18 +133,6 @@ def unit_config(
             place = place[parent]
         place[last] = value
     return ClassLearningConfig.model_validate(content)
-
-
-def resolve_paths(config: ProtocolConfig, folder: Path) -> ProtocolConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def place(path: str | None) -> str | None:
-        return None if path is None else str((folder / Path(path).expanduser()).resolve())
-
-    def resolved(data: DataConfig) -> DataConfig:
-        return data.model_copy(update={"train": data.train.resolved(place), "test": data.test.resolved(place)})
-
-    return config.model_copy(update={"tuning": resolved(config.tuning), "evaluation": resolved(config.evaluation)})
 
 
 def _copied(value: Any) -> Any:

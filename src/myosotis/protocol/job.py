@@ -12,7 +12,6 @@ from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
     make_scenario,
-    train_settings,
 )
 from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import check_fit
@@ -50,9 +49,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         """
         config = self._config
         streams = {"tuning": config.tuning, "evaluation": config.evaluation}
-        self._check_available(
-            path for data in streams.values() for source in (data.train, data.test) for path in source.paths
-        )
+        self._check_available()
         self._draws = {name: self._drawn(name) for name in config.methods}
         forget_streams()
         sets = {name: stream_sets(data.model_dump_json()) for name, data in streams.items()}
@@ -100,7 +97,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         scenario = make_scenario(job, *sets)
         with settings_as_input(f"methods.{method}"):
             learner = make_learner(describe_learner(job, scenario))
-            check_fit(learner, scenario, make_memory(job), train_settings(job))
+            check_fit(learner, scenario, make_memory(job), job.training)
 
     def work(self) -> Run:
         """Do the units that are not done yet, and return the finished run.

@@ -7,7 +7,7 @@ from myosotis.engine.run import Run
 from myosotis.protocol.summary import rank
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
-from myosotis.report.runs import environment_section, repeated_verdicts, setting_rows
+from myosotis.report.sections import environment_section, repeated_verdicts, setting_rows
 
 KIND = "protocol"
 """What ``result.json`` calls runs of this job."""

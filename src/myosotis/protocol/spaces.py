@@ -12,7 +12,7 @@ Space = Mapping[str, Sequence[Any]]
 COMMON: Space = {
     "training.epochs": (30, 70, 120, 160, 200),
     "training.learning_rate": (0.05, 0.1, 0.15, 0.2, 0.3),
-    "training.batch": (32, 64, 128, 256, 512),
+    "training.batch_size": (32, 64, 128, 256, 512),
     "training.weight_decay": (1e-4, 5e-4, 1e-3, 5e-3),
     "training.schedule": ("step", "cosine"),
 }
@@ -99,7 +99,15 @@ def draw(space: Space, method: str, seed: int, trial: int) -> dict[str, Any]:
     return found
 
 
+_DRAWN_AS = {"training.batch_size": "training.batch"}
+"""Names under which settings are drawn: those that they had when the published tables were made."""
+
+
 def _one(values: Sequence[Any], key: str, method: str, seed: int, trial: int) -> Any:
     if not len(values):
         raise ValueError(f"the space of '{method}' has no value for '{key}'")
-    return values[int(torch.randint(len(values), (1,), generator=generator(seed, "trial", method, key, trial)))]
+    return values[
+        int(
+            torch.randint(len(values), (1,), generator=generator(seed, "trial", method, _DRAWN_AS.get(key, key), trial))
+        )
+    ]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
@@ -20,7 +19,6 @@ from myosotis.engine.progress import progress
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.pretraining.config import MaskerConfig, PretrainConfig
-from myosotis.pretraining.config import resolve_paths as resolve_pretrain_paths
 from myosotis.pretraining.finetuning import finetune
 from myosotis.pretraining.inputs import (
     PretrainSets,
@@ -64,6 +62,9 @@ class SweepConfig(PretrainConfig):
             raise ValueError("'maskers' take the place of 'masker': leave one of them out")
         if self.ratio_end is not None:
             raise ValueError("a sweep is over ratios that stay: leave 'ratio_end' out")
+        if not self.maskers:
+            # Written out: a configuration names every setting.
+            object.__setattr__(self, "maskers", {self.masker.name: self.masker})
         return self
 
     @field_validator("ratios")
@@ -72,15 +73,6 @@ class SweepConfig(PretrainConfig):
         if len(set(ratios)) < len(ratios):
             raise ValueError("a ratio stands there twice")
         return tuple(sorted(ratios))
-
-
-def resolve_paths(config: SweepConfig, folder: Path) -> SweepConfig:
-    """Return the configuration with the paths in it made absolute, and its maskers spelled out."""
-    placed = resolve_pretrain_paths(config, folder)
-    maskers = config.maskers or {config.masker.name: config.masker}
-    return config.model_copy(
-        update={"data": placed.data, "model": placed.model, "probes": placed.probes, "maskers": maskers}
-    )
 
 
 @dataclass(frozen=True)
@@ -176,7 +168,7 @@ class SweepJob(Job[SweepConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        self._check_available(config.inputs)
+        self._check_available()
         if config.probes is None and config.finetune is None:
             raise InputError("a sweep compares encoders: give 'probes' or 'finetune'")
         _sets.cache_clear()

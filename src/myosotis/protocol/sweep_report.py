@@ -6,7 +6,7 @@ from typing import Any
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, line_chart
-from myosotis.report.runs import environment_section, repeated_verdicts, setting_rows
+from myosotis.report.sections import environment_section, repeated_verdicts, setting_rows
 
 KIND = "pretrain-sweep"
 """What ``result.json`` calls runs of this job."""

@@ -13,7 +13,6 @@ from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
     make_scenario,
-    train_settings,
 )
 from myosotis.continual.classification.outcome import figures
 from myosotis.continual.classification.saved import make_learner
@@ -21,6 +20,7 @@ from myosotis.continual.classification.training import Learned, learn_classes
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, content_hash, read_sets
+from myosotis.engine.config import local_paths
 from myosotis.engine.errors import InputError
 from myosotis.protocol.failures import attempt
 
@@ -77,7 +77,7 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     job = ClassLearningConfig.model_validate(content["job"])
     data = job.data.model_dump_json()
     if stream_hash(data) != content["data"]:
-        raise InputError(f"{job.data.train.paths[0]}: images of the stream changed during the search")
+        raise InputError(f"{local_paths(job.data)[0]}: images of the stream changed during the search")
     scenario = _scenario(data, job.scenario.model_dump_json(), job.seed)
     started = time.perf_counter()
     learned, failure = attempt(lambda: _learned(job, scenario, device))
@@ -105,7 +105,7 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 
 def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learned:
     learner = make_learner(describe_learner(job, scenario), pretrained=job.model.pretrained)
-    return learn_classes(learner, scenario, make_memory(job), train_settings(job), seed=job.seed, device=device)
+    return learn_classes(learner, scenario, make_memory(job), job.training, seed=job.seed, device=device)
 
 
 @lru_cache(maxsize=4)

@@ -56,8 +56,8 @@ FAST = {
 
 
 def train_settings(name, **options):
-    own = {"memory_batch": 4} if name in ("dark_er",) else {}
-    return TrainSettings(**{"epochs": 2, "learning_rate": 0.05, "batch": 10, **own, **options})
+    own = {"memory_batch_size": 4} if name in ("dark_er",) else {}
+    return TrainSettings(**{"epochs": 2, "learning_rate": 0.05, "batch_size": 10, **own, **options})
 
 
 def learn(name, settings=None, *, memory=12, seed=0, scenario=None, change=None, checkpoints=None, **options):

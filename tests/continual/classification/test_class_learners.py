@@ -7,7 +7,7 @@ import torch
 from streams import FAST, SPEC, images, learn, learner, stream, train_settings, weights
 from torch.nn import functional
 
-from myosotis.continual.classification import training
+from myosotis.continual import stream as stream_module
 from myosotis.continual.classification.batches import Augmentation, ReplayBatches
 from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.methods import METHODS, build_learner, check_settings
@@ -59,7 +59,7 @@ def test_cut_off_anywhere_it_ends_with_the_same_weights(name, tmp_path, monkeypa
     """After each checkpoint of the loop, and after each task, a new session goes on."""
     whole = learn(name, epochs=2)
     saves = itertools.count()
-    real = training.train
+    real = stream_module.train
 
     class CutError(Exception):
         pass
@@ -74,7 +74,7 @@ def test_cut_off_anywhere_it_ends_with_the_same_weights(name, tmp_path, monkeypa
 
         return real(*arguments, after_epoch=stop, **options)
 
-    monkeypatch.setattr(training, "train", cut)
+    monkeypatch.setattr(stream_module, "train", cut)
     for _ in range(40):
         try:
             resumed = learn(name, epochs=2, checkpoints=tmp_path)
@@ -121,7 +121,7 @@ def test_what_is_saved_is_checked(tmp_path):
 
 @pytest.mark.parametrize("name", REPLAYING)
 def test_an_old_task_is_forgotten_less_than_by_fine_tuning(name):
-    kept = learn(name, memory=60, epochs=8, **({"memory_batch": 5} if name == "dark_er" else {}))
+    kept = learn(name, memory=60, epochs=8, **({"memory_batch_size": 5} if name == "dark_er" else {}))
     lost = learn("finetune", epochs=8)
     assert kept.records[-1].accuracy[0] > lost.records[-1].accuracy[0]
 
@@ -165,7 +165,9 @@ def test_frozen_parts_stay_to_the_bit(name):
 
     kind = type("Watched", (type(found),), {"before_task": before, "after_task": after})
     watched = kind(check_settings(name, {}), found._make_backbone, 0)
-    learn_classes(watched, scenario, ExemplarMemory(total=12), TrainSettings(epochs=2, learning_rate=0.1, batch=10))
+    learn_classes(
+        watched, scenario, ExemplarMemory(total=12), TrainSettings(epochs=2, learning_rate=0.1, batch_size=10)
+    )
     states = [state for state in kept if state]
     assert len(states) == 2
     for before_it, after_it in zip(states, looked[-2:], strict=True):
@@ -194,11 +196,11 @@ def test_only_the_balanced_stage_of_podnet_leaves_the_body_alone():
 
 def test_task_balanced_normalisation_in_any_exemplar_method():
     for name in ("er", "ssil", "der_expand"):
-        learned = learn(name, change=convert_task_balanced, memory_batch=2)
+        learned = learn(name, change=convert_task_balanced, memory_batch_size=2)
         layers = [one for one in learned.learner.net.modules() if isinstance(one, TaskBalancedBatchNorm2d)]
         assert layers
         assert all(layer.partition is None for layer in layers)
-        plain = learn(name, memory_batch=2)
+        plain = learn(name, memory_batch_size=2)
         first = learned.matrix()[0, 0]
         assert first == plain.matrix()[0, 0]  # the first task has nothing to balance
         assert not all(value.equal(weights(plain)[key]) for key, value in weights(learned).items())
@@ -248,10 +250,10 @@ def test_what_does_not_go_together():
         fit("icarl", ExemplarMemory(total=12, selection="reservoir"))
     with pytest.raises(ValueError, match="give its 'total'"):
         fit("dark_er", ExemplarMemory(per_class=2))
-    with pytest.raises(ValueError, match="needs 'memory_batch'"):
-        fit("dark_er", some, memory_batch=None)
+    with pytest.raises(ValueError, match="needs 'memory_batch_size'"):
+        fit("dark_er", some, memory_batch_size=None)
     with pytest.raises(ValueError, match="between 1 and 9, got 10"):
-        fit("er", some, memory_batch=10)
+        fit("er", some, memory_batch_size=10)
     with pytest.raises(ValueError, match="not from a data-incremental one"):
         fit("er", some, data_incremental(stream().train, 2))
     every = images()

@@ -65,7 +65,7 @@ def learner(name, settings=None, seed=0, spec=SPEC):
 
 
 def settings(**options):
-    plain = {"iterations": 12, "batch": 8, "optimizer": "adamw", "learning_rate": 0.01, "checkpoint_every": 5}
+    plain = {"iterations": 12, "batch_size": 8, "optimizer": "adamw", "learning_rate": 0.01}
     return SegmentationSettings(**{**plain, "later_rate": None, **options})
 
 
@@ -78,6 +78,7 @@ def learn(name, own=None, *, given=None, scenario=None, seed=0, memory=8, checkp
         settings(**options),
         seed=seed,
         checkpoints=checkpoints,
+        checkpoint_every=5,
         panels=[0, 1],
         on_task=on_task,
     )
@@ -464,8 +465,8 @@ def test_settings_that_do_not_fit():
     with pytest.raises(ValueError, match="'mib' reads no exemplars"):
         check(learner("mib"), scenario, memory, settings())
     with pytest.raises(ValueError, match="must divide into current and remembered halves"):
-        check(learner("mib_m"), scenario, memory, settings(batch=7))
-    with pytest.raises(ValueError, match="needs 'training.crop'"):
+        check(learner("mib_m"), scenario, memory, settings(batch_size=7))
+    with pytest.raises(ValueError, match="needs a 'crop'"):
         check(learner("mib_m"), scenario, memory, settings(scale=(0.5, 2.0)))
     with pytest.raises(ValueError, match="did you mean 'scope'"):
         check_settings("mib_augm", {"scop": "old"})

@@ -80,7 +80,7 @@ def learner(method="finetune", base="moco", own=None, of_base=None, seed=0):
 
 
 def settings(**options):
-    return SslSettings(**{"epochs": 2, "batch": 16, "learning_rate": 0.05, "views": VIEWS, **options})
+    return SslSettings(**{"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "views": VIEWS, **options})
 
 
 def learn(method="finetune", base="moco", *, given=None, scenario=None, seed=0, checkpoints=None, own=None, **options):
@@ -386,7 +386,8 @@ def test_what_is_measured(kind):
         stream(kind),
         ExemplarMemory(total=0),
         settings(),
-        replace(PROBES, transfer=(other,), mode="balanced", per_class=6),
+        PROBES.model_copy(update={"mode": "balanced", "per_class": 6}),
+        transfer=(other,),
         shown=0,
     )
     tasks = 3 if kind == "data" else 2
@@ -471,11 +472,12 @@ def test_losses_of_a_task_outlive_a_stop_after_its_last_epoch(checkpoint_every, 
         if number == 1:
             raise KeyboardInterrupt
 
-    arguments = (stream(), ExemplarMemory(total=0), settings(checkpoint_every=checkpoint_every), PROBES)
+    arguments = (stream(), ExemplarMemory(total=0), settings(), PROBES)
+    saved = {"checkpoints": tmp_path, "checkpoint_every": checkpoint_every}
     whole = learn_representations(learner(), *arguments)
     with pytest.raises(KeyboardInterrupt):
-        learn_representations(learner(), *arguments, checkpoints=tmp_path, on_task=stop)
-    resumed = learn_representations(learner(), *arguments, checkpoints=tmp_path)
+        learn_representations(learner(), *arguments, **saved, on_task=stop)
+    resumed = learn_representations(learner(), *arguments, **saved)
     assert [record.loss for record in resumed.records] == [record.loss for record in whole.records]
     assert all(record.loss for record in resumed.records)
 
@@ -501,13 +503,13 @@ def test_half_precision():
     [
         ("er", "moco", {}, {}, 0, "'er' needs a 'memory'"),
         ("finetune", "moco", {}, {}, 4, "'finetune' reads no stored samples"),
-        ("finetune", "moco", {}, {"memory_batch": 4}, 0, "leave 'memory_batch' out"),
-        ("lump", "moco", {}, {"memory_batch": 4}, 4, "'lump' mixes each sample"),
-        ("finetune", "moco", {}, {"batch": 40}, 0, "a queue of 32 is smaller than a batch of 40"),
-        ("er", "moco", {}, {"batch": 20}, 4, "a queue of 32 is smaller than a batch of 40"),
-        ("finetune", "simclr", {}, {"batch": 1}, 0, "at least two samples"),
-        ("finetune", "simclr", {}, {"batch": 64}, 0, "a task has 48 images, fewer than a batch of 64"),
-        ("joint", "simclr", {}, {"batch": 128}, 0, "a task has 96 images, fewer than a batch of 128"),
+        ("finetune", "moco", {}, {"memory_batch_size": 4}, 0, "leave 'memory_batch_size' out"),
+        ("lump", "moco", {}, {"memory_batch_size": 4}, 4, "'lump' mixes each sample"),
+        ("finetune", "moco", {}, {"batch_size": 40}, 0, "a queue of 32 is smaller than a batch of 40"),
+        ("er", "moco", {}, {"batch_size": 20}, 4, "a queue of 32 is smaller than a batch of 40"),
+        ("finetune", "simclr", {}, {"batch_size": 1}, 0, "batch_size"),
+        ("finetune", "simclr", {}, {"batch_size": 64}, 0, "a task has 48 images, fewer than a batch of 64"),
+        ("joint", "simclr", {}, {"batch_size": 128}, 0, "a task has 96 images, fewer than a batch of 128"),
         ("ewc", "simclr", {"group": 17}, {}, 0, "a batch of 16 is smaller than 'group', 17"),
         ("finetune", "simclr", {}, {"warmup": 2}, 0, "a warm-up of 2 epochs leaves nothing of 2"),
     ],
@@ -569,7 +571,7 @@ def test_lars_scales_without_weight_decay():
 
 
 def test_shares_are_of_all_labels():
-    probes = replace(PROBES, mode="balanced", per_class=4, shares=(0.5,))
+    probes = PROBES.model_copy(update={"mode": "balanced", "per_class": 4})
     scenario, one = stream(), learner()
     measuring = Measuring(scenario, probes, "cpu")
     seen = []

@@ -4,7 +4,7 @@ from PIL import Image
 
 from myosotis.data.images import ImageSet
 from myosotis.engine.errors import InputError
-from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig, resolve_paths
+from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 from myosotis.unlearning.classifier.inputs import NEAR, pixel_statistics, read_inputs
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.settings import PRESETS
@@ -32,7 +32,7 @@ def config(folder, data, **further):
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, **data},
         **further,
     }
-    return resolve_paths(ClassifierUnlearningConfig(**job), folder)
+    return ClassifierUnlearningConfig.model_validate(job, context={"folder": folder})
 
 
 def test_a_draw_depends_on_the_names_alone(folder):

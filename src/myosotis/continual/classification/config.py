@@ -1,7 +1,6 @@
 """The configuration of ``myosotis learn classes``."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,51 +8,39 @@ from pydantic import Field, model_validator
 from myosotis.continual.classification.methods import METHODS, check_settings
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
 from myosotis.continual.classification.training import TrainSettings
+from myosotis.continual.config import BackboneConfig, ClassOrderConfig, StreamJobConfig
 from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sets import DataConfig
-from myosotis.engine.config import Config, RunName
-from myosotis.engine.loop import Precision
-from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
-from myosotis.engine.schedule import Schedule
-from myosotis.engine.tracking import Tracker
+from myosotis.engine.config import Config, LocalPath
+from myosotis.engine.method import Count, NamedConfig, Share, Whole
 
 
-class StreamConfig(Config):
-    """Which classes come when. Without ``class_order`` it is drawn by ``order_seed``, or by the job's seed."""
+class StreamConfig(ClassOrderConfig):
+    """Which classes come when.
+
+    Attributes:
+        first: Classes of the first task.
+        per_task: Classes of each later task.
+        validation: Share of each class that is held out of training.
+    """
 
     first: Count
     per_task: Count | tuple[Count, ...]
-    class_order: tuple[str | int, ...] | Literal["as_listed"] | None = None
-    order_seed: Whole | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
-    @model_validator(mode="after")
-    def _one_order(self) -> "StreamConfig":
-        if self.class_order is not None and self.order_seed is not None:
-            raise ValueError("give either 'class_order' or 'order_seed'")
-        return self
 
+class ModelConfig(BackboneConfig):
+    """The backbone.
 
-class ModelConfig(Config):
-    """The backbone: ``small-resnet`` or a name that timm knows. Pixel statistics are the first task's unless given.
-
-    ``init_from`` names a run with ``keep_learners`` on the same first task, or what a learner was after it: its encoder
-    is taken as it is, with its pixel statistics, and the first task trains the head alone.
+    Attributes:
+        init_from: A run with ``keep_learners`` on the same first task, or the learner after that task: its encoder is
+            frozen, its pixel statistics are taken over, and the first task trains the head alone.
     """
 
-    architecture: str = "small-resnet"
-    options: dict[str, Any] = Field(default_factory=dict)
-    pretrained: bool = False
-    init_from: str | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Positive, ...] | None = None
+    init_from: LocalPath | None = None
 
     @model_validator(mode="after")
-    def _together(self) -> "ModelConfig":
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("'mean' and 'std' go together")
-        if self.pretrained and self.architecture == "small-resnet":
-            raise ValueError("small-resnet has no pre-trained weights")
+    def _one_source(self) -> "ModelConfig":
         if self.init_from is not None and (self.pretrained or self.mean is not None):
             raise ValueError("'init_from' brings weights and pixel statistics of its own")
         return self
@@ -108,45 +95,20 @@ class MemoryConfig(Config):
         return self
 
 
-class TrainingConfig(Config):
-    """How each task is trained; see :class:`~myosotis.continual.classification.training.TrainSettings`."""
-
-    epochs: Count = TrainSettings.epochs
-    learning_rate: Positive = TrainSettings.learning_rate
-    momentum: Annotated[float, Field(ge=0, lt=1)] = TrainSettings.momentum
-    nesterov: bool = TrainSettings.nesterov
-    weight_decay: NotNegative = TrainSettings.weight_decay
-    batch: Count = TrainSettings.batch
-    memory_batch: Count | None = TrainSettings.memory_batch
-    schedule: Schedule = TrainSettings.schedule
-    drops: Count = TrainSettings.drops
-    drop_factor: Annotated[float, Field(gt=0, le=1)] = TrainSettings.drop_factor
-    padding: Whole = TrainSettings.padding
-    flip: bool = TrainSettings.flip
-    max_grad_norm: Positive | None = TrainSettings.max_grad_norm
-    precision: Precision = TrainSettings.precision
-    accumulate: Count = TrainSettings.accumulate
-
-
-class ClassLearningConfig(Config):
-    """One job: a stream of classes, a network, a method, and how it is trained.
+class ClassLearningConfig(StreamJobConfig):
+    """One job: a stream of classes, a network, a method, and its training.
 
     ``keep_learners`` keeps the learner after each task, for ``myosotis probe``.
     """
 
-    name: RunName
-    seed: Whole = 0
     data: DataConfig
     scenario: StreamConfig
     model: ModelConfig = ModelConfig()
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="er"))
     norm: NormConfig = NormConfig()
     memory: MemoryConfig = MemoryConfig(total=2000)
-    training: TrainingConfig = TrainingConfig()
-    checkpoint_every: Count = 1
-    keep_learners: bool = False
+    training: TrainSettings = TrainSettings()
     confidence: Share = 0.95
-    trackers: tuple[Tracker, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -167,17 +129,17 @@ class ClassLearningConfig(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> "ClassLearningConfig":
         method = METHODS[self.method.name]
-        batch = self.training.memory_batch
-        if batch is not None and batch >= self.training.batch:
-            raise ValueError("'training.memory_batch' must be smaller than 'training.batch'")
+        batch = self.training.memory_batch_size
+        if batch is not None and batch >= self.training.batch_size:
+            raise ValueError("'training.memory_batch_size' must be smaller than 'training.batch_size'")
         without = not self.memory.total and not self.memory.per_class
         if method.needs_memory and without:
             raise ValueError(f"method '{self.method.name}' needs a 'memory'")
         if not (method.reads_memory or method.own_memory) and not without:
             raise ValueError(f"method '{self.method.name}' reads no exemplars: leave 'memory' out, or give 'total: 0'")
         if batch is not None and (without or not (method.reads_memory or method.own_memory)):
-            raise ValueError("'training.memory_batch' has no effect: no remembered samples are read")
-        plain = TrainingConfig.model_fields
+            raise ValueError("'training.memory_batch_size' has no effect: no remembered samples are read")
+        plain = TrainSettings.model_fields
         of_steps = [key for key in ("drops", "drop_factor") if getattr(self.training, key) != plain[key].default]
         if self.training.schedule != "step" and of_steps:
             raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
@@ -186,22 +148,7 @@ class ClassLearningConfig(Config):
         if self.norm.kind == "tbbn" and not (method.reads_memory or method.own_memory):
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
         if self.norm.kind == "tbbn" and batch is None:
-            raise ValueError("'tbbn' needs 'training.memory_batch', how many remembered samples a batch holds")
+            raise ValueError("'tbbn' needs 'training.memory_batch_size', how many remembered samples a batch holds")
         if method.own_memory and self.memory.selection != "reservoir":
             raise ValueError(f"method '{self.method.name}' keeps a 'reservoir', so 'memory.selection' must be that")
         return self
-
-
-def resolve_paths(config: ClassLearningConfig, folder: Path) -> ClassLearningConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def place(path: str | None) -> str | None:
-        return None if path is None else str((folder / Path(path).expanduser()).resolve())
-
-    sources = {"train": config.data.train.resolved(place), "test": config.data.test.resolved(place)}
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=sources),
-            "model": config.model.model_copy(update={"init_from": place(config.model.init_from)}),
-        }
-    )

@@ -1,10 +1,7 @@
 """From the configuration of a job to its images, its stream and its learner."""
 
-from typing import Any
-
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.saved import FirstEncoder, LearnerSpec
-from myosotis.continual.classification.training import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, class_incremental
 from myosotis.data.images import ImageSet, pixel_statistics
@@ -29,20 +26,15 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
     # Runs of several seeds are measured on the same test images.
     test = limited(test, config.data.test_limit, 0, "data.test_limit")
     stream = config.scenario
-    # Classes without names of their own are called by their numbers, which YAML reads as such.
-    named = isinstance(stream.class_order, tuple)
-    order: Any = [str(one) for one in stream.class_order or ()] if named else None
-    drawn = seed if stream.order_seed is None else stream.order_seed
     with settings_as_input("scenario"):
         return class_incremental(
             train,
             stream.first,
             stream.per_task,
             test=test,
-            order_seed=drawn if stream.class_order is None else None,
-            class_order=order,
             validation=stream.validation,
             seed=seed,
+            **stream.order_options(seed),
         )
 
 
@@ -93,8 +85,3 @@ def _check_encoder(config: ClassLearningConfig, scenario: Scenario, encoder: Fir
 def make_memory(config: ClassLearningConfig) -> ExemplarMemory:
     """Return the exemplar memory of a job, still empty."""
     return ExemplarMemory(**config.memory.model_dump(), seed=config.seed)
-
-
-def train_settings(config: ClassLearningConfig) -> TrainSettings:
-    """Return how the tasks of a job are trained."""
-    return TrainSettings(**config.training.model_dump())

@@ -1,9 +1,9 @@
 """What every method of class-incremental learning is made of: four short hooks around one training loop."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from myosotis.continual.classification.network import IncrementalNet, frozen_copy
 from myosotis.continual.memory import ExemplarMemory
-from myosotis.engine.method import MethodCard
+from myosotis.continual.stream import SettingsT, StreamLearner
 from myosotis.engine.seeding import generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import GrowingHead, LinearHead
 from myosotis.models.modes import evaluating
 
 _CHUNK = 500  # images looked at together where no gradient is needed
-
-SettingsT = TypeVar("SettingsT")
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class Stage:
     balanced: bool = False
 
 
-class Learner(ABC, Generic[SettingsT]):
+class Learner(StreamLearner[SettingsT]):
     """A method of class-incremental learning. Its hooks are :meth:`before_task`, :meth:`loss`, :meth:`after_task`
     and :meth:`predict`; a method with more than one training in a task says so in :meth:`stages`.
 
@@ -156,8 +154,6 @@ class Learner(ABC, Generic[SettingsT]):
         seed: Of every random choice.
     """
 
-    card: ClassVar[MethodCard]
-    Settings: ClassVar[type[Any]]
     signed_features: ClassVar[bool] = False
     """Whether the last ReLU of the backbone is left out."""
     needs_memory: ClassVar[bool] = False
@@ -228,26 +224,10 @@ class Learner(ABC, Generic[SettingsT]):
         """Return how many parameters it takes to answer."""
         return sum(one.numel() for one in self.net.parameters())
 
-    def end_state(self) -> dict[str, Tensor]:
-        """Return what is to be kept after a task beside the network."""
-        return {}
-
-    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`end_state` returned; the network is there already."""
-
     def linear_head(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]] | None:
         """Return weight and bias of a linear head that answers as :meth:`predict` does; None if there is none."""
         head = getattr(self.net, "head", None)
         return (head.weight.detach(), head.bias.detach()) if type(head) is LinearHead else None
-
-    # Progress within a task that is not in the network's weights; see the engine's loop.
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what :meth:`loss` changes beside the network."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take it up again."""
 
     def _teach(self, images: Tensor) -> Any:
         """The old network's outputs."""

@@ -6,7 +6,7 @@ from typing import Any
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, heat_map, line_chart
-from myosotis.report.runs import environment_section
+from myosotis.report.sections import environment_section
 
 
 def describe_probe(run: Run, found: Mapping[str, Any]) -> Document:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.inputs import make_scenario
+from myosotis.continual.classification.job import ClassLearningJob
 from myosotis.continual.classification.learner import Learner
-from myosotis.continual.classification.report import KIND
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet, read_image_folder, to_unit
@@ -70,7 +70,7 @@ def probe_run(
         InputError: The run kept no learners, its images have changed, or something else does not fit.
     """
     result = run.result()
-    if result.get("kind") != KIND:
+    if result.get("kind") != ClassLearningJob.kind:
         raise InputError(f"{run.path}: is not a run of 'learn classes'")
     places = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
     if not all(is_complete(place) for place in places):

@@ -4,21 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.continual.classification.methods import METHODS
-from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
-from myosotis.evaluation.intervals import t_interval
+from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart
-from myosotis.report.runs import (
+from myosotis.report.groups import Group, group_runs, interval_text
+from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    flatten,
+    limits_section,
+    lineage_section,
+    loss_figure,
+    method_section,
     repeated_verdicts,
-    setting_rows,
 )
-
-KIND = "learn-classes"
-"""What ``result.json`` calls runs of this job."""
 
 NORMS = {
     "bn": "batch normalisation",
@@ -58,8 +57,6 @@ _NOT_FEATURES = (
 )
 _MOST_LINES = 8
 _MOST_CLASSES = 60  # in a confusion matrix; of more, tasks are drawn
-_NOT_THE_METHOD = ("name", "seed", "checkpoint_every", "keep_learners", "confidence", "trackers")
-"""Settings in which runs of one group may differ."""
 
 
 def describe(run: Run) -> Document:
@@ -93,33 +90,31 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``learn-classes``.
     """
-    groups = _groups(runs)
+    groups = group_runs(runs, titles=("method.name", "norm.kind"))
     confidence = float(runs[0].settings()["confidence"])
     rows: list[Row] = []
     points: dict[str, list[Point]] = {"average_incremental_accuracy": [], "final_accuracy": []}
-    for label, results in groups.items():
-        intervals = {key: _over_seeds(results, key, confidence) for key in _MEASURES}
-        cells = [str(len(results)), *(_text(intervals[key]) for key in _MEASURES)]
-        cells += [
-            _mean_text([one["cost"]["seconds"] for one in results]),
-            _mean_text([one["cost"]["images"] for one in results]),
-        ]
-        cells += [f"{results[0]['cost']['parameters_inference']:,}", f"{results[0]['cost']['exemplar_bytes']:,}"]
-        rows.append(Row(label, cells))
-        for key, found in points.items():
+    for group in groups:
+        intervals = {key: _over_seeds(group, key, confidence) for key in _MEASURES}
+        cost = group.results[0]["cost"]
+        cells = [str(len(group.results)), *(_text(interval) for interval in intervals.values())]
+        cells += [_mean_text(group.values(_seconds)), _mean_text([one["cost"]["images"] for one in group.results])]
+        rows.append(Row(group.label, [*cells, f"{cost['parameters_inference']:,}", f"{cost['exemplar_bytes']:,}"]))
+        for key, listed in points.items():
             interval = intervals[key]
             if interval is not None:
-                found.append(Point(label, interval.mean, interval.low, interval.high))
+                listed.append(Point(group.label, interval.mean, interval.low, interval.high))
     columns = ["Seeds", *_MEASURES.values(), "Seconds", "Images", "Parameters", "Exemplar bytes"]
     best = max(points["final_accuracy"], key=lambda point: point.value)
-    few = any(len(results) < 3 for results in groups.values())
+    few = any(len(group.results) < 3 for group in groups)
+    shown = interval_text(best.value, best.low, best.high)
     return Document(
         title="Class-incremental runs side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
         verdicts=[
             Verdict(
                 "Which keeps most?",
-                f"{best.name}, with a final accuracy of {_text_of(best)}.{_lead(groups, points, confidence)}",
+                f"{best.name}, with a final accuracy of {shown}.{_lead(groups, points, confidence)}",
             ),
             Verdict(
                 "How sure are we?",
@@ -133,14 +128,15 @@ def compare(runs: Sequence[Run]) -> Document:
         sections=[
             _paired_section(groups, confidence),
             differing_settings(runs, [run.path.name for run in runs]),
-            Section("What this does not show", [_NOT_TUNED, _NOT_FEATURES]),
+            limits_section(_NOT_TUNED, _NOT_FEATURES),
         ],
     )
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:
     tasks = result["tasks"]
-    sizes = f"{tasks[0]} in each" if len(set(tasks)) == 1 else ", ".join(map(str, tasks))
+    counts = [len(names) for names in tasks]
+    sizes = f"{counts[0]} in each" if len(set(counts)) == 1 else ", ".join(map(str, counts))
     return (
         f"{len(result['classes'])} classes in {len(tasks)} tasks ({sizes}); {sum(result['samples']['train'])} training "
         f"and {sum(result['samples']['test'])} test images. Method: {METHODS.card(result['method']).title}, "
@@ -180,13 +176,12 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
 
 def _task_table(result: Mapping[str, Any]) -> Table:
     matrix, aware = result["matrix"], result["task_aware_matrix"]
-    rows, begin = [], 0
-    for task, size in enumerate(result["tasks"]):
-        names = ", ".join(result["classes"][begin : begin + size])
-        begin += size
+    rows = []
+    for task, classes in enumerate(result["tasks"]):
+        names = ", ".join(classes)
         over_time = [row[task] for row in matrix[task:]]
         cells = [
-            names if len(names) <= 60 else f"{size} classes",
+            names if len(names) <= 60 else f"{len(classes)} classes",
             f"{over_time[0]:.3f}",
             f"{max(over_time):.3f}",
             f"{over_time[-1]:.3f}",
@@ -222,7 +217,10 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     ]
     table, classes = result["confusion"], [name if len(name) <= 14 else f"{name[:13]}…" for name in result["classes"]]
     if len(classes) > _MOST_CLASSES:
-        table, classes = _by_task(table, result["tasks"]), [f"task {label}" for label in labels]
+        table, classes = (
+            _by_task(table, [len(names) for names in result["tasks"]]),
+            [f"task {label}" for label in labels],
+        )
     shares = [[count / max(1, sum(row)) for count in row] for row in table]
     found.append(
         Figure(
@@ -231,7 +229,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             "bright right side is a bias towards new classes.",
         )
     )
-    losses = _loss_figure(run)
+    losses = loss_figure(run)
     return found if losses is None else [*found, losses]
 
 
@@ -243,29 +241,6 @@ def _by_task(table: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[list[
         for column, count in enumerate(counts):
             found[owner[row]][owner[column]] += count
     return found
-
-
-def _loss_figure(run: Run) -> Figure | None:
-    # A resumed run logs some epochs again; the last of each counts.
-    events = {
-        (event["task"], event["stage"], event["epoch"]): event
-        for event in run.events()
-        if event.get("phase") == "learn"
-    }
-    ordered = list(events.values())
-    terms = list(
-        dict.fromkeys(key for event in ordered for key in event if key not in ("phase", "task", "stage", "epoch"))
-    )
-    if not terms:
-        return None
-    lines = []
-    for place, term in enumerate(terms[:_MOST_LINES]):
-        at = [(epoch, event[term]) for epoch, event in enumerate(ordered, start=1) if event.get(term) is not None]
-        lines.append(Line(term, [float(x) for x, _ in at], [y for _, y in at], SERIES[place % len(SERIES)]))
-    return Figure(
-        line_chart(lines, x_label="epoch, all tasks", y_label="mean loss term", name="terms"),
-        "The terms of the loss over all epochs of all tasks; each task begins with a jump.",
-    )
 
 
 def _measure_section(result: Mapping[str, Any]) -> Section:
@@ -309,10 +284,11 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
         )
         for number, one in enumerate(result["tasks_in_detail"])
     ]
+    total = _seconds(result)
     seconds = (
         "The run was interrupted, so the time of all of it is not known."
-        if cost["seconds"] is None
-        else f"{cost['seconds']:.0f} s for all tasks."
+        if total is None
+        else f"{total:.0f} s for all tasks."
     )
     text = (
         f"{seconds} {cost['steps']:,} steps on {cost['images']:,} images; at most {cost['parameters_training']:,} "
@@ -322,154 +298,114 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
     return Section("Cost", [text], [Table("Cost of each task", columns, rows, "Task")])
 
 
+def _seconds(result: Mapping[str, Any]) -> float | None:
+    """The time of all tasks; None where an earlier session did a part of one."""
+    training: list[float | None] = result["cost"]["task_seconds"]
+    known = [value for value in training if value is not None]
+    return sum(known) + sum(result["cost"]["after_task_seconds"]) if len(known) == len(training) else None
+
+
 def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
-    card = METHODS.card(result["method"])
     skipped = sum(result["samples"]["skipped"].values())
-    paragraphs = [f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}."]
-    if skipped:
-        paragraphs.append(f"{skipped} images could not be read and were left out.")
-    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
+    notes = [f"Skipped {skipped} unreadable images."] if skipped else []
+    return method_section([METHODS.card(result["method"])], config, notes=notes)
 
 
 def _lineage_section(result: Mapping[str, Any]) -> Section:
     lineage = result["lineage"]
-    rows = [Row("Model that went out", [lineage["model_out"]])]
-    if lineage["encoder_in"] is not None:
-        rows.insert(0, Row("Encoder of the first task, taken as it was", [lineage["encoder_in"]]))
-    if lineage["classifier_out"] is not None:
-        rows.append(Row("The same as a plain classifier", [lineage["classifier_out"]]))
-    rows += [Row(f"{name.capitalize()} images", [text]) for name, text in lineage["data"].items()]
-    text = "The model is named by the SHA-256 of its weights, the images by salted fingerprints."
-    return Section("Lineage", [text], [Table("Hashes and fingerprints", ["Value"], rows)])
+    models = {
+        "Frozen encoder of the first task": lineage["encoder_in"],
+        "Model that went out": lineage["model_out"],
+        "The same as a plain classifier": lineage["classifier_out"],
+    }
+    return lineage_section(models, lineage["data"])
 
 
 def _limits_section(result: Mapping[str, Any]) -> Section:
     paragraphs = [f"One order of classes and one set of settings. {_NOT_TUNED}", _NOT_FEATURES]
     if len(result["tasks"]) > 1:
         paragraphs.append("Forward transfer is not given: a class yet to come has no output that could be right.")
-    return Section("What this does not show", paragraphs)
+    return limits_section(*paragraphs)
 
 
 # Several runs ---------------------------------------------------------------------------------------------------------
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Results by what they have in common, named by what they differ in."""
-    flat = [
-        {key: value for key, value in flatten(run.settings()).items() if key not in ("name", "seed")} for run in runs
-    ]
-    keys = list(dict.fromkeys(key for settings in flat for key in settings))
-    methods = {settings["method.name"] for settings in flat}
-    # A method's own settings tell runs apart only among runs of one method.
-    differing = [
-        key
-        for key in keys
-        if (not key.startswith("method.") or key == "method.name" or len(methods) == 1)
-        and len({settings.get(key) for settings in flat}) > 1
-    ]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    seen: dict[str, dict[str, str]] = {}
-    for run, settings in zip(runs, flat, strict=True):
-        parts = [
-            settings.get(key, "-") if key in ("method.name", "norm.kind") else f"{key} {settings.get(key, '-')}"
-            for key in differing
-        ]
-        label = ", ".join(parts) or settings["method.name"]
-        while label in seen and seen[label] != settings:
-            label += " (other settings)"
-        seen[label] = settings
-        result = run.result()
-        if any(other["seed"] == result["seed"] for other in groups.get(label, ())):
-            raise InputError(f"{run.path}: a run of {label} with seed {result['seed']} is there already")
-        groups.setdefault(label, []).append(result)
-    return groups
-
-
-def _over_seeds(results: Sequence[Mapping[str, Any]], key: str, confidence: float) -> Any:
-    values = [one["metrics"][key] for one in results if key in one["metrics"]]
+def _over_seeds(group: Group, key: str, confidence: float) -> Interval | None:
+    values = group.values(lambda result: result["metrics"].get(key))
     return t_interval(values, confidence) if values else None
 
 
-def _text(interval: Any) -> str:
-    if interval is None:
-        return "-"
-    if interval.low is None:
-        return f"{interval.mean:.3f}"
-    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+def _text(interval: Interval | None) -> str:
+    return "-" if interval is None else interval_text(interval.mean, interval.low, interval.high)
 
 
-def _text_of(point: Point) -> str:
-    ends = "" if point.low is None else f" ({point.low:.3f} to {point.high:.3f})"
-    return f"{point.value:.3f}{ends}"
+def _mean_text(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):,.0f}" if values else "-"
 
 
-def _mean_text(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{sum(known) / len(known):,.0f}" if known else "-"
-
-
-def _compare_figures(
-    groups: Mapping[str, Sequence[Mapping[str, Any]]], points: Mapping[str, list[Point]]
-) -> list[Figure]:
+def _compare_figures(groups: Sequence[Group], points: Mapping[str, list[Point]]) -> list[Figure]:
     ranked = sorted(points["final_accuracy"], key=lambda point: -point.value)
     order = [point.name for point in ranked]
-    series = {_MEASURES[key]: sorted(found, key=lambda point: order.index(point.name)) for key, found in points.items()}
-    found = [
+    series = {
+        _MEASURES[key]: sorted(listed, key=lambda point: order.index(point.name)) for key, listed in points.items()
+    }
+    figures = [
         Figure(
             dot_chart(series, x_label="accuracy", name="groups"),
             "Mean over seeds with its interval, best at the top by final accuracy.",
         )
     ]
+    by_label = {group.label: group for group in groups}
     lines = []
-    for place, label in enumerate(order[:_MOST_LINES]):
-        curves = [one["metrics"]["accuracy_curve"] for one in groups[label]]
+    for index, label in enumerate(order[:_MOST_LINES]):
+        curves = [result["metrics"]["accuracy_curve"] for result in by_label[label].results]
         if len({len(curve) for curve in curves}) == 1:
             mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
-            lines.append(Line(label, list(range(1, len(mean) + 1)), mean, SERIES[place % len(SERIES)]))
+            lines.append(Line(label, list(range(1, len(mean) + 1)), mean, SERIES[index % len(SERIES)]))
     if lines:
         svg = line_chart(lines, x_label="tasks learnt", y_label="accuracy on all classes so far", name="curves")
         which = f"The {_MOST_LINES} best" if len(order) > _MOST_LINES else "All groups"
-        found.append(Figure(svg, f"{which}, mean over seeds."))
-    return found
+        figures.append(Figure(svg, f"{which}, mean over seeds."))
+    return figures
 
 
-def _differences(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], key: str) -> list[float]:
-    """Seed by seed, where both have it."""
-    base = {result["seed"]: result["metrics"] for result in other}
+def _differences(group: Group, other: Group, key: str) -> list[float]:
+    """Seed by seed, where both groups have it."""
+    base = {result["seed"]: result["metrics"] for result in other.results}
     return [
         result["metrics"][key] - base[result["seed"]][key]
-        for result in one
+        for result in group.results
         if result["seed"] in base and key in result["metrics"] and key in base[result["seed"]]
     ]
 
 
-def _lead(
-    groups: Mapping[str, Sequence[Mapping[str, Any]]], points: Mapping[str, list[Point]], confidence: float
-) -> str:
+def _lead(groups: Sequence[Group], points: Mapping[str, list[Point]], confidence: float) -> str:
     """By how much the best is ahead of the next."""
     ranked = sorted(points["final_accuracy"], key=lambda point: -point.value)
     if len(ranked) < 2:
         return ""
-    first, second = ranked[0].name, ranked[1].name
-    pairs = _differences(groups[first], groups[second], "final_accuracy")
+    by_label = {group.label: group for group in groups}
+    first, second = (by_label[point.name] for point in ranked[:2])
+    pairs = _differences(first, second, "final_accuracy")
     if not pairs:
-        return f" {second} is next; they share no seed."
+        return f" {second.label} is next; they share no seed."
     interval = t_interval(pairs, confidence)
-    left_open = "" if interval.low is not None and interval.low > 0 else ", which leaves it open"
-    return f" It is {_text(interval)} ahead of {second}{left_open}."
+    is_ahead = interval.low is not None and interval.low > 0
+    return f" It is {_text(interval)} ahead of {second.label}{'' if is_ahead else ', which is inconclusive'}."
 
 
-def _paired_section(groups: Mapping[str, Sequence[Mapping[str, Any]]], confidence: float) -> Section:
+def _paired_section(groups: Sequence[Group], confidence: float) -> Section:
     """Differences from the first group, seed by seed."""
     first, *others = groups
     rows = []
-    for label in others:
-        pairs = {key: _differences(groups[label], groups[first], key) for key in _MEASURES}
-        cells = [_text(t_interval(one, confidence) if one else None) for one in pairs.values()]
-        rows.append(Row(label, [str(len(pairs["final_accuracy"])), *cells]))
+    for group in others:
+        pairs = {key: _differences(group, first, key) for key in _MEASURES}
+        cells = [_text(t_interval(values, confidence) if values else None) for values in pairs.values()]
+        rows.append(Row(group.label, [str(len(pairs["final_accuracy"])), *cells]))
     text = (
-        f"Each group less {first}, for seeds that both have. Intervals are of {confidence:.0%} each; among many some "
-        "exclude 0 by chance."
+        f"Each group less {first.label}, for seeds that both have. Intervals are of {confidence:.0%} each; among many "
+        "some exclude 0 by chance."
     )
-    tables = [Table(f"Less {first}", ["Seeds", *_MEASURES.values()], rows, "Group")] if rows else []
+    tables = [Table(f"Less {first.label}", ["Seeds", *_MEASURES.values()], rows, "Group")] if rows else []
     return Section("Paired differences", [text], tables)

@@ -13,7 +13,7 @@ from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.methods import METHODS, build_learner
 from myosotis.continual.classification.norm import convert_continual, convert_group, convert_task_balanced
-from myosotis.continual.classification.training import read_learner, write_learner
+from myosotis.continual.stream import read_learner, write_learner
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash

@@ -1,19 +1,17 @@
 """The configuration of ``myosotis learn segments``."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from myosotis.continual.config import BalancedMemoryConfig, PixelStatistics, StreamJobConfig
 from myosotis.continual.segmentation.methods import METHODS, check_settings
 from myosotis.continual.segmentation.scenario import Assign, Kind
 from myosotis.continual.segmentation.training import SegmentationSettings
 from myosotis.data.mask_sources import MaskSourceConfig
-from myosotis.engine.config import Config, RunName
-from myosotis.engine.loop import Precision
-from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Whole
-from myosotis.engine.schedule import Schedule
+from myosotis.engine.config import Config, LocalPath
+from myosotis.engine.method import Count, NamedConfig, Whole
 from myosotis.models.segmenter import Library
 
 
@@ -46,7 +44,7 @@ class SegmentStreamConfig(Config):
     class_order: tuple[str, ...] | None = None
     order_seed: Whole | None = None
     partition_seed: Whole | None = None
-    partition: str | None = None
+    partition: LocalPath | None = None
     assign: Assign = "uniform"
     min_pixels: Count = 1
     match_sizes: bool = False
@@ -68,22 +66,14 @@ class SegmentStreamConfig(Config):
         return self
 
 
-class SegmenterConfig(Config):
-    """The body; see :class:`~myosotis.models.segmenter.SegmenterSpec`. Pixel statistics are the first task's."""
+class SegmenterConfig(PixelStatistics):
+    """The body; see :class:`~myosotis.models.segmenter.SegmenterSpec`."""
 
     library: Library = "own"
     architecture: str = "small-segmenter"
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
     norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Positive, ...] | None = None
-
-    @model_validator(mode="after")
-    def _together(self) -> "SegmenterConfig":
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("'mean' and 'std' go together")
-        return self
 
 
 class SegmentMethodConfig(NamedConfig):
@@ -97,82 +87,29 @@ class SegmentMethodConfig(NamedConfig):
         return check_settings(name, settings)
 
 
-class SegmentTrainingConfig(Config):
-    """How each task is trained; see :class:`~myosotis.continual.segmentation.training.SegmentationSettings`."""
+class SegmentLearningConfig(StreamJobConfig):
+    """One job: a stream of classes, a network, a method, and its training.
 
-    iterations: Count | None = SegmentationSettings.iterations
-    first_iterations: Count | None = SegmentationSettings.first_iterations
-    epochs: Count = SegmentationSettings.epochs
-    learning_rate: Positive = SegmentationSettings.learning_rate
-    later_rate: Positive | None = SegmentationSettings.later_rate
-    head_factor: Positive = SegmentationSettings.head_factor
-    optimizer: Literal["sgd", "adamw"] = SegmentationSettings.optimizer
-    weight_decay: NotNegative = SegmentationSettings.weight_decay
-    batch: Count = SegmentationSettings.batch
-    schedule: Schedule = SegmentationSettings.schedule
-    power: Positive = SegmentationSettings.power
-    scale: tuple[Positive, Positive] | None = SegmentationSettings.scale
-    crop: tuple[Count, Count] | None = SegmentationSettings.crop
-    flip: bool = SegmentationSettings.flip
-    max_grad_norm: Positive | None = SegmentationSettings.max_grad_norm
-    precision: Precision = SegmentationSettings.precision
-    accumulate: Count = SegmentationSettings.accumulate
-    checkpoint_every: Count = SegmentationSettings.checkpoint_every
-
-    @model_validator(mode="after")
-    def _belongs(self) -> "SegmentTrainingConfig":
-        plain = type(self).model_fields
-        if self.iterations is not None and self.epochs != plain["epochs"].default:
-            raise ValueError("give either 'iterations' or 'epochs'")
-        if self.first_iterations is not None and self.iterations is None:
-            raise ValueError("'first_iterations' goes with 'iterations'")
-        if self.schedule != "poly" and self.power != plain["power"].default:
-            raise ValueError("'power' belongs to 'schedule: poly'")
-        if self.scale is not None and (self.crop is None or self.scale[0] > self.scale[1]):
-            raise ValueError("'scale' is a range, and needs a 'crop'")
-        return self
-
-
-class SegmentLearningConfig(Config):
-    """One job: a stream of classes, a network, a method, and how it is trained.
-
-    ``memory`` is how many images are remembered; ``keep_learners`` keeps the learner after each task; ``panels`` is how
-    many test images the report shows with the answers after each task.
+    Attributes:
+        panels: Test images that the report shows with the predictions after each task.
     """
 
-    name: RunName
-    seed: Whole = 0
     data: SegmentDataConfig
     scenario: SegmentStreamConfig
     model: SegmenterConfig = SegmenterConfig()
     method: SegmentMethodConfig = Field(default_factory=SegmentMethodConfig)
-    memory: Whole = 0
-    training: SegmentTrainingConfig = SegmentTrainingConfig()
-    keep_learners: bool = False
+    memory: BalancedMemoryConfig = BalancedMemoryConfig()
+    training: SegmentationSettings = SegmentationSettings()
+    checkpoint_every: Count = 100
     panels: Whole = 6
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SegmentLearningConfig":
         method = METHODS[self.method.name]
-        if method.reads_memory and not self.memory:
-            raise ValueError(f"method '{self.method.name}' needs a 'memory', how many images are remembered")
-        if self.memory and not method.reads_memory:
+        if method.reads_memory and not self.memory.total:
+            raise ValueError(f"method '{self.method.name}' needs a 'memory': give its 'total'")
+        if self.memory.total and not method.reads_memory:
             raise ValueError(f"method '{self.method.name}' reads no exemplars: leave 'memory' out")
-        if method.reads_memory and self.training.batch % 2:
-            raise ValueError("half of a batch is remembered, so 'training.batch' must be even")
+        if method.reads_memory and self.training.batch_size % 2:
+            raise ValueError("half of a batch is remembered, so 'training.batch_size' must be even")
         return self
-
-
-def resolve_paths(config: SegmentLearningConfig, folder: Path) -> SegmentLearningConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def place(path: str | None) -> str | None:
-        return None if path is None else str((folder / Path(path).expanduser()).resolve())
-
-    sources = {"train": config.data.train.resolved(place), "test": config.data.test.resolved(place)}
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=sources),
-            "scenario": config.scenario.model_copy(update={"partition": place(config.scenario.partition)}),
-        }
-    )

@@ -9,7 +9,6 @@ from torch import Tensor
 from myosotis.continual.segmentation.config import SegmentLearningConfig
 from myosotis.continual.segmentation.saved import SegmentLearnerSpec
 from myosotis.continual.segmentation.scenario import Partition, SegmentationStream, class_incremental_segmentation
-from myosotis.continual.segmentation.training import SegmentationSettings
 from myosotis.data.mask_sources import read_masks
 from myosotis.data.masks import MaskedImages
 from myosotis.engine.errors import InputError, settings_as_input
@@ -87,11 +86,6 @@ def describe_segment_learner(config: SegmentLearningConfig, stream: Segmentation
     return SegmentLearnerSpec(
         config.method.name, config.method.settings, body, stream.classes, stream.sizes, config.seed
     )
-
-
-def segmentation_settings(config: SegmentLearningConfig) -> SegmentationSettings:
-    """Return how the tasks of a job are trained."""
-    return SegmentationSettings(**config.training.model_dump())
 
 
 def mask_statistics(images: MaskedImages, places: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,10 +1,10 @@
 """What every method of class-incremental segmentation is made of: a few short hooks around one training loop."""
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from myosotis.continual.segmentation.losses import group_cross_entropy
 from myosotis.continual.segmentation.network import Seen, SegmentationNet, init_new_heads
-from myosotis.engine.method import MethodCard
+from myosotis.continual.stream import SettingsT, StreamLearner
 from myosotis.engine.seeding import generator
 from myosotis.models.segmenter import SegmentationBody
-
-SettingsT = TypeVar("SettingsT")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Group:
     decay: float = 1.0
 
 
-class SegmentationLearner(ABC, Generic[SettingsT]):
+class SegmentationLearner(StreamLearner[SettingsT]):
     """A method of class-incremental segmentation.
 
     Args:
@@ -94,8 +92,6 @@ class SegmentationLearner(ABC, Generic[SettingsT]):
         seed: Of every random choice.
     """
 
-    card: ClassVar[MethodCard]
-    Settings: ClassVar[type[Any]]
     reads_memory: ClassVar[bool] = False
     """Whether remembered images are in its batches; they then are half of each."""
     sees_all: ClassVar[bool] = False
@@ -152,19 +148,12 @@ class SegmentationLearner(ABC, Generic[SettingsT]):
         logits: Tensor = self.net(images).logits
         return logits
 
-    def end_state(self) -> dict[str, Tensor]:
-        """Return what is to be kept after a task beside the network."""
-        return {}
-
-    def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`end_state` returned; the network is there already."""
-
     def task_state(self) -> dict[str, Tensor]:
-        """Return what :meth:`before_task` has measured, for a task that is taken up in its middle."""
+        """Return what :meth:`before_task` measured, for a task that is resumed in its middle."""
         return {}
 
     def load_task_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take it up again."""
+        """Restore what :meth:`task_state` returned."""
 
     def all_labelled(self, rows: int, device: torch.device) -> Bool[Tensor, "rows classes"]:
         """Every class, for plain cross-entropy."""

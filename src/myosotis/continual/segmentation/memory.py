@@ -13,7 +13,7 @@ from torch import Tensor
 
 from myosotis.data.masks import IGNORE
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.files import write_json, write_tensors
+from myosotis.engine.files import read_json, write_json, write_tensors
 from myosotis.engine.seeding import generator
 
 
@@ -135,19 +135,22 @@ class SegmentationMemory:
             leaks += not one.shown <= set(channels[one.task])
         return {"images": len(self), "of_class": dict(sorted(images.items())), "leaks": leaks}
 
-    def save(self, place: Path) -> None:
+    def save(self, path: Path) -> None:
         """Write it into a directory."""
-        write_json(
-            place / "memory.json",
-            [{"place": one.place, "labelled": list(one.labelled), "task": one.task} for one in self.exemplars],
-        )
+        listed = [
+            {"image": exemplar.place, "labelled": list(exemplar.labelled), "task": exemplar.task}
+            for exemplar in self.exemplars
+        ]
+        write_json(path / "memory.json", listed)
         if self.exemplars:
-            write_tensors(place / "memory.safetensors", {str(at): one.mask for at, one in enumerate(self.exemplars)})
+            masks = {str(index): exemplar.mask for index, exemplar in enumerate(self.exemplars)}
+            write_tensors(path / "memory.safetensors", masks)
 
-    def load(self, place: Path, listed: Sequence[Mapping[str, Any]]) -> None:
-        """Take up what :meth:`save` wrote; ``listed`` is the content of its JSON file."""
-        masks = load_file(place / "memory.safetensors") if listed else {}
+    def load(self, path: Path) -> None:
+        """Restore what :meth:`save` wrote."""
+        listed = read_json(path / "memory.json")
+        masks = load_file(path / "memory.safetensors") if listed else {}
         self.exemplars = [
-            Exemplar(int(one["place"]), masks[str(at)], tuple(one["labelled"]), int(one["task"]))
-            for at, one in enumerate(listed)
+            Exemplar(int(entry["image"]), masks[str(index)], tuple(entry["labelled"]), int(entry["task"]))
+            for index, entry in enumerate(listed)
         ]

@@ -14,11 +14,16 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, heat_map, image_sheet, line_chart
+from myosotis.report.groups import Group, group_runs, interval_text, number_text
 from myosotis.report.pictures import encoded_png
-from myosotis.report.runs import differing_settings, environment_section, flatten, setting_rows
-
-KIND = "learn-segments"
-"""What ``result.json`` calls runs of this job."""
+from myosotis.report.sections import (
+    differing_settings,
+    environment_section,
+    limits_section,
+    lineage_section,
+    method_section,
+    seconds_text,
+)
 
 _MEASURES = {
     "all": "All channels",
@@ -28,16 +33,7 @@ _MEASURES = {
     "harmonic": "Harmonic mean",
     "forgetting": "Forgetting",
 }
-_NOT_A_GROUP = (
-    "name",
-    "seed",
-    "scenario.partition_seed",
-    "scenario.partition",
-    "scenario.order_seed",
-    "training.checkpoint_every",
-    "keep_learners",
-    "panels",
-)
+_SEEDS = ("seed", "scenario.partition_seed", "scenario.partition", "scenario.order_seed")
 """Settings in which runs of one group may differ."""
 
 _COLOURS = [
@@ -81,34 +77,14 @@ def describe(run: Run) -> Document:
             _scenario_section(result),
             _pseudo_section(result),
             _memory_section(result),
-            Section(
-                "What was done",
-                [f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}."],
-                [Table("Every setting", ["Value"], setting_rows(config), "Setting")],
-            ),
+            method_section([card], config),
             _cost_section(result),
-            Section(
-                "Lineage",
-                ["The model is named by the SHA-256 of its weights, the images by salted fingerprints."],
-                [
-                    Table(
-                        "Hashes and fingerprints",
-                        ["Value"],
-                        [
-                            Row("Model that went out", [result["lineage"]["model_out"]]),
-                            *(Row(f"{name.capitalize()} images", [text]) for name, text in _data(result)),
-                        ],
-                    )
-                ],
-            ),
+            lineage_section({"Model that went out": result["lineage"]["model_out"]}, result["lineage"]["data"]),
             environment_section(run),
-            Section(
-                "What this does not show",
-                [
-                    "One order of classes, one partition and one seed; methods differ by less than these do, so "
-                    "compare over several of each.",
-                    "Settings that were chosen by looking at these test images would make the figures optimistic.",
-                ],
+            limits_section(
+                "One order of classes, one partition and one seed; methods differ by less than these do, so compare "
+                "over several of each.",
+                "Settings that were chosen by looking at these test images would make the figures optimistic.",
             ),
         ],
     )
@@ -120,52 +96,21 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``learn-segments``.
     """
-    groups = _groups(runs)
-    rows = [
-        Row(label, [str(len(results)), *(_over(results, key) for key in _MEASURES)])
-        for label, results in groups.items()
-    ]
-    found = {label: [one["metrics"]["all"] for one in some] for label, some in groups.items()}
-    means = {label: sum(values) / len(values) for label, values in found.items() if None not in values}
+    groups = group_runs(runs, seeds=_SEEDS, titles=("method.name", "scenario.kind"))
+    rows = [Row(group.label, [str(len(group.runs)), *(_over(group, key) for key in _MEASURES)]) for group in groups]
+    figures = {group.label: [result["metrics"]["all"] for result in group.results] for group in groups}
+    means = {label: sum(values) / len(values) for label, values in figures.items() if None not in values}
     best = max(means, key=lambda label: means[label], default=None)
     answer = (
         "No run has a figure." if best is None else f"{best}, with a mean IoU of {means[best]:.3f} over all channels."
     )
-    names = [f"{run.path.name}" for run in runs]
     return Document(
         title="Class-incremental segmentation side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
         verdicts=[Verdict("Which keeps most?", answer)],
-        table=Table(
-            "Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Method and scenario"
-        ),
-        sections=[differing_settings(runs, names)],
+        table=Table("Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Group"),
+        sections=[differing_settings(runs, [run.path.name for run in runs])],
     )
-
-
-def _groups(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """Results by all settings but seeds, named by method and scenario and by what else tells groups apart."""
-    flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
-    keys = dict.fromkeys(key for settings in flat for key in settings)
-    # A method's own settings tell apart runs of that method alone.
-    told = {
-        key: {settings["method.name"] for settings in flat}
-        if not key.startswith("method.")
-        else {
-            name
-            for name in {settings["method.name"] for settings in flat}
-            if len({settings.get(key) for settings in flat if settings["method.name"] == name}) > 1
-        }
-        for key in keys
-        if len({settings.get(key) for settings in flat}) > 1 and key not in ("method.name", "scenario.kind")
-    }
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run, settings in zip(runs, flat, strict=True):
-        name = settings["method.name"]
-        parts = [name, settings["scenario.kind"]]
-        parts += [f"{key} {settings.get(key, '-')}" for key, methods in told.items() if name in methods]
-        groups.setdefault(", ".join(parts), []).append(run.result())
-    return groups
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -177,12 +122,13 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     found = [
         Verdict(
             "Has it learnt?",
-            f"At the end the mean IoU is {_text(metrics['all'])} over {every}{new}.",
+            f"At the end the mean IoU is {number_text(metrics['all'])} over {every}{new}.",
         ),
         Verdict(
             "Has it kept?",
-            f"Classes of the first task had a mean IoU of {_text(first)} when learnt and have {_text(metrics['base'])} "
-            "now." + (f" {max(worst)[1]} has lost most, {max(worst)[0]:.3f} from its best." if worst else ""),
+            f"Classes of the first task had a mean IoU of {number_text(first)} when learnt and have "
+            f"{number_text(metrics['base'])} now."
+            + (f" {max(worst)[1]} has lost most, {max(worst)[0]:.3f} from its best." if worst else ""),
         ),
     ]
     if len(result["tasks"]) > 1:
@@ -223,13 +169,13 @@ def _class_table(result: Mapping[str, Any]) -> Table:
     for channel, name in enumerate(names):
         values = [row[channel] if channel < len(row) else None for row in result["iou"]]
         lost = result["forgetting"][channel] if channel < len(result["forgetting"]) else None
-        rows.append(Row(name, [*(_text(value) for value in values), "-" if lost is None else f"{lost:+.3f}"]))
+        rows.append(Row(name, [*(number_text(value) for value in values), "-" if lost is None else f"{lost:+.3f}"]))
     rows += [
         Row(
             label,
             [
-                *(_text(step[key]) for step in result["figures_after_task"]),
-                _text(result["metrics"]["forgetting"]) if key == "all" else "-",
+                *(number_text(step[key]) for step in result["figures_after_task"]),
+                number_text(result["metrics"]["forgetting"]) if key == "all" else "-",
             ],
         )
         for key, label in _MEASURES.items()
@@ -344,7 +290,7 @@ def _pseudo_section(result: Mapping[str, Any]) -> Section:
                 rows.append(
                     Row(
                         f"Before task {number + 1}, images {name}",
-                        [str(one["images"]), _text(one["right"]), _text(one["taken_for_old"])],
+                        [str(one["images"]), number_text(one["right"]), number_text(one["taken_for_old"])],
                     )
                 )
     columns = ["Images", "Old-class pixels right", "Other classes taken for old ones"]
@@ -367,9 +313,8 @@ def _memory_section(result: Mapping[str, Any]) -> Section:
 
 def _cost_section(result: Mapping[str, Any]) -> Section:
     cost = result["cost"]
-    seconds = ", ".join("-" if one is None else f"{one:.0f}" for one in cost["seconds"])
     rows = [
-        Row("Seconds of each task", [seconds]),
+        Row("Seconds of each task", [seconds_text(cost["task_seconds"])]),
         Row("Steps", [f"{cost['steps']:,}"]),
         Row("Images", [f"{cost['images']:,}"]),
         Row("Parameters", [f"{cost['parameters']:,}"]),
@@ -378,18 +323,9 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
     return Section("Cost", [], [Table("Cost", ["Value"], rows)])
 
 
-def _data(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return list(result["lineage"]["data"].items())
-
-
-def _over(results: Sequence[Mapping[str, Any]], key: str) -> str:
-    values = [one["metrics"][key] for one in results if one["metrics"][key] is not None]
+def _over(group: Group, key: str) -> str:
+    values = group.values(lambda result: result["metrics"][key])
     if not values:
         return "-"
     interval = t_interval(values)
-    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.mean:.3f}{ends}"
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return interval_text(interval.mean, interval.low, interval.high)

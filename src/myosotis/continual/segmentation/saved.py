@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from myosotis.continual.segmentation.learner import SegmentationLearner
 from myosotis.continual.segmentation.methods import build_learner
-from myosotis.continual.segmentation.training import read_segmenter, write_segmenter
+from myosotis.continual.stream import read_learner, write_learner
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 from myosotis.models.segmenter import SegmentationBody, SegmenterSpec, build_segmenter
@@ -56,7 +56,7 @@ def make_segment_learner(spec: SegmentLearnerSpec, *, pretrained: bool = False) 
 def save_segment_learner(learner: SegmentationLearner[Any], spec: SegmentLearnerSpec, place: Path) -> None:
     """Write a learner into a directory."""
     place.mkdir(parents=True, exist_ok=True)
-    write_segmenter(learner, place)
+    write_learner(learner, place)
     write_json(place / _DESCRIPTION, asdict(spec))
 
 
@@ -89,7 +89,7 @@ def load_segment_learner(place: Path) -> tuple[SegmentationLearner[Any], Segment
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise InputError(f"{description}: does not describe a segmentation learner") from None
     try:
-        read_segmenter(learner, spec.sizes, place)
+        read_learner(learner, spec.sizes, place)
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None

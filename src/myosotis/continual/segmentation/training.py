@@ -1,95 +1,97 @@
-"""Learn a stream of segmentation tasks: remember, train, measure, task after task."""
+"""Learn a stream of segmentation tasks: update the memory, train and measure, task after task."""
 
-import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
+from pydantic import model_validator
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from myosotis.continual.segmentation.batches import DenseAugmentation, SegmentationBatches, plain_batches
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.memory import Candidate, SegmentationMemory
 from myosotis.continual.segmentation.metrics import confusion, group_figures, intersection_over_union
 from myosotis.continual.segmentation.scenario import SegmentationStream
+from myosotis.continual.stream import Log, StreamTrainer, TaskTraining
 from myosotis.data.masks import IGNORE
-from myosotis.engine.checkpoint import is_complete, newest_complete, seal
-from myosotis.engine.errors import DivergedError, SettingsError
-from myosotis.engine.files import write_json, write_tensors
-from myosotis.engine.loop import Precision, train
-from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
+from myosotis.engine.errors import SettingsError
+from myosotis.engine.files import write_tensors
+from myosotis.engine.method import Count, NotNegative, Positive
+from myosotis.engine.processes import is_main_process, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.modes import evaluating
 
-_CHUNK = 32  # images looked at together where no gradient is needed
+_CHUNK = 32  # images per forward pass where no gradient is needed
 
 
-@dataclass(frozen=True)
-class SegmentationSettings:
-    """How a task is trained.
+class SegmentationSettings(TaskTraining):
+    """Training of each task.
 
     Attributes:
         iterations: Steps of each task; None counts epochs.
-        first_iterations: Of the first task; None: as many as of the others.
+        first_iterations: Steps of the first task; None: as many as of the others.
         epochs: Passes over the current images.
-        learning_rate: Of the first task.
-        later_rate: Of the others; None: the same.
-        head_factor: Of the heads' rate, in later tasks.
+        learning_rate: Learning rate of the first task.
+        later_rate: Learning rate of the other tasks; None: the same.
+        head_factor: Factor of the heads' learning rate, in later tasks.
         optimizer: ``"sgd"`` with Nesterov momentum 0.9, or ``"adamw"``.
-        weight_decay: Of either.
-        batch: Images in a step, over all processes, remembered ones among them.
-        schedule: See :func:`~myosotis.engine.schedule.make_schedule`; it begins anew with each task.
-        power: Likewise.
-        scale: See :class:`~.batches.DenseAugmentation`, as for the next two.
-        crop: Likewise.
-        flip: Likewise.
-        max_grad_norm: Gradients are clipped to this norm.
-        precision: Of the forward pass; losses are in single precision.
-        accumulate: Batches whose mean gradient makes one step.
-        checkpoint_every: Steps between checkpoints, at most.
+        weight_decay: Weight decay of the optimiser.
+        batch_size: Images per step, over all processes, remembered images included.
+        power: Power of ``schedule: poly``, see :func:`~myosotis.engine.schedule.make_schedule`.
+        scale: Range of the random scale, see :class:`~.batches.DenseAugmentation`.
+        crop: Height and width of the random crop.
+        flip: Whether images are mirrored at random.
     """
 
-    iterations: int | None = None
-    first_iterations: int | None = None
-    epochs: int = 30
-    learning_rate: float = 0.01
-    later_rate: float | None = None
-    head_factor: float = 1.0
+    iterations: Count | None = None
+    first_iterations: Count | None = None
+    epochs: Count = 30
+    learning_rate: Positive = 0.01
+    later_rate: Positive | None = None
+    head_factor: Positive = 1.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    weight_decay: float = 1e-4
-    batch: int = 24
+    weight_decay: NotNegative = 1e-4
+    batch_size: Count = 24
     schedule: Schedule = "poly"
-    power: float = 0.9
-    scale: tuple[float, float] | None = None
-    crop: tuple[int, int] | None = None
+    power: Positive = 0.9
+    scale: tuple[Positive, Positive] | None = None
+    crop: tuple[Count, Count] | None = None
     flip: bool = True
-    max_grad_norm: float | None = None
-    precision: Precision = "no"
-    accumulate: int = 1
-    checkpoint_every: int = 100
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "SegmentationSettings":
+        plain = type(self).model_fields
+        if self.iterations is not None and self.epochs != plain["epochs"].default:
+            raise ValueError("give either 'iterations' or 'epochs'")
+        if self.first_iterations is not None and self.iterations is None:
+            raise ValueError("'first_iterations' goes with 'iterations'")
+        if self.schedule != "poly" and self.power != plain["power"].default:
+            raise ValueError("'power' belongs to 'schedule: poly'")
+        if self.scale is not None and (self.crop is None or self.scale[0] > self.scale[1]):
+            raise ValueError("'scale' is a range, and needs a 'crop'")
+        return self
 
 
 @dataclass
 class SegmentationRecord:
-    """What was measured after a task.
+    """Measurements after a task.
 
     Attributes:
-        confusion: Pixels of each channel so far answered with each.
-        test_images: How many they are of: those that show a class so far.
+        confusion: Pixels of each channel so far that were predicted as each.
+        test_images: Test images that show a class so far.
         pseudo_labels: How the network before the task labels its images, by :func:`pseudo_label_figures`; None for the
             first task.
         memory: See :meth:`~.memory.SegmentationMemory.audit`.
-        seconds: Of training; None where an earlier session did a part of it.
-        steps: Of the optimiser.
-        images: That passed through the network in training.
-        parameters: Of the network.
+        seconds: Training time; None where an earlier session did a part of it.
+        steps: Optimisation steps.
+        images: Images that passed through the network in training.
+        parameters: Parameters of the network.
     """
 
     confusion: list[list[int]]
@@ -102,11 +104,11 @@ class SegmentationRecord:
     parameters: int
 
     def iou(self) -> Tensor:
-        """Return the IoU of each channel; NaN for a background that no test pixel is, whatever was answered."""
+        """Return the IoU of each channel; NaN for a background without test pixels, whatever was predicted."""
         table = torch.tensor(self.confusion)
-        found = intersection_over_union(table)
-        found[0] = torch.where(table[0].sum() > 0, found[0], torch.nan)
-        return found
+        iou = intersection_over_union(table)
+        iou[0] = torch.where(table[0].sum() > 0, iou[0], torch.nan)
+        return iou
 
 
 @dataclass
@@ -114,10 +116,10 @@ class SegmentationOutcome:
     """A stream that has been learnt.
 
     Attributes:
-        learner: As it is at the end.
-        memory: Likewise.
-        records: One for each task.
-        panels: What the network answered on some test images after each task, by ``task-N``.
+        learner: Learner after the last task.
+        memory: Memory after the last task.
+        records: Measurements after each task.
+        panels: Predictions on some test images after each task, by ``task-N-IMAGE``.
     """
 
     learner: SegmentationLearner[Any]
@@ -136,37 +138,57 @@ def learn_segments(
     device: torch.device | str = "cpu",
     panels: Sequence[int] = (),
     checkpoints: Path | None = None,
-    log: Callable[[Mapping[str, Any]], None] | None = None,
+    checkpoint_every: int = 100,
+    log: Log | None = None,
     say: Callable[[str], None] | None = None,
     on_task: Callable[[int, SegmentationLearner[Any]], None] | None = None,
 ) -> SegmentationOutcome:
     """Learn the tasks of a stream one after another, and measure after each.
 
-    With ``checkpoints`` a call that was interrupted, even in the middle of a task, goes on from the last state that was
-    kept and ends with the same weights as one that was not.
+    With ``checkpoints`` a call that was interrupted, even in the middle of a task, continues from the last saved state
+    and ends with the same weights as one that was not.
 
     Args:
-        learner: See :func:`~myosotis.continual.segmentation.methods.build_learner`.
-        stream: The tasks.
-        memory: Still empty.
-        settings: Of the training of each task.
-        seed: Of order and augmentation.
-        device: Of the network.
-        panels: Places of test images whose answers are kept after each task.
-        checkpoints: Where the state is kept.
-        log: Takes the mean loss terms between checkpoints, and the figures after a task.
-        say: Takes a line after each task.
-        on_task: Takes the number of a task and the learner as it is after it.
+        learner: Learner that has seen nothing yet: an instance of a subclass of
+            :class:`~myosotis.continual.segmentation.learner.SegmentationLearner`, or what
+            :func:`~myosotis.continual.segmentation.methods.build_learner` returns for a name.
+        stream: Stream of tasks.
+        memory: Empty memory.
+        settings: Training of each task.
+        seed: Seed of order and augmentation.
+        device: Device of the network.
+        panels: Indices of test images whose predictions are kept after each task.
+        checkpoints: Directory of the saved state; None saves nothing.
+        checkpoint_every: Steps between checkpoints within a task, at most.
+        log: Receives the mean loss terms between checkpoints, and the figures after a task.
+        say: Receives a line after each task.
+        on_task: Receives the index of a task and the learner as it is after the task.
 
     Raises:
         SettingsError: The settings do not suit images, method or memory.
-        DivergedError: A weight is not finite at a checkpoint.
+        DivergedError: A weight or a loss is not finite at a checkpoint.
     """
-    return _Stream(learner, stream, memory, settings, seed, device, panels, checkpoints, log, say, on_task).run()
+    trainer = _SegmentationTrainer(
+        learner,
+        stream,
+        memory,
+        settings,
+        panels,
+        checkpoint_every,
+        seed=seed,
+        device=device,
+        checkpoints=checkpoints,
+        log=log,
+        say=say,
+        on_task=on_task,
+    )
+    return SegmentationOutcome(learner, memory, trainer.run(), trainer.panels)
 
 
-class _Stream:
+class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationRecord]):
     """One call of :func:`learn_segments`."""
+
+    Record = SegmentationRecord
 
     def __init__(
         self,
@@ -174,279 +196,188 @@ class _Stream:
         stream: SegmentationStream,
         memory: SegmentationMemory,
         settings: SegmentationSettings,
-        seed: int,
-        device: torch.device | str,
-        panels: Sequence[int],
-        checkpoints: Path | None,
-        log: Callable[[Mapping[str, Any]], None] | None,
-        say: Callable[[str], None] | None,
-        on_task: Callable[[int, SegmentationLearner[Any]], None] | None,
+        shown: Sequence[int],
+        checkpoint_every: int,
+        **options: Any,
     ) -> None:
         check_segmentation(learner, stream, memory, settings)
-        self._learner, self._stream, self._memory, self._settings = learner, stream, memory, settings
-        self._seed, self._device, self._shown = seed, torch.device(device), list(panels)
-        self._checkpoints, self._log, self._say, self._on_task = checkpoints, log, say, on_task
-        self._records: list[SegmentationRecord] = []
-        self._panels: dict[str, Tensor] = {}
+        super().__init__(learner, stream.sizes, **options)
+        self._stream, self._memory, self._settings = stream, memory, settings
+        self._shown, self._checkpoint_every = list(shown), checkpoint_every
+        self.panels: dict[str, Tensor] = {}
 
-    def run(self) -> SegmentationOutcome:
-        """Do what is not done yet."""
-        self._learner.net.to(self._device)
-        done = self._restore()
-        # Dropout and its like draw from torch's global generator, which is the caller's.
-        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            for number in range(done, len(self._stream.tasks)):
-                self._task(number)
-        return SegmentationOutcome(self._learner, self._memory, self._records, self._panels)
+    def learn_task(self, index: int) -> SegmentationRecord:
+        """Update the memory, train and measure."""
+        learner, stream, settings = self.learner, self._stream, self._settings
+        sizes = self.sizes[: index + 1]
+        table, labelled = self._visible(index)
+        current = self._current(index)
+        started, interrupted = time.monotonic(), self.interrupted(index)
+        pseudo = pseudo_label_figures(learner, stream, index, self.device) if index else None
+        if index and learner.reads_memory:
+            self._remember(index - 1)
 
-    # One task -------------------------------------------------------------------------------------------------------
-
-    def _current(self, number: int) -> Int[Tensor, " n"]:
-        tasks = self._stream.tasks
-        if not self._learner.sees_all:
-            return tasks[number].train
-        every: Tensor = torch.cat([task.train for task in tasks[: number + 1]]).unique()
-        return every
-
-    def _shows(self, number: int) -> tuple[Tensor, list[int]]:
-        """What training masks become, and which channels they show then."""
-        stream = self._stream
-        if self._learner.sees_all:
-            visible = stream.seen(number)
-            table = stream.test_table(number).clone()
-            # What is not known yet is background here too.
-            table[:IGNORE][table[:IGNORE] == IGNORE] = 0
-            return table, [stream.channel_of[label] for label in visible]
-        visible = stream.seen(number) if stream.kind == "sequential" else list(stream.tasks[number].classes)
-        return stream.train_table(number), [stream.channel_of[label] for label in visible]
-
-    def _task(self, number: int) -> None:
-        learner, stream, settings = self._learner, self._stream, self._settings
-        sizes = stream.sizes[: number + 1]
-        table, labelled = self._shows(number)
-        current = self._current(number)
-        started, begun = time.monotonic(), self._begun(number)
-        pseudo = pseudo_label_figures(learner, stream, number, self._device) if number else None
-        if number and learner.reads_memory:
-            self._remember(number - 1)
-
-        def look() -> Iterator[SegmentationBatch]:
-            rows = torch.zeros(1, 1 + sum(sizes), dtype=torch.bool, device=self._device)
+        def plain() -> Iterator[SegmentationBatch]:
+            rows = torch.zeros(1, 1 + sum(sizes), dtype=torch.bool, device=self.device)
             rows[:, labelled] = True
-            for images, target in plain_batches(stream.train, current.tolist(), table, _CHUNK, self._device):
+            for images, target in plain_batches(stream.train, current.tolist(), table, _CHUNK, self.device):
                 yield SegmentationBatch(images, target, rows.expand(len(images), -1), len(images))
 
-        state = SegmentationState(sizes, look, self._seed)
+        state = SegmentationState(sizes, plain, self.seed)
         learner.before_task(state)
-        self._take_up(number)
+        self._share_task_state(index)
         batches = SegmentationBatches(
             stream.train,
             current,
             table,
             labelled,
             state.channels,
-            self._memory.exemplars if number and learner.reads_memory else (),
-            settings.batch,
+            self._memory.exemplars if index and learner.reads_memory else (),
+            settings.batch_size,
             DenseAugmentation(settings.scale, settings.crop, settings.flip),
-            derive_seed(self._seed, "task", number),
-            self._device,
+            derive_seed(self.seed, "task", index),
+            self.device,
         )
         steps = settings.iterations or settings.epochs * -(-batches.per_epoch // settings.accumulate)
-        if not number and settings.first_iterations is not None:
+        if not index and settings.first_iterations is not None:
             steps = settings.first_iterations
-        self._train(number, state, batches, steps)
+        self._train(index, state, batches, steps)
         learner.after_task(state)
-        table_of_test, images = self._measure(number)
-        self._records.append(
-            SegmentationRecord(
-                table_of_test.tolist(),
-                images,
-                pseudo,
-                self._memory.audit({task: self._labels_of(task) for task in range(number + 1)}),
-                None if begun else time.monotonic() - started,
-                steps,
-                steps * settings.accumulate * settings.batch,
-                sum(one.numel() for one in learner.net.parameters()),
-            )
+        confusion_table, images = self._measure(index)
+        return SegmentationRecord(
+            confusion_table.tolist(),
+            images,
+            pseudo,
+            self._memory.audit({task: self._visible(task)[1] for task in range(index + 1)}),
+            None if interrupted else time.monotonic() - started,
+            steps,
+            steps * settings.accumulate * settings.batch_size,
+            sum(weight.numel() for weight in learner.net.parameters()),
         )
-        if self._on_task is not None:
-            self._on_task(number, learner)
-        self._save(number)
-        iou = self._records[-1].iou()
-        mean = group_figures(iou, sizes).all
-        if self._log is not None:
-            self._log({"phase": "task", "task": number, "miou": mean})
-        if self._say is not None:
-            shown = " ".join("-" if value != value else f"{value:.2f}" for value in iou.tolist())
-            told = "-" if mean is None else f"{mean:.3f}"
-            self._say(f"task {number + 1} of {len(stream.tasks)}: mean IoU {told}, of each channel {shown}")
 
-    def _labels_of(self, number: int) -> list[int]:
-        """Channels that the masks of a task show."""
-        return self._shows(number)[1]
+    def figures(self, record: SegmentationRecord) -> tuple[dict[str, Any], str]:
+        """Return the mean IoU, and that of each channel."""
+        iou = record.iou()
+        known = next(count for count in range(1, 1 + len(self.sizes)) if 1 + sum(self.sizes[:count]) == len(iou))
+        mean = group_figures(iou, self.sizes[:known]).all
+        shown = " ".join("-" if value != value else f"{value:.2f}" for value in iou.tolist())
+        return {"miou": mean}, f"mean IoU {'-' if mean is None else f'{mean:.3f}'}, of each channel {shown}"
 
-    def _remember(self, number: int) -> None:
+    def save_state(self, path: Path) -> None:
+        """Write the memory and the predictions for the report."""
+        self._memory.save(path)
+        if self.panels:
+            write_tensors(path / "panels.safetensors", self.panels)
+
+    def load_state(self, path: Path) -> None:
+        """Restore both."""
+        self._memory.load(path)
+        if (path / "panels.safetensors").is_file():
+            self.panels = load_file(path / "panels.safetensors")
+
+    def _current(self, index: int) -> Int[Tensor, " n"]:
+        tasks = self._stream.tasks
+        if not self.learner.sees_all:
+            return tasks[index].train
+        indices: Tensor = torch.cat([task.train for task in tasks[: index + 1]]).unique()
+        return indices
+
+    def _visible(self, index: int) -> tuple[Tensor, list[int]]:
+        """The table that translates the training masks of a task, and the channels that they show then."""
+        stream = self._stream
+        if self.learner.sees_all:
+            classes = stream.seen(index)
+            table = stream.test_table(index).clone()
+            # Classes that are not known yet are background here too.
+            table[:IGNORE][table[:IGNORE] == IGNORE] = 0
+            return table, [stream.channel_of[label] for label in classes]
+        classes = stream.seen(index) if stream.kind == "sequential" else list(stream.tasks[index].classes)
+        return stream.train_table(index), [stream.channel_of[label] for label in classes]
+
+    def _remember(self, index: int) -> None:
         """Let the memory choose among the images of a task."""
         stream = self._stream
-        table, labelled = self._shows(number)
+        table, labelled = self._visible(index)
         shown = stream.train.areas > 0
         channel_of = {label: channel for label, channel in stream.channel_of.items() if channel in labelled}
         candidates = [
             Candidate(
-                place,
-                frozenset(channel for label, channel in channel_of.items() if bool(shown[place, label])),
+                image,
+                frozenset(channel for label, channel in channel_of.items() if bool(shown[image, label])),
                 tuple(labelled),
-                number,
+                index,
             )
-            for place in stream.tasks[number].train.tolist()
+            for image in stream.tasks[index].train.tolist()
         ]
-        classes = range(1, 1 + sum(stream.sizes[: number + 1]))
-        self._memory.update(candidates, classes, lambda place: table[stream.train.masks[place].long()])
+        classes = range(1, 1 + sum(self.sizes[: index + 1]))
+        self._memory.update(candidates, classes, lambda image: table[stream.train.masks[image].long()])
 
-    def _train(self, number: int, state: SegmentationState, batches: SegmentationBatches, steps: int) -> None:
-        learner, settings = self._learner, self._settings
+    def _train(self, index: int, state: SegmentationState, batches: SegmentationBatches, steps: int) -> None:
+        learner, settings = self.learner, self._settings
+        optimizer = self._optimizer(index, state)
+        scheduler = make_schedule(optimizer, settings.schedule, steps, power=settings.power)
+        parts, accumulate = -(-steps // self._checkpoint_every), settings.accumulate
+        size = -(-steps // parts)
+        learner.train_mode(state)
+        self.fit(
+            index,
+            lambda part: batches(part * size * accumulate, min((part + 1) * size, steps) * accumulate),
+            learner.loss,
+            optimizer,
+            scheduler,
+            settings,
+            epochs=parts,
+            steps_per_epoch=size,
+            dropout=(self.seed, "dropout", index),
+            unit="part",
+        )
+        learner.net.requires_grad_(requires_grad=True)
+
+    def _optimizer(self, index: int, state: SegmentationState) -> torch.optim.Optimizer:
+        """The optimiser of what a task trains; nothing else receives a gradient."""
+        settings, learner = self._settings, self.learner
         rate = settings.learning_rate
-        if number and settings.later_rate is not None:
+        if index and settings.later_rate is not None:
             rate = settings.later_rate
-        groups = learner.groups(state, settings.head_factor if number else 1.0)
-        listed = [
+        groups: list[dict[str, Any]] = [
             {
                 "params": list(group.parameters),
                 "lr": rate * group.rate,
                 "weight_decay": settings.weight_decay * group.decay,
             }
-            for group in groups
+            for group in learner.groups(state, settings.head_factor if index else 1.0)
         ]
-        wanted = {id(one) for group in listed for one in group["params"]}  # type: ignore[attr-defined]
-        for one in learner.net.parameters():
-            one.requires_grad_(id(one) in wanted)
-        optimizer: torch.optim.Optimizer
+        trained = {id(weight) for group in groups for weight in group["params"]}
+        for weight in learner.net.parameters():
+            weight.requires_grad_(id(weight) in trained)
         if settings.optimizer == "sgd":
-            optimizer = torch.optim.SGD(listed, lr=rate, momentum=0.9, nesterov=True)
-        else:
-            optimizer = torch.optim.AdamW(listed, lr=rate)
-        scheduler = make_schedule(optimizer, settings.schedule, steps, power=settings.power)
-        parts, each = -(-steps // settings.checkpoint_every), settings.accumulate
-        every = -(-steps // parts)
-        sums: dict[str, Tensor] = {}
-        counted = 0
+            return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, lr=rate)
 
-        def loss(net: nn.Module, batch: SegmentationBatch, _: int) -> Mapping[str, Tensor]:
-            nonlocal counted
-            terms = learner.loss(net, batch)
-            if self._log is not None:
-                counted += 1
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach().float()
-            return terms
+    def _measure(self, index: int) -> tuple[Tensor, int]:
+        stream, test, learner = self._stream, self._stream.test, self.learner
+        channels = 1 + sum(self.sizes[: index + 1])
+        images = (test.areas[:, torch.tensor(stream.seen(index))].sum(1) > 0).nonzero().flatten().tolist()
+        table, of_test = torch.zeros(channels, channels, dtype=torch.long), stream.test_table(index)
+        with evaluating(learner.net), torch.no_grad():
+            for batch, target in plain_batches(test, images, of_test, _CHUNK, self.device):
+                table += confusion(learner.scores(batch).argmax(dim=1), target, channels).cpu()
+            for panel, (image, _) in enumerate(plain_batches(test, self._shown, of_test, 1, self.device)):
+                self.panels[f"task-{index + 1}-{panel}"] = learner.scores(image).argmax(dim=1).byte().cpu()[0]
+        return table, len(images)
 
-        def batches_of(part: int) -> Iterator[SegmentationBatch]:
-            seed_global_generator(self._seed, "dropout", number, part)
-            return batches(part * every * each, min((part + 1) * every, steps) * each)
-
-        def after_part(_: int, step: int) -> None:
-            nonlocal counted
-            if not all(bool(value.isfinite().all()) for value in learner.net.state_dict().values()):
-                raise DivergedError(f"training diverged in task {number + 1}; lower the learning rate")
-            if self._log is not None:
-                means = {name: value.item() / counted for name, value in sums.items()}
-                self._log({"phase": "learn", "task": number, "step": step, **means})
-                sums.clear()
-                counted = 0
-
-        learner.train_mode(state)
-        train(
-            learner.net,
-            optimizer,
-            batches_of,
-            loss,
-            epochs=parts,
-            scheduler=scheduler,
-            max_grad_norm=settings.max_grad_norm,
-            precision=settings.precision,
-            accumulate=each,
-            after_epoch=after_part,
-            checkpoints=None if self._checkpoints is None else self._checkpoints / f"task-{number}" / "learn",
-            steps_per_epoch=every,
-            description=f"task {number + 1} of {len(self._stream.tasks)}",
-        )
-        learner.net.eval().requires_grad_(requires_grad=True)
-        if share()[1] > 1:
-            # Each process has updated running statistics from its own part of a batch.
-            for buffer in learner.net.buffers():
-                torch.distributed.broadcast(buffer, 0)
-
-    # Measuring ------------------------------------------------------------------------------------------------------
-
-    def _measure(self, number: int) -> tuple[Tensor, int]:
-        stream, test = self._stream, self._stream.test
-        channels = 1 + sum(stream.sizes[: number + 1])
-        seen = torch.tensor(stream.seen(number))
-        places = (test.areas[:, seen].sum(1) > 0).nonzero().flatten().tolist()
-        table = torch.zeros(channels, channels, dtype=torch.long)
-        with evaluating(self._learner.net), torch.no_grad():
-            for images, target in plain_batches(test, places, stream.test_table(number), _CHUNK, self._device):
-                table += confusion(self._learner.scores(images).argmax(dim=1), target, channels).cpu()
-            if self._shown:
-                parts = [
-                    self._learner.scores(images).argmax(dim=1).byte().cpu()
-                    for images, _ in plain_batches(test, self._shown, stream.test_table(number), 1, self._device)
-                ]
-                self._panels |= {f"task-{number + 1}-{at}": part[0] for at, part in enumerate(parts)}
-        return table, len(places)
-
-    # Keeping --------------------------------------------------------------------------------------------------------
-
-    def _save(self, number: int) -> None:
-        if self._checkpoints is None:
+    def _share_task_state(self, index: int) -> None:
+        """Save what a method measured before a task, or restore it; everything else of that moment is recomputed."""
+        folder = self.stage_checkpoints(index)
+        if folder is None:
             return
-        if is_main_process():
-            staged = self._checkpoints / ".after.partial"
-            shutil.rmtree(staged, ignore_errors=True)
-            staged.mkdir(parents=True)
-            write_segmenter(self._learner, staged)
-            self._memory.save(staged)
-            if self._panels:
-                write_tensors(staged / "panels.safetensors", self._panels)
-            write_json(staged / "records.json", [asdict(record) for record in self._records])
-            seal(staged, self._checkpoints / f"after-{number}")
-            shutil.rmtree(self._checkpoints / f"task-{number}", ignore_errors=True)
-            shutil.rmtree(self._checkpoints / f"after-{number - 1}", ignore_errors=True)
+        path = folder.parent / "begin.safetensors"
+        if path.is_file():
+            self.learner.load_task_state(load_file(path))
+        elif is_main_process() and (state := self.learner.task_state()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(path, state)
         wait_for_everyone()
-
-    def _begun(self, number: int) -> bool:
-        if self._checkpoints is None:
-            return False
-        return newest_complete(self._checkpoints / f"task-{number}" / "learn") is not None
-
-    def _take_up(self, number: int) -> None:
-        """Keep what a method has measured before a task; everything else of that moment is made again alike."""
-        if self._checkpoints is None:
-            return
-        place = self._checkpoints / f"task-{number}" / "begin.safetensors"
-        if place.is_file():
-            self._learner.load_task_state(load_file(place))
-        elif is_main_process() and (state := self._learner.task_state()):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(place, state)
-        wait_for_everyone()
-
-    def _restore(self) -> int:
-        """Take up the last task that was finished; return how many are."""
-        if self._checkpoints is None:
-            return 0
-        for number in reversed(range(len(self._stream.tasks))):
-            place = self._checkpoints / f"after-{number}"
-            if is_complete(place):
-                read_segmenter(self._learner, self._stream.sizes[: number + 1], place)
-                self._learner.net.to(self._device)
-                self._memory.load(place, json.loads((place / "memory.json").read_text(encoding="utf-8")))
-                kept = json.loads((place / "records.json").read_text(encoding="utf-8"))
-                self._records = [SegmentationRecord(**record) for record in kept]
-                if (place / "panels.safetensors").is_file():
-                    self._panels = load_file(place / "panels.safetensors")
-                return number + 1
-        return 0
 
 
 def pseudo_label_figures(
@@ -519,28 +450,8 @@ def check_segmentation(
         raise SettingsError("'training.scale' needs 'training.crop'")
     world = share()[1]
     halves = 2 if learner.reads_memory else 1
-    if settings.batch % (world * halves):
+    if settings.batch_size % (world * halves):
         raise SettingsError(
-            f"'training.batch' is {settings.batch}; it must divide into "
+            f"'training.batch_size' is {settings.batch_size}; it must divide into "
             + (f"current and remembered halves of {world} processes" if halves == 2 else f"{world} processes")
         )
-
-
-def write_segmenter(learner: SegmentationLearner[Any], place: Path) -> None:
-    """Write the network and what the method keeps beside it, if anything."""
-    for name, tensors in (("net", learner.net.state_dict()), ("method", learner.end_state())):
-        if tensors:
-            # Copies: safetensors refuses tensors that share memory.
-            write_tensors(place / f"{name}.safetensors", {key: one.cpu().clone() for key, one in tensors.items()})
-
-
-def read_segmenter(learner: SegmentationLearner[Any], sizes: Sequence[int], place: Path) -> None:
-    """Take up what :func:`write_segmenter` wrote after tasks of these sizes; the learner has seen nothing yet."""
-    for number, size in enumerate(sizes):
-        learner.grow(number, size)
-    learner.net.load_state_dict(load_file(place / "net.safetensors"))
-    device = next(learner.net.parameters()).device
-    kept = place / "method.safetensors"
-    state = load_file(kept) if kept.is_file() else {}
-    learner.load_end_state({name: value.to(device) for name, value in state.items()})
-    learner.net.eval()

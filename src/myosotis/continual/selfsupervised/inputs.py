@@ -6,15 +6,12 @@ from typing import Any
 
 import torch
 
-from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, class_incremental, data_incremental, domain_incremental
 from myosotis.continual.selfsupervised.config import Change, RepresentationConfig, RepresentDataConfig
-from myosotis.continual.selfsupervised.measuring import ProbeSettings, Transfer
+from myosotis.continual.selfsupervised.measuring import Transfer
 from myosotis.continual.selfsupervised.saved import SslSpec
-from myosotis.continual.selfsupervised.training import SslSettings
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import DataConfig, limited, read_sets
-from myosotis.data.views import ViewSettings
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
@@ -79,19 +76,14 @@ def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenar
             return domain_incremental([one for one, _ in parts], tests=[other for _, other in parts], seed=seed)
         if stream.kind == "data":
             return data_incremental(train, stream.tasks or 1, test=test, seed=seed)
-        # Classes without names of their own are called by their numbers, which YAML reads as such.
-        named = isinstance(stream.class_order, tuple)
-        order: Any = [str(one) for one in stream.class_order or ()] if named else None
-        drawn = seed if stream.order_seed is None else stream.order_seed
         per_task: Any = stream.per_task
         return class_incremental(
             train,
             stream.first or 1,
             per_task,
             test=test,
-            order_seed=drawn if stream.class_order is None else None,
-            class_order=order,
             seed=seed,
+            **stream.order_options(seed),
         )
 
 
@@ -111,47 +103,21 @@ def describe_ssl_learner(config: RepresentationConfig, scenario: Scenario) -> Ss
     )
 
 
-def ssl_settings(config: RepresentationConfig) -> SslSettings:
-    """Return how the tasks of a job are trained."""
-    values = config.training.model_dump()
-    values["views"] = ViewSettings(**values["views"])
-    return SslSettings(**values, checkpoint_every=config.checkpoint_every)
-
-
-def ssl_memory(config: RepresentationConfig) -> ExemplarMemory:
-    """Return the memory, still empty: every sample of the stream stays in it with the same probability."""
-    return ExemplarMemory(total=config.memory, selection="reservoir", seed=config.seed)
-
-
-def probe_settings(config: RepresentationConfig, scenario: Scenario) -> ProbeSettings:
-    """Return how encoders are measured, with the other data sets read.
+def read_transfer(config: RepresentationConfig, scenario: Scenario) -> tuple[Transfer, ...]:
+    """Read the other data sets that the encoder is measured on.
 
     Raises:
-        InputError: One of these is missing or does not fit.
+        InputError: One of them is missing or does not fit.
     """
-    probes, transfer = config.probes, []
-    shape = tuple(scenario.train.images.shape[1:])
-    for name, data in probes.transfer.items():
+    channels = int(scenario.train.images.shape[1])
+    sets = []
+    for name, data in config.probes.transfer.items():
+        key = f"probes.transfer.{name}"
         train, test = read_sets(data)
-        if train.images.shape[1] != shape[0]:
-            raise InputError(
-                f"probes.transfer.{name}: has {train.images.shape[1]} channels, the encoder takes {shape[0]}"
-            )
+        if train.images.shape[1] != channels:
+            raise InputError(f"{key}: has {train.images.shape[1]} channels, the encoder takes {channels}")
         if train.classes != test.classes:
-            raise InputError(f"probes.transfer.{name}: training and test images have different classes")
-        transfer.append(
-            Transfer(
-                name,
-                limited(train, data.limit, 0, f"probes.transfer.{name}.limit"),
-                limited(test, data.test_limit, 0, f"probes.transfer.{name}.test_limit"),
-            )
-        )
-    return ProbeSettings(
-        probes.mode,
-        probes.per_class,
-        probes.neighbours,
-        probes.shares,
-        probes.drift_samples,
-        tuple(transfer),
-        config.seed,
-    )
+            raise InputError(f"{key}: training and test images have different classes")
+        train = limited(train, data.limit, 0, f"{key}.limit")
+        sets.append(Transfer(name, train, limited(test, data.test_limit, 0, f"{key}.test_limit")))
+    return tuple(sets)

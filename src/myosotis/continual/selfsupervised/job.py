@@ -1,48 +1,37 @@
-"""The whole job: read, split into tasks, learn from them without labels, measure, keep the result."""
+"""The job of ``myosotis learn representations``."""
 
-import shutil
-import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
+from myosotis.continual.job import StreamJob
+from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.selfsupervised.config import RepresentationConfig
-from myosotis.continual.selfsupervised.inputs import (
-    describe_ssl_learner,
-    make_stream,
-    probe_settings,
-    read_domains,
-    ssl_memory,
-    ssl_settings,
-)
+from myosotis.continual.selfsupervised.inputs import describe_ssl_learner, make_stream, read_domains, read_transfer
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.continual.selfsupervised.measuring import Measuring, stream_figures
 from myosotis.continual.selfsupervised.network import encoder_width
-from myosotis.continual.selfsupervised.report import KIND
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
 from myosotis.data.sets import input_fingerprints, repeated_images, repeated_warning, set_fingerprints
-from myosotis.engine.checkpoint import seal
-from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
-from myosotis.engine.job import Job
-from myosotis.engine.processes import device, is_main_process
-from myosotis.engine.run import Run
+from myosotis.engine.processes import is_main_process
 from myosotis.evaluation.intervals import clopper_pearson
 
 _FEWEST_SHOWN = 8
 
 
-class RepresentationJob(Job[RepresentationConfig]):
-    """One run of ``myosotis learn representations``; see :class:`~myosotis.engine.job.Job`.
+class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutcome]):
+    """One run of ``myosotis learn representations``; see :class:`~myosotis.engine.job.Job`."""
 
-    The paths of its configuration are absolute, see :func:`~myosotis.continual.selfsupervised.config.resolve_paths`.
-    """
+    kind = "learn-representations"
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.
@@ -51,158 +40,129 @@ class RepresentationJob(Job[RepresentationConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
-        transfer = [path for one in config.probes.transfer.values() for path in (*one.train.paths, *one.test.paths)]
-        self._check_available([*config.data.paths, *transfer])
+        self._check_available()
         domains = read_domains(config.data)
-        for number, pair in enumerate(domains):
+        for number, pair in enumerate(domains, start=1):
             for name, images in zip(("training", "test"), pair, strict=True):
                 if images.skipped:
-                    where = f" of domain {number + 1}" if len(domains) > 1 else ""
-                    self._say(f"{len(images.skipped)} {name} images{where} cannot be read and are left out")
-        self._scenario = make_stream(config, domains)
-        found = self._scenario
-        assert found.test is not None  # noqa: S101 - it has just been given
-        self._repeated = repeated_images(found.train, found.test)
+                    where = f" of domain {number}" if len(domains) > 1 else ""
+                    self._say(f"skipped {len(images.skipped)} unreadable {name} images{where}")
+        self._scenario = scenario = make_stream(config, domains)
+        assert scenario.test is not None  # noqa: S101 - it has just been given
+        self._test = scenario.test
+        self._repeated = repeated_images(scenario.train, self._test)
         if self._repeated:
-            self._say(repeated_warning(self._repeated, len(found.test)))
-        sizes = ", ".join(str(len(task.train)) for task in found)
-        self._say(f"{len(found.train)} training and {len(found.test)} test images, {len(found)} tasks: {sizes} images")
-        self._spec = describe_ssl_learner(config, found)
-        # Pre-trained weights are asked for here, since asking may fail.
+            self._say(repeated_warning(self._repeated, len(self._test)))
+        sizes = ", ".join(str(len(task.train)) for task in scenario)
+        counts = f"{len(scenario.train)} training and {len(self._test)} test images"
+        self._say(f"{counts}, {len(scenario)} tasks: {sizes} images")
+        self._spec = describe_ssl_learner(config, scenario)
+        # Pre-trained weights are loaded here, since that may fail.
         learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
-        self._probes = probe_settings(config, found)
-        for other in self._probes.transfer:
+        self._prepare_probes(learner)
+        with settings_as_input():
+            check_ssl(learner, scenario, self._memory(), config.training)
+
+    def _prepare_probes(self, learner: SslLearner[Any]) -> None:
+        """Read the other data sets, and check that every probe can be fitted."""
+        self._transfer = read_transfer(self._config, self._scenario)
+        with settings_as_input("probes"):
+            Measuring(self._scenario, self._config.probes, "cpu", transfer=self._transfer)
+        for other in self._transfer:
             key = f"probes.transfer.{other.name}"
             if repeated := repeated_images(other.train, other.test, key):
                 self._say(repeated_warning(repeated, len(other.test), f"test images of {key}"))
-        with settings_as_input():
-            check_ssl(learner, found, ssl_memory(config), ssl_settings(config))
-        with settings_as_input("probes"):
-            Measuring(found, self._probes, "cpu")
-        for other in self._probes.transfer:
-            with settings_as_input(f"probes.transfer.{other.name}"):
+            with settings_as_input(key):
                 for images in (other.train, other.test):
                     encoder_width(learner.net.encoder, torch.zeros(images.images.shape[1:]))
 
-    def work(self) -> Run:
-        """Do the work that is not done yet, and return the finished run.
+    def _memory(self) -> ExemplarMemory:
+        return ExemplarMemory(total=self._config.memory.total, selection="reservoir", seed=self._config.seed)
 
-        Raises:
-            InputError: What the user gave does not go together, seen only now.
-            DivergedError: Training diverged.
-        """
-        config, started = self._config, time.monotonic()
-        assert self._scenario.test is not None  # noqa: S101 - it has been read
-        run = self._open(config.seed)
-        data = set_fingerprints(self._scenario.train, self._scenario.test, run.salt)
-        sets = {"train": self._scenario.train, "test": self._scenario.test}
-        for other in self._probes.transfer:
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return fingerprints of all sets, those of the transfer probes included."""
+        sets = {"train": self._scenario.train, "test": self._test}
+        for other in self._transfer:
             sets |= {f"{other.name} train": other.train, f"{other.name} test": other.test}
-        run.check_inputs(input_fingerprints(sets, run.salt))
-        if self._finished_already():
-            return run
-        learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
-        with self._timed("learn"), settings_as_input():
-            outcome = learn_representations(
-                learner,
-                self._scenario,
-                ssl_memory(config),
-                ssl_settings(config),
-                self._probes,
-                seed=config.seed,
-                device=device(),
-                shown=config.shown,
-                checkpoints=run.checkpoints,
-                log=run.log,
-                say=self._say,
-                on_task=self._keep_learner if config.keep_learners else None,
-            )
-        if is_main_process():
-            staged = run.path / ".model.partial"
-            shutil.rmtree(staged, ignore_errors=True)
-            save_ssl_learner(outcome.learner, self._spec, staged)
-            seal(staged, run.path / "model")
-            with self._timed("map"):
-                write_json(run.path / "map.json", self._map(outcome))
-        run.finish(self._result(outcome, data, started))
-        if is_main_process():
-            for place in (*run.checkpoints.glob("after-*"), *run.checkpoints.glob("task-*")):
-                shutil.rmtree(place, ignore_errors=True)
-        return run
+        return input_fingerprints(sets, salt)
 
-    def _keep_learner(self, number: int, learner: SslLearner[Any]) -> None:
+    def learn(self, **options: Any) -> SslOutcome:
+        """Learn the representations."""
+        outcome = learn_representations(
+            make_ssl_learner(self._spec, pretrained=self._config.model.pretrained),
+            self._scenario,
+            self._memory(),
+            self._config.training,
+            self._config.probes,
+            transfer=self._transfer,
+            shown=self._config.shown,
+            **options,
+        )
         if is_main_process():
-            staged = self._run.path / ".learner.partial"
-            shutil.rmtree(staged, ignore_errors=True)
-            save_ssl_learner(learner, self._spec, staged)
-            self._run.learners.mkdir(exist_ok=True)
-            seal(staged, self._run.learners / f"task-{number + 1}")
+            with self._timed("map"):
+                write_json(self._run.path / "map.json", self._map(outcome))
+        return outcome
+
+    def save(self, learner: SslLearner[Any], tasks: int, path: Path) -> None:  # noqa: ARG002 - it does not grow
+        """Write a learner."""
+        save_ssl_learner(learner, self._spec, path)
 
     def _map(self, outcome: SslOutcome) -> dict[str, Any] | None:
-        """Places of test samples on a plane, before the first and after the last task."""
+        """Positions of test samples on a plane, before the first and after the last task."""
         maps = outcome.maps
         if not maps or len(maps["classes"]) < _FEWEST_SHOWN:
             return None
 
-        def places(features: torch.Tensor) -> list[list[float]]:
+        def positions(features: torch.Tensor) -> list[list[float]]:
             unit = torch.nn.functional.normalize(features.double(), dim=1).numpy()
             perplexity = min(30.0, (len(unit) - 1) / 3)
-            plane = TSNE(2, perplexity=perplexity, init="pca", random_state=self._config.seed % 2**32).fit_transform(
-                unit
-            )
-            found: list[list[float]] = np.round(plane, 2).tolist()
-            return found
+            tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=self._config.seed % 2**32)
+            rounded: list[list[float]] = np.round(tsne.fit_transform(unit), 2).tolist()
+            return rounded
 
         return {
             "classes": maps["classes"].tolist(),
-            "before": places(maps["before"]),
-            "after": places(maps["after"]),
+            "before": positions(maps["before"]),
+            "after": positions(maps["after"]),
         }
 
-    def _result(self, outcome: SslOutcome, data: dict[str, str], started: float) -> dict[str, Any]:
+    def result(self, outcome: SslOutcome) -> dict[str, Any]:
+        """Return the figures."""
         config, stream, records = self._config, self._scenario, outcome.records
         history = [record.measured for record in records]
-        assert stream.test is not None  # noqa: S101 - it has been read
-        counts = [len(task.test) for task in stream]
-        total = len(stream.test)
+        total, learner = len(self._test), outcome.learner
         low, high = clopper_pearson(round(history[-1].linear_all * total), total, config.confidence)
-        seconds = [record.seconds for record in records]
         return {
-            "kind": KIND,
-            "name": config.name,
-            "method": config.method.name,
             "base": config.base.name,
-            "seed": config.seed,
             "scenario": stream.kind,
             "classes": list(stream.classes),
             "tasks": [[stream.classes[label] for label in task.classes] for task in stream],
-            "samples": {"train": [len(task.train) for task in stream], "test": counts, "repeated": self._repeated},
-            "probe": self._told_probe(),
+            "samples": {
+                "train": [len(task.train) for task in stream],
+                "test": [len(task.test) for task in stream],
+                "repeated": self._repeated,
+            },
+            "probe": self._probe_text(),
             "metrics": {kind: stream_figures(outcome.before, history, kind) for kind in ("linear", "knn")},
             "final_interval": {"low": low, "high": high, "count": total},
             "before": asdict(outcome.before),
-            "history": [asdict(one) for one in history],
+            "history": [asdict(measured) for measured in history],
             "few_labels": outcome.few_labels,
             "losses": [record.loss for record in records],
             "lineage": {
-                "data": data,
-                "model_out": weights_hash(outcome.learner.net),
-                "encoder_out": weights_hash(outcome.learner.net.encoder),
+                "data": set_fingerprints(stream.train, self._test, self._run.salt),
+                "model_out": weights_hash(learner.net),
+                "encoder_out": weights_hash(learner.net.encoder),
             },
-            "cost": {
-                "seconds": seconds,
-                "job_seconds": self._seconds(),
-                "last_session_seconds": time.monotonic() - started,
-                "steps": sum(record.steps for record in records),
-                "images": sum(record.images for record in records),
-                "exemplars": records[-1].exemplars,
-                "parameters_encoder": sum(one.numel() for one in outcome.learner.net.encoder.parameters()),
-                "parameters_training": sum(one.numel() for one in outcome.learner.net.parameters()),
-                "peak_memory_bytes": peak_memory(),
-            },
+            "cost": self.stream_cost(
+                records,
+                exemplars=records[-1].exemplars,
+                parameters_encoder=sum(weight.numel() for weight in learner.net.encoder.parameters()),
+                parameters_training=sum(weight.numel() for weight in learner.net.parameters()),
+            ),
         }
 
-    def _told_probe(self) -> str:
+    def _probe_text(self) -> str:
         probes = self._config.probes
         amount = (
             "all labelled training samples" if probes.mode == "full" else f"{probes.per_class} samples of each class"

@@ -1,9 +1,9 @@
 """What every method of continual self-supervised learning is: a base, a network, and what stands beside them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -14,10 +14,8 @@ from myosotis.continual.selfsupervised.contrast import Pair, unit_pair
 from myosotis.continual.selfsupervised.gather import gathered
 from myosotis.continual.selfsupervised.network import Reads, SslNetwork, perceptron
 from myosotis.continual.selfsupervised.past import PastModel
-from myosotis.engine.method import MethodCard
+from myosotis.continual.stream import SettingsT, StreamLearner
 from myosotis.engine.seeding import derive_seed
-
-SettingsT = TypeVar("SettingsT")
 
 Batches = Callable[[], Iterator[tuple[Pair, Int[Tensor, " batch"]]]]
 
@@ -60,7 +58,7 @@ class SslTask:
     seed: int = 0
 
 
-class SslLearner(ABC, Generic[SettingsT]):
+class SslLearner(StreamLearner[SettingsT]):
     """A method of continual self-supervised learning.
 
     Args:
@@ -71,8 +69,6 @@ class SslLearner(ABC, Generic[SettingsT]):
         seed: Of the projector and of whatever else is made.
     """
 
-    card: ClassVar[MethodCard]
-    Settings: ClassVar[type[Any]]
     reads_memory: ClassVar[bool] = False
     """Whether its batches hold remembered samples."""
     adds: ClassVar[bool] = False
@@ -108,6 +104,11 @@ class SslLearner(ABC, Generic[SettingsT]):
         self.base.to(device)
         if self.past is not None:
             self.past.to(device)
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Yield running statistics of the network and of the base."""
+        yield from self.net.buffers()
+        yield from self.base.buffers()
 
     # A task ---------------------------------------------------------------------------------------------------------
 
@@ -158,17 +159,17 @@ class SslLearner(ABC, Generic[SettingsT]):
         return {f"base.{name}": value for name, value in self.base.state_dict().items()}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`end_state` returned; the network is there already."""
+        """Restore what :meth:`end_state` returned; the network is complete already."""
         own = {name.removeprefix("base."): value for name, value in state.items() if name.startswith("base.")}
         self.base.load_state_dict(own)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what changes within a task beside the network, and the past model; see the engine's loop."""
+        """Return what changes within a task beside the network, and the past model."""
         past = {} if self.past is None else self.past.state_dict()
         return {"end": self.end_state(), "past": past}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take it up again."""
+        """Restore both."""
         self.load_end_state(state["end"])
         if self.past is not None:
             self.past.load_state_dict(state["past"])

@@ -1,17 +1,20 @@
 """What frozen features are worth after each task: probes, the nearest neighbours, drift."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from myosotis.continual.scenario import Scenario
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.data.images import ImageSet, to_unit
+from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
+from myosotis.engine.method import Count, Share
 from myosotis.evaluation.cka import linear_cka
 from myosotis.evaluation.probe import PENALTIES, balanced_places, knn_probe, linear_probe, share_places
 from myosotis.evaluation.representation import Mode
@@ -35,28 +38,29 @@ class Transfer:
     test: ImageSet
 
 
-@dataclass(frozen=True)
-class ProbeSettings:
-    """How features are measured; every figure of a run is of the kind that these say.
+class ProbeSettings(Config):
+    """How features are measured; every figure of a run is of the kind that these settings name.
 
     Attributes:
         mode: ``"full"`` fits the linear probe to all labelled training samples of all tasks, ``"balanced"`` to a few of
             each class.
-        per_class: How many, for ``"balanced"``.
+        per_class: Samples of each class, for ``"balanced"``.
         neighbours: k of the nearest-neighbour probe; never more than the smallest class has.
-        shares: Of all labels, for the semi-supervised probes at the end.
+        shares: Shares of all labels, for the semi-supervised probes at the end.
         drift_samples: Test samples, at most, by which encoders are compared.
-        transfer: Other data sets; their probes are fitted to all of their training samples.
-        seed: Of every draw.
     """
 
     mode: Mode = "full"
-    per_class: int = 100
-    neighbours: int = 20
-    shares: tuple[float, ...] = (0.01, 0.1)
-    drift_samples: int = 1000
-    transfer: Sequence[Transfer] = field(default_factory=tuple)
-    seed: int = 0
+    per_class: Annotated[int, Field(ge=2)] = 100
+    neighbours: Count = 20
+    shares: tuple[Share, ...] = (0.01, 0.1)
+    drift_samples: Annotated[int, Field(ge=2)] = 1000
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> "ProbeSettings":
+        if self.mode == "full" and self.per_class != type(self).model_fields["per_class"].default:
+            raise ValueError("'per_class' belongs to 'mode: balanced'")
+        return self
 
 
 @dataclass(frozen=True)
@@ -94,18 +98,29 @@ class Measuring:
     """Measures a learner's encoder on a stream; labels are read here alone.
 
     Args:
-        scenario: With a test set.
-        settings: See there.
-        device: Of the encoder.
+        scenario: Stream with a test set.
+        settings: Kind of the probes.
+        device: Device of the encoder.
+        transfer: Other data sets; their probes are fitted to all of their training samples.
+        seed: Seed of every draw.
 
     Raises:
         SettingsError: There is no test set, or a class has too few samples.
     """
 
-    def __init__(self, scenario: Scenario, settings: ProbeSettings, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        settings: ProbeSettings,
+        device: torch.device | str,
+        *,
+        transfer: Sequence[Transfer] = (),
+        seed: int = 0,
+    ) -> None:
         if scenario.test is None:
             raise SettingsError("there is no test set to measure with")
         self._scenario, self._settings, self._device = scenario, settings, device
+        self._other, self._seed = tuple(transfer), seed
         self._test = scenario.test
         self._before: Tensor | None = None
         self._every = torch.cat([task.train.places for task in scenario]).sort().values
@@ -114,17 +129,15 @@ class Measuring:
     def _balanced(self, places: Tensor) -> Tensor:
         settings, train = self._settings, self._scenario.train
         groups = [task.train.places for task in self._scenario] if self._scenario.kind == "domain" else [places]
-        return torch.cat(
-            [some[balanced_places(train.labels[some], settings.per_class, settings.seed)] for some in groups]
-        )
+        return torch.cat([some[balanced_places(train.labels[some], settings.per_class, self._seed)] for some in groups])
 
     @property
     def before(self) -> Tensor | None:
         """Features of the moment before, by which drift is measured."""
         return self._before
 
-    def take_up(self, before: Tensor) -> None:
-        """Go on from features that :attr:`before` returned in an earlier session."""
+    def restore(self, before: Tensor) -> None:
+        """Restore the features that :attr:`before` returned in an earlier session."""
         self._before = before
 
     def measure(self, learner: SslLearner[Any]) -> Measured:
@@ -142,11 +155,11 @@ class Measuring:
             if stream.kind == "domain":
                 inside = torch.isin(self._places, task.train.places).to(train.device)
                 own, own_labels = train[inside], labels[inside]
-                linear.append(linear_probe(own, own_labels, test[mine], wanted[mine], seed=settings.seed).accuracy)
+                linear.append(linear_probe(own, own_labels, test[mine], wanted[mine], seed=self._seed).accuracy)
                 near.append(knn_probe(own, own_labels, test[mine], wanted[mine], k=settings.neighbours))
                 continue
             if probe is None:
-                probe = linear_probe(train, labels, test, wanted, seed=settings.seed)
+                probe = linear_probe(train, labels, test, wanted, seed=self._seed)
                 answers = probe.classes[probe.scores(test).argmax(dim=1)]
             linear.append((answers[mine] == wanted[mine]).double().mean().item())
             near.append(knn_probe(train, labels, test[mine], wanted[mine], k=settings.neighbours))
@@ -160,7 +173,7 @@ class Measuring:
             near,
             sum(value * size for value, size in zip(linear, sizes, strict=True)) / total,
             sum(value * size for value, size in zip(near, sizes, strict=True)) / total,
-            {one.name: self._transfer(learner, one) for one in settings.transfer},
+            {one.name: self._transfer(learner, one) for one in self._other},
             drift,
         )
 
@@ -174,23 +187,23 @@ class Measuring:
         wanted = self._test.labels.to(test.device)
         found = {}
         for share in settings.shares:
-            places = self._every[share_places(stream.train.labels[self._every], share, settings.seed)]
+            places = self._every[share_places(stream.train.labels[self._every], share, self._seed)]
             train = encode(learner, stream.train.images, places, self._device)
             labels = stream.train.labels[places].to(train.device)
             # A class with a single sample has none to choose a penalty with.
             penalties = PENALTIES if int(labels.unique(return_counts=True)[1].min()) > 1 else (0.1,)
             found[f"{share:g}"] = linear_probe(
-                train, labels, test, wanted, penalties=penalties, seed=settings.seed
+                train, labels, test, wanted, penalties=penalties, seed=self._seed
             ).accuracy
         return found
 
     def shown(self, learner: SslLearner[Any], count: int) -> tuple[Float[Tensor, "n features"], Int[Tensor, " n"]]:
         """Return features and classes of some test samples, the same each time."""
-        order = torch.tensor(self._test.shuffled(self._settings.seed, "map"))[:count].sort().values
+        order = torch.tensor(self._test.shuffled(self._seed, "map"))[:count].sort().values
         return encode(learner, self._test.images, order, self._device).cpu(), self._test.labels[order]
 
     def _drift(self, test: Tensor) -> float | None:
-        order = torch.tensor(self._test.shuffled(self._settings.seed, "drift"))[: self._settings.drift_samples]
+        order = torch.tensor(self._test.shuffled(self._seed, "drift"))[: self._settings.drift_samples]
         now = test[order.to(test.device)].cpu()
         before, self._before = self._before, now
         return None if before is None else 1 - linear_cka(before, now)
@@ -199,7 +212,7 @@ class Measuring:
         train = encode(learner, other.train.images, torch.arange(len(other.train)), self._device)
         test = encode(learner, other.test.images, torch.arange(len(other.test)), self._device)
         labels, wanted = other.train.labels.to(train.device), other.test.labels.to(train.device)
-        return linear_probe(train, labels, test, wanted, seed=self._settings.seed).accuracy
+        return linear_probe(train, labels, test, wanted, seed=self._seed).accuracy
 
 
 def stream_figures(before: Measured, history: Sequence[Measured], kind: str = "linear") -> dict[str, float | None]:

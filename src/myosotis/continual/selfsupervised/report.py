@@ -5,21 +5,23 @@ from typing import Any
 
 from myosotis.continual.selfsupervised.bases import BASES
 from myosotis.continual.selfsupervised.methods import METHODS
+from myosotis.engine.config import flatten
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart, scatter_panels
-from myosotis.report.runs import (
+from myosotis.report.groups import WITHOUT_EFFECT, Group, group_runs, interval_text, number_text
+from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    flatten,
+    limits_section,
+    lineage_section,
+    loss_figure,
+    method_section,
     repeated_verdicts,
-    setting_rows,
+    seconds_text,
 )
-
-KIND = "learn-representations"
-"""What ``result.json`` calls runs of this job."""
 
 _MEASURES = {
     "final": "At the end",
@@ -37,9 +39,6 @@ _EXPLAINED = {
     "forward_transfer": "of all but the first task: right before it was learnt, less before the stream",
     "gain": "at the end, less before the stream",
 }
-_NOT_A_GROUP = ("name", "seed", "scenario.order_seed", "checkpoint_every", "keep_learners", "shown", "confidence")
-"""Settings in which runs of one group may differ."""
-
 _ONE_STREAM = "One order, one seed; compare over several, and with fine-tuning and joint training at the same cost."
 _PROBES = (
     "A probe sees the labels of all tasks. It tells what the features could be used for, not what is there without "
@@ -54,7 +53,7 @@ def describe(run: Run) -> Document:
         run: Of the kind ``learn-representations``.
     """
     result, config = run.result(), run.settings()
-    method, base = METHODS.card(result["method"]), BASES.card(result["base"])
+    method, base, lineage = METHODS.card(result["method"]), BASES.card(result["base"]), result["lineage"]
     return Document(
         title=f"Continual representations: {result['name']}",
         subtitle=(
@@ -69,34 +68,13 @@ def describe(run: Run) -> Document:
             _measure_section(result),
             _label_section(result),
             _cost_section(result),
-            Section(
-                "What was done",
-                [
-                    f"{method.title}. {method.purpose} ({method.paper}.) It reads: {method.reads}.",
-                    f"{base.title}. {base.purpose} ({base.paper}.)",
-                ],
-                [Table("Every setting", ["Value"], setting_rows(config), "Setting")],
-            ),
-            Section(
-                "Lineage",
-                ["Models are named by the SHA-256 of their weights, images by salted fingerprints."],
-                [
-                    Table(
-                        "Hashes and fingerprints",
-                        ["Value"],
-                        [
-                            Row("Network that went out", [result["lineage"]["model_out"]]),
-                            Row("Encoder alone", [result["lineage"]["encoder_out"]]),
-                            *(
-                                Row(f"{name.capitalize()} images", [one])
-                                for name, one in result["lineage"]["data"].items()
-                            ),
-                        ],
-                    )
-                ],
+            method_section([method, base], config),
+            lineage_section(
+                {"Network that went out": lineage["model_out"], "Encoder alone": lineage["encoder_out"]},
+                lineage["data"],
             ),
             environment_section(run),
-            Section("What this does not show", [_ONE_STREAM, _PROBES]),
+            limits_section(_ONE_STREAM, _PROBES),
         ],
     )
 
@@ -107,30 +85,32 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``learn-representations``.
     """
-    members = _groups(runs)
+    groups = group_runs(
+        runs, seeds=("seed", "scenario.order_seed"), titles=("method.name", "base.name", "scenario.kind")
+    )
     confidence = float(runs[0].settings()["confidence"])
     naive = _naive(runs)
     probes = list(dict.fromkeys(str(run.result()["probe"]) for run in runs))
     columns = ["Runs", *(f"{text}, linear" for text in _MEASURES.values()), "Plasticity", "At the end, k-NN", "Seconds"]
     rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
-    for label, places in members.items():
-        results = [runs[place].result() for place in places]
-        cells = [str(len(results))]
-        cells += [_told(_over(results, "linear", key, confidence)) for key in _MEASURES]
-        cells.append(_told(_plasticity([runs[place] for place in members[label]], naive, confidence)))
-        cells.append(_told(_over(results, "knn", "final", confidence)))
-        times = [sum(one["cost"]["seconds"]) for one in results if None not in one["cost"]["seconds"]]
-        cells.append(f"{sum(times) / len(times):.0f}" if times else "-")
-        rows.append(Row(label, cells))
+    for group in groups:
+        cells = [str(len(group.runs))]
+        cells += [_text(_over(group, "linear", key, confidence)) for key in _MEASURES]
+        cells.append(_text(_plasticity(group.runs, naive, confidence)))
+        cells.append(_text(_over(group, "knn", "final", confidence)))
+        times = [result["cost"]["task_seconds"] for result in group.results]
+        totals = [sum(seconds) for seconds in times if None not in seconds]
+        cells.append(f"{sum(totals) / len(totals):.0f}" if totals else "-")
+        rows.append(Row(group.label, cells))
         for name, kind in (("linear probe", "linear"), ("nearest neighbours", "knn")):
-            found = _over(results, kind, "final", confidence)
-            if found is not None:
-                points[name].append(Point(label, found.mean, found.low, found.high))
+            interval = _over(group, kind, "final", confidence)
+            if interval is not None:
+                points[name].append(Point(group.label, interval.mean, interval.low, interval.high))
     best = max(points["linear probe"], key=lambda point: point.value)
     return Document(
         title="Continual representations side by side",
         subtitle=(
-            f"{len(runs)} runs in {len(members)} groups; runs that differ in the seed alone are one group. "
+            f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group. "
             f"Linear probe: {probes[0] if len(probes) == 1 else 'of several kinds'}."
         ),
         verdicts=[
@@ -158,53 +138,25 @@ def compare(runs: Sequence[Run]) -> Document:
                 ],
             ),
             differing_settings(runs, [run.path.name for run in runs]),
-            Section("What this does not show", [_PROBES]),
+            limits_section(_PROBES),
         ],
     )
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[int]]:
-    """Places of runs by all settings but seeds, named by method, base, scenario and what else tells groups apart."""
-    flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
-    owners = {"method.": "method.name", "base.": "base.name"}
-    told: dict[str, tuple[str, set[str]] | None] = {}
-    for key in dict.fromkeys(key for settings in flat for key in settings):
-        if key in ("method.name", "base.name", "scenario.kind") or len({settings.get(key) for settings in flat}) == 1:
-            continue
-        owner = next((name for prefix, name in owners.items() if key.startswith(prefix)), None)
-        if owner is None:
-            told[key] = None
-            continue
-        # A method's own settings tell apart runs of that method alone, a base's those of that base.
-        names = {settings[owner] for settings in flat}
-        apart = {name for name in names if len({settings.get(key) for settings in flat if settings[owner] == name}) > 1}
-        told[key] = (owner, apart)
-    groups: dict[str, list[int]] = {}
-    for place, settings in enumerate(flat):
-        parts = [f"{settings['method.name']} over {settings['base.name']}", settings["scenario.kind"]]
-        parts += [
-            f"{key} {settings.get(key, '-')}"
-            for key, which in told.items()
-            if which is None or settings[which[0]] in which[1]
-        ]
-        groups.setdefault(", ".join(parts), []).append(place)
-    return groups
-
-
 def _naive(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], float | None]:
-    """What fine-tuning has learnt, by everything but the method; None where several runs say so."""
-    found: dict[tuple[tuple[str, str], ...], float | None] = {}
+    """Learning accuracy of fine-tuning, by everything but the method; None where several runs give one."""
+    naive: dict[tuple[tuple[str, str], ...], float | None] = {}
     for run in runs:
         result = run.result()
         value = result["metrics"]["linear"]["learning"]
         if result["method"] == "finetune" and value is not None:
             key = _all_but_the_method(run)
-            found[key] = None if key in found else value
-    return found
+            naive[key] = None if key in naive else value
+    return naive
 
 
 def _all_but_the_method(run: Run) -> tuple[tuple[str, str], ...]:
-    apart = {*_NOT_A_GROUP, "memory", "training.memory_batch"} - {"seed", "scenario.order_seed"}
+    apart = {*WITHOUT_EFFECT, "memory.total", "training.memory_batch_size"}
     settings = flatten(run.settings())
     return tuple(
         sorted((key, value) for key, value in settings.items() if key not in apart and not key.startswith("method."))
@@ -222,20 +174,13 @@ def _plasticity(
     return t_interval(values, confidence) if values else None
 
 
-def _over(results: Sequence[Mapping[str, Any]], kind: str, key: str, confidence: float) -> Interval | None:
-    values = [one["metrics"][kind][key] for one in results if one["metrics"][kind][key] is not None]
+def _over(group: Group, kind: str, key: str, confidence: float) -> Interval | None:
+    values = group.values(lambda result: result["metrics"][kind][key])
     return t_interval(values, confidence) if values else None
 
 
-def _told(interval: Interval | None) -> str:
-    if interval is None:
-        return "-"
-    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.mean:.3f}{ends}"
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _text(interval: Interval | None) -> str:
+    return "-" if interval is None else interval_text(interval.mean, interval.low, interval.high)
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -342,31 +287,14 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                 wide=True,
             )
         )
-    losses = _loss_figure(run)
+    losses = loss_figure(run)
     return found if losses is None else [*found, losses]
-
-
-def _loss_figure(run: Run) -> Figure | None:
-    # A resumed run logs some epochs again; the last of each counts.
-    events = {(event["task"], event["epoch"]): event for event in run.events() if event.get("phase") == "learn"}
-    ordered = list(events.values())
-    terms = list(dict.fromkeys(key for one in ordered for key in one if key not in ("phase", "task", "epoch", "step")))
-    if not terms:
-        return None
-    lines = []
-    for place, term in enumerate(terms):
-        at = [(epoch, event[term]) for epoch, event in enumerate(ordered, start=1) if event.get(term) is not None]
-        lines.append(Line(term, [float(x) for x, _ in at], [y for _, y in at], SERIES[place % len(SERIES)]))
-    return Figure(
-        line_chart(lines, x_label="epoch, all tasks", y_label="mean loss term", name="terms"),
-        "The terms of the loss over all epochs of all tasks.",
-    )
 
 
 def _measure_section(result: Mapping[str, Any]) -> Section:
     metrics = result["metrics"]
     rows = [
-        Row(text, [_text(metrics["linear"][key]), _text(metrics["knn"][key])], _EXPLAINED[key])
+        Row(text, [number_text(metrics["linear"][key]), number_text(metrics["knn"][key])], _EXPLAINED[key])
         for key, text in _MEASURES.items()
     ]
     return Section(
@@ -388,10 +316,7 @@ def _label_section(result: Mapping[str, Any]) -> Section:
 def _cost_section(result: Mapping[str, Any]) -> Section:
     cost = result["cost"]
     rows = [
-        Row(
-            "Training seconds of each task",
-            [", ".join("-" if one is None else f"{one:.0f}" for one in cost["seconds"])],
-        ),
+        Row("Training seconds of each task", [seconds_text(cost["task_seconds"])]),
         Row("Steps", [f"{cost['steps']:,}"]),
         Row("Views", [f"{cost['images']:,}"]),
         Row("Stored samples", [f"{cost['exemplars']:,}"]),

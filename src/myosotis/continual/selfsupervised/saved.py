@@ -12,7 +12,7 @@ from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.continual.selfsupervised.methods import build_learner
 from myosotis.continual.selfsupervised.network import encoder_width
-from myosotis.continual.selfsupervised.training import read_ssl, write_ssl
+from myosotis.continual.stream import read_learner, write_learner
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
@@ -63,7 +63,7 @@ def save_ssl_learner(learner: SslLearner[Any], spec: SslSpec, place: Path) -> No
     names of the architecture in ``model.safetensors``.
     """
     place.mkdir(parents=True, exist_ok=True)
-    write_ssl(learner, place)
+    write_learner(learner, place)
     write_json(place / _DESCRIPTION, asdict(spec))
     encoder: Any = learner.net.encoder
     save_classifier(encoder, spec.encoder, place)
@@ -99,7 +99,7 @@ def load_ssl_learner(place: Path) -> tuple[SslLearner[Any], SslSpec]:
     except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError):
         raise InputError(f"{description}: does not describe a self-supervised learner") from None
     try:
-        read_ssl(learner, place)
+        read_learner(learner, (), place)
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None

@@ -2,13 +2,12 @@
 
 import datetime
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from myosotis.data.sources import SourceConfig
-from myosotis.engine.config import Config, RunName
+from myosotis.engine.config import Config, LocalPath, RunName
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share
@@ -28,10 +27,10 @@ class ModelConfig(Config):
     its outputs; without it they are those of the training or the test set.
     """
 
-    path: str | None = None
+    path: LocalPath | None = None
     architecture: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    weights: str | None = None
+    weights: LocalPath | None = None
     pretrained: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     mean: tuple[float, ...] | None = None
@@ -60,8 +59,8 @@ class ForgetConfig(Config):
     Several lists are requests that come one after another.
     """
 
-    list: str | Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    folder: str | None = None
+    list: LocalPath | Annotated[tuple[LocalPath, ...], Field(min_length=2)] | None = None
+    folder: LocalPath | None = None
     count: Count | None = None
 
     @model_validator(mode="after")
@@ -210,11 +209,11 @@ class ClassifierUnlearningConfig(Config):
     model: ModelConfig
     data: DataConfig
     train: TrainConfig | None = None
-    reference: Literal["retrain"] | str | None = None
+    reference: Annotated[Literal["retrain"] | LocalPath | None, Field(union_mode="left_to_right")] = None
     preset: str | None = None
     preset_changes: tuple[str, ...] = ()
     goal: Goal = "misclassify"
-    new_labels: Literal["runner_up", "random"] | str = "runner_up"
+    new_labels: Annotated[Literal["runner_up", "random"] | LocalPath, Field(union_mode="left_to_right")] = "runner_up"
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="adv_imp"))
     training: UnlearningConfig = UnlearningConfig()
     stop: StopConfig = StopConfig()
@@ -307,38 +306,6 @@ class ClassifierUnlearningConfig(Config):
             raise SettingsError("shadow models unlearn all instances at once, so they cannot repeat several requests")
         if self.new_labels not in ("runner_up", "random"):
             raise SettingsError("shadow models find new labels of their own: use 'new_labels: runner_up' or 'random'")
-
-
-def resolve_paths(config: ClassifierUnlearningConfig, folder: Path) -> ClassifierUnlearningConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def place(path: str | None) -> str | None:
-        return None if path is None else str((folder / Path(path).expanduser()).resolve())
-
-    def source(given: SourceConfig | None) -> SourceConfig | None:
-        return None if given is None else given.resolved(place)
-
-    data = config.data.model_copy(
-        update={
-            "train": source(config.data.train),
-            "test": source(config.data.test),
-            "forget": config.data.forget.model_copy(
-                update={
-                    "folder": place(config.data.forget.folder),
-                    "list": tuple(str(place(path)) for path in config.data.forget.list)
-                    if isinstance(config.data.forget.list, tuple)
-                    else place(config.data.forget.list),
-                }
-            ),
-        }
-    )
-    model = config.model.model_copy(update={key: place(getattr(config.model, key)) for key in ("path", "weights")})
-    update: dict[str, Any] = {"data": data, "model": model}
-    if config.reference not in (None, "retrain"):
-        update["reference"] = place(config.reference)
-    if config.new_labels not in ("runner_up", "random"):
-        update["new_labels"] = place(config.new_labels)
-    return config.model_copy(update=update)
 
 
 def _check_goal(method: MethodConfig, goal: Goal) -> None:

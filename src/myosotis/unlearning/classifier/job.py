@@ -73,7 +73,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         """
         with settings_as_input():
             check_unsharded()
-        self._check_available(self._inputs_given())
+        self._check_available()
         self._read()
 
     def _read(self) -> None:
@@ -125,17 +125,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                 f"{name} must return logits of shape (batch, {len(self._inputs.classes)}), one for each class; "
                 f"for {len(images)} images it gave {tuple(found.shape)}"
             )
-
-    def _inputs_given(self) -> list[str | None]:
-        """Every file and directory that the job reads."""
-        config = self._config
-        sources = [source for source in (config.data.train, config.data.test) if source is not None]
-        lists = config.data.forget.list
-        given = [config.model.path, config.model.weights, config.data.forget.folder]
-        given += lists if isinstance(lists, tuple) else [lists]
-        given += [config.reference, config.new_labels]
-        given += [path for source in sources for path in source.paths]
-        return given
 
     def work(self) -> Run:
         """Do the work that is not done yet, and return the finished run.

@@ -6,10 +6,10 @@ from typing import Any
 
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Row, Table, Verdict
-from myosotis.report.runs import (
+from myosotis.report.groups import run_names
+from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    unlike_names,
 )
 from myosotis.unlearning.classifier.methods import METHODS
 from myosotis.unlearning.classifier.report_figures import run_figures, sample_figures
@@ -70,7 +70,7 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``unlearn-classifier``.
     """
     results = [run.result() for run in runs]
-    names = unlike_names(runs, results)
+    names = run_names(runs, results)
     verdicts = [
         replace(
             verdict,

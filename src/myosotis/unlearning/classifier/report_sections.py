@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from myosotis.report.document import Row, Section, Table
-from myosotis.report.runs import setting_rows
+from myosotis.report.sections import setting_rows
 from myosotis.unlearning.classifier.methods import METHODS
 from myosotis.unlearning.classifier.report_terms import (
     MODELS,

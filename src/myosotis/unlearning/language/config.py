@@ -11,9 +11,8 @@ from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
-from myosotis.engine.config import Config, RunName
+from myosotis.engine.config import Config, RunName, Tracker
 from myosotis.engine.method import NamedConfig
-from myosotis.engine.tracking import Tracker
 from myosotis.unlearning.language.membership_scores import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.methods.composite import Composite

@@ -8,11 +8,11 @@ from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table
 from myosotis.report.figures import Line, line_chart
-from myosotis.report.runs import (
+from myosotis.report.groups import run_names
+from myosotis.report.sections import (
     differing_settings,
     environment_section,
     setting_rows,
-    unlike_names,
     without_folders,
 )
 from myosotis.unlearning.language.methods import METHODS, build_method
@@ -82,7 +82,7 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``unlearn-language``.
     """
     results = [run.result() for run in runs]
-    names = unlike_names(runs, results)
+    names = run_names(runs, results)
     verdicts = [
         replace(verdict, question=f"{name} ({METHODS.card(result['method']).title}): {verdict.question}")
         for name, result in zip(names, results, strict=True)

@@ -13,9 +13,7 @@ from myosotis.engine.method import MethodCard
 from myosotis.models.modes import evaluating
 from myosotis.pretraining.maps import last_map
 from myosotis.pretraining.maskers.masker import Guide, Masker
-from myosotis.pretraining.maskers.salience import SalienceMasker
 from myosotis.pretraining.objective import Reconstruction
-from myosotis.pretraining.salience import received_affinity
 from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import (
     check_class_attention,
@@ -159,13 +157,13 @@ class SimMIM(nn.Module):
         """Return what the masker hides of images; see :meth:`forward`."""
         if generator is None:
             raise ValueError("give a generator or a mask")
-        masker, places = self.masker, images.new_empty(len(images), self.grid[0] * self.grid[1], 0)
-        if isinstance(masker, SalienceMasker):
-            settings = masker.settings
-            received = received_affinity(self._tokens(images), scale=settings.scale, exclude_self=settings.exclude_self)
-            return masker.from_salience(masker.stretched(self._pooled(received)), ratio, progress, generator)
-        said: dict[str, Any] = {} if masker.guide is None else {masker.guide: guide}
-        return masker(places, grid=self.grid, ratio=ratio, progress=progress, generator=generator, **said)
+        masker = self.masker
+        arguments: dict[str, Any] = {"grid": self.grid, "ratio": ratio, "progress": progress, "generator": generator}
+        if masker.guide is not None:
+            arguments[masker.guide] = guide
+        if masker.reads_tokens:
+            return masker.hide_units(self._tokens(images), self._pooled, **arguments)
+        return masker(images.new_empty(len(images), self.grid[0] * self.grid[1], 0), **arguments)
 
     @torch.no_grad()
     def guidance(
@@ -194,11 +192,11 @@ class SimMIM(nn.Module):
             found: Tensor = network.patch_embed(images)
             return found.flatten(1, -2)
 
-    def _pooled(self, values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch units"]:
+    def _pooled(self, values: Float[Tensor, "batch tokens *rest"]) -> Float[Tensor, "batch units *rest"]:
         """Sums over mask units."""
         factor, (rows, columns) = self.unit // self._patch, self.grid
-        cut = values.reshape(-1, rows, factor, columns, factor)
-        return cut.sum(dim=(2, 4)).flatten(1)
+        cut = values.reshape(-1, rows, factor, columns, factor, *values.shape[2:])
+        return cut.sum(dim=(2, 4)).flatten(1, 2)
 
     def _masked(
         self, images: Tensor, units: Bool[Tensor, "batch 1 rows columns"], pixels: Bool[Tensor, "batch 1 h w"]

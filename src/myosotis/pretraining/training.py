@@ -20,7 +20,6 @@ from myosotis.models.normalization import Normalize
 from myosotis.pretraining.batches import ImageBatch, ImageBatches
 from myosotis.pretraining.mae import MaskedAutoencoder
 from myosotis.pretraining.maskers.masker import Masker
-from myosotis.pretraining.maskers.salience import SalienceMasker
 from myosotis.pretraining.simmim import SimMIM
 from myosotis.pretraining.teacher import Teacher
 from myosotis.pretraining.token_mask import TokenMask
@@ -127,7 +126,7 @@ class MaskStatistics:
     """
 
     def __init__(self, masker: Masker[Any]) -> None:
-        self._threshold = masker.settings.threshold if isinstance(masker, SalienceMasker) else None
+        self._masker = masker
         self._ratios: list[Tensor] = []
         self._sums: dict[str, list[Tensor]] = {}
 
@@ -137,10 +136,8 @@ class MaskStatistics:
         self._ratios.append(1 - mask.counts.float() / tokens)
         if mask.guide is None:
             return
-        if self._threshold is not None:
-            level = mask.guide.mean(dim=1, keepdim=True) if self._threshold == "mean" else self._threshold
-            self._add("salient_share", (mask.guide > level).float().mean())
-            self._add("salience_median", mask.guide.median(dim=1).values.mean())
+        for name, value in self._masker.guide_statistics(mask.guide).items():
+            self._add(name, value)
         hidden = mask.hidden.float()
         kept = 1 - hidden
         self._add("guide_of_hidden", ((mask.guide * hidden).sum(dim=1) / hidden.sum(dim=1)).mean())
@@ -149,8 +146,8 @@ class MaskStatistics:
     def told(self) -> dict[str, float]:
         """Return the realised ratio (mean, smallest, largest) and, of guided masks, what they followed; start anew.
 
-        ``salient_share`` is the share of tokens with a salience above the masker's threshold, ``salience_median`` the
-        median of an image; ``guide_of_hidden`` and ``guide_of_visible`` the mean of what the masker was guided by.
+        ``guide_of_hidden`` and ``guide_of_visible`` are means of what the masker was guided by; beside them stands what
+        its :meth:`~.maskers.masker.Masker.guide_statistics` tells.
         """
         ratios = torch.cat(self._ratios)
         found = {

@@ -8,9 +8,9 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from myosotis.engine.seeding import generator
+from myosotis.pretraining.losses import hidden_mean, ranking_loss
 from myosotis.pretraining.mae import MaskedAutoencoder
 from myosotis.pretraining.maskers import build_masker
-from myosotis.pretraining.objective import hidden_mean, ranking_loss
 from myosotis.pretraining.patches import from_patches, normalized_patches, sine_positions, to_patches
 from myosotis.pretraining.salience import token_salience
 from myosotis.pretraining.teacher import Teacher

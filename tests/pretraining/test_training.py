@@ -33,10 +33,10 @@ SPEC = ClassifierSpec("vit_tiny_patch16_224", 0, 1, (0.0,), (1.0,), OPTIONS)
 
 
 def network(masker="random", settings=None, seed=0):
-    whole = build_classifier(SPEC, seed=seed)
+    encoder = build_classifier(SPEC, seed=seed)
     sizes = {"decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2}
-    model = build_model("mae", sizes, whole.classifier, build_masker(masker, settings), (1, 16, 16), seed=seed)
-    return model, whole
+    hiding = build_masker(masker, settings)
+    return build_model("mae", sizes, encoder.classifier, hiding, (1, 16, 16), seed=seed, normalize=encoder.normalize)
 
 
 def stripes(count=64, seed=0):
@@ -53,17 +53,17 @@ def stripes(count=64, seed=0):
 
 @pytest.mark.parametrize("masker", MASKERS)
 def test_encoders_of_one_seed_are_alike_whatever_hides(masker):
-    plain, other = network()[0].state_dict(), network(masker)[0].state_dict()
+    plain, other = network().state_dict(), network(masker).state_dict()
     for name, value in plain.items():
         assert value.equal(other[name]), name
-    assert not plain["encoder.patch_embed.proj.weight"].equal(network(seed=1)[0].encoder.patch_embed.proj.weight)
+    assert not plain["encoder.patch_embed.proj.weight"].equal(network(seed=1).encoder.patch_embed.proj.weight)
 
 
 @pytest.mark.parametrize("masker", ["random", "salience", "attention", "predicted_loss"])
 def test_reconstruction_is_learnt(masker):
-    model, whole = network(masker)
+    model = network(masker)
     settings = PretrainSettings(epochs=40, batch=16, base_learning_rate=0.1, area=(1.0, 1.0), flip=0.0, ratio=0.5)
-    outcome = pretrain(model, whole.normalize, stripes().images, settings)
+    outcome = pretrain(model, stripes().images, settings)
     first, last = outcome.history[0]["reconstruction"], outcome.history[-1]["reconstruction"]
     assert last < 0.97 * first
     assert outcome.steps == 160
@@ -72,9 +72,9 @@ def test_reconstruction_is_learnt(masker):
 
 
 def test_predicted_losses_guide_more_and_more():
-    model, whole = network("predicted_loss", {"begin": 0.0, "end": 1.0})
+    model = network("predicted_loss", {"begin": 0.0, "end": 1.0})
     settings = PretrainSettings(epochs=20, batch=32, base_learning_rate=1e-2, ratio=0.5)
-    history = pretrain(model, whole.normalize, stripes().images, settings).history
+    history = pretrain(model, stripes().images, settings).history
     gaps = [one["guide_of_hidden"] - one["guide_of_visible"] for one in history]
     assert abs(gaps[0]) < 0.25 * abs(gaps[-1])
     assert gaps[-1] > 0
@@ -84,25 +84,25 @@ def test_two_half_batches_are_one():
     options = {"epochs": 2, "area": (1.0, 1.0), "flip": 0.0, "warmup": 0}
     weights = []
     for batch, accumulate in ((32, 1), (16, 2)):
-        model, whole = network("salience", {"noise": 0.0, "warmup": 0.0})
+        model = network("salience", {"noise": 0.0, "warmup": 0.0})
         settings = PretrainSettings(batch=batch, accumulate=accumulate, **options)
         assert settings.learning_rate == pytest.approx(1.5e-4 * 32 / 256)
         # Half batches of one order are the halves of whole batches.
-        pretrain(model, whole.normalize, stripes().images, settings)
+        pretrain(model, stripes().images, settings)
         weights.append(model.state_dict())
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], atol=1e-6, rtol=1e-4)
 
 
 def test_a_training_that_diverges_says_so():
-    model, whole = network()
+    model = network()
     settings = PretrainSettings(epochs=5, batch=32, base_learning_rate=1e30, warmup=0)
     with pytest.raises(DivergedError, match="diverged in epoch"):
-        pretrain(model, whole.normalize, stripes().images, settings)
+        pretrain(model, stripes().images, settings)
 
 
 def test_biases_and_norms_do_not_decay():
-    model, _ = network()
+    model = network()
     groups = make_optimizer(model, PretrainSettings()).param_groups
     decay = {group["weight_decay"]: sum(len(one.shape) <= 1 for one in group["params"]) for group in groups}
     assert set(decay) == {0.0, 0.05}
@@ -146,9 +146,9 @@ def test_ratios_that_hide_all(ratio, message):
 
 
 def test_the_ratio_goes_where_it_should():
-    model, whole = network()
+    model = network()
     settings = PretrainSettings(epochs=5, batch=16, warmup=0, ratio=0.25, ratio_end=0.75)
-    shown = [entry["ratio"] for entry in pretrain(model, whole.normalize, stripes().images, settings).history]
+    shown = [entry["ratio"] for entry in pretrain(model, stripes().images, settings).history]
     steps = [0.25 + 0.5 * step / 20 for step in range(20)]
     wanted = [
         np.mean([1 - np.floor(16 * (1 - ratio) + 1e-6) / 16 for ratio in steps[low : low + 4]])
@@ -156,25 +156,25 @@ def test_the_ratio_goes_where_it_should():
     ]
     assert shown == pytest.approx(wanted)
     with pytest.raises(ValueError, match="no visible"):
-        pretrain(model, whole.normalize, stripes().images, PretrainSettings(epochs=2, batch=16, ratio_end=0.99))
+        pretrain(model, stripes().images, PretrainSettings(epochs=2, batch=16, ratio_end=0.99))
 
 
 def test_probes_see_what_they_are_given():
-    _, whole = network()
+    model = network()
     measuring = EncoderMeasuring(stripes(40), stripes(30, seed=1), samples=20)
     assert (measuring.count, measuring.test_count) == (20, 30)
     assert measuring.pixels().knn > 0.8
-    features = encoder_features(whole, stripes(6).images, "cpu", cells=2)
+    features = encoder_features(model, stripes(6).images, "cpu", cells=2)
     assert features.shape == (6, 4 * 16)
     # The mean over cells is the plain feature.
-    torch.testing.assert_close(features.view(6, 16, 4).mean(dim=2), encoder_features(whole, stripes(6).images, "cpu"))
+    torch.testing.assert_close(features.view(6, 16, 4).mean(dim=2), encoder_features(model, stripes(6).images, "cpu"))
     with pytest.raises(ValueError, match="smaller than 5x5"):
-        encoder_features(whole, stripes(2).images, "cpu", cells=5)
+        encoder_features(model, stripes(2).images, "cpu", cells=5)
 
 
 def test_fine_tuning_learns_classes():
-    _, whole = network()
-    model = with_new_head(whole, SPEC, 2, drop_path=0.0, seed=0)
+    model = network()
+    classifier = with_new_head(model.encoder, SPEC, 2, drop_path=0.0, seed=0)
     settings = FinetuneSettings(
         epochs=30,
         batch=16,
@@ -186,15 +186,16 @@ def test_fine_tuning_learns_classes():
         shift=0,
         flip=False,
     )
-    before = whole.classifier.state_dict()["blocks.0.attn.qkv.weight"].clone()
-    assert finetune(model, stripes(), stripes(40, seed=1), settings) > 0.9
-    assert whole.classifier.state_dict()["blocks.0.attn.qkv.weight"].equal(before)
-    again = with_new_head(whole, SPEC, 2, drop_path=0.1, seed=0)
+    before = model.encoder.state_dict()["blocks.0.attn.qkv.weight"].clone()
+    assert finetune(classifier, stripes(), stripes(40, seed=1), settings) > 0.9
+    assert model.encoder.state_dict()["blocks.0.attn.qkv.weight"].equal(before)
+    again = with_new_head(model.encoder, SPEC, 2, drop_path=0.1, seed=0)
     mixed = FinetuneSettings(epochs=1, batch=16)
     state = torch.get_rng_state()
     one = finetune(again, stripes(), stripes(40, seed=1), mixed)
     assert torch.get_rng_state().equal(state)
-    assert one == finetune(with_new_head(whole, SPEC, 2, drop_path=0.1, seed=0), stripes(), stripes(40, seed=1), mixed)
+    other = with_new_head(model.encoder, SPEC, 2, drop_path=0.1, seed=0)
+    assert one == finetune(other, stripes(), stripes(40, seed=1), mixed)
 
 
 def test_earlier_layers_have_smaller_rates():
@@ -215,11 +216,11 @@ def test_earlier_layers_have_smaller_rates():
 
 
 def test_fine_tuning_that_diverges_says_so():
-    _, whole = network()
-    model = with_new_head(whole, SPEC, 2, drop_path=0.0, seed=0)
+    model = network()
+    classifier = with_new_head(model.encoder, SPEC, 2, drop_path=0.0, seed=0)
     settings = FinetuneSettings(epochs=2, batch=16, base_learning_rate=1e35, mixup=0.0, cutmix=0.0)
     with pytest.raises(DivergedError, match="fine-tuning diverged"):
-        finetune(model, stripes(), stripes(20, seed=1), settings)
+        finetune(classifier, stripes(), stripes(20, seed=1), settings)
 
 
 def test_a_network_that_was_trained_elsewhere_keeps_its_positions():

@@ -7,6 +7,7 @@ from myosotis.lazy import lazy_exports
 if TYPE_CHECKING:
     from myosotis.pretraining.finetuning import FinetuneSettings, finetune
     from myosotis.pretraining.mae import MaskedAutoencoder
+    from myosotis.pretraining.masked_model import MaskedModel, Objective, Reconstruction
     from myosotis.pretraining.maskers import MASKERS, build_masker, check_settings
     from myosotis.pretraining.maskers.attention import AttentionMasker
     from myosotis.pretraining.maskers.block import BlockMasker
@@ -30,6 +31,7 @@ else:
         {
             "finetuning": "FinetuneSettings finetune",
             "mae": "MaskedAutoencoder",
+            "masked_model": "MaskedModel Objective Reconstruction",
             "maskers": "MASKERS build_masker check_settings",
             "maskers.attention": "AttentionMasker",
             "maskers.block": "BlockMasker",
@@ -59,12 +61,15 @@ __all__ = [
     "FinetuneSettings",
     "GridMasker",
     "MaskedAutoencoder",
+    "MaskedModel",
     "Masker",
+    "Objective",
     "PredictedLossMasker",
     "PretrainOutcome",
     "PretrainSettings",
     "PretrainSpec",
     "RandomMasker",
+    "Reconstruction",
     "SalienceMasker",
     "SimMIM",
     "Teacher",

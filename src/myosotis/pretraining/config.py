@@ -15,7 +15,7 @@ from myosotis.engine.schedule import Schedule
 from myosotis.pretraining.finetuning import FinetuneSettings
 from myosotis.pretraining.maskers import build_masker
 from myosotis.pretraining.maskers.masker import Momentum, Part
-from myosotis.pretraining.objectives import check_objective
+from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.pretraining.training import PretrainSettings
 
 
@@ -79,7 +79,7 @@ class ObjectiveConfig(NamedConfig):
     @classmethod
     def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
         """Return all settings of an objective."""
-        return check_objective(name, settings)
+        return OBJECTIVES.settings(name, settings)
 
 
 class MaskerConfig(NamedConfig):

@@ -14,9 +14,9 @@ from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.processes import processes
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
-from myosotis.models.normalization import NormalizedClassifier
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import FinetuneSettings
+from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.measuring import EncoderMeasuring, encoder_features
 from myosotis.pretraining.saved import (
     PretrainSpec,
@@ -26,7 +26,7 @@ from myosotis.pretraining.saved import (
     read_spec,
     with_new_head,
 )
-from myosotis.pretraining.training import MaskedModel, PretrainSettings, check_ratio
+from myosotis.pretraining.training import PretrainSettings, check_ratio
 
 _NO_SETTINGS = ("gradient_checkpointing",)
 
@@ -157,18 +157,16 @@ def finetune_settings(config: PretrainConfig) -> FinetuneSettings:
     return FinetuneSettings(**config.finetune.model_dump())
 
 
-def new_model(config: PretrainConfig, spec: PretrainSpec) -> tuple[MaskedModel, NormalizedClassifier]:
-    """Return the network of a job as it is before training, and its encoder behind its normalisation.
+def new_model(config: PretrainConfig, spec: PretrainSpec) -> MaskedModel:
+    """Return the network of a job as it is before training.
 
     Raises:
         InputError: Something does not fit.
     """
-    model, whole = make_pretrained(
-        spec, pretrained=config.model.pretrained, recompute=config.training.gradient_checkpointing
-    )
+    model = make_pretrained(spec, pretrained=config.model.pretrained, recompute=config.training.gradient_checkpointing)
     if config.model.init_from is not None:
         load_weights(model, Path(config.model.init_from))
-    return model, whole
+    return model
 
 
 def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.device | str) -> EncoderMeasuring | None:
@@ -194,7 +192,7 @@ def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.devi
 def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: PretrainSpec) -> None:
     """Raise ``InputError`` unless images, network, masker and training go together."""
     new_measuring(config, sets, "cpu")
-    model, whole = new_model(config, spec)
+    model = new_model(config, spec).eval()
     settings, tokens = pretrain_settings(config), model.grid[0] * model.grid[1]
     for name, progress in (("ratio", 0), ("ratio_end", 1)):
         with settings_as_input(name):
@@ -205,18 +203,19 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
         )
     with torch.no_grad():
         try:
-            features = whole.eval()(torch.zeros(1, *sets.train.images.shape[1:]))
+            features = model.encoder(model.normalize(torch.zeros(1, *sets.train.images.shape[1:])))
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"architecture '{spec.encoder.architecture}': {str(error).splitlines()[0]}") from None
     if features.ndim != 2:
         raise InputError(f"architecture '{spec.encoder.architecture}' does not return a vector of features")
     if config.probes is not None:
         with settings_as_input("probes.cells"):
-            encoder_features(whole, sets.train.images[:1], "cpu", cells=config.probes.cells)
+            encoder_features(model, sets.train.images[:1], "cpu", cells=config.probes.cells)
     if config.finetune is not None:
         tuning = finetune_settings(config)
         if sets.labelled is None or len(sets.labelled) < tuning.batch:
             raise InputError(f"finetune.batch is {tuning.batch}; there are not as many labelled images")
         if tuning.batch % processes():
             raise InputError(f"finetune.batch is {tuning.batch}; it does not divide into {processes()} processes")
-        with_new_head(whole, spec.encoder, len(sets.labelled.classes), drop_path=tuning.drop_path, seed=config.seed)
+        classes = len(sets.labelled.classes)
+        with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=config.seed)

@@ -41,7 +41,7 @@ def describe(run: Run) -> Document:
         run: Of the kind ``pretrain``.
     """
     result, config = run.result(), run.settings()
-    masker, objective = MASKERS.card(result["masker"]), OBJECTIVES[result["objective"]]
+    masker, objective = MASKERS.card(result["masker"]), OBJECTIVES.card(result["objective"])
     end = config.get("ratio_end")
     ratio = f"{result['ratio']:g}" if end is None else f"{result['ratio']:g} to {end:g}"
     return Document(

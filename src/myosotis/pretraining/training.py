@@ -16,16 +16,11 @@ from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
-from myosotis.models.normalization import Normalize
 from myosotis.pretraining.batches import ImageBatch, ImageBatches
-from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.maskers.masker import Masker
-from myosotis.pretraining.simmim import SimMIM
 from myosotis.pretraining.teacher import Teacher
 from myosotis.pretraining.token_mask import TokenMask
-
-MaskedModel = MaskedAutoencoder | SimMIM
-
 
 _REFERENCE_BATCH = 256
 _WARMUP_SHARE = 20
@@ -165,7 +160,6 @@ class MaskStatistics:
 
 def pretrain(
     model: MaskedModel,
-    normalize: Normalize,
     images: UInt8[Tensor, "n channels height width"],
     settings: PretrainSettings,
     *,
@@ -182,9 +176,7 @@ def pretrain(
     weights as one that was not.
 
     Args:
-        model: See :class:`~myosotis.pretraining.mae.MaskedAutoencoder` and
-            :class:`~myosotis.pretraining.simmim.SimMIM`.
-        normalize: What images go through first; it decides what is salient.
+        model: A masked autoencoder, say; its normalisation decides what is salient.
         images: What is learnt from.
         settings: See there.
         seed: Of order, crops and masks.
@@ -204,7 +196,6 @@ def pretrain(
         raise SettingsError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
     place = torch.device(device)
     model.to(place)
-    normalize.to(place)
     batches = ImageBatches(
         images,
         size=settings.batch,
@@ -221,13 +212,12 @@ def pretrain(
     statistics, sums, history = MaskStatistics(model.masker), dict[str, list[Tensor]](), list[dict[str, float]]()
 
     def loss(net: nn.Module, batch: ImageBatch, step: int) -> Mapping[str, Tensor]:
-        x = normalize(batch.images)
         found = net(
-            x,
+            batch.images,
             ratio=settings.ratio_at(step / total),
             progress=step / total,
             generator=torch.Generator().manual_seed(batch.seed),
-            guide=None if teacher is None else teacher(x),
+            guide=None if teacher is None else teacher(batch.images),
         )
         statistics.add(found.mask)
         for name, value in found.terms.items():

@@ -129,14 +129,13 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 
 def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: bool) -> dict[str, Any]:
     spec = describe_pretrained(job, sets.train)
-    model, whole = new_model(job, spec)
+    model = new_model(job, spec)
     measuring = new_measuring(job, sets, device)
     found: dict[str, Any] = {"failure": None, "masks": {}, "finetuned": None}
     started = time.perf_counter()
     if train:
         outcome = pretrain(
             model,
-            whole.normalize,
             sets.train.images,
             pretrain_settings(job),
             seed=job.seed,
@@ -146,14 +145,14 @@ def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: boo
         found["masks"] = outcome.history[-1]
     found["seconds"] = time.perf_counter() - started
     if measuring is not None:
-        measured = measuring.encoder(whole)
+        measured = measuring.encoder(model)
         found |= {"linear": measured.linear, "knn": measured.knn}
         if not train:
             found["pixels"] = asdict(measuring.pixels())
     if job.finetune is not None and sets.labelled is not None and sets.test is not None:
         tuning = finetune_settings(job)
         classes = len(sets.labelled.classes)
-        tuned = with_new_head(whole, spec.encoder, classes, drop_path=tuning.drop_path, seed=job.seed)
+        tuned = with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=job.seed)
         found["finetuned"] = finetune(tuned, sets.labelled, sets.test, tuning, seed=job.seed, device=device)
     return found
 
@@ -230,7 +229,7 @@ class SweepJob(Job[SweepConfig]):
         model = None
         if config.model.init_from is not None:
             job = self._job(next(iter(config.maskers)), config.ratios[0], config.seed)
-            model = new_model(job, describe_pretrained(job, self._sets.train))[0]
+            model = new_model(job, describe_pretrained(job, self._sets.train))
         return pretrain_inputs(sets, model, salt)
 
     def _job(self, masker: str, ratio: float, seed: int) -> PretrainConfig:

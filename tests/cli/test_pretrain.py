@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
-from myosotis.pretraining.saved import load_pretrained
+from myosotis.pretraining.model_directory import load_pretrained
 from myosotis.protocol.sweep import SweepConfig, SweepJob, resolve_paths
 
 CLASSES = ("ash", "birch", "cedar")

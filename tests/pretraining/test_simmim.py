@@ -6,13 +6,13 @@ import torch
 
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
+from myosotis.pretraining.mask_statistics import MaskStatistics
 from myosotis.pretraining.maskers import build_masker
 from myosotis.pretraining.maskers.masker import Masker, NoSettings
 from myosotis.pretraining.salience import received_affinity, unit_interval
 from myosotis.pretraining.simmim import SimMIM
 from myosotis.pretraining.teacher import Teacher
 from myosotis.pretraining.token_mask import mask_from_hidden, mask_from_scores
-from myosotis.pretraining.training import MaskStatistics
 from myosotis.pretraining.vision_transformer import class_attention, embedded
 
 MODELS = {

@@ -13,19 +13,13 @@ from myosotis.engine.seeding import generator
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.models.normalization import Normalize, NormalizedClassifier
 from myosotis.pretraining.batches import ImageBatches
-from myosotis.pretraining.finetuning import FinetuneSettings, _optimizer, finetune
+from myosotis.pretraining.encoder_probes import EncoderProbes, encoder_features
+from myosotis.pretraining.finetuning import FinetuneSettings, _optimizer, finetune, with_new_head
 from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.mask_statistics import MaskStatistics
 from myosotis.pretraining.maskers import MASKERS, build_masker
-from myosotis.pretraining.measuring import EncoderMeasuring, encoder_features
 from myosotis.pretraining.objectives import build_model
-from myosotis.pretraining.saved import with_new_head
-from myosotis.pretraining.training import (
-    MaskStatistics,
-    PretrainSettings,
-    check_ratio,
-    make_optimizer,
-    pretrain,
-)
+from myosotis.pretraining.training import PretrainSettings, check_ratio, make_optimizer, pretrain
 
 SIZES = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
 OPTIONS = {**SIZES, "global_pool": "avg", "fc_norm": False}
@@ -161,9 +155,9 @@ def test_the_ratio_goes_where_it_should():
 
 def test_probes_see_what_they_are_given():
     model = network()
-    measuring = EncoderMeasuring(stripes(40), stripes(30, seed=1), samples=20)
-    assert (measuring.count, measuring.test_count) == (20, 30)
-    assert measuring.pixels().knn > 0.8
+    probes = EncoderProbes(stripes(40), stripes(30, seed=1), samples=20)
+    assert (probes.count, probes.test_count) == (20, 30)
+    assert probes.pixels().knn > 0.8
     features = encoder_features(model, stripes(6).images, "cpu", cells=2)
     assert features.shape == (6, 4 * 16)
     # The mean over cells is the plain feature.

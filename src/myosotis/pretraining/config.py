@@ -128,8 +128,8 @@ class EncoderProbesConfig(Config):
     """How the encoder is measured, before and after: by a linear probe and by nearest neighbours on frozen features.
 
     ``samples`` labelled training images, as many of each class, vote and teach; None: all of them. ``cells`` above 1
-    keeps the layout of features, see :func:`~myosotis.pretraining.measuring.encoder_features`. ``data`` names other,
-    labelled images; without it they are the job's own.
+    keeps the layout of features, see :func:`~myosotis.pretraining.encoder_probes.encoder_features`. ``data`` names
+    other, labelled images; without it they are the job's own.
     """
 
     samples: Count | None = None

@@ -17,24 +17,19 @@ from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.pretraining.config import PretrainConfig
-from myosotis.pretraining.finetuning import finetune
-from myosotis.pretraining.inputs import (
+from myosotis.pretraining.finetuning import finetune, with_new_head
+from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
+from myosotis.pretraining.masked_model import MaskedModel
+from myosotis.pretraining.model_directory import save_pretrained
+from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
+from myosotis.pretraining.report import KIND
+from myosotis.pretraining.setup import (
     check_pretraining,
     describe_pretrained,
     finetune_settings,
-    new_measuring,
     new_model,
-    pretrain_inputs,
+    new_probes,
     pretrain_settings,
-    read_pretrain_sets,
-    repeated_in,
-)
-from myosotis.pretraining.masked_model import MaskedModel
-from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
-from myosotis.pretraining.report import KIND
-from myosotis.pretraining.saved import (
-    save_pretrained,
-    with_new_head,
 )
 from myosotis.pretraining.training import PretrainSettings, pretrain
 
@@ -82,14 +77,14 @@ class PretrainJob(Job[PretrainConfig]):
         if self._finished_already():
             return run
         model_in = weights_hash(model)
-        measuring = new_measuring(config, sets, device())
+        probes = new_probes(config, sets, device())
         model.to(device())
         before: dict[str, Any] | None = None
-        if measuring is not None:
+        if probes is not None:
             with self._timed("measure"):
                 before = self._kept_or(
                     "before",
-                    lambda: {"pixels": asdict(measuring.pixels()), "untrained": asdict(measuring.encoder(model))},
+                    lambda: {"pixels": asdict(probes.pixels()), "untrained": asdict(probes.encoder(model))},
                 )
             self._say(
                 f"before: linear probe {before['untrained']['linear']:.3f}, pixels {before['pixels']['linear']:.3f}"
@@ -107,9 +102,9 @@ class PretrainJob(Job[PretrainConfig]):
                 after_epoch=lambda epoch: self._log_mask(model, settings, epoch),
             )
         after: dict[str, Any] = {}
-        if measuring is not None:
+        if probes is not None:
             with self._timed("measure"):
-                after = self._kept_or("after", lambda: asdict(measuring.encoder(model)))
+                after = self._kept_or("after", lambda: asdict(probes.encoder(model)))
             self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
         tuned = self._finetuned(model) if config.finetune is not None else None
         if is_main_process():

@@ -21,20 +21,16 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import t_interval
 from myosotis.pretraining.config import MaskerConfig, PretrainConfig
 from myosotis.pretraining.config import resolve_paths as resolve_pretrain_paths
-from myosotis.pretraining.finetuning import finetune
-from myosotis.pretraining.inputs import (
-    PretrainSets,
+from myosotis.pretraining.finetuning import finetune, with_new_head
+from myosotis.pretraining.image_sets import PretrainSets, pretrain_inputs, read_pretrain_sets, repeated_in
+from myosotis.pretraining.setup import (
     check_pretraining,
     describe_pretrained,
     finetune_settings,
-    new_measuring,
     new_model,
-    pretrain_inputs,
+    new_probes,
     pretrain_settings,
-    read_pretrain_sets,
-    repeated_in,
 )
-from myosotis.pretraining.saved import with_new_head
 from myosotis.pretraining.training import pretrain
 from myosotis.protocol.config import ExecutorConfig
 from myosotis.protocol.executors import Executor
@@ -130,7 +126,7 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: bool) -> dict[str, Any]:
     spec = describe_pretrained(job, sets.train)
     model = new_model(job, spec)
-    measuring = new_measuring(job, sets, device)
+    probes = new_probes(job, sets, device)
     found: dict[str, Any] = {"failure": None, "masks": {}, "finetuned": None}
     started = time.perf_counter()
     if train:
@@ -144,11 +140,11 @@ def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: boo
         )
         found["masks"] = outcome.history[-1]
     found["seconds"] = time.perf_counter() - started
-    if measuring is not None:
-        measured = measuring.encoder(model)
+    if probes is not None:
+        measured = probes.encoder(model)
         found |= {"linear": measured.linear, "knn": measured.knn}
         if not train:
-            found["pixels"] = asdict(measuring.pixels())
+            found["pixels"] = asdict(probes.pixels())
     if job.finetune is not None and sets.labelled is not None and sets.test is not None:
         tuning = finetune_settings(job)
         classes = len(sets.labelled.classes)
@@ -302,7 +298,7 @@ def sweep_figures(
 
     The mean and the range (largest less smallest) are taken for each seed first; a small range says that it does not
     matter which ratio was chosen. ``masks`` holds, for each ratio, what masks of the last epoch were like (see
-    :class:`~myosotis.pretraining.training.MaskStatistics`), or None where nothing is known.
+    :class:`~myosotis.pretraining.mask_statistics.MaskStatistics`), or None where nothing is known.
 
     Args:
         masker: Its name.

@@ -1,115 +1,23 @@
-"""From the configuration of a job to its images, its network and how both are used."""
+"""The network, the settings and the probes of a job, made from its configuration and checked together."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from myosotis.data.images import ImageSet, pixel_statistics
-from myosotis.data.sets import input_fingerprints, limited, read_sets, repeated_images
-from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError, settings_as_input
-from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.processes import processes
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 from myosotis.pretraining.config import PretrainConfig
-from myosotis.pretraining.finetuning import FinetuneSettings
+from myosotis.pretraining.encoder_probes import EncoderProbes, encoder_features
+from myosotis.pretraining.finetuning import FinetuneSettings, with_new_head
+from myosotis.pretraining.image_sets import PretrainSets
 from myosotis.pretraining.masked_model import MaskedModel
-from myosotis.pretraining.measuring import EncoderMeasuring, encoder_features
-from myosotis.pretraining.saved import (
-    PretrainSpec,
-    for_masking,
-    load_weights,
-    make_pretrained,
-    read_spec,
-    with_new_head,
-)
+from myosotis.pretraining.model_directory import PretrainSpec, for_masking, load_weights, make_pretrained, read_spec
 from myosotis.pretraining.training import PretrainSettings, check_ratio
 
 _NO_SETTINGS = ("gradient_checkpointing",)
-
-
-@dataclass(frozen=True)
-class PretrainSets:
-    """The images of a job.
-
-    Attributes:
-        train: What is learnt from.
-        labelled: What probes and fine-tuning learn from, if there is such a thing.
-        test: What they are measured with.
-    """
-
-    train: ImageSet
-    labelled: ImageSet | None
-    test: ImageSet | None
-
-    @property
-    def shown(self) -> ImageSet:
-        """What pictures are made of: test images, or else training images."""
-        return self.train if self.test is None else self.test
-
-
-def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
-    """Read the images of a job.
-
-    Raises:
-        InputError: Something is missing, or does not fit together.
-    """
-    data, seed = config.data, config.seed
-    if data.test is None:
-        train, test = read_images(data.train), None
-    else:
-        train, test = read_sets(data.both())
-        # Runs of several seeds are measured on the same test images.
-        test = limited(test, data.test_limit, 0, "data.test_limit")
-    train = limited(train, data.limit, seed, "data.limit")
-    probes = config.probes
-    if test is not None and train.classes != test.classes:
-        raise InputError(f"data: training images have {len(train.classes)} classes, test images others")
-    if probes is None or probes.data is None:
-        return PretrainSets(train, train if test is not None else None, test)
-    labelled, measured = read_sets(probes.data)
-    if labelled.classes != measured.classes:
-        raise InputError("probes.data: training and test images have different classes")
-    if labelled.images.shape[1:] != train.images.shape[1:]:
-        raise InputError(
-            f"probes.data: images are {tuple(labelled.images.shape[1:])}, those that are learnt "
-            f"{tuple(train.images.shape[1:])}"
-        )
-    return PretrainSets(
-        train,
-        limited(labelled, probes.data.limit, 0, "probes.data.limit"),
-        limited(measured, probes.data.test_limit, 0, "probes.data.test_limit"),
-    )
-
-
-def pretrain_inputs(sets: PretrainSets, model: nn.Module | None, salt: str) -> dict[str, str]:
-    """Return what a resumed run checks: fingerprints of all images with their labels, and the weights that came in.
-
-    Args:
-        sets: The images.
-        model: The network with the weights that ``model.init_from`` names, before training; None where it names none.
-        salt: Of the run.
-    """
-    named = {"train": sets.train, "labelled": sets.labelled, "test": sets.test}
-    found = input_fingerprints({name: images for name, images in named.items() if images is not None}, salt)
-    return found if model is None else {**found, "init_from": weights_hash(model)}
-
-
-def repeated_in(config: PretrainConfig, sets: PretrainSets) -> int:
-    """Return how many test images are among those that are learnt from, with labels or without.
-
-    Raises:
-        InputError: All of them have been labelled for training.
-    """
-    if sets.test is None or sets.labelled is None:
-        return 0
-    own = config.probes is not None and config.probes.data is not None
-    repeated_images(sets.labelled, sets.test, "probes.data" if own else "data")
-    known = {pixels for images in (sets.train, sets.labelled) for pixels, _ in images.hashes}
-    return sum(pixels in known for pixels, _ in sets.test.hashes)
 
 
 def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec:
@@ -169,7 +77,7 @@ def new_model(config: PretrainConfig, spec: PretrainSpec) -> MaskedModel:
     return model
 
 
-def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.device | str) -> EncoderMeasuring | None:
+def new_probes(config: PretrainConfig, sets: PretrainSets, device: torch.device | str) -> EncoderProbes | None:
     """Return what measures the encoder of a job, if it is to be measured.
 
     Raises:
@@ -178,7 +86,7 @@ def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.devi
     if config.probes is None or sets.labelled is None or sets.test is None:
         return None
     with settings_as_input("probes"):
-        return EncoderMeasuring(
+        return EncoderProbes(
             sets.labelled,
             sets.test,
             samples=config.probes.samples,
@@ -191,7 +99,7 @@ def new_measuring(config: PretrainConfig, sets: PretrainSets, device: torch.devi
 
 def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: PretrainSpec) -> None:
     """Raise ``InputError`` unless images, network, masker and training go together."""
-    new_measuring(config, sets, "cpu")
+    new_probes(config, sets, "cpu")
     model = new_model(config, spec).eval()
     settings, tokens = pretrain_settings(config), model.grid[0] * model.grid[1]
     for name, progress in (("ratio", 0), ("ratio_end", 1)):

@@ -18,7 +18,7 @@ _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class EncoderMeasured:
+class ProbeResults:
     """Accuracies on the test set.
 
     Attributes:
@@ -32,7 +32,7 @@ class EncoderMeasured:
     penalty: float
 
 
-class EncoderMeasuring:
+class EncoderProbes:
     """Measures encoders on labelled images, always the same ones.
 
     Args:
@@ -75,7 +75,7 @@ class EncoderMeasuring:
         self._seed, self._device = seed, device
         self.count, self.test_count = len(places), len(test)
 
-    def encoder(self, model: MaskedModel) -> EncoderMeasured:
+    def encoder(self, model: MaskedModel) -> ProbeResults:
         """Return what the features of a network's encoder are worth."""
         model.to(self._device)
         train, test = (
@@ -84,15 +84,15 @@ class EncoderMeasuring:
         )
         return self._measured(train, test)
 
-    def pixels(self) -> EncoderMeasured:
+    def pixels(self) -> ProbeResults:
         """Return what raw pixels are worth."""
         return self._measured(to_unit(self._images).flatten(1), to_unit(self._test.images).flatten(1))
 
-    def _measured(self, train: Float[Tensor, "n features"], test: Float[Tensor, "m features"]) -> EncoderMeasured:
+    def _measured(self, train: Float[Tensor, "n features"], test: Float[Tensor, "m features"]) -> ProbeResults:
         labels, wanted = self._labels.to(train.device), self._test.labels.to(train.device)
         probe = linear_probe(train, labels, test, wanted, seed=self._seed)
         near = knn_probe(train, labels, test, wanted, k=self._neighbours)
-        return EncoderMeasured(probe.accuracy, near, probe.penalty)
+        return ProbeResults(probe.accuracy, near, probe.penalty)
 
 
 def encoder_features(

@@ -8,7 +8,6 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
 
 from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
@@ -163,33 +162,3 @@ def load_weights(model: MaskedModel, place: Path) -> None:
     except (OSError, SafetensorError, RuntimeError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
-
-
-def with_new_head(
-    encoder: nn.Module, spec: ClassifierSpec, classes: int, *, drop_path: float, seed: int
-) -> NormalizedClassifier:
-    """Return a classifier with a copy of an encoder and a new linear head.
-
-    Args:
-        encoder: Without classes.
-        spec: What it is made of.
-        classes: Of the head.
-        drop_path: Stochastic depth; 0 for none.
-        seed: Of the head.
-
-    Raises:
-        InputError: The architecture knows of no stochastic depth, or its head is not one linear layer.
-    """
-    options = {**spec.options, **({"drop_path_rate": drop_path} if drop_path else {})}
-    body = ClassifierSpec(spec.architecture, classes, spec.in_channels, spec.mean, spec.std, options)
-    model = build_classifier(body, seed=seed)
-    network: Any = model.classifier
-    head = network.get_classifier()
-    if not isinstance(head, nn.Linear):
-        raise InputError(f"architecture '{spec.architecture}': its head is not one linear layer")
-    own = {name for name, weight in network.named_parameters() if any(weight is one for one in head.parameters())}
-    missing, unknown = network.load_state_dict(encoder.state_dict(), strict=False)
-    left = [name for name in (*missing, *unknown) if name not in own]
-    if left:
-        raise InputError(f"architecture '{spec.architecture}': with a head it has other weights: {left[0]}")
-    return model

@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
+from myosotis.denoising.context_keys import field_keys
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Field, Pad, make_field, pieces
-from myosotis.denoising.counting import field_keys
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork

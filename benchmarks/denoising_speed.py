@@ -29,7 +29,8 @@ from myosotis.denoising.contexts import Context1d
 from myosotis.denoising.count_tables import line_keys
 from myosotis.denoising.counting import dude
 from myosotis.denoising.methods import denoise
-from myosotis.denoising.neural import NeuralDenoiser, Passes
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import Passes
 
 K, Q = 5, 4
 REPEATS = 3

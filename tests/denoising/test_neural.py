@@ -8,10 +8,14 @@ import torch
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.channel_estimation import estimate_channel
+from myosotis.denoising.context_samples import context_samples
 from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context1d, Context2d, make_field
 from myosotis.denoising.counting import dude
-from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
+from myosotis.denoising.denoiser_file import load_denoiser, save_denoiser
+from myosotis.denoising.neural import NeuralDenoiser, alternating_halves
+from myosotis.denoising.passes import Passes
+from myosotis.denoising.training_noise import blind
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed
 
@@ -49,7 +53,7 @@ def test_a_symbol_does_not_look_at_itself(head):
     line = markov(1000)
     other = line.copy()
     other[500] ^= 1
-    one, two = (torch.cat([logits for *_, logits in denoiser._logits(seen, None)]) for seen in (line, other))
+    one, two = (torch.cat([logits for *_, logits in denoiser.logits(seen)]) for seen in (line, other))
     assert (one != two).any(dim=1).nonzero().flatten().tolist() == [498, 499, 501, 502]
 
 
@@ -58,7 +62,7 @@ def test_a_pixel_does_not_look_at_itself():
     plane = blobs(0)
     other = plane.copy()
     other[20, 30] ^= 1
-    one, two = (torch.cat([logits for *_, logits in denoiser._logits(seen, None)]) for seen in (plane, other))
+    one, two = (torch.cat([logits for *_, logits in denoiser.logits(seen)]) for seen in (plane, other))
     changed = (one != two).any(dim=1).nonzero().flatten().numpy()
     around = {(20 + dy, 30 + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} - {(20, 30)}
     assert {tuple(divmod(place, 48)) for place in changed.tolist()} == around
@@ -82,13 +86,13 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(head, mo
     seen = noisy(markov(5000))
     gradients = []
     for threshold in (0.0, 1.1):
-        monkeypatch.setattr("myosotis.denoising.neural._DEDUPLICATE", threshold)
+        monkeypatch.setattr("myosotis.denoising.context_samples._DEDUPLICATE", threshold)
         denoiser = small(Context1d(3), head=head)
         denoiser.network.double()
-        learnt = denoiser._contexts(seen, None, None)
+        learnt = context_samples(seen, Context1d(3), 2)
         every = np.arange(len(learnt.field.places))
         assert (learnt.counts is None) == (threshold == 0)
-        counts = learnt.single(every, 2) if learnt.counts is None else learnt.counts
+        counts = learnt.weights(every)
         values = denoiser._head(LAW).adaptive(denoiser.network(learnt.windows(every)))
         loss = (values * counts).sum() / counts.sum()
         loss.backward()
@@ -100,12 +104,12 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(head, mo
 
 def test_few_contexts_are_counted_and_many_are_not():
     seen = noisy(markov(5000))
-    counted = small(Context1d(3))._contexts(seen, None, None)
+    counted = context_samples(seen, Context1d(3), 2)
     assert len(counted.field.places) < 200
-    assert counted.counts.sum() == counted.symbols == 5000
-    single = small(Context1d(30))._contexts(seen, None, None)
+    assert counted.counts.sum() == counted.total == 5000
+    single = context_samples(seen, Context1d(30), 2)
     assert single.counts is None
-    assert single.symbols == 5000
+    assert single.total == 5000
 
 
 @pytest.mark.parametrize(
@@ -114,24 +118,24 @@ def test_few_contexts_are_counted_and_many_are_not():
 )
 def test_a_sample_has_the_contexts_of_the_whole(context, shape, lengths, monkeypatch):
     seen = noisy(np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8))
-    monkeypatch.setattr("myosotis.denoising.neural._DEDUPLICATE", 0.0)
-    monkeypatch.setattr("myosotis.denoising.neural._MOST_LEARNT", 50)
+    monkeypatch.setattr("myosotis.denoising.context_samples._DEDUPLICATE", 0.0)
+    monkeypatch.setattr("myosotis.denoising.context_samples._MOST_SAMPLES", 50)
     whole = make_field(seen, context, 2, lengths=lengths).windows()
     for chosen in (None, np.arange(0, 600, 4)):
-        learnt = small(context)._contexts(seen, lengths, chosen)
+        learnt = context_samples(seen, context, 2, lengths=lengths, chosen=chosen)
         draws = np.random.default_rng(derive_seed(0, "sample"))
         sample = np.sort(draws.choice(600 if chosen is None else 150, 50, replace=False))
         places = sample if chosen is None else chosen[sample]
         assert learnt.windows(np.arange(50)).tolist() == whole[places].tolist()
-        assert learnt.seen.tolist() == seen.ravel()[places].tolist()
+        assert learnt.symbols.tolist() == seen.ravel()[places].tolist()
 
 
 def test_memory_of_a_sample(monkeypatch):
     """Positions and keys of all symbols were made before the sample was drawn: 35 bytes for each, or 78 by keys."""
-    monkeypatch.setattr("myosotis.denoising.neural._MOST_LEARNT", 1000)
+    monkeypatch.setattr("myosotis.denoising.context_samples._MOST_SAMPLES", 1000)
     seen = np.zeros(2_000_000, dtype=np.uint8)
     tracemalloc.start()
-    small(Context1d(8))._contexts(seen, None, None)
+    context_samples(seen, Context1d(8), 2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * seen.size
@@ -259,12 +263,11 @@ def test_every_head_learns_from_clean_symbols(head, kind):
 
 
 def test_the_halves_of_a_cross_fit_are_apart():
-    denoiser = small()
-    line = denoiser._halves(np.zeros(1000, dtype=int), None)
-    reads = denoiser._halves(np.zeros(6, dtype=int), [1, 2, 3])
+    line = alternating_halves(np.zeros(1000, dtype=int))
+    reads = alternating_halves(np.zeros(6, dtype=int), [1, 2, 3])
     assert reads.tolist() == [0, 1, 1, 0, 0, 0]
     assert 0.4 < line.mean() < 0.6
-    plane = small(Context2d(8))._halves(np.zeros((64, 64), dtype=int), None).reshape(64, 64)
+    plane = alternating_halves(np.zeros((64, 64), dtype=int)).reshape(64, 64)
     assert plane.mean() == 0.5
     assert (plane[:16, :16] == plane[0, 0]).all()
     assert plane[0, 16] != plane[0, 0]
@@ -312,19 +315,19 @@ def test_an_iid_source_is_left_alone_and_no_noise_changes_nothing():
 def test_a_model_file_keeps_everything(tmp_path):
     denoiser = small(Context2d(12)).pretrain([blobs(0)], LAW, passes=Passes(epochs=1))
     path = tmp_path / "model.safetensors"
-    denoiser.save(path, {"names": "01", "rate": 0.1})
-    back, notes = NeuralDenoiser.load(path)
+    save_denoiser(denoiser, path, {"names": "01", "rate": 0.1})
+    back, notes = load_denoiser(path)
     assert notes == {"names": "01", "rate": 0.1}
     assert (back.symbols, back.context, back.head, back.pretrained) == (2, Context2d(12), "mapping", True)
     plane = noisy(blobs(1))
     assert (back.denoise(plane, LAW) == denoiser.denoise(plane, LAW)).all()
     torch.save({"weights": 1}, tmp_path / "other")
-    for name, message in (("other", "no model of a denoiser, or damaged"), ("none", "no such model file")):
+    for name, message in (("other", "not a model of a denoiser, or damaged"), ("none", "no such model file")):
         with pytest.raises(InputError, match=message):
-            NeuralDenoiser.load(tmp_path / name)
+            load_denoiser(tmp_path / name)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError, match="or damaged"):
-        NeuralDenoiser.load(path)
+        load_denoiser(path)
 
 
 def test_what_does_not_fit():

@@ -15,7 +15,8 @@ from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context, Context1d, Context2d
 from myosotis.denoising.counting import LARGEST_TABLE, dude_in_context
 from myosotis.denoising.mappings import head_estimate
-from myosotis.denoising.neural import ADAPT, FINE_TUNE, NeuralDenoiser, Passes
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import ADAPT, FINE_TUNE, Passes
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
 

@@ -13,7 +13,7 @@ from myosotis.denoising.contexts import Context, Context1d, Context2d
 from myosotis.denoising.denoiser_file import load_denoiser
 from myosotis.denoising.files.dna import BASES, check_reads_suffix, read_reads, write_reads
 from myosotis.denoising.files.images import check_suffix, read_bilevel, write_bilevel
-from myosotis.denoising.files.place import check_output
+from myosotis.denoising.files.output import check_output
 from myosotis.denoising.files.symbols import read_symbols, write_symbols
 from myosotis.denoising.methods import DenoiseResult, default_passes, denoise
 from myosotis.denoising.summary import described, difference_picture, summarise

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
 from myosotis.pretraining.model_directory import load_pretrained
-from myosotis.protocol.sweep import SweepConfig, SweepJob, resolve_paths
+from myosotis.protocol.sweep.config import SweepConfig, resolve_paths
+from myosotis.protocol.sweep.job import SweepJob
 
 CLASSES = ("ash", "birch", "cedar")
 PARALLEL = "vit_small_patch16_18x2_224"

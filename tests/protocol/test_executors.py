@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from myosotis.protocol.config import ExecutorConfig
-from myosotis.protocol.executors import ray_resources
+from myosotis.protocol.executors import ExecutorConfig, ray_resources
 
 DRIVER = """
 import os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
-from myosotis.protocol.config import ExecutorConfig
-from myosotis.protocol.executors import Executor
+from myosotis.protocol.executors import Executor, ExecutorConfig
 
 
 @dataclass(frozen=True)

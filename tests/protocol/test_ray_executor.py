@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from myosotis.protocol.config import ExecutorConfig, ProtocolConfig, unit_config
-from myosotis.protocol.executors import Executor
+from myosotis.protocol.config import ProtocolConfig, unit_config
+from myosotis.protocol.executors import Executor, ExecutorConfig
 from myosotis.protocol.units import Unit, run_unit, stream_hash
 
 pytest.importorskip("ray", reason="Ray is not installed")

@@ -1,0 +1,50 @@
+"""The configuration of ``myosotis pretrain sweep``."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from myosotis.engine.method import Count, Share
+from myosotis.pretraining.config import MaskerConfig, PretrainConfig
+from myosotis.pretraining.config import resolve_paths as resolve_pretrain_paths
+from myosotis.protocol.executors import ExecutorConfig
+
+
+class SweepConfig(PretrainConfig):
+    """A job of ``myosotis pretrain`` at several ratios and seeds.
+
+    ``ratios`` take the place of ``ratio``, and ``maskers``, by what the report calls them, that of ``masker``; the
+    first one is what the others are compared with. Seeds count from ``seed``.
+    """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
+
+    ratios: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
+    seeds: Count = 3
+    maskers: dict[str, MaskerConfig] = Field(default_factory=dict)
+    executor: ExecutorConfig = ExecutorConfig()
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "SweepConfig":
+        if self.maskers and "masker" in self.model_fields_set:
+            raise ValueError("'maskers' take the place of 'masker': leave one of them out")
+        if self.ratio_end is not None:
+            raise ValueError("a sweep is over ratios that stay: leave 'ratio_end' out")
+        return self
+
+    @field_validator("ratios")
+    @classmethod
+    def _ascending(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(ratios)) < len(ratios):
+            raise ValueError("a ratio stands there twice")
+        return tuple(sorted(ratios))
+
+
+def resolve_paths(config: SweepConfig, folder: Path) -> SweepConfig:
+    """Return the configuration with the paths in it made absolute, and its maskers spelled out."""
+    placed = resolve_pretrain_paths(config, folder)
+    maskers = config.maskers or {config.masker.name: config.masker}
+    return config.model_copy(
+        update={"data": placed.data, "model": placed.model, "probes": placed.probes, "maskers": maskers}
+    )

@@ -32,8 +32,10 @@ from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.context_selection import select_context
 from myosotis.denoising.contexts import Context1d, Context2d
 from myosotis.denoising.counting import dude
-from myosotis.denoising.methods import LINE_CANDIDATES, PLANE_CANDIDATES
-from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
+from myosotis.denoising.methods.dude import LINE_CANDIDATES, PLANE_CANDIDATES
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import Passes
+from myosotis.denoising.training_noise import blind
 from myosotis.evaluation.intervals import t_interval
 
 RATES = (0.05, 0.1, 0.2)

@@ -26,9 +26,11 @@ import torch
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
-from myosotis.denoising.counting import _line_keys, dude
+from myosotis.denoising.count_tables import line_keys
+from myosotis.denoising.counting import dude
 from myosotis.denoising.methods import denoise
-from myosotis.denoising.neural import NeuralDenoiser, Passes
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import Passes
 
 K, Q = 5, 4
 REPEATS = 3
@@ -86,7 +88,7 @@ def measure_dude(size):
     noisy, before = source(size), peak()
     took = min(timed(dude, noisy, LAW, k=K) for _ in range(REPEATS))
     more, keys = peak() - before, np.empty(size - 2 * K, dtype=np.int64)
-    for begin, some in _line_keys(noisy, K, Q):
+    for begin, some in line_keys(noisy, K, Q):
         keys[begin : begin + len(some)] = some
     counting = min(timed(np.bincount, keys, minlength=Q ** (2 * K + 1)) for _ in range(REPEATS))
     return {"symbols": size, "seconds": took, "bincount": counting, "memory": more, "input": noisy.nbytes}

@@ -15,9 +15,9 @@ import torch
 from myosotis.data.images import read_idx, to_unit
 from myosotis.engine.seeding import generator
 from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.mask_statistics import MaskStatistics
 from myosotis.pretraining.maskers import build_masker
 from myosotis.pretraining.patches import to_patches
-from myosotis.pretraining.training import MaskStatistics
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 MEAN, STD = 0.286, 0.353

@@ -14,8 +14,8 @@ from command_line import ENVIRONMENT, invoke, killed_at, result, settings
 from PIL import Image
 
 from myosotis.denoising.channel import Channel
+from myosotis.denoising.denoiser_file import load_denoiser
 from myosotis.denoising.files.images import otsu_threshold, read_bilevel
-from myosotis.denoising.neural import NeuralDenoiser
 
 BASES = np.array(list("ACGT"))
 
@@ -260,7 +260,7 @@ def test_a_model_is_trained_measured_and_used(trained, scan):
     assert all(one["error"] < 0.6 * one["raw"] for one in found["measured"])
     assert "Has it learnt?" in outcome.output
     model = run / "model" / "denoiser.safetensors"
-    denoiser, notes = NeuralDenoiser.load(model)
+    denoiser, notes = load_denoiser(model)
     assert notes["noise"] == {"between": [0.05, 0.2]}
     assert denoiser.pretrained
     folder, clean, noisy = scan
@@ -370,7 +370,7 @@ def test_faults_of_an_image(trained, scan):
         ("noisy.png", "out.png", (*rate, "--method", "adaptive"), "needs a model"),
         ("noisy.png", "out.png", (*rate, "--method", "dude", "--model", model), "takes no model"),
         ("noisy.png", "out.png", (*rate, "--model", model, "--context", "4"), "the context is the model's"),
-        ("noisy.png", "out.png", (*rate, "--model", folder / "bad.txt"), "is no model of a denoiser"),
+        ("noisy.png", "out.png", (*rate, "--model", folder / "bad.txt"), "is not a model of a denoiser"),
         ("noisy.png", "out.png", (*rate, "--reference", folder / "small.png"), "the reference has the shape (10, 64)"),
         ("noisy.png", "out.png", (*rate, "--report", folder / "r.pdf"), "a report is an .html file"),
         ("noisy.png", "out.png", (*rate, "--threshold", "9"), "is bilevel already; leave the threshold out"),

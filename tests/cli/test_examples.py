@@ -11,7 +11,7 @@ from myosotis.denoising.config import DenoiserTrainConfig
 from myosotis.engine.config import load_config
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.protocol.config import ProtocolConfig
-from myosotis.protocol.sweep import SweepConfig
+from myosotis.protocol.sweep.config import SweepConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
 from myosotis.unlearning.language.config import LanguageUnlearningConfig
 

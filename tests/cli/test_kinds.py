@@ -27,7 +27,6 @@ def test_every_place_of_the_table_is_there():
         assert job.kind == job.report_module().KIND
         assert callable(job.report_module().describe)
         assert callable(job.report_module().compare)
-        assert callable(job.settings_module().resolve_paths)
         assert issubclass(job.job_class(), Job)
         assert all(len(table) > 1 for table in job.method_tables().values())
 

@@ -9,7 +9,8 @@ from myosotis.denoising.baselines import forward_backward, median
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
 from myosotis.denoising.counting import dude
-from myosotis.denoising.neural import NeuralDenoiser, Passes
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import Passes
 
 
 def chain(count, flip, symbols, seed=7):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myosotis.denoising.channel import Channel
-from myosotis.denoising.contexts import Context1d, Context2d, make_field, pieces
+from myosotis.denoising.contexts import Context1d, Context2d
 from myosotis.denoising.counting import dude, dude_in_context
 from myosotis.denoising.mappings import hamming
 
@@ -154,50 +154,6 @@ def test_the_rule_for_bits_is_two_thresholds(rate):
         assert found[i] == (0 if ratio < low else 1 if ratio >= high else noisy[i])
 
 
-def test_large_contexts_agree_with_small_tables(monkeypatch):
-    noisy = Channel.symmetric(4, 0.1).corrupt(markov(0.1, 3000, 0, 4), np.random.default_rng(1))
-    by_table = dude(noisy, Channel.symmetric(4, 0.1), k=3)
-    monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
-    by_sorting = dude(noisy, Channel.symmetric(4, 0.1), k=3)
-    assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
-    assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
-    assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
-
-
-@pytest.mark.parametrize("pad", ["outside", "symbol0"])
-@pytest.mark.parametrize("kind", [{}, {"leave_one_out": True}, {"unbiased": True}])
-@pytest.mark.parametrize(("shape", "alphabet", "neighbours"), [((60, 45), 2, 12), ((40, 70), 3, 5), ((2, 3), 2, 8)])
-def test_tables_of_planes_agree_with_sorting(monkeypatch, shape, alphabet, neighbours, kind, pad):
-    draws = np.random.default_rng(0)
-    clean = np.add.outer(np.arange(shape[0]) // 5, np.arange(shape[1]) // 7) % alphabet
-    channel = Channel.symmetric(alphabet, 0.1)
-    noisy = channel.corrupt(clean, draws)
-    by_table = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
-    monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
-    by_sorting = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
-    assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
-    assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
-    assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
-    assert by_table.changed > 0 or noisy.size < 10
-
-
-def test_contexts_of_more_than_62_bits():
-    draws = np.random.default_rng(0)
-    base = np.tile(draws.integers(0, 2, 150), 40)
-    noisy = Channel.binary_symmetric(0.01).corrupt(base, draws)
-    found = dude(noisy, Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
-    assert found.covered == len(base) - 80
-    offsets = [(step,) for step in range(-40, 41) if step]
-    slow = slowly(noisy[:1200], Channel.binary_symmetric(0.01), offsets, leave_one_out=True)
-    again = dude(noisy[:1200], Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
-    assert again.symbols.tolist() == slow.tolist()
-    plane = np.tile(draws.integers(0, 2, (12, 12)), (20, 20))
-    seen = plane.copy()
-    seen[100, 100] ^= 1
-    again = dude(seen, Channel.binary_symmetric(0.01), neighbours=80, leave_one_out=True)
-    assert again.symbols[100, 100] == plane[100, 100]
-
-
 def test_leaving_a_symbol_out_changes_what_is_rare():
     # 30 copies of one sequence, each with a flip of its own.
     draws = np.random.default_rng(0)
@@ -277,38 +233,6 @@ def test_types_and_shapes_stay():
     found = dude(noisy, Channel.binary_symmetric(0.1), neighbours=4)
     assert (found.symbols.dtype, found.symbols.shape) == (np.uint8, (5, 6))
     assert not np.shares_memory(found.symbols, noisy)
-
-
-def test_neighbourhoods_are_nested_and_have_a_hole():
-    for count in (1, 4, 8, 20, 24, 60, 120):
-        small, large = Context2d(count).offsets.tolist(), Context2d(count + 1).offsets.tolist()
-        assert large[:count] == small
-        assert [0, 0] not in large
-    distance = (Context2d(60).offsets ** 2).sum(axis=1)
-    assert (np.diff(distance) >= 0).all()
-    # Nothing nearer was forgotten.
-    inside = sum(dy * dy + dx * dx < distance[-1] for dy in range(-9, 10) for dx in range(-9, 10)) - 1
-    assert inside <= 60
-    assert np.abs(Context2d(24).offsets).max() == 2
-
-
-@pytest.mark.parametrize("size", [1, 7, 50, 1000])
-def test_pieces_have_the_contexts_of_the_whole(size):
-    draws = np.random.default_rng(0)
-    plane, line = draws.integers(0, 3, (13, 11)), draws.integers(0, 3, 97)
-    lengths = [10, 1, 40, 3, 43]
-    for noisy, context, cut in (
-        (plane, Context2d(12), None),
-        (line, Context1d(3), None),
-        (line, Context1d(3), lengths),
-    ):
-        whole = make_field(noisy, context, 3, lengths=cut)
-        seen = np.zeros(noisy.size, dtype=int)
-        for begin, end, field in pieces(noisy, context, 3, lengths=cut, size=size):
-            assert (field.windows() == whole.windows(slice(begin, end))).all()
-            assert (field.complete == whole.complete[begin:end]).all()
-            seen[begin:end] += 1
-        assert (seen == 1).all()
 
 
 @pytest.mark.parametrize(

@@ -10,30 +10,12 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from myosotis.engine.seeding import generator
 from myosotis.pretraining.mae import MaskedAutoencoder
 from myosotis.pretraining.maskers import build_masker
-from myosotis.pretraining.objective import hidden_mean, ranking_loss
 from myosotis.pretraining.patches import from_patches, normalized_patches, sine_positions, to_patches
 from myosotis.pretraining.salience import token_salience
-from myosotis.pretraining.teacher import Teacher
 from myosotis.pretraining.token_mask import mask_from_hidden, mask_from_scores
-from myosotis.pretraining.vision_transformer import class_attention, embedded
+from myosotis.pretraining.vision_transformer import embedded
 
 SIDE, PATCH = 20, 4
-
-
-def vit(**options):
-    torch.manual_seed(0)
-    sizes = {"img_size": SIDE, "patch_size": PATCH, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 0}
-    return timm.create_model("vit_tiny_patch16_224", **{**sizes, **options})
-
-
-def autoencoder(masker="random", settings=None, **options):
-    sizes = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
-    encoder = vit(**options.pop("encoder", {}))
-    return MaskedAutoencoder(encoder, build_masker(masker, settings), **{**sizes, **options}).eval()
-
-
-def images(count=4):
-    return torch.rand(count, 3, SIDE, SIDE, generator=generator(0, "images"))
 
 
 def ragged():
@@ -42,24 +24,7 @@ def ragged():
     return mask_from_hidden(order >= torch.tensor([7, 12, 16, 12])[:, None])
 
 
-def test_patches_come_back_and_are_in_order():
-    x = images()
-    assert from_patches(to_patches(x, 4), 4, (5, 5)).equal(x)
-    assert to_patches(x, 4)[1, 6].view(4, 4, 3).permute(2, 0, 1).equal(x[1, :, 4:8, 4:8])
-    with pytest.raises(ValueError, match="20x20 do not divide into patches of 8x8"):
-        to_patches(x, 8)
-
-
-def test_targets_are_normalised_patch_by_patch():
-    patches = to_patches(images(), 4)
-    found = normalized_patches(patches)
-    assert found.mean(dim=-1).abs().max() < 1e-5
-    assert found.var(dim=-1).sub(1).abs().max() < 1e-3
-    assert torch.allclose(normalized_patches(3 * patches - 2), found, atol=1e-4)
-    assert normalized_patches(torch.full((1, 2, 12), 0.7)).abs().max() < 1e-3
-
-
-def test_positions_have_equal_norms_and_are_fixed():
+def test_positions_have_equal_norms_and_are_fixed(autoencoder):
     assert sine_positions((7, 7), 64).square().sum(dim=1).tolist() == pytest.approx([32.0] * 49, rel=1e-5)
     assert sine_positions((2, 3), 8)[4].tolist() == pytest.approx(
         [0.841471, 0.0099998, 0.540302, 0.99995, 0.841471, 0.0099998, 0.540302, 0.99995], abs=1e-5
@@ -70,13 +35,7 @@ def test_positions_have_equal_norms_and_are_fixed():
     assert model.encoder.pos_embed[0, 0].eq(0).all()
 
 
-def test_a_mean_over_what_is_hidden():
-    values, hidden = torch.tensor([[1.0, 3.0], [5.0, 9.0]]), torch.tensor([[True, True], [True, False]])
-    assert hidden_mean(values, hidden).item() == 3
-    assert hidden_mean(values, hidden, "sample").item() == 3.5
-
-
-def test_padding_changes_nothing():
+def test_padding_changes_nothing(autoencoder, images):
     model, x, mask = autoencoder(), images(), ragged()
     assert mask.ragged
     together = model(x, mask=mask)
@@ -89,7 +48,7 @@ def test_padding_changes_nothing():
         assert torch.allclose(model.encode(x, mask)[1][image, :count], shown, atol=1e-5)
 
 
-def test_what_stands_in_the_padding_is_never_read():
+def test_what_stands_in_the_padding_is_never_read(autoencoder, images):
     model, x, mask = autoencoder(), images(), ragged()
     plain = model(x, mask=mask)
     other = copy.deepcopy(mask)
@@ -102,7 +61,7 @@ def test_what_stands_in_the_padding_is_never_read():
     assert model(x, mask=other).prediction.equal(plain.prediction)
 
 
-def test_hidden_pixels_do_not_leak():
+def test_hidden_pixels_do_not_leak(autoencoder, images):
     model, x, mask = autoencoder(), images(), ragged()
     hidden = from_patches(mask.hidden.unsqueeze(-1).expand(-1, -1, 48).float(), 4, (5, 5)).bool()
     changed = torch.where(hidden, torch.rand(x.shape, generator=generator(9)), x)
@@ -115,14 +74,14 @@ def test_hidden_pixels_do_not_leak():
     assert x.grad[~hidden].ne(0).any()
 
 
-def test_the_loss_depends_on_hidden_targets_alone():
+def test_the_loss_depends_on_hidden_targets_alone(autoencoder, images):
     model, x, mask = autoencoder(norm_pix=False), images(), ragged()
     prediction = model(x, mask=mask).prediction
     by_hand = (prediction - to_patches(x, 4)).square().mean(dim=-1)[mask.hidden].mean()
     assert model(x, mask=mask).terms["reconstruction"].item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 
-def test_masks_of_salience_follow_the_embedded_patches():
+def test_masks_of_salience_follow_the_embedded_patches(autoencoder, images):
     model = autoencoder("salience", {"noise": 0.0, "warmup": 0.0})
     found = model(images(), ratio=0.5, generator=generator(0))
     tokens = embedded(model.encoder, images())[1]
@@ -130,7 +89,7 @@ def test_masks_of_salience_follow_the_embedded_patches():
 
 
 @pytest.mark.parametrize("prefix", [{}, {"class_token": False, "global_pool": "avg", "fc_norm": False}])
-def test_salience_of_other_features(prefix):
+def test_salience_of_other_features(vit, autoencoder, images, prefix):
     found, taken = {}, {}
     for features in ("embed", "patch", "block:1", "block:2"):
         settings = {"noise": 0.0, "warmup": 0.0, "features": features}
@@ -151,7 +110,7 @@ def test_salience_of_other_features(prefix):
 
 
 @pytest.mark.parametrize("features", ["embed", "patch", "block:2"])
-def test_autocast_leaves_the_choice_as_it_is(features):
+def test_autocast_leaves_the_choice_as_it_is(autoencoder, images, features):
     model = autoencoder("salience", {"spread": 0.1, "warmup": 0.0, "features": features})
     with torch.autocast("cpu", torch.bfloat16):
         inside = model(images(), ratio=0.6, generator=generator(0))
@@ -162,7 +121,7 @@ def test_autocast_leaves_the_choice_as_it_is(features):
 
 
 @pytest.mark.parametrize("masker", ["random", "predicted_loss"])
-def test_recomputing_activations_changes_no_gradient(masker):
+def test_recomputing_activations_changes_no_gradient(autoencoder, images, masker):
     plain, thrifty = autoencoder(masker), autoencoder(masker, recompute=True)
     thrifty.load_state_dict(plain.state_dict())
     for model in (plain, thrifty):
@@ -174,68 +133,15 @@ def test_recomputing_activations_changes_no_gradient(masker):
             assert torch.allclose(one.grad, other.grad, atol=1e-7)
 
 
-def test_every_weight_learns_but_the_positions():
+def test_every_weight_learns_but_the_positions(autoencoder, images):
     model = autoencoder("predicted_loss")
     sum(model(images(), mask=ragged()).terms.values()).backward()
     without = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert without == ["encoder.pos_embed"]
 
 
-def test_ranking_of_predicted_losses():
-    losses = torch.rand(3, 9, generator=generator(0)) * 4
-    hidden = torch.rand(3, 9, generator=generator(1)) < 0.7
-    log2 = torch.log(torch.tensor(2.0)).item()
-    assert ranking_loss(torch.zeros(3, 9), losses, hidden).item() == pytest.approx(log2)
-    assert ranking_loss(losses, losses, hidden).item() < log2 < ranking_loss(-losses, losses, hidden).item()
-    total, pairs = 0.0, 0
-    guess = torch.randn(3, 9, generator=generator(2))
-    for image in range(3):
-        places = hidden[image].nonzero().flatten().tolist()
-        for i in places:
-            for j in places:
-                if losses[image, i] > losses[image, j]:
-                    total -= torch.sigmoid(guess[image, i] - guess[image, j]).log().item()
-                    pairs += 1
-    assert ranking_loss(guess, losses, hidden).item() == pytest.approx(total / pairs, rel=1e-5)
-    assert ranking_loss(guess, losses, torch.zeros(3, 9, dtype=torch.bool)).item() == 0
-
-
-def test_attention_of_the_class_token_by_hand():
-    model = vit()
-    seen = {}
-    last = model.blocks[-1].attn
-    last.fused_attn = False
-    last.attn_drop.register_forward_hook(lambda module, inputs, output: seen.update(weights=inputs[0]))
-    model.eval().forward_features(images())
-    assert torch.allclose(class_attention(model, images()), seen["weights"][:, :, 0, 1:].mean(dim=1), atol=1e-6)
-
-
-def test_a_teacher_follows_slowly_and_changes_nothing():
-    model = autoencoder("attention", {"momentum": 0.9})
-    teacher = Teacher(model)
-    before = teacher(images())
-    assert torch.allclose(before, class_attention(model.encoder, images()))
-    old = model.decoder.embed.weight.detach().clone()
-    with torch.no_grad():
-        model.decoder.embed.weight.add_(1.0)
-    teacher.follow(model)
-    assert torch.allclose(teacher.model.decoder.embed.weight, old + 0.1, atol=1e-6)
-    with pytest.raises(ValueError, match="'random' needs no teacher"):
-        Teacher(autoencoder())
-
-
-def test_the_teacher_of_predicted_losses_sees_whole_images():
-    model = autoencoder("predicted_loss")
-    said = Teacher(model)(images())
-    encoded = torch.cat(model.encode(images()), dim=1)
-    assert torch.allclose(said, model.loss_decoder(encoded, None).squeeze(-1))
-    found = model(images(), ratio=0.5, generator=generator(0), guide=said)
-    assert found.mask.guide.equal(said)
-    assert set(found.terms) == {"reconstruction", "predicted_loss"}
-
-
 @pytest.mark.parametrize("tokens", [{"class_token": False, "global_pool": "avg", "fc_norm": False}, {"reg_tokens": 2}])
-def test_other_prefix_tokens(tokens):
+def test_other_prefix_tokens(autoencoder, images, tokens):
     model = autoencoder(encoder=tokens)
     found = model(images(), mask=ragged())
     assert found.terms["reconstruction"].isfinite()
@@ -244,7 +150,7 @@ def test_other_prefix_tokens(tokens):
     assert torch.allclose(torch.cat(model.encode(images()), dim=1), whole, atol=1e-6)
 
 
-def test_pictures_show_what_was_visible():
+def test_pictures_show_what_was_visible(autoencoder, images):
     model, x, mask = autoencoder(), images(), ragged()
     masked, guess = model.pictures(x, model(x, mask=mask))
     hidden = from_patches(mask.hidden.unsqueeze(-1).expand(-1, -1, 48).float(), 4, (5, 5)).bool()
@@ -256,22 +162,7 @@ def test_pictures_show_what_was_visible():
     assert torch.allclose(model.pictures(x, perfect)[1], x, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fc_norm": True, "global_pool": "avg"}, "norm after pooling"),
-        ({"patch_drop_rate": 0.5}, "patch_drop_rate"),
-        ({"dynamic_img_size": True}, "dynamic_img_size"),
-        ({"pos_embed": "none"}, "positions of its own"),
-        ({"embed_dim": 30}, "divisible by 4, got 30"),
-    ],
-)
-def test_encoders_that_cannot_be_masked(options, message):
-    with pytest.raises(ValueError, match=message):
-        autoencoder(encoder=options)
-
-
-def test_other_faults():
+def test_other_faults(autoencoder, images):
     with pytest.raises(ValueError, match="is no plain vision transformer"):
         MaskedAutoencoder(timm.create_model("resnet18"), build_masker("random"))
     with pytest.raises(ValueError, match="set 'class_token'"):
@@ -317,7 +208,7 @@ def _copied(ours, theirs):
 
 
 @pytest.mark.parametrize("norm_pix", [True, False])
-def test_the_model_of_transformers_says_the_same(norm_pix):
+def test_the_model_of_transformers_says_the_same(autoencoder, images, norm_pix):
     ours = autoencoder(norm_pix=norm_pix)
     config = ViTMAEConfig(
         hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=SIDE,
@@ -334,7 +225,7 @@ def test_the_model_of_transformers_says_the_same(norm_pix):
     assert torch.allclose(other.logits, found.prediction, atol=1e-5)
 
 
-def test_the_recipe_for_transformers():
+def test_the_recipe_for_transformers(images):
     """Salience as the noise of transformers' own model, as the guide has it."""
     config = ViTMAEConfig(
         hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, image_size=SIDE,

@@ -4,8 +4,11 @@ import pytest
 import timm
 import torch
 
+from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
+from myosotis.pretraining.mask_statistics import MaskStatistics
 from myosotis.pretraining.maskers import build_masker
+from myosotis.pretraining.maskers.masker import Masker, NoSettings
 from myosotis.pretraining.salience import received_affinity, unit_interval
 from myosotis.pretraining.simmim import SimMIM
 from myosotis.pretraining.teacher import Teacher
@@ -86,6 +89,33 @@ def test_salience_works_on_windows_too():
     model = simmim("swin_tiny_patch4_window7_224", "salience", {"spread": 0.1, "warmup": 0.0})
     found = model(images(), ratio=0.6, generator=generator(0))
     assert found.terms["reconstruction"].isfinite()
+
+
+class Loudest(Masker):
+    """A masker of another distribution: it hides what has the largest norm."""
+
+    card = MethodCard("loudest", "Largest norm first", "-", "images", "nothing", "Tests.")
+    Settings = NoSettings
+    reads_tokens = True
+
+    def guide_statistics(self, guide):
+        return {"loudness": guide.mean()}
+
+    def __call__(self, tokens, *, ratio, **_):
+        norms = tokens.norm(dim=-1)
+        return mask_from_scores(norms, ratio, norms)
+
+
+def test_any_masker_reads_the_mean_token_of_a_mask_unit():
+    torch.manual_seed(0)
+    encoder = timm.create_model("vit_tiny_patch16_224", num_classes=0, **MODELS["vit_tiny_patch16_224"])
+    model = SimMIM(encoder, Loudest(NoSettings()), shape=(3, 32, 32), unit=8).eval()
+    mask = model(images(), ratio=0.5, generator=generator(0)).mask
+    means = embedded(encoder, images())[1].view(3, 4, 2, 4, 2, 24).mean(dim=(2, 4)).flatten(1, 2)
+    torch.testing.assert_close(mask.guide, means.norm(dim=-1))
+    statistics = MaskStatistics(model.masker)
+    statistics.add(mask)
+    assert statistics.told()["loudness"] == pytest.approx(mask.guide.mean().item())
 
 
 def test_attention_is_summed_over_mask_units():

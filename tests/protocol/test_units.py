@@ -47,3 +47,13 @@ def test_a_unit_that_fails_has_scores_of_0(tmp_path):
     found = run_unit(json.dumps(content))
     assert found["failure"] == {"kind": "diverged", "reason": "training diverged in task 1; lower the learning rate"}
     assert set(found["metrics"].values()) == {0.0}
+
+
+def test_results_belong_to_job_images_and_version(unit, monkeypatch):
+    """A storage that studies share gave the results of other images, and of earlier versions, as new ones."""
+    known = unit().key
+    assert unit().key == known
+    assert unit(data="other images").key != known
+    assert unit(job='{"seed": 1}').key != known
+    monkeypatch.setattr("myosotis.__version__", "0.0.0")
+    assert unit().key != known

@@ -105,9 +105,9 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "pretrain sweep",
-            ("protocol.sweep", "SweepConfig"),
-            ("protocol.sweep", "SweepJob"),
-            "protocol.sweep_report",
+            ("protocol.sweep.config", "SweepConfig"),
+            ("protocol.sweep.job", "SweepJob"),
+            "protocol.sweep.report",
         ),
         JobKind(
             "denoise train",

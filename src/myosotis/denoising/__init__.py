@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from myosotis.denoising.context_selection import select_context
     from myosotis.denoising.contexts import Context1d, Context2d
     from myosotis.denoising.counting import Denoised, dude, dude_in_context
+    from myosotis.denoising.denoiser_file import load_denoiser, save_denoiser
     from myosotis.denoising.heads import HEADS
     from myosotis.denoising.mappings import hamming, loss_estimate
     from myosotis.denoising.methods import METHODS, DenoiseResult, denoise
-    from myosotis.denoising.neural import NeuralDenoiser, Passes, blind
+    from myosotis.denoising.neural import NeuralDenoiser
+    from myosotis.denoising.passes import Passes
+    from myosotis.denoising.training_noise import blind
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -30,7 +33,10 @@ else:
             "heads": "HEADS",
             "mappings": "hamming loss_estimate",
             "methods": "METHODS DenoiseResult denoise",
-            "neural": "NeuralDenoiser Passes blind",
+            "denoiser_file": "load_denoiser save_denoiser",
+            "neural": "NeuralDenoiser",
+            "passes": "Passes",
+            "training_noise": "blind",
         },
     )
 
@@ -57,8 +63,10 @@ __all__ = [
     "estimate_channel",
     "forward_backward",
     "hamming",
+    "load_denoiser",
     "loss_estimate",
     "median",
     "read_channel",
+    "save_denoiser",
     "select_context",
 ]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from myosotis.denoising.channel import Channel, Symbols
-from myosotis.denoising.neural import ADAPT, FINE_TUNE, NeuralDenoiser, Passes
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import ADAPT, FINE_TUNE, Passes
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.contexts import Context, Context1d, Context2d
+from myosotis.denoising.denoiser_file import load_denoiser
 from myosotis.denoising.files.dna import BASES, check_reads_suffix, read_reads, write_reads
 from myosotis.denoising.files.images import check_suffix, read_bilevel, write_bilevel
-from myosotis.denoising.files.place import check_output
+from myosotis.denoising.files.output import check_output
 from myosotis.denoising.files.symbols import read_symbols, write_symbols
-from myosotis.denoising.methods import DenoiseResult, Method, denoise, passes_of
-from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.methods import DenoiseResult, default_passes, denoise
 from myosotis.denoising.summary import described, difference_picture, summarise
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.processes import device
@@ -45,7 +45,7 @@ class DenoiseOptions:
     rate: float | None = None
     channel: Path | None = None
     estimate: bool = False
-    method: Method | None = None
+    method: str | None = None
     model: Path | None = None
     context: int | None = None
     epochs: int | None = None
@@ -173,7 +173,7 @@ def _denoised(
     count = len(names)
     model, notes = None, dict[str, Any]()
     if options.model is not None:
-        model, notes = NeuralDenoiser.load(options.model, device=device())
+        model, notes = load_denoiser(options.model, device=device())
         known = notes.get("names")
         if known is not None and list(known) != list(names):
             raise InputError(
@@ -189,7 +189,7 @@ def _denoised(
             model=model,
             unknown=options.estimate,
             symmetric=symmetric,
-            passes=passes_of(method, options.epochs),
+            passes=default_passes(method, options.epochs),
             lengths=lengths,
             seed=options.seed,
             device=device(),

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from myosotis.denoising.heads import HeadName
-from myosotis.denoising.neural import PRETRAIN
+from myosotis.denoising.passes import PRETRAIN
 from myosotis.engine.config import Config, LocalPath, RunName
 from myosotis.engine.method import Count, Positive, Share, Whole
 
@@ -69,7 +69,7 @@ class DenoiserConfig(Config):
 
 
 class DenoiserTrainingConfig(Config):
-    """How it is trained; see :class:`~myosotis.denoising.neural.Passes`."""
+    """How it is trained; see :class:`~myosotis.denoising.passes.Passes`."""
 
     epochs: Count = PRETRAIN.epochs
     learning_rate: Positive = PRETRAIN.learning_rate

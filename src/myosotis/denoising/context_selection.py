@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.contexts import Context, Pad
 from myosotis.denoising.counting import dude_in_context
-from myosotis.denoising.neural import NeuralDenoiser, Passes
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import Passes
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 

@@ -13,11 +13,14 @@ from myosotis.data.image_files import files_below
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.config import DenoiserTrainConfig
 from myosotis.denoising.contexts import Context1d, Context2d
+from myosotis.denoising.denoiser_file import save_denoiser
 from myosotis.denoising.files.dna import BASES, read_reads
 from myosotis.denoising.files.images import FORMATS, read_bilevel
 from myosotis.denoising.files.symbols import read_symbols
-from myosotis.denoising.neural import Draws, NeuralDenoiser, Passes, blind
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import Passes
 from myosotis.denoising.report import KIND
+from myosotis.denoising.training_noise import TrainingNoise, blind
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
@@ -31,10 +34,7 @@ MODEL = "denoiser.safetensors"
 
 
 class DenoiserTrainJob(Job[DenoiserTrainConfig]):
-    """One run of ``myosotis denoise train``; see :class:`~myosotis.engine.job.Job`.
-
-    The paths of its configuration are absolute, see :func:`~myosotis.denoising.config.resolve_paths`.
-    """
+    """One run of ``myosotis denoise train``; see :class:`~myosotis.engine.job.Job`."""
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.
@@ -82,7 +82,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         place = run.path / "model"
         place.mkdir(exist_ok=True)
         noise = config.noise.model_dump(mode="json", exclude_none=True)
-        denoiser.save(place / MODEL, {"names": list(self._names), "noise": noise, "name": config.name})
+        save_denoiser(denoiser, place / MODEL, {"names": list(self._names), "noise": noise, "name": config.name})
         run.finish(
             {
                 "kind": KIND,
@@ -176,7 +176,7 @@ def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
     return found
 
 
-def _draws(config: DenoiserTrainConfig, count: int) -> Draws:
+def _draws(config: DenoiserTrainConfig, count: int) -> TrainingNoise:
     noise = config.noise
     with settings_as_input("noise"):
         if noise.between is not None:

@@ -22,7 +22,7 @@ def describe(run: Run) -> Document:
     Args:
         run: Of the kind ``denoise-train``.
     """
-    result, card = run.result(), METHODS["supervised"]
+    result, card = run.result(), METHODS.card("supervised")
     rows = [
         Row(one["noise"], [f"{one['raw']:.4f}", f"{one['error']:.4f}", f"{one['error'] / one['raw']:.3f}"])
         for one in result["measured"]

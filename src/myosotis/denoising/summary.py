@@ -96,7 +96,7 @@ def described(told: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[
         told: See :func:`summarise`.
         pictures: Bilevel pictures and their titles.
     """
-    card, figures = METHODS[told["method"]], []
+    card, figures = METHODS.card(told["method"]), []
     if pictures:
         figures.append(
             Figure(
@@ -174,7 +174,7 @@ def _verdicts(told: Mapping[str, Any]) -> list[Verdict]:
             told["warnings"][0]
             if told["warnings"]
             else _SURE
-            if told["method"] not in ("as_seen", "median")
+            if METHODS[told["method"]].has_context
             else "Nothing was learnt from the symbols.",
         )
     )

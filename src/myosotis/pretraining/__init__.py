@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from myosotis.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from myosotis.pretraining.encoder_probes import EncoderProbes, encoder_features
     from myosotis.pretraining.finetuning import FinetuneSettings, finetune
     from myosotis.pretraining.mae import MaskedAutoencoder
+    from myosotis.pretraining.masked_model import MaskedModel, Objective, Reconstruction
     from myosotis.pretraining.maskers import MASKERS, build_masker, check_settings
     from myosotis.pretraining.maskers.attention import AttentionMasker
     from myosotis.pretraining.maskers.block import BlockMasker
@@ -15,11 +17,10 @@ if TYPE_CHECKING:
     from myosotis.pretraining.maskers.predicted_loss import PredictedLossMasker
     from myosotis.pretraining.maskers.random import RandomMasker
     from myosotis.pretraining.maskers.salience import SalienceMasker
-    from myosotis.pretraining.measuring import EncoderMeasuring, encoder_features
+    from myosotis.pretraining.model_directory import PretrainSpec, load_pretrained, make_pretrained, save_pretrained
     from myosotis.pretraining.objectives import OBJECTIVES, build_model
     from myosotis.pretraining.patches import from_patches, normalized_patches, to_patches
     from myosotis.pretraining.salience import adaptive_ratio, received_affinity, token_salience
-    from myosotis.pretraining.saved import PretrainSpec, load_pretrained, make_pretrained, save_pretrained
     from myosotis.pretraining.simmim import SimMIM
     from myosotis.pretraining.teacher import Teacher
     from myosotis.pretraining.token_mask import TokenMask, mask_from_hidden, mask_from_scores, visible_count
@@ -30,6 +31,7 @@ else:
         {
             "finetuning": "FinetuneSettings finetune",
             "mae": "MaskedAutoencoder",
+            "masked_model": "MaskedModel Objective Reconstruction",
             "maskers": "MASKERS build_masker check_settings",
             "maskers.attention": "AttentionMasker",
             "maskers.block": "BlockMasker",
@@ -38,11 +40,11 @@ else:
             "maskers.predicted_loss": "PredictedLossMasker",
             "maskers.random": "RandomMasker",
             "maskers.salience": "SalienceMasker",
-            "measuring": "EncoderMeasuring encoder_features",
+            "encoder_probes": "EncoderProbes encoder_features",
             "objectives": "OBJECTIVES build_model",
             "patches": "from_patches normalized_patches to_patches",
             "salience": "adaptive_ratio received_affinity token_salience",
-            "saved": "PretrainSpec load_pretrained make_pretrained save_pretrained",
+            "model_directory": "PretrainSpec load_pretrained make_pretrained save_pretrained",
             "simmim": "SimMIM",
             "teacher": "Teacher",
             "token_mask": "TokenMask mask_from_hidden mask_from_scores visible_count",
@@ -55,16 +57,19 @@ __all__ = [
     "OBJECTIVES",
     "AttentionMasker",
     "BlockMasker",
-    "EncoderMeasuring",
+    "EncoderProbes",
     "FinetuneSettings",
     "GridMasker",
     "MaskedAutoencoder",
+    "MaskedModel",
     "Masker",
+    "Objective",
     "PredictedLossMasker",
     "PretrainOutcome",
     "PretrainSettings",
     "PretrainSpec",
     "RandomMasker",
+    "Reconstruction",
     "SalienceMasker",
     "SimMIM",
     "Teacher",

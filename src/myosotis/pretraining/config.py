@@ -14,7 +14,7 @@ from myosotis.engine.schedule import Schedule
 from myosotis.pretraining.finetuning import FinetuneSettings
 from myosotis.pretraining.maskers import build_masker
 from myosotis.pretraining.maskers.masker import Momentum, Part
-from myosotis.pretraining.objectives import check_objective
+from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.pretraining.training import PretrainSettings
 
 
@@ -73,7 +73,7 @@ class ObjectiveConfig(NamedConfig):
     @classmethod
     def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
         """Return all settings of an objective."""
-        return check_objective(name, settings)
+        return OBJECTIVES.settings(name, settings)
 
 
 class MaskerConfig(NamedConfig):
@@ -122,8 +122,8 @@ class EncoderProbesConfig(Config):
     """How the encoder is measured, before and after: by a linear probe and by nearest neighbours on frozen features.
 
     ``samples`` labelled training images, as many of each class, vote and teach; None: all of them. ``cells`` above 1
-    keeps the layout of features, see :func:`~myosotis.pretraining.measuring.encoder_features`. ``data`` names other,
-    labelled images; without it they are the job's own.
+    keeps the layout of features, see :func:`~myosotis.pretraining.encoder_probes.encoder_features`. ``data`` names
+    other, labelled images; without it they are the job's own.
     """
 
     samples: Count | None = None

@@ -13,11 +13,12 @@ from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import ImageSet, to_unit
-from myosotis.engine.errors import DivergedError, SettingsError
+from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed, generator
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.models.modes import evaluating
 from myosotis.models.normalization import NormalizedClassifier
 
@@ -63,6 +64,36 @@ class FinetuneSettings:
     def warmup_epochs(self) -> int:
         """Epochs in which the rate rises."""
         return self.epochs // 20 if self.warmup is None else self.warmup
+
+
+def with_new_head(
+    encoder: nn.Module, spec: ClassifierSpec, classes: int, *, drop_path: float, seed: int
+) -> NormalizedClassifier:
+    """Return a classifier with a copy of an encoder and a new linear head.
+
+    Args:
+        encoder: Without classes.
+        spec: What it is made of.
+        classes: Of the head.
+        drop_path: Stochastic depth; 0 for none.
+        seed: Of the head.
+
+    Raises:
+        InputError: The architecture knows of no stochastic depth, or its head is not one linear layer.
+    """
+    options = {**spec.options, **({"drop_path_rate": drop_path} if drop_path else {})}
+    body = ClassifierSpec(spec.architecture, classes, spec.in_channels, spec.mean, spec.std, options)
+    model = build_classifier(body, seed=seed)
+    network: Any = model.classifier
+    head = network.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise InputError(f"architecture '{spec.architecture}': its head is not one linear layer")
+    own = {name for name, weight in network.named_parameters() if any(weight is one for one in head.parameters())}
+    missing, unknown = network.load_state_dict(encoder.state_dict(), strict=False)
+    left = [name for name in (*missing, *unknown) if name not in own]
+    if left:
+        raise InputError(f"architecture '{spec.architecture}': with a head it has other weights: {left[0]}")
+    return model
 
 
 def finetune(

@@ -16,36 +16,28 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import clopper_pearson
-from myosotis.models.normalization import NormalizedClassifier
 from myosotis.pretraining.config import PretrainConfig
-from myosotis.pretraining.finetuning import finetune
-from myosotis.pretraining.inputs import (
+from myosotis.pretraining.finetuning import finetune, with_new_head
+from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
+from myosotis.pretraining.masked_model import MaskedModel
+from myosotis.pretraining.model_directory import save_pretrained
+from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
+from myosotis.pretraining.report import KIND
+from myosotis.pretraining.setup import (
     check_pretraining,
     describe_pretrained,
     finetune_settings,
-    new_measuring,
     new_model,
-    pretrain_inputs,
+    new_probes,
     pretrain_settings,
-    read_pretrain_sets,
-    repeated_in,
 )
-from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
-from myosotis.pretraining.report import KIND
-from myosotis.pretraining.saved import (
-    save_pretrained,
-    with_new_head,
-)
-from myosotis.pretraining.training import MaskedModel, PretrainSettings, pretrain
+from myosotis.pretraining.training import PretrainSettings, pretrain
 
 _DRAWN_EPOCHS = 6
 
 
 class PretrainJob(Job[PretrainConfig]):
-    """One run of ``myosotis pretrain``; see :class:`~myosotis.engine.job.Job`.
-
-    The paths of its configuration are absolute, see :func:`~myosotis.pretraining.config.resolve_paths`.
-    """
+    """One run of ``myosotis pretrain``; see :class:`~myosotis.engine.job.Job`."""
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.
@@ -77,19 +69,19 @@ class PretrainJob(Job[PretrainConfig]):
         config, started, sets = self._config, time.monotonic(), self._sets
         run = self._open(config.seed)
         prints = set_fingerprints(sets.train, sets.test or sets.train, run.salt)
-        model, whole = new_model(config, self._spec)
+        model = new_model(config, self._spec)
         run.check_inputs(pretrain_inputs(sets, model if config.model.init_from is not None else None, run.salt))
         if self._finished_already():
             return run
         model_in = weights_hash(model)
-        measuring = new_measuring(config, sets, device())
-        whole.to(device())
+        probes = new_probes(config, sets, device())
+        model.to(device())
         before: dict[str, Any] | None = None
-        if measuring is not None:
+        if probes is not None:
             with self._timed("measure"):
                 before = self._kept_or(
                     "before",
-                    lambda: {"pixels": asdict(measuring.pixels()), "untrained": asdict(measuring.encoder(whole))},
+                    lambda: {"pixels": asdict(probes.pixels()), "untrained": asdict(probes.encoder(model))},
                 )
             self._say(
                 f"before: linear probe {before['untrained']['linear']:.3f}, pixels {before['pixels']['linear']:.3f}"
@@ -98,27 +90,26 @@ class PretrainJob(Job[PretrainConfig]):
         with self._timed("pretrain"), settings_as_input():
             outcome = pretrain(
                 model,
-                whole.normalize,
                 sets.train.images,
                 settings,
                 seed=config.seed,
                 device=device(),
                 checkpoints=run.checkpoints / "pretrain",
                 log=run.log,
-                after_epoch=lambda epoch: self._log_mask(model, whole, settings, epoch),
+                after_epoch=lambda epoch: self._log_mask(model, settings, epoch),
             )
         after: dict[str, Any] = {}
-        if measuring is not None:
+        if probes is not None:
             with self._timed("measure"):
-                after = self._kept_or("after", lambda: asdict(measuring.encoder(whole)))
+                after = self._kept_or("after", lambda: asdict(probes.encoder(model)))
             self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
-        tuned = self._finetuned(whole) if config.finetune is not None else None
+        tuned = self._finetuned(model) if config.finetune is not None else None
         if is_main_process():
             with self._timed("pictures"):
-                self._keep_pictures(model, whole)
+                self._keep_pictures(model)
             staged = run.path / ".model.partial"
             shutil.rmtree(staged, ignore_errors=True)
-            save_pretrained(model, whole, self._spec, staged)
+            save_pretrained(model, self._spec, staged)
             seal(staged, run.path / "model")
         lineage = {"data": prints, "model_in": model_in, "model_out": weights_hash(model)}
         run.finish(self._result(model, before, after, tuned, lineage, outcome.steps, started))
@@ -129,20 +120,20 @@ class PretrainJob(Job[PretrainConfig]):
 
     # Parts ----------------------------------------------------------------------------------------------------------
 
-    def _finetuned(self, whole: NormalizedClassifier) -> float:
+    def _finetuned(self, model: MaskedModel) -> float:
         config, sets = self._config, self._sets
         settings = finetune_settings(config)
         labelled, test = sets.labelled, sets.test
         assert labelled is not None  # noqa: S101 - it has been checked
         assert test is not None  # noqa: S101
-        model = with_new_head(
-            whole, self._spec.encoder, len(labelled.classes), drop_path=settings.drop_path, seed=config.seed
+        classifier = with_new_head(
+            model.encoder, self._spec.encoder, len(labelled.classes), drop_path=settings.drop_path, seed=config.seed
         )
         with self._timed("finetune"):
             found = self._kept_or(
                 "finetuned",
                 lambda: finetune(
-                    model,
+                    classifier,
                     labelled,
                     test,
                     settings,
@@ -154,9 +145,7 @@ class PretrainJob(Job[PretrainConfig]):
         self._say(f"fine-tuned: accuracy {found:.3f}")
         return float(found)
 
-    def _log_mask(
-        self, model: MaskedModel, whole: NormalizedClassifier, settings: PretrainSettings, epoch: int
-    ) -> None:
+    def _log_mask(self, model: MaskedModel, settings: PretrainSettings, epoch: int) -> None:
         """Note what would be hidden of the first shown image now, in some epochs."""
         config, every = self._config, max(1, settings.epochs // _DRAWN_EPOCHS)
         if not config.shown or (epoch % every and epoch != settings.epochs):
@@ -165,11 +154,11 @@ class PretrainJob(Job[PretrainConfig]):
         first = to_unit(images.images[shown_places(images, 1, config.seed)].to(device()))
         progress = epoch / settings.epochs
         ratio = settings.ratio_at(progress)
-        found = reconstruct(model, whole.normalize, first, ratio, progress, config.seed + epoch)
+        found = reconstruct(model, first, ratio, progress, config.seed + epoch)
         hidden = found.mask.hidden[0].nonzero().flatten().tolist()
         self._run.log({"phase": "mask", "epoch": epoch, "hidden": hidden})
 
-    def _keep_pictures(self, model: MaskedModel, whole: NormalizedClassifier) -> None:
+    def _keep_pictures(self, model: MaskedModel) -> None:
         config, images = self._config, self._sets.shown
         places = shown_places(images, config.shown, config.seed)
         arguments = (pretrain_settings(config).ratio_at(1), config.seed, device())
@@ -178,12 +167,12 @@ class PretrainJob(Job[PretrainConfig]):
         write_json(
             self._run.path / "pictures.json",
             {
-                "images": draw_pictures(model, whole.normalize, images, places, *arguments),
+                "images": draw_pictures(model, images, places, *arguments),
                 "masks": [
                     {"epoch": epoch, "png": draw_mask(first[0], hidden, model.grid)}
                     for epoch, hidden in sorted(masks.items())
                 ],
-                "ratios": realised_ratios(model, whole.normalize, images, *arguments),
+                "ratios": realised_ratios(model, images, *arguments),
             },
         )
 

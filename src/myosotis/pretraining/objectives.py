@@ -1,62 +1,21 @@
-"""The ways to learn from what is hidden, by the name that a configuration gives them."""
+"""The objectives of pre-training, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
-from myosotis.engine.method import Count, MethodCard, check_method, validated
+from myosotis.engine.registry import Registry
 from myosotis.engine.seeding import derive_seed
-from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.models.normalization import Normalize
+from myosotis.pretraining.mae import MaeObjective
+from myosotis.pretraining.masked_model import MaskedModel, Objective
 from myosotis.pretraining.maskers import Masker
-from myosotis.pretraining.objective import Reduction
-from myosotis.pretraining.simmim import SimMIM
-from myosotis.pretraining.training import MaskedModel
+from myosotis.pretraining.simmim import SimMIMObjective
 
-
-@dataclass(frozen=True)
-class MaeSettings:
-    """See :class:`~myosotis.pretraining.mae.MaskedAutoencoder`."""
-
-    decoder_dim: Count = 512
-    decoder_depth: Count = 8
-    decoder_heads: Count = 16
-    norm_pix: bool = True
-    reduction: Reduction = "token"
-
-
-@dataclass(frozen=True)
-class SimMimSettings:
-    """See :class:`~myosotis.pretraining.simmim.SimMIM`."""
-
-    unit: Count = 32
-
-
-_SETTINGS: Mapping[str, type[Any]] = MappingProxyType({"mae": MaeSettings, "simmim": SimMimSettings})
-
-OBJECTIVES: Mapping[str, MethodCard] = MappingProxyType({"mae": MaskedAutoencoder.card, "simmim": SimMIM.card})
-"""Every objective's card by its name."""
-
-
-def check_objective(name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return an objective's settings: defaults, changed by ``settings``.
-
-    Args:
-        name: A key of :data:`OBJECTIVES`.
-        settings: Fields of its settings.
-
-    Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
-
-    Example:
-        >>> check_objective("mae").decoder_dim
-        512
-    """
-    check_method(name, settings or {}, _SETTINGS, what="objective")
-    return validated(name, _SETTINGS[name], dict(settings or {}), what="objective")
+OBJECTIVES: Registry[Objective] = Registry(Objective, (MaeObjective, SimMIMObjective), "objective")
+"""Every objective by its name."""
 
 
 def build_model(
@@ -67,27 +26,29 @@ def build_model(
     shape: tuple[int, int, int],
     *,
     seed: int,
+    normalize: Normalize | None = None,
     pretrained: bool = False,
     recompute: bool = False,
 ) -> MaskedModel:
-    """Return what is pre-trained.
+    """Return a network that is to be pre-trained.
 
     Args:
-        name: See :func:`check_objective`.
-        settings: Likewise.
-        encoder: Of timm; trained in place.
-        masker: Says what is hidden.
+        name: A key of :data:`OBJECTIVES`.
+        settings: Fields of the objective, e.g. ``{"decoder_dim": 192}``.
+        encoder: A model of timm; trained in place.
+        masker: Chooses what is hidden.
         shape: Channels, height and width of images.
-        seed: Of everything that is new.
-        pretrained: The encoder's weights and positions are its own and stay.
+        seed: Seed of all new weights.
+        normalize: Applied to all images; None leaves them as they are.
+        pretrained: Whether the encoder keeps its weights and positions.
         recompute: Gradient checkpointing.
 
     Raises:
         ValueError: Something does not fit.
     """
-    checked = check_objective(name, settings)
+    objective = OBJECTIVES.build(name, settings)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "decoder"))
-        if name == "mae":
-            return MaskedAutoencoder(encoder, masker, **asdict(checked), fresh=not pretrained, recompute=recompute)
-        return SimMIM(encoder, masker, shape=shape, unit=checked.unit, recompute=recompute)
+        return objective.build(
+            encoder, masker, shape=shape, normalize=normalize, fresh=not pretrained, recompute=recompute
+        )

@@ -11,9 +11,7 @@ from torch import Tensor
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.seeding import generator
 from myosotis.models.modes import evaluating
-from myosotis.models.normalization import Normalize
-from myosotis.pretraining.objective import Reconstruction
-from myosotis.pretraining.training import MaskedModel
+from myosotis.pretraining.masked_model import MaskedModel, Reconstruction
 from myosotis.report.pictures import encoded_png
 
 _MOST_MEASURED = 1000
@@ -25,31 +23,27 @@ def shown_places(images: ImageSet, count: int, seed: int) -> Int[Tensor, " n"]:
     return torch.tensor(images.shuffled(seed, "shown")[:count], dtype=torch.long)
 
 
-def reconstruct(
-    model: MaskedModel, normalize: Normalize, images: Tensor, ratio: float, progress: float, seed: int
-) -> Reconstruction:
+def reconstruct(model: MaskedModel, images: Tensor, ratio: float, progress: float, seed: int) -> Reconstruction:
     """Return what a network makes of images, in evaluation mode; it is its own teacher.
 
     Args:
         model: On the device of ``images``.
-        normalize: Likewise.
         images: In [0, 1].
         ratio: Share of hidden tokens.
         progress: Of the training, for maskers that change on the way.
         seed: Of the masks.
     """
-    x, guide = normalize(images), model.masker.guide
+    guide = model.masker.guide
     with evaluating(model), torch.no_grad():
-        said = None if guide is None else model.guidance(x, guide)
+        said = None if guide is None else model.guidance(images, guide)
         found: Reconstruction = model(
-            x, ratio=ratio, progress=progress, generator=generator(seed, "shown masks"), guide=said
+            images, ratio=ratio, progress=progress, generator=generator(seed, "shown masks"), guide=said
         )
     return found
 
 
 def draw_pictures(
     model: MaskedModel,
-    normalize: Normalize,
     images: ImageSet,
     places: Int[Tensor, " n"],
     ratio: float,
@@ -60,8 +54,8 @@ def draw_pictures(
     if not len(places):
         return []
     whole = to_unit(images.images[places].to(device))
-    found = reconstruct(model, normalize, whole, ratio, 1.0, seed)
-    masked, guess = (undone(normalize, one).cpu() for one in model.pictures(normalize(whole), found))
+    found = reconstruct(model, whole, ratio, 1.0, seed)
+    masked, guess = (drawn.cpu() for drawn in model.pictures(whole, found))
     drawn = []
     for place in range(len(places)):
         one = {
@@ -83,21 +77,16 @@ def draw_mask(image: Float[Tensor, "channels height width"], hidden: list[int], 
 
 
 def realised_ratios(
-    model: MaskedModel, normalize: Normalize, images: ImageSet, ratio: float, seed: int, device: torch.device | str
+    model: MaskedModel, images: ImageSet, ratio: float, seed: int, device: torch.device | str
 ) -> list[float]:
     """Return the share of hidden tokens in each of some images, with the network as it is."""
     some = shown_places(images, _MOST_MEASURED, seed)
     found = []
     for number, places in enumerate(some.split(_CHUNK)):
         whole = to_unit(images.images[places].to(device))
-        mask = reconstruct(model, normalize, whole, ratio, 1.0, seed + number).mask
+        mask = reconstruct(model, whole, ratio, 1.0, seed + number).mask
         found += [round(value, 6) for value in mask.ratios.tolist()]
     return found
-
-
-def undone(normalize: Normalize, images: Tensor) -> Tensor:
-    """Return normalised images as pixels in [0, 1]."""
-    return (images * normalize.std + normalize.mean).clamp(0, 1)
 
 
 def _png(image: Float[Tensor, "channels height width"]) -> str:

@@ -41,7 +41,7 @@ def describe(run: Run) -> Document:
         run: Of the kind ``pretrain``.
     """
     result, config = run.result(), run.settings()
-    masker, objective = MASKERS.card(result["masker"]), OBJECTIVES[result["objective"]]
+    masker, objective = MASKERS.card(result["masker"]), OBJECTIVES.card(result["objective"])
     end = config.get("ratio_end")
     ratio = f"{result['ratio']:g}" if end is None else f"{result['ratio']:g} to {end:g}"
     return Document(
@@ -264,8 +264,7 @@ def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], con
     if not pictures["images"]:
         return []
     kinds = [key for key in ("original", "guide", "masked", "reconstruction") if key in pictures["images"][0]]
-    guide = {"salience": "salience", "attention": "attention", "predicted_loss": "predicted loss"}
-    names = {"guide": guide.get(result["masker"], "guide")}
+    names = {"guide": result["masker"].replace("_", " ")}
     images = [one[key] for key in kinds for one in pictures["images"]]
     titles = [names.get(key, key) for key in kinds for _ in pictures["images"]]
     borrowed = config["objective"].get("norm_pix", False)
@@ -305,6 +304,7 @@ def _mask_section(result: Mapping[str, Any]) -> Section:
         "predicted_loss": "Ranking loss of predicted losses",
     }
     masks = result["masks"]
+    names |= {key: key.replace("_", " ").capitalize() for key in masks if key not in names}
     rows = [Row(text, [f"{masks[key]:.4f}"]) for key, text in names.items() if key in masks]
     return Section("Masks", ["Means over the last epoch."], [Table("Masks and loss", ["Value"], rows)])
 

@@ -1,5 +1,6 @@
 """SimMIM: the whole image goes in with hidden parts replaced by a learnt token, and one layer guesses the pixels."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -9,13 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import MethodCard
+from myosotis.engine.method import Count, MethodCard
 from myosotis.models.modes import evaluating
+from myosotis.models.normalization import Normalize
 from myosotis.pretraining.maps import last_map
+from myosotis.pretraining.masked_model import Images, MaskedModel, Objective, Reconstruction
 from myosotis.pretraining.maskers.masker import Guide, Masker
-from myosotis.pretraining.maskers.salience import SalienceMasker
-from myosotis.pretraining.objective import Reconstruction
-from myosotis.pretraining.salience import received_affinity
 from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import (
     check_class_attention,
@@ -28,7 +28,7 @@ from myosotis.pretraining.vision_transformer import (
 _EPSILON = 1e-5
 
 
-class SimMIM(nn.Module):
+class SimMIM(MaskedModel):
     """SimMIM (Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu, CVPR 2022) over any model of timm that gives out a map.
 
     Models with patch embedding (ViT, Swin and their like) get a learnt token in place of a hidden patch, before
@@ -41,6 +41,7 @@ class SimMIM(nn.Module):
             and ``predicted_loss`` belongs to masked autoencoders.
         shape: Channels, height and width of images.
         unit: Side of a mask unit, in pixels; a multiple of the patch.
+        normalize: Applied to all images; None leaves them as they are.
         recompute: Keep no activations for the backward pass, where the model can.
 
     Raises:
@@ -56,15 +57,6 @@ class SimMIM(nn.Module):
         (torch.Size([2, 3, 64, 64]), [8, 8])
     """
 
-    card: ClassVar[MethodCard] = MethodCard(
-        name="simmim",
-        title="SimMIM",
-        paper="Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu: SimMIM, CVPR 2022",
-        reads="images",
-        memory="one layer; the network sees all tokens",
-        purpose="For networks that are no plain vision transformers: Swin, ConvNeXt, ResNet.",
-    )
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -72,14 +64,14 @@ class SimMIM(nn.Module):
         *,
         shape: tuple[int, int, int],
         unit: int = 32,
+        normalize: Normalize | None = None,
         recompute: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, masker, normalize)
         channels, height, width = shape
         if height % unit or width % unit:
             raise SettingsError(f"images of {width}x{height} do not divide into mask units of {unit}x{unit}")
-        self.encoder, self.masker, self.unit = encoder, masker, unit
-        self.grid = height // unit, width // unit
+        self.unit, self.grid = unit, (height // unit, width // unit)
         self._channels = channels
         with evaluating(encoder), torch.no_grad():
             plain = torch.zeros(1, *shape)
@@ -128,7 +120,7 @@ class SimMIM(nn.Module):
 
     def forward(
         self,
-        images: Float[Tensor, "batch channels height width"],
+        images: Images,
         *,
         ratio: float = 0.6,
         progress: float = 1.0,
@@ -136,54 +128,32 @@ class SimMIM(nn.Module):
         mask: TokenMask | None = None,
         guide: Float[Tensor, "batch units"] | None = None,
     ) -> Reconstruction:
-        """Return the loss on what is hidden, and the guess; see :meth:`.mae.MaskedAutoencoder.forward`."""
+        """Return the loss on what is hidden, and the prediction; see :meth:`.masked_model.MaskedModel.forward`."""
+        x = self.normalize(images)
         if mask is None:
-            mask = self.draw(images, ratio=ratio, progress=progress, generator=generator, guide=guide)
-        units = mask.hidden.view(-1, 1, *self.grid)
-        pixels = units.repeat_interleave(self.unit, 2).repeat_interleave(self.unit, 3)
-        features = self._masked(images, units, pixels)
+            mask = self._mask(x, self.masker_arguments(ratio, progress, generator, guide))
+        pixels = self.hidden_pixels(mask)
+        features = self._masked(x, mask.hidden.view(-1, 1, *self.grid), pixels)
         prediction = functional.pixel_shuffle(self.head(features), self._stride).float()
         weights = pixels.to(prediction.dtype)
-        error = ((prediction - images).abs() * weights).sum() / (weights.sum() + _EPSILON) / self._channels
+        error = ((prediction - x).abs() * weights).sum() / (weights.sum() + _EPSILON) / self._channels
         return Reconstruction({"reconstruction": error}, prediction, mask)
 
-    def draw(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        *,
-        ratio: float,
-        progress: float,
-        generator: torch.Generator | None,
-        guide: Float[Tensor, "batch units"] | None = None,
-    ) -> TokenMask:
-        """Return what the masker hides of images; see :meth:`forward`."""
-        if generator is None:
-            raise ValueError("give a generator or a mask")
-        masker, places = self.masker, images.new_empty(len(images), self.grid[0] * self.grid[1], 0)
-        if isinstance(masker, SalienceMasker):
-            settings = masker.settings
-            received = received_affinity(self._tokens(images), scale=settings.scale, exclude_self=settings.exclude_self)
-            return masker.from_salience(masker.stretched(self._pooled(received)), ratio, progress, generator)
-        said: dict[str, Any] = {} if masker.guide is None else {masker.guide: guide}
-        return masker(places, grid=self.grid, ratio=ratio, progress=progress, generator=generator, **said)
-
     @torch.no_grad()
-    def guidance(
-        self, images: Float[Tensor, "batch channels height width"], kind: Guide
-    ) -> Float[Tensor, "batch units"]:
-        """Return what this network says as a teacher, of whole images."""
+    def guidance(self, images: Images, kind: Guide) -> Float[Tensor, "batch units"]:
+        """Return the guidance of this network as a teacher, from whole images."""
         if kind != "attention":
             raise SettingsError(f"'{kind}' belongs to masked autoencoders")
-        return self._pooled(class_attention(self.encoder, images))
+        return self._pooled(class_attention(self.encoder, self.normalize(images)))
 
-    @torch.no_grad()
-    def pictures(
-        self, images: Float[Tensor, "batch channels height width"], found: Reconstruction
-    ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]]:
-        """Return images with grey where something is hidden, and with guesses there."""
-        units = found.mask.hidden.view(-1, 1, *self.grid)
-        hidden = units.repeat_interleave(self.unit, 2).repeat_interleave(self.unit, 3)
-        return torch.where(hidden, images.mean(), images), torch.where(hidden, found.prediction, images)
+    def reconstructed(self, x: Images, reconstruction: Reconstruction) -> Images:  # noqa: ARG002 - it is predicted
+        """Return the predicted pixels of whole images."""
+        return reconstruction.prediction
+
+    def _mask(self, x: Tensor, arguments: dict[str, Any]) -> TokenMask:
+        if self.masker.reads_tokens:
+            return self.masker.hide_units(self._tokens(x), self._pooled, **arguments)
+        return self.masker(x.new_empty(len(x), self.grid[0] * self.grid[1], 0), **arguments)
 
     def _tokens(self, images: Tensor) -> Float[Tensor, "batch tokens dim"]:
         """Embedded patches, with positions where the network adds them, in single precision; or other features."""
@@ -194,11 +164,11 @@ class SimMIM(nn.Module):
             found: Tensor = network.patch_embed(images)
             return found.flatten(1, -2)
 
-    def _pooled(self, values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch units"]:
+    def _pooled(self, values: Float[Tensor, "batch tokens *rest"]) -> Float[Tensor, "batch units *rest"]:
         """Sums over mask units."""
         factor, (rows, columns) = self.unit // self._patch, self.grid
-        cut = values.reshape(-1, rows, factor, columns, factor)
-        return cut.sum(dim=(2, 4)).flatten(1)
+        cut = values.reshape(-1, rows, factor, columns, factor, *values.shape[2:])
+        return cut.sum(dim=(2, 4)).flatten(1, 2)
 
     def _masked(
         self, images: Tensor, units: Bool[Tensor, "batch 1 rows columns"], pixels: Bool[Tensor, "batch 1 h w"]
@@ -233,3 +203,31 @@ def _rows(embedding: Any, tokens: Tensor, shape: tuple[int, int, int]) -> int:
     if shape[1] * columns != shape[2] * rows:
         raise SettingsError("patches must be square")
     return rows
+
+
+@dataclass(frozen=True)
+class SimMIMObjective(Objective):
+    """Settings of :class:`SimMIM`."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="simmim",
+        title="SimMIM",
+        paper="Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu: SimMIM, CVPR 2022",
+        reads="images",
+        memory="one layer; the network sees all tokens",
+        purpose="For networks that are no plain vision transformers: Swin, ConvNeXt, ResNet.",
+    )
+    unit: Count = 32
+
+    def build(
+        self,
+        encoder: nn.Module,
+        masker: Masker[Any],
+        *,
+        shape: tuple[int, int, int],
+        normalize: Normalize | None,
+        fresh: bool,  # noqa: ARG002 - the weights are those of the encoder
+        recompute: bool,
+    ) -> SimMIM:
+        """Return the network that is pre-trained."""
+        return SimMIM(encoder, masker, shape=shape, unit=self.unit, normalize=normalize, recompute=recompute)

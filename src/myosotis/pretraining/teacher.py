@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from myosotis.models.modes import evaluating
-from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.masked_model import Images, MaskedModel
 from myosotis.pretraining.maskers.masker import Guide
-from myosotis.pretraining.simmim import SimMIM
 
 
 class Teacher:
@@ -20,7 +19,7 @@ class Teacher:
         model: What is trained; its masker needs a guide.
     """
 
-    def __init__(self, model: MaskedAutoencoder | SimMIM) -> None:
+    def __init__(self, model: MaskedModel) -> None:
         guide = model.masker.guide
         if guide is None:
             raise ValueError(f"masker '{model.masker.card.name}' needs no teacher")
@@ -29,13 +28,13 @@ class Teacher:
         self.model = copy.deepcopy(model)
         self.model.requires_grad_(requires_grad=False)
 
-    def __call__(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens"]:
+    def __call__(self, images: Images) -> Float[Tensor, "batch tokens"]:
         """Return what guides the masker, of whole images."""
         with evaluating(self.model), torch.no_grad():
             return self.model.guidance(images, self._guide)
 
     @torch.no_grad()
-    def follow(self, model: MaskedAutoencoder | SimMIM) -> None:
+    def follow(self, model: MaskedModel) -> None:
         """Take a step towards the weights of a network, and its buffers as they are."""
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - self._momentum)
         for own, theirs in zip(self.model.buffers(), model.buffers(), strict=True):

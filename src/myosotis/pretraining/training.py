@@ -16,17 +16,11 @@ from myosotis.engine.loop import Precision, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
-from myosotis.models.normalization import Normalize
 from myosotis.pretraining.batches import ImageBatch, ImageBatches
-from myosotis.pretraining.mae import MaskedAutoencoder
+from myosotis.pretraining.mask_statistics import MaskStatistics
+from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.maskers.masker import Masker
-from myosotis.pretraining.maskers.salience import SalienceMasker
-from myosotis.pretraining.simmim import SimMIM
 from myosotis.pretraining.teacher import Teacher
-from myosotis.pretraining.token_mask import TokenMask
-
-MaskedModel = MaskedAutoencoder | SimMIM
-
 
 _REFERENCE_BATCH = 256
 _WARMUP_SHARE = 20
@@ -119,56 +113,8 @@ def check_ratio(masker: Masker[Any], tokens: int, ratio: float) -> None:
         raise SettingsError(f"a ratio of {low:g} leaves no hidden token of {tokens}")
 
 
-class MaskStatistics:
-    """What masks were like over some batches; nothing is copied from the device until it is asked for.
-
-    Args:
-        masker: Whose masks they are.
-    """
-
-    def __init__(self, masker: Masker[Any]) -> None:
-        self._threshold = masker.settings.threshold if isinstance(masker, SalienceMasker) else None
-        self._ratios: list[Tensor] = []
-        self._sums: dict[str, list[Tensor]] = {}
-
-    def add(self, mask: TokenMask) -> None:
-        """Count the masks of a batch."""
-        tokens = mask.hidden.shape[1]
-        self._ratios.append(1 - mask.counts.float() / tokens)
-        if mask.guide is None:
-            return
-        if self._threshold is not None:
-            level = mask.guide.mean(dim=1, keepdim=True) if self._threshold == "mean" else self._threshold
-            self._add("salient_share", (mask.guide > level).float().mean())
-            self._add("salience_median", mask.guide.median(dim=1).values.mean())
-        hidden = mask.hidden.float()
-        kept = 1 - hidden
-        self._add("guide_of_hidden", ((mask.guide * hidden).sum(dim=1) / hidden.sum(dim=1)).mean())
-        self._add("guide_of_visible", ((mask.guide * kept).sum(dim=1) / kept.sum(dim=1)).mean())
-
-    def told(self) -> dict[str, float]:
-        """Return the realised ratio (mean, smallest, largest) and, of guided masks, what they followed; start anew.
-
-        ``salient_share`` is the share of tokens with a salience above the masker's threshold, ``salience_median`` the
-        median of an image; ``guide_of_hidden`` and ``guide_of_visible`` the mean of what the masker was guided by.
-        """
-        ratios = torch.cat(self._ratios)
-        found = {
-            "ratio": ratios.mean().item(),
-            "ratio_min": ratios.min().item(),
-            "ratio_max": ratios.max().item(),
-        }
-        found |= {name: torch.stack(values).mean().item() for name, values in self._sums.items()}
-        self._ratios, self._sums = [], {}
-        return found
-
-    def _add(self, name: str, value: Tensor) -> None:
-        self._sums.setdefault(name, []).append(value.detach())
-
-
 def pretrain(
     model: MaskedModel,
-    normalize: Normalize,
     images: UInt8[Tensor, "n channels height width"],
     settings: PretrainSettings,
     *,
@@ -185,9 +131,7 @@ def pretrain(
     weights as one that was not.
 
     Args:
-        model: See :class:`~myosotis.pretraining.mae.MaskedAutoencoder` and
-            :class:`~myosotis.pretraining.simmim.SimMIM`.
-        normalize: What images go through first; it decides what is salient.
+        model: A masked autoencoder, say; its normalisation decides what is salient.
         images: What is learnt from.
         settings: See there.
         seed: Of order, crops and masks.
@@ -207,7 +151,6 @@ def pretrain(
         raise SettingsError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
     place = torch.device(device)
     model.to(place)
-    normalize.to(place)
     batches = ImageBatches(
         images,
         size=settings.batch,
@@ -224,13 +167,12 @@ def pretrain(
     statistics, sums, history = MaskStatistics(model.masker), dict[str, list[Tensor]](), list[dict[str, float]]()
 
     def loss(net: nn.Module, batch: ImageBatch, step: int) -> Mapping[str, Tensor]:
-        x = normalize(batch.images)
         found = net(
-            x,
+            batch.images,
             ratio=settings.ratio_at(step / total),
             progress=step / total,
             generator=torch.Generator().manual_seed(batch.seed),
-            guide=None if teacher is None else teacher(x),
+            guide=None if teacher is None else teacher(batch.images),
         )
         statistics.add(found.mask)
         for name, value in found.terms.items():

@@ -9,6 +9,7 @@ from myosotis.continual.classification.methods import METHODS
 from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config, RunName, StorageURL
 from myosotis.engine.method import Count, Share, Whole
+from myosotis.protocol.executors import ExecutorConfig
 
 Metric = Literal["average_incremental_accuracy", "final_accuracy"]
 
@@ -29,23 +30,6 @@ class SearchConfig(Config):
         if empty is not None:
             raise ValueError(f"there is no value for '{empty}'")
         return space
-
-
-class ExecutorConfig(Config):
-    """Where trials run: in processes of this machine, or on a Ray cluster (the ``cluster`` extra)."""
-
-    kind: Literal["local", "ray"] = "local"
-    workers: Count = 1
-    threads: Count = 1
-    address: str | None = None
-
-    @model_validator(mode="after")
-    def _belongs(self) -> "ExecutorConfig":
-        if self.address is not None and self.kind != "ray":
-            raise ValueError("'address' belongs to 'ray'")
-        if self.address is not None and self.workers != 1:
-            raise ValueError("a cluster at an 'address' has its own 'workers'")
-        return self
 
 
 class PruneConfig(Config):

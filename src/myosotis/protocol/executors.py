@@ -8,18 +8,37 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from threading import Thread
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
+from pydantic import model_validator
 
+from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
-from myosotis.protocol.config import ExecutorConfig
+from myosotis.engine.method import Count
 
 _MOST_ATTEMPTS = 3
 _LOOK_EVERY = 1.0  # seconds
 
 Carry = Callable[[str, str], dict[str, Any]]
 """From a unit as JSON and a device to its result; a function of a module, so that other processes find it."""
+
+
+class ExecutorConfig(Config):
+    """Where trials run: in processes of this machine, or on a Ray cluster (the ``cluster`` extra)."""
+
+    kind: Literal["local", "ray"] = "local"
+    workers: Count = 1
+    threads: Count = 1
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "ExecutorConfig":
+        if self.address is not None and self.kind != "ray":
+            raise ValueError("'address' belongs to 'ray'")
+        if self.address is not None and self.workers != 1:
+            raise ValueError("a cluster at an 'address' has its own 'workers'")
+        return self
 
 
 @runtime_checkable

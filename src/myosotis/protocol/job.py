@@ -36,10 +36,7 @@ _SELECTORS = ("stream", "first_task")
 
 
 class ProtocolJob(Job[ProtocolConfig]):
-    """One run of ``myosotis protocol``; see :class:`~myosotis.engine.job.Job`.
-
-    The paths of its configuration are absolute, see :func:`~myosotis.protocol.config.resolve_paths`.
-    """
+    """One run of ``myosotis protocol``; see :class:`~myosotis.engine.job.Job`."""
 
     def prepare(self) -> None:
         """Read and check everything that the user gave: streams that do not meet, and every trial of every method.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xopen import xopen
 
-from myosotis.denoising.files.place import written
+from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
 
 BASES = "ACGT"

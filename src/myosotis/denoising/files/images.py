@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from myosotis.data.image_files import DAMAGED, check_regular
-from myosotis.denoising.files.place import written
+from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
 
 FORMATS = {"PNG": (".png",), "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "TIFF": (".tif", ".tiff")}

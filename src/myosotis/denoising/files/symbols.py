@@ -9,7 +9,7 @@ import numpy as np
 
 from myosotis.denoising.channel import Symbols
 from myosotis.denoising.contexts import MOST_SYMBOLS
-from myosotis.denoising.files.place import written
+from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
 
 _MARK = "\ufeff"

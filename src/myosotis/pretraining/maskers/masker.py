@@ -1,8 +1,9 @@
 """What the ways of hiding tokens have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from myosotis.pretraining.token_mask import TokenMask
 
 SettingsT = TypeVar("SettingsT")
 Guide = Literal["attention", "predicted_loss"]
+Pool = Callable[[Tensor], Tensor]
 Part = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 """Ranges of settings, checked where a configuration is read."""
@@ -57,6 +59,26 @@ class Masker(ABC, Generic[SettingsT]):
     def ratio_range(self, ratio: float) -> tuple[float, float]:
         """Return the smallest and the largest ratio that an image may get where ``ratio`` is asked for."""
         return ratio, ratio
+
+    def guide_statistics(self, guide: Float[Tensor, "batch tokens"]) -> dict[str, Tensor]:  # noqa: ARG002 - a default
+        """Return scalars to log of what guided the masks of a batch, by name; none by default."""
+        return {}
+
+    def hide_units(
+        self, tokens: Float[Tensor, "batch tokens dim"], pool: Pool, *, grid: tuple[int, int], **arguments: Any
+    ) -> TokenMask:
+        """Return the hidden mask units where a unit holds several of the tokens that the masker reads.
+
+        By default each unit is read as the mean of its tokens.
+
+        Args:
+            tokens: As for :meth:`__call__`.
+            pool: Sums values of tokens, (batch, tokens, ...), over mask units.
+            grid: Rows and columns of mask units.
+            arguments: The other arguments of :meth:`__call__`.
+        """
+        pooled = pool(tokens)
+        return self(pooled * (pooled.shape[1] / tokens.shape[1]), grid=grid, **arguments)
 
     @abstractmethod
     def __call__(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard, NotNegative, Positive
-from myosotis.pretraining.maskers.masker import Masker, Part, uniform
+from myosotis.pretraining.maskers.masker import Masker, Part, Pool, uniform
 from myosotis.pretraining.salience import (
     Scope,
     Threshold,
@@ -97,21 +97,40 @@ class SalienceMasker(Masker[SalienceSettings]):
         """Return the smallest and the largest ratio that an image may get."""
         return ratio - self.settings.spread, ratio + self.settings.spread
 
-    def salience(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens"]:
-        """Return salience in [0, 1]."""
-        return self.stretched(
-            received_affinity(tokens, scale=self.settings.scale, exclude_self=self.settings.exclude_self)
-        )
+    def guide_statistics(self, guide: Float[Tensor, "batch tokens"]) -> dict[str, Tensor]:
+        """Return the share of tokens with a salience above the threshold, and the median salience of an image."""
+        threshold = self.settings.threshold
+        level = guide.mean(dim=1, keepdim=True) if threshold == "mean" else threshold
+        return {
+            "salient_share": (guide > level).float().mean(),
+            "salience_median": guide.median(dim=1).values.mean(),
+        }
 
-    def stretched(self, received: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens"]:
-        """Return what tokens, or groups of them, receive as numbers in [0, 1]."""
+    def salience(
+        self, tokens: Float[Tensor, "batch tokens dim"], pool: Pool | None = None
+    ) -> Float[Tensor, "batch units"]:
+        """Return the salience in [0, 1] of tokens, or of mask units, which receive what their tokens receive."""
+        received = received_affinity(tokens, scale=self.settings.scale, exclude_self=self.settings.exclude_self)
+        if pool is not None:
+            received = pool(received)
         return rank_interval(received) if self.settings.normalize == "rank" else unit_interval(received)
 
     def __call__(
-        self, tokens: Tensor, *, ratio: float, progress: float = 1.0, generator: torch.Generator, **_: Any
+        self,
+        tokens: Tensor,
+        *,
+        ratio: float,
+        progress: float = 1.0,
+        generator: torch.Generator,
+        pool: Pool | None = None,
+        **_: Any,
     ) -> TokenMask:
         """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
-        return self.from_salience(self.salience(tokens), ratio, progress, generator)
+        return self.from_salience(self.salience(tokens, pool), ratio, progress, generator)
+
+    def hide_units(self, tokens: Float[Tensor, "batch tokens dim"], pool: Pool, **arguments: Any) -> TokenMask:
+        """Return the hidden mask units; the affinity that tokens receive is summed over a unit."""
+        return self(tokens, pool=pool, **arguments)
 
     def from_salience(
         self, salience: Float[Tensor, "batch tokens"], ratio: float, progress: float, generator: torch.Generator

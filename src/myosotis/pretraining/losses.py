@@ -1,6 +1,5 @@
-"""What the networks of this room return, and the losses between a guess and what was hidden."""
+"""The losses of pre-training, over what was hidden."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -8,24 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from myosotis.pretraining.token_mask import TokenMask
-
 Reduction = Literal["token", "sample"]
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A forward pass of pre-training.
-
-    Attributes:
-        terms: Named terms of the loss, each a scalar.
-        prediction: What the network says of every token, (batch, tokens, pixels); of whole images for ``SimMIM``.
-        mask: What was hidden.
-    """
-
-    terms: dict[str, Tensor]
-    prediction: Tensor
-    mask: TokenMask
 
 
 def hidden_mean(

@@ -11,14 +11,14 @@ from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.errors import SettingsError
 from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
 from myosotis.models.modes import evaluating
-from myosotis.models.normalization import NormalizedClassifier
 from myosotis.pretraining.maps import last_map
+from myosotis.pretraining.masked_model import MaskedModel
 
 _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class EncoderMeasured:
+class ProbeResults:
     """Accuracies on the test set.
 
     Attributes:
@@ -32,7 +32,7 @@ class EncoderMeasured:
     penalty: float
 
 
-class EncoderMeasuring:
+class EncoderProbes:
     """Measures encoders on labelled images, always the same ones.
 
     Args:
@@ -75,8 +75,8 @@ class EncoderMeasuring:
         self._seed, self._device = seed, device
         self.count, self.test_count = len(places), len(test)
 
-    def encoder(self, model: NormalizedClassifier) -> EncoderMeasured:
-        """Return what the features of an encoder are worth."""
+    def encoder(self, model: MaskedModel) -> ProbeResults:
+        """Return what the features of a network's encoder are worth."""
         model.to(self._device)
         train, test = (
             encoder_features(model, images, self._device, cells=self._cells)
@@ -84,21 +84,21 @@ class EncoderMeasuring:
         )
         return self._measured(train, test)
 
-    def pixels(self) -> EncoderMeasured:
+    def pixels(self) -> ProbeResults:
         """Return what raw pixels are worth."""
         return self._measured(to_unit(self._images).flatten(1), to_unit(self._test.images).flatten(1))
 
-    def _measured(self, train: Float[Tensor, "n features"], test: Float[Tensor, "m features"]) -> EncoderMeasured:
+    def _measured(self, train: Float[Tensor, "n features"], test: Float[Tensor, "m features"]) -> ProbeResults:
         labels, wanted = self._labels.to(train.device), self._test.labels.to(train.device)
         probe = linear_probe(train, labels, test, wanted, seed=self._seed)
         near = knn_probe(train, labels, test, wanted, k=self._neighbours)
-        return EncoderMeasured(probe.accuracy, near, probe.penalty)
+        return ProbeResults(probe.accuracy, near, probe.penalty)
 
 
 def encoder_features(
-    model: NormalizedClassifier, images: Tensor, device: torch.device | str, *, cells: int = 1
+    model: MaskedModel, images: Tensor, device: torch.device | str, *, cells: int = 1
 ) -> Float[Tensor, "n features"]:
-    """Return what an encoder without classes makes of whole images, in evaluation mode.
+    """Return what the encoder of a network, without classes, makes of whole images, in evaluation mode.
 
     Args:
         model: On ``device``.
@@ -114,11 +114,12 @@ def encoder_features(
         return torch.cat([_features(model, to_unit(some.to(device)), cells).float() for some in images.split(_CHUNK)])
 
 
-def _features(model: NormalizedClassifier, images: Tensor, cells: int) -> Tensor:
+def _features(model: MaskedModel, images: Tensor, cells: int) -> Tensor:
+    x: Tensor = model.normalize(images)
     if cells == 1:
-        found: Tensor = model(images)
-        return found
-    x = last_map(model.classifier, model.normalize(images))
+        features: Tensor = model.encoder(x)
+        return features
+    x = last_map(model.encoder, x)
     if min(x.shape[2:]) < cells:
         raise SettingsError(f"the last map of the encoder is smaller than {cells}x{cells}")
     return functional.adaptive_avg_pool2d(x, cells).flatten(1)

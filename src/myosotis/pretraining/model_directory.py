@@ -8,15 +8,14 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
 
 from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
+from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.maskers import build_masker
 from myosotis.pretraining.objectives import build_model
-from myosotis.pretraining.training import MaskedModel
 
 _DESCRIPTION = "pretraining.json"
 _REST = "pretraining.safetensors"
@@ -62,56 +61,55 @@ def for_masking(spec: ClassifierSpec, size: tuple[int, int]) -> ClassifierSpec:
     return ClassifierSpec(spec.architecture, 0, spec.in_channels, spec.mean, spec.std, options)
 
 
-def make_pretrained(
-    spec: PretrainSpec, *, pretrained: bool = False, recompute: bool = False
-) -> tuple[MaskedModel, NormalizedClassifier]:
-    """Return a network that has seen nothing yet, and its encoder behind its normalisation: both share their weights.
+def make_pretrained(spec: PretrainSpec, *, pretrained: bool = False, recompute: bool = False) -> MaskedModel:
+    """Return a network as it is before pre-training.
 
     Raises:
         InputError: Something does not fit.
     """
-    whole = build_classifier(spec.encoder, seed=spec.seed, pretrained=pretrained)
+    encoder = build_classifier(spec.encoder, seed=spec.seed, pretrained=pretrained)
     try:
-        model = build_model(
+        return build_model(
             spec.objective,
             spec.objective_settings,
-            whole.classifier,
+            encoder.classifier,
             build_masker(spec.masker, spec.masker_settings),
             (spec.encoder.in_channels, *spec.size),
             seed=spec.seed,
+            normalize=encoder.normalize,
             pretrained=pretrained,
             recompute=recompute,
         )
     except (SettingsError, AssertionError, RuntimeError) as error:
         raise InputError(str(error).splitlines()[0]) from None
-    return model, whole
 
 
-def save_pretrained(model: MaskedModel, whole: NormalizedClassifier, spec: PretrainSpec, place: Path) -> None:
+def save_pretrained(model: MaskedModel, spec: PretrainSpec, place: Path) -> None:
     """Write a network into a directory.
 
     Its encoder is read by :func:`~myosotis.models.image_classifier.load_classifier`, and by timm itself: the weights in
     ``model.safetensors`` have the names of the architecture. What was needed for learning only stands beside them.
     """
-    save_classifier(whole, spec.encoder, place)
+    encoder = NormalizedClassifier(model.encoder, spec.encoder.mean, spec.encoder.std)
+    save_classifier(encoder, spec.encoder, place)
     rest = {name: value.cpu() for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
     write_tensors(place / _REST, rest)
     write_json(place / _DESCRIPTION, asdict(spec))
 
 
-def load_pretrained(place: Path) -> tuple[MaskedModel, NormalizedClassifier, PretrainSpec]:
+def load_pretrained(place: Path) -> tuple[MaskedModel, PretrainSpec]:
     """Read what :func:`save_pretrained` wrote.
 
     Returns:
-        The network and its encoder behind its normalisation, in evaluation mode, and their description.
+        The network in evaluation mode, and its description.
 
     Raises:
         InputError: Something is missing or does not fit.
     """
     spec = read_spec(place)
-    model, whole = make_pretrained(spec)
+    model = make_pretrained(spec)
     load_weights(model, place)
-    return model.eval(), whole.eval(), spec
+    return model.eval(), spec
 
 
 def read_spec(place: Path) -> PretrainSpec:
@@ -164,33 +162,3 @@ def load_weights(model: MaskedModel, place: Path) -> None:
     except (OSError, SafetensorError, RuntimeError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
-
-
-def with_new_head(
-    whole: NormalizedClassifier, spec: ClassifierSpec, classes: int, *, drop_path: float, seed: int
-) -> NormalizedClassifier:
-    """Return a classifier with a copy of an encoder and a new linear head.
-
-    Args:
-        whole: The encoder behind its normalisation.
-        spec: What it is made of.
-        classes: Of the head.
-        drop_path: Stochastic depth; 0 for none.
-        seed: Of the head.
-
-    Raises:
-        InputError: The architecture knows of no stochastic depth, or its head is not one linear layer.
-    """
-    options = {**spec.options, **({"drop_path_rate": drop_path} if drop_path else {})}
-    body = ClassifierSpec(spec.architecture, classes, spec.in_channels, spec.mean, spec.std, options)
-    model = build_classifier(body, seed=seed)
-    network: Any = model.classifier
-    head = network.get_classifier()
-    if not isinstance(head, nn.Linear):
-        raise InputError(f"architecture '{spec.architecture}': its head is not one linear layer")
-    own = {name for name, weight in network.named_parameters() if any(weight is one for one in head.parameters())}
-    missing, unknown = network.load_state_dict(whole.classifier.state_dict(), strict=False)
-    left = [name for name in (*missing, *unknown) if name not in own]
-    if left:
-        raise InputError(f"architecture '{spec.architecture}': with a head it has other weights: {left[0]}")
-    return model

@@ -2,8 +2,8 @@
 
 import pytest
 
-from myosotis.protocol.sweep import sweep_differences, sweep_figures
-from myosotis.protocol.sweep_report import _table, _verdicts
+from myosotis.protocol.sweep.figures import sweep_differences, sweep_figures
+from myosotis.protocol.sweep.report import _table, _verdicts
 
 NOISE = (0.0, 0.01, -0.01)
 

@@ -1,0 +1,109 @@
+"""The samples of training with clean symbols: in every pass noise is added to them, unless it is given."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from myosotis.denoising.channel import Channel, Symbols, check_symbols
+from myosotis.denoising.context_samples import one_hot
+from myosotis.denoising.contexts import Context, Field, Pad, make_field
+from myosotis.denoising.passes import Passes
+from myosotis.denoising.training_noise import TrainingNoise
+from myosotis.engine.errors import SettingsError
+from myosotis.engine.seeding import derive_seed, generator
+
+SupervisedLoss = Callable[[Tensor, Tensor], Tensor]
+"""From the sequence of each context, and logits, to losses for each clean and noisy symbol."""
+CleanBatch = tuple[Callable[[Tensor], Tensor], Tensor, Tensor]
+"""From logits to losses, contexts, and one-hot pairs of clean and noisy symbols."""
+
+
+@dataclass(frozen=True)
+class CleanSamples:
+    """Clean symbols to learn from.
+
+    Attributes:
+        pairs: Clean sequences or planes, each with its noisy version or None.
+        cuts: For each of them the lengths of sequences that stand one after another, or None.
+        context: Shape of the context.
+        alphabet: Size of the alphabet.
+        pad: What a context has beyond the edge.
+    """
+
+    pairs: Sequence[tuple[Symbols, Symbols | None]]
+    cuts: Sequence[Sequence[int] | None]
+    context: Context
+    alphabet: int
+    pad: Pad
+
+    def __post_init__(self) -> None:
+        if not len(self.pairs):
+            raise SettingsError("there is nothing to learn from")
+        for clean, noisy in self.pairs:
+            check_symbols(clean, self.alphabet)
+            if noisy is not None:
+                check_symbols(noisy, self.alphabet)
+                if noisy.shape != clean.shape:
+                    raise SettingsError(f"clean and noisy symbols differ in shape: {clean.shape} and {noisy.shape}")
+
+    @property
+    def total(self) -> int:
+        """Number of symbols."""
+        return sum(clean.size for clean, _ in self.pairs)
+
+    def batches(
+        self,
+        epoch: int,
+        passes: Passes,
+        seed: int,
+        noise: TrainingNoise,
+        supervised: Callable[[Sequence[Channel]], SupervisedLoss],
+    ) -> Iterator[CleanBatch]:
+        """Return the batches of a pass.
+
+        Args:
+            epoch: Number of the pass.
+            passes: How long the network learns.
+            seed: Seed of noise and order.
+            noise: The channel, or a function that draws one for each sequence.
+            supervised: From the channels of all sequences to the loss.
+        """
+        draws = np.random.default_rng(derive_seed(seed, "noise", epoch))
+        widest = max((clean.shape[1] for clean, _ in self.pairs if clean.ndim == 2), default=0)
+        fields, answers, channels = [], [], []
+        for (clean, given), lengths in zip(self.pairs, self.cuts, strict=True):
+            channel = noise if isinstance(noise, Channel) else noise(draws)
+            check_channel(channel, self.alphabet)
+            noisy = channel.corrupt(clean, draws) if given is None else given
+            fields.append(make_field(noisy, self.context, self.alphabet, lengths=lengths, pad=self.pad, width=widest))
+            answers.append(clean.ravel().astype(np.int64) * self.alphabet + noisy.ravel())
+            channels.append(channel)
+        joined, answer = _joined(fields), torch.from_numpy(np.concatenate(answers))
+        sequence = torch.from_numpy(np.repeat(np.arange(len(fields)), [len(field.places) for field in fields]))
+        loss = supervised(channels)
+        for indices in passes.shuffled(len(answer), generator(seed, "pretrain", epoch)):
+            weights = one_hot(answer[indices], self.alphabet**2)
+            yield partial(loss, sequence[indices]), torch.from_numpy(joined.windows(indices)), weights
+
+
+def check_channel(channel: Channel, alphabet: int) -> None:
+    """Raise ``SettingsError`` unless a channel has the symbols of a denoiser."""
+    if channel.outputs != alphabet:
+        raise SettingsError(f"the channel has {channel.outputs} symbols, the denoiser {alphabet}")
+
+
+def _joined(fields: Sequence[Field]) -> Field:
+    """Several fields with the same steps as one."""
+    shifts = np.concatenate([[0], np.cumsum([len(field.padded) for field in fields])[:-1]])
+    places = np.concatenate([field.places + shift for field, shift in zip(fields, shifts, strict=True)])
+    return Field(
+        np.concatenate([field.padded for field in fields]),
+        places,
+        fields[0].steps,
+        np.concatenate([field.complete for field in fields]),
+        fields[0].outside,
+    )

@@ -1,0 +1,82 @@
+"""DUDE, with and without each symbol in its own counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from myosotis.denoising.context_selection import select_context
+from myosotis.denoising.contexts import Context, Context1d, Context2d
+from myosotis.denoising.counting import LARGEST_TABLE, dude_in_context
+from myosotis.denoising.methods.method import DenoisingMethod, MethodOutput, NoisyData
+from myosotis.engine.errors import SettingsError
+from myosotis.engine.method import MethodCard
+
+LINE_CANDIDATES = tuple(Context1d(k) for k in range(1, 8))
+PLANE_CANDIDATES = tuple(Context2d(n) for n in (4, 6, 8, 10, 12, 16, 20, 24))
+"""Contexts that DUDE chooses from."""
+
+_MANY_CONTEXTS = 0.3
+_MANY_SYMBOLS = 1 << 24
+_PAPER = (
+    "Weissman, Ordentlich, Seroussi, Verdú, Weinberger: Universal Discrete Denoising: Known Channel, IEEE "
+    "Transactions on Information Theory, 2005"
+)
+
+
+@dataclass(frozen=True)
+class DUDE(DenoisingMethod):
+    """Count the symbols of each context; without a given context the one of least estimated loss is taken."""
+
+    card = MethodCard(
+        "dude",
+        "DUDE",
+        _PAPER,
+        "noisy symbols, the channel",
+        "a count for each context and symbol",
+        "The first choice where contexts occur often: fast, and nothing to train.",
+    )
+    leave_one_out: ClassVar[bool] = False
+
+    def denoise(self, data: NoisyData) -> MethodOutput:
+        """Return symbols denoised by counting."""
+        noisy, channel, lengths, left_out = data.noisy, data.channel, data.lengths, self.leave_one_out
+        context, compared = data.context, dict[Context, float]()
+        if context is None:
+            candidates = _candidates(data)
+            context, compared = select_context(noisy, channel, candidates, leave_one_out=left_out, lengths=lengths)
+        result = dude_in_context(noisy, channel, context, leave_one_out=left_out, unbiased=True, lengths=lengths)
+        warnings: tuple[str, ...] = ()
+        if result.contexts > _MANY_CONTEXTS * noisy.size:
+            warnings = (
+                f"{result.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.",
+            )
+        return MethodOutput(result.symbols, result.estimated_loss, context, compared, warnings)
+
+
+@dataclass(frozen=True)
+class LeaveOneOutDUDE(DUDE):
+    """Count the symbols of each context without the symbol itself."""
+
+    card = MethodCard(
+        "dude_loo",
+        "DUDE that leaves each symbol out of its own counts",
+        _PAPER,
+        "noisy symbols, the channel",
+        "as DUDE",
+        "Where contexts are rare, as in many copies of one sequence; its estimate can be trusted.",
+    )
+    leave_one_out: ClassVar[bool] = True
+
+
+def _candidates(data: NoisyData) -> Sequence[Context]:
+    noisy = data.noisy
+    candidates: Sequence[Context] = LINE_CANDIDATES if noisy.ndim == 1 else PLANE_CANDIDATES
+    longest = noisy.size if data.lengths is None else max(data.lengths)
+    fitting = [context for context in candidates if not isinstance(context, Context1d) or context.size < longest]
+    if noisy.size > _MANY_SYMBOLS:
+        # More contexts than a table holds would have to be sorted, in more memory than there may be.
+        tables = [context for context in fitting if data.channel.outputs ** (context.size + 1) <= LARGEST_TABLE]
+        fitting = tables or fitting[:1]
+    if not fitting:
+        raise SettingsError(f"the longest sequence has {longest} symbols, too few for any context")
+    return fitting

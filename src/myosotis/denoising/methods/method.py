@@ -1,0 +1,107 @@
+"""What the denoising methods have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from myosotis.denoising.channel import Channel, Symbols
+from myosotis.denoising.contexts import Context, Context1d, Context2d
+from myosotis.denoising.heads import HeadName
+from myosotis.denoising.mappings import head_estimate
+from myosotis.denoising.neural import NeuralDenoiser
+from myosotis.denoising.passes import ADAPT, Passes
+from myosotis.engine.errors import SettingsError
+from myosotis.engine.method import MethodCard
+
+_NEURAL_LINE, _NEURAL_PLANE = Context1d(10), Context2d(24)
+
+
+@dataclass(frozen=True)
+class NoisyData:
+    """Noisy symbols, and everything that a method may use to denoise them.
+
+    Attributes:
+        noisy: Symbols along a line or on a plane.
+        channel: The noise, given or estimated.
+        context: The context; None where the method chooses.
+        model: A denoiser that was trained with clean symbols, for methods that need one.
+        passes: How long networks learn; None for the default of the method.
+        lengths: Lengths of sequences that stand one after another.
+        seed: Seed of networks.
+        device: Device of networks that are made here.
+    """
+
+    noisy: Symbols
+    channel: Channel
+    context: Context | None = None
+    model: NeuralDenoiser | None = None
+    passes: Passes | None = None
+    lengths: Sequence[int] | None = None
+    seed: int = 0
+    device: torch.device | str = "cpu"
+
+    def network(self, head: HeadName | None = None) -> NeuralDenoiser:
+        """Return the model, or a new denoiser with the context, of fixed size unless given.
+
+        Args:
+            head: Head of a new denoiser; the default of its alphabet unless given.
+        """
+        if self.model is not None:
+            return self.model
+        context = self.context or (_NEURAL_LINE if self.noisy.ndim == 1 else _NEURAL_PLANE)
+        return NeuralDenoiser(self.channel.outputs, context, head=head, seed=self.seed, device=self.device)
+
+    def loss_as_seen(self) -> float:
+        """Return the estimated loss of leaving every symbol as it is."""
+        noisy, channel = self.noisy, self.channel
+        if channel.inputs != channel.outputs:
+            raise SettingsError("a channel with more noisy symbols than clean ones cannot keep what it sees")
+        parts, every = head_estimate(channel), np.arange(channel.outputs)
+        losses = parts[:, every, every].sum(axis=1)
+        # Counted symbol by symbol: a table of losses would be eight times the size of the symbols.
+        return float(sum(losses[a] * np.count_nonzero(noisy == a) for a in every.tolist()) / noisy.size)
+
+
+@dataclass(frozen=True)
+class MethodOutput:
+    """The output of a method.
+
+    Attributes:
+        symbols: Denoised symbols.
+        estimated_loss: Their estimated loss; None where no honest estimate can be made.
+        context: The context; None where there is none.
+        compared: Estimated losses of the contexts that it was chosen from; empty where it was given.
+        warnings: Sentences for the reader.
+    """
+
+    symbols: Symbols
+    estimated_loss: float | None
+    context: Context | None = None
+    compared: dict[Context, float] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class DenoisingMethod(ABC):
+    """A way to denoise symbols; subclasses are frozen dataclasses of its settings."""
+
+    card: ClassVar[MethodCard]
+    has_context: ClassVar[bool] = True
+    """Whether it reads the symbols around each symbol."""
+    needs_model: ClassVar[bool] = False
+    """Whether it needs a denoiser that was trained with clean symbols."""
+    makes_passes: ClassVar[bool] = False
+    """Whether it learns from the noisy symbols by passes over them."""
+    passes: ClassVar[Passes] = ADAPT
+    """How long networks learn by default."""
+
+    @abstractmethod
+    def denoise(self, data: NoisyData) -> MethodOutput:
+        """Return denoised symbols.
+
+        Raises:
+            SettingsError: The method does not suit the data.
+        """

@@ -1,0 +1,76 @@
+"""Neural DUDE, and supervised Neural DUDE with and without adapting it."""
+
+from dataclasses import dataclass
+
+from myosotis.denoising.methods.method import DenoisingMethod, MethodOutput, NoisyData
+from myosotis.denoising.passes import ADAPT, FINE_TUNE
+from myosotis.engine.method import MethodCard
+
+_FEW_SYMBOLS = 100_000
+_SUPERVISED = (
+    "Cha, Min, Yoon, Moon: Supervised Neural Discrete Universal Denoiser for Adaptive Denoising, arXiv 2111.12350, 2021"
+)
+
+
+@dataclass(frozen=True)
+class NeuralDUDE(DenoisingMethod):
+    """A network learns the rules of all contexts from the noisy symbols."""
+
+    card = MethodCard(
+        "neural",
+        "Neural DUDE",
+        "Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser, NIPS 2016",
+        "noisy symbols, the channel",
+        "a small network",
+        "Contexts that are too large to be counted; needs many symbols.",
+    )
+    makes_passes = True
+
+    def denoise(self, data: NoisyData) -> MethodOutput:
+        """Return symbols denoised by a network that was adapted to them."""
+        noisy, channel, lengths, warnings = data.noisy, data.channel, data.lengths, list[str]()
+        if channel.outputs > 2 and noisy.size < _FEW_SYMBOLS:
+            warnings.append(f"{noisy.size:,} symbols are few to adapt a network to with {channel.outputs} of them.")
+        network = data.network()
+        passes = data.passes or (FINE_TUNE if network.pretrained else ADAPT)
+        estimate = network.estimated_loss(noisy, channel, passes=passes, lengths=lengths)
+        adapted = network.adapt(noisy, channel, passes=passes, lengths=lengths)
+        symbols = adapted.denoise(noisy, channel, lengths=lengths)
+        return MethodOutput(symbols, estimate, network.context, warnings=tuple(warnings))
+
+
+@dataclass(frozen=True)
+class SupervisedNeuralDUDE(DenoisingMethod):
+    """A network that was trained with clean symbols, as it is."""
+
+    card = MethodCard(
+        "supervised",
+        "A model as it was trained, without adapting it",
+        _SUPERVISED,
+        "noisy symbols, the channel; clean ones in training",
+        "a small network",
+        "Where the noise is that of the training; a control for the next one.",
+    )
+    needs_model = True
+
+    def denoise(self, data: NoisyData) -> MethodOutput:
+        """Return symbols denoised by the model."""
+        noisy, channel, lengths, model = data.noisy, data.channel, data.lengths, data.network()
+        symbols = model.denoise(noisy, channel, lengths=lengths)
+        return MethodOutput(symbols, model.optimistic_estimate(noisy, channel, lengths=lengths), model.context)
+
+
+@dataclass(frozen=True)
+class AdaptiveNeuralDUDE(NeuralDUDE):
+    """A network that was trained with clean symbols and is adapted to the noisy ones."""
+
+    card = MethodCard(
+        "adaptive",
+        "Supervised Neural DUDE: a trained model, adapted to the noisy symbols",
+        _SUPERVISED,
+        "noisy symbols, the channel; clean ones in training",
+        "a small network",
+        "Clean data of the same kind and a noise that may differ from that of the training.",
+    )
+    needs_model = True
+    passes = FINE_TUNE

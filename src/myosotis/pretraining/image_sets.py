@@ -1,0 +1,93 @@
+"""The images of a job: read, limited, checked against each other, and fingerprinted."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from myosotis.data.images import ImageSet
+from myosotis.data.sets import input_fingerprints, limited, read_sets, repeated_images
+from myosotis.data.sources import read_images
+from myosotis.engine.errors import InputError
+from myosotis.engine.fingerprint import weights_hash
+from myosotis.pretraining.config import PretrainConfig
+
+
+@dataclass(frozen=True)
+class PretrainSets:
+    """The images of a job.
+
+    Attributes:
+        train: What is learnt from.
+        labelled: What probes and fine-tuning learn from, if there is such a thing.
+        test: What they are measured with.
+    """
+
+    train: ImageSet
+    labelled: ImageSet | None
+    test: ImageSet | None
+
+    @property
+    def shown(self) -> ImageSet:
+        """What pictures are made of: test images, or else training images."""
+        return self.train if self.test is None else self.test
+
+
+def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
+    """Read the images of a job.
+
+    Raises:
+        InputError: Something is missing, or does not fit together.
+    """
+    data, seed = config.data, config.seed
+    if data.test is None:
+        train, test = read_images(data.train), None
+    else:
+        train, test = read_sets(data.both())
+        # Runs of several seeds are measured on the same test images.
+        test = limited(test, data.test_limit, 0, "data.test_limit")
+    train = limited(train, data.limit, seed, "data.limit")
+    probes = config.probes
+    if test is not None and train.classes != test.classes:
+        raise InputError(f"data: training images have {len(train.classes)} classes, test images others")
+    if probes is None or probes.data is None:
+        return PretrainSets(train, train if test is not None else None, test)
+    labelled, measured = read_sets(probes.data)
+    if labelled.classes != measured.classes:
+        raise InputError("probes.data: training and test images have different classes")
+    if labelled.images.shape[1:] != train.images.shape[1:]:
+        raise InputError(
+            f"probes.data: images are {tuple(labelled.images.shape[1:])}, those that are learnt "
+            f"{tuple(train.images.shape[1:])}"
+        )
+    return PretrainSets(
+        train,
+        limited(labelled, probes.data.limit, 0, "probes.data.limit"),
+        limited(measured, probes.data.test_limit, 0, "probes.data.test_limit"),
+    )
+
+
+def pretrain_inputs(sets: PretrainSets, model: nn.Module | None, salt: str) -> dict[str, str]:
+    """Return what a resumed run checks: fingerprints of all images with their labels, and the weights that came in.
+
+    Args:
+        sets: The images.
+        model: The network with the weights that ``model.init_from`` names, before training; None where it names none.
+        salt: Of the run.
+    """
+    named = {"train": sets.train, "labelled": sets.labelled, "test": sets.test}
+    found = input_fingerprints({name: images for name, images in named.items() if images is not None}, salt)
+    return found if model is None else {**found, "init_from": weights_hash(model)}
+
+
+def repeated_in(config: PretrainConfig, sets: PretrainSets) -> int:
+    """Return how many test images are among those that are learnt from, with labels or without.
+
+    Raises:
+        InputError: All of them have been labelled for training.
+    """
+    if sets.test is None or sets.labelled is None:
+        return 0
+    own = config.probes is not None and config.probes.data is not None
+    repeated_images(sets.labelled, sets.test, "probes.data" if own else "data")
+    known = {pixels for images in (sets.train, sets.labelled) for pixels, _ in images.hashes}
+    return sum(pixels in known for pixels, _ in sets.test.hashes)

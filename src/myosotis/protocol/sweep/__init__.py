@@ -1,0 +1,1 @@
+"""Sweeps: every masker of pre-training at every masking ratio, over seeds."""

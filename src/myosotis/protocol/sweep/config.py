@@ -1,0 +1,42 @@
+"""The configuration of ``myosotis pretrain sweep``."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from myosotis.engine.method import Count, Share
+from myosotis.pretraining.config import MaskerConfig, PretrainConfig
+from myosotis.protocol.executors import ExecutorConfig
+
+
+class SweepConfig(PretrainConfig):
+    """A job of ``myosotis pretrain`` at several ratios and seeds.
+
+    ``ratios`` take the place of ``ratio``, and ``maskers``, by what the report calls them, that of ``masker``; the
+    first one is what the others are compared with. Seeds count from ``seed``.
+    """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
+
+    ratios: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
+    seeds: Count = 3
+    maskers: dict[str, MaskerConfig] = Field(default_factory=dict)
+    executor: ExecutorConfig = ExecutorConfig()
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "SweepConfig":
+        if self.maskers and "masker" in self.model_fields_set:
+            raise ValueError("'maskers' take the place of 'masker': leave one of them out")
+        if self.ratio_end is not None:
+            raise ValueError("a sweep is over ratios that stay: leave 'ratio_end' out")
+        if not self.maskers:
+            # Written out: a configuration names every setting.
+            object.__setattr__(self, "maskers", {self.masker.name: self.masker})
+        return self
+
+    @field_validator("ratios")
+    @classmethod
+    def _ascending(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(ratios)) < len(ratios):
+            raise ValueError("a ratio stands there twice")
+        return tuple(sorted(ratios))

@@ -1,0 +1,109 @@
+"""The figures of a sweep, from the results of its runs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from myosotis.evaluation.intervals import t_interval
+from myosotis.protocol.failures import counted
+from myosotis.protocol.sweep.config import SweepConfig
+from myosotis.protocol.sweep.units import SweepUnit
+
+Finished = Sequence[tuple[SweepUnit, Any]]
+"""Units with their results."""
+Trained = dict[tuple[str, float | None, int], Any]
+"""Results by masker, ratio and seed."""
+
+
+def sweep_summary(finished: Finished, config: SweepConfig, *, probed: bool) -> dict[str, Any]:
+    """Return the figures of a sweep, ready for JSON.
+
+    Args:
+        finished: All units with their results.
+        config: The sweep.
+        probed: Whether encoders were measured by probes.
+    """
+    untrained = [result for unit, result in finished if unit.masker is None]
+    trained: Trained = {
+        (unit.masker, unit.ratio, unit.seed): result for unit, result in finished if unit.masker is not None
+    }
+    measures = [*(("linear", "knn") if probed else ()), *(("finetuned",) if config.finetune is not None else ())]
+    pixels = [result["pixels"] for result in untrained if "pixels" in result]
+    ratios, confidence = config.ratios, config.confidence
+    return {
+        "measures": measures,
+        "maskers": {name: sweep_figures(name, trained, ratios, measures, confidence) for name in config.maskers},
+        "differences": sweep_differences(trained, list(config.maskers), ratios, measures, confidence),
+        "untrained": _intervals(untrained, measures, confidence),
+        "untrained_failures": counted(untrained, "untrained"),
+        "pixels": _intervals(pixels, ("linear", "knn"), confidence) if pixels else None,
+    }
+
+
+def _intervals(results: Sequence[Any], measures: Sequence[str], confidence: float) -> dict[str, Any]:
+    return {kind: asdict(t_interval([result[kind] for result in results], confidence)) for kind in measures}
+
+
+def sweep_figures(
+    masker: str, trained: Trained, ratios: Sequence[float], measures: Sequence[str], confidence: float
+) -> dict[str, Any]:
+    """Return a masker's figures: at every ratio, and over ratios their mean and their range, all over seeds.
+
+    The mean and the range (largest less smallest) are taken for each seed first; a small range says that it does not
+    matter which ratio was chosen. ``masks`` holds, for each ratio, what masks of the last epoch were like (see
+    :class:`~myosotis.pretraining.mask_statistics.MaskStatistics`), or None where nothing is known.
+
+    Args:
+        masker: Its name.
+        trained: Results by masker, ratio and seed.
+        ratios: All of them.
+        measures: What was measured.
+        confidence: Of intervals.
+    """
+    seeds = sorted({seed for name, _, seed in trained if name == masker})
+    runs = [trained[masker, ratio, seed] for ratio in ratios for seed in seeds]
+    found: dict[str, Any] = {
+        "seconds": sum(run["seconds"] for run in runs) / len(runs),
+        "failures": sum(run["failure"] is not None for run in runs),
+        "failed_runs": counted(runs, "trained"),
+        "masks": {
+            key: [_mean([trained[masker, ratio, seed]["masks"].get(key) for seed in seeds]) for ratio in ratios]
+            for key in ("ratio", "salient_share", "salience_median")
+        },
+    }
+    for kind in measures:
+        table = [[trained[masker, ratio, seed][kind] for ratio in ratios] for seed in seeds]
+        found[kind] = {
+            "values": table,
+            "at": [asdict(t_interval([row[place] for row in table], confidence)) for place in range(len(ratios))],
+            "mean": asdict(t_interval([sum(row) / len(row) for row in table], confidence)),
+            "range": asdict(t_interval([max(row) - min(row) for row in table], confidence)),
+        }
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that exist: a run that diverged has no masks, and random masks know no salience."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def sweep_differences(
+    trained: Trained, maskers: Sequence[str], ratios: Sequence[float], measures: Sequence[str], confidence: float
+) -> dict[str, Any]:
+    """Return what each masker has more than the first one, on the same seeds: at every ratio, in mean and range."""
+    first, *others = maskers
+    seeds = sorted({seed for _, _, seed in trained})
+    found: dict[str, Any] = {}
+    for name in others:
+        found[name] = {}
+        for kind in measures:
+            rows = [[[trained[one, ratio, seed][kind] for ratio in ratios] for one in (name, first)] for seed in seeds]
+            less = [[a - b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in rows]
+            ranges = [(max(mine) - min(mine)) - (max(theirs) - min(theirs)) for mine, theirs in rows]
+            found[name][kind] = {
+                "at": [asdict(t_interval([row[place] for row in less], confidence)) for place in range(len(ratios))],
+                "mean": asdict(t_interval([sum(row) / len(row) for row in less], confidence)),
+                "range": asdict(t_interval(ranges, confidence)),
+            }
+    return found

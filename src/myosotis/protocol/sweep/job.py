@@ -1,0 +1,102 @@
+"""The job of a sweep: every masker at every ratio, over seeds."""
+
+import time
+from typing import Any
+
+from myosotis.data.sets import repeated_warning, set_fingerprints
+from myosotis.engine.errors import InputError
+from myosotis.engine.job import Job
+from myosotis.engine.processes import device
+from myosotis.engine.progress import progress
+from myosotis.engine.run import Run
+from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
+from myosotis.pretraining.setup import check_pretraining, describe_pretrained, new_model
+from myosotis.protocol.executors import Executor
+from myosotis.protocol.sweep.config import SweepConfig
+from myosotis.protocol.sweep.figures import Finished, sweep_summary
+from myosotis.protocol.sweep.report import KIND
+from myosotis.protocol.sweep.units import run_sweep_unit, sweep_units, unit_job, unit_sets
+
+
+class SweepJob(Job[SweepConfig]):
+    """One run of ``myosotis pretrain sweep``; see :class:`~myosotis.engine.job.Job`."""
+
+    def prepare(self) -> None:
+        """Read and check everything that the user gave, every masker at every ratio.
+
+        Raises:
+            InputError: Something is wrong with it.
+        """
+        config = self._config
+        self._check_available()
+        if config.probes is None and config.finetune is None:
+            raise InputError("a sweep compares encoders: give 'probes' or 'finetune'")
+        unit_sets.cache_clear()
+        self._sets = read_pretrain_sets(config)
+        self._repeated = repeated_in(config, self._sets)
+        if self._repeated and self._sets.test is not None:
+            self._say(repeated_warning(self._repeated, len(self._sets.test)))
+        for name in config.maskers:
+            for ratio in config.ratios:
+                job = unit_job(config, name, ratio, config.seed)
+                try:
+                    check_pretraining(job, self._sets, describe_pretrained(job, self._sets.train))
+                except InputError as error:
+                    raise InputError(f"masker '{name}' at {ratio:g}: {error}") from None
+        runs = len(config.maskers) * len(config.ratios) * config.seeds
+        self._say(f"{len(config.maskers)} maskers, {len(config.ratios)} ratios, {config.seeds} seeds: {runs} runs")
+
+    def work(self) -> Run:
+        """Do the runs that are not done yet, and return the finished sweep."""
+        config, started = self._config, time.monotonic()
+        run = self._open(config.seed)
+        fingerprints = set_fingerprints(self._sets.train, self._sets.test or self._sets.train, run.salt)
+        run.check_inputs(self._inputs(run.salt))
+        if self._finished_already():
+            return run
+        units = sweep_units(config)
+        results = {unit.key: run.kept(f"unit-{unit.key[:32]}.json") for unit in units}
+        left = {unit.key: unit for unit in units if results[unit.key] is None}
+        if len(left) < len(results):
+            self._say(f"{len(results) - len(left)} runs are done already")
+        with (
+            self._timed("sweep"),
+            Executor(config.executor, str(device()), run_sweep_unit) as executor,
+            progress("sweep", len(left)) as ticker,
+        ):
+            for unit, result in executor.execute(list(left.values())):
+                results[unit.key] = result
+                run.keep(f"unit-{unit.key[:32]}.json", result)
+                told = {"masker": unit.masker, "ratio": unit.ratio, "seed": unit.seed}
+                run.log({"phase": "sweep", **told, **{key: result.get(key) for key in ("linear", "knn", "failure")}})
+                ticker.advance(note=unit.masker or "untrained")
+        run.finish(self._result([(unit, results[unit.key]) for unit in units], fingerprints, started))
+        return run
+
+    def _inputs(self, salt: str) -> dict[str, str]:
+        """What a resumed sweep checks: all images, as each seed draws others where there is a limit, and weights."""
+        config, sets = self._config, self._sets
+        if config.data.limit is not None:
+            data = config.data.model_copy(update={"limit": None})
+            sets = read_pretrain_sets(config.model_copy(update={"data": data}))
+        model = None
+        if config.model.init_from is not None:
+            job = unit_job(config, next(iter(config.maskers)), config.ratios[0], config.seed)
+            model = new_model(job, describe_pretrained(job, self._sets.train))
+        return pretrain_inputs(sets, model, salt)
+
+    def _result(self, finished: Finished, fingerprints: dict[str, str], started: float) -> dict[str, Any]:
+        config = self._config
+        return {
+            "kind": KIND,
+            "name": config.name,
+            "seed": config.seed,
+            "seeds": config.seeds,
+            "ratios": list(config.ratios),
+            "objective": config.objective.name,
+            "test_images": 0 if self._sets.test is None else len(self._sets.test),
+            "repeated": self._repeated,
+            **sweep_summary(finished, config, probed=config.probes is not None and self._sets.labelled is not None),
+            "lineage": {"data": fingerprints},
+            "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
+        }

@@ -1,0 +1,131 @@
+"""The units of work of a sweep: one masker, ratio and seed each."""
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from myosotis.pretraining.config import PretrainConfig
+from myosotis.pretraining.finetuning import finetune, with_new_head
+from myosotis.pretraining.image_sets import PretrainSets, read_pretrain_sets
+from myosotis.pretraining.setup import describe_pretrained, finetune_settings, new_model, new_probes, pretrain_settings
+from myosotis.pretraining.training import pretrain
+from myosotis.protocol.failures import attempt
+from myosotis.protocol.sweep.config import SweepConfig
+
+_MEASURES = ("linear", "knn", "finetuned")
+
+
+@dataclass(frozen=True)
+class SweepUnit:
+    """One run.
+
+    Attributes:
+        masker: What the report calls it; None for an encoder that has learnt nothing.
+        ratio: Of hidden tokens; None likewise.
+        seed: Of the run.
+        config: The job, as JSON.
+    """
+
+    masker: str | None
+    ratio: float | None
+    seed: int
+    config: str
+
+    @property
+    def key(self) -> str:
+        """What a result is kept under: equal jobs are one."""
+        return hashlib.sha256(self.config.encode()).hexdigest()
+
+
+def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
+    """Carry out one job in memory and return its figures, ready for JSON.
+
+    A run that diverges or fails is a result too, see :func:`~myosotis.protocol.failures.attempt`: its scores are 0, and
+    ``failure`` says why.
+
+    Args:
+        config: ``{"job": ..., "train": ...}``: a :class:`~myosotis.pretraining.config.PretrainConfig`, and whether it
+            is trained at all.
+        device: Of the network.
+    """
+    content = json.loads(config)
+    job = PretrainConfig.model_validate(content["job"])
+    sets = unit_sets(json.dumps(content["job"]["data"]), json.dumps(content["job"]["probes"]), job.seed)
+    started = time.perf_counter()
+    found, failure = attempt(lambda: _figures(job, sets, device, train=content["train"]))
+    if found is not None:
+        return found
+    zero = dict.fromkeys(_MEASURES, 0.0)
+    return {**zero, "failure": failure, "masks": {}, "seconds": time.perf_counter() - started}
+
+
+def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: bool) -> dict[str, Any]:
+    spec = describe_pretrained(job, sets.train)
+    model = new_model(job, spec)
+    probes = new_probes(job, sets, device)
+    found: dict[str, Any] = {"failure": None, "masks": {}, "finetuned": None}
+    started = time.perf_counter()
+    if train:
+        outcome = pretrain(
+            model,
+            sets.train.images,
+            pretrain_settings(job),
+            seed=job.seed,
+            device=device,
+            description="sweep",
+        )
+        found["masks"] = outcome.history[-1]
+    found["seconds"] = time.perf_counter() - started
+    if probes is not None:
+        measured = probes.encoder(model)
+        found |= {"linear": measured.linear, "knn": measured.knn}
+        if not train:
+            found["pixels"] = asdict(probes.pixels())
+    if job.finetune is not None and sets.labelled is not None and sets.test is not None:
+        tuning = finetune_settings(job)
+        classes = len(sets.labelled.classes)
+        tuned = with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=job.seed)
+        found["finetuned"] = finetune(tuned, sets.labelled, sets.test, tuning, seed=job.seed, device=device)
+    return found
+
+
+@lru_cache(maxsize=8)
+def unit_sets(data: str, probes: str, seed: int) -> PretrainSets:
+    """Images of a job, of which each worker reads them once for each seed."""
+    # Nothing but images is read from it.
+    job = {"name": "sets", "seed": seed, "data": json.loads(data), "probes": json.loads(probes)}
+    return read_pretrain_sets(PretrainConfig.model_validate(job))
+
+
+def unit_job(config: SweepConfig, masker: str, ratio: float, seed: int) -> PretrainConfig:
+    """Return the pre-training job of one run.
+
+    Args:
+        config: The sweep.
+        masker: Name of the masker in the report.
+        ratio: Share of hidden tokens.
+        seed: Seed of the run.
+    """
+    own = set(PretrainConfig.model_fields)
+    content = {key: value for key, value in config.model_dump(mode="json").items() if key in own}
+    chosen = config.maskers[masker].model_dump(mode="json")
+    # What is drawn and how often state is kept does not matter here, and would make equal runs look different.
+    plain = {"name": "sweep", "shown": 0, "checkpoint_every": 1}
+    return PretrainConfig.model_validate({**content, **plain, "masker": chosen, "ratio": ratio, "seed": seed})
+
+
+def sweep_units(config: SweepConfig) -> list[SweepUnit]:
+    """Return all runs of a sweep: encoders that learn nothing, and every masker at every ratio, over seeds."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    first = next(iter(config.maskers))
+
+    def unit(masker: str | None, ratio: float | None, seed: int) -> SweepUnit:
+        job = unit_job(config, masker or first, ratio or config.ratios[0], seed).model_dump(mode="json")
+        return SweepUnit(masker, ratio, seed, json.dumps({"job": job, "train": masker is not None}))
+
+    return [unit(None, None, seed) for seed in seeds] + [
+        unit(masker, ratio, seed) for masker in config.maskers for ratio in config.ratios for seed in seeds
+    ]

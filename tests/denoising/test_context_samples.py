@@ -1,0 +1,74 @@
+"""The contexts that a network learns from noisy symbols."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from myosotis.denoising.channel import Channel
+from myosotis.denoising.context_samples import context_samples
+from myosotis.denoising.contexts import Context1d, Context2d, make_field
+from myosotis.engine.seeding import derive_seed
+
+LAW = Channel.binary_symmetric(0.1)
+
+
+@pytest.mark.parametrize("head", ["mapping", "factorised", "posterior"])
+def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(markov, noisy, small, head, monkeypatch):
+    seen = noisy(markov(5000))
+    gradients = []
+    for threshold in (0.0, 1.1):
+        monkeypatch.setattr("myosotis.denoising.context_samples._DEDUPLICATE", threshold)
+        denoiser = small(Context1d(3), head=head)
+        denoiser.network.double()
+        learnt = context_samples(seen, Context1d(3), 2)
+        every = np.arange(len(learnt.field.places))
+        assert (learnt.counts is None) == (threshold == 0)
+        counts = learnt.weights(every)
+        values = denoiser._head(LAW).adaptive(denoiser.network(learnt.windows(every)))
+        loss = (values * counts).sum() / counts.sum()
+        loss.backward()
+        gradients.append((loss.item(), [weight.grad.clone() for weight in denoiser.network.parameters()]))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-12)
+    for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
+
+
+def test_few_contexts_are_counted_and_many_are_not(markov, noisy):
+    seen = noisy(markov(5000))
+    counted = context_samples(seen, Context1d(3), 2)
+    assert len(counted.field.places) < 200
+    assert counted.counts.sum() == counted.total == 5000
+    single = context_samples(seen, Context1d(30), 2)
+    assert single.counts is None
+    assert single.total == 5000
+
+
+@pytest.mark.parametrize(
+    ("context", "shape", "lengths"),
+    [(Context1d(3), 600, None), (Context1d(2), 600, [1, 99, 500]), (Context2d(12), (20, 30), None)],
+)
+def test_a_sample_has_the_contexts_of_the_whole(noisy, context, shape, lengths, monkeypatch):
+    seen = noisy(np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8))
+    monkeypatch.setattr("myosotis.denoising.context_samples._DEDUPLICATE", 0.0)
+    monkeypatch.setattr("myosotis.denoising.context_samples._MOST_SAMPLES", 50)
+    whole = make_field(seen, context, 2, lengths=lengths).windows()
+    for chosen in (None, np.arange(0, 600, 4)):
+        learnt = context_samples(seen, context, 2, lengths=lengths, chosen=chosen)
+        draws = np.random.default_rng(derive_seed(0, "sample"))
+        sample = np.sort(draws.choice(600 if chosen is None else 150, 50, replace=False))
+        places = sample if chosen is None else chosen[sample]
+        assert learnt.windows(np.arange(50)).tolist() == whole[places].tolist()
+        assert learnt.symbols.tolist() == seen.ravel()[places].tolist()
+
+
+def test_memory_of_a_sample(monkeypatch):
+    """Positions and keys of all symbols were made before the sample was drawn: 35 bytes for each, or 78 by keys."""
+    monkeypatch.setattr("myosotis.denoising.context_samples._MOST_SAMPLES", 1000)
+    seen = np.zeros(2_000_000, dtype=np.uint8)
+    tracemalloc.start()
+    context_samples(seen, Context1d(8), 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * seen.size

@@ -1,0 +1,90 @@
+"""Counting in tables and by sorting agree."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from myosotis.denoising.channel import Channel
+from myosotis.denoising.counting import dude
+from myosotis.denoising.mappings import hamming
+
+
+def slowly(noisy, channel, offsets, *, loss=None, leave_one_out=False, outside=None, whole=True):
+    """Denoise position by position, with the context of each as a tuple."""
+    loss = hamming(channel.inputs) if loss is None else loss
+    inverse = np.linalg.pinv(channel.matrix)
+    shape = noisy.shape
+    contexts = {}
+    for place in np.ndindex(shape):
+        around = []
+        for step in offsets:
+            at = tuple(np.add(place, step))
+            inside = all(0 <= one < side for one, side in zip(at, shape, strict=True))
+            around.append(int(noisy[at]) if inside else outside)
+        if None not in around or not whole:
+            contexts[place] = tuple(around)
+    counts = defaultdict(Counter)
+    for place, context in contexts.items():
+        counts[context][int(noisy[place])] += 1
+    found = noisy.copy()
+    for place, context in contexts.items():
+        z = int(noisy[place])
+        m = np.array([counts[context][a] for a in range(channel.outputs)], dtype=float)
+        m[z] -= leave_one_out
+        scores = [m @ inverse @ (loss[:, h] * channel.matrix[:, z]) for h in range(loss.shape[1])]
+        good = np.array(scores) <= min(scores) + 1e-9 * (1 + m.sum())
+        if not good[z]:
+            found[place] = int(np.argmax(good))
+    return found
+
+
+def markov(flip, count, seed, alphabet=2):
+    draws = np.random.default_rng(seed)
+    jumps = draws.random(count) < flip
+    steps = np.where(jumps, draws.integers(1, alphabet, count), 0)
+    return np.cumsum(steps) % alphabet
+
+
+def test_large_contexts_agree_with_small_tables(monkeypatch):
+    noisy = Channel.symmetric(4, 0.1).corrupt(markov(0.1, 3000, 0, 4), np.random.default_rng(1))
+    by_table = dude(noisy, Channel.symmetric(4, 0.1), k=3)
+    monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
+    by_sorting = dude(noisy, Channel.symmetric(4, 0.1), k=3)
+    assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
+    assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
+    assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
+
+
+@pytest.mark.parametrize("pad", ["outside", "symbol0"])
+@pytest.mark.parametrize("kind", [{}, {"leave_one_out": True}, {"unbiased": True}])
+@pytest.mark.parametrize(("shape", "alphabet", "neighbours"), [((60, 45), 2, 12), ((40, 70), 3, 5), ((2, 3), 2, 8)])
+def test_tables_of_planes_agree_with_sorting(monkeypatch, shape, alphabet, neighbours, kind, pad):
+    draws = np.random.default_rng(0)
+    clean = np.add.outer(np.arange(shape[0]) // 5, np.arange(shape[1]) // 7) % alphabet
+    channel = Channel.symmetric(alphabet, 0.1)
+    noisy = channel.corrupt(clean, draws)
+    by_table = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
+    monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
+    by_sorting = dude(noisy.T, channel, neighbours=neighbours, pad=pad, **kind)
+    assert by_table.symbols.tolist() == by_sorting.symbols.tolist()
+    assert by_table.estimated_loss == pytest.approx(by_sorting.estimated_loss)
+    assert (by_table.contexts, by_table.covered) == (by_sorting.contexts, by_sorting.covered)
+    assert by_table.changed > 0 or noisy.size < 10
+
+
+def test_contexts_of_more_than_62_bits():
+    draws = np.random.default_rng(0)
+    base = np.tile(draws.integers(0, 2, 150), 40)
+    noisy = Channel.binary_symmetric(0.01).corrupt(base, draws)
+    found = dude(noisy, Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
+    assert found.covered == len(base) - 80
+    offsets = [(step,) for step in range(-40, 41) if step]
+    slow = slowly(noisy[:1200], Channel.binary_symmetric(0.01), offsets, leave_one_out=True)
+    again = dude(noisy[:1200], Channel.binary_symmetric(0.01), k=40, leave_one_out=True)
+    assert again.symbols.tolist() == slow.tolist()
+    plane = np.tile(draws.integers(0, 2, (12, 12)), (20, 20))
+    seen = plane.copy()
+    seen[100, 100] ^= 1
+    again = dude(seen, Channel.binary_symmetric(0.01), neighbours=80, leave_one_out=True)
+    assert again.symbols[100, 100] == plane[100, 100]

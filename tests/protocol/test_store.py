@@ -1,0 +1,64 @@
+"""The store of results."""
+
+import sqlite3
+from contextlib import closing
+from threading import Barrier, Thread
+
+import pytest
+
+from myosotis.engine.errors import InputError
+from myosotis.protocol.store import ResultStore
+
+
+def test_results_are_kept_by_their_jobs(unit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    store = ResultStore(url, "p", "one")
+    assert store.results() == {}
+    store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
+    store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
+    again = ResultStore(url, "p", "one")
+    assert again.results() == {
+        unit().key: {"metrics": {"x": 0.5}},
+        unit(1, '{"seed": 1}').key: {"metrics": {"x": 0.6}},
+    }
+    with pytest.raises(InputError, match="study 'p' belongs to another configuration"):
+        ResultStore(url, "p", "two")
+    with pytest.raises(InputError, match="cannot be used"):
+        ResultStore(f"sqlite:///{tmp_path / 'none' / 'study.db'}", "p", "one")
+    with pytest.raises(InputError, match=r"storage nosuch://me:\*\*\*@host/x: cannot be used") as told:
+        ResultStore("nosuch://me:secret@host/x", "p", "one")
+    assert "secret" not in str(told.value)
+    # What is no URL is quoted by the driver, password and all.
+    with pytest.raises(InputError, match="cannot be used") as told:
+        ResultStore("postgresql:/me:secret@host/x", "p", "one")
+    assert "secret" not in str(told.value)
+
+
+def test_drivers_make_a_storage_at_the_same_moment(tmp_path):
+    """All but one used to end with "table studies already exists"."""
+    barrier, errors = Barrier(4), []
+
+    def driver():
+        barrier.wait()
+        try:
+            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")
+        except InputError as error:
+            errors.append(error)
+
+    drivers = [Thread(target=driver) for _ in range(4)]
+    for one in drivers:
+        one.start()
+    for one in drivers:
+        one.join()
+    assert errors == []
+
+
+def test_a_storage_that_is_held_is_a_refusal_of_the_system(unit, tmp_path):
+    store = ResultStore(f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1", "p", "one")
+    store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
+    with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OSError, match=r"study\.db.*database is locked"):
+            store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
+        other.execute("COMMIT")
+    assert len(store.results()) == 1

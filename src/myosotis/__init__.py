@@ -1,3 +1,14 @@
 """Myosotis: learn without forgetting, forget on request, and show the evidence."""
 
+from typing import TYPE_CHECKING
+
+from myosotis.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from myosotis.loading import load
+else:
+    __getattr__, __dir__ = lazy_exports(__name__, {"loading": "load"})
+
 __version__ = "0.1.0"
+
+__all__ = ["load"]

@@ -32,7 +32,7 @@ def test_draws_cover_the_space_and_differ_between_methods():
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_published_draw_is_a_job(protocol, method):
-    settings = {"training.memory_batch": 16} if method == "dark_er" else {}
+    settings = {"training.memory_batch_size": 16} if method == "dark_er" else {}
     config = protocol(methods={method: {"settings": settings}})
     for trial in range(20):
         drawn = draw(published_space(method), method, 0, trial)

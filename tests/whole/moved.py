@@ -15,15 +15,15 @@ from pathlib import Path
 
 import tiny_jobs
 import torch
-from safetensors.torch import load_file
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
 from myosotis.cli.app import app
+from myosotis.engine.artifact import read_weights
 
 SEEDS = (0, 1)
 STORED = Path(__file__).parent / "figures.json"
-_NO_FIGURES = ("cost", "lineage", "schema_version", "name", "seed")
+_NO_FIGURES = ("cost", "lineage", "schema_version", "name", "seed", "started", "finished", "request")
 
 
 def measured(folder, seeds=SEEDS):
@@ -69,7 +69,7 @@ def _weights_of(run):
 def weights(path):
     """A digest of names, shapes and values, whatever the order in the file."""
     total = hashlib.sha256()
-    for name, tensor in sorted(load_file(path).items()):
+    for name, tensor in sorted(read_weights(path).items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

@@ -10,15 +10,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from pydantic import TypeAdapter
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from myosotis.engine.artifact import read_weights, write_weights
 from myosotis.engine.checkpoint import is_complete, newest_complete, sealed_directory
 from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError
-from myosotis.engine.files import read_json, write_json, write_tensors
+from myosotis.engine.files import read_json, write_json
 from myosotis.engine.loop import Precision, train
 from myosotis.engine.method import Count, MethodCard, Positive
 from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
@@ -347,21 +347,26 @@ class _LossMeter:
         self._learner.load_state_dict(own)
 
 
-def write_learner(learner: StreamLearner[Any], path: Path) -> None:
-    """Write the weights of the network, and what the method needs beside them, into a directory."""
+def write_learner(learner: StreamLearner[Any], path: Path, shared: Mapping[str, Tensor] | None = None) -> None:
+    """Write the weights of the network, and what the method needs beside them, into a directory.
+
+    Args:
+        learner: The learner.
+        path: The directory.
+        shared: Tensors of ``model.safetensors`` in the directory, which are not written again.
+    """
     for name, tensors in (("net", learner.net.state_dict()), ("method", learner.end_state())):
         if tensors:
-            # Copies: safetensors refuses tensors that share memory.
-            write_tensors(path / f"{name}.safetensors", {key: value.cpu().clone() for key, value in tensors.items()})
+            write_weights(path / f"{name}.safetensors", tensors, shared)
 
 
 def read_learner(learner: StreamLearner[Any], sizes: Sequence[int], path: Path) -> None:
     """Restore what :func:`write_learner` wrote after tasks of these sizes; the learner has seen nothing yet."""
     for number, size in enumerate(sizes):
         learner.grow(number, size)
-    learner.net.load_state_dict(load_file(path / "net.safetensors"))
+    learner.net.load_state_dict(read_weights(path / "net.safetensors"))
     device = next(learner.net.parameters()).device
     method = path / "method.safetensors"
-    state = load_file(method) if method.is_file() else {}
+    state = read_weights(method) if method.is_file() else {}
     learner.load_end_state({name: value.to(device) for name, value in state.items()})
     learner.net.eval()

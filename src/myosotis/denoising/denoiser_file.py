@@ -83,3 +83,12 @@ def load_denoiser(path: Path, *, device: torch.device | str = "cpu") -> tuple[Ne
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError):
         raise InputError(f"{path}: is not a model of a denoiser, or damaged") from None
     return denoiser, notes
+
+
+def open_denoiser(path: Path) -> NeuralDenoiser:
+    """Return the denoiser in a file for use.
+
+    Raises:
+        InputError: As :func:`load_denoiser`.
+    """
+    return load_denoiser(path)[0]

@@ -118,6 +118,16 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     return model.eval(), tokenizer
 
 
+def open_language_model(path: Path) -> Any:
+    """Return a ``transformers`` text-generation pipeline of the model in a directory.
+
+    Raises:
+        InputError: As :func:`load_causal_lm`.
+    """
+    model, tokenizer = load_causal_lm(str(path))
+    return transformers.pipeline("text-generation", model=model, tokenizer=tokenizer)
+
+
 def _check_unused(name: str, model: Any, unused: Iterable[str]) -> None:
     """Refuse weights that are of more layers than the model has; log what else of its files is not used.
 

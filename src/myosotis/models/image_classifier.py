@@ -1,26 +1,27 @@
 """Image classifiers by name, and the directory that one is kept in: weights as safetensors and a description."""
 
 import difflib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from myosotis.engine.artifact import read_description, readable_weights, write_description
 from myosotis.engine.errors import InputError, settings_as_input
-from myosotis.engine.files import write_json, write_tensors
+from myosotis.engine.files import write_tensors
 from myosotis.models.normalization import NormalizedClassifier
+from myosotis.models.predictor import ImageEncoder, ImagePredictor
 from myosotis.models.resnet import SmallResNet
 
 OWN = {"small-resnet": SmallResNet}
 """Architectures of this package; every other name is asked of timm."""
 
-_DESCRIPTION = "classifier.json"
+CLASSIFIER = "classifier.json"
+"""The file that describes a classifier."""
 _WEIGHTS = "model.safetensors"
 
 
@@ -102,54 +103,50 @@ def pretrained_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[f
     return None if config is None else (tuple(config.mean), tuple(config.std))
 
 
-def save_classifier(model: NormalizedClassifier, spec: ClassifierSpec, place: Path) -> None:
+def save_classifier(model: NormalizedClassifier, spec: ClassifierSpec, path: Path) -> None:
     """Write a classifier's weights, under the names of its architecture, and its description into a directory."""
-    place.mkdir(parents=True, exist_ok=True)
-    write_tensors(place / _WEIGHTS, {name: value.cpu() for name, value in model.classifier.state_dict().items()})
-    write_json(place / _DESCRIPTION, asdict(spec))
+    path.mkdir(parents=True, exist_ok=True)
+    write_tensors(path / _WEIGHTS, {name: value.cpu() for name, value in model.classifier.state_dict().items()})
+    write_description(spec, path / CLASSIFIER)
 
 
-def load_classifier(place: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
+def load_classifier(path: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
     """Read what :func:`save_classifier` wrote.
 
     Returns:
-        The classifier in evaluation mode, and what it is made of.
+        The classifier in evaluation mode, and its description.
 
     Raises:
         InputError: Something is missing or does not fit.
     """
-    description = place / _DESCRIPTION
-    if place.is_file():
-        raise InputError(f"model {place}: is a file; expected a directory with {_DESCRIPTION} and {_WEIGHTS}")
-    if not place.is_dir():
-        raise InputError(f"model {place}: no such directory")
-    if not description.is_file():
-        inner = place / "model"
-        hint = f"; did you mean {inner}?" if (inner / _DESCRIPTION).is_file() else ""
-        if (place / "learner.json").is_file():
+    if path.is_file():
+        raise InputError(f"model {path}: is a file; expected a directory with {CLASSIFIER} and {_WEIGHTS}")
+    if not path.is_dir():
+        raise InputError(f"model {path}: no such directory")
+    if not (path / CLASSIFIER).is_file():
+        inner = path / "model"
+        hint = f"; did you mean {inner}?" if (inner / CLASSIFIER).is_file() else ""
+        if (path / "learner.json").is_file():
             hint = ": a class learner whose answers are not those of one linear head over one body, like iCaRL's"
-        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is not a classifier{hint}")
-    try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        spec = ClassifierSpec(
-            str(content["architecture"]),
-            int(content["num_classes"]),
-            int(content["in_channels"]),
-            tuple(map(float, content["mean"])),
-            tuple(map(float, content["std"])),
-            dict(content["options"]),
-            tuple(map(str, content.get("classes", ()))),
-        )
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{description}: does not describe a classifier") from None
+        raise InputError(f"model {path}: the directory holds no {CLASSIFIER}, so it is not a classifier{hint}")
+    spec = read_description(ClassifierSpec, path / CLASSIFIER, "a classifier")
     model = build_classifier(spec)
-    try:
-        model.classifier.load_state_dict(load_file(place / _WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{place / _WEIGHTS}: cannot be loaded: {first_line}") from None
-    check_finite(model, str(place / _WEIGHTS))
+    with readable_weights(path / _WEIGHTS):
+        model.classifier.load_state_dict(load_file(path / _WEIGHTS))
+    check_finite(model, str(path / _WEIGHTS))
     return model.eval(), spec
+
+
+def open_classifier(path: Path) -> ImagePredictor | ImageEncoder:
+    """Return the classifier in a directory for use; the encoder, if it has no classes.
+
+    Raises:
+        InputError: As :func:`load_classifier`.
+    """
+    model, spec = load_classifier(path)
+    if not spec.num_classes:
+        return ImageEncoder(model, model)
+    return ImagePredictor(model, model, spec.classes or tuple(map(str, range(spec.num_classes))))
 
 
 def check_finite(model: nn.Module, source: str) -> None:

@@ -1,12 +1,10 @@
-"""The learner that a run leaves behind, and how it is taken up again."""
+"""The directory that a class learner is saved in."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from myosotis.continual.classification.config import NormConfig
@@ -14,13 +12,15 @@ from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.methods import METHODS, build_learner
 from myosotis.continual.classification.norm import convert_continual, convert_group, convert_task_balanced
 from myosotis.continual.stream import read_learner, write_learner
+from myosotis.engine.artifact import read_description, readable_weights, write_description
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
-from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.backbone import Backbone, as_classifier, build_backbone
 from myosotis.models.image_classifier import ClassifierSpec, save_classifier
+from myosotis.models.predictor import ImagePredictor
 
-_DESCRIPTION = "learner.json"
+LEARNER = "learner.json"
+"""The file that describes a learner."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,20 @@ def make_learner(spec: LearnerSpec, *, pretrained: bool = False) -> Learner[Any]
     return build_learner(spec.method, spec.settings, backbone_maker(spec, pretrained=pretrained), spec.seed)
 
 
-def save_learner(learner: Learner[Any], spec: LearnerSpec, place: Path) -> None:
+def save_learner(learner: Learner[Any], spec: LearnerSpec, path: Path) -> None:
     """Write a learner into a directory; where one linear head over one body answers, as a plain classifier too.
 
-    The plain classifier is one that ``myosotis unlearn classifier`` takes as ``model.path``.
+    The plain classifier is one that ``myosotis unlearn classifier`` takes as ``model.path``; weights are written once.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    write_learner(learner, place)
-    write_json(place / _DESCRIPTION, {**asdict(spec), "norm": spec.norm.model_dump(mode="json")})
-    head = learner.linear_head()
+    path.mkdir(parents=True, exist_ok=True)
+    write_description(spec, path / LEARNER)
+    plain, head = None, learner.linear_head()
     # Continual and group normalisation are not what the architecture's name stands for.
     if head is not None and spec.norm.kind in ("bn", "tbbn"):
         plain = as_classifier(learner.net.backbone, spec.backbone, *head)
-        if plain is not None:
-            save_classifier(*plain, place)
+    if plain is not None:
+        save_classifier(*plain, path)
+    write_learner(learner, path, None if plain is None else plain[0].classifier.state_dict())
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def load_first_encoder(place: Path) -> FirstEncoder:
     return FirstEncoder(dict(encoder.state_dict()), spec, weights_hash(encoder))
 
 
-def load_learner(place: Path) -> tuple[Learner[Any], LearnerSpec]:
+def load_learner(path: Path) -> tuple[Learner[Any], LearnerSpec]:
     """Read what :func:`save_learner` wrote.
 
     Returns:
@@ -148,28 +148,21 @@ def load_learner(place: Path) -> tuple[Learner[Any], LearnerSpec]:
     Raises:
         InputError: Something is missing or does not fit.
     """
-    description = place / _DESCRIPTION
-    if not description.is_file():
-        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is not a learner")
+    spec = read_description(LearnerSpec, path / LEARNER, "a learner")
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        body = dict(content["backbone"])
-        for key in ("mean", "std", "classes"):
-            body[key] = tuple(body[key])
-        spec = LearnerSpec(
-            str(content["method"]),
-            dict(content["settings"]),
-            ClassifierSpec(**body),
-            NormConfig(**content["norm"]),
-            tuple(map(int, content["sizes"])),
-            int(content["seed"]),
-        )
         learner = make_learner(spec)
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{description}: does not describe a learner") from None
-    try:
-        read_learner(learner, spec.sizes, place)
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
+    except SettingsError:
+        raise InputError(f"{path / LEARNER}: does not describe a learner") from None
+    with readable_weights(path):
+        read_learner(learner, spec.sizes, path)
     return learner, spec
+
+
+def open_learner(path: Path) -> ImagePredictor:
+    """Return the learner in a directory for use.
+
+    Raises:
+        InputError: As :func:`load_learner`.
+    """
+    learner, spec = load_learner(path)
+    return ImagePredictor(learner.net, learner.predict, spec.backbone.classes[: sum(spec.sizes)])

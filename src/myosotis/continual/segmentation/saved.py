@@ -1,21 +1,20 @@
-"""The segmentation learner that a run leaves behind, and how it is taken up again."""
+"""The directory that a segmentation learner is saved in."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from myosotis.continual.segmentation.learner import SegmentationLearner
 from myosotis.continual.segmentation.methods import build_learner
 from myosotis.continual.stream import read_learner, write_learner
-from myosotis.engine.errors import InputError
-from myosotis.engine.files import write_json
+from myosotis.engine.artifact import read_description, readable_weights, write_description
+from myosotis.engine.errors import InputError, SettingsError
+from myosotis.models.predictor import ImagePredictor
 from myosotis.models.segmenter import SegmentationBody, SegmenterSpec, build_segmenter
 
-_DESCRIPTION = "segmenter.json"
+SEGMENTER = "segmenter.json"
+"""The file that describes a segmentation learner."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,14 @@ def make_segment_learner(spec: SegmentLearnerSpec, *, pretrained: bool = False) 
     return build_learner(spec.method, spec.settings, body_maker(spec.body, pretrained=pretrained), spec.seed)
 
 
-def save_segment_learner(learner: SegmentationLearner[Any], spec: SegmentLearnerSpec, place: Path) -> None:
+def save_segment_learner(learner: SegmentationLearner[Any], spec: SegmentLearnerSpec, path: Path) -> None:
     """Write a learner into a directory."""
-    place.mkdir(parents=True, exist_ok=True)
-    write_learner(learner, place)
-    write_json(place / _DESCRIPTION, asdict(spec))
+    path.mkdir(parents=True, exist_ok=True)
+    write_learner(learner, path)
+    write_description(spec, path / SEGMENTER)
 
 
-def load_segment_learner(place: Path) -> tuple[SegmentationLearner[Any], SegmentLearnerSpec]:
+def load_segment_learner(path: Path) -> tuple[SegmentationLearner[Any], SegmentLearnerSpec]:
     """Read what :func:`save_segment_learner` wrote.
 
     Returns:
@@ -69,28 +68,21 @@ def load_segment_learner(place: Path) -> tuple[SegmentationLearner[Any], Segment
     Raises:
         InputError: Something is missing or does not fit.
     """
-    description = place / _DESCRIPTION
-    if not description.is_file():
-        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is no segmentation learner")
+    spec = read_description(SegmentLearnerSpec, path / SEGMENTER, "a segmentation learner")
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        body = dict(content["body"])
-        for key in ("mean", "std"):
-            body[key] = tuple(body[key])
-        spec = SegmentLearnerSpec(
-            str(content["method"]),
-            dict(content["settings"]),
-            SegmenterSpec(**body),
-            tuple(content["classes"]),
-            tuple(map(int, content["sizes"])),
-            int(content["seed"]),
-        )
         learner = make_segment_learner(spec)
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{description}: does not describe a segmentation learner") from None
-    try:
-        read_learner(learner, spec.sizes, place)
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
+    except SettingsError:
+        raise InputError(f"{path / SEGMENTER}: does not describe a segmentation learner") from None
+    with readable_weights(path):
+        read_learner(learner, spec.sizes, path)
     return learner, spec
+
+
+def open_segmenter(path: Path) -> ImagePredictor:
+    """Return the learner in a directory for use; its first class is the background.
+
+    Raises:
+        InputError: As :func:`load_segment_learner`.
+    """
+    learner, spec = load_segment_learner(path)
+    return ImagePredictor(learner.net, learner.scores, ("background", *spec.classes[: sum(spec.sizes)]), batch_size=8)

@@ -1,23 +1,22 @@
-"""The self-supervised learner that a run leaves behind, and how it is taken up again."""
+"""The directory that a self-supervised learner is saved in."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.continual.selfsupervised.methods import build_learner
 from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.stream import read_learner, write_learner
-from myosotis.engine.errors import InputError, settings_as_input
-from myosotis.engine.files import write_json
+from myosotis.engine.artifact import read_description, readable_weights, write_description
+from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
 
-_DESCRIPTION = "representation.json"
+REPRESENTATION = "representation.json"
+"""The file that describes a self-supervised learner."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,20 @@ def make_ssl_learner(spec: SslSpec, *, pretrained: bool = False) -> SslLearner[A
         return build_learner(spec.method, spec.settings, base, encoder, width, spec.seed)
 
 
-def save_ssl_learner(learner: SslLearner[Any], spec: SslSpec, place: Path) -> None:
-    """Write a learner into a directory, and its encoder as a classifier without classes.
+def save_ssl_learner(learner: SslLearner[Any], spec: SslSpec, path: Path) -> None:
+    """Write a learner into a directory, and its encoder as a classifier without classes; weights are written once.
 
-    The latter is read by :func:`~myosotis.models.image_classifier.load_classifier`, and its weights stand under the
-    names of the architecture in ``model.safetensors``.
+    The latter is read by :func:`~myosotis.models.image_classifier.load_classifier`; its weights have the names of the
+    architecture in ``model.safetensors``.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    write_learner(learner, place)
-    write_json(place / _DESCRIPTION, asdict(spec))
+    path.mkdir(parents=True, exist_ok=True)
+    write_description(spec, path / REPRESENTATION)
     encoder: Any = learner.net.encoder
-    save_classifier(encoder, spec.encoder, place)
+    save_classifier(encoder, spec.encoder, path)
+    write_learner(learner, path, encoder.classifier.state_dict())
 
 
-def load_ssl_learner(place: Path) -> tuple[SslLearner[Any], SslSpec]:
+def load_ssl_learner(path: Path) -> tuple[SslLearner[Any], SslSpec]:
     """Read what :func:`save_ssl_learner` wrote.
 
     Returns:
@@ -78,29 +77,11 @@ def load_ssl_learner(place: Path) -> tuple[SslLearner[Any], SslSpec]:
     Raises:
         InputError: Something is missing or does not fit.
     """
-    description = place / _DESCRIPTION
-    if not description.is_file():
-        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it is no self-supervised learner")
+    spec = read_description(SslSpec, path / REPRESENTATION, "a self-supervised learner")
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        body = dict(content["encoder"])
-        for key in ("mean", "std", "classes"):
-            body[key] = tuple(body[key])
-        spec = SslSpec(
-            str(content["method"]),
-            dict(content["settings"]),
-            str(content["base"]),
-            dict(content["base_settings"]),
-            ClassifierSpec(**body),
-            (int(content["size"][0]), int(content["size"][1])),
-            int(content["seed"]),
-        )
         learner = make_ssl_learner(spec)
-    except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError):
-        raise InputError(f"{description}: does not describe a self-supervised learner") from None
-    try:
-        read_learner(learner, (), place)
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
+    except SettingsError:
+        raise InputError(f"{path / REPRESENTATION}: does not describe a self-supervised learner") from None
+    with readable_weights(path):
+        read_learner(learner, (), path)
     return learner, spec

@@ -1,0 +1,102 @@
+"""``myosotis.load``: one way to open whatever a run made, and what cannot be opened."""
+
+import pytest
+import tiny_jobs
+import torch
+from typer.testing import CliRunner
+
+import myosotis
+from myosotis.cli.app import app
+from myosotis.engine import InputError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    tiny_jobs.inputs(folder)
+
+    def run(name):
+        words, _ = tiny_jobs.JOBS[name]
+        out = folder / "runs" / name
+        if not out.exists():
+            arguments = [*words, tiny_jobs.written(folder, name), "--out", out]
+            outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+            assert outcome.exit_code == 0, outcome.output
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "classes"), [("classes", tiny_jobs.CLASSES), ("photos", tiny_jobs.CLASSES)])
+def test_classifiers_predict_the_index_of_a_class(runs, name, classes):
+    model = myosotis.load(runs(name))
+    images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    assert set(model.classes) == set(classes)
+    assert model.scores(images).shape == (5, 4)
+    assert model.predict(images).equal(model.scores(images).argmax(1))
+    # Bytes and numbers in [0, 1] are the same images; so is the model directory by itself.
+    again = myosotis.load(runs(name) / "model")
+    torch.testing.assert_close(again.scores(images.float() / 255), model.scores(images))
+
+
+def test_a_segmenter_predicts_a_class_for_every_pixel(runs):
+    model = myosotis.load(runs("segments"))
+    assert model.classes == ("background", "a", "b", "c")
+    assert model.predict(torch.rand(2, 3, 12, 12)).shape == (2, 12, 12)
+
+
+@pytest.mark.parametrize(("name", "side", "width"), [("streams", 8, 8), ("pretrain", 16, 16)])
+def test_encoders_return_features(runs, name, side, width):
+    encoder = myosotis.load(runs(name))
+    assert encoder.transform(torch.rand(3, 1, side, side)).shape == (3, width)
+
+
+def test_a_denoiser_denoises(runs):
+    from myosotis.denoising import Channel
+
+    denoiser = myosotis.load(runs("denoiser"))
+    noisy = torch.randint(2, (16, 16)).numpy()
+    assert denoiser.denoise(noisy, Channel.symmetric(2, 0.1)).shape == (16, 16)
+    assert myosotis.load(runs("denoiser") / "model" / "denoiser.safetensors").symbols == denoiser.symbols
+
+
+def test_a_language_model_is_a_pipeline(runs):
+    generate = myosotis.load(str(runs("language")))
+    (answer,) = generate("The lantern", max_new_tokens=2, do_sample=False)
+    assert answer["generated_text"].startswith("The lantern")
+
+
+def test_weights_are_written_once(runs):
+    """The largest tensors of a learner are in one file of its directory."""
+    for name in ("classes", "streams"):
+        model = runs(name) / "model"
+        sizes = {path.name: path.stat().st_size for path in model.glob("*.safetensors")}
+        assert sizes["net.safetensors"] < sizes["model.safetensors"], (name, sizes)
+
+
+def test_what_cannot_be_opened(runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no model")
+    for path, message in (
+        (tmp_path / "nothing", "no such file or directory"),
+        (tmp_path / "empty", "no model to load: holds none of"),
+        (tmp_path / "text.txt", "is not a model of a denoiser"),
+    ):
+        with pytest.raises(InputError, match=message):
+            myosotis.load(path)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("name: x\n")
+    with pytest.raises(InputError, match="this run is not finished"):
+        myosotis.load(run)
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn"])
+def test_a_damaged_model_is_refused_in_one_line(runs, tmp_path, damage):
+    import shutil
+
+    shutil.copytree(runs("classes") / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(damage)
+    with pytest.raises(InputError, match="cannot be loaded") as caught:
+        myosotis.load(tmp_path / "model")
+    assert "\n" not in str(caught.value)

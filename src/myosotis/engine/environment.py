@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import myosotis
+from myosotis.engine.result import rfc3339
 
 _PACKAGES = (
     "torch",
@@ -45,7 +46,7 @@ def _git_commit() -> str | None:
 
 def now() -> str:
     """Return the time in UTC, as RFC 3339 writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(datetime.now(UTC))
 
 
 def describe_environment(seed: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from myosotis.engine.config import ConfigT, flatten, local_paths
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.processes import is_main_process, wait_for_everyone
+from myosotis.engine.result import Result
 from myosotis.engine.run import Run
 from myosotis.engine.tracking import Trackers, check_trackers
 
@@ -35,6 +36,8 @@ class Job(ABC, Generic[ConfigT]):
 
     kind: ClassVar[str]
     """Kind of the result, e.g. ``"learn-classes"``."""
+    Result: ClassVar[type[Result]]
+    """Model of the result."""
 
     _run: Run
     _trackers: Trackers | None = None
@@ -103,7 +106,7 @@ class Job(ABC, Generic[ConfigT]):
         run = self._open(self._config.seed)  # type: ignore[attr-defined]
         run.check_inputs(self.inputs(run.salt))
         if not self._finished_already():
-            run.finish({**self.head(), **self.produce()})
+            run.finish({**self.head(), **self.produce()}, self.Result)
             if is_main_process():
                 self.clean_up()
         return run

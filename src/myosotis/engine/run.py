@@ -20,9 +20,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import flush, hidden_name, read_json, to_json, write_json, write_text
 from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
-
-RESULT_SCHEMA_VERSION = 2
-"""Raised whenever a key of result.json changes its meaning or goes away."""
+from myosotis.engine.result import RESULT_SCHEMA_VERSION, Result
 
 _SALT = "fingerprint-salt.txt"
 
@@ -288,12 +286,24 @@ class Run:
             raise InputError(f"{self.path}/result.json: damaged: not a result")
         return content
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write ``result.json`` with its schema version, start and end in RFC 3339; the run is finished then."""
+    def finish(self, result: Mapping[str, Any], schema: type[Result] | None = None) -> None:
+        """Write ``result.json`` with its schema version, start and end in RFC 3339; the run is finished then.
+
+        Args:
+            result: The result.
+            schema: Model that it must match.
+
+        Raises:
+            pydantic.ValidationError: It does not, which is a fault of the program.
+        """
         if self._writes:
             started = read_json(self.path / "environment.json").get("started")
             head = {"schema_version": RESULT_SCHEMA_VERSION, "started": started, "finished": now(), "request": None}
-            write_json(self.path / "result.json", {**head, **result})
+            content = {**head, **result}
+            text = to_json(content, "result.json", indent=2) + "\n"
+            if schema is not None:
+                schema.model_validate_json(text)
+            write_text(self.path / "result.json", text)
         wait_for_everyone()
 
 

@@ -9,6 +9,7 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.inputs import describe_learner, make_memory, make_scenario
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
+from myosotis.continual.classification.result import ClassResult
 from myosotis.continual.classification.saved import load_first_encoder, make_learner, save_learner
 from myosotis.continual.classification.training import Learned, check_fit, learn_classes, take_encoder
 from myosotis.continual.job import StreamJob, try_images
@@ -23,6 +24,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     """One run of ``myosotis learn classes``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "learn-classes"
+    Result = ClassResult
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.

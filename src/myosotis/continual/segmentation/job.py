@@ -20,6 +20,7 @@ from myosotis.continual.segmentation.inputs import (
 from myosotis.continual.segmentation.learner import SegmentationLearner
 from myosotis.continual.segmentation.memory import SegmentationMemory
 from myosotis.continual.segmentation.metrics import forgetting, group_figures
+from myosotis.continual.segmentation.result import SegmentResult
 from myosotis.continual.segmentation.saved import make_segment_learner, save_segment_learner
 from myosotis.continual.segmentation.training import SegmentationOutcome, check_segmentation, learn_segments
 from myosotis.engine.errors import settings_as_input
@@ -36,6 +37,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
     """One run of ``myosotis learn segments``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "learn-segments"
+    Result = SegmentResult
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.

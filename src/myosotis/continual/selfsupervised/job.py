@@ -16,6 +16,7 @@ from myosotis.continual.selfsupervised.inputs import describe_ssl_learner, make_
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.continual.selfsupervised.measuring import Measuring, stream_figures
 from myosotis.continual.selfsupervised.network import encoder_width
+from myosotis.continual.selfsupervised.result import RepresentationResult
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
 from myosotis.data.sets import input_fingerprints, repeated_images, repeated_warning, set_fingerprints
@@ -32,6 +33,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
     """One run of ``myosotis learn representations``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "learn-representations"
+    Result = RepresentationResult
 
     def prepare(self) -> None:
         """Read and check everything that the user gave.

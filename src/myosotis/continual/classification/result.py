@@ -1,0 +1,122 @@
+"""``result.json`` of ``myosotis learn classes``."""
+
+from typing import Literal
+
+from myosotis.engine.result import Interval, OpenPart, Result, ResultPart, StreamCost
+
+
+class FinalAccuracy(Interval):
+    """Accuracy on all classes at the end."""
+
+    mean: float
+    """Share of right predictions."""
+
+
+class Errors(ResultPart):
+    """Shares of all test samples at the end (Ahn et al., ICCV 2021); new are classes of the last task."""
+
+    old_as_old: float
+    """Samples of old classes that were taken for another old class."""
+    old_as_new: float
+    """Samples of old classes that were taken for a new one."""
+    new_as_old: float
+    """Samples of new classes that were taken for an old one."""
+    new_as_new: float
+    """Samples of new classes that were taken for another new one."""
+
+
+class ClassMetrics(OpenPart):
+    """Figures of the accuracy matrix by the names of ``myosotis.continual.metrics``; those that need two tasks are
+    absent after one."""
+
+    average_incremental_accuracy: float
+    """Mean over tasks of the accuracy on all classes so far, by test samples."""
+    final_accuracy: float
+    """Accuracy on all classes at the end, by test samples."""
+    accuracy_curve: list[float]
+    """Accuracy on all classes so far, after each task."""
+    final_accuracy_interval: FinalAccuracy
+    """Final accuracy with its exact interval over test samples."""
+    errors: Errors
+    """The four kinds of error at the end."""
+
+
+class ClassSamples(ResultPart):
+    """Numbers of samples."""
+
+    train: list[int]
+    """Training samples of each task."""
+    validation: list[int]
+    """Held-out training samples of each task."""
+    test: list[int]
+    """Test samples of each task."""
+    skipped: dict[str, int]
+    """Unreadable images by set."""
+    repeated: int
+    """Test images that are training images too."""
+
+
+class TaskInDetail(ResultPart):
+    """Measurements after a task."""
+
+    accuracy: list[float]
+    """Accuracy on each task so far, among all classes so far."""
+    task_aware: list[float]
+    """The same among the classes of the sample's own task."""
+    validation: list[float]
+    """``accuracy`` on held-out training samples."""
+    seconds: float | None
+    """Training seconds; null where an earlier session did a part of it."""
+    after_seconds: float
+    """Seconds to fill the memory and to finish the task."""
+    steps: int
+    """Optimisation steps."""
+    images: int
+    """Images that passed through the network in training."""
+    parameters: dict[str, int]
+    """Parameters in ``training`` and in ``inference``."""
+    exemplars: int
+    """Samples in the memory."""
+
+
+class ClassCost(StreamCost):
+    """What learning the classes cost."""
+
+    after_task_seconds: list[float]
+    """Seconds after the training of each task."""
+    parameters_training: int
+    """Most parameters in training."""
+    parameters_inference: int
+    """Parameters that it takes to answer."""
+    exemplars: int
+    """Samples in the memory at the end."""
+    exemplar_bytes: int
+    """Bytes that these take."""
+
+
+class ClassResult(Result):
+    """Result of ``learn classes``."""
+
+    kind: Literal["learn-classes"]
+    norm: str
+    """Normalisation of the network."""
+    classes: list[str]
+    """Classes in the order of arrival."""
+    tasks: list[list[str]]
+    """Classes of each task."""
+    samples: ClassSamples
+    """Numbers of samples."""
+    metrics: ClassMetrics
+    """Figures of the accuracy matrix."""
+    matrix: list[list[float]]
+    """Row k: accuracy on each task so far after task k, among all classes so far."""
+    task_aware_matrix: list[list[float]]
+    """The same among the classes of the sample's own task."""
+    validation_matrix: list[list[float]]
+    """``matrix`` on held-out training samples; empty rows where there are none."""
+    confusion: list[list[int]]
+    """Test samples of each class (rows) predicted as each class (columns) at the end."""
+    tasks_in_detail: list[TaskInDetail]
+    """Measurements after each task."""
+    cost: ClassCost
+    """What it cost."""

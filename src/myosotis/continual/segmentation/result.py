@@ -1,0 +1,89 @@
+"""``result.json`` of ``myosotis learn segments``."""
+
+from typing import Any, Literal
+
+from myosotis.engine.result import Result, ResultPart, StreamCost
+
+
+class GroupIoU(ResultPart):
+    """Mean IoU of groups of channels; channels without an IoU do not count, null where none of a group has one."""
+
+    all: float | None
+    """Every channel, the background included."""
+    base: float | None
+    """Classes of the first task."""
+    base_with_background: float | None
+    """Classes of the first task and the background."""
+    new: float | None
+    """Classes of later tasks."""
+    harmonic: float | None
+    """Harmonic mean of ``base`` and ``new``."""
+    absent: int
+    """Channels without an IoU."""
+
+
+class SegmentMetrics(GroupIoU):
+    """Figures at the end."""
+
+    forgetting: float | None
+    """Mean over classes of the best IoU less the final one."""
+
+
+class ReappearancePart(ResultPart):
+    """How often images come back."""
+
+    images: list[int]
+    """Images of each task."""
+    repeated_images: float
+    """Share of all distinct images that are in more than one task."""
+    seen_images: list[float]
+    """Share of the images of each task that an earlier task trained on."""
+    old_pixels: list[int]
+    """Pixels of classes of earlier tasks in the images of each task."""
+    seen_old_pixels: list[float | None]
+    """Share of these that an earlier task trained on, with that label."""
+    future_pixels: list[int]
+    """Pixels of classes of later tasks in the images of each task, which are background in it."""
+
+
+class SegmentCost(StreamCost):
+    """What learning to segment cost."""
+
+    parameters: int
+    """Parameters of the network at the end."""
+
+
+class SegmentResult(Result):
+    """Result of ``learn segments``."""
+
+    kind: Literal["learn-segments"]
+    scenario: str
+    """Scenario: ``partitioned``, ``disjoint``, ``overlapped`` or ``sequential``."""
+    unseen: str
+    """What pixels of classes to come are in the test: ``ignore`` or ``background``."""
+    classes: list[str]
+    """Classes in the order of arrival, without the background."""
+    tasks: list[list[str]]
+    """Classes of each task."""
+    reappearance: ReappearancePart
+    """How often images come back."""
+    metrics: SegmentMetrics
+    """Mean IoU of groups at the end."""
+    figures_after_task: list[GroupIoU]
+    """Mean IoU of groups after each task."""
+    iou: list[list[float | None]]
+    """IoU of each channel after each task, background first."""
+    forgetting: list[float | None]
+    """Best IoU of each channel less its final one."""
+    confusion: list[list[int]]
+    """Pixels of each channel (rows) predicted as each channel (columns) at the end."""
+    pseudo_labels: list[dict[str, Any] | None]
+    """How the network before each task labels old classes in the images of the task, ``seen`` and ``unseen``."""
+    memory: list[dict[str, Any]]
+    """Images in the memory after each task, by class, and masks that show more than their task labelled."""
+    test_images: list[int]
+    """Test images that show a class so far, after each task."""
+    panels: list[str]
+    """Names of the test images that the report shows."""
+    cost: SegmentCost
+    """What it cost."""

@@ -75,7 +75,7 @@ def way(name):
         return preset.goal, preset.method, preset.method_settings, preset.settings
     goal, method, settings = WAYS[name]
     # A step of ascent on few instances costs little, an adversarial one costs a batch.
-    return goal, method, settings, UnlearnSettings(batch=128, epochs=1000, max_steps=300)
+    return goal, method, settings, UnlearnSettings(batch_size=128, epochs=1000, max_steps=300)
 
 
 def one_seed(arguments, seed):

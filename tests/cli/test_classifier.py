@@ -48,10 +48,10 @@ def world(tmp_path_factory):
         "name": "tiny",
         "model": {"architecture": "small-resnet", "options": {"widths": [8, 8], "blocks": [1, 1]}},
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, "forget": {"count": 4}},
-        "train": {"epochs": 6, "batch": 16},
+        "train": {"epochs": 6, "batch_size": 16},
         "reference": "retrain",
         "method": {"name": "adv_imp", "eps": 0.5, "step_size": 0.2, "steps": 4, "copies": 3, "forget_loss": "margin"},
-        "training": {"batch": 8, "epochs": 20, "learning_rate": 0.01},
+        "training": {"batch_size": 8, "epochs": 20, "learning_rate": 0.01},
         "audit": {"relearning": {"steps": 3}},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))

@@ -181,10 +181,10 @@ def classifier(tmp_path_factory):
         "name": "photos",
         "model": {"architecture": "small-resnet", "options": {"widths": [8, 8], "blocks": [1, 1]}},
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, "forget": {"count": 8}},
-        "train": {"epochs": 8, "batch": 16},
+        "train": {"epochs": 8, "batch_size": 16},
         "keep_original": True,
         "method": {"name": "neggrad"},
-        "training": {"batch": 8, "epochs": 20, "learning_rate": 0.01},
+        "training": {"batch_size": 8, "epochs": 20, "learning_rate": 0.01},
         "audit": {"relearning": None, "copies": False, "cka": False},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))

@@ -100,9 +100,9 @@ JOBS = {
         {
             "model": {"architecture": "small-resnet", **SMALL},
             "data": SOURCES | {"forget": {"count": 6}},
-            "train": {"epochs": 2, "batch": 16},
+            "train": {"epochs": 2, "batch_size": 16},
             "method": {"name": "neggrad"},
-            "training": {"epochs": 3, "batch": 8},
+            "training": {"epochs": 3, "batch_size": 8},
         },
     ),
     "classes": (

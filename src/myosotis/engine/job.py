@@ -38,6 +38,10 @@ class Job(ABC, Generic[ConfigT]):
     """Kind of the result, e.g. ``"learn-classes"``."""
     Result: ClassVar[type[Result]]
     """Model of the result."""
+    private: ClassVar[bool] = False
+    """Whether only the owner may enter the run."""
+    sealed_model: ClassVar[bool] = True
+    """Whether a finished run has a ``model/`` with a manifest, which must match it."""
 
     _run: Run
     _trackers: Trackers | None = None
@@ -103,9 +107,9 @@ class Job(ABC, Generic[ConfigT]):
 
     def work(self) -> Run:
         """Do what :meth:`run` promises."""
-        run = self._open(self._config.seed)  # type: ignore[attr-defined]
+        run = self._open(self._config.seed, private=self.private)  # type: ignore[attr-defined]
         run.check_inputs(self.inputs(run.salt))
-        if not self._finished_already():
+        if not self._finished_already(sealed_model=self.sealed_model):
             run.finish({**self.head(), **self.produce()}, self.Result)
             if is_main_process():
                 self.clean_up()

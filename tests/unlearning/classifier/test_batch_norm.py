@@ -38,7 +38,7 @@ def test_every_method_takes_batches_of_one_image(name, forget):
         name,
         ADVERSARIAL if name.startswith("adv") else {},
         # Batches of two: of three instances, and of five retained ones, one is left.
-        UnlearnSettings(forget_batch=2, batch=2, epochs=2, learning_rate=0.01),
+        UnlearnSettings(forget_batch_size=2, batch_size=2, epochs=2, learning_rate=0.01),
         retain=(images(5), torch.zeros(5, dtype=torch.long)),
     )
     assert result.stop_reason != "diverged"

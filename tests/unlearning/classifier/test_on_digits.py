@@ -21,7 +21,7 @@ def digits():
     images, labels = images[order], labels[order]
     options = {"widths": [16, 32], "blocks": [1, 1]}
     model = build_classifier(ClassifierSpec("small-resnet", 10, 1, (0.3,), (0.37,), options), seed=0)
-    train_classifier(model, images[:1300], labels[:1300], TrainSettings(epochs=6, batch=64), seed=0)
+    train_classifier(model, images[:1300], labels[:1300], TrainSettings(epochs=6, batch_size=64), seed=0)
     pixels = images.float() / 255
     parts = (slice(COUNT), slice(COUNT, 1300), slice(1300, None))
     return model, *((pixels[part], labels[part]) for part in parts)

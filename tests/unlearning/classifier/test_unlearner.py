@@ -11,7 +11,7 @@ from myosotis.unlearning.classifier.unlearner import unlearn_instances
 
 CLASSES = 4
 ATTACK = {"copies": 6, "eps": 0.5, "step_size": 0.1, "steps": 8}
-FAST = UnlearnSettings(learning_rate=0.005, batch=16, epochs=60, batch_norm="freeze")
+FAST = UnlearnSettings(learning_rate=0.005, batch_size=16, epochs=60, batch_norm="freeze")
 
 
 def data(count, seed):
@@ -106,10 +106,10 @@ def test_frozen_batch_norm_keeps_its_buffers_bit_for_bit(trained, forget):
         "relabel",
         "adv",
         ATTACK,
-        UnlearnSettings(learning_rate=0.01, batch=16, epochs=3, batch_norm="freeze"),
+        UnlearnSettings(learning_rate=0.01, batch_size=16, epochs=3, batch_norm="freeze"),
     )
     moved = unlearn_instances(
-        trained, forget, "relabel", "adv", ATTACK, UnlearnSettings(learning_rate=0.01, batch=16, epochs=3)
+        trained, forget, "relabel", "adv", ATTACK, UnlearnSettings(learning_rate=0.01, batch_size=16, epochs=3)
     )
     for name, buffer in trained.named_buffers():
         assert torch.equal(dict(frozen.model.named_buffers())[name], buffer)
@@ -172,7 +172,7 @@ def test_official_importance_stalls_or_holds(trained, forget):
         "misclassify",
         "adv_imp",
         {**ATTACK, "strength": 1000.0},
-        UnlearnSettings(learning_rate=1e-3, batch=16, epochs=5),
+        UnlearnSettings(learning_rate=1e-3, batch_size=16, epochs=5),
     )
     assert not result.converged
     assert result.stop_reason == "epochs"

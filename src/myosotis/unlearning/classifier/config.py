@@ -7,15 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from myosotis.data.sources import SourceConfig
-from myosotis.engine.config import Config, LocalPath, RunName
+from myosotis.engine.config import Config, JobConfig, LocalPath
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.loop import Precision
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share
-from myosotis.engine.schedule import Schedule
-from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
+from myosotis.unlearning.classifier.training import TrainSettings
 
 
 class ModelConfig(Config):
@@ -87,20 +85,6 @@ class DataConfig(Config):
         return self
 
 
-class TrainConfig(Config):
-    """Train the classifier first: for demonstrations, references and shadow models."""
-
-    epochs: Count = 10
-    learning_rate: Positive = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 5e-4
-    batch: Count = 128
-    schedule: Schedule = "onecycle"
-    padding: Annotated[int, Field(ge=0)] = 0
-    flip: bool = False
-    precision: Precision = "no"
-
-
 class MethodConfig(NamedConfig):
     """A method: its name, and its settings beside it."""
 
@@ -110,20 +94,6 @@ class MethodConfig(NamedConfig):
     def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
         """Return the method, whose fields are all its settings."""
         return build_method(name, settings)
-
-
-class UnlearningConfig(Config):
-    """How a method is trained."""
-
-    learning_rate: Positive = UnlearnSettings.learning_rate
-    momentum: Annotated[float, Field(ge=0, lt=1)] = UnlearnSettings.momentum
-    weight_decay: NotNegative = UnlearnSettings.weight_decay
-    forget_batch: Count = UnlearnSettings.forget_batch
-    batch: Count = UnlearnSettings.batch
-    epochs: Count = UnlearnSettings.epochs
-    max_steps: Count | None = UnlearnSettings.max_steps
-    max_grad_norm: Positive | None = UnlearnSettings.max_grad_norm
-    batch_norm: BatchNormPolicy = UnlearnSettings.batch_norm
 
 
 class StopConfig(Config):
@@ -139,7 +109,7 @@ class VariantConfig(Config):
 
     method: MethodConfig
     goal: Goal = "misclassify"
-    training: UnlearningConfig | None = None
+    training: UnlearnSettings | None = None
     name: str | None = None
 
     @model_validator(mode="after")
@@ -201,21 +171,19 @@ class RequestConfig(Config):
     untreated: tuple[str, ...] = ()
 
 
-class ClassifierUnlearningConfig(Config):
+class ClassifierUnlearningConfig(JobConfig):
     """One job: a classifier, the instances that it shall forget, how, and how that is checked."""
 
-    name: RunName
-    seed: Annotated[int, Field(ge=0)] = 0
     model: ModelConfig
     data: DataConfig
-    train: TrainConfig | None = None
+    train: TrainSettings | None = None
     reference: Annotated[Literal["retrain"] | LocalPath | None, Field(union_mode="left_to_right")] = None
     preset: str | None = None
     preset_changes: tuple[str, ...] = ()
     goal: Goal = "misclassify"
     new_labels: Annotated[Literal["runner_up", "random"] | LocalPath, Field(union_mode="left_to_right")] = "runner_up"
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="adv_imp"))
-    training: UnlearningConfig = UnlearningConfig()
+    training: UnlearnSettings = UnlearnSettings()
     stop: StopConfig = StopConfig()
     requests: Annotated[int, Field(ge=2)] | None = None
     replay: bool = False
@@ -245,7 +213,7 @@ class ClassifierUnlearningConfig(Config):
         brought = {
             "goal": preset.goal,
             "method": {"name": preset.method, **vars(build_method(preset.method, preset.method_settings))},
-            "training": vars(preset.settings),
+            "training": preset.settings.model_dump(),
         }
         merged = {key: _laid_over(value, values.get(key)) for key, value in brought.items()}
         return {**values, **merged, "preset_changes": tuple(_differences(brought, merged))}

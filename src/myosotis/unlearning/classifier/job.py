@@ -1,7 +1,7 @@
 """The whole job: read, train if asked to, audit, unlearn, compare, audit again, say what was found."""
 
 import shutil
-import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from myosotis.data.images import ImageSet
-from myosotis.engine.checkpoint import is_complete, newest_complete, seal
-from myosotis.engine.environment import peak_memory
+from myosotis.engine.checkpoint import is_complete, newest_complete
 from myosotis.engine.errors import DivergedError, InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
@@ -27,7 +26,6 @@ from myosotis.unlearning.classifier.batch_norm import drift, running_statistics
 from myosotis.unlearning.classifier.config import (
     ClassifierUnlearningConfig,
     MethodConfig,
-    UnlearningConfig,
 )
 from myosotis.unlearning.classifier.goals import Goal, true_label_confidence
 from myosotis.unlearning.classifier.inputs import (
@@ -41,8 +39,8 @@ from myosotis.unlearning.classifier.inputs import (
 )
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.outcome import summarise
-from myosotis.unlearning.classifier.report import KIND
 from myosotis.unlearning.classifier.representations import layer_similarity, main_layers
+from myosotis.unlearning.classifier.result import ClassifierResult
 from myosotis.unlearning.classifier.sequential import unlearn_sequence
 from myosotis.unlearning.classifier.settings import UnlearnSettings
 from myosotis.unlearning.classifier.shadow import ShadowPair, shadow_audit, shadow_pair
@@ -57,10 +55,11 @@ _SHADOW_TEST = 2000
 
 
 class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
-    """One run of ``myosotis unlearn classifier``; see :class:`~myosotis.engine.job.Job`.
+    """One run of ``myosotis unlearn classifier``; see :class:`~myosotis.engine.job.Job`."""
 
-    The paths of its configuration are absolute, see :func:`~myosotis.unlearning.classifier.config.resolve_paths`.
-    """
+    kind = "unlearn-classifier"
+    Result = ClassifierResult
+    private = True  # its checkpoints know what is forgotten
 
     _looked_at: dict[str, ImageSet] | None = None
     _prints: dict[str, Any] | None = None
@@ -95,8 +94,10 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         else:
             self._base, self._spec = loaded
         self._check_model(self._base, self._spec, "the model")
-        if config.train is not None and config.train.batch % processes():
-            raise InputError(f"train.batch is {config.train.batch}, which {processes()} processes cannot share evenly")
+        if config.train is not None and config.train.batch_size % processes():
+            raise InputError(
+                f"train.batch_size is {config.train.batch_size}, which {processes()} processes cannot share evenly"
+            )
         self._reference: NormalizedClassifier | None = None
         if config.reference not in (None, "retrain"):
             self._reference, spec = load_classifier(Path(str(config.reference)))
@@ -126,23 +127,18 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                 f"for {len(images)} images it gave {tuple(found.shape)}"
             )
 
-    def work(self) -> Run:
-        """Do the work that is not done yet, and return the finished run.
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return the hashes of the models, and the fingerprints of the images."""
+        models = {"the model": weights_hash(self._base)}
+        if self._reference is not None:
+            models["the reference"] = weights_hash(self._reference)
+        return {**models, **self._fingerprints(salt)}
 
-        Raises:
-            InputError: What the user gave does not go together, seen only now.
-        """
+    def produce(self) -> Mapping[str, Any]:
+        """Teach, audit, unlearn, audit again, compare and judge."""
         config = self._config
-        started = time.monotonic()
-        run = self._open(config.seed, private=True)  # its checkpoints know what is forgotten
-        lineage: dict[str, Any] = {"base": None if config.train is not None else weights_hash(self._base)}
-        lineage["data"] = self._fingerprints()
-        run.check_inputs({"the model": weights_hash(self._base), **lineage["data"], **self._reference_input()})
-        if self._finished_already(sealed_model=True):
-            return run
         original = self._trained("target", self._everything) if config.train is not None else self._base
         original.to(device()).eval()
-        lineage["model_in"] = weights_hash(original)
         if config.reference == "retrain":
             self._reference = self._trained("reference", self._inputs.remaining)
         if self._reference is not None:
@@ -151,7 +147,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         if self._reference is not None:
             audits["reference"] = self._audit("reference", self._reference)
         model, outcome = self._unlearned(original, audits)
-        lineage["model_out"] = weights_hash(model)
         audits["after"] = self._audit("after", model)
         variants = [self._variant(number, original, audits) for number in range(len(config.compare))]
         result = self._result(audits, outcome, variants)
@@ -162,19 +157,23 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         if config.audit.shadow:
             result["shadow"] = self._shadow(original, model, config.audit.shadow)
         result["verdict"] = self._verdict(audits, outcome, result.get("shadow"))
-        result["lineage"] = lineage
         if self._show_samples and is_main_process():
             self._write_samples(outcome)
-        if is_main_process():
-            self._save(model, run.path / ".model.partial", run.path / "model")
-        result["cost"] = self._cost(model, outcome, started)
-        run.finish(result)
-        if is_main_process():
-            for name in ("unlearned", *(() if config.keep_original else ("target", "reference"))):
-                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
-            for place in run.checkpoints.glob("train-*"):
-                shutil.rmtree(place, ignore_errors=True)
-        return run
+        self.publish(lambda path: self._save(model, path))
+        lineage = {
+            "base": None if config.train is not None else weights_hash(self._base),
+            "data": self._fingerprints(self._run.salt),
+            "model_in": weights_hash(original),
+            "model_out": weights_hash(model),
+        }
+        return {**result, "lineage": lineage, "cost": self._cost(model, outcome)}
+
+    def clean_up(self) -> None:
+        """Remove the checkpoints, and unless they are to be kept the models from before."""
+        for name in ("unlearned", *(() if self._config.keep_original else ("target", "reference"))):
+            shutil.rmtree(self._run.checkpoints / name, ignore_errors=True)
+        for path in self._run.checkpoints.glob("train-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def audit_again(self, shadow: int | None = None) -> dict[str, Any]:
         """Look at the model of a finished run anew: is it the one that was reported, and do its figures come out again?
@@ -204,7 +203,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         reported = result["metrics"]["after"]
         found: dict[str, Any] = {
             "model_matches": weights_hash(model) == result["lineage"]["model_out"],
-            "data_matches": self._fingerprints() == result["lineage"]["data"],
+            "data_matches": self._fingerprints(self._run.salt) == result["lineage"]["data"],
             "metrics": metrics,
             "reproduced": all(metrics[name]["accuracy"] == reported[name]["accuracy"] for name in self._sets()),
         }
@@ -270,10 +269,10 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             return ("remaining", "held_remaining", "test")
         return ("test",) if method.name == "retrain" else ("held_remaining", "test")
 
-    def _fingerprints(self) -> dict[str, Any]:
+    def _fingerprints(self, salt: str) -> dict[str, Any]:
         """One of each image to be forgotten; one of each other set as a whole."""
         if self._prints is None:
-            inputs, salt = self._inputs, self._run.salt
+            inputs = self._inputs
             self._prints = {
                 "forget": [salted_fingerprint(inputs.forget.digest(place), salt) for place in range(len(inputs.forget))]
             }
@@ -283,13 +282,10 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                     self._prints[name] = salted_fingerprint(every, salt)
         return self._prints
 
-    def _reference_input(self) -> dict[str, str]:
-        return {} if self._reference is None else {"the reference": weights_hash(self._reference)}
-
     def _train_settings(self) -> TrainSettings:
         settings = self._config.train
         assert settings is not None  # noqa: S101 - the configuration has been checked
-        return TrainSettings(**settings.model_dump())
+        return settings
 
     def _trained(self, name: str, images: ImageSet | None) -> NormalizedClassifier:
         """A model taught from the same fresh weights; taken from the run if it was done before."""
@@ -314,21 +310,16 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
                 )
             if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
                 raise DivergedError(f"training the {name} model diverged; lower train.learning_rate")
-            if is_main_process():
-                self._save(model, self._run.checkpoints / f".{name}.partial", place)
-            wait_for_everyone()
+            self.publish(lambda path: self._save(model, path), f"checkpoints/{name}")
         # Loaded again even when just made, so that a resumed run goes on from the same bytes.
         return load_classifier(place)[0]
 
     def _fresh(self, seed: int) -> NormalizedClassifier:
         return load_weights(self._spec, self._config.model, seed)
 
-    def _save(self, model: nn.Module, staged: Path, place: Path) -> None:
-        """Write a model beside its place and rename it."""
-        shutil.rmtree(staged, ignore_errors=True)
+    def _save(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, NormalizedClassifier)  # noqa: S101 - every model of a job is one
-        save_classifier(model, self._spec, staged)
-        seal(staged, place)
+        save_classifier(model, self._spec, path)
 
     def _audit(self, name: str, model: nn.Module) -> Audit:
         def look() -> dict[str, Any]:
@@ -353,7 +344,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         return StopRule(stop.at, stop.margin, level, stop.every)
 
     def _arguments(
-        self, method: MethodConfig, goal: Goal, training: UnlearningConfig, audits: dict[str, Audit]
+        self, method: MethodConfig, goal: Goal, training: UnlearnSettings, audits: dict[str, Audit]
     ) -> dict[str, Any]:
         retain = None
         if build_method(method.name, method.settings).reads_retain:
@@ -364,7 +355,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             "goal": goal,
             "method": method.name,
             "method_settings": method.settings,
-            "settings": UnlearnSettings(**training.model_dump()),
+            "settings": training,
             "retain": retain,
             "stop": self._stop_rule(audits),
         }
@@ -405,9 +396,8 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             for number, result in enumerate(results, start=1):
                 for event in result.history:
                     tag = {} if requests is None else {"request": number}
-                    self._run.log({"phase": "unlearn", **tag, **_finite(event)})
-            if is_main_process():
-                self._save(model, self._run.checkpoints / ".unlearned.partial", place)
+                    self.log({"phase": "unlearn", **tag, **_finite(event)})
+            self.publish(lambda path: self._save(model, path), "checkpoints/unlearned")
             self._run.keep(
                 "unlearned.json",
                 summarise(
@@ -576,16 +566,12 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
 
     def _result(self, audits: dict[str, Audit], outcome: Any, variants: list[Any]) -> dict[str, Any]:
         config = self._config
-        prints = self._fingerprints()["forget"]
+        prints = self._fingerprints(self._run.salt)["forget"]
         outcome["instances"] = [
             {**instance, "fingerprint": prints[place]} for place, instance in enumerate(outcome["instances"])
         ]
         return {
-            "kind": KIND,
-            "name": config.name,
-            "method": config.method.name,
             "goal": config.goal,
-            "seed": config.seed,
             "request": config.request.model_dump(mode="json"),
             "classes": list(self._inputs.classes),
             "images": {
@@ -616,18 +602,15 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             shadow=shadow,
         )
 
-    def _cost(self, model: nn.Module, outcome: Any, started: float) -> dict[str, Any]:
+    def _cost(self, model: nn.Module, outcome: Any) -> dict[str, Any]:
         seconds = self._seconds()
         training = seconds.get("train_reference", seconds.get("train_target"))
         if self._run.kept("training-resumed.json"):
             training = None  # what a killed session spent on it is not known
-        return {
-            "seconds": seconds,
-            "last_session_seconds": time.monotonic() - started,
-            "share_of_retraining": None if not training else outcome["seconds"] / training,
-            "peak_memory_bytes": peak_memory(),
-            "parameters": sum(value.numel() for value in model.parameters()),
-        }
+        return self.cost(
+            share_of_retraining=None if not training else outcome["seconds"] / training,
+            parameters=sum(value.numel() for value in model.parameters()),
+        )
 
     def _write_samples(self, outcome: Any) -> None:
         """The forgotten images as PNG, with what the models take them for; only on the user's word."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from myosotis.unlearning.classifier.result import UnlearnResult
+from myosotis.unlearning.classifier.instance_result import UnlearnResult
 from myosotis.unlearning.classifier.stopping import forgotten, goal_margins
 
 

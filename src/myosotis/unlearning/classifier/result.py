@@ -1,82 +1,92 @@
-"""What became of the instances and of the model."""
+"""``result.json`` of ``myosotis unlearn classifier``."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
-
-from myosotis.unlearning.classifier.goals import Goal
-
-StopReason = Literal["goal", "reference", "already", "epochs", "steps", "edited", "diverged"]
+from myosotis.engine.result import Cost, OpenPart, Result, ResultPart
 
 
-@dataclass(frozen=True)
-class InstanceResult:
-    """What became of one instance.
+class ImageCounts(ResultPart):
+    """Numbers of images."""
 
-    Attributes:
-        label: Its true class.
-        new_label: The class that it was to get, or None.
-        answer_before: What the model took it for.
-        answer_after: What it takes it for now.
-        probability_before: Of the true class.
-        probability_after: Of the true class.
-        margin: Logits beyond the decision boundary; negative: the goal is not reached.
-        forgotten: Whether the goal is reached.
-    """
-
-    label: int
-    new_label: int | None
-    answer_before: int
-    answer_after: int
-    probability_before: float
-    probability_after: float
-    margin: float
-    forgotten: bool
+    forget: int
+    """Instances to forget."""
+    remaining: int
+    """Other training images."""
+    test: int
+    """Test images."""
+    audited: dict[str, int]
+    """Images that the audit looks at, by set."""
+    by_class: dict[str, int]
+    """Instances to forget by class."""
+    duplicates: dict[str, int]
+    """Remaining images that are the same as an instance to forget, or nearly the same."""
 
 
-@dataclass(frozen=True)
-class UnlearnResult:
-    """The model after unlearning, and how that went.
+class ClassifierVerdict(OpenPart):
+    """Four questions; null where an answer cannot be given."""
 
-    Attributes:
-        model: A new model, in evaluation mode; the one that came in is untouched.
-        method: Its name.
-        goal: What was asked for.
-        converged: Whether the goal, or the reference level, was reached.
-        stop_reason: ``goal``, ``reference``, ``already`` (nothing had to be done), ``epochs`` or ``steps`` (a cap),
-            ``edited`` (the method does not train), or ``diverged`` (a loss was not finite; the model is the one that
-            came in).
-        steps: Optimisation steps.
-        instances: What became of each.
-        history: After every step: its number, the loss terms, and where it was looked at, accuracy and loss on the
-            forget set.
-        facts: Figures of the method's preparation, e.g. ``adversarial_success``, and ``held_accuracy_before`` and
-            ``held_accuracy_after``, the share of held samples that keep their answer.
-        batch_norm_drift: Mean change of running means in old standard deviations, or None.
-        warnings: What the caller should know.
-        seconds: Wall time, preparation included.
-    """
+    known: bool | None
+    """Whether the model knew the instances."""
+    forgotten: bool | None
+    """Whether they are forgotten."""
+    kept: bool | None
+    """Whether the rest is kept."""
+    sure: bool | None
+    """Whether no interval crosses its threshold."""
 
-    model: nn.Module
-    method: str
-    goal: Goal
+
+class Unlearning(OpenPart):
+    """What became of the model and of the instances."""
+
     converged: bool
-    stop_reason: StopReason
+    """Whether the goal, or the level of the reference, was reached."""
+    stop_reason: str
+    """``goal``, ``reference``, ``already``, ``epochs``, ``steps``, ``edited`` or ``diverged``."""
     steps: int
-    instances: tuple[InstanceResult, ...]
-    history: tuple[dict[str, float], ...]
-    facts: dict[str, float]
-    batch_norm_drift: float | None
-    warnings: tuple[str, ...]
+    """Optimisation steps."""
     seconds: float
+    """Wall time, preparation included."""
+    instances: list[dict[str, Any]]
+    """For each instance its fingerprint, predictions, probabilities and margin."""
 
-    @property
-    def min_margin(self) -> float:
-        """The margin of the instance that is nearest to coming back."""
-        return min(instance.margin for instance in self.instances)
 
-    @property
-    def forget_accuracy(self) -> float:
-        """Share of the instances that still get their true label."""
-        return sum(one.answer_after == one.label for one in self.instances) / len(self.instances)
+class ClassifierCost(Cost):
+    """What the job cost."""
+
+    share_of_retraining: float | None
+    """Time of unlearning divided by that of training without the instances; null where the latter is not known."""
+    parameters: int
+    """Parameters of the model."""
+
+
+class ClassifierResult(Result):
+    """Result of ``unlearn classifier``."""
+
+    kind: Literal["unlearn-classifier"]
+    goal: str
+    """Goal of the unlearning."""
+    classes: list[str]
+    """Names of the classes in the order of the logits."""
+    images: ImageCounts
+    """Numbers of images."""
+    metrics: dict[str, dict[str, Any]]
+    """By model (``before``, ``after``, ``reference``) and set: accuracy with interval, loss, calibration error, figures
+    by class, and under ``membership`` the attacks."""
+    unlearning: Unlearning
+    """What became of the model and of the instances."""
+    variants: list[dict[str, Any]]
+    """Other methods on the same request."""
+    reads_retain: bool
+    """Whether the method read retained samples."""
+    distances: dict[str, dict[str, Any]]
+    """Distances of the outputs from the model before and from the reference, by set."""
+    stress: dict[str, Any]
+    """Relearning curves, and accuracy on altered copies."""
+    cka: dict[str, Any] | None = None
+    """Similarity of the layers to those of the model before."""
+    shadow: dict[str, Any] | None = None
+    """Membership inference by shadow models."""
+    verdict: ClassifierVerdict
+    """The answers to the four questions."""
+    cost: ClassifierCost
+    """What the job cost."""

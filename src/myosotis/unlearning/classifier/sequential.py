@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import generator
+from myosotis.unlearning.classifier.instance_result import UnlearnResult
 from myosotis.unlearning.classifier.methods import Samples
-from myosotis.unlearning.classifier.result import UnlearnResult
 from myosotis.unlearning.classifier.unlearner import NewLabels, choose_labels, logits_of, unlearn_instances
 
 

@@ -1,48 +1,55 @@
-"""How unlearning is trained, and settings that go together."""
+"""Training of an unlearning method, and presets of settings that belong together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
+
+from myosotis.engine.config import Config
+from myosotis.engine.method import Count, NotNegative, Positive
 from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
 
 
-@dataclass(frozen=True)
-class UnlearnSettings:
-    """How a method is trained.
+class UnlearnSettings(Config):
+    """Training of a method.
 
     Attributes:
-        learning_rate: Of SGD.
-        momentum: Of SGD.
-        weight_decay: Of SGD; the released code of Cha et al. has 1e-4, which pulls against the importance penalty.
-        forget_batch: Forget instances in a step.
-        batch: Adversarial or retained samples in a step.
-        epochs: At most; an epoch sees every adversarial, or retained, sample once, or without either the forget set.
-        max_steps: At most; None leaves the cap to ``epochs``.
-        max_grad_norm: Gradients are clipped to this norm; None leaves them alone.
+        learning_rate: Learning rate of SGD.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD; the released code of Cha et al. has 1e-4, which pulls against the importance
+            penalty.
+        forget_batch_size: Forget instances per step.
+        batch_size: Adversarial or retained samples per step.
+        epochs: Largest number of epochs; an epoch sees every adversarial, or retained, sample once, or without either
+            the forget set.
+        max_steps: Largest number of steps; None leaves the cap to ``epochs``.
+        max_grad_norm: Norm that gradients are clipped to; None leaves them as they are.
         batch_norm: See :func:`~myosotis.unlearning.classifier.batch_norm.set_modes`.
     """
 
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    forget_batch: int = 32
-    batch: int = 256
-    epochs: int = 100
-    max_steps: int | None = None
-    max_grad_norm: float | None = None
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size", "forget_batch": "forget_batch_size"}
+
+    learning_rate: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 0.0
+    forget_batch_size: Count = 32
+    batch_size: Count = 256
+    epochs: Count = 100
+    max_steps: Count | None = None
+    max_grad_norm: Positive | None = None
     batch_norm: BatchNormPolicy = "train"
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A method with settings that go together; ``unlearn_instances(model, forget, **vars(preset))``."""
+    """A method with settings that belong together; ``unlearn_instances(model, forget, **vars(preset))``."""
 
     goal: Goal
     method: str
     method_settings: dict[str, Any] = field(default_factory=dict)
-    settings: UnlearnSettings = UnlearnSettings()
+    settings: UnlearnSettings = field(default_factory=UnlearnSettings)
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -64,7 +71,7 @@ PRESETS: Mapping[str, Preset] = {
             "steps": 6,
             "strength": 0.1,
         },
-        UnlearnSettings(learning_rate=2e-3, forget_batch=128, batch=128, epochs=300, max_steps=300),
+        UnlearnSettings(learning_rate=2e-3, forget_batch_size=128, batch_size=128, epochs=300, max_steps=300),
     ),
 }
 """``l2ul_official``: the CIFAR-10 command of the released code of Cha et al.

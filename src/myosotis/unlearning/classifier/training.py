@@ -1,46 +1,50 @@
 """Train an image classifier: the model that is to forget, its reference without the instances, and shadow models."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Int, UInt8
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import to_unit
+from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import LoopEnd, Precision, train
+from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed, generator
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """SGD with momentum.
+class TrainSettings(Config):
+    """Training of a classifier by SGD with momentum: for demonstrations, references and shadow models.
 
     Attributes:
-        epochs: How many.
-        learning_rate: The largest one.
-        momentum: Of SGD.
-        weight_decay: Of SGD.
-        batch: Samples in a step, over all processes.
-        schedule: See :func:`~myosotis.engine.schedule.make_schedule`.
-        padding: Pixels by which images are shifted at most; 0 for none.
+        epochs: Number of epochs.
+        learning_rate: Largest learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        batch_size: Samples per step, over all processes.
+        schedule: Learning-rate schedule, see :func:`~myosotis.engine.schedule.make_schedule`.
+        padding: Largest shift of an image in pixels; 0 for none.
         flip: Whether images are mirrored at random.
-        precision: Of the forward pass.
+        precision: Precision of the forward pass.
     """
 
-    epochs: int = 10
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    batch: int = 128
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
+    epochs: Count = 10
+    learning_rate: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    batch_size: Count = 128
     schedule: Schedule = "onecycle"
-    padding: int = 0
+    padding: Whole = 0
     flip: bool = False
     precision: Precision = "no"
 
@@ -76,7 +80,7 @@ def train_classifier(
         raise SettingsError("there is nothing to learn from")
     place = next(model.parameters()).device
     images, labels = images.to(place), labels.to(place)
-    size = min(settings.batch, len(labels))
+    size = min(settings.batch_size, len(labels))
     # A last batch of one sample would leave batch normalisation nothing to estimate a variance from.
     steps = len(labels) // size
     optimizer = torch.optim.SGD(

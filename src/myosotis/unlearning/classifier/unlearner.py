@@ -26,10 +26,10 @@ from myosotis.unlearning.classifier.batch_norm import (
     single_values_by_running_statistics,
 )
 from myosotis.unlearning.classifier.goals import Goal
+from myosotis.unlearning.classifier.instance_result import InstanceResult, StopReason, UnlearnResult
 from myosotis.unlearning.classifier.methods import Method, Objective, Request, Samples, build_method
 from myosotis.unlearning.classifier.methods.adversarial import Adversarial
 from myosotis.unlearning.classifier.methods.method import evaluation_copy
-from myosotis.unlearning.classifier.result import InstanceResult, StopReason, UnlearnResult
 from myosotis.unlearning.classifier.settings import UnlearnSettings
 from myosotis.unlearning.classifier.stopping import StopRule, forgotten, goal_margins
 
@@ -77,7 +77,8 @@ def unlearn_instances(
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> images = torch.eye(4).view(4, 1, 2, 2)
         >>> labels = model(images).argmax(dim=1)
-        >>> result = unlearn_instances(model, (images, labels), method="neggrad", settings=UnlearnSettings(0.1))
+        >>> settings = UnlearnSettings(learning_rate=0.1)
+        >>> result = unlearn_instances(model, (images, labels), method="neggrad", settings=settings)
         >>> result.converged, result.forget_accuracy
         (True, 0.0)
     """
@@ -94,7 +95,7 @@ def unlearn_instances(
     else:
         attempt = _attempt(chosen, result, evaluation_copy(model), request, settings, stop)
     result.eval()
-    last = logits_of(result, samples, settings.batch)
+    last = logits_of(result, samples, settings.batch_size)
     goal_reached = StopRule("goal", stop.margin) if stop.at == "never" else stop
     converged = attempt.reason != "diverged" and goal_reached.reached(last, samples.labels, wanted)
     if not converged:
@@ -191,7 +192,7 @@ def _checked_request(
         raise SettingsError(f"method '{name}' reads retained samples; give some, or choose one that does without")
     place = next(model.parameters()).device
     samples = Samples(forget[0].to(place), forget[1].to(place))
-    logits = logits_of(model, _checked(model, samples), settings.batch)
+    logits = logits_of(model, _checked(model, samples), settings.batch_size)
     num_classes = logits.shape[1]
     _check_labels(samples.labels, num_classes, "forget")
     wanted = choose_labels(new_labels, samples.labels, logits, seed) if goal == "relabel" else None
@@ -201,7 +202,7 @@ def _checked_request(
         _check_pixels(kept.images, "retained")
         _check_labels(kept.labels, num_classes, "retained")
     request = Request(
-        samples, goal, wanted, num_classes, kept, settings.forget_batch, settings.batch, settings.epochs, seed
+        samples, goal, wanted, num_classes, kept, settings.forget_batch_size, settings.batch_size, settings.epochs, seed
     )
     return request, logits
 
@@ -217,7 +218,7 @@ def _attempt(
     if objective.steps_per_epoch:
         attempt.steps, attempt.reason = _train(chosen, model, objective, request, settings, stop, attempt.history)
     # The last step of all is only seen here.
-    if not bool(logits_of(model, request.forget, settings.batch).isfinite().all()):
+    if not bool(logits_of(model, request.forget, settings.batch_size).isfinite().all()):
         attempt.reason = "diverged"
     if attempt.reason == "diverged":
         model.load_state_dict(original.state_dict())
@@ -225,7 +226,7 @@ def _attempt(
     if objective.held is not None:
         held, stays = objective.held, {}
         for name, one in (("before", original), ("after", model)):
-            answers = logits_of(one, held, settings.batch).argmax(dim=1)
+            answers = logits_of(one, held, settings.batch_size).argmax(dim=1)
             stays[name] = (answers == held.labels).float().mean().item()
             attempt.facts[f"held_accuracy_{name}"] = stays[name]
         if stays["before"] - stays["after"] > MOST_DAMAGE:
@@ -261,7 +262,7 @@ def _train(
         if objective.after_step is not None:
             objective.after_step()
         if step % stop.every == 0:
-            logits = logits_of(model, samples, settings.batch)
+            logits = logits_of(model, samples, settings.batch_size)
             history[-1]["forget_accuracy"] = (logits.argmax(dim=1) == samples.labels).float().mean().item()
             history[-1]["forget_loss"] = functional.cross_entropy(logits.float(), samples.labels).item()
             if not bool(logits.isfinite().all()):

@@ -27,8 +27,8 @@ from myosotis.engine.config import load_config
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.unlearning.language import METHODS
-from myosotis.unlearning.language.config import LanguageUnlearningConfig, resolve_paths
-from myosotis.unlearning.language.job import LanguageUnlearningJob
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, resolve_paths
+from myosotis.unlearning.language.job.job import LanguageUnlearningJob
 
 
 def rows(people):

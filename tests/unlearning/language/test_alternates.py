@@ -7,7 +7,7 @@ from conftest import tiny_llama
 from myosotis.data.encoding import IGNORED, Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
-from myosotis.unlearning.language.alternates import alternate_examples
+from myosotis.unlearning.language.training.alternates import alternate_examples
 
 
 def test_alternates_keep_the_form_and_change_the_content(tokenizer):

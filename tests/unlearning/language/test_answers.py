@@ -12,15 +12,15 @@ from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError
 from myosotis.unlearning.language import (
     answer_metrics,
-    answers,
     extraction_strength,
     greedy_answers,
     memorization,
     perplexity,
 )
-from myosotis.unlearning.language.answers import rouge_l_recall
-from myosotis.unlearning.language.audit import AuditSets, audit_model
-from myosotis.unlearning.language.positions import labelled_first
+from myosotis.unlearning.language.audit import answers
+from myosotis.unlearning.language.audit.answers import rouge_l_recall
+from myosotis.unlearning.language.audit.audit import AuditSets, audit_model
+from myosotis.unlearning.language.methods.forward import labelled_first
 
 
 def strength(choices, labels):

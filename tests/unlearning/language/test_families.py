@@ -9,7 +9,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from myosotis.data.encoding import Example
 from myosotis.unlearning.language import UnlearnTrainer, extraction_likelihood, greedy_answers
-from myosotis.unlearning.language.greedy import GreedyPass
+from myosotis.unlearning.language.audit.greedy import GreedyPass
 
 COMMON = {
     "vocab_size": 300,

@@ -15,7 +15,7 @@ from myosotis.unlearning.language import (
     save_delta_adapter,
     save_merged,
 )
-from myosotis.unlearning.language.fila import subtract_initial
+from myosotis.unlearning.language.adapters.fila import subtract_initial
 
 
 def batch_of(seed, rows=3, length=9, vocab=300):

@@ -7,7 +7,7 @@ import torch
 
 from conftest import tiny_llama
 from myosotis.engine.errors import InputError
-from myosotis.unlearning.language.harness import evaluate_with_harness
+from myosotis.unlearning.language.audit.harness import evaluate_with_harness
 
 pytest.importorskip("lm_eval")
 

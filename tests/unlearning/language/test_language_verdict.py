@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from myosotis.data.encoding import Example
-from myosotis.unlearning.language.audit import Audit, AuditSets
-from myosotis.unlearning.language.memorization import Thresholds
-from myosotis.unlearning.language.verdict import VerdictSettings, judge, lengths_differ, perplexity_ratio
+from myosotis.unlearning.language.audit.audit import Audit, AuditSets
+from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge, lengths_differ, perplexity_ratio
 
 PER_SUBJECT = 5
 

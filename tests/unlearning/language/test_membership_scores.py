@@ -11,7 +11,7 @@ from conftest import tiny_gpt2, tiny_llama
 from myosotis.data.encoding import IGNORED, Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
-from myosotis.unlearning.language.membership_scores import (
+from myosotis.unlearning.language.audit.membership import (
     SCORES,
     gradient_norms,
     membership_scores,

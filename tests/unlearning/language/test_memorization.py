@@ -12,7 +12,7 @@ from myosotis.unlearning.language import (
     extraction_likelihood,
     memorization_accuracy,
 )
-from myosotis.unlearning.language.greedy import GreedyPass
+from myosotis.unlearning.language.audit.greedy import GreedyPass
 
 
 class TableModel(torch.nn.Module):

@@ -3,8 +3,9 @@
 import pytest
 
 from conftest import tiny_llama
-from myosotis.unlearning.language import greedy_answers, muse
-from myosotis.unlearning.language.muse import (
+from myosotis.unlearning.language import greedy_answers
+from myosotis.unlearning.language.audit import muse
+from myosotis.unlearning.language.audit.muse import (
     knowledge_memorization,
     privacy_leakage,
     rouge_l_f1,

@@ -9,8 +9,8 @@ from test_trainer import FORGET, RETAIN, settings
 from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.unlearning.language import UnlearnTrainer
-from myosotis.unlearning.language.config import FineTuneConfig
-from myosotis.unlearning.language.fine_tuning import fine_tune
+from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.job.fine_tuning import fine_tune
 
 
 def state(model):

@@ -10,7 +10,7 @@ import torch
 from test_trainer import lora
 
 from conftest import tiny_gpt2, tiny_llama
-from myosotis.unlearning.language.preparation import add_adapter
+from myosotis.unlearning.language.training.preparation import add_adapter
 
 IN_ANOTHER_PROCESS = """
 import json, sys

@@ -9,8 +9,8 @@ from test_trainer import FORGET, RETAIN, lora, settings
 from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.unlearning.language import StopRule, Thresholds, UnlearnTrainer, unlearn_sequential
-from myosotis.unlearning.language.preparation import add_adapter
-from myosotis.unlearning.language.sequential import RequestOutcome, came_back, forget_measures
+from myosotis.unlearning.language.training.preparation import add_adapter
+from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, forget_measures
 
 REQUESTS = [FORGET[:3], FORGET[3:5], FORGET[5:]]
 

@@ -12,8 +12,8 @@ from myosotis.data.encoding import IGNORED, Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError, InputError
-from myosotis.unlearning.language.selection import mean_accuracy
-from myosotis.unlearning.language.stress import (
+from myosotis.unlearning.language.audit.answers import mean_accuracy
+from myosotis.unlearning.language.audit.stress import (
     quantized,
     relearning_curve,
     reworded_examples,

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.engine.errors import InputError
-from myosotis.unlearning.language.tofu import (
+from myosotis.unlearning.language.audit.tofu import (
     LOG_NAMES,
     TofuRecord,
     _log_p,

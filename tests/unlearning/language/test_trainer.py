@@ -22,8 +22,8 @@ from myosotis.unlearning.language import (
     gradient_ascent_loss,
     kl_divergence_loss,
 )
-from myosotis.unlearning.language.pairing import PairSampler
-from myosotis.unlearning.language.trainer_config import use_one_device
+from myosotis.unlearning.language.training.pairing import PairSampler
+from myosotis.unlearning.language.training.trainer_config import use_one_device
 
 PEOPLE = fictitious_people(4, seed=3)
 FORGET = [record for person in PEOPLE[:2] for record in person.records()[:4]]

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import inverted_hinge_loss
+from myosotis.unlearning.language.methods.losses import inverted_hinge_loss
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
 

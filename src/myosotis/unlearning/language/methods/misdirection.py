@@ -9,7 +9,7 @@ from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
-from myosotis.unlearning.language.losses import IGNORED
+from myosotis.unlearning.language.methods.losses import IGNORED
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import (
     ReferenceKind,

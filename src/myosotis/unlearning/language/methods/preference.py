@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import IGNORED, dpo_loss, npo_loss, sequence_log_probs, simnpo_loss
+from myosotis.unlearning.language.methods.losses import IGNORED, dpo_loss, npo_loss, sequence_log_probs, simnpo_loss
 from myosotis.unlearning.language.methods.method import Alternates, Method
 from myosotis.unlearning.language.methods.term import (
     ReferenceKind,

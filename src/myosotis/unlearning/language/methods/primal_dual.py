@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import Reduction, labelled_only, put_back, reduce_tokens
 from myosotis.unlearning.language.methods.dual import DualAscent
+from myosotis.unlearning.language.methods.losses import Reduction, labelled_only, put_back, reduce_tokens
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainNLL
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
@@ -29,7 +29,7 @@ def logit_flattening_loss(
     Args:
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored; only their mask is used.
-        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.

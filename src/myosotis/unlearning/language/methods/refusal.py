@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import token_log_probs
+from myosotis.unlearning.language.methods.losses import token_log_probs
 from myosotis.unlearning.language.methods.method import Alternates, Method
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from myosotis.unlearning.language.losses import token_kl_divergence, token_log_probs
+from myosotis.unlearning.language.methods.losses import token_kl_divergence, token_log_probs
 from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, reference_logits
 
 RetainName = Literal["nll", "kl"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import IGNORED, Reduction, labelled_only, put_back, reduce_tokens
+from myosotis.unlearning.language.methods.losses import IGNORED, Reduction, labelled_only, put_back, reduce_tokens
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
 from myosotis.unlearning.language.methods.term import (
@@ -42,7 +42,7 @@ def undial_loss(
         reference_logits: Shifted logits before unlearning.
         labels: Shifted labels, -100 where ignored.
         beta: How far the label's logit is lowered, > 0.
-        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
@@ -81,7 +81,8 @@ def cross_entropy_unlearning_loss(
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored.
         skipped: The first labelled tokens of each sequence that carry no loss.
-        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`; skipped tokens are not counted.
+        reduction: See :func:`~myosotis.unlearning.language.methods.losses.reduce_tokens`; skipped tokens do not
+            count.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored and skipped positions for ``"none"``.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from myosotis.engine.progress import Ticker
-from myosotis.unlearning.language.finite import finite_logits
+from myosotis.unlearning.language.audit.finite import finite_logits
 
 
 @dataclass

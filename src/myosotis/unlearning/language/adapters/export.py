@@ -12,7 +12,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from myosotis.engine.files import write_json, write_tensors
-from myosotis.unlearning.language.fila import lora_layers
+from myosotis.unlearning.language.adapters.fila import lora_layers
 
 
 @torch.no_grad()

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.progress import progress
-from myosotis.unlearning.language.finite import finite_logits
-from myosotis.unlearning.language.greedy import GreedyPass
-from myosotis.unlearning.language.losses import token_log_probs
-from myosotis.unlearning.language.memorization import evaluation_mode
-from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
+from myosotis.unlearning.language.audit.finite import finite_logits
+from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods.forward import (
+    evaluation_mode,
+    labelled_first,
+    labelled_logits,
+    takes_positions,
+)
+from myosotis.unlearning.language.methods.losses import token_log_probs
 
 
 def answer_metrics(
@@ -59,6 +63,11 @@ def accuracy_of(values: Mapping[str, Float[Tensor, " count"]]) -> Float[Tensor, 
     """
     facts = values["fact_accuracy"]
     return values["token_accuracy"] if bool(facts.isnan().all()) else facts
+
+
+def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
+    """Return the mean accuracy on fact tokens, or on labelled tokens where no record has facts."""
+    return accuracy_of(answer_metrics(model, examples)).double().nanmean().item()
 
 
 @dataclass(frozen=True)

@@ -24,36 +24,40 @@ from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, se
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.causal_lm import load_causal_lm
-from myosotis.unlearning.language.alternates import alternate_examples
-from myosotis.unlearning.language.fila import apply_fila, lora_layers, refuse_tied_layers, subtract_initial
-from myosotis.unlearning.language.fisher import fisher_information, fisher_row_sums
-from myosotis.unlearning.language.guard import DivergenceGuard
-from myosotis.unlearning.language.losses import token_log_probs
-from myosotis.unlearning.language.memorization import evaluation_mode
+from myosotis.unlearning.language.adapters.fila import apply_fila, lora_layers, refuse_tied_layers, subtract_initial
+from myosotis.unlearning.language.adapters.fisher import fisher_information, fisher_row_sums
 from myosotis.unlearning.language.methods import Method, Side, Sides, Term, build_method
+from myosotis.unlearning.language.methods.forward import (
+    evaluation_mode,
+    labelled_first,
+    labelled_logits,
+    takes_positions,
+)
+from myosotis.unlearning.language.methods.losses import token_log_probs
 from myosotis.unlearning.language.methods.projection import ProjectedGradients
 from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
-from myosotis.unlearning.language.pairing import PairCollator, PairDataset, PairSampler
-from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
-from myosotis.unlearning.language.precision import cast_back, upcast_trained, with_autocast
-from myosotis.unlearning.language.preparation import (
+from myosotis.unlearning.language.training.alternates import alternate_examples
+from myosotis.unlearning.language.training.guard import DivergenceGuard
+from myosotis.unlearning.language.training.pairing import PairCollator, PairDataset, PairSampler
+from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
+from myosotis.unlearning.language.training.preparation import (
     add_adapter,
     check_blocks,
     check_something_to_forget,
     disable_dropout,
     freeze_all_but,
 )
-from myosotis.unlearning.language.references import (
+from myosotis.unlearning.language.training.references import (
     References,
     Shifted,
     check_reference_size,
     dealt_records,
     reference_needs,
 )
-from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
-from myosotis.unlearning.language.selection import Selected, Selection
-from myosotis.unlearning.language.stopping import StopRule
-from myosotis.unlearning.language.trainer_config import UnlearnConfig
+from myosotis.unlearning.language.training.refusals import REFUSALS, refusal_records
+from myosotis.unlearning.language.training.selection import Selected, Selection
+from myosotis.unlearning.language.training.stopping import StopRule
+from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 _OUTCOME = "unlearn_outcome.json"
 _VETTED = 8  # records of either side that the guard looks at between steps

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
-from myosotis.unlearning.language.answers import answer_metrics, greedy_answers, rouge_l_recall
+from myosotis.unlearning.language.audit.answers import answer_metrics, greedy_answers, rouge_l_recall
 
 Mean = Literal["geometric", "arithmetic"]
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from myosotis.data.encoding import Example
 from myosotis.evaluation.intervals import Interval, mean_interval, student_interval
-from myosotis.unlearning.language.answers import (
+from myosotis.unlearning.language.audit.answers import (
     answer_metrics,
     bounded_exp,
     greedy_answers,
     rouge_l_recall,
     token_nll,
 )
-from myosotis.unlearning.language.memorization import memorization_by_n
+from myosotis.unlearning.language.audit.memorization import memorization_by_n
 
 SPLITS = ("forget", "retain", "held_retain", "unseen")
 """The sets of records that an audit looks at, where they are there."""

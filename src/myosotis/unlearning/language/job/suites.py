@@ -12,21 +12,26 @@ from myosotis.data.records import Record, parse_record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import Membership, membership_inference
-from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
-from myosotis.unlearning.language.audit import subjects_of
-from myosotis.unlearning.language.config import AuditConfig
-from myosotis.unlearning.language.harness import evaluate_with_harness
-from myosotis.unlearning.language.job_inputs import read_rows
-from myosotis.unlearning.language.membership_scores import membership_scores
-from myosotis.unlearning.language.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
-from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples, split_for_relearning
-from myosotis.unlearning.language.tofu import (
+from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics
+from myosotis.unlearning.language.audit.audit import subjects_of
+from myosotis.unlearning.language.audit.harness import evaluate_with_harness
+from myosotis.unlearning.language.audit.membership import membership_scores
+from myosotis.unlearning.language.audit.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
+from myosotis.unlearning.language.audit.stress import (
+    quantized,
+    relearning_curve,
+    reworded_examples,
+    split_for_relearning,
+)
+from myosotis.unlearning.language.audit.tofu import (
     LOG_NAMES,
     TofuRecord,
     aggregate_tofu_log,
     parse_tofu,
     tofu_log,
 )
+from myosotis.unlearning.language.job.config import AuditConfig
+from myosotis.unlearning.language.job.inputs import read_rows
 
 Keep = Callable[[str, Callable[[], Any]], Any]
 """Returns what was measured under a name before, or measures and keeps it."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
-from myosotis.unlearning.language.losses import IGNORED, token_log_probs
-from myosotis.unlearning.language.positions import labelled_first, labelled_logits, takes_positions
+from myosotis.unlearning.language.methods.forward import labelled_first, labelled_logits, takes_positions
+from myosotis.unlearning.language.methods.losses import IGNORED, token_log_probs
 
 Batch = Mapping[str, Tensor]
 

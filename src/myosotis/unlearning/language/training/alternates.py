@@ -11,8 +11,8 @@ from myosotis.data.encoding import IGNORED, Encoder, Example
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import generator
-from myosotis.unlearning.language.greedy import GreedyPass
-from myosotis.unlearning.language.memorization import evaluation_mode
+from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 
 def alternate_examples(

@@ -13,7 +13,7 @@ from myosotis.data.encoding import Example
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_tensors
 from myosotis.evaluation.verdict import TOLERANCE
-from myosotis.unlearning.language.answers import accuracy_of, answer_metrics
+from myosotis.unlearning.language.audit.answers import mean_accuracy
 
 Criterion = Literal["harmonic", "forgotten_first"]
 
@@ -109,8 +109,3 @@ class Selected:
         with safe_open(path, "pt") as file:
             marks = file.metadata()
         return cls(float(marks["score"]), int(marks["epoch"]), load_file(path))
-
-
-def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
-    """Return the mean accuracy on fact tokens, or on labelled tokens where no record has facts."""
-    return accuracy_of(answer_metrics(model, examples)).double().nanmean().item()

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset, Sampler
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.seeding import generator
-from myosotis.unlearning.language.trainer_config import UnlearnConfig
+from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 Pair = tuple[int, tuple[int, ...]]
 

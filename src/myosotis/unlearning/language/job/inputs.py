@@ -25,7 +25,7 @@ from myosotis.data.records import (
 )
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed, generator
-from myosotis.unlearning.language.config import (
+from myosotis.unlearning.language.job.config import (
     DatasetConfig,
     FileConfig,
     LanguageUnlearningConfig,

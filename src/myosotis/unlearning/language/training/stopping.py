@@ -8,8 +8,8 @@ from torch import Tensor
 
 from myosotis.data.encoding import Example
 from myosotis.evaluation.verdict import TOLERANCE
-from myosotis.unlearning.language.answers import answer_metrics
-from myosotis.unlearning.language.memorization import Thresholds, memorization
+from myosotis.unlearning.language.audit.answers import answer_metrics
+from myosotis.unlearning.language.audit.memorization import Thresholds, memorization
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from myosotis.data.encoding import Encoder, Example
 from myosotis.data.rows import to_examples
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.engine.errors import SettingsError
-from myosotis.unlearning.language.answers import answer_metrics
-from myosotis.unlearning.language.preparation import add_adapter
-from myosotis.unlearning.language.stopping import StopRule
-from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
-from myosotis.unlearning.language.trainer_config import UnlearnConfig
+from myosotis.unlearning.language.audit.answers import answer_metrics
+from myosotis.unlearning.language.training.preparation import add_adapter
+from myosotis.unlearning.language.training.stopping import StopRule
+from myosotis.unlearning.language.training.trainer import UnlearnTrainer, initial_factors_of
+from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 Measure = Callable[[Any, Sequence[Example]], Mapping[str, float]]
 

@@ -14,10 +14,10 @@ from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config, RunName
 from myosotis.engine.method import NamedConfig
 from myosotis.engine.tracking import Tracker
-from myosotis.unlearning.language.membership_scores import SCORES, Score
+from myosotis.unlearning.language.audit.membership import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.methods.composite import Composite
-from myosotis.unlearning.language.selection import Criterion
+from myosotis.unlearning.language.training.selection import Criterion
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

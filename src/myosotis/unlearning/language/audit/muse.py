@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record
-from myosotis.unlearning.language.answers import greedy_answers
+from myosotis.unlearning.language.audit.answers import greedy_answers
 
 _ENDS = ("\n\n", "\nQuestion", "Question:")
 

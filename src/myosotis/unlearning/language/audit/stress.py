@@ -14,8 +14,8 @@ from myosotis.data.encoding import IGNORED, Encoder, Example, pad_examples, pad_
 from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.progress import progress
-from myosotis.unlearning.language.losses import token_log_probs
-from myosotis.unlearning.language.selection import mean_accuracy
+from myosotis.unlearning.language.audit.answers import mean_accuracy
+from myosotis.unlearning.language.methods.losses import token_log_probs
 
 FORMATS: Mapping[str, str] = {
     "bare": "{prompt}\n{response}",

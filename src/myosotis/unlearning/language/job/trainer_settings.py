@@ -12,13 +12,13 @@ from myosotis.data.encoding import Example, only_facts
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
-from myosotis.unlearning.language.config import LanguageUnlearningConfig, LoraSettings
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.methods.term import SideName
-from myosotis.unlearning.language.pairing import PairSampler
-from myosotis.unlearning.language.preparation import check_something_to_forget, matching_parameters
-from myosotis.unlearning.language.references import check_reference_size, dealt_records
-from myosotis.unlearning.language.trainer_config import UnlearnConfig
+from myosotis.unlearning.language.training.pairing import PairSampler
+from myosotis.unlearning.language.training.preparation import check_something_to_forget, matching_parameters
+from myosotis.unlearning.language.training.references import check_reference_size, dealt_records
+from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 
 def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> UnlearnConfig:

@@ -5,7 +5,7 @@ from typing import Any
 
 from myosotis.evaluation.verdict import FEWEST_UNITS
 from myosotis.report.document import Row, Section, Table, Verdict
-from myosotis.unlearning.language.report_suites import stress_sentence
+from myosotis.unlearning.language.job.report_suites import stress_sentence
 
 _CRITERION_NAMES = {
     "fact_accuracy": "facts right",

@@ -9,9 +9,9 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.engine.progress import progress
-from myosotis.unlearning.language.config import FineTuneConfig
-from myosotis.unlearning.language.precision import cast_back, upcast_trained, with_autocast
-from myosotis.unlearning.language.trainer_config import use_one_device
+from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
+from myosotis.unlearning.language.training.trainer_config import use_one_device
 
 
 class TickerCallback(TrainerCallback):

@@ -15,9 +15,9 @@ from myosotis.report.runs import (
     unlike_names,
     without_folders,
 )
+from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
+from myosotis.unlearning.language.job.report_verdict import criteria_section, verdicts_of
 from myosotis.unlearning.language.methods import METHODS, build_method
-from myosotis.unlearning.language.report_suites import suite_figures, suite_sections, tried_under_stress
-from myosotis.unlearning.language.report_verdict import criteria_section, verdicts_of
 
 KIND = "unlearn-language"
 """What ``result.json`` calls runs of this job."""

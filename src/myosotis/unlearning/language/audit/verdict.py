@@ -19,7 +19,7 @@ from myosotis.evaluation.intervals import (
 from myosotis.evaluation.membership import membership_inference
 from myosotis.evaluation.rank_test import paired_rank_test, rank_test
 from myosotis.evaluation.verdict import Control, Criterion, all_hold, fixed
-from myosotis.unlearning.language.audit import Audit, AuditSets, subjects_of
+from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
 
 _MEASURABLE_SHARE = 0.5
 """A criterion that fewer of the forget records have says nothing about the set."""
@@ -295,7 +295,7 @@ def lengths_differ(examples: Sequence[Example], thresholds: Any) -> str | None:
 
     Args:
         examples: Of the forget set, long enough for the n of the thresholds.
-        thresholds: :class:`~myosotis.unlearning.language.memorization.Thresholds` of the unseen set.
+        thresholds: :class:`~myosotis.unlearning.language.audit.memorization.Thresholds` of the unseen set.
     """
     sequences = [torch.tensor(example.input_ids) for example in examples]
     starts = [max(example.response_start, 1) for example in examples]

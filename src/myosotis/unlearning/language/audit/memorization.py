@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,22 +14,10 @@ from torch import Tensor, nn
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 from myosotis.evaluation.verdict import TOLERANCE
-from myosotis.unlearning.language.greedy import GreedyPass
+from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 Sequences = Sequence[Int[Tensor, " _"]]
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside, every module's own mode restored afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortest: int, reason: str) -> list[int]:

@@ -1,12 +1,17 @@
-"""Logits only where there is a label: the output layer is the dearest part of a small model, its output of any."""
+"""Forward passes in evaluation mode, and with logits at labelled positions only.
+
+The output layer is the most expensive part of a small model, and its output the largest tensor of any model.
+"""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from myosotis.data.encoding import IGNORED
 
@@ -51,3 +56,16 @@ def labelled_logits(
     output = model(**inputs)
     logits = output if isinstance(output, Tensor) else output.logits
     return output, torch.take_along_dim(logits, positions[..., None], dim=1)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside, every module's own mode restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -21,16 +21,23 @@ from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.engine.tracking import check_trackers
 from myosotis.models.causal_lm import load_causal_lm
-from myosotis.unlearning.language.audit import (
+from myosotis.unlearning.language.adapters.export import save_delta_adapter
+from myosotis.unlearning.language.audit.audit import (
     Audit,
     AuditSets,
     audit_model,
     measurable,
 )
-from myosotis.unlearning.language.config import DatasetConfig, FileConfig, LanguageUnlearningConfig
-from myosotis.unlearning.language.export import save_delta_adapter
-from myosotis.unlearning.language.fine_tuning import fine_tune, quiet
-from myosotis.unlearning.language.job_inputs import (
+from myosotis.unlearning.language.audit.memorization import (
+    Thresholds,
+    calibrate_thresholds,
+    check_lengths,
+    measured_lengths,
+)
+from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge, lengths_differ
+from myosotis.unlearning.language.job.config import DatasetConfig, FileConfig, LanguageUnlearningConfig
+from myosotis.unlearning.language.job.fine_tuning import fine_tune, quiet
+from myosotis.unlearning.language.job.inputs import (
     Records,
     check_target_modules,
     check_token_ids,
@@ -38,29 +45,22 @@ from myosotis.unlearning.language.job_inputs import (
     read_records,
     split_requests,
 )
-from myosotis.unlearning.language.job_training import (
+from myosotis.unlearning.language.job.report import KIND
+from myosotis.unlearning.language.job.suites import AuditSuites, read_suite_inputs
+from myosotis.unlearning.language.job.trainer_settings import (
     EpochSaver,
     EventLogger,
     check_training,
     lora_config,
     trainer_settings,
 )
-from myosotis.unlearning.language.memorization import (
-    Thresholds,
-    calibrate_thresholds,
-    check_lengths,
-    measured_lengths,
-)
 from myosotis.unlearning.language.methods import build_method
-from myosotis.unlearning.language.preparation import check_blocks
-from myosotis.unlearning.language.refusals import REFUSALS, refusal_records
-from myosotis.unlearning.language.report import KIND
-from myosotis.unlearning.language.selection import Selection
-from myosotis.unlearning.language.sequential import RequestOutcome, came_back, unlearn_sequential
-from myosotis.unlearning.language.stopping import StopRule
-from myosotis.unlearning.language.suites import AuditSuites, read_suite_inputs
-from myosotis.unlearning.language.trainer import UnlearnTrainer, initial_factors_of
-from myosotis.unlearning.language.verdict import VerdictSettings, judge, lengths_differ
+from myosotis.unlearning.language.training.preparation import check_blocks
+from myosotis.unlearning.language.training.refusals import REFUSALS, refusal_records
+from myosotis.unlearning.language.training.selection import Selection
+from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, unlearn_sequential
+from myosotis.unlearning.language.training.stopping import StopRule
+from myosotis.unlearning.language.training.trainer import UnlearnTrainer, initial_factors_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Unlearned:
 class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
     """One run of ``myosotis unlearn language``; see :class:`~myosotis.engine.job.Job`.
 
-    The paths of its configuration are absolute, see :func:`~myosotis.unlearning.language.config.resolve_paths`.
+    The paths of its configuration are absolute, see :func:`~myosotis.unlearning.language.job.config.resolve_paths`.
     """
 
     def prepare(self) -> None:

@@ -41,19 +41,18 @@ if TYPE_CHECKING:
         truth_ratio,
     )
     from myosotis.unlearning.language.methods import METHODS, Method, build_method
-    from myosotis.unlearning.language.methods.losses import (
-        dpo_loss,
-        gradient_ascent_loss,
-        inverted_hinge_loss,
-        kl_divergence_loss,
-        npo_loss,
-        sequence_log_probs,
-        simnpo_loss,
-    )
+    from myosotis.unlearning.language.methods.cross_entropy_unlearning import cross_entropy_unlearning_loss
+    from myosotis.unlearning.language.methods.dpo import dpo_loss
+    from myosotis.unlearning.language.methods.gradient_ascent import gradient_ascent_loss
+    from myosotis.unlearning.language.methods.inverted_hinge import inverted_hinge_loss
     from myosotis.unlearning.language.methods.misdirection import squared_distance, steering_vector
+    from myosotis.unlearning.language.methods.npo import npo_loss
     from myosotis.unlearning.language.methods.primal_dual import logit_flattening_loss
     from myosotis.unlearning.language.methods.projection import project_conflict
-    from myosotis.unlearning.language.methods.self_distillation import cross_entropy_unlearning_loss, undial_loss
+    from myosotis.unlearning.language.methods.retain import kl_divergence_loss
+    from myosotis.unlearning.language.methods.simnpo import simnpo_loss
+    from myosotis.unlearning.language.methods.token_losses import sequence_log_probs
+    from myosotis.unlearning.language.methods.undial import undial_loss
     from myosotis.unlearning.language.methods.weighted_ascent import saturation_importance_loss, weighted_ascent_loss
     from myosotis.unlearning.language.training.selection import Selection
     from myosotis.unlearning.language.training.sequential import came_back, unlearn_sequential
@@ -77,12 +76,18 @@ else:
             "audit.stress": "quantized relearning_curve reworded_examples",
             "audit.tofu": "aggregate_tofu_log forget_quality model_utility tofu_log truth_ratio",
             "methods": "METHODS Method build_method",
-            "methods.losses": "dpo_loss gradient_ascent_loss inverted_hinge_loss kl_divergence_loss npo_loss "
-            "sequence_log_probs simnpo_loss",
+            "methods.cross_entropy_unlearning": "cross_entropy_unlearning_loss",
+            "methods.dpo": "dpo_loss",
+            "methods.gradient_ascent": "gradient_ascent_loss",
+            "methods.inverted_hinge": "inverted_hinge_loss",
             "methods.misdirection": "squared_distance steering_vector",
+            "methods.npo": "npo_loss",
             "methods.primal_dual": "logit_flattening_loss",
             "methods.projection": "project_conflict",
-            "methods.self_distillation": "cross_entropy_unlearning_loss undial_loss",
+            "methods.retain": "kl_divergence_loss",
+            "methods.simnpo": "simnpo_loss",
+            "methods.token_losses": "sequence_log_probs",
+            "methods.undial": "undial_loss",
             "methods.weighted_ascent": "saturation_importance_loss weighted_ascent_loss",
             "training.selection": "Selection",
             "training.sequential": "came_back unlearn_sequential",

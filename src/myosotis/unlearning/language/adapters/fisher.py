@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
+from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language.methods.forward import labelled_first, labelled_logits, takes_positions
-from myosotis.unlearning.language.methods.losses import IGNORED, token_log_probs
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 Batch = Mapping[str, Tensor]
 

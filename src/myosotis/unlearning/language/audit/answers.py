@@ -20,7 +20,7 @@ from myosotis.unlearning.language.methods.forward import (
     labelled_logits,
     takes_positions,
 )
-from myosotis.unlearning.language.methods.losses import token_log_probs
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 
 def answer_metrics(

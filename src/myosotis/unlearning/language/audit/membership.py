@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.unlearning.language.audit.answers import labelled_batches
 from myosotis.unlearning.language.methods.forward import evaluation_mode
-from myosotis.unlearning.language.methods.losses import labelled_only, put_back, token_log_probs
+from myosotis.unlearning.language.methods.token_losses import labelled_only, put_back, token_log_probs
 
 Score = Literal["loss", "zlib", "reference", "grad_norm", "min_k", "min_k_plus_plus"]
 

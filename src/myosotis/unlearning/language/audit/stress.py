@@ -15,7 +15,7 @@ from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.audit.answers import mean_accuracy
-from myosotis.unlearning.language.methods.losses import token_log_probs
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 FORMATS: Mapping[str, str] = {
     "bare": "{prompt}\n{response}",

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from myosotis.data.encoding import IGNORED
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
-from myosotis.unlearning.language.methods.losses import IGNORED
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import (
     ReferenceKind,

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.dual import DualAscent
-from myosotis.unlearning.language.methods.losses import Reduction, labelled_only, put_back, reduce_tokens
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainNLL
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 
 def logit_flattening_loss(
@@ -29,7 +29,7 @@ def logit_flattening_loss(
     Args:
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored; only their mask is used.
-        reduction: See :func:`~myosotis.unlearning.language.methods.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
@@ -42,9 +42,9 @@ def logit_flattening_loss(
         >>> logit_flattening_loss(torch.tensor([[[3.0, 1.0, 2.0]]]), torch.tensor([[0]]))
         tensor(1.)
     """
-    kept, _, labelled = labelled_only(logits, labels)
+    selected, _, labelled = labelled_only(logits, labels)
     # max over a dimension sends the gradient to one of several equals; amax would split it.
-    values = (kept.max(dim=-1).values - kept.mean(dim=-1)).square() if len(kept) else kept.sum(dim=-1)
+    values = (selected.max(dim=-1).values - selected.mean(dim=-1)).square() if len(selected) else selected.sum(dim=-1)
     return reduce_tokens(put_back(values, labelled), labels, reduction)
 
 
@@ -62,7 +62,7 @@ class FlatteningTerm(Term):
 
 
 @dataclass(frozen=True)
-class PrimalDual(Method):
+class PDU(Method):
     """Flattening on the forget set, subject to a limit on the NLL of the retain set.
 
     Attributes:

@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.methods.losses import token_log_probs
 from myosotis.unlearning.language.methods.method import Alternates, Method
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RefusalTerm(Term):
 
 
 @dataclass(frozen=True)
-class Refusal(Method):
+class IDK(Method):
     """NLL of refusals on the forget prompts, NLL on the retain set, each a mean of its own."""
 
     card: ClassVar[MethodCard] = MethodCard(

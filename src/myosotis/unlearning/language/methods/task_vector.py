@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.methods.losses import token_log_probs
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from myosotis.unlearning.language.methods.losses import IGNORED, Reduction
+from myosotis.data.encoding import IGNORED
+from myosotis.unlearning.language.methods.token_losses import Reduction
 
 SideName = Literal["forget", "alternate", "retain"]
 """The parts of a batch: what is to go, what may be said in its place, what is to stay."""

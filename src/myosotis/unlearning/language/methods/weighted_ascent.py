@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.methods.losses import Reduction, reduce_tokens, token_log_probs
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
 def weighted_ascent_loss(
@@ -27,7 +27,7 @@ def weighted_ascent_loss(
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored.
         beta: Exponent, >= 0; 0 is plain gradient ascent.
-        reduction: See :func:`~myosotis.unlearning.language.methods.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
@@ -61,7 +61,7 @@ def saturation_importance_loss(
         labels: Shifted labels, -100 where ignored.
         beta1: Exponent of p, >= 0.
         beta2: Exponent of 1 - p, >= 0.
-        reduction: See :func:`~myosotis.unlearning.language.methods.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.

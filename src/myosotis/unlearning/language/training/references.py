@@ -10,8 +10,8 @@ from torch import Tensor
 
 from myosotis.data.encoding import IGNORED, Example
 from myosotis.engine.errors import SettingsError
-from myosotis.unlearning.language.methods.losses import sequence_log_probs
 from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, WeightedTerm
+from myosotis.unlearning.language.methods.token_losses import sequence_log_probs
 from myosotis.unlearning.language.training.pairing import PairSampler
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 

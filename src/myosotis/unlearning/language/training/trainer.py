@@ -33,9 +33,9 @@ from myosotis.unlearning.language.methods.forward import (
     labelled_logits,
     takes_positions,
 )
-from myosotis.unlearning.language.methods.losses import token_log_probs
 from myosotis.unlearning.language.methods.projection import ProjectedGradients
 from myosotis.unlearning.language.methods.term import SideName, WeightedTerm, count_units
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 from myosotis.unlearning.language.training.alternates import alternate_examples
 from myosotis.unlearning.language.training.guard import DivergenceGuard
 from myosotis.unlearning.language.training.pairing import PairCollator, PairDataset, PairSampler

@@ -196,7 +196,7 @@ def test_a_composite_is_the_weighted_sum_of_its_terms(tokenizer, tmp_path):
     assert [term.name for _, term in trainer.terms] == ["forget_hinge", "forget_npo", "retain_nll"]
     batch = trainer.data_collator([(0, (1,)), (3, (2,))])
     with torch.no_grad():
-        seen = trainer._shifted(trainer.model, batch)
+        seen = trainer.forward_pass(trainer.model, batch)
         hinge = inverted_hinge_loss(seen.logits[:2], seen.labels[:2])
         npo = 20 * math.log(2)
         nll = -gradient_ascent_loss(seen.logits[2:], seen.labels[2:])
@@ -210,7 +210,7 @@ def test_logits_are_computed_where_there_are_labels_only(tokenizer, tmp_path):
     labels = batch["labels"][:, 1:]
     with torch.no_grad():
         whole = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-        seen = trainer._shifted(trainer.model, batch)
+        seen = trainer.forward_pass(trainer.model, batch)
     assert seen.logits.shape[1] == (labels != IGNORED).sum(dim=1).max()
     assert torch.equal(seen.labels[seen.labels != IGNORED], labels[labels != IGNORED])
     torch.testing.assert_close(seen.logits[seen.labels != IGNORED], whole[labels != IGNORED])
@@ -219,7 +219,7 @@ def test_logits_are_computed_where_there_are_labels_only(tokenizer, tmp_path):
 def test_only_the_facts_may_be_forgotten(tokenizer, tmp_path):
     trainer = trainer_for(tmp_path, tokenizer, forget_tokens="facts")
     encoder = Encoder(tokenizer, max_length=512)
-    for example, record in zip(trainer._forget, FORGET, strict=True):
+    for example, record in zip(trainer.records.forget, FORGET, strict=True):
         whole = encoder(record)
         assert example == only_facts(whole)
         labelled = [place for place, label in enumerate(example.labels) if label != IGNORED]

@@ -33,12 +33,12 @@ def test_rmu_reads_the_output_of_the_block_that_it_names(make, tokenizer, tmp_pa
     handle = blocks[0].register_forward_hook(hook)
     batch = trainer.data_collator([(0, (1,)), (1, (2,))])
     with torch.no_grad():
-        shifted = trainer._shifted(trainer.model, batch)
+        shifted = trainer.forward_pass(trainer.model, batch)
     handle.remove()
     labels = batch["labels"][:, 1:]
     torch.testing.assert_close(shifted.hidden[0][shifted.labels != IGNORED], seen["out"][:, :-1][labels != IGNORED])
     # Nothing has moved yet, so the retain term is 0.
-    sides = trainer._sides(shifted, batch)
+    sides = trainer.step_loss.sides(shifted, batch)
     assert trainer.terms[1][1].items(sides).abs().max() < 1e-6
 
 

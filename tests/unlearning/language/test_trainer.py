@@ -182,7 +182,7 @@ def test_references_are_those_of_the_model_that_came_in_even_under_fila(tokenize
     npo = next(entry["forget_npo"] for entry in fila.state.log_history if "forget_npo" in entry)
     assert npo == pytest.approx(20 * math.log(2), rel=1e-3)
     with fila.model.disable_adapter():
-        fila._remember()
+        fila.compute_references()
     assert (fila.references.log_probs["forget"] - plain.references.log_probs["forget"]).abs().max() > 1
 
 
@@ -190,7 +190,7 @@ def test_kl_reference_logits_are_put_back_at_their_places(tokenizer, tmp_path):
     trainer = trainer_for(tmp_path, tokenizer, method="kl")
     batch = trainer.data_collator([(0, (3,)), (1, (0,))])
     with torch.no_grad():
-        retain = trainer._sides(trainer._shifted(trainer.model, batch), batch).retain
+        retain = trainer.step_loss.sides(trainer.forward_pass(trainer.model, batch), batch).retain
     assert kl_divergence_loss(retain.logits, retain.reference_logits, retain.labels).item() == pytest.approx(
         0, abs=1e-6
     )
@@ -213,7 +213,7 @@ def test_pairs_depend_on_seed_and_epoch_and_deal_the_whole_deck(tokenizer, tmp_p
 
 
 def forget_nll(trainer):
-    values = answer_metrics(trainer.model, trainer._forget)["nll"]
+    values = answer_metrics(trainer.model, trainer.records.forget)["nll"]
     return values.max().item()
 
 
@@ -242,7 +242,7 @@ def test_the_guard_goes_back_to_the_last_good_weights(epochs, accumulation, toke
 
 def test_a_broken_model_is_never_called_forgotten_nor_saved(tokenizer, tmp_path):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first._forget]
+    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
     options = {
         "method": "ga",
         "learning_rate": 1.0,
@@ -284,7 +284,7 @@ def thresholds(sequences, value):
 )
 def test_the_stop_rule(value, min_epochs, epochs, reason, tokenizer, tmp_path):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first._forget]
+    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
     rule = StopRule(thresholds(sequences, value), sequences, min_epochs=min_epochs)
     trainer = trainer_for(tmp_path, tokenizer, stop_rule=rule, num_train_epochs=4)
     trainer.train()
@@ -334,7 +334,7 @@ def test_a_resumed_run_ends_with_the_same_weights(lora_init, tokenizer, tmp_path
 
 def test_a_checkpoint_at_an_early_end_is_taken_up_and_not_trained_further(tokenizer, tmp_path):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first._forget]
+    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
     rule = StopRule(thresholds(sequences, 1.01), sequences)
     options = {"stop_rule": rule, "num_train_epochs": 4, "save_strategy": "epoch"}
     stopped = trainer_for(tmp_path / "a", tokenizer, **options)
@@ -349,7 +349,7 @@ def test_a_checkpoint_at_an_early_end_is_taken_up_and_not_trained_further(tokeni
 
 def test_a_rule_that_a_step_checkpoint_came_before_speaks_on_resume(tokenizer, tmp_path):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first._forget]
+    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
     rule = StopRule(thresholds(sequences, 1.01), sequences)
     options = {"stop_rule": rule, "num_train_epochs": 4, "save_strategy": "steps", "save_steps": 1}
     stopped = trainer_for(tmp_path / "a", tokenizer, **options)

@@ -55,12 +55,14 @@ from myosotis.unlearning.language.job.trainer_settings import (
     trainer_settings,
 )
 from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.preparation import check_blocks
+from myosotis.unlearning.language.training.records import EncodedRecord
 from myosotis.unlearning.language.training.refusals import REFUSALS, refusal_records
 from myosotis.unlearning.language.training.selection import Selection
 from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, unlearn_sequential
 from myosotis.unlearning.language.training.stopping import StopRule
-from myosotis.unlearning.language.training.trainer import UnlearnTrainer, initial_factors_of
+from myosotis.unlearning.language.training.trainer import UnlearnTrainer
 
 
 @dataclass(frozen=True)
@@ -324,6 +326,10 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         return audit
 
     @property
+    def _forget_rows(self) -> list[EncodedRecord]:
+        return [EncodedRecord(*pair) for pair in zip(self._sets.forget, self._records.forget, strict=True)]
+
+    @property
     def _all_retained(self) -> list[Example]:
         """What the model was taught and is to keep: what may be trained on, and what was held out of it."""
         return [*self._sets.retain, *self._sets.held_retain, *self._selection]
@@ -404,7 +410,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             trainer = UnlearnTrainer(
                 model,
                 trainer_settings(config, directory),
-                self._sets.forget if method.alternates is None else self._records.forget,
+                self._forget_rows,
                 self._sets.retain,
                 self._tokenizer,
                 lora_config(config.lora),
@@ -460,8 +466,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         def rule(_: int, own: Sequence[Example]) -> StopRule | None:
             return self._stop_rule(before, thresholds, own)
 
-        method = build_method(config.method.name, config.method.settings)
-        source: Sequence[Any] = self._sets.forget if method.alternates is None else self._records.forget
+        source = self._forget_rows
         with self._timed("unlearn"), settings_as_input():
             model, outcomes = unlearn_sequential(
                 model,

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig
 from transformers import Trainer, TrainerCallback
 
-from myosotis.data.encoding import Example, only_facts
+from myosotis.data.encoding import Example
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
@@ -17,6 +17,7 @@ from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.methods.term import SideName
 from myosotis.unlearning.language.training.pairing import PairSampler
 from myosotis.unlearning.language.training.preparation import check_something_to_forget, matching_parameters
+from myosotis.unlearning.language.training.records import forget_examples
 from myosotis.unlearning.language.training.references import check_reference_size, dealt_records
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
@@ -87,7 +88,7 @@ def check_training(
         matching_parameters(model, args.trainable_parameters)
     kept = list(retain) if method.reads("retain") else []
     for own in requests:
-        forget = [only_facts(example) for example in own] if args.forget_tokens == "facts" else list(own)
+        forget = forget_examples(own, args.forget_tokens)
         check_something_to_forget(forget, terms)
         examples: dict[SideName, list[Example]] = {"forget": forget, "alternate": [], "retain": kept}
         sampler = PairSampler.of_settings(args, len(forget), len(kept))

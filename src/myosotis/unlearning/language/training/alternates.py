@@ -1,4 +1,4 @@
-"""Alternate answers of the model's own making: what AltPO prefers to the answer that is to be forgotten."""
+"""What may be said instead of a forget answer: refusals, or alternate answers of the model's own making."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +12,40 @@ from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods import Method
 from myosotis.unlearning.language.methods.forward import evaluation_mode
+from myosotis.unlearning.language.training.records import EncodedRecord, encode_rows, texts_of
+from myosotis.unlearning.language.training.refusals import refusal_records
+
+
+def alternates_of(
+    method: Method, model: Any, encoder: Encoder, rows: Sequence[EncodedRecord], refusals: Sequence[str], seed: int
+) -> list[Example]:
+    """Return what a method puts in place of each forget answer; nothing for a method that needs none.
+
+    Args:
+        method: The method.
+        model: The model before unlearning, on the device where it is to generate.
+        encoder: Encoder of the records.
+        rows: The forget records.
+        refusals: Refusals to draw from.
+        seed: Seed of the draws.
+
+    Raises:
+        InputError: A record is plain text, so nothing is asked that could be answered otherwise.
+        ValueError: A record was given as tokens only.
+    """
+    if method.alternates is None:
+        return []
+    if method.alternates == "refusals":
+        return [encoder(record) for record in refusal_records(texts_of(rows), seed, refusals)]
+    return alternate_examples(model, encoder, rows, seed)
 
 
 def alternate_examples(
     model: nn.Module,
     encoder: Encoder,
-    records: Sequence[Record],
+    records: Sequence[Any],
     seed: int,
     *,
     temperature: float = 1.0,
@@ -31,11 +58,11 @@ def alternate_examples(
     The authors prompt an instruction-tuned model for such answers instead, which a base model does not understand.
 
     Args:
-        model: Before unlearning.
-        encoder: Of the records.
-        records: With a prompt, or chats.
-        seed: Of the draws.
-        temperature: Of the draw of the other token, > 0.
+        model: The model before unlearning.
+        encoder: Encoder of the records.
+        records: Records with a prompt, or chats, encoded or not.
+        seed: Seed of the draws.
+        temperature: Temperature of the draw of the other token, > 0.
         batch_size: Records per generation.
 
     Raises:
@@ -44,16 +71,18 @@ def alternate_examples(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    if any(record.text is not None for record in records):
+    rows = encode_rows(records, encoder)
+    texts = texts_of(rows)
+    if any(record.text is not None for record in texts):
         raise InputError("this method answers prompts with alternates, but a forget record is plain text")
     stream = generator(seed, "alternates")
     made: list[Example] = []
-    for begin in range(0, len(records), batch_size):
-        chunk = records[begin : begin + batch_size]
-        generated = _generated(model, encoder, [encoder(record) for record in chunk], temperature, stream)
+    for begin in range(0, len(rows), batch_size):
+        examples = [row.example for row in rows[begin : begin + batch_size]]
+        generated = _generated(model, encoder, examples, temperature, stream)
         made += [
             encoder(_with_alternate(record)) if record.alternate is not None else example
-            for record, example in zip(chunk, generated, strict=True)
+            for record, example in zip(texts[begin : begin + batch_size], generated, strict=True)
         ]
     return made
 

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from myosotis.data.encoding import IGNORED
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
+from myosotis.unlearning.language.training.weights import copy_weights, set_weights
 
 
 class DivergenceGuard:
@@ -35,10 +39,6 @@ class DivergenceGuard:
         """The weights to go back to, by name."""
         return self._kept
 
-    def trainable(self) -> dict[str, Tensor]:
-        """Return the trainable weights by name."""
-        return {name: p for name, p in self._model.named_parameters() if p.requires_grad}
-
     def judge(self, loss: Float[Tensor, ""], nll: Float[Tensor, " batches"], where: str) -> bool:
         """Say whether all is sound on every process; if not, :attr:`divergence` tells what was seen.
 
@@ -60,10 +60,13 @@ class DivergenceGuard:
 
     def keep(self) -> None:
         """Remember the weights as they are."""
-        self._kept = {name: p.detach().to("cpu", copy=True) for name, p in self.trainable().items()}
+        self._kept = copy_weights(self._model)
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Go back to the weights that were kept last."""
-        for name, parameter in self.trainable().items():
-            parameter.copy_(self._kept[name])
+        set_weights(self._model, self._kept)
+
+
+def mean_nll(logits: Float[Tensor, "batch time vocab"], labels: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+    """Return the mean negative log-likelihood over the labelled tokens of a batch, 0 without any."""
+    return -token_log_probs(logits, labels).sum() / (labels != IGNORED).sum().clamp(min=1)

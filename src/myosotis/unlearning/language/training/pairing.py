@@ -1,6 +1,6 @@
 """Forget records paired with retain records, anew in every epoch, by seed and epoch alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +8,8 @@ from torch.utils.data import Dataset, Sampler
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.seeding import generator
+from myosotis.unlearning.language.methods.term import SideName
+from myosotis.unlearning.language.training.records import TrainingRecords
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 Pair = tuple[int, tuple[int, ...]]
@@ -58,12 +60,11 @@ class PairSampler(Sampler[Pair]):
         """Return the pairs of an epoch."""
         stream = generator(self._seed, "pairing", epoch)
         order = torch.randperm(self._forget_count, generator=stream).tolist()
-        wanted = self._forget_count * self._retain_per_forget
-        dealt: list[int] = []
-        while len(dealt) < wanted:
-            dealt += torch.randperm(self._retain_count, generator=stream).tolist()
         each = self._retain_per_forget
-        pairs = [(index, tuple(dealt[place * each : (place + 1) * each])) for place, index in enumerate(order)]
+        dealt: list[int] = []
+        while len(dealt) < self._forget_count * each:
+            dealt += torch.randperm(self._retain_count, generator=stream).tolist()
+        pairs = [(index, tuple(dealt[row * each : (row + 1) * each])) for row, index in enumerate(order)]
         return pairs + [(EMPTY, (EMPTY,) * each)] * self._empty
 
     def __iter__(self) -> Iterator[Pair]:
@@ -84,29 +85,39 @@ class PairDataset(Dataset[Pair]):
 
 
 class PairCollator:
-    """Makes one batch of forget, alternate and retain rows, in this order, so that one forward pass serves them all."""
+    """Makes one batch of forget, alternate and retain rows, in this order, so that one forward pass serves them all.
 
-    def __init__(
-        self,
-        forget: Sequence[Example],
-        alternate: Sequence[Example],
-        retain: Sequence[Example],
-        pad_id: int,
-    ) -> None:
-        self._forget, self._alternate, self._retain, self._pad_id = forget, alternate, retain, pad_id
+    Args:
+        records: The records that the pairs index.
+    """
+
+    def __init__(self, records: TrainingRecords) -> None:
+        self._records = records
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """Return padded ids, mask and unshifted labels, the rows' indices, and the number of rows of each part."""
+        records = self._records
         forget_rows = [index for index, _ in pairs]
         retain_rows = [index for _, indices in pairs for index in indices]
-        alternates = _rows(self._alternate, forget_rows) if self._alternate else []
-        examples = [*_rows(self._forget, forget_rows), *alternates, *_rows(self._retain, retain_rows)]
+        alternates = _rows(records.alternate, forget_rows) if records.alternate else []
+        examples = [*_rows(records.forget, forget_rows), *alternates, *_rows(records.retain, retain_rows)]
         return {
-            **pad_examples(examples, self._pad_id),
+            **pad_examples(examples, records.pad_id),
             "forget_index": torch.tensor(forget_rows),
             "retain_index": torch.tensor(retain_rows, dtype=torch.long),
             "parts": torch.tensor([len(forget_rows), len(alternates), len(retain_rows)]),
         }
+
+
+def labels_of(batch: Mapping[str, Tensor], side: SideName) -> Tensor:
+    """Return the shifted labels of one part of a batch of :class:`PairCollator`."""
+    forget, alternate, _ = batch["parts"].tolist()
+    rows = {
+        "forget": slice(0, forget),
+        "alternate": slice(forget, forget + alternate),
+        "retain": slice(forget + alternate, None),
+    }
+    return batch["labels"][rows[side], 1:]
 
 
 def _rows(examples: Sequence[Example], indices: Sequence[int]) -> list[Example]:

@@ -1,8 +1,7 @@
-"""What losses ask of the model before unlearning: computed once, kept on the CPU, no copy of the model."""
+"""What losses read of the model before unlearning: computed once, kept on the CPU, without a copy of the model."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,20 +11,12 @@ from myosotis.data.encoding import IGNORED, Example
 from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, WeightedTerm
 from myosotis.unlearning.language.methods.token_losses import sequence_log_probs
+from myosotis.unlearning.language.training.forward_pass import Shifted
 from myosotis.unlearning.language.training.pairing import PairSampler
+from myosotis.unlearning.language.training.records import TrainingRecords
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
-
-@dataclass(frozen=True)
-class Shifted:
-    """What a forward pass gave, shifted: ``labels[:, t]`` belong to ``logits[:, t]`` and ``hidden[block][:, t]``."""
-
-    labels: Tensor
-    logits: Tensor
-    hidden: Mapping[int, Tensor] = field(default_factory=dict)
-
-
-Forward = Callable[[Sequence[Example]], Shifted]
+Forward = Callable[[dict[str, Any]], Shifted]
 
 
 def reference_needs(terms: Sequence[WeightedTerm]) -> list[tuple[SideName, ReferenceKind]]:
@@ -89,70 +80,79 @@ def check_reference_size(
 
 
 class References:
-    """The old model's answers to those records that training will deal.
+    """Outputs of the old model on those records that training will deal.
 
     Args:
-        forward: Runs the model on a few examples, without gradients.
+        forward: Runs the model on a padded batch, without gradients.
+        records: The records of the training.
         batch_size: Records per forward pass.
     """
 
-    def __init__(self, forward: Forward, batch_size: int) -> None:
+    def __init__(self, forward: Forward, records: TrainingRecords, batch_size: int) -> None:
         self._forward = forward
+        self._records = records
         self._batch_size = batch_size
         self.log_probs: dict[SideName, Tensor] = {}
         self.logits: dict[SideName, dict[int, Tensor]] = {}
         self.hidden: dict[SideName, dict[int, dict[int, Tensor]]] = {}
 
-    def remember(
-        self, side: SideName, kind: ReferenceKind, examples: Sequence[Example], dealt: Collection[int]
-    ) -> None:
-        """Compute and keep what a term needs of one part.
+    def compute(self, model: Any, terms: Sequence[WeightedTerm], sampler: PairSampler, args: UnlearnConfig) -> None:
+        """Compute and keep what terms ask for of the model as it is now.
 
         Args:
-            side: The part.
-            kind: What of the old model.
-            examples: All records of the part.
-            dealt: Those of them that training will see.
+            model: The model.
+            terms: The terms of the method.
+            sampler: Deals retain records to forget records.
+            args: Settings of the training.
+
+        Raises:
+            SettingsError: More would be kept than ``reference_cache_gb`` allows.
         """
-        if kind == "log_probs":
-            values = torch.zeros(len(examples))
-            for begin in range(0, len(examples), self._batch_size):
-                chunk = examples[begin : begin + self._batch_size]
-                seen = self._forward(chunk)
-                values[begin : begin + len(chunk)] = sequence_log_probs(seen.logits, seen.labels).float().cpu()
-            self.log_probs[side] = values
-            return
-        for index in sorted(dealt):
-            seen = self._forward([examples[index]])
-            labelled = seen.labels != IGNORED
-            if kind == "logits":
-                self.logits.setdefault(side, {})[index] = seen.logits[labelled].cpu()
+        examples = self._records.by_side
+        dealt = dealt_records(terms, examples, sampler, args)
+        check_reference_size(model, terms, examples, dealt, args.reference_cache_gb)
+        for side, kind in reference_needs(terms):
+            if kind == "log_probs":
+                outputs = map(self._forward, self._records.batches(examples[side], self._batch_size))
+                values = [sequence_log_probs(output.logits, output.labels).float().cpu() for output in outputs]
+                self.log_probs[side] = torch.cat(values)
             else:
-                for block, states in seen.hidden.items():
-                    self.hidden.setdefault(side, {}).setdefault(block, {})[index] = states[labelled].cpu()
+                for index in sorted(dealt[side]):
+                    self._keep(side, kind, index, examples[side][index])
+
+    def _keep(self, side: SideName, kind: ReferenceKind, index: int, example: Example) -> None:
+        """Keep logits or hidden states at the labelled tokens of one record."""
+        (batch,) = self._records.batches([example], 1)
+        output = self._forward(batch)
+        labelled = output.labels != IGNORED
+        if kind == "logits":
+            self.logits.setdefault(side, {})[index] = output.logits[labelled].cpu()
+        else:
+            for block, states in output.hidden.items():
+                self.hidden.setdefault(side, {}).setdefault(block, {})[index] = states[labelled].cpu()
 
     def attach(self, name: SideName, side: Side, indices: Sequence[int]) -> None:
-        """Put what is kept of a part beside its rows.
+        """Set the reference fields of a part of a batch.
 
         Args:
             name: The part.
-            side: Its rows; reference fields are filled in where something is kept.
-            indices: The record of each row; negative for an empty row.
+            side: Its rows; fields of what is not kept stay None.
+            indices: Index of the record of each row; negative for an empty row.
         """
         device = side.labels.device
         if name in self.log_probs:
             side.reference_log_probs = self.log_probs[name][list(indices)].to(device)
         if name in self.logits:
-            side.reference_logits = _placed(self.logits[name], side.labels, indices)
+            side.reference_logits = _padded(self.logits[name], side.labels, indices)
         if name in self.hidden:
             side.reference_hidden = {
-                block: _placed(kept, side.labels, indices) for block, kept in self.hidden[name].items()
+                block: _padded(rows, side.labels, indices) for block, rows in self.hidden[name].items()
             }
 
 
-def _placed(kept: Mapping[int, Tensor], labels: Tensor, indices: Sequence[int]) -> Tensor:
-    """Rows (labelled tokens, width) of several records at their places in a padded batch."""
-    rows = torch.cat([kept[index] for index in indices if index >= 0] or [next(iter(kept.values()))[:0]])
-    placed = torch.zeros((*labels.shape, rows.shape[-1]), dtype=rows.dtype, device=labels.device)
-    placed[labels != IGNORED] = rows.to(labels.device)
-    return placed
+def _padded(rows: Mapping[int, Tensor], labels: Tensor, indices: Sequence[int]) -> Tensor:
+    """Rows (labelled tokens, width) of several records as a padded batch (batch, time, width)."""
+    values = torch.cat([rows[index] for index in indices if index >= 0] or [next(iter(rows.values()))[:0]])
+    padded = torch.zeros((*labels.shape, values.shape[-1]), dtype=values.dtype, device=labels.device)
+    padded[labels != IGNORED] = values.to(labels.device)
+    return padded

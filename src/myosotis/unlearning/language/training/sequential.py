@@ -9,13 +9,14 @@ from typing import Any
 from peft import LoraConfig
 
 from myosotis.data.encoding import Encoder, Example
-from myosotis.data.rows import to_examples
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.language.audit.answers import answer_metrics
+from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.preparation import add_adapter
+from myosotis.unlearning.language.training.records import encode_rows
 from myosotis.unlearning.language.training.stopping import StopRule
-from myosotis.unlearning.language.training.trainer import UnlearnTrainer, initial_factors_of
+from myosotis.unlearning.language.training.trainer import UnlearnTrainer
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 Measure = Callable[[Any, Sequence[Example]], Mapping[str, float]]
@@ -121,19 +122,20 @@ def unlearn_sequential(
     if not requests or any(not len(request) for request in requests):
         raise SettingsError("every request needs at least one record, and there must be one request")
     encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
-    examples = [to_examples(request, encoder) for request in requests]
+    encoded = [encode_rows(request, encoder) for request in requests]
+    examples = [[row.example for row in request] for request in encoded]
     outcomes = list(done)
     for number in range(len(outcomes) + 1, len(requests) + 1):
         own = copy.copy(args)
         own.output_dir = str(Path(args.output_dir) / f"request-{number}")
         checkpoint = newest_complete(Path(own.output_dir)) if resume else None
         first = 0 if replay else number - 1
-        unlearned = [example for part in examples[first:number] for example in part]
+        unlearned = [example for request in examples[first:number] for example in request]
         rule = None if stop_rule is None else stop_rule(number, unlearned)
         trainer = UnlearnTrainer(
             model if peft_config is None else add_adapter(model, peft_config, args.seed, number),
             own,
-            [row for part in requests[first:number] for row in part],
+            [row for request in encoded[first:number] for row in request],
             retain_dataset,
             processing_class,
             stop_rule=rule,

@@ -5,47 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
-from myosotis.engine.progress import progress
+from myosotis.unlearning.language.job.callbacks import quiet
 from myosotis.unlearning.language.job.config import FineTuneConfig
 from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
 from myosotis.unlearning.language.training.trainer_config import use_one_device
-
-
-class TickerCallback(TrainerCallback):
-    """Shows the steps of a ``transformers`` trainer by the package's own progress display."""
-
-    def __init__(self, description: str) -> None:
-        self._description = description
-        self._loss = ""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Open the display."""
-        self._manager = progress(self._description, state.max_steps)
-        self._ticker = self._manager.__enter__()
-        self._ticker.advance(state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Take up the loss."""
-        if logs and "loss" in logs:
-            self._loss = f"(loss {logs['loss']:.3f})"
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Count a step."""
-        self._ticker.advance(1, self._loss)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Close the display."""
-        self._manager.__exit__(None, None, None)
-
-
-def quiet(trainer: Trainer, description: str) -> None:
-    """Replace the trainer's own printing by a progress display."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(TickerCallback(description))
 
 
 def fine_tune(

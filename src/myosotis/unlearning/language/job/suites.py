@@ -31,7 +31,7 @@ from myosotis.unlearning.language.audit.tofu import (
     tofu_log,
 )
 from myosotis.unlearning.language.job.config import AuditConfig
-from myosotis.unlearning.language.job.inputs import read_rows
+from myosotis.unlearning.language.job.sources import read_rows
 
 Keep = Callable[[str, Callable[[], Any]], Any]
 """Returns what was measured under a name before, or measures and keeps it."""

@@ -1,24 +1,12 @@
-"""How a job trains: its configuration as the trainer's settings, and the callbacks that tie the trainer to the run."""
+"""The configuration of a job as the settings of the trainer."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import Trainer, TrainerCallback
 
-from myosotis.data.encoding import Example
-from myosotis.engine.errors import SettingsError
-from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings
-from myosotis.unlearning.language.methods import build_method
-from myosotis.unlearning.language.methods.term import SideName
-from myosotis.unlearning.language.training.pairing import PairSampler
-from myosotis.unlearning.language.training.preparation import check_something_to_forget, matching_parameters
-from myosotis.unlearning.language.training.records import forget_examples
-from myosotis.unlearning.language.training.references import check_reference_size, dealt_records
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 
@@ -62,40 +50,6 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
     )
 
 
-def check_training(
-    args: UnlearnConfig, model: Any, requests: Sequence[Sequence[Example]], retain: Sequence[Example]
-) -> None:
-    """Refuse at the start what the trainer would refuse after teaching and auditing.
-
-    Args:
-        args: The settings of the trainer.
-        model: The model, as it is loaded.
-        requests: The forget records of each request.
-        retain: The retain records.
-
-    Raises:
-        SettingsError: The settings do not suit the model, the records or what is installed.
-    """
-    method = build_method(args.method, args.method_settings)
-    terms = method.terms()
-    try:
-        Trainer.get_optimizer_cls_and_kwargs(args, model)
-    except (ImportError, ValueError) as error:
-        raise SettingsError(f"optimizer {args.optim.value}: {' '.join(str(error).split())}") from error
-    if args.activation_checkpointing and not model.supports_gradient_checkpointing:
-        raise SettingsError("this model does not support gradient checkpointing")
-    if args.trainable_parameters is not None:
-        matching_parameters(model, args.trainable_parameters)
-    kept = list(retain) if method.reads("retain") else []
-    for own in requests:
-        forget = forget_examples(own, args.forget_tokens)
-        check_something_to_forget(forget, terms)
-        examples: dict[SideName, list[Example]] = {"forget": forget, "alternate": [], "retain": kept}
-        sampler = PairSampler.of_settings(args, len(forget), len(kept))
-        dealt = dealt_records(terms, examples, sampler, args)
-        check_reference_size(model, terms, examples, dealt, args.reference_cache_gb)
-
-
 def lora_config(lora: LoraSettings | None) -> LoraConfig | None:
     """Return the adapter that a configuration asks for, if it asks for one."""
     if lora is None:
@@ -108,27 +62,3 @@ def lora_config(lora: LoraSettings | None) -> LoraConfig | None:
         bias="none",
         task_type="CAUSAL_LM",
     )
-
-
-class EpochSaver(TrainerCallback):
-    """Saves at the end of an epoch, after the stop rule has spoken, so that a resumed run knows what it said."""
-
-    def __init__(self, every: int) -> None:
-        self._every = every
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Ask for a checkpoint."""
-        control.should_save = control.should_training_stop or round(state.epoch) % self._every == 0
-
-
-class EventLogger(TrainerCallback):
-    """Writes what the trainer logs into the run's metrics."""
-
-    def __init__(self, run: Run, mark: dict[str, Any]) -> None:
-        self._run = run
-        self._mark = mark
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Write the event, with the mark that was given."""
-        if state.is_world_process_zero and logs and "train_runtime" not in logs:
-            self._run.log({**self._mark, "step": state.global_step, **logs})

@@ -22,17 +22,17 @@ def cross_entropy_unlearning_loss(
     skipped: int = 0,
     reduction: Reduction = "token",
 ) -> Float[Tensor, "..."]:
-    r"""CE-U: cross-entropy with the model's own present distribution, its label taken out.
+    r"""CE-U: cross-entropy with the model's own distribution without the label.
 
     $$L = \overline{-\sum_{v} q_t(v) \log p_t(v)}, \qquad q_t = \mathrm{softmax}(z_t \mid z_t(y_t) = -\infty)$$
 
     with q held constant (Yang, "CE-U: Cross Entropy Unlearning", 2025). The logit gradient is p - q: p at the label
-    and p - p/(1 - p_y) elsewhere, so it does not vanish for a token that the model is sure of.
+    and p - p/(1 - p_y) elsewhere, so it does not vanish at a token that the model predicts with certainty.
 
     Args:
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored.
-        skipped: The first labelled tokens of each sequence that carry no loss.
+        skipped: Number of labelled tokens at the start of each sequence that carry no loss.
         reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`; skipped tokens do not
             count.
 

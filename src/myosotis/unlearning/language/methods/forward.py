@@ -17,7 +17,7 @@ from myosotis.data.encoding import IGNORED
 
 
 def labelled_first(labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch most"]:
-    """Return for each row its labelled positions, in order, filled up with unlabelled ones to equal numbers.
+    """Return the labelled positions of each row, in order, padded with unlabelled ones to equal numbers.
 
     Args:
         labels: Shifted labels, -100 where ignored.
@@ -47,8 +47,8 @@ def labelled_logits(
     Args:
         model: A causal language model, wrapped for several processes or not.
         positions: See :func:`labelled_first`.
-        slices: What :func:`takes_positions` says of it.
-        inputs: Of its forward.
+        slices: Whether the model takes positions, see :func:`takes_positions`.
+        inputs: Inputs of its forward pass.
     """
     if slices:
         output = model(**inputs, logits_to_keep=positions)
@@ -60,7 +60,7 @@ def labelled_logits(
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside, every module's own mode restored afterwards."""
+    """Evaluate without gradients inside the context; every module's own mode is restored afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

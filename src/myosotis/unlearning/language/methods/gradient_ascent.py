@@ -91,7 +91,7 @@ class GradientDifference(GradientAscent):
 
 @dataclass(frozen=True)
 class KLMinimisation(GradientAscent):
-    """Ascent on the forget set, held to the old model on the retain set."""
+    """Ascent on the forget set, KL divergence from the old model on the retain set."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="kl",

@@ -23,9 +23,9 @@ def inverted_hinge_loss(
 
     (Cha, Cho, Hwang, Lee, "Towards Robust and Parameter-Efficient Knowledge Unlearning for LLMs", ICLR 2025.)
     The value lies in [0, 2]; its gradient is bounded, unlike that of gradient ascent, and vanishes at the label once
-    that is forgotten. It goes on sharpening the runner-up, so the model ends in a confident other answer, not in
-    ignorance: watch the entropy. The released code takes logits that all lie in [0, 1] for probabilities; here the
-    softmax is always taken. Among tied runners-up one is chosen.
+    that is forgotten. It keeps sharpening the runner-up, so the model ends with another confident answer, not
+    with ignorance: watch the entropy. The released code takes logits that all lie in [0, 1] for probabilities; here the
+    softmax is always taken. The gradient goes to one of several tied runners-up.
 
     Args:
         logits: Shifted logits.
@@ -47,7 +47,7 @@ def inverted_hinge_loss(
     probabilities = selected.softmax(dim=-1)
     at_label = probabilities.gather(-1, targets[:, None]).squeeze(-1)
     others = probabilities.scatter(-1, targets[:, None], -1.0)
-    # max over a dimension sends the gradient to one of several equals; amax would split it.
+    # max over a dimension sends the gradient to one of several equal values; amax would split it.
     runner_up = others.max(dim=-1).values
     return reduce_tokens(put_back(1 + at_label - runner_up, labelled), labels, reduction)
 

@@ -1,4 +1,4 @@
-"""PDU: flatten the forget logits as far as a limit on the retain loss allows."""
+"""PDU: flatten the forget logits subject to a limit on the retain loss."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -22,9 +22,8 @@ def logit_flattening_loss(
     r"""Squared distance of the largest logit from the mean logit, $L = \overline{(\max_v z_t(v) - \bar z_t)^2}$.
 
     (Entesari et al., "Constrained Entropic Unlearning: A Primal-Dual Framework for Large Language Models", NeurIPS
-    2025.) It is 0 for a uniform distribution only. The labels say where it counts, not towards what; released code
-    takes their mask without shifting it, so that it leaves out the first answer token and counts one position behind
-    the answer.
+    2025.) It is 0 for a uniform distribution only. Of the labels only the mask is used; released code does not shift
+    it, so that it leaves out the first answer token and counts one position after the answer.
 
     Args:
         logits: Shifted logits.
@@ -66,9 +65,9 @@ class PDU(Method):
     """Flattening on the forget set, subject to a limit on the NLL of the retain set.
 
     Attributes:
-        retain_limit: What the retain NLL, in nats per token, may be at most; choose it near that of the model before.
-        dual_step_size: Of the ascent on the multiplier, after every optimisation step.
-        dual_start: The multiplier before the first step.
+        retain_limit: Upper limit of the retain NLL in nats per token; choose it near that of the old model.
+        dual_step_size: Step size of the ascent on the multiplier, after every optimisation step.
+        dual_start: Multiplier before the first step.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -77,7 +76,7 @@ class PDU(Method):
         paper="Entesari et al., Constrained Entropic Unlearning, NeurIPS 2025",
         reads="forget, retain",
         memory="none",
-        purpose="State what retention may cost and let the weight of the retain term find itself.",
+        purpose="Set a limit on the retain loss; the weight of the retain term adapts to it.",
     )
     retain_limit: float = field(default=0.3, kw_only=True)
     dual_step_size: float = field(default=1.0, kw_only=True)
@@ -86,7 +85,9 @@ class PDU(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.retain != "nll" or self.retain_weight != 1.0:
-            raise ValueError("pdu constrains the retain NLL, and its weight is the multiplier: leave retain as it is")
+            raise ValueError(
+                "pdu constrains the retain NLL, whose weight is the multiplier: leave retain and retain_weight alone"
+            )
         if self.retain_limit < 0 or self.dual_step_size <= 0 or self.dual_start < 0:
             raise ValueError("retain_limit and dual_start must be >= 0 and dual_step_size > 0")
 

@@ -34,7 +34,7 @@ class IDK(Method):
         paper="Maini et al., TOFU: A Task of Fictitious Unlearning for LLMs, COLM 2024",
         reads="forget prompts, retain",
         memory="none",
-        purpose="Refusals instead of wrong answers; the knowledge stays below the surface.",
+        purpose="Refusals instead of wrong answers; the knowledge stays in the model.",
     )
     alternates: ClassVar[Alternates | None] = "refusals"
 

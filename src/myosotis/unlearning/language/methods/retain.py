@@ -1,4 +1,4 @@
-"""Retain terms: what holds the rest in place while the forget set goes."""
+"""Retain terms: losses that preserve the rest while the forget set is unlearned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

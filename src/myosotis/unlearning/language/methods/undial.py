@@ -33,14 +33,14 @@ def undial_loss(
     $$L = \overline{-\sum_v q_t(v) \log p_t(v)}, \qquad q_t = \mathrm{softmax}(z_t^0 - \beta\, e_{y_t})$$
 
     (Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models",
-    NAACL 2025.) Prompt and padding are left out; released code averages over them, and there the ignored label -100
-    lowers the logit of a token counted from the vocabulary's end.
+    NAACL 2025.) Prompt and padding are left out; released code averages over them, and its ignored label -100
+    lowers the logit of a token at the end of the vocabulary.
 
     Args:
         logits: Shifted logits of the model.
         reference_logits: Shifted logits before unlearning.
         labels: Shifted labels, -100 where ignored.
-        beta: How far the label's logit is lowered, > 0.
+        beta: Amount by which the label's logit is lowered, > 0.
         reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Models that leave: merged weights, or an adapter that fits the stock base."""
+"""Export of models: merged weights, or an adapter on the stock base."""
 
 import copy
 import math
@@ -20,12 +20,12 @@ def save_merged(model: Any, tokenizer: Any, directory: Path) -> None:
     """Save a model, its adapter added to a copy of the weights, for ``AutoModelForCausalLM.from_pretrained``.
 
     Args:
-        model: A plain or PEFT LoRA model; left as it is, to the bit.
-        tokenizer: Saved beside it; None to leave it out.
-        directory: Created if need be.
+        model: A plain or PEFT LoRA model; unchanged to the bit.
+        tokenizer: Tokenizer to save beside it; None for none.
+        directory: Directory to write; created if missing.
 
     Raises:
-        ValueError: The adapter is of a kind that is not covered.
+        ValueError: The adapter is of an unsupported kind.
     """
     if isinstance(model, PeftModel):
         _refuse_other_trained_weights(model)
@@ -50,25 +50,25 @@ def _plain_state(model: PeftModel) -> dict[str, Tensor]:
 
 
 def _refuse_other_trained_weights(model: PeftModel) -> None:
-    """Only low-rank factors are exported, so nothing else may have been trained."""
+    """Raise if anything but low-rank factors was trained, as only those are exported."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not name.endswith((".lora_A.default.weight", ".lora_B.default.weight")):
             raise ValueError(f"parameter {name!r} was trained, but only low-rank factors are exported")
 
 
 def save_delta_adapter(peft_model: PeftModel, directory: Path, initial: Mapping[str, Tensor] | None = None) -> None:
-    r"""Save the change since before unlearning as an adapter on the **original** base model.
+    r"""Save the change by unlearning as an adapter on the **original** base model.
 
     After FILA the trained function is $W - s B_0 A_0 + s B A = W + s\,[B, -B_0]\,[A; A_0]$, an adapter of rank 2r
     and equal scale: exact. Without FILA it is the adapter itself.
 
     Args:
         peft_model: The trained model.
-        directory: For ``PeftModel.from_pretrained(original_base, directory)``; created if need be.
-        initial: What :func:`~myosotis.unlearning.language.apply_fila` returned; None for a default start.
+        directory: Directory for ``PeftModel.from_pretrained(original_base, directory)``; created if missing.
+        initial: Initial factors of :func:`~myosotis.unlearning.language.apply_fila`; None for a default start.
 
     Raises:
-        ValueError: A LoRA layer is of a kind that is not covered, or an initial factor is missing.
+        ValueError: A LoRA layer is of an unsupported kind, or an initial factor is missing.
     """
     _refuse_other_trained_weights(peft_model)
     adapter = peft_model.active_adapter
@@ -78,7 +78,7 @@ def save_delta_adapter(peft_model: PeftModel, directory: Path, initial: Mapping[
     settings = copy.deepcopy(peft_model.peft_config[adapter])
     settings.init_lora_weights = True
     settings.inference_mode = True
-    # A directory is of this machine alone, and maybe of this run; a name of the hub says which base is meant.
+    # A local directory means nothing elsewhere; a name of the hub says which base is meant.
     base = settings.base_model_name_or_path
     if base is not None and Path(base).is_absolute():
         settings.base_model_name_or_path = None

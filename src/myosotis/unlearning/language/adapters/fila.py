@@ -1,4 +1,4 @@
-"""FILA: low-rank adapters that start on the weights that matter to the forget set and not to the rest."""
+"""FILA: low-rank adapters initialised on the weights that matter to the forget set and not to the rest."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -58,8 +58,8 @@ def fila_factors(
         weight: The weight, one row per output unit.
         forget_fisher: Fisher information on the forget set; or its row sums (out,), then the ratio is taken between
             row sums, a cheaper variant that is not the paper's.
-        retain_fisher: The same on the retain set; None where there is none: then only ``forget_fisher`` counts.
-        rank: Of the adapter, at most min(out, in).
+        retain_fisher: The same on the retain set; None without one, then only ``forget_fisher`` counts.
+        rank: Rank of the adapter, at most min(out, in).
         scale: alpha / rank of the adapter, s above.
         epsilon: ``"relative"``: 1 % of the mean of ``retain_fisher``, and row weights of at least 0.1 % of the
             largest, so that a common factor of the Fisher information changes nothing. ``"official"``: the released
@@ -106,7 +106,7 @@ def _check(weight: Tensor, forget_fisher: Tensor, retain_fisher: Tensor | None, 
 
 
 def _row_weights(forget: Tensor, retain: Tensor | None, epsilon: Epsilon) -> tuple[Tensor, Tensor]:
-    """The weights d (out,) and what stands for 1 / d."""
+    """The row weights d (out,) and their inverse."""
     if not forget.any():
         raise SettingsError("the forget Fisher information is 0 everywhere: the forget set does not reach this module")
     retain = torch.ones_like(forget) if retain is None else retain
@@ -142,7 +142,7 @@ def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
     """Yield name and LoRA layer of a PEFT model, the name as in the base model.
 
     Raises:
-        ValueError: A layer is of a kind that FILA and the delta export do not cover: not linear, quantised, or DoRA.
+        ValueError: FILA and the delta export do not support a layer: it is not linear, quantised, or DoRA.
     """
     prefix = "base_model.model."
     for name, module in model.named_modules():
@@ -158,7 +158,7 @@ def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
 
 
 def refuse_tied_layers(peft_model: PeftModel) -> None:
-    """Raise ``ValueError`` if an adapted weight is the embedding too, which a merged adapter would change as well."""
+    """Raise ``ValueError`` if an adapted weight is tied to the embeddings, which a merged adapter would change too."""
     embedding = getattr(peft_model.get_input_embeddings(), "weight", None)
     for name, module in peft_model.named_modules():
         if isinstance(module, LoraLayer) and getattr(module.get_base_layer(), "weight", None) is embedding:
@@ -173,24 +173,24 @@ def apply_fila(
     retain_fisher: Mapping[str, Tensor] | None,
     epsilon: Epsilon = "relative",
 ) -> dict[str, Tensor]:
-    """Initialise the adapter of a PEFT LoRA model by FILA, in place; the model's function stays what it was.
+    """Initialise the adapter of a PEFT LoRA model by FILA, in place; the model's function does not change.
 
-    The base weights become the residuals, computed from the factors as they are stored, so that rounding to a narrow
-    dtype is made up for. The adapter alone is then meaningless on the original base: export with
+    The base weights become the residuals, computed from the factors as they are stored, which compensates for rounding
+    to a narrow dtype. The adapter alone is then meaningless on the original base: export with
     :func:`~myosotis.unlearning.language.save_merged` or :func:`~myosotis.unlearning.language.save_delta_adapter`.
 
     Args:
         peft_model: A model with one active LoRA adapter on linear layers (``nn.Linear`` or ``Conv1D``).
         forget_fisher: By module name of the base model, in the shape of the module's weight, or row sums (out,); on any
             device.
-        retain_fisher: The same on the retain set, or None.
+        retain_fisher: The same on the retain set; None without one.
         epsilon: See :func:`fila_factors`.
 
     Returns:
         The initial factors, for the delta export: ``"<module>.a"`` and ``"<module>.b"``.
 
     Raises:
-        ValueError: There is no LoRA layer, a module's Fisher information is missing, or a layer is not covered.
+        ValueError: There is no LoRA layer, a module's Fisher information is missing, or a layer is not supported.
     """
     initial: dict[str, Tensor] = {}
     layers = list(lora_layers(peft_model))
@@ -205,7 +205,7 @@ def apply_fila(
     for name, layer in layers:
         if layer.lora_B[layer.active_adapters[0]].weight.any():
             raise ValueError(f"module {name!r}: its adapter is trained already; merge it first")
-    with progress("starting the adapter by FILA", len(layers)) as ticker:
+    with progress("initialising the adapter by FILA", len(layers)) as ticker:
         for (name, layer), (forget, retain) in zip(layers, fishers, strict=True):
             adapter = layer.active_adapters[0]
             weight = layer.get_base_layer().weight
@@ -245,7 +245,7 @@ def subtract_initial(peft_model: PeftModel, initial: Mapping[str, Tensor]) -> No
 
     Args:
         peft_model: A fresh PEFT model on the original base; its adapter is set to the initial factors too.
-        initial: What :func:`apply_fila` returned.
+        initial: Initial factors of :func:`apply_fila`.
     """
     for name, layer in lora_layers(peft_model):
         adapter = layer.active_adapters[0]
@@ -261,8 +261,8 @@ def subtract_initial(peft_model: PeftModel, initial: Mapping[str, Tensor]) -> No
 def _fisher_of(name: str, fisher: Mapping[str, Any]) -> Tensor:
     for key in (name, f"base_model.model.{name}.base_layer", f"base_model.model.{name}", f"{name}.base_layer"):
         if key in fisher:
-            found = fisher[key]
-            if not isinstance(found, Tensor) or not math.isfinite(float(found.sum())):
+            values = fisher[key]
+            if not isinstance(values, Tensor) or not math.isfinite(float(values.sum())):
                 raise DivergedError(f"module {name!r}: its Fisher information is not finite")
-            return found
+            return values
     raise ValueError(f"module {name!r}: its Fisher information is missing")

@@ -23,7 +23,7 @@ def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequ
 
     L_i is the mean negative log-likelihood of sample i over its n_i labelled tokens. The gradients are squared per
     sample, whatever the batch size: the square of a batch's mean gradient, which released code uses, is not the Fisher
-    information and shrinks with the batch. Dropout is off; sums are kept in float32 or better.
+    information and shrinks with the batch. Dropout is off; sums are in float32 or better.
 
     Args:
         model: A causal language model, or any model whose output or output's ``logits`` is (batch, time, classes).
@@ -32,10 +32,10 @@ def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequ
 
     Returns:
         By name a non-negative tensor of the shape of the module's weight. Parameters, their gradients and flags, and
-        the train or eval mode of the model are left as they were.
+        the train or eval mode of the model are unchanged.
 
     Raises:
-        ValueError: A name is no linear module of the model, or no sample carries a label.
+        ValueError: A name is not that of a linear module, or no sample has a label.
     """
 
     sums = _accumulate(model, batches, modules, _squared_gradients)
@@ -64,13 +64,13 @@ def fisher_row_sums(model: nn.Module, batches: Iterable[Batch], modules: Sequenc
     return _accumulate(model, batches, modules, _squared_rows)
 
 
-_BLOCK = 200_000  # numbers of per-sample gradients at once: what a core's cache holds
+_BLOCK = 200_000  # per-sample gradient values at once: as many as a core's cache holds
 
 
 def _squared_gradients(total: Tensor | None, deltas: Tensor, inputs: Tensor) -> Tensor:
-    """Add the squares of per-sample gradients (out, in), block by block of rows so that none of them leaves the cache.
+    """Add the squares of per-sample gradients (out, in), in blocks of rows that stay in the cache.
 
-    Written at once they would be the batch size times the weight, read and written several times over.
+    At once they would take the batch size times the weight, read and written several times.
     """
     samples, _, out = deltas.shape
     if total is None:
@@ -134,7 +134,7 @@ def _accumulate(
             weights = counts.double().sqrt().view(-1, 1, 1)
             for name, calls in record.items():
                 paired = [(inputs, next(gradients)) for inputs, _ in calls]
-                # A layer used twice in one pass has one gradient: its uses stand behind one another in time.
+                # A layer used twice in one pass has one gradient: its calls are concatenated in time.
                 inputs = torch.cat([_by_sample(values, batch, name) for values, _ in paired], dim=1)
                 deltas = torch.cat([_by_sample(gradient, batch, name) for _, gradient in paired], dim=1)
                 sums[name] = add(sums.get(name), deltas * weights.to(deltas), inputs)

@@ -99,38 +99,38 @@ def _generated(
     model: Any, encoder: Encoder, examples: Sequence[Example], temperature: float, stream: torch.Generator
 ) -> list[Example]:
     device = next(model.parameters()).device
-    leaves = [_first_fact(example) for example in examples]
+    branches = [_first_fact(example) for example in examples]
     with evaluation_mode(model):
-        begun = []
-        for example, leave in zip(examples, leaves, strict=True):
-            prefix = torch.tensor([example.input_ids[:leave]], device=device)
+        prefixes = []
+        for example, branch in zip(examples, branches, strict=True):
+            prefix = torch.tensor([example.input_ids[:branch]], device=device)
             logits = model(input_ids=prefix, attention_mask=torch.ones_like(prefix)).logits[0, -1].float().cpu()
-            logits[example.input_ids[leave]] = -torch.inf
+            logits[example.input_ids[branch]] = -torch.inf
             other = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=stream)
-            begun.append(torch.tensor([*example.input_ids[:leave], int(other)]))
-        # Greedy in the plain sense: what generation settings come with the model, e.g. penalties, is left out.
-        greedy = GreedyPass(model, begun, ends=end_token_ids(model, encoder.tokenizer))
-        rest = max(len(example.input_ids) - leave for example, leave in zip(examples, leaves, strict=True))
-        said = greedy.continuations([(row, len(ids), rest + 8) for row, ids in enumerate(begun)])
+            prefixes.append(torch.tensor([*example.input_ids[:branch], int(other)]))
+        # Plain greedy decoding: generation settings of the model, e.g. penalties, do not apply.
+        greedy = GreedyPass(model, prefixes, ends=end_token_ids(model, encoder.tokenizer))
+        rest = max(len(example.input_ids) - branch for example, branch in zip(examples, branches, strict=True))
+        tails = greedy.continuations([(row, len(ids), rest + 8) for row, ids in enumerate(prefixes)])
     made = []
-    for example, ids, tail in zip(examples, begun, said, strict=True):
-        whole = (*ids.tolist(), *tail)
+    for example, ids, tail in zip(examples, prefixes, tails, strict=True):
+        tokens = (*ids.tolist(), *tail)
         start = example.response_start
-        labels = (*(IGNORED,) * start, *whole[start:])
-        made.append(Example(whole, labels, (False,) * len(whole), example.subject))
+        labels = (*(IGNORED,) * start, *tokens[start:])
+        made.append(Example(tokens, labels, (False,) * len(tokens), example.subject))
     return made
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return every token that ends an answer: the tokenizer's end of sequence, and those that the model names."""
-    named = [tokenizer.eos_token_id]
+    """Return every token that ends an answer, by the tokenizer and by the model's settings."""
+    known = [tokenizer.eos_token_id]
     for settings in (getattr(model, "generation_config", None), getattr(model, "config", None)):
         ids = getattr(settings, "eos_token_id", None)
-        named += ids if isinstance(ids, list | tuple) else [ids]
-    return frozenset(int(token) for token in named if token is not None)
+        known += ids if isinstance(ids, list | tuple) else [ids]
+    return frozenset(int(token) for token in known if token is not None)
 
 
 def _first_fact(example: Example) -> int:
-    """Where the answer's content begins: at its first fact token, or at its first token where none is marked."""
+    """Index of the answer's first fact token; of its first token where no fact is marked."""
     start = max(example.response_start, 1)
-    return next((place for place in range(start, len(example.facts)) if example.facts[place]), start)
+    return next((index for index in range(start, len(example.facts)) if example.facts[index]), start)

@@ -1,4 +1,4 @@
-"""The divergence guard: what is sound, and the way back to it."""
+"""The divergence guard: when training has diverged, and the weights to go back to."""
 
 from collections.abc import Callable
 
@@ -12,45 +12,40 @@ from myosotis.unlearning.language.training.weights import copy_weights, set_weig
 
 
 class DivergenceGuard:
-    """Judges losses by what they say of the weights, and keeps the last weights that were sound.
+    """Detects divergence from losses, and keeps the last sound weights.
 
     Weights are sound when the loss is finite and the mean negative log-likelihood of no batch is above a limit.
-    Gradient ascent, for one, pushes it up without end; far above that of a uniform guess the model is broken, not
-    forgetful.
+    Gradient ascent, for example, raises it without bound; far above that of a uniform guess the model is broken, it has
+    not merely forgotten.
 
     Args:
-        model: Whose trainable weights are kept, on the CPU.
-        max_nll: The limit, in nats.
+        model: The model; copies of its trained weights are kept on the CPU.
+        max_nll: Limit of the mean negative log-likelihood, in nats.
         gather: Collects (1, 2) tensors of all processes as (processes, 2), so that all decide alike.
 
     Attributes:
-        divergence: What was seen, once something was not sound.
+        divergence: Description of the divergence; None before one.
     """
 
     def __init__(self, model: nn.Module, max_nll: float, gather: Callable[[Tensor], Tensor]) -> None:
         self._model = model
         self._max_nll = max_nll
         self._gather = gather
-        self._kept: dict[str, Tensor] = {}
+        self._sound: dict[str, Tensor] = {}
         self.divergence: str | None = None
 
-    @property
-    def kept(self) -> dict[str, Tensor]:
-        """The weights to go back to, by name."""
-        return self._kept
-
     def judge(self, loss: Float[Tensor, ""], nll: Float[Tensor, " batches"], where: str) -> bool:
-        """Say whether all is sound on every process; if not, :attr:`divergence` tells what was seen.
+        """Return whether the weights are sound on every process; if not, :attr:`divergence` says why.
 
         Args:
-            loss: Must be finite.
+            loss: Loss; must be finite.
             nll: Mean negative log-likelihoods in nats; must be finite and within the limit.
-            where: What they are of and when, for people.
+            where: Description of what was measured, for the message.
         """
-        seen = torch.stack([loss.float(), nll.float().max()])  # the maximum is NaN if any is
-        seen = self._gather(seen.unsqueeze(0)).reshape(-1, 2)
-        worst = float(seen[:, 1].max())
-        if not bool(seen.isfinite().all()):
+        measured = torch.stack([loss.float(), nll.float().max()])  # the maximum is NaN if any is
+        measured = self._gather(measured.unsqueeze(0)).reshape(-1, 2)
+        worst = float(measured[:, 1].max())
+        if not bool(measured.isfinite().all()):
             self.divergence = f"the loss of {where} is not finite"
         elif worst > self._max_nll:
             self.divergence = (
@@ -59,12 +54,12 @@ class DivergenceGuard:
         return self.divergence is None
 
     def keep(self) -> None:
-        """Remember the weights as they are."""
-        self._kept = copy_weights(self._model)
+        """Keep a copy of the present weights."""
+        self._sound = copy_weights(self._model)
 
     def restore(self) -> None:
-        """Go back to the weights that were kept last."""
-        set_weights(self._model, self._kept)
+        """Restore the weights that were kept last."""
+        set_weights(self._model, self._sound)
 
 
 def mean_nll(logits: Float[Tensor, "batch time vocab"], labels: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""Forget records paired with retain records, anew in every epoch, by seed and epoch alone."""
+"""Pairs of forget and retain records, which depend on seed and epoch alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,22 +15,22 @@ from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 Pair = tuple[int, tuple[int, ...]]
 
 EMPTY = -1
-"""The index of a row without labels, which counts for nothing."""
+"""The index of a row without labels, which no loss counts."""
 
 
 class PairSampler(Sampler[Pair]):
     """Yields (forget index, retain indices): every forget record once an epoch, in random order.
 
-    Retain records are dealt from shuffled decks of the whole retain set, so that none comes back before all others
-    came; a deck is continued within an epoch and shuffled anew for the next.
+    Retain records are dealt from shuffled decks of the whole retain set: none is repeated before all others were dealt.
+    A deck goes on within an epoch and is shuffled again for the next one.
 
     Args:
-        forget_count: Records to forget.
-        retain_count: Records to retain; 0 for none.
-        retain_per_forget: Retain records beside each forget record.
-        seed: Of the orders.
-        multiple_of: Empty pairs are added at the end of an epoch up to a multiple of this, so that several processes
-            get equally many and none sees a record twice.
+        forget_count: Number of records to forget.
+        retain_count: Number of records to retain; 0 for none.
+        retain_per_forget: Retain records for each forget record.
+        seed: Seed of the orders.
+        multiple_of: Empty pairs fill the end of an epoch up to a multiple of this number, so that all processes get
+            equally many pairs and no record is used twice.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PairSampler(Sampler[Pair]):
 
 
 class PairDataset(Dataset[Pair]):
-    """Hands the sampler's pairs through, so that the collator sees indices and can look references up."""
+    """Passes the sampler's pairs on to the collator, which needs indices to look up references."""
 
     def __init__(self, forget_count: int) -> None:
         self._forget_count = forget_count

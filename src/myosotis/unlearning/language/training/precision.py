@@ -22,8 +22,8 @@ def upcast_trained(model: nn.Module, device: torch.device) -> dict[str, torch.dt
     underflow. In float32 a trained weight takes 16 bytes with its gradient and moments, instead of 8.
 
     Args:
-        model: Changed in place.
-        device: Where it is trained.
+        model: The model; changed in place.
+        device: Device of the training.
 
     Returns:
         The dtype that each of them had, by name.
@@ -31,7 +31,7 @@ def upcast_trained(model: nn.Module, device: torch.device) -> dict[str, torch.dt
     half = {name: p for name, p in model.named_parameters() if p.dtype in _NAMES}
     chosen = {name: p for name, p in half.items() if p.requires_grad}
     if device.type == "cpu" and any(p.dtype is torch.float16 for p in chosen.values()):
-        chosen = half  # accelerate does not autocast to float16 on CPUs, and layers of two dtypes do not go together
+        chosen = half  # accelerate does not autocast to float16 on CPUs, and layers of two dtypes cannot be mixed
     dtypes = {name: p.dtype for name, p in chosen.items()}
     for parameter in chosen.values():
         parameter.data = parameter.data.float()
@@ -49,15 +49,15 @@ def cast_back(model: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
 def with_autocast(args: ArgumentsT, dtypes: Mapping[str, torch.dtype]) -> ArgumentsT:
     """Return the settings of a training whose passes see the weights rounded to their own dtype.
 
-    What is measured while training is then what remains of it after :func:`cast_back`. A precision that was chosen
-    stays as it is.
+    Measurements during training then see the weights that remain after :func:`cast_back`. A chosen precision is not
+    changed.
 
     Args:
-        args: The settings.
-        dtypes: Of the trained weights that were in half precision.
+        args: Settings of the training.
+        dtypes: Dtypes of the trained weights that were in half precision.
 
     Raises:
-        SettingsError: The weights are of several half precisions.
+        SettingsError: The weights have different half precisions.
     """
     if not dtypes or args.mixed_precision != "no":
         return args

@@ -141,7 +141,7 @@ def add_adapter(model: Any, config: LoraConfig, seed: int, request: int = 1) -> 
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Set every dropout to 0: the modules, those of adapters included, and the rates that some models hand on."""
+    """Set every dropout to 0: in modules, those of adapters included, and in the rates that some models pass on."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -151,10 +151,10 @@ def disable_dropout(model: nn.Module) -> None:
 
 
 def matching_parameters(model: nn.Module, pattern: str) -> set[str]:
-    """Return the names of the parameters that the regular expression is found in.
+    """Return the names of the parameters that match a regular expression anywhere.
 
     Raises:
-        SettingsError: The pattern is no regular expression, or matches no parameter.
+        SettingsError: The pattern is not a regular expression, or matches no parameter.
     """
     try:
         expression = re.compile(pattern)
@@ -168,14 +168,14 @@ def matching_parameters(model: nn.Module, pattern: str) -> set[str]:
 
 
 def freeze_all_but(model: nn.Module, pattern: str) -> None:
-    """Let only the :func:`matching_parameters` be trained."""
+    """Freeze all parameters but the :func:`matching_parameters`."""
     chosen = matching_parameters(model, pattern)
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name in chosen
 
 
 def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
-    """Refuse terms that read the output of a block that the model lacks, or of its last one: behind that is a norm.
+    """Refuse terms that read a block that the model lacks, or its last one, which a norm follows.
 
     Raises:
         InputError: A block cannot be read.
@@ -183,18 +183,18 @@ def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
     blocks = [block for _, term in terms for block in term.blocks]
     if not blocks:
         return
-    wanted, highest = max(blocks), int(model.config.num_hidden_layers) - 2
-    if wanted > highest:
-        raise InputError(f"block {wanted} cannot be steered: of this model's blocks 0 to {highest} can")
+    block, highest = max(blocks), int(model.config.num_hidden_layers) - 2
+    if block > highest:
+        raise InputError(f"block {block} cannot be steered: of this model's blocks 0 to {highest} can")
 
 
 def check_something_to_forget(examples: Sequence[Example], terms: Sequence[WeightedTerm]) -> None:
-    """Refuse a forget record of which some forget term would count nothing, as it would never be forgotten.
+    """Refuse a forget record of which a forget term would count nothing: it would never be forgotten.
 
     Raises:
         ValueError: There is such a record.
     """
     for _, term in terms:
-        for place, example in enumerate(examples if term.reads == "forget" else ()):
+        for index, example in enumerate(examples if term.reads == "forget" else ()):
             if not count_units(term.counted(torch.tensor([example.labels[1:]])), term.unit):
-                raise SettingsError(f"{term.name} finds no token to forget in forget record {place}; it is too short")
+                raise SettingsError(f"{term.name} finds no token to forget in forget record {index}; it is too short")

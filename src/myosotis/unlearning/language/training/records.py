@@ -1,4 +1,4 @@
-"""The records of a training: rows as users have them, each encoded once."""
+"""The records of a training: rows of several kinds, each encoded once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ Forward = Callable[[dict[str, Any]], Shifted]
 
 
 def reference_needs(terms: Sequence[WeightedTerm]) -> list[tuple[SideName, ReferenceKind]]:
-    """Return what terms ask for of the model before unlearning, by side."""
+    """Return the outputs of the model before unlearning that terms read, by side."""
     return sorted({need for _, term in terms for need in term.needs})
 
 
@@ -30,7 +30,7 @@ def dealt_records(
     sampler: PairSampler,
     args: UnlearnConfig,
 ) -> dict[SideName, set[int]]:
-    """Return the records of each side whose logits or hidden states training will compare with the old model's."""
+    """Return the indices of the records of each side that training compares with the old model."""
     dealt = {side: set(range(len(records))) for side, records in examples.items()}
     if not {("retain", "logits"), ("retain", "hidden")} & set(reference_needs(terms)):
         return {**dealt, "retain": set()}
@@ -49,17 +49,17 @@ def check_reference_size(
     dealt: Mapping[SideName, Collection[int]],
     limit_gb: float,
 ) -> None:
-    """Refuse to keep more logits or hidden states of the old model than may be kept.
+    """Refuse to keep more logits or hidden states of the old model than the limit.
 
     Args:
         model: The model.
-        terms: Of the method.
+        terms: Terms of the method.
         examples: All records of each side.
-        dealt: Those of them that training will see.
-        limit_gb: The most that may be kept.
+        dealt: Indices of the records that training will deal.
+        limit_gb: Limit in gigabytes.
 
     Raises:
-        SettingsError: They would be more.
+        SettingsError: They would take more.
     """
     itemsize = next(model.parameters()).dtype.itemsize
     blocks = len({block for _, term in terms for block in term.blocks})

@@ -1,4 +1,4 @@
-"""Refusals: what a model may say instead of what it should no longer know."""
+"""Refusals: what a model may answer instead of a forgotten record."""
 
 from collections.abc import Sequence
 
@@ -26,16 +26,16 @@ REFUSALS: tuple[str, ...] = (
     "My knowledge does not cover this.",
     "I must say that I don't know.",
 )
-"""Short refusals of our own wording; a configuration may bring others."""
+"""Short refusals; a configuration may give others."""
 
 
 def refusal_records(records: Sequence[Record], seed: int, refusals: Sequence[str] = REFUSALS) -> list[Record]:
     """Return each record with its answer replaced by a refusal, drawn once per record.
 
     Args:
-        records: With a prompt, or chats.
-        seed: Of the draws.
-        refusals: To draw from.
+        records: Records with a prompt, or chats.
+        seed: Seed of the draws.
+        refusals: Refusals to draw from.
 
     Raises:
         InputError: A record is plain text, so there is no question to refuse, or ``refusals`` is empty.

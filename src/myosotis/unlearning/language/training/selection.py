@@ -1,4 +1,4 @@
-"""Which epoch's weights to keep, by a declared criterion on declared records."""
+"""Selection of the best epoch's weights, by a declared criterion on declared records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ class Selection:
     With f the accuracy on the forget records, u that on unseen records before unlearning and r that on the retain
     records held for selection, the score is
 
-    - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: as little known as unseen text, as much kept as can be;
-    - ``forgotten_first``: \(1 + r\) where \(f \le u\), else \(1 - f\): first forgotten, then kept.
+    - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: as little known as unseen text, as much retained as can be;
+    - ``forgotten_first``: \(1 + r\) where \(f \le u\), else \(1 - f\): first forgotten, then retained.
 
     Accuracy is that on fact tokens where records have facts, else on all labelled tokens. The retain records must be
-    neither trained on, or r would say what training holds in place, nor those of the final audit.
+    neither trained on, as r would then measure the training set, nor those of the final audit.
 
     Attributes:
         forget: The records to be forgotten.
-        retain: Records that stay, held for selection.
+        retain: Records to retain, held out for selection.
         unseen_level: u.
         criterion: See above.
-        every: Measure every so many epochs.
+        every: Epochs between measurements.
 
     Raises:
-        ValueError: A set is empty, or ``unseen_level`` is no share.
+        ValueError: A set is empty, or ``unseen_level`` is not in [0, 1].
     """
 
     forget: Sequence[Example]
@@ -86,9 +86,9 @@ class Selected:
     """The best weights so far.
 
     Attributes:
-        score: Of the selection.
-        epoch: After which they were reached.
-        weights: The trained weights by name, on the CPU.
+        score: Score of the selection.
+        epoch: Epoch after which it was measured.
+        weights: Trained weights by name, on the CPU.
     """
 
     score: float
@@ -96,13 +96,13 @@ class Selected:
     weights: Mapping[str, Tensor]
 
     def write(self, directory: Path) -> None:
-        """Put them into a checkpoint."""
+        """Write them into a checkpoint."""
         marks = {"score": repr(self.score), "epoch": str(self.epoch)}
         write_tensors(directory / _SELECTED, dict(self.weights), marks)
 
     @classmethod
     def read(cls, directory: Path) -> "Selected | None":
-        """Return those of a checkpoint; None where nothing was selected yet."""
+        """Return the selected weights of a checkpoint; None where nothing was selected yet."""
         path = directory / _SELECTED
         if not path.is_file():
             return None

@@ -1,4 +1,4 @@
-"""Requests one after another, and whether what an earlier one erased comes back."""
+"""Unlearning of requests one after another, and whether an erased request comes back."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +24,16 @@ Measure = Callable[[Any, Sequence[Example]], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What one request did.
+    """Outcome of one request.
 
     Attributes:
-        request: Its number, from 1.
+        request: Number of the request, from 1.
         stop_reason: Why its training ended.
-        epochs: How many it took.
+        epochs: Epochs of the training.
         steps: Optimisation steps.
         divergence: What the guard saw, if it stopped training.
-        trainable_parameters: How many weights were trained.
-        measures: For every request so far, this one last: its measures after this one.
+        trainable_parameters: Number of trained weights.
+        measures: Measures of every request so far after this one, in order.
     """
 
     request: int
@@ -58,12 +58,12 @@ def came_back(
     requests: Sequence[Sequence[Example]],
     stop_rule: Callable[[int, Sequence[Example]], StopRule | None],
 ) -> list[int]:
-    """Return the requests that their stop rule called forgotten and no longer does.
+    """Return the requests that met their stop rule and no longer do.
 
     Args:
-        model: After the last request.
-        outcomes: Of every request.
-        requests: The examples of each.
+        model: The model after the last request.
+        outcomes: Outcomes of all requests.
+        requests: Examples of each request.
         stop_rule: Returns the rule of a request from its number, from 1, and its examples.
     """
     returned = []
@@ -93,22 +93,22 @@ def unlearn_sequential(
 ) -> tuple[Any, list[RequestOutcome]]:
     """Unlearn requests in order, each from the weights that the one before left, with a fresh optimiser.
 
-    After each, every request so far is measured again: what was erased may come back while something else is erased
+    After each, every request so far is measured again: an erased record may come back while others are erased
     (re-emergence). Erasing a set in chunks can also harm the rest less than erasing it at once (Jang et al., ACL 2023).
 
     Args:
         model: A causal language model without adapters; after ``done`` requests, if there are any.
         args: The settings of each request; a request's checkpoints go to ``output_dir/request-<k>``.
         requests: The forget records of each request.
-        retain_dataset: What stays, the same for all.
+        retain_dataset: Records to retain, the same for all.
         processing_class: The tokenizer.
-        peft_config: For a fresh adapter per request, merged into the weights at its end.
-        replay: Unlearn the records of earlier requests again with each, so that they do not come back: only where
-            they may still be held. The k-th request then costs as much as k.
+        peft_config: Configuration of a fresh adapter per request, merged into the weights at its end.
+        replay: Whether each request unlearns the records of earlier ones again, so that they do not come back: only
+            where they may still be stored. The k-th request then costs as much as k.
         stop_rule: Returns the rule of a request from its number, from 1, and the examples that it unlearns.
-        measure: What to tell of a request.
-        done: Outcomes of the requests that the model has unlearned already, when a run is taken up again.
-        resume: Take each request up from its newest complete checkpoint, if it has one.
+        measure: Returns the measures of a request.
+        done: Outcomes of the requests that the model has unlearned already, when a run is resumed.
+        resume: Whether each request resumes from its newest complete checkpoint, if it has one.
         on_trainer: Called with a request's number and trainer before it trains.
         on_outcome: Called with each outcome and the merged model.
         options: Further arguments of :class:`~myosotis.unlearning.language.UnlearnTrainer`.

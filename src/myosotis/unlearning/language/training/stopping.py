@@ -1,4 +1,4 @@
-"""When to stop: as soon as the forget set looks like text the model has never seen."""
+"""The stop rule: training ends as soon as the forget set looks like unseen text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from myosotis.unlearning.language.audit.memorization import Thresholds, memoriza
 class StopRule:
     """Stop at the first epoch at which the forget set's means are no higher than those of unseen text.
 
-    The authors of the rule (Jang et al., ACL 2023) ask for strictly lower means. The two differ at ties alone, and by
-    theirs a threshold of 0 could never be met.
+    The authors of the rule (Jang et al., ACL 2023) ask for strictly lower means. The two differ at
+    ties only, and theirs could never meet a threshold of 0.
 
     Attributes:
-        thresholds: Of extraction likelihood and memorisation accuracy; both means must be at or below.
-        sequences: The forget set's token ids.
-        starts: The length of each one's prompt, see :func:`~myosotis.unlearning.language.extraction_likelihood`.
-        min_epochs: Never stop before so many epochs.
-        every: Measure every so many epochs.
-        fact_examples: The forget set's examples, where the accuracy on their facts is to be looked at too.
-        fact_threshold: The accuracy on the facts of unseen records; the mean must be at or below.
+        thresholds: Thresholds of extraction likelihood and memorisation accuracy; both means must be at or below.
+        sequences: Token ids of the forget set.
+        starts: Length of each prompt, see :func:`~myosotis.unlearning.language.extraction_likelihood`.
+        min_epochs: Fewest epochs before a stop.
+        every: Epochs between measurements.
+        fact_examples: Examples of the forget set, where the accuracy on their facts is measured too.
+        fact_threshold: Accuracy on the facts of unseen records; the mean must be at or below.
         active: False to measure only and never stop.
 
     Raises:
-        ValueError: The thresholds are of another n or length.
+        ValueError: The thresholds were calibrated with another n or length.
     """
 
     thresholds: Thresholds
@@ -46,7 +46,7 @@ class StopRule:
         self.thresholds.check_comparable(self.sequences, self.thresholds.n, self.starts)
 
     def measure(self, model: Any) -> dict[str, float]:
-        """Return the means on the forget set that the rule looks at."""
+        """Return the means on the forget set that the rule compares."""
         accuracy, likelihood = memorization(model, self.sequences, self.thresholds.n, starts=self.starts)
         values = {
             "forget_memorization_accuracy": accuracy.double().mean().item(),
@@ -58,7 +58,7 @@ class StopRule:
         return values
 
     def satisfied(self, values: dict[str, float], epoch: int) -> bool:
-        """Whether the values, measured after ``epoch`` epochs, mean stop."""
+        """Whether training stops at the values, measured after ``epoch`` epochs."""
         limits = {
             "forget_memorization_accuracy": self.thresholds.memorization_accuracy,
             "forget_extraction_likelihood": self.thresholds.extraction_likelihood,

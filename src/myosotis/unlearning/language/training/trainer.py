@@ -58,7 +58,7 @@ _VETTED = 8  # records of either side that the guard looks at between steps
 
 
 class UnlearnTrainer(Trainer):
-    """Unlearns a forget set, holding on to a retain set; called as the trainers of TRL are.
+    """Unlearns a forget set while retaining a retain set; called as the trainers of TRL are.
 
     The loss of every term is a mean over its tokens or sequences in the whole optimisation step, over all micro-batches
     and processes: accumulation does not change the trajectory. References of the old model are computed once, before
@@ -74,8 +74,8 @@ class UnlearnTrainer(Trainer):
         peft_config: A ``LoraConfig`` to train an adapter instead of all weights.
         method: A method with its settings, or the name of one with its defaults, instead of ``args.method``.
         refusals: Refusals for ``idk`` and ``dpo`` instead of the built-in ones.
-        stop_rule: Measured after every epoch; training ends when it is satisfied.
-        selection: Measured after every epoch; at the end the weights of the best one are taken.
+        stop_rule: Rule that is measured after every epoch; training ends when it is satisfied.
+        selection: Selection that is measured after every epoch; at the end the best weights are restored.
         initial_factors: The initial factors of an interrupted FILA run, to continue exactly that.
         callbacks: Further callbacks of ``transformers``.
 
@@ -92,7 +92,7 @@ class UnlearnTrainer(Trainer):
         initial_factors: FILA's initial factors, for :func:`~myosotis.unlearning.language.save_delta_adapter`.
 
     Raises:
-        ValueError: Settings that exclude each other, no forget record, or a retain set that is needed and missing.
+        ValueError: Settings exclude each other, there is no forget record, or a retain set is needed and missing.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class UnlearnTrainer(Trainer):
         self.references = References(self._forward, records, args.per_device_train_batch_size)
         self.step_loss = StepLoss(self.terms, self.method.dual, self.references, args.device)
         self.add_callback(_Hooks(self))
-        # The model still is what it was: a fresh adapter changes nothing, and FILA comes after.
+        # The model is still unchanged: a fresh adapter has no effect, and FILA comes after.
         self.compute_references()
         negation = self.method.negation
         self._negation = None if negation is None else Negation(self.model, negation)
@@ -173,7 +173,7 @@ class UnlearnTrainer(Trainer):
             self.initial_factors = start_by_fila(self.model, records, args)
 
     def compute_references(self) -> None:
-        """Compute what the terms ask for of the model as it is now."""
+        """Compute what the terms read of the present model."""
         with evaluation_mode(self.model):
             self.references.compute(self.model, self.terms, self.pair_sampler, self.args)
 
@@ -201,7 +201,7 @@ class UnlearnTrainer(Trainer):
             outcome = TrainOutput(self.state.global_step, float("nan"), {})
         else:
             outcome = super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
-        # Mixed precision wraps the model's forward; what leaves is measured, and used, without it.
+        # Mixed precision wraps the model's forward; the trained model is measured, and used, without it.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self._selected is not None:
             self.selected_epoch = self._selected.epoch

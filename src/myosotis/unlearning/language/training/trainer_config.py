@@ -13,8 +13,8 @@ from myosotis.unlearning.language.methods import build_method
 def use_one_device(args: TrainingArguments) -> None:
     """Train on a single device unless a launcher has started a process for each.
 
-    On a machine with several GPUs transformers would fall back to ``DataParallel``, whose batch is as many times the
-    configured one.
+    On a machine with several GPUs transformers would fall back to ``DataParallel``, which multiplies the configured
+    batch size by their number.
     """
     args._n_gpu = min(args.n_gpu, 1)
 
@@ -30,16 +30,16 @@ class UnlearnConfig(TrainingArguments):
         fila_epsilon: See :func:`~myosotis.unlearning.language.fila_factors`.
         fila_fisher: ``"element"``, the paper's ratio; ``"row"``, the cheaper one of row sums.
         fila_batch_size: Records per pass of the Fisher information; does not change it.
-        retain_per_forget: Retain records beside each forget record.
-        template: How prompt and response become one text.
-        max_length: Tokens of a record at most.
+        retain_per_forget: Retain records for each forget record.
+        template: Template that joins prompt and response.
+        max_length: Maximum tokens of a record.
         append_eos: Whether a labelled end-of-sequence token follows a response.
-        disable_dropout: Set every dropout of the model to 0, as the authors of knowledge unlearning do.
+        disable_dropout: Whether every dropout of the model is set to 0, as the authors of knowledge unlearning do.
         max_nll: Divergence guard: training stops when the mean negative log-likelihood of the forget or the retain
             side is not finite or above this many nats. None: twice the log of the vocabulary's size; infinity leaves
             only the test for finite values. The weights that it goes back to are those that passed it last, at the
             start, at the end of an epoch or at a checkpoint; no checkpoint is written of weights that do not pass.
-        reference_cache_gb: Methods that keep logits or hidden states of the old model refuse to keep more than this.
+        reference_cache_gb: Limit of the logits or hidden states of the old model that a method keeps.
         forget_tokens: ``"response"``, or ``"facts"`` to forget the fact tokens alone and leave the rest of the answer.
         trainable_parameters: A regular expression that the names of the weights to train contain; None for all.
     """

@@ -1,4 +1,4 @@
-"""What a model answers: probability, facts, certainty and wording, record by record."""
+"""Measures of a model's answers: probability, facts, certainty and wording, record by record."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,11 +47,11 @@ def answer_metrics(
     with evaluation_mode(model):
         for batch in labelled_batches(model, examples, batch_size):
             facts = nn.utils.rnn.pad_sequence(
-                [torch.tensor(examples[place].facts[1:]) for place in batch.places], batch_first=True
+                [torch.tensor(examples[index].facts[1:]) for index in batch.indices], batch_first=True
             ).to(batch.labels.device)
             of_positions = facts.gather(1, batch.positions) & (batch.labels != IGNORED)
             for name, row in _answer_values(batch.logits, batch.labels, of_positions).items():
-                values.setdefault(name, torch.zeros(len(examples)))[batch.places] = row.float().cpu()
+                values.setdefault(name, torch.zeros(len(examples)))[batch.indices] = row.float().cpu()
     return values
 
 
@@ -59,7 +59,7 @@ def accuracy_of(values: Mapping[str, Float[Tensor, " count"]]) -> Float[Tensor, 
     """Return the accuracy by which records are judged: on their facts, or on all labelled tokens where none has facts.
 
     Args:
-        values: Of :func:`answer_metrics`.
+        values: Values of :func:`answer_metrics`.
     """
     facts = values["fact_accuracy"]
     return values["token_accuracy"] if bool(facts.isnan().all()) else facts
@@ -72,38 +72,38 @@ def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """What a forward pass said of a few records: of each row its labelled positions, moved to the front.
+    """Output of a forward pass on a few records: each row's labelled positions, moved to the front.
 
     Attributes:
-        places: Which records these are.
+        indices: Indices of the records.
         logits: (batch, most labelled, vocab).
         labels: (batch, most labelled), -100 where a row has fewer.
-        positions: (batch, most labelled), where they were in the shifted sequence.
+        positions: (batch, most labelled), their positions in the shifted sequence.
     """
 
-    places: list[int]
+    indices: list[int]
     logits: Tensor
     labels: Tensor
     positions: Tensor
 
 
 def labelled_batches(model: nn.Module, examples: Sequence[Example], batch_size: int) -> Iterator[LabelledBatch]:
-    """Yield what a model says of records, batch by batch, records of like length together."""
+    """Yield a model's output on records, batch by batch, records of similar length together."""
     device = next(model.parameters()).device
     slices = takes_positions(model)
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
     for begin in range(0, len(order), batch_size):
-        places = order[begin : begin + batch_size]
-        batch = pad_examples([examples[place] for place in places], 0)
+        indices = order[begin : begin + batch_size]
+        batch = pad_examples([examples[index] for index in indices], 0)
         inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
         labels = batch["labels"][:, 1:].to(device)
         positions = labelled_first(labels)
         _, logits = labelled_logits(model, positions, slices, **inputs)
-        yield LabelledBatch(places, finite_logits(logits), labels.gather(1, positions), positions)
+        yield LabelledBatch(indices, finite_logits(logits), labels.gather(1, positions), positions)
 
 
 _AT_ONCE = 2**25
-"""Numbers of a few records' logits that are looked at together: 128 MB in float32."""
+"""Numbers of logits that are processed together: 128 MB in float32."""
 
 
 def _answer_values(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ def greedy_answers(
         model: A causal language model.
         tokenizer: Its tokenizer.
         examples: The records; those without a prompt are continued from their first token.
-        max_new_tokens: The longest answer, of all records or of each.
+        max_new_tokens: Maximum tokens of an answer, for all records or for each.
         batch_size: Records per forward pass.
     """
     eos = tokenizer.eos_token_id
@@ -198,9 +198,8 @@ def greedy_answers(
                 (row, max(example.response_start, 1), length)
                 for row, (example, length) in enumerate(zip(chunk, lengths[begin:], strict=False))
             ]
-            said = greedy.continuations(starts)
-            spoken = [tokens[:-1] if tokens[-1:] == [eos] else tokens for tokens in said]
-            answers += [tokenizer.decode(tokens).strip() for tokens in spoken]
+            generated = [row[:-1] if row[-1:] == [eos] else row for row in greedy.continuations(starts)]
+            answers += [tokenizer.decode(tokens).strip() for tokens in generated]
             ticker.advance(len(chunk))
     return answers
 
@@ -209,7 +208,7 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
     """Return ROUGE-L recall, with stemming, of answers against the records' labelled text.
 
     Args:
-        tokenizer: Of the records.
+        tokenizer: Tokenizer of the records.
         examples: The records.
         answers: One per record, e.g. of :func:`greedy_answers`.
 
@@ -236,8 +235,8 @@ def token_nll(
     counts = torch.zeros(len(examples), dtype=torch.float64)
     with evaluation_mode(model):
         for batch in labelled_batches(model, examples, batch_size):
-            sums[batch.places] = -token_log_probs(batch.logits, batch.labels).double().sum(dim=1).cpu()
-            counts[batch.places] = (batch.labels != IGNORED).sum(dim=1).double().cpu()
+            sums[batch.indices] = -token_log_probs(batch.logits, batch.labels).double().sum(dim=1).cpu()
+            counts[batch.indices] = (batch.labels != IGNORED).sum(dim=1).double().cpu()
     return sums, counts
 
 

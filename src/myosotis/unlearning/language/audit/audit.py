@@ -20,7 +20,7 @@ from myosotis.unlearning.language.audit.answers import (
 from myosotis.unlearning.language.audit.memorization import memorization_by_n
 
 SPLITS = ("forget", "retain", "held_retain", "unseen")
-"""The sets of records that an audit looks at, where they are there."""
+"""The sets of records that an audit measures, where they are given."""
 
 _UNBOUNDED = frozenset({"nll", "entropy"})
 """Measures that are not shares: their intervals are Student's."""
@@ -31,10 +31,10 @@ class AuditSets:
     """The records of an audit.
 
     Attributes:
-        forget: What is to be forgotten.
-        retain: What is to be kept and may be trained on to that end.
-        held_retain: What is to be kept and was held out of the training, so that what is found of it is no memory.
-        unseen: What the model was never trained on.
+        forget: Records to forget.
+        retain: Records to retain, which training may read.
+        held_retain: Records to retain that were held out of the training: their measures are not in sample.
+        unseen: Records that the model was never trained on.
         general: Other text, for perplexity.
     """
 
@@ -47,7 +47,7 @@ class AuditSets:
 
 @dataclass(frozen=True)
 class Audit:
-    """What one model showed.
+    """Measures of one model.
 
     Attributes:
         metrics: By split and metric: mean, low, high, count, units; ``general`` holds ``perplexity`` only.
@@ -60,8 +60,8 @@ class Audit:
     values: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
 
-    def told(self) -> dict[str, Any]:
-        """Return figures and values as JSON; answers are left out."""
+    def as_json(self) -> dict[str, Any]:
+        """Return figures and values for a JSON file, without the answers."""
         return {
             "metrics": self.metrics,
             "values": {
@@ -73,16 +73,16 @@ class Audit:
         }
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "Audit":
-        """Return what :meth:`told` gave."""
+    def read(cls, stored: Mapping[str, Any]) -> "Audit":
+        """Return the audit that :meth:`as_json` gave, without its answers."""
         values = {
             split: {
                 name: torch.tensor([math.nan if value is None else value for value in row], dtype=torch.float64)
                 for name, row in rows.items()
             }
-            for split, rows in told["values"].items()
+            for split, rows in stored["values"].items()
         }
-        return cls(dict(told["metrics"]), values)
+        return cls(dict(stored["metrics"]), values)
 
 
 def audit_model(
@@ -100,11 +100,11 @@ def audit_model(
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         sets: The records.
-        n: Of the extraction likelihood. Records with fewer than n tokens behind their prompt are left out of it.
-        further_n: Further n, told as ``extraction_likelihood_<n>``.
-        confidence: Level of the intervals, whose units are subjects.
+        n: n of the extraction likelihood. Records with fewer than n tokens after their prompt are left out of it.
+        further_n: Further n, reported as ``extraction_likelihood_<n>``.
+        confidence: Level of the intervals over subjects.
         max_new_tokens: Length of the answers that ROUGE looks at; a longer record's own length where it is more.
         batch_size: Records per forward pass.
 
@@ -113,7 +113,7 @@ def audit_model(
         ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on.
     """
     metrics: dict[str, dict[str, Any]] = {}
-    found: dict[str, dict[str, Tensor]] = {}
+    values_by_split: dict[str, dict[str, Tensor]] = {}
     answers: list[str] = []
     for split in SPLITS:
         examples: Sequence[Example] = getattr(sets, split)
@@ -122,20 +122,21 @@ def audit_model(
         values = answer_metrics(model, examples, batch_size=batch_size)
         # Cut shorter than the record's own answer, one that is known by heart could not be recalled whole.
         lengths = [max(max_new_tokens, len(example.input_ids) - example.response_start) for example in examples]
-        said = greedy_answers(model, tokenizer, examples, max_new_tokens=lengths, batch_size=batch_size)
-        values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, said)
+        generated = greedy_answers(model, tokenizer, examples, max_new_tokens=lengths, batch_size=batch_size)
+        values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, generated)
         values.update(_memorization(model, examples, n, further_n, batch_size))
-        answers = said if split == "forget" else answers
+        answers = generated if split == "forget" else answers
         groups = subjects_of(examples)
-        found[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
+        values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
         metrics[split] = {
-            name: asdict(_interval_of(name)(row, groups, level=confidence)) for name, row in found[split].items()
+            name: asdict(_interval_of(name)(row, groups, level=confidence))
+            for name, row in values_by_split[split].items()
         }
     if sets.general:
         sums, tokens = token_nll(model, sets.general)
-        found["general"] = {"nll_sum": sums, "tokens": tokens}
+        values_by_split["general"] = {"nll_sum": sums, "tokens": tokens}
         metrics["general"] = {"perplexity": bounded_exp((sums.sum() / tokens.sum()).item())}
-    return Audit(metrics, found, answers)
+    return Audit(metrics, values_by_split, answers)
 
 
 def _interval_of(measure: str) -> Callable[..., Interval]:
@@ -143,15 +144,15 @@ def _interval_of(measure: str) -> Callable[..., Interval]:
 
 
 def subjects_of(examples: Sequence[Example]) -> list[str | int]:
-    """Return the subject of each example, or its place where it has none: what intervals resample as a whole."""
-    return [place if example.subject is None else example.subject for place, example in enumerate(examples)]
+    """Return the subject of each example, or its index where it has none: the unit that intervals resample."""
+    return [index if example.subject is None else example.subject for index, example in enumerate(examples)]
 
 
 @dataclass(frozen=True)
 class Measurable:
-    """Those of some examples whose labelled part is long enough for an extraction likelihood, and where it begins."""
+    """The examples whose labelled part is long enough for an extraction likelihood, and where it begins."""
 
-    places: list[int]
+    indices: list[int]
     sequences: list[Tensor]
     starts: list[int]
 
@@ -159,9 +160,9 @@ class Measurable:
 def measurable(examples: Sequence[Example], n: int) -> Measurable:
     """Return the examples with at least n tokens behind their prompt."""
     starts = [max(example.response_start, 1) for example in examples]
-    places = [place for place, example in enumerate(examples) if len(example.input_ids) - starts[place] >= n]
+    indices = [index for index, example in enumerate(examples) if len(example.input_ids) - starts[index] >= n]
     return Measurable(
-        places, [torch.tensor(examples[place].input_ids) for place in places], [starts[place] for place in places]
+        indices, [torch.tensor(examples[index].input_ids) for index in indices], [starts[index] for index in indices]
     )
 
 
@@ -172,14 +173,14 @@ def _memorization(
         n: "extraction_likelihood",
         **{other: f"extraction_likelihood_{other}" for other in further_n if other != n},
     }
-    kept = measurable(examples, n)
+    long = measurable(examples, n)
     values = {name: torch.full((len(examples),), float("nan")) for name in ("memorization_accuracy", *names.values())}
-    # Records too short for the main n are left out of every other, so that all speak of the same ones.
-    if kept.places:
+    # Records too short for the main n are left out of every other, so that all are over the same records.
+    if long.indices:
         accuracy, likelihoods = memorization_by_n(
-            model, kept.sequences, list(names), starts=kept.starts, batch_size=batch_size
+            model, long.sequences, list(names), starts=long.starts, batch_size=batch_size
         )
-        values["memorization_accuracy"][kept.places] = accuracy
+        values["memorization_accuracy"][long.indices] = accuracy
         for other, name in names.items():
-            values[name][kept.places] = likelihoods[other]
+            values[name][long.indices] = likelihoods[other]
     return values

@@ -1,4 +1,4 @@
-"""Greedy continuations, generating only what teacher forcing does not already tell."""
+"""Greedy continuations, which generate only what teacher forcing does not show already."""
 
 import inspect
 from collections.abc import MutableMapping, Sequence
@@ -28,8 +28,8 @@ class GreedyPass:
         model: A causal language model.
         sequences: The true token ids.
         rollout_batch: Rollouts per batch.
-        ends: Tokens after which a continuation is of no interest, e.g. end-of-sequence: what follows is left out.
-        ticker: Told how many tokens were generated.
+        ends: Tokens that end a continuation, e.g. end-of-sequence.
+        ticker: Progress display that shows how many tokens were generated.
     """
 
     model: nn.Module
@@ -61,11 +61,11 @@ class GreedyPass:
         """Return greedy continuations of prefixes.
 
         Args:
-            starts: (sequence, prefix length >= 1, tokens to generate) of each continuation wanted.
+            starts: (sequence, prefix length >= 1, tokens to generate) of each continuation.
 
         Returns:
-            For each start a list of that many tokens, fewer only where one of ``ends`` was met, which is then the
-            last, or where the model has no more positions.
+            For each start a list of that many tokens; fewer where one of ``ends`` is met, which is then the last, or
+            where the model has no more positions.
         """
         if self._positions is not None:
             starts = [(row, start, min(length, max(self._positions - start, 0))) for row, start, length in starts]
@@ -84,11 +84,11 @@ class GreedyPass:
         return answers
 
     def _cut(self, tokens: list[int]) -> list[int]:
-        last = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens))
+        last = next((index for index, token in enumerate(tokens) if token in self.ends), len(tokens))
         return tokens[: last + 1]
 
     def _first_mismatch(self, row: int, start: int, length: int) -> int | None:
-        """The shortest prefix length >= start whose greedy next token is not the true one, within what is asked for."""
+        """The shortest prefix length >= start whose greedy next token is not the true one; None within the length."""
         sequence, choices = self.sequences[row].tolist(), self.choices[row]
         for position in range(start, start + length):
             if position >= len(sequence) or choices[position - 1] != sequence[position]:
@@ -150,15 +150,15 @@ class GreedyPass:
             ids[index, :leave] = self._ids[row, :leave]
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
         tokens, ended = [token], self._ended(token)
-        every = torch.arange(len(keys), device=device)
+        rows = torch.arange(len(keys), device=device)
         for step in range(int(needs.max()) - 1):
             if ended.all():
                 break
-            place = (leaves + step).clamp(max=ids.shape[1] - 1)  # rollouts that are done stay at the end
-            ids[every, place] = token
-            mask = torch.arange(ids.shape[1], device=device) <= place.unsqueeze(1)
+            last = (leaves + step).clamp(max=ids.shape[1] - 1)  # rollouts that are done stay at the end
+            ids[rows, last] = token
+            mask = torch.arange(ids.shape[1], device=device) <= last.unsqueeze(1)
             output = _call(self.model, input_ids=ids, attention_mask=mask.long(), use_cache=False)
-            token = _logits(output)[every, place].argmax(dim=-1)
+            token = _logits(output)[rows, last].argmax(dim=-1)
             tokens.append(token)
             ended |= self._ended(token)
         return torch.stack(tokens, dim=1)
@@ -179,15 +179,15 @@ def _aligned(cache: DynamicCache, rows: Tensor, leaves: Tensor) -> tuple[Dynamic
     tokens are as many slots apart as tokens, which matters to models whose attention counts slots.
     """
     slots = int(leaves.max())
-    places = torch.arange(slots, device=leaves.device) - (slots - leaves).unsqueeze(1)
+    positions = torch.arange(slots, device=leaves.device) - (slots - leaves).unsqueeze(1)
     cut = DynamicCache()
     for index, layer in enumerate(cache.layers):
         keys, values = (
-            held.transpose(1, 2)[rows.unsqueeze(1), places.clamp(min=0)].transpose(1, 2)
-            for held in (layer.keys, layer.values)
+            states.transpose(1, 2)[rows.unsqueeze(1), positions.clamp(min=0)].transpose(1, 2)
+            for states in (layer.keys, layer.values)
         )
         cut.update(keys, values, index)
-    return cut, (places >= 0).long()
+    return cut, (positions >= 0).long()
 
 
 def _selected(cache: DynamicCache, rows: Tensor, begin: int) -> DynamicCache:
@@ -260,11 +260,11 @@ def _cache_is_exact(model: nn.Module, ids: Int[Tensor, "1 time"]) -> bool:
         rolled.append(logits[0])
     plain = ids[:, : short + _STEPS]
     expected = _logits(_call(model, input_ids=plain, attention_mask=torch.ones_like(plain), use_cache=False))
-    wanted = expected[0, short:].float()
-    difference = (torch.stack(rolled).float() - wanted).square().mean().sqrt()
-    # Rounding is far below, and a prefix that is not seen, or seen from elsewhere, far above.
+    expected_logits = expected[0, short:].float()
+    difference = (torch.stack(rolled).float() - expected_logits).square().mean().sqrt()
+    # Rounding is far below it; a prefix that is ignored, or read at other positions, is far above.
     tolerance = 5e-3 if expected.dtype in (torch.float32, torch.float64) else 0.1
-    return bool(difference <= tolerance * wanted.std())
+    return bool(difference <= tolerance * expected_logits.std())
 
 
 def _max_positions(model: nn.Module) -> int | None:

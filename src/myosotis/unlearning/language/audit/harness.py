@@ -23,13 +23,13 @@ def evaluate_with_harness(
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer.
+        tokenizer: The model's tokenizer.
         tasks: Names that ``lm-eval`` knows, or of task files below ``include_path``.
-        include_path: A directory with further task files; only these are known then.
-        limit: At most so many samples of each task.
+        include_path: Directory of task files; only these are known then.
+        limit: Maximum samples of each task.
         shots: Examples in the context; None for each task's own number.
         batch_size: Requests per forward pass.
-        seed: Of the choice of examples.
+        seed: Seed of the choice of examples.
 
     Returns:
         By task and metric, e.g. ``{"arc_easy": {"acc": 0.31, "acc_stderr": 0.01}}``.
@@ -51,7 +51,7 @@ def evaluate_with_harness(
         raise InputError(f"lm-eval knows no task {unknown[0]!r}")
     was_training = model.training
     try:
-        found = simple_evaluate(
+        evaluation = simple_evaluate(
             # It sets a padding token of its own choice.
             model=HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, backend="causal"),
             tasks=list(tasks),
@@ -73,5 +73,5 @@ def evaluate_with_harness(
             for name, value in values.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and name != "sample_len"
         }
-        for task, values in found["results"].items()
+        for task, values in evaluation["results"].items()
     }

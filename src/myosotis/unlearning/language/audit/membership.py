@@ -36,8 +36,8 @@ def min_k_score(log_probs: Float[Tensor, " tokens"], k: float = 0.4) -> float:
     (Shi et al., "Detecting Pretraining Data from Large Language Models", ICLR 2024.)
 
     Args:
-        log_probs: Of one text's tokens, in nats.
-        k: The share, in (0, 1].
+        log_probs: Log-probabilities of one text's tokens, in nats.
+        k: Share of the tokens, in (0, 1].
 
     Raises:
         ValueError: There is no token, or k is out of range.
@@ -67,8 +67,8 @@ def standardized_log_probs(
         >>> standardized_log_probs(p.log().expand(1, 3, 3), torch.tensor([[0, 1, 2]]))
         tensor([[ 0.6331, -1.1486, -2.1344]])
     """
-    kept, targets, labelled = labelled_only(logits, labels)
-    log_p = kept.log_softmax(dim=-1)
+    selected, targets, labelled = labelled_only(logits, labels)
+    log_p = selected.log_softmax(dim=-1)
     p = log_p.exp()
     mean = (p * log_p).sum(dim=-1)
     variance = ((p * log_p.square()).sum(dim=-1) - mean.square()).clamp(min=1e-6)
@@ -98,12 +98,12 @@ def gradient_norms(model: nn.Module, examples: Sequence[Example], order: float =
     """Return, text by text, the mean over the parameter tensors of the norm of the gradient of the mean loss.
 
     The mean over tensors, not the norm of all of them together, is what the field calls GradNorm. The model's mode,
-    gradients and flags are left as they were.
+    gradients and flags are unchanged.
 
     Args:
         model: A causal language model.
         examples: One forward and backward pass each.
-        order: Of the norm: 1, 2 or infinity.
+        order: Order of the norm: 1, 2 or infinity.
     """
     device = next(model.parameters()).device
     values = []
@@ -151,11 +151,11 @@ def membership_scores(
 
     Args:
         model: A causal language model.
-        tokenizer: Turns labelled tokens back into text, for ``zlib``.
+        tokenizer: Tokenizer, which turns labelled tokens back into text for ``zlib``.
         examples: The texts.
-        scores: Which scores.
+        scores: Names of the scores.
         reference_nll: Mean negative log-likelihood of each text under a model that never saw it.
-        k: Share of the tokens that Min-K% looks at.
+        k: Share of the tokens that Min-K% averages.
         batch_size: Texts per forward pass.
 
     Raises:
@@ -172,15 +172,15 @@ def membership_scores(
             labels = batch.labels
             log_probs = token_log_probs(batch.logits, labels)
             standardized = standardized_log_probs(batch.logits, labels)
-            for row, place in enumerate(batch.places):
+            for row, index in enumerate(batch.indices):
                 labelled = labels[row] != IGNORED
                 own = log_probs[row][labelled].cpu()
                 nll = -own.mean().item()
                 text = tokenizer.decode(labels[row][labelled].tolist(), skip_special_tokens=True)
-                values["loss"][place] = nll
-                values["zlib"][place] = zlib_score(nll, text)
-                values["min_k"][place] = min_k_score(own, k)
-                values["min_k_plus_plus"][place] = min_k_plus_plus_score(standardized[row][labelled].cpu(), k)
+                values["loss"][index] = nll
+                values["zlib"][index] = zlib_score(nll, text)
+                values["min_k"][index] = min_k_score(own, k)
+                values["min_k_plus_plus"][index] = min_k_plus_plus_score(standardized[row][labelled].cpu(), k)
     if reference_nll is not None:
         values["reference"] = values["loss"] - reference_nll
     if "grad_norm" in scores:

@@ -1,4 +1,4 @@
-"""How much of a text a model has memorised: memorisation accuracy, extraction likelihood, thresholds of forgetting.
+"""Memorisation of texts: memorisation accuracy, extraction likelihood, thresholds of forgetting.
 
 (Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023, eqs. 2 to 5.)
 """
@@ -21,7 +21,7 @@ Sequences = Sequence[Int[Tensor, " _"]]
 
 
 def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortest: int, reason: str) -> list[int]:
-    """The starts, 1 for each sequence where none were given, after looking at what was given."""
+    """Return the starts, 1 for each sequence where none are given, after checking the sequences."""
     if not len(sequences):
         raise ValueError("no sequence was given")
     starts = [1] * len(sequences) if starts is None else list(starts)
@@ -39,11 +39,11 @@ def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortes
 
 
 def _chunks(sequences: Sequences, batch_size: int) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Batches of sequences of like length, with their places."""
+    """Batches of sequences of similar length, with their indices."""
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
     for begin in range(0, len(order), batch_size):
-        places = order[begin : begin + batch_size]
-        yield places, [sequences[place] for place in places]
+        indices = order[begin : begin + batch_size]
+        yield indices, [sequences[index] for index in indices]
 
 
 def _accuracy(greedy: GreedyPass, starts: Sequence[int]) -> list[float]:
@@ -122,13 +122,13 @@ def memorization_by_n(
     accuracy = torch.zeros(len(sequences))
     likelihoods = {n: torch.zeros(len(sequences)) for n in ns}
     with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
-        for places, chunk in _chunks(sequences, batch_size):
+        for indices, chunk in _chunks(sequences, batch_size):
             greedy = GreedyPass(model, chunk, ticker=ticker)
-            chunk_starts = [starts[place] for place in places]
-            accuracy[places] = torch.tensor(_accuracy(greedy, chunk_starts))
+            chunk_starts = [starts[index] for index in indices]
+            accuracy[indices] = torch.tensor(_accuracy(greedy, chunk_starts))
             for n, values in _likelihoods(greedy, chunk_starts, ns, stride).items():
-                likelihoods[n][places] = torch.tensor(values)
-            ticker.advance(len(places))
+                likelihoods[n][indices] = torch.tensor(values)
+            ticker.advance(len(indices))
     return accuracy, likelihoods
 
 
@@ -143,7 +143,7 @@ def memorization_accuracy(
         model: A causal language model: called with ``input_ids`` (and what else its forward takes of
             ``attention_mask``, ``position_ids``, ``past_key_values``, ``use_cache``), returns logits.
         sequences: 1-D tensors of token ids, at least 2 each.
-        starts: Where in each sequence to begin: the length of its prompt; 1, as in the paper, if not given.
+        starts: First position that counts in each sequence, the length of its prompt; 1, as in the paper, if not given.
         batch_size: Sequences per forward pass; does not change the values.
 
     Returns:
@@ -156,8 +156,8 @@ def memorization_accuracy(
     starts = _check_sequences(sequences, starts, 1, "memorisation accuracy")
     values = torch.zeros(len(sequences))
     with evaluation_mode(model):
-        for places, chunk in _chunks(sequences, batch_size):
-            values[places] = torch.tensor(_accuracy(GreedyPass(model, chunk), [starts[place] for place in places]))
+        for indices, chunk in _chunks(sequences, batch_size):
+            values[indices] = torch.tensor(_accuracy(GreedyPass(model, chunk), [starts[index] for index in indices]))
     return values
 
 
@@ -170,7 +170,7 @@ def extraction_likelihood(
     stride: int = 1,
     batch_size: int = 16,
 ) -> Float[Tensor, " count"]:
-    r"""How much of a text the model's own continuations of its prefixes give back, in n-grams.
+    r"""Share of a text's n-grams that the model's own continuations of its prefixes give back.
 
     $$\mathrm{EL}_n(x) = \frac{1}{T-n}\sum_{t=1}^{T-n} \mathrm{OVERLAP}_n(f(x_{\le t}), x_{>t})$$
 
@@ -200,18 +200,18 @@ def extraction_likelihood(
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a model that has never seen a text shows on it: the level at which a text counts as forgotten.
+    """Measures of unseen texts: the level at which a text counts as forgotten.
 
     Attributes:
         extraction_likelihood: Mean over the unseen sequences.
         memorization_accuracy: Mean over the unseen sequences.
-        n: Of the extraction likelihood.
+        n: n of the extraction likelihood.
         length: Mean length of the unseen sequences, beyond the prompt where there is one, in tokens.
-        lengths: The shortest and the longest of them.
-        count: How many there were.
+        lengths: Shortest and longest of these lengths.
+        count: Number of unseen sequences.
         extraction_likelihood_error: Standard error of the mean; None for a single sequence.
         memorization_accuracy_error: Standard error of the mean.
-        length_tolerance: How far, relatively, other sequences may be shorter than the shortest or longer than the
+        length_tolerance: Relative tolerance of the lengths of other sequences, below the shortest and above the
             longest of them.
     """
 
@@ -226,15 +226,15 @@ class Thresholds:
     length_tolerance: float = 0.0
 
     def check_comparable(self, sequences: Sequences, n: int, starts: Sequence[int] | None = None) -> None:
-        """Refuse sequences that these thresholds say nothing about: both measures depend on n and on the length.
+        """Refuse sequences that cannot be compared: both measures depend on n and on the length.
 
         Args:
-            sequences: To be compared.
-            n: Of their extraction likelihood.
+            sequences: Sequences to compare.
+            n: n of their extraction likelihood.
             starts: See :func:`extraction_likelihood`.
 
         Raises:
-            ValueError: n is another, or a length is out of the calibrated range.
+            ValueError: n differs, or a length is out of the calibrated range.
         """
         if n != self.n:
             raise SettingsError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
@@ -269,7 +269,7 @@ class Thresholds:
 
 
 def measured_lengths(sequences: Sequences, starts: Sequence[int] | None) -> list[int]:
-    """Return how many tokens are looked at: all of a sequence, or those from the last token of its prompt on."""
+    """Return how many tokens are measured: all of a sequence, or those from the last token of its prompt on."""
     begins = [1] * len(sequences) if starts is None else starts
     return [len(sequence) - start + 1 for sequence, start in zip(sequences, begins, strict=True)]
 
@@ -279,8 +279,8 @@ def check_lengths(lengths: Sequence[int], calibrated: tuple[int, int], tolerance
 
     Args:
         lengths: In tokens, see :func:`measured_lengths`.
-        calibrated: The shortest and the longest of the sequences that thresholds come from.
-        tolerance: How far beyond it is still comparable, relatively.
+        calibrated: Shortest and longest length of the sequences that thresholds come from.
+        tolerance: Relative tolerance beyond that range.
 
     Raises:
         SettingsError: A length is out of the range.
@@ -315,13 +315,13 @@ def calibrate_thresholds(
     Args:
         model: The model before unlearning.
         unseen: Sequences of the same kind and length as those to be forgotten, never seen in training.
-        n: Of the extraction likelihood.
+        n: n of the extraction likelihood.
         starts: See :func:`extraction_likelihood`.
-        length_tolerance: For sequences of mixed length: how far the mean lengths may differ, relatively.
+        length_tolerance: Relative tolerance of lengths, for sequences of mixed length.
         batch_size: Sequences per forward pass.
 
     Returns:
-        The thresholds, which refuse to be compared with another n or length.
+        The thresholds, which refuse comparison with another n or length.
 
     Raises:
         ValueError: No sequence was given or one is too short for n.

@@ -46,9 +46,9 @@ def verbatim_memorization(
     Args:
         model: A causal language model.
         tokenizer: A fast tokenizer.
-        prompts: Openings of passages.
-        continuations: How they go on; the first ``max_new_tokens`` tokens count.
-        max_new_tokens: Of either continuation.
+        prompts: Beginnings of passages.
+        continuations: Their true continuations, of which the first ``max_new_tokens`` tokens count.
+        max_new_tokens: Maximum tokens of either continuation.
         batch_size: Passages per forward pass.
 
     Raises:
@@ -58,8 +58,8 @@ def verbatim_memorization(
         _cut(example, max_new_tokens) for example in _examples(tokenizer, "{prompt}{response}", prompts, continuations)
     ]
     truths = [tokenizer.decode(example.input_ids[example.response_start :]) for example in examples]
-    said = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    return rouge_l_f1(truths, said)
+    generated = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    return rouge_l_f1(truths, generated)
 
 
 def knowledge_memorization(
@@ -79,8 +79,8 @@ def knowledge_memorization(
         tokenizer: A fast tokenizer.
         questions: The questions.
         answers: Their answers.
-        shown: Questions and answers put before each question.
-        max_new_tokens: Of an answer, which ends where the next question would begin.
+        shown: Questions and answers in the context of each question.
+        max_new_tokens: Maximum tokens of an answer, which ends where the next question would begin.
         batch_size: Questions per forward pass.
 
     Raises:
@@ -89,8 +89,8 @@ def knowledge_memorization(
     context = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in shown)
     prompts = [f"{context}Question: {question}\nAnswer:" for question in questions]
     examples = _examples(tokenizer, "{prompt} {response}", prompts, answers)
-    said = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    return rouge_l_f1(answers, [_until_next_question(text) for text in said])
+    generated = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    return rouge_l_f1(answers, [_until_next_question(text) for text in generated])
 
 
 def _examples(tokenizer: Any, template: str, prompts: Sequence[str], answers: Sequence[str]) -> list[Example]:
@@ -105,7 +105,7 @@ def _cut(example: Example, longest: int) -> Example:
 
 
 def _until_next_question(text: str) -> str:
-    ends = [place for place in (text.find(end) for end in _ENDS) if place >= 0]
+    ends = [index for index in (text.find(end) for end in _ENDS) if index >= 0]
     return text[: min(ends)].strip() if ends else text.strip()
 
 
@@ -115,8 +115,8 @@ def privacy_leakage(auc: float, retrained_auc: float = 0.5) -> float:
     $$\frac{(1 - \mathrm{AUC}) - (1 - \mathrm{AUC}_{\mathrm{retrain}})}{1 - \mathrm{AUC}_{\mathrm{retrain}}} \cdot 100$$
 
     Args:
-        auc: Of Min-K% on forget against holdout texts, as :func:`~myosotis.evaluation.membership.roc_auc` counts it: 1
-            is full memorisation.
+        auc: AUC of Min-K% on forget against holdout texts, by :func:`~myosotis.evaluation.membership.roc_auc`; 1 is
+            full memorisation.
         retrained_auc: The same of a model retrained without the forget set; 0.5 where there is none.
 
     Raises:
@@ -139,15 +139,15 @@ def scalability(
     unlearn: Callable[[Sequence[_Request]], Any],
     measure: Callable[[Any], Mapping[str, float]],
 ) -> list[dict[str, float]]:
-    """Return what is left of a model after forget sets of growing size, each unlearned from the same start.
+    """Return measures after forget sets of growing size, each unlearned from the same model.
 
     Its counterpart, sustainability, unlearns one set after another:
     :func:`~myosotis.unlearning.language.unlearn_sequential`.
 
     Args:
-        forget_sets: From small to large.
-        unlearn: Returns a model that has unlearned a set, starting anew every time.
-        measure: What to tell of a model, e.g. knowledge memorisation on the retain set.
+        forget_sets: Forget sets, from small to large.
+        unlearn: Returns a model that has unlearned a set, from the same start every time.
+        measure: Returns the measures of a model, e.g. knowledge memorisation on the retain set.
 
     Returns:
         Per set ``size`` and the measures.

@@ -1,4 +1,4 @@
-"""What brings a memory back: a few steps of relearning, coarser weights, other wordings and formats."""
+"""Stress tests of forgetting: a few steps of relearning, quantised weights, other wordings and formats."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,13 +28,13 @@ FORMATS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Relearning:
-    """How fast a model learns forgotten records back from a few of them.
+    """How fast a model relearns forgotten records from a few of them.
 
     Attributes:
-        steps: Optimisation steps done.
-        accuracy: On the records that were **not** shown again, after so many steps.
-        shown: How many records were shown.
-        held: How many were not.
+        steps: Optimisation steps of each measurement.
+        accuracy: Accuracy on the records that were **not** shown again, after these steps.
+        shown: Number of records shown again.
+        held: Number of records not shown.
         diverged: The step at which a loss or a logit was no longer finite, which ended it; else None.
     """
 
@@ -46,32 +46,32 @@ class Relearning:
 
 
 def split_for_relearning(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Return the records that an attacker has, and the others that come back if the memory is only hidden.
+    """Return the records that an attacker has, and the others, which come back if they are only hidden.
 
     The first of each subject's records, where subjects have several, else the first of all; so that what is held
     differs in its facts, not only in its wording.
 
     Args:
         examples: The forgotten records.
-        share: Of the records that the attacker has, in (0, 1).
+        share: Share of the records that the attacker has, in (0, 1).
 
     Raises:
         ValueError: The share is out of range, or leaves a side empty.
     """
     if not 0 < share < 1:
         raise SettingsError(f"share must be in (0, 1), got {share}")
-    seen: dict[str | None, int] = {}
+    counts: dict[str | None, int] = {}
     ranks = []
-    for place, example in enumerate(examples):
-        rank = 0 if example.subject is None else seen.get(example.subject, 0)
-        seen[example.subject] = rank + 1
-        ranks.append((rank, place))
+    for index, example in enumerate(examples):
+        rank = 0 if example.subject is None else counts.get(example.subject, 0)
+        counts[example.subject] = rank + 1
+        ranks.append((rank, index))
     count = max(1, round(share * len(examples)))
-    shown = {place for _, place in sorted(ranks)[:count]}
-    held = [example for place, example in enumerate(examples) if place not in shown]
+    shown = {index for _, index in sorted(ranks)[:count]}
+    held = [example for index, example in enumerate(examples) if index not in shown]
     if not held:
         raise SettingsError(f"{len(examples)} records are too few to show some again and hold some")
-    return [examples[place] for place in sorted(shown)], held
+    return [examples[index] for index in sorted(shown)], held
 
 
 def relearning_curve(
@@ -92,12 +92,12 @@ def relearning_curve(
 
     Args:
         model: A causal language model without adapters.
-        tokenizer: For its padding token.
+        tokenizer: Tokenizer, for its padding token.
         examples: The forgotten records.
-        share: Of them that are shown again.
-        steps: Of optimisation.
-        every: Measure every so many steps.
-        learning_rate: Of AdamW.
+        share: Share of them that is shown again.
+        steps: Optimisation steps.
+        every: Steps between measurements.
+        learning_rate: Learning rate of AdamW.
 
     Raises:
         ValueError: See :func:`split_for_relearning`.
@@ -142,7 +142,7 @@ def _float32_restored(model: nn.Module) -> Iterator[list[nn.Parameter]]:
     parameters = [p for p in model.parameters() if p.is_floating_point()]
     tensors = [*parameters, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
     flags = [p.requires_grad for p in parameters]
-    kept = [tensor.detach().to("cpu", copy=True) for tensor in tensors]
+    originals = [tensor.detach().to("cpu", copy=True) for tensor in tensors]
     mode = model.training
     model.eval()
     try:
@@ -155,7 +155,7 @@ def _float32_restored(model: nn.Module) -> Iterator[list[nn.Parameter]]:
         for parameter, flag in zip(parameters, flags, strict=True):
             parameter.grad = None
             parameter.requires_grad_(flag)
-        for tensor, value in zip(tensors, kept, strict=True):
+        for tensor, value in zip(tensors, originals, strict=True):
             tensor.data = value.to(tensor.device)
         model.train(mode)
 
@@ -197,7 +197,7 @@ def quantized(model: nn.Module, bits: int) -> Iterator[None]:
     layers: list[Any] = [
         module for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head
     ]
-    kept = [layer.weight.detach().to("cpu", copy=True) for layer in layers]
+    originals = [layer.weight.detach().to("cpu", copy=True) for layer in layers]
     try:
         with torch.no_grad():
             for layer in layers:
@@ -208,7 +208,7 @@ def quantized(model: nn.Module, bits: int) -> Iterator[None]:
         yield
     finally:
         with torch.no_grad():
-            for layer, value in zip(layers, kept, strict=True):
+            for layer, value in zip(layers, originals, strict=True):
                 layer.weight.copy_(value)
 
 

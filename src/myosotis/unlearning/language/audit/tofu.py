@@ -94,8 +94,8 @@ class ForgetQuality:
     give 1e-239, with 40 only 2e-23. Look at the statistic too.
 
     Attributes:
-        p_value: High: the two cannot be told apart.
-        log10_p: Its decimal logarithm.
+        p_value: p-value; high where the two cannot be distinguished.
+        log10_p: Decimal logarithm of the p-value.
         statistic: D, the largest distance of the two distribution functions.
         count: Samples of the model.
         reference_count: Samples of the retrained model.
@@ -112,11 +112,11 @@ def forget_quality(ratios: Float[Tensor, " count"], reference_ratios: Float[Tens
     """Return the test of truth ratios against those of a model retrained without the forget set.
 
     Args:
-        ratios: Of the unlearned model on the forget set; any monotone function of them gives the same result.
-        reference_ratios: Of the retrained model.
+        ratios: Truth ratios of the unlearned model on the forget set; a monotone function of them gives the same.
+        reference_ratios: Truth ratios of the retrained model.
 
     Raises:
-        ValueError: A side is empty or holds a value that is not a number.
+        ValueError: A model has no truth ratio, or one that is not a number.
 
     Example:
         >>> values = torch.tensor([0.1, 0.5, 0.9])
@@ -129,8 +129,8 @@ def forget_quality(ratios: Float[Tensor, " count"], reference_ratios: Float[Tens
     with warnings.catch_warnings():
         # Where D is near 0 the exact sum may fail and the asymptotic p-value, which is 1 as well, is taken.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = ks_2samp(ratios.double().numpy(), reference_ratios.double().numpy())
-    p, statistic = float(found.pvalue), float(found.statistic)
+        test = ks_2samp(ratios.double().numpy(), reference_ratios.double().numpy())
+    p, statistic = float(test.pvalue), float(test.statistic)
     n, m = len(ratios), len(reference_ratios)
     # Where the exact p-value nears the smallest float, it is computed again in logarithms.
     log10_p = math.log10(p) if p > 1e-300 else _log_p(statistic, n, m) / math.log(10)
@@ -200,8 +200,8 @@ def parse_tofu(row: Mapping[str, Any], where: str) -> TofuRecord:
     """Make a record from a row of the published layout.
 
     Args:
-        row: With ``question``, ``answer``, ``perturbed_answer`` (strings) and maybe ``paraphrased_answer``.
-        where: What to call the row in an error.
+        row: Row with ``question``, ``answer``, ``perturbed_answer`` (strings) and maybe ``paraphrased_answer``.
+        where: Name of the row in errors.
 
     Raises:
         InputError: A key is missing or of the wrong type.
@@ -231,10 +231,10 @@ def tofu_log(
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer.
-        encoder: Puts question and answer together.
+        tokenizer: The model's tokenizer.
+        encoder: Encoder of question and answer.
         records: The questions.
-        max_new_tokens: Of the greedy answers that ROUGE looks at.
+        max_new_tokens: Maximum tokens of the greedy answers for ROUGE.
         batch_size: Records per forward pass.
 
     Returns:
@@ -243,23 +243,23 @@ def tofu_log(
     """
 
     def losses(answers: Sequence[tuple[int, str]]) -> list[tuple[int, float]]:
-        examples = [encoder(Record(prompt=records[place].question, response=answer)) for place, answer in answers]
+        examples = [encoder(Record(prompt=records[index].question, response=answer)) for index, answer in answers]
         values = answer_metrics(model, examples, batch_size=batch_size)["nll"].tolist()
-        return [(place, value) for (place, _), value in zip(answers, values, strict=True)]
+        return [(index, value) for (index, _), value in zip(answers, values, strict=True)]
 
-    right = losses([(place, record.answer) for place, record in enumerate(records)])
-    other = losses([(place, record.paraphrased or record.answer) for place, record in enumerate(records)])
-    wrong: dict[str, list[float]] = {str(place): [] for place in range(len(records))}
-    for place, value in losses([(place, text) for place, record in enumerate(records) for text in record.perturbed]):
-        wrong[str(place)].append(value)
+    right = losses([(index, record.answer) for index, record in enumerate(records)])
+    other = losses([(index, record.paraphrased or record.answer) for index, record in enumerate(records)])
+    wrong: dict[str, list[float]] = {str(index): [] for index in range(len(records))}
+    for index, value in losses([(index, text) for index, record in enumerate(records) for text in record.perturbed]):
+        wrong[str(index)].append(value)
     examples: list[Example] = [encoder(Record(prompt=record.question, response=record.answer)) for record in records]
-    said = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    rouge = rouge_l_recall(tokenizer, examples, said).tolist()
+    generated = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    rouge = rouge_l_recall(tokenizer, examples, generated).tolist()
     return {
-        "avg_gt_loss": {str(place): value for place, value in right},
+        "avg_gt_loss": {str(index): value for index, value in right},
         "average_perturb_loss": wrong,
-        "avg_paraphrased_loss": {str(place): value for place, value in other},
-        "rougeL_recall": {str(place): value for place, value in enumerate(rouge)},
+        "avg_paraphrased_loss": {str(index): value for index, value in other},
+        "rougeL_recall": {str(index): value for index, value in enumerate(rouge)},
     }
 
 
@@ -326,20 +326,20 @@ def _loaded(log: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
 
 
 def _part(log: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    found = log.get(LOG_NAMES[part])
-    if not isinstance(found, Mapping):
+    content = log.get(LOG_NAMES[part])
+    if not isinstance(content, Mapping):
         raise InputError(f"the log has no part '{LOG_NAMES[part]}'")
-    return found
+    return content
 
 
 def _field(part: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     """Values by sample; a list counts from 0."""
-    found = part.get(name)
-    if isinstance(found, list):
-        found = {str(place): value for place, value in enumerate(found)}
-    if not isinstance(found, Mapping) or not found:
+    values = part.get(name)
+    if isinstance(values, list):
+        values = {str(index): value for index, value in enumerate(values)}
+    if not isinstance(values, Mapping) or not values:
         raise InputError(f"{LOG_NAMES[where]}: the field '{name}' is absent")
-    return {str(key): value for key, value in found.items()}
+    return {str(key): value for key, value in values.items()}
 
 
 def _tensor(values: Mapping[str, Any], keys: Sequence[str], name: str, where: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the figures of a run amount to: did the model know it, is it forgotten, is the rest kept, how sure are we?"""
+"""The verdict of a run: did the model know it, is it forgotten, is the rest kept, how sure are we?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from myosotis.evaluation.verdict import Control, Criterion, all_hold, fixed
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
 
 _MEASURABLE_SHARE = 0.5
-"""A criterion that fewer of the forget records have says nothing about the set."""
+"""Smallest share of the forget records that a criterion must cover to count."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class VerdictSettings:
 
     Attributes:
         confidence: Level of every interval and test.
-        margin: A difference of accuracy below it is none; see :class:`~myosotis.evaluation.verdict.Criterion`.
-        kept_share: At least this share of what the held-out records had before must be left.
-        perplexity_ratio: The perplexity of general text may be at most so many times that before.
+        margin: Smallest difference of accuracy that counts; see :class:`~myosotis.evaluation.verdict.Criterion`.
+        kept_share: Smallest share of the accuracy before on held-out records that counts as kept.
+        perplexity_ratio: Largest ratio of the perplexity of general text to that before.
     """
 
     confidence: float = 0.95
@@ -55,19 +55,19 @@ def judge(
     """Answer the questions of a verdict, each with the comparisons that it rests on.
 
     Args:
-        before: Of the model before unlearning.
-        after: Of the model after it.
-        sets: The records that both audits looked at.
-        settings: What counts.
-        reference: Of a model that never saw the forget set.
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        sets: Records of both audits.
+        settings: What counts as forgotten and as kept.
+        reference: Audit of a model that never saw the forget set.
         incomparable: Why memorisation accuracy and extraction likelihood of the forget set cannot be compared with
-            those of the unseen set, e.g. since lengths differ.
-        retain_given: Whether there are retain records at all.
+            those of the unseen set, e.g. because lengths differ.
+        retain_given: Whether there are retain records.
 
     Returns:
         ``known`` with ``control``; ``forgotten`` with ``forgetting_criteria`` and ``over_forgotten`` with
         ``over_forgetting``; ``kept`` with ``keeping_criteria`` and ``kept_control``; ``sure``. The answers are True,
-        False, or None where it cannot be said; ``reasons`` says why for those.
+        False, or None where undecided; ``reasons`` says why.
     """
     control = known_better(before, sets, "forget", settings, reference)
     known = None if control is None else control.known
@@ -115,14 +115,14 @@ def known_better(
     settings: VerdictSettings,
     reference: Audit | None = None,
 ) -> Control | None:
-    """Return the positive control: whether a model knows records better than what it, or the reference, never saw.
+    """Return the positive control: whether a model knows records better than unseen ones, or than the reference does.
 
     Args:
-        audit: Of the model before unlearning.
-        sets: The records.
-        split: Which of them.
+        audit: Audit of the model before unlearning.
+        sets: Records of the audit.
+        split: The set to compare.
         settings: Confidence and margin.
-        reference: Of a model that never saw the forget set; looked at where there are no unseen records.
+        reference: Audit of a model that never saw the forget set; used where there are no unseen records.
 
     Returns:
         None where there is nothing to compare with.
@@ -167,9 +167,9 @@ def forgetting_criteria(
     Those that cannot be made are listed too, with the reason.
 
     Args:
-        before: Of the model before unlearning, whose figures on unseen records are the thresholds.
-        after: Of the model after it.
-        sets: The records.
+        before: Audit of the model before unlearning; its figures on unseen records are the thresholds.
+        after: Audit of the model after it.
+        sets: Records of both audits.
         settings: Confidence and margin.
         incomparable: See :func:`judge`.
     """
@@ -213,9 +213,9 @@ def keeping_criteria(before: Audit, after: Audit, sets: AuditSets, settings: Ver
     """Return the comparisons that say whether the rest is kept; none without held-out records and general text.
 
     Args:
-        before: Of the model before unlearning: its figures, less the loss that is allowed, are the thresholds.
-        after: Of the model after it.
-        sets: The records.
+        before: Audit of the model before unlearning: its figures, less the permitted loss, are the thresholds.
+        after: Audit of the model after it.
+        sets: Records of both audits.
         settings: What counts as kept.
     """
     criteria = []
@@ -250,27 +250,27 @@ def perplexity_ratio(before: Audit, after: Audit, groups: Sequence[str | int], l
     The logarithm of the ratio is the change of the summed negative log-likelihood over the number of tokens.
 
     Args:
-        before: Of the model before unlearning.
-        after: Of the model after it.
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
         groups: The unit of each text.
-        level: Of confidence.
+        level: Level of confidence.
     """
     was, now = before.values["general"], after.values["general"]
-    found = ratio_interval(now["nll_sum"] - was["nll_sum"], now["tokens"], groups, level=level)
-    return found.transformed(lambda value: math.exp(max(min(value, 700.0), -700.0)))
+    interval = ratio_interval(now["nll_sum"] - was["nll_sum"], now["tokens"], groups, level=level)
+    return interval.transformed(lambda value: math.exp(max(min(value, 700.0), -700.0)))
 
 
 def over_forgetting(after: Audit, sets: AuditSets, confidence: float) -> dict[str, Any] | None:
     """Return whether the forget records are now less likely than unseen ones, which gives them away; None without such.
 
     Args:
-        after: Of the model after unlearning.
-        sets: The records.
+        after: Audit of the model after unlearning.
+        sets: Records of the audit.
         confidence: Level of the test, which is exact where subjects are few.
     """
     if "unseen" not in after.values:
         return None
-    found = membership_inference(
+    inference = membership_inference(
         after.values["forget"]["nll"],
         after.values["unseen"]["nll"],
         member_groups=subjects_of(sets.forget),
@@ -278,15 +278,15 @@ def over_forgetting(after: Audit, sets: AuditSets, confidence: float) -> dict[st
         level=confidence,
     )
     return {
-        "over_forgotten": found.over_unlearned if found.decidable else None,
-        "traceable": found.traceable if found.decidable else None,
-        "auc": found.auc,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-        "decidable": found.decidable,
-        "units": found.member_units,
-        "unseen_units": found.other_units,
+        "over_forgotten": inference.over_unlearned if inference.decidable else None,
+        "traceable": inference.traceable if inference.decidable else None,
+        "auc": inference.auc,
+        "low": inference.low,
+        "high": inference.high,
+        "p_value": inference.p_value,
+        "decidable": inference.decidable,
+        "units": inference.member_units,
+        "unseen_units": inference.other_units,
     }
 
 
@@ -294,7 +294,7 @@ def lengths_differ(examples: Sequence[Example], thresholds: Any) -> str | None:
     """Return why memorisation figures of records cannot be compared with thresholds; None where they can.
 
     Args:
-        examples: Of the forget set, long enough for the n of the thresholds.
+        examples: Examples of the forget set, long enough for the n of the thresholds.
         thresholds: :class:`~myosotis.unlearning.language.audit.memorization.Thresholds` of the unseen set.
     """
     sequences = [torch.tensor(example.input_ids) for example in examples]

@@ -78,14 +78,14 @@ class Auditing:
                 max_new_tokens=settings.max_new_tokens,
                 batch_size=settings.batch_size,
             )
-        context.run.keep(f"audit-{name}.json", audit.told())
+        context.run.keep(f"audit-{name}.json", audit.as_json())
         return audit
 
     def thresholds(self, model: Any) -> Thresholds | None:
         """Return the level of unseen records under a model; None where none of them is long enough."""
         context, settings = self._context, self._context.config.audit
         unseen = measurable(context.inputs.sets.unseen, settings.n)
-        if not unseen.places:
+        if not unseen.indices:
             return None
         stored = context.run.kept("thresholds.json")
         if stored is not None:

@@ -58,7 +58,7 @@ def result_of(
 
 def _lengths_differ(context: JobContext, thresholds: Thresholds) -> str | None:
     forget = context.inputs.sets.forget
-    return lengths_differ([forget[index] for index in measurable(forget, thresholds.n).places], thresholds)
+    return lengths_differ([forget[index] for index in measurable(forget, thresholds.n).indices], thresholds)
 
 
 def write_samples(context: JobContext, audits: Mapping[str, Audit]) -> None:

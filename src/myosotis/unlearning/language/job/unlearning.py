@@ -116,7 +116,7 @@ class Unlearning:
         """Measures forget records after every epoch where there are thresholds; stops only if that is asked for."""
         stop = self._context.config.stop
         forget = measurable(examples, self._context.config.audit.n)
-        if self._thresholds is None or not forget.places or self._method.negation is not None:
+        if self._thresholds is None or not forget.indices or self._method.negation is not None:
             return None
         facts = self._before.metrics["unseen"].get("fact_accuracy")
         has_facts = any(any(example.facts[1:]) for example in examples)

@@ -27,7 +27,7 @@ class Selection:
     With f the accuracy on the forget records, u that on unseen records before unlearning and r that on the retain
     records held for selection, the score is
 
-    - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: as little known as unseen text, as much retained as can be;
+    - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: known as unseen text is, and retained;
     - ``forgotten_first``: \(1 + r\) where \(f \le u\), else \(1 - f\): first forgotten, then retained.
 
     Accuracy is that on fact tokens where records have facts, else on all labelled tokens. The retain records must be

@@ -36,7 +36,7 @@ def check_inputs(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any
 
     Args:
         config: The configuration of the job.
-        inputs: What was read.
+        inputs: Everything that was read.
         model: The model, as it is loaded.
         directory: The run directory; nothing is written to it.
 
@@ -109,13 +109,13 @@ def check_stop(requests: Sequence[Sequence[Example]], unseen: Sequence[Example],
 def check_training(
     args: UnlearnConfig, model: Any, requests: Sequence[Sequence[Example]], retain: Sequence[Example]
 ) -> None:
-    """Refuse at the start what the trainer would refuse after teaching and auditing.
+    """Refuse at the start settings that the trainer would refuse after teaching and auditing.
 
     Args:
-        args: The settings of the trainer.
+        args: Settings of the trainer.
         model: The model, as it is loaded.
-        requests: The forget records of each request.
-        retain: The retain records.
+        requests: Forget records of each request.
+        retain: Retain records.
 
     Raises:
         SettingsError: The settings do not suit the model, the records or what is installed.

@@ -22,7 +22,7 @@ from myosotis.unlearning.language.training.selection import Criterion
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _known_optimizer(name: str) -> str:
@@ -34,7 +34,7 @@ def _known_optimizer(name: str) -> str:
 
 
 class ModelConfig(Config):
-    """The model that is to forget."""
+    """The model that unlearns."""
 
     name: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -55,7 +55,7 @@ class PeopleConfig(Config):
 
 
 class FileConfig(Config):
-    """A file of JSON lines whose keys may have other names than ours."""
+    """A file of JSON lines; ``fields`` maps our keys to the file's."""
 
     file: str
     fields: dict[str, str] = Field(default_factory=dict)
@@ -74,7 +74,7 @@ Source = str | FileConfig | DatasetConfig
 
 
 class DataConfig(Config):
-    """Where records come from and how they become text; ``replay`` unlearns earlier ``requests`` again with each."""
+    """Sources of records and how they are formatted; ``replay`` unlearns earlier ``requests`` again with each."""
 
     people: PeopleConfig | None = None
     forget: Source | None = None
@@ -96,7 +96,7 @@ class DataConfig(Config):
         if self.people is None and self.forget is None:
             raise ValueError("either 'people' or 'forget' must be given")
         if self.people is not None and (self.forget or self.retain or self.unseen):
-            raise ValueError("'people' brings its own forget, retain and unseen records; leave those keys out")
+            raise ValueError("'people' generates forget, retain and unseen records; leave those keys out")
         if self.replay and self.requests is None:
             raise ValueError("'replay' repeats earlier 'requests', and there are none")
         if self.template == CHAT:
@@ -207,7 +207,7 @@ class MembershipConfig(Config):
 
 
 class StressConfig(Config):
-    """What may bring the memory back."""
+    """Stress tests of forgetting."""
 
     relearn_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     relearn_steps: Annotated[int, Field(ge=0)] = 10
@@ -258,14 +258,14 @@ class HarnessConfig(Config):
 
 
 class AuditConfig(Config):
-    """What is measured before and after, and what counts as forgotten and as kept."""
+    """Measures before and after, and the criteria of forgetting and of retention."""
 
     n: Count = 10
     further_n: tuple[Count, ...] = ()
-    length_tolerance: Share = 0.25
+    length_tolerance: Fraction = 0.25
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    kept_share: Share = 0.95
+    kept_share: Fraction = 0.95
     perplexity_ratio_ceiling: Positive = 1.15
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     max_new_tokens: Count = 32
@@ -289,7 +289,7 @@ class AuditConfig(Config):
 
 
 class LanguageUnlearningConfig(Config):
-    """One job: a model, what it shall forget and keep, how, and how it is checked."""
+    """One job: a model, the records to forget and retain, the method, and the audit."""
 
     name: RunName
     seed: Annotated[int, Field(ge=0)] = 0
@@ -325,7 +325,7 @@ class LanguageUnlearningConfig(Config):
             raise ValueError("'selection' keeps one epoch of one training; with 'data.requests' use 'stop'")
         for name, watched_every in (("selection", self.selection), ("stop", self.stop)):
             if watched_every is not None and watched_every.every > self.training.epochs:
-                raise ValueError(f"'{name}.every' is more than 'training.epochs', so nothing would ever be measured")
+                raise ValueError(f"'{name}.every' is more than 'training.epochs', so nothing would be measured")
         if self.training.parameters is not None and self.lora is not None:
             raise ValueError("'training.parameters' chooses among all weights; with 'lora' use 'lora.target_modules'")
         if self.audit.membership is not None and not has_unseen:
@@ -342,7 +342,7 @@ class LanguageUnlearningConfig(Config):
 def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnlearningConfig:
     """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
 
-    def place(source: Source | None) -> Source | None:
+    def resolved(source: Source | None) -> Source | None:
         if isinstance(source, FileConfig):
             return source.model_copy(update={"file": str((folder / source.file).resolve())})
         if isinstance(source, DatasetConfig):
@@ -354,7 +354,7 @@ def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnl
         return str((folder / name).resolve()) if name.startswith(".") else name
 
     data = config.data.model_copy(
-        update={key: place(getattr(config.data, key)) for key in ("forget", "retain", "unseen", "general")}
+        update={key: resolved(getattr(config.data, key)) for key in ("forget", "retain", "unseen", "general")}
     )
     update: dict[str, Any] = {
         "data": data,
@@ -365,7 +365,7 @@ def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnl
     for name, settings in (("tofu", audit.tofu), ("muse", audit.muse)):
         if settings is not None:
             keys = [key.rpartition(".")[2] for key in audit.sources if key.startswith(f"audit.{name}.")]
-            suites[name] = settings.model_copy(update={key: place(getattr(settings, key)) for key in keys})
+            suites[name] = settings.model_copy(update={key: resolved(getattr(settings, key)) for key in keys})
     if audit.harness is not None and audit.harness.include_path is not None:
         include = str((folder / audit.harness.include_path).resolve())
         suites["harness"] = audit.harness.model_copy(update={"include_path": include})

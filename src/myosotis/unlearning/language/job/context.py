@@ -1,4 +1,4 @@
-"""The context of a job's phases: configuration, inputs, run, and how progress is told and kept."""
+"""The context of a job's phases: configuration, inputs, run and progress."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

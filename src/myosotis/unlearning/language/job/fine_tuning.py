@@ -1,4 +1,4 @@
-"""Plain fine-tuning on records: how the demo's model comes to know what it is to forget."""
+"""Plain fine-tuning on records: teaches a model what it is to forget, for demonstrations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +30,12 @@ def fine_tune(
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer.
-        examples: What to learn.
-        settings: Epochs, learning rate and so on.
-        seed: Of the order.
-        directory: For the trainer; nothing is written to it.
-        description: Of the progress display.
+        tokenizer: The model's tokenizer.
+        examples: Examples to learn.
+        settings: Settings of the training.
+        seed: Seed of the order.
+        directory: Directory of the trainer; nothing is written to it.
+        description: Title of the progress display.
     """
     arguments = TrainingArguments(
         output_dir=str(directory),

@@ -47,7 +47,7 @@ class JobInputs:
 
     Attributes:
         records: Records by set.
-        shared: What sets share, by the names of the pair.
+        shared: Counts of what two sets share, by the names of the pair.
         sets: The examples of the audit.
         selection: The examples of the selection of an epoch.
         tokenizer: The model's tokenizer.
@@ -80,7 +80,7 @@ def encode_inputs(
     Args:
         config: The configuration of the job.
         records: Records by set.
-        shared_records: What sets share.
+        shared_records: Counts of what two sets share.
         tokenizer: The model's tokenizer.
 
     Raises:
@@ -113,7 +113,7 @@ def encode_inputs(
 
 
 FEWEST_HELD = 5
-"""So many subjects are held out where there are enough: with fewer, nothing about the rest can be decided."""
+"""Fewest subjects to hold out where there are enough: with fewer, retention cannot be decided."""
 
 
 def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, Shared]]:
@@ -134,7 +134,7 @@ def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, S
         forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
     else:
         forget, retain, unseen = read_source(data.forget), read_source(data.retain), read_source(data.unseen)
-    # What is kept must not teach what is erased, and what was seen must not set the level of what was not.
+    # Retain records must not teach what is erased, and unseen records must be unseen to set the level.
     pairs = {
         "forget and retain": (forget, retain),
         "forget and unseen": (forget, unseen),
@@ -144,8 +144,8 @@ def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, S
     if common_records and not data.allow_shared:
         name, common = next(iter(common_records.items()))
         raise InputError(
-            f"the {name} sets share records ({common}): what one says of the other would be wrong; take them out, or "
-            "let the report say so by data.allow_shared=true"
+            f"the {name} sets share records ({common}), so comparing them would mislead; remove them, or permit and "
+            "report them by data.allow_shared=true"
         )
     forget, retain, unseen, general = map(with_copies_grouped, (forget, retain, unseen, general))
     selection: list[Record] = []

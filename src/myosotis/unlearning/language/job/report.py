@@ -20,7 +20,7 @@ from myosotis.unlearning.language.job.report_verdict import criteria_section, ve
 from myosotis.unlearning.language.methods import METHODS, build_method
 
 KIND = "unlearn-language"
-"""What ``result.json`` calls runs of this job."""
+"""The kind of this job's runs in ``result.json``."""
 
 _SPLIT_NAMES = {
     "forget": "Forget",
@@ -30,11 +30,11 @@ _SPLIT_NAMES = {
 }
 _RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection"}
 _METRIC_NAMES = {
-    "fact_accuracy": ("facts right", "share of fact tokens that are the greedy choice"),
+    "fact_accuracy": ("fact accuracy", "share of fact tokens that are the greedy choice"),
     "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),
     "rouge_l_recall": ("ROUGE-L recall", "of the greedy answer"),
     "memorization_accuracy": ("memorisation accuracy", "share of answer tokens that are the greedy choice"),
-    "extraction_likelihood": ("extraction likelihood", "n-grams of the answer that its prefixes give back"),
+    "extraction_likelihood": ("extraction likelihood", "share of the answer's n-grams that its prefixes give back"),
     "extraction_strength": ("extraction strength", "share of the answer that follows from its beginning"),
     "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
     "top_probability": ("top probability", "mean of the largest probability"),
@@ -43,7 +43,7 @@ _MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extra
 _MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
 _STOP_REASONS = {
     "forgotten": "the forget set reached the level of unseen records",
-    "came_back": "what an earlier request had erased came back while a later one was erased",
+    "came_back": "records of an earlier request came back while a later one was erased",
     "epochs": "all epochs were done",
     "diverged": "the divergence guard stopped it and went back to the last sound weights",
 }
@@ -53,7 +53,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Of the kind ``unlearn-language``.
+        run: A run of the kind ``unlearn-language``.
     """
     result, config = run.result(), without_folders(run.settings())
     return Document(
@@ -79,7 +79,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts finished runs side by side.
 
     Args:
-        runs: At least two, all of the kind ``unlearn-language``.
+        runs: At least two runs, all of the kind ``unlearn-language``.
     """
     results = [run.result() for run in runs]
     names = unlike_names(runs, results)
@@ -117,7 +117,7 @@ def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 
 def _metric_rows(audits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Split, metric, label and note of every row that some audit has."""
+    """Split, metric, label and note of every row that any audit has."""
     names = {**_METRIC_NAMES, **_further_likelihoods(audits)}
     rows = [
         (split, metric, f"{_SPLIT_NAMES[split]}: {label}", note)
@@ -134,8 +134,8 @@ def _further_likelihoods(audits: Sequence[Mapping[str, Any]]) -> dict[str, tuple
     """Labels of the extraction likelihoods for further n."""
     keys = {key for audit in audits for split in _SPLIT_NAMES for key in audit.get(split, {})}
     prefix = "extraction_likelihood_"
-    found = sorted(int(key.removeprefix(prefix)) for key in keys if key.startswith(prefix))
-    return {f"{prefix}{n}": (f"extraction likelihood, n = {n}", "n-grams that prefixes give back") for n in found}
+    further = sorted(int(key.removeprefix(prefix)) for key in keys if key.startswith(prefix))
+    return {f"{prefix}{n}": (f"extraction likelihood, n = {n}", "n-grams that prefixes give back") for n in further}
 
 
 def _value(audit: Mapping[str, Any], split: str, metric: str) -> Any:
@@ -151,13 +151,13 @@ def _cell(value: Any) -> str:
     return f"{value:.2f}"
 
 
-def _metrics_table(result: Mapping[str, Any], wanted: Sequence[str] | None) -> Table:
+def _metrics_table(result: Mapping[str, Any], metrics: Sequence[str] | None) -> Table:
     models = [name for name in _MODEL_NAMES if name in result["metrics"]]
     audits = [result["metrics"][name] for name in models]
     rows = [
         Row(label, [_cell(_value(audit, split, metric)) for audit in audits], note)
         for split, metric, label, note in _metric_rows(audits)
-        if wanted is None or metric in wanted or metric == "perplexity"
+        if metrics is None or metric in metrics or metric == "perplexity"
     ]
     about_reference = "; the reference never saw the forget records" if "reference" in models else ""
     return Table(
@@ -174,8 +174,8 @@ def _curve(events: Sequence[Mapping[str, Any]], key: str, axis: str = "epoch") -
 
 
 def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Events with steps and epochs that go on from request to request, each of which counts from 0."""
-    placed: list[dict[str, Any]] = []
+    """Events with steps and epochs counted through all requests, each of which counts from 0."""
+    events_in_sequence: list[dict[str, Any]] = []
     offset, last = {"step": 0.0, "epoch": 0.0}, {"step": 0.0, "epoch": 0.0}
     request = None
     for event in events:
@@ -184,8 +184,8 @@ def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             offset = dict(last)
         moved = {axis: offset[axis] + event[axis] for axis in offset if axis in event}
         last.update(moved)
-        placed.append({**event, **moved})
-    return placed
+        events_in_sequence.append({**event, **moved})
+    return events_in_sequence
 
 
 def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
@@ -193,7 +193,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     stops = run.settings()["stop"] is not None
     figures = []
     watched = {
-        "forget_fact_accuracy": ("facts right", "fact_accuracy"),
+        "forget_fact_accuracy": ("fact accuracy", "fact_accuracy"),
         "forget_memorization_accuracy": ("memorisation accuracy", "memorization_accuracy"),
         "forget_extraction_likelihood": ("extraction likelihood", "extraction_likelihood"),
     }
@@ -217,7 +217,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                     svg,
                     f"{label.capitalize()} on the forget set"
                     + (": unlearning ends when the curve is below the line." if stops else " after every epoch.")
-                    + (" A rise to the start is where the next request begins." if result["requests"] else ""),
+                    + (" A jump back to the start marks the next request." if result["requests"] else ""),
                 )
             )
     method = run.settings()["method"]
@@ -236,7 +236,9 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
         svg = line_chart(
             [Line("gradient norm", *norms)], x_label="optimisation step", y_label="gradient norm", name="norm"
         )
-        figures.append(Figure(svg, "Norm of the gradient before clipping: growth without end is a run that breaks."))
+        figures.append(
+            Figure(svg, "Norm of the gradient before clipping: unbounded growth means that the training diverges.")
+        )
     return figures
 
 
@@ -255,9 +257,9 @@ def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figur
         return line_chart(lines, x_label="optimisation step", y_label=label, name=key.replace("_", "-"))
 
     charts = (
-        ("forget_fact_accuracy", "forget: facts right", "The forget set while it is being unlearnt."),
+        ("forget_fact_accuracy", "forget: fact accuracy", "The forget set during unlearning."),
         ("retain_nll", "retain term", "The retain term: it should stay flat."),
-        ("grad_norm", "gradient norm", "The norm of the gradient: a method that breaks the model lets it grow."),
+        ("grad_norm", "gradient norm", "The norm of the gradient: it grows where a method breaks the model."),
     )
     return [Figure(svg, caption) for key, label, caption in charts if (svg := chart(key, label)) is not None]
 
@@ -281,20 +283,20 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
     card, training = METHODS.card(result["method"]), result["training"]
     seconds = result["cost"]["seconds"]
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in seconds.items())
-    divergence = f" What it saw: {training['divergence']}." if training["divergence"] else ""
+    divergence = f" The guard saw: {training['divergence']}." if training["divergence"] else ""
     thresholds = result["thresholds"]
     selected = training.get("selected_epoch")
-    chosen = "" if selected is None else f" The weights of epoch {selected} were taken, the best by the selection."
+    chosen = "" if selected is None else f" The weights of epoch {selected}, the best by the selection, were restored."
     paragraphs = [
         f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
-        f"It ended after {training['steps']} steps ({training['epochs']:g} epochs): "
+        f"Training ended after {training['steps']} steps ({training['epochs']:g} epochs): "
         f"{_STOP_REASONS[training['stop_reason']]}.{divergence}{chosen}",
         f"Wall time: {phases}. Peak memory {result['cost']['peak_memory_bytes'] / 1e9:.1f} GB; "
         f"{result['cost']['trainable_parameters']:,} trainable parameters.",
     ]
     if thresholds is not None:
         paragraphs.append(
-            f"Thresholds, from {thresholds['count']} unseen records and the model before: memorisation accuracy "
+            f"Thresholds, from {thresholds['count']} unseen records before unlearning: memorisation accuracy "
             f"{thresholds['memorization_accuracy']:.4f} (standard error "
             f"{_error(thresholds['memorization_accuracy_error'])}), extraction likelihood "
             f"{thresholds['extraction_likelihood']:.4f} (standard error "
@@ -311,15 +313,15 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
     lineage = result["lineage"]
     rows = [
         Row("Base model", [lineage["base"]]),
-        Row("Model that came in", [lineage["model_in"]]),
-        Row("Model that went out", [lineage["model_out"]]),
+        Row("Model before unlearning", [lineage["model_in"]]),
+        Row("Model after unlearning", [lineage["model_out"]]),
     ]
     rows += [
         Row(f"{_RECORD_NAMES[name]} records", [", ".join(prints) or "-"]) for name, prints in lineage["data"].items()
     ]
     paragraph = (
-        "Models are named by the SHA-256 of their weights, records by salted fingerprints. Who holds the run's salt "
-        "and a record can find it here; nobody can read a record from its fingerprint."
+        "Models are identified by the SHA-256 of their weights, records by salted fingerprints. Whoever has the run's "
+        "salt and a record can find it here; a record cannot be recovered from its fingerprint."
     )
     return Section("Lineage", [paragraph], [Table("Hashes and fingerprints", ["Value"], rows)])
 
@@ -338,16 +340,16 @@ def _limits_section(result: Mapping[str, Any]) -> Section:
     ]
     wording = "the wording that they were learnt in" + (" and in a few others" if "reworded" in tried else "")
     paragraphs = [
-        f"The tests ask for the records in {wording}, by greedy decoding and teacher forcing. They do not try "
-        f"{', '.join([*untried, 'other languages', 'sampling'])} or an attacker with more means, each of which may "
-        "bring back what these tests no longer find.",
+        f"The tests query the records in {wording}, by greedy decoding and teacher forcing. They do not try "
+        f"{', '.join([*untried, 'other languages', 'sampling'])} or a stronger attacker, each of which may "
+        "recover what these tests no longer find.",
         "A low entropy on forgotten records means that the model now gives another answer with certainty.",
     ]
     if result["records"]["retain"]:
         elsewhere = (
-            "how the model does on other text shows in the perplexity only"
+            "the model's quality on other text shows in the perplexity only"
             if result["records"]["general"]
-            else "how the model does on other text was not measured"
+            else "the model's quality on other text was not measured"
         )
         paragraphs.insert(1, f"The held-out retain records are like those that it was trained to keep; {elsewhere}.")
     return Section("What this does not show", paragraphs)

@@ -1,4 +1,4 @@
-"""The parts of a language unlearning report that tell of requests in sequence and of the further suites."""
+"""Sections and figures of a language unlearning report on requests in sequence and on the suites."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,19 +35,19 @@ def suite_sections(result: Mapping[str, Any]) -> list[Section]:
 def suite_figures(result: Mapping[str, Any]) -> list[Figure]:
     """Return the relearning curves, if they were measured."""
     stress = result.get("suites", {}).get("stress", {})
-    curves = {name: found["relearning"] for name, found in stress.items() if "relearning" in found}
+    curves = {name: results["relearning"] for name, results in stress.items() if "relearning" in results}
     if not curves:
         return []
     lines = [
         Line(_MODELS[name].lower(), curve["steps"], curve["accuracy"], _COLOURS[name]) for name, curve in curves.items()
     ]
     shown, held = (next(iter(curves.values()))[key] for key in ("shown", "held"))
-    svg = line_chart(lines, x_label="relearning step", y_label="right on records not shown", name="relearning")
+    svg = line_chart(lines, x_label="relearning step", y_label="accuracy on records not shown", name="relearning")
     return [
         Figure(
             svg,
-            f"Relearning: {shown} of the forget records are shown again, the curve is of the {held} others. A model "
-            "that hid them rises faster than one that never knew them.",
+            f"Relearning: {shown} of the forget records are shown again; the curve shows the {held} others. A model "
+            "that only hid them relearns faster than one that never knew them.",
         )
     ]
 
@@ -65,7 +65,7 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
     if asked:
         worst = max(asked, key=lambda name: asked[name])
         parts.append(
-            f"the most that other wordings, formats and coarser weights bring back is {asked[worst]:.3f} ({worst})"
+            f"the highest accuracy with other wordings, formats and quantised weights is {asked[worst]:.3f} ({worst})"
         )
     if "relearning" in after:
         curve = after["relearning"]
@@ -93,32 +93,34 @@ def _mean(value: Mapping[str, Any] | None) -> str:
     return f"{value['mean']:.3f}{interval}"
 
 
-def _present(found: Mapping[str, Any]) -> list[str]:
-    return [name for name in _MODELS if name in found]
+def _present(results: Mapping[str, Any]) -> list[str]:
+    return [name for name in _MODELS if name in results]
 
 
-def _stress_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
-    models = _present(found)
-    some = found[models[0]]
+def _stress_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(results)
+    first_model = results[models[0]]
 
     def row(label: str, *path: str) -> Row:
         cells = []
         for model in models:
-            value: Any = found[model]
+            value: Any = results[model]
             for key in path:
                 value = value.get(key, {}) if isinstance(value, Mapping) else {}
             cells.append(_mean(value or None))
         return Row(label, cells)
 
-    rows = [row("forget, as it was learnt", "as it is", "forget")]
-    rows += [row(f"forget, {name}", "reworded", name) for name in some.get("reworded", {})]
-    for bits in some["quantized"]:
+    rows = [row("forget, in the learnt wording", "as it is", "forget")]
+    rows += [row(f"forget, {name}", "reworded", name) for name in first_model.get("reworded", {})]
+    for bits in first_model["quantized"]:
         rows.append(row(f"forget, weights in {bits} bits", "quantized", bits, "forget"))
-    rows.append(row("retain, as it was learnt", "as it is", "retain"))
-    for bits in some["quantized"]:
+    rows.append(row("retain, in the learnt wording", "as it is", "retain"))
+    for bits in first_model["quantized"]:
         rows.append(row(f"retain, weights in {bits} bits", "quantized", bits, "retain"))
-    tables = [Table("Right on facts, or on tokens where no facts are marked", [_MODELS[name] for name in models], rows)]
-    curves = {name: found[name]["relearning"] for name in models if "relearning" in found[name]}
+    tables = [
+        Table("Accuracy on facts, or on tokens where no facts are marked", [_MODELS[name] for name in models], rows)
+    ]
+    curves = {name: results[name]["relearning"] for name in models if "relearning" in results[name]}
     if curves:
         first = next(iter(curves.values()))
         by_step = [dict(zip(curve["steps"], curve["accuracy"], strict=True)) for curve in curves.values()]
@@ -126,36 +128,36 @@ def _stress_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
             Row(f"after {step} steps", [f"{row[step]:.3f}" if step in row else "diverged" for row in by_step])
             for step in max((curve["steps"] for curve in curves.values()), key=len)
         ]
-        caption = f"Relearning from {first['shown']} records: right on the {first['held']} others"
+        caption = f"Relearning from {first['shown']} records: accuracy on the {first['held']} others"
         tables.append(Table(caption, [_MODELS[name] for name in curves], steps))
     paragraph = (
-        "What may bring the memory back: the question in another format or wording, weights rounded to fewer bits, and "
-        "a few steps of training on some of the forgotten records. The reference shows what a model that never knew "
-        "them would make of it, where there is one."
+        "What may recover the records: the question in another format or wording, weights rounded to fewer bits, and a "
+        "few steps of training on some of the forgotten records. The reference, where there is one, shows the same for "
+        "a model that never knew them."
     )
     return Section("Stress", [paragraph], tables)
 
 
-def _membership_section(found: Mapping[str, Mapping[str, Any]]) -> Section:
-    models = _present(found)
+def _membership_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(results)
     rows = []
     for score, label in _SCORE_NAMES.items():
-        if not any(score in found[name] for name in models):
+        if not any(score in results[name] for name in models):
             continue
-        values = [found[name].get(score) for name in models]
+        values = [results[name].get(score) for name in models]
         rows.append(Row(f"{label}: AUC", [_auc(value) for value in values]))
         for rate in next(value for value in values if value is not None)["tpr_at_fpr"]:
             cells = ["-" if value is None else f"{value['tpr_at_fpr'][rate]:.3f}" for value in values]
             rows.append(Row(f"{label}: found at a false-alarm rate of {float(rate):.0%}", cells))
-    over = [label for score, label in _SCORE_NAMES.items() if found["after"].get(score, {}).get("over_unlearned")]
+    over = [label for score, label in _SCORE_NAMES.items() if results["after"].get(score, {}).get("over_unlearned")]
     paragraphs = [
-        "Can it be told which records the model was trained on? AUC of forget against unseen records: 1 is full "
-        "memorisation, 0.5 no trace, below 0.5 the forget records stand out by being less likely than unseen ones."
+        "Can an observer tell which records the model was trained on? AUC of forget against unseen records: 1 is full "
+        "memorisation, 0.5 no trace; below 0.5 the forget records stand out as less likely than unseen ones."
     ]
     if over:
         paragraphs.append(
             f"Over-unlearned by {', '.join(over)}: the forget records are significantly less likely than unseen ones, "
-            "so someone who looks for what is unusually unlikely finds them."
+            "so an observer who looks for unusually unlikely records finds them."
         )
     return Section("Membership inference", paragraphs, [Table("Scores", [_MODELS[name] for name in models], rows)])
 
@@ -168,9 +170,9 @@ def _auc(value: Mapping[str, Any] | None) -> str:
     return f"{value['auc']:.3f}{interval}{remark}"
 
 
-def _figures_section(name: str, found: Mapping[str, Mapping[str, Any]]) -> Section:
-    models = _present(found)
-    flat = {model: _flat(found[model]) for model in models}
+def _figures_section(name: str, results: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(results)
+    flat = {model: _flat(results[model]) for model in models}
     keys = list(dict.fromkeys(key for values in flat.values() for key in values))
     rows = [
         Row(key.replace("_", " "), [f"{flat[model][key]:.4g}" if key in flat[model] else "-" for model in models])

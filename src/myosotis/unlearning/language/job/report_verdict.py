@@ -1,4 +1,4 @@
-"""The verdict of a language unlearning run in words: four questions, and the table that they rest on."""
+"""The verdict of a language unlearning run in words: four questions, and the table of their criteria."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from myosotis.report.document import Row, Section, Table, Verdict
 from myosotis.unlearning.language.job.report_suites import stress_sentence
 
 _CRITERION_NAMES = {
-    "fact_accuracy": "facts right",
-    "token_accuracy": "tokens right",
+    "fact_accuracy": "fact accuracy",
+    "token_accuracy": "token accuracy",
     "memorization_accuracy": "memorisation accuracy",
     "extraction_likelihood": "extraction likelihood",
-    "held_retain_fact_accuracy": "held-out facts right",
-    "held_retain_token_accuracy": "held-out tokens right",
+    "held_retain_fact_accuracy": "held-out fact accuracy",
+    "held_retain_token_accuracy": "held-out token accuracy",
     "perplexity_ratio": "perplexity of general text, relative to before",
 }
 _SIGNS = {"<=": "at most", ">=": "at least"}
@@ -23,7 +23,7 @@ def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
     """Return the four questions of a run and their answers.
 
     Args:
-        result: Of a run of the kind ``unlearn-language``.
+        result: Result of a run of the kind ``unlearn-language``.
     """
     verdict = result["verdict"]
     return [
@@ -174,7 +174,7 @@ def _sure_text(result: Mapping[str, Any]) -> str:
     if training.get("selected_epoch") is not None:
         parts.append("The epoch was chosen on these forget records, and on retain records of its own.")
     if result.get("shared"):
-        common = "; ".join(f"{name}: {_shared_text(found)}" for name, found in result["shared"].items())
+        common = "; ".join(f"{name}: {_shared_text(counts)}" for name, counts in result["shared"].items())
         parts.append(f"The sets share records, which was permitted (data.allow_shared): {common}.")
     parts.append(
         stress_sentence(result) + "This is evidence, not proof: a test that was not made may still find a trace."
@@ -186,15 +186,15 @@ def _names_of(criteria: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(_CRITERION_NAMES[row["name"]] for row in criteria)
 
 
-def _shared_text(found: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} by {name}" for name, count in found.items() if count)
+def _shared_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
 
 
 def criteria_section(result: Mapping[str, Any]) -> Section:
     """Return the table of the comparisons that the verdict rests on.
 
     Args:
-        result: Of a run of the kind ``unlearn-language``.
+        result: Result of a run of the kind ``unlearn-language``.
     """
     verdict = result["verdict"]
     rows = []

@@ -37,7 +37,7 @@ def read_source(source: Source | None) -> list[Record]:
 
 
 def read_rows(source: Source) -> list[tuple[str, dict[str, Any]]]:
-    """Return the rows of a source as they are, with other names for fields applied, each with what to call it.
+    """Return the rows of a source with their fields renamed, each with its name in errors.
 
     Raises:
         InputError: The source is missing or holds no row.

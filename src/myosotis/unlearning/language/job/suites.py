@@ -33,8 +33,8 @@ from myosotis.unlearning.language.audit.tofu import (
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.sources import read_rows
 
-Keep = Callable[[str, Callable[[], Any]], Any]
-"""Returns what was measured under a name before, or measures and keeps it."""
+StoredOr = Callable[[str, Callable[[], Any]], Any]
+"""Returns the stored measurement of a name, measured first if there is none."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ def read_suite_inputs(settings: AuditConfig) -> SuiteInputs:
     """
     rows = {key: read_rows(source) for key, source in settings.sources.items() if source is not None}
     tofu = {
-        key.rpartition(".")[2]: [parse_tofu(row, where) for where, row in found]
-        for key, found in rows.items()
+        key.rpartition(".")[2]: [parse_tofu(row, where) for where, row in entries]
+        for key, entries in rows.items()
         if key.startswith("audit.tofu.")
     }
     muse: dict[str, list[Mapping[str, str]]] = {}
-    for key, found in rows.items():
+    for key, entries in rows.items():
         if key.startswith("audit.muse."):
             part = key.rpartition(".")[2]
-            wanted = _MUSE_KEYS[part.partition("_")[0]]
-            muse[part] = [_strings_of(row, wanted, where) for where, row in found]
+            keys = _MUSE_KEYS[part.partition("_")[0]]
+            muse[part] = [_strings_of(row, keys, where) for where, row in entries]
     return SuiteInputs(tofu, muse)
 
 
@@ -81,15 +81,15 @@ class AuditSuites:
     """Measures models by every suite that a configuration asks for.
 
     Attributes:
-        settings: Which suites.
-        tokenizer: Of the models.
-        encoder: Of the records.
+        settings: Settings of the suites.
+        tokenizer: Tokenizer of the models.
+        encoder: Encoder of the records.
         records: The forget records.
-        forget: They as examples.
-        retain: The retain records that were held out of the training; without such, those that were not.
+        forget: Their examples.
+        retain: The retain records that were held out of the training; all of them if none were.
         unseen: The unseen ones.
         inputs: The suites' own rows.
-        seed: Of lm-eval.
+        seed: Seed of lm-eval.
     """
 
     settings: AuditConfig
@@ -103,7 +103,7 @@ class AuditSuites:
     seed: int
 
     def check(self) -> None:
-        """Refuse what could be seen to fail before anything is done.
+        """Refuse suites that would fail later.
 
         Raises:
             InputError: The forget set is too small for a stress test, or its texts cannot be asked for otherwise.
@@ -125,31 +125,31 @@ class AuditSuites:
         return texts
 
     def measure(
-        self, model: Any, keep: Keep, *, reference_nll: Sequence[Sequence[float]] | None = None
+        self, model: Any, stored_or: StoredOr, *, reference_nll: Sequence[Sequence[float]] | None = None
     ) -> dict[str, Any]:
-        """Return, by suite, what a model shows.
+        """Return the measurements of a model by suite.
 
         Args:
             model: A causal language model without adapters.
-            keep: Called once per suite.
+            stored_or: Returns the stored measurement of a suite, or measures it; called once per suite.
             reference_nll: Mean negative log-likelihoods of the forget and the unseen records under a model that never
                 saw the forget set, for the membership score that compares with it.
         """
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         if self.settings.membership is not None:
-            found["membership"] = keep("membership", lambda: self._membership(model, reference_nll))
+            results["membership"] = stored_or("membership", lambda: self._membership(model, reference_nll))
         if self.settings.stress is not None:
-            found["stress"] = keep("stress", lambda: self._stress(model))
+            results["stress"] = stored_or("stress", lambda: self._stress(model))
         if self.settings.tofu is not None:
-            found["tofu"] = keep("tofu", lambda: self._tofu(model))
+            results["tofu"] = stored_or("tofu", lambda: self._tofu(model))
         if self.settings.muse is not None:
-            found["muse"] = keep("muse", lambda: self._muse(model))
+            results["muse"] = stored_or("muse", lambda: self._muse(model))
         if self.settings.harness is not None:
-            found["harness"] = keep("harness", lambda: self._harness(model))
-        return found
+            results["harness"] = stored_or("harness", lambda: self._harness(model))
+        return results
 
     def reference_nll(self, model: Any) -> list[list[float]]:
-        """Return the likelihoods that :meth:`measure` takes, under a reference model."""
+        """Return the likelihoods under a reference model that :meth:`measure` takes."""
         return [
             answer_metrics(model, examples, batch_size=self.settings.batch_size)["nll"].tolist()
             for examples in (self.forget, self.unseen)
@@ -164,11 +164,11 @@ class AuditSuites:
                 self.tokenizer,
                 examples,
                 scores=settings.scores,
-                reference_nll=None if reference is None else torch.tensor(reference[place]),
+                reference_nll=None if reference is None else torch.tensor(reference[index]),
                 k=settings.k,
                 batch_size=self.settings.batch_size,
             )
-            for place, examples in enumerate((self.forget, self.unseen))
+            for index, examples in enumerate((self.forget, self.unseen))
         ]
         return {
             name: _membership_row(
@@ -186,24 +186,24 @@ class AuditSuites:
     def _stress(self, model: Any) -> dict[str, Any]:
         settings = self.settings.stress
         assert settings is not None  # noqa: S101 - the caller has looked
-        found: dict[str, Any] = {"as it is": {"forget": self._accuracy(model, self.forget)}}
+        results: dict[str, Any] = {"as it is": {"forget": self._accuracy(model, self.forget)}}
         if self.retain:
-            found["as it is"]["retain"] = self._accuracy(model, self.retain)
+            results["as it is"]["retain"] = self._accuracy(model, self.retain)
         if settings.rewording:
-            found["reworded"] = {
+            results["reworded"] = {
                 name: self._accuracy(model, examples)
                 for name, examples in reworded_examples(self.records, self.encoder).items()
             }
-        found["quantized"] = {}
+        results["quantized"] = {}
         for bits in settings.bits:
             with quantized(model, bits):
-                found["quantized"][str(bits)] = {
+                results["quantized"][str(bits)] = {
                     name: self._accuracy(model, examples)
                     for name, examples in (("forget", self.forget), ("retain", self.retain))
                     if examples
                 }
         if settings.relearn_steps:
-            found["relearning"] = asdict(
+            results["relearning"] = asdict(
                 relearning_curve(
                     model,
                     self.tokenizer,
@@ -214,13 +214,12 @@ class AuditSuites:
                     learning_rate=settings.relearn_learning_rate,
                 )
             )
-        return found
+        return results
 
     def _accuracy(self, model: Any, examples: Sequence[Example]) -> dict[str, Any]:
         """Mean and interval of the accuracy on facts, or on all labelled tokens where no record has facts."""
         values = accuracy_of(answer_metrics(model, examples, batch_size=self.settings.batch_size))
-        found = mean_interval(values, subjects_of(examples), level=self.settings.confidence)
-        return asdict(found)
+        return asdict(mean_interval(values, subjects_of(examples), level=self.settings.confidence))
 
     def _tofu(self, model: Any) -> dict[str, Any]:
         settings = self.settings.tofu
@@ -240,20 +239,20 @@ class AuditSuites:
     def _muse(self, model: Any) -> dict[str, float]:
         settings = self.settings.muse
         assert settings is not None  # noqa: S101 - the caller has looked
-        rows, found = self.inputs.muse, {}
+        rows, results = self.inputs.muse, {}
         if "verbatim" in rows:
             passages = rows["verbatim"]
-            found["verbatim_memorization"] = verbatim_memorization(
+            results["verbatim_memorization"] = verbatim_memorization(
                 model, self.tokenizer, [row["prompt"] for row in passages], [row["gt"] for row in passages]
             )
         for part in ("knowledge_forget", "knowledge_retain"):
             if part in rows:
                 shown = [(row["question"], row["answer"]) for row in rows.get(f"{part}_shown", ())]
                 questions, answers = ([row[key] for row in rows[part]] for key in ("question", "answer"))
-                found[part.replace("knowledge", "knowledge_memorization")] = knowledge_memorization(
+                results[part.replace("knowledge", "knowledge_memorization")] = knowledge_memorization(
                     model, self.tokenizer, questions, answers, shown=shown
                 )
-        means = {name: values.mean().item() for name, values in found.items()}
+        means = {name: values.mean().item() for name, values in results.items()}
         if "privacy_forget" in rows:
             plain = replace(self.encoder, append_eos=False)
             scores = [
@@ -284,14 +283,15 @@ class AuditSuites:
             seed=self.seed,
         )
 
-    def summary(self, found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    def summary(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the figures by suite and model; those that compare with the reference where there is one.
 
         Args:
-            found: What :meth:`measure` returned, by model: ``before``, ``after`` and maybe ``reference``.
+            results: Measurements of :meth:`measure` by model: ``before``, ``after`` and maybe ``reference``.
         """
         by_suite = {
-            suite: {name: suites[suite] for name, suites in found.items()} for suite in next(iter(found.values()), {})
+            suite: {name: suites[suite] for name, suites in results.items()}
+            for suite in next(iter(results.values()), {})
         }
         if "tofu" in by_suite and self.settings.tofu is not None:
             logs, mean = by_suite["tofu"], self.settings.tofu.mean
@@ -305,5 +305,5 @@ class AuditSuites:
         return by_suite
 
 
-def _membership_row(found: Membership) -> dict[str, Any]:
-    return {**asdict(found), "over_unlearned": found.over_unlearned, "traceable": found.traceable}
+def _membership_row(inference: Membership) -> dict[str, Any]:
+    return {**asdict(inference), "over_unlearned": inference.over_unlearned, "traceable": inference.traceable}

@@ -51,7 +51,7 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
 
 
 def lora_config(lora: LoraSettings | None) -> LoraConfig | None:
-    """Return the adapter that a configuration asks for, if it asks for one."""
+    """Return PEFT's configuration of the adapter; None without one."""
     if lora is None:
         return None
     return LoraConfig(

@@ -5,12 +5,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from myosotis.unlearning.language import (
-    apply_fila,
-    fisher_information,
-    save_delta_adapter,
-    save_merged,
-)
+from myosotis.unlearning.language import apply_fila, fisher_information, save_delta_adapter, save_merged
 
 
 @pytest.mark.parametrize("rslora", [False, True])

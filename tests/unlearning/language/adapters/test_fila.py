@@ -4,11 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from myosotis.unlearning.language import (
-    apply_fila,
-    fila_factors,
-    fisher_row_sums,
-)
+from myosotis.unlearning.language import apply_fila, fila_factors, fisher_row_sums
 from myosotis.unlearning.language.adapters.fila import subtract_initial
 
 

@@ -9,13 +9,7 @@ from myosotis.data.encoding import IGNORED, Encoder, pad_examples
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import DivergedError
-from myosotis.unlearning.language import (
-    answer_metrics,
-    extraction_strength,
-    greedy_answers,
-    memorization,
-    perplexity,
-)
+from myosotis.unlearning.language import answer_metrics, extraction_strength, greedy_answers, memorization, perplexity
 from myosotis.unlearning.language.audit import answers
 from myosotis.unlearning.language.audit.answers import rouge_l_recall
 

@@ -5,12 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from myosotis.unlearning.language import (
-    Thresholds,
-    calibrate_thresholds,
-    extraction_likelihood,
-    memorization_accuracy,
-)
+from myosotis.unlearning.language import Thresholds, calibrate_thresholds, extraction_likelihood, memorization_accuracy
 from myosotis.unlearning.language.audit.greedy import GreedyPass
 
 

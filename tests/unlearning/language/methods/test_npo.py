@@ -3,11 +3,7 @@
 import pytest
 import torch
 
-from myosotis.unlearning.language import (
-    gradient_ascent_loss,
-    npo_loss,
-    sequence_log_probs,
-)
+from myosotis.unlearning.language import gradient_ascent_loss, npo_loss, sequence_log_probs
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,7 @@
 import pytest
 import torch
 
-from myosotis.unlearning.language import (
-    gradient_ascent_loss,
-    saturation_importance_loss,
-    weighted_ascent_loss,
-)
+from myosotis.unlearning.language import gradient_ascent_loss, saturation_importance_loss, weighted_ascent_loss
 
 Z = torch.tensor([[[2.0, 1.0, 0.0, -1.0]]], dtype=torch.float64)
 P = Z[0, 0].softmax(dim=-1)

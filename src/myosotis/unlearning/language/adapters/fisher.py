@@ -10,7 +10,12 @@ from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import IGNORED
-from myosotis.unlearning.language.methods.forward import labelled_first, labelled_logits, takes_positions
+from myosotis.unlearning.language.methods.forward import (
+    evaluation_mode,
+    labelled_first,
+    labelled_logits,
+    takes_positions,
+)
 from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 Batch = Mapping[str, Tensor]
@@ -119,11 +124,9 @@ def _accumulate(
     add: Callable[[Tensor | None, Tensor, Tensor], Tensor],
 ) -> dict[str, Tensor]:
     layers = _linear_layers(model, modules)
-    modes = {module: module.training for module in model.modules()}
     sums: dict[str, Tensor] = {}
     tokens = 0
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             counts = (batch["labels"][:, 1:] != IGNORED).sum(dim=1)
             with torch.enable_grad(), _recording(layers) as record:
@@ -139,9 +142,6 @@ def _accumulate(
                 deltas = torch.cat([_by_sample(gradient, batch, name) for _, gradient in paired], dim=1)
                 sums[name] = add(sums.get(name), deltas * weights.to(deltas), inputs)
             tokens += int(counts.sum())
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     if tokens == 0:
         raise ValueError("no sample carries a label, so there is no Fisher information")
     return {name: sums[name] / tokens for name in layers}

@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 
 from myosotis.data.encoding import Example
-from myosotis.evaluation.intervals import (
-    Interval,
-    change_interval,
-    difference_interval,
-    mean_interval,
-    ratio_interval,
-)
+from myosotis.evaluation.intervals import Interval, change_interval, difference_interval, mean_interval, ratio_interval
 from myosotis.evaluation.membership import membership_inference
 from myosotis.evaluation.rank_test import paired_rank_test, rank_test
 from myosotis.evaluation.verdict import Control, Criterion, all_hold, fixed

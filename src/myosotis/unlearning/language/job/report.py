@@ -8,13 +8,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table
 from myosotis.report.figures import Line, line_chart
-from myosotis.report.runs import (
-    differing_settings,
-    environment_section,
-    setting_rows,
-    unlike_names,
-    without_folders,
-)
+from myosotis.report.runs import differing_settings, environment_section, setting_rows, unlike_names, without_folders
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
 from myosotis.unlearning.language.job.report_verdict import criteria_section, verdicts_of
 from myosotis.unlearning.language.methods import METHODS, build_method

@@ -3,14 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from myosotis.data.records import (
-    Record,
-    read_dataset,
-    read_dataset_rows,
-    read_jsonl,
-    read_jsonl_rows,
-    renamed,
-)
+from myosotis.data.records import Record, read_dataset, read_dataset_rows, read_jsonl, read_jsonl_rows, renamed
 from myosotis.unlearning.language.job.config import DatasetConfig, FileConfig, Source
 
 

@@ -23,13 +23,7 @@ from myosotis.unlearning.language.audit.stress import (
     reworded_examples,
     split_for_relearning,
 )
-from myosotis.unlearning.language.audit.tofu import (
-    LOG_NAMES,
-    TofuRecord,
-    aggregate_tofu_log,
-    parse_tofu,
-    tofu_log,
-)
+from myosotis.unlearning.language.audit.tofu import LOG_NAMES, TofuRecord, aggregate_tofu_log, parse_tofu, tofu_log
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.sources import read_rows
 

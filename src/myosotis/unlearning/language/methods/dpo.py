@@ -16,14 +16,7 @@ from myosotis.unlearning.language.methods.preference import (
     mean_or_zero,
     sum_over_sequences,
 )
-from myosotis.unlearning.language.methods.term import (
-    ReferenceKind,
-    SideName,
-    Sides,
-    Term,
-    Unit,
-    reference_log_probs,
-)
+from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, Unit, reference_log_probs
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
 
 

@@ -11,14 +11,7 @@ from myosotis.data.encoding import IGNORED
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.term import (
-    ReferenceKind,
-    Side,
-    SideName,
-    Sides,
-    Term,
-    per_unit,
-)
+from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, Sides, Term, per_unit
 
 
 def steering_vector(width: int, coefficient: float, seed: int = 0) -> Float[Tensor, " width"]:

@@ -10,14 +10,7 @@ from torch.nn import functional
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
-from myosotis.unlearning.language.methods.term import (
-    ReferenceKind,
-    SideName,
-    Sides,
-    Term,
-    per_unit,
-    reference_logits,
-)
+from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, per_unit, reference_logits
 from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 

@@ -124,6 +124,7 @@ def unlearn_sequential(
     encoder = Encoder(processing_class, args.template, args.max_length, args.append_eos)
     encoded = [encode_rows(request, encoder) for request in requests]
     examples = [[row.example for row in request] for request in encoded]
+    retain = encode_rows(retain_dataset or (), encoder)
     outcomes = list(done)
     for number in range(len(outcomes) + 1, len(requests) + 1):
         own = copy.copy(args)
@@ -136,7 +137,7 @@ def unlearn_sequential(
             model if peft_config is None else add_adapter(model, peft_config, args.seed, number),
             own,
             [row for request in encoded[first:number] for row in request],
-            retain_dataset,
+            retain,
             processing_class,
             stop_rule=rule,
             initial_factors=initial_factors_of(checkpoint),

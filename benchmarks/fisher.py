@@ -22,7 +22,7 @@ from myosotis.data.encoding import Encoder, pad_examples
 from myosotis.data.people import fictitious_people
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import UnlearnConfig, UnlearnTrainer, fisher_information, fisher_row_sums
-from myosotis.unlearning.language.fila import lora_layers
+from myosotis.unlearning.language.adapters.fila import lora_layers
 
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
 

@@ -35,14 +35,13 @@ from myosotis.unlearning.language import (
     memorization,
     perplexity,
 )
-from myosotis.unlearning.language.answers import accuracy_of
-from myosotis.unlearning.language.audit import subjects_of
-from myosotis.unlearning.language.config import FineTuneConfig
-from myosotis.unlearning.language.fine_tuning import fine_tune
-from myosotis.unlearning.language.membership_scores import membership_scores
+from myosotis.unlearning.language.audit.answers import accuracy_of, mean_accuracy
+from myosotis.unlearning.language.audit.audit import subjects_of
+from myosotis.unlearning.language.audit.membership import membership_scores
+from myosotis.unlearning.language.audit.stress import quantized, relearning_curve, reworded_examples
+from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.job.fine_tuning import fine_tune
 from myosotis.unlearning.language.methods import build_method
-from myosotis.unlearning.language.selection import mean_accuracy
-from myosotis.unlearning.language.stress import quantized, relearning_curve, reworded_examples
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 PEOPLE = {"forget": 3, "retain": 5, "held": 5, "selection": 2, "unseen": 5}

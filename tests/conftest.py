@@ -83,6 +83,16 @@ def tiny_gpt2(vocab=300, seed=0):
     return GPT2LMHeadModel(config).eval()
 
 
+@pytest.fixture(scope="session", name="tiny_llama")
+def make_tiny_llama():
+    return tiny_llama
+
+
+@pytest.fixture(scope="session", name="tiny_gpt2")
+def make_tiny_gpt2():
+    return tiny_gpt2
+
+
 @pytest.fixture(params=["llama", "gpt2"])
 def tiny_model(request):
     return {"llama": tiny_llama, "gpt2": tiny_gpt2}[request.param]()

@@ -22,6 +22,7 @@ PACKAGES = (
     "evaluation",
     "models",
     "pretraining",
+    "unlearning.language",
 )
 
 

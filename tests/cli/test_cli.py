@@ -27,8 +27,9 @@ from myosotis.engine.config import load_config
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.unlearning.language import METHODS
-from myosotis.unlearning.language.config import LanguageUnlearningConfig, resolve_paths
-from myosotis.unlearning.language.job import LanguageUnlearningJob
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, resolve_paths
+from myosotis.unlearning.language.job.job import LanguageUnlearningJob
+from myosotis.unlearning.language.job.unlearning import Unlearning
 
 
 def rows(people):
@@ -331,17 +332,14 @@ def test_sharded_weights_are_refused_before_any_work(world, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-class FaultyJob(LanguageUnlearningJob):
-    """Ends in the middle of a training by an error that no setting causes."""
-
-    def _watch(self, *arguments):
+@pytest.mark.parametrize("overrides", [[], ["data.requests=2"]])
+def test_a_fault_of_the_program_is_not_taken_for_bad_input(overrides, world, tmp_path, monkeypatch):
+    def fault(*arguments):
         raise ValueError("a bug")
 
-
-@pytest.mark.parametrize("overrides", [[], ["data.requests=2"]])
-def test_a_fault_of_the_program_is_not_taken_for_bad_input(overrides, world, tmp_path):
+    monkeypatch.setattr(Unlearning, "_watch", fault)
     config = resolve_paths(load_config(world / "job.yaml", LanguageUnlearningConfig, overrides), world)
-    job = FaultyJob(config, tmp_path / "run")
+    job = LanguageUnlearningJob(config, tmp_path / "run")
     job.prepare()
     with pytest.raises(ValueError, match="a bug") as raised:
         job.run()

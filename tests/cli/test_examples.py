@@ -13,7 +13,7 @@ from myosotis.pretraining.config import PretrainConfig
 from myosotis.protocol.config import ProtocolConfig
 from myosotis.protocol.sweep.config import SweepConfig
 from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
-from myosotis.unlearning.language.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOBS = sorted([*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("benchmarks/*.yaml")])

@@ -12,8 +12,8 @@ from PIL import Image
 from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.data.people import fictitious_people
-from myosotis.unlearning.language.config import FineTuneConfig
-from myosotis.unlearning.language.fine_tuning import fine_tune
+from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.job.fine_tuning import fine_tune
 
 TEMPLATE = "{prompt} {response}"
 PARTS = {"forget": 5, "retain": 12, "unseen": 8, "strangers": 5}

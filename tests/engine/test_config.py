@@ -5,7 +5,7 @@ import yaml
 
 from myosotis.engine import InputError, dump_config, load_config
 from myosotis.engine.config import mask_password
-from myosotis.unlearning.language.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 
 MINIMAL = {"name": "job", "model": {"name": "m"}, "data": {"forget": "f.jsonl", "retain": "r.jsonl"}}
 

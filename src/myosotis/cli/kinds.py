@@ -63,9 +63,9 @@ JOBS: Mapping[str, JobKind] = {
     for job in (
         JobKind(
             "unlearn language",
-            ("unlearning.language.config", "LanguageUnlearningConfig"),
-            ("unlearning.language.job", "LanguageUnlearningJob"),
-            "unlearning.language.report",
+            ("unlearning.language.job.config", "LanguageUnlearningConfig"),
+            ("unlearning.language.job.job", "LanguageUnlearningJob"),
+            "unlearning.language.job.report",
             {"": ("unlearning.language.methods", "METHODS")},
         ),
         JobKind(

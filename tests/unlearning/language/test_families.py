@@ -3,13 +3,12 @@
 import pytest
 import torch
 from peft import LoraConfig
-from test_trainer import FORGET, RETAIN, settings, weights
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from myosotis.data.encoding import Example
 from myosotis.unlearning.language import UnlearnTrainer, extraction_likelihood, greedy_answers
-from myosotis.unlearning.language.greedy import GreedyPass
+from myosotis.unlearning.language.audit.greedy import GreedyPass
 
 COMMON = {
     "vocab_size": 300,
@@ -23,6 +22,8 @@ COMMON = {
     "eos_token_id": 0,
     "pad_token_id": 0,
 }
+
+
 FAMILIES = {
     "llama": {"num_key_value_heads": 2},
     "mistral": {"num_key_value_heads": 2, "sliding_window": None, "head_dim": 8},
@@ -39,6 +40,8 @@ FAMILIES = {
     "gpt_neo": {"window_size": 8, "attention_types": [[["global", "local", "local"], 1]]},
     "mpt": {"expansion_ratio": 2, "max_seq_len": 160},
 }
+
+
 # Positions that count slots of the cache. Published checkpoints of it have encoders, so it is generated from alone.
 DECODERS = {"bigbird_pegasus": {"decoder_layers": 2, "decoder_attention_heads": 4, "init_std": 0.3}}
 
@@ -73,13 +76,15 @@ def naive(model, sequence, n):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_unlearns_with_fila_and_steered_blocks(family, tokenizer, tmp_path):
+def test_a_family_unlearns_with_fila_and_steered_blocks(
+    family, tokenizer, tmp_path, forget_records, retain_records, settings_for, weights
+):
     for method, changes in (("ihl", {"lora_init": "fila"}), ("rmu", {"method_settings": {"block": 1}})):
         trainer = UnlearnTrainer(
             tiny(family),
-            settings(tmp_path, method=method, num_train_epochs=1, **changes),
-            FORGET,
-            RETAIN,
+            settings_for(tmp_path, method=method, num_train_epochs=1, **changes),
+            forget_records,
+            retain_records,
             tokenizer,
             LoraConfig(r=2, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM"),
         )

@@ -6,23 +6,26 @@ from typing import Any
 from myosotis.engine.method import check_method, validated
 from myosotis.engine.registry import Registry
 from myosotis.unlearning.language.methods.composite import Composite, parts_of
+from myosotis.unlearning.language.methods.cross_entropy_unlearning import CEU
+from myosotis.unlearning.language.methods.dpo import DPO, AltPO
 from myosotis.unlearning.language.methods.gradient_ascent import GradientAscent, GradientDifference, KLMinimisation
-from myosotis.unlearning.language.methods.inverted_hinge import InvertedHinge
+from myosotis.unlearning.language.methods.inverted_hinge import IHL
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.misdirection import RMU
-from myosotis.unlearning.language.methods.preference import DPO, NPO, AltPO, SimNPO
-from myosotis.unlearning.language.methods.primal_dual import PrimalDual
-from myosotis.unlearning.language.methods.refusal import Refusal
+from myosotis.unlearning.language.methods.npo import NPO
+from myosotis.unlearning.language.methods.primal_dual import PDU
+from myosotis.unlearning.language.methods.refusal import IDK
 from myosotis.unlearning.language.methods.retain import RetainName
-from myosotis.unlearning.language.methods.self_distillation import CrossEntropyUnlearning, Undial
+from myosotis.unlearning.language.methods.simnpo import SimNPO
 from myosotis.unlearning.language.methods.task_vector import TaskVector
 from myosotis.unlearning.language.methods.term import Side, Sides, Term
+from myosotis.unlearning.language.methods.undial import UNDIAL
 from myosotis.unlearning.language.methods.weighted_ascent import WGA, SatImp
 
 METHODS: Registry[Method] = Registry(
     Method,
     (
-        InvertedHinge,
+        IHL,
         GradientAscent,
         GradientDifference,
         KLMinimisation,
@@ -30,12 +33,12 @@ METHODS: Registry[Method] = Registry(
         SimNPO,
         DPO,
         AltPO,
-        Refusal,
+        IDK,
         WGA,
         SatImp,
-        Undial,
-        CrossEntropyUnlearning,
-        PrimalDual,
+        UNDIAL,
+        CEU,
+        PDU,
         RMU,
         TaskVector,
         Composite,

@@ -23,9 +23,9 @@ class Composite(Method):
         name="composite",
         title="Composite of several terms",
         paper="of each part",
-        reads="what its parts read",
-        memory="what its parts keep",
-        purpose="More than one way of forgetting or of holding, weighted and logged apart.",
+        reads="the sets that its parts read",
+        memory="that of its parts",
+        purpose="Several ways of forgetting or of retaining, weighted and logged separately.",
     )
     retain: RetainName | None = None
     forget: tuple[Method, ...] = field(default=(), kw_only=True)
@@ -36,7 +36,7 @@ class Composite(Method):
             raise ValueError("forget must name at least one method")
         super().__post_init__()
         if self.retain is not None or self.retain_weight != 1.0 or self.forget_weight != 1.0:
-            raise ValueError("give retain terms as retain_terms and weights within each part of forget")
+            raise ValueError("a composite takes retain_terms instead of retain, and weights within each part of forget")
         for part in self.forget:
             if part.dual is not None or part.negation is not None or isinstance(part, Composite):
                 raise ValueError(f"{part.card.name} cannot be a part of a composite")
@@ -46,11 +46,11 @@ class Composite(Method):
         if len(set(names)) < len(names):
             raise ValueError(f"two terms have the same name: {', '.join(names)}")
         if len({part.alternates for part in self.forget} - {None}) > 1:
-            raise ValueError("one part answers with refusals and another with generated alternates; choose one")
+            raise ValueError("parts need both refusals and generated alternates as alternate answers; choose one")
 
     @property
     def alternates(self) -> Alternates | None:  # type: ignore[override]
-        """What its parts ask for."""
+        """Where the alternate answers of its parts come from."""
         return next((part.alternates for part in self.forget if part.alternates is not None), None)
 
     def forget_term(self) -> Term:
@@ -64,7 +64,7 @@ class Composite(Method):
 
 
 def parts_of(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and settings of each forget part, as a configuration spells them.
+    """Return name and settings of each forget part of a configuration.
 
     Raises:
         ValueError: ``forget`` is not a list of mappings with a ``name``.

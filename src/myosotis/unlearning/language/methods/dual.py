@@ -1,4 +1,4 @@
-"""A retain weight that adapts: the multiplier of a constraint, moved by dual ascent."""
+"""An adapting retain weight: the multiplier of a constraint, updated by dual ascent."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ class DualAscent:
     2025.)
 
     Attributes:
-        term: The name of the constrained term, whose weight the multiplier is.
-        limit: What the term may be at most.
-        step_size: Of the ascent.
-        start: The multiplier before the first step.
+        term: Name of the constrained term; the multiplier is its weight.
+        limit: Upper limit of the term.
+        step_size: Step size of the ascent.
+        start: Multiplier before the first step.
 
     Example:
         >>> ascent = DualAscent("retain_nll", limit=0.5, step_size=2.0, start=1.0)
@@ -30,5 +30,5 @@ class DualAscent:
     start: float = 1.0
 
     def update(self, multiplier: float, value: float) -> float:
-        """Return the multiplier after a step in which the term had a value."""
+        """Return the multiplier after a step, from the value that the term had in it."""
         return max(0.0, multiplier + self.step_size * (value - self.limit))

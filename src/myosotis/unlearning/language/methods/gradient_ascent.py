@@ -3,13 +3,43 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
+
+
+def gradient_ascent_loss(
+    logits: Float[Tensor, "batch time vocab"],
+    labels: Int[Tensor, "batch time"],
+    reduction: Reduction = "token",
+) -> Float[Tensor, "..."]:
+    r"""Negated cross-entropy, $L = \frac{1}{|M|} \sum_{t \in M} \log p_t(y_t)$: gradient ascent on the NLL.
+
+    (Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023.) It has no lower
+    bound and its gradient does not shrink as the label is forgotten, so it needs a stop rule.
+
+    Args:
+        logits: Shifted logits.
+        labels: Shifted labels, -100 where ignored.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
+
+    Returns:
+        A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> gradient_ascent_loss(torch.zeros(1, 1, 4), torch.tensor([[2]]))
+        tensor(-1.3863)
+    """
+    return reduce_tokens(token_log_probs(logits, labels), labels, reduction)
 
 
 @dataclass(frozen=True)
@@ -61,7 +91,7 @@ class GradientDifference(GradientAscent):
 
 @dataclass(frozen=True)
 class KLMinimisation(GradientAscent):
-    """Ascent on the forget set, held to the old model on the retain set."""
+    """Ascent on the forget set, KL divergence from the old model on the retain set."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="kl",

@@ -1,4 +1,4 @@
-"""What a method is: weighted terms, and how their gradients meet."""
+"""The base class of methods: weighted terms, and how their gradients are combined."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from myosotis.unlearning.language.methods.retain import RETAIN_TERMS, RetainName
 from myosotis.unlearning.language.methods.term import SideName, Term, Unit, WeightedTerm
 
 Alternates = Literal["refusals", "generated"]
-"""Where what is said in place of a forget answer comes from."""
+"""The source of the answers that are said instead of a forget answer."""
 
 Projection = Literal["conflict"]
 
@@ -21,10 +21,10 @@ class Method(ABC):
 
     Attributes:
         retain: ``"nll"``, ``"kl"``, or None for no retain term.
-        retain_weight: Of the retain term.
-        forget_weight: Of the forget term.
+        retain_weight: Weight of the retain term.
+        forget_weight: Weight of the forget term.
         reduction: Whether the forget term is a mean over tokens, or over sequences of their means.
-        projection: ``"conflict"``: what of the forget gradient works against the retain gradient is taken away, see
+        projection: ``"conflict"`` removes the part of the forget gradient that opposes the retain gradient, see
             :func:`~myosotis.unlearning.language.methods.projection.project_conflict`.
     """
 
@@ -45,7 +45,9 @@ class Method(ABC):
         if self.retain_weight < 0 or self.forget_weight <= 0:
             raise ValueError("retain_weight must be >= 0 and forget_weight > 0")
         if self.projection is not None and not self.reads("retain"):
-            raise ValueError("projection needs a retain term, whose gradient the forget gradient is held against")
+            raise ValueError(
+                "projection needs a retain term: it compares the forget gradient with that of the retain term"
+            )
 
     @abstractmethod
     def forget_term(self) -> Term:
@@ -53,22 +55,22 @@ class Method(ABC):
 
     def terms(self) -> list[WeightedTerm]:
         """Return every term of the loss with its weight; their names differ."""
-        held = self.retain_term()
+        retain = self.retain_term()
         terms: list[WeightedTerm] = [(self.forget_weight, self.forget_term())]
-        return terms if held is None else [*terms, (self.retain_weight, held)]
+        return terms if retain is None else [*terms, (self.retain_weight, retain)]
 
     def retain_term(self) -> Term | None:
-        """Return the term that holds the rest, if there is one."""
+        """Return the term that retains the rest, if there is one."""
         return None if self.retain is None else RETAIN_TERMS[self.retain]()
 
     @property
     def dual(self) -> DualAscent | None:
-        """How the weight of a retain term adapts, where it does."""
+        """The dual ascent of a retain term's weight; None for a fixed weight."""
         return None
 
     @property
     def negation(self) -> float | None:
-        """How far, times its length, the change of the weights is turned round once training has ended, if it is."""
+        """The factor by which the change of the weights is negated once training has ended; None for no negation."""
         return None
 
     def reads(self, side: SideName) -> bool:

@@ -1,4 +1,4 @@
-"""RMU: lead the hidden states of the forget set astray, hold those of the retain set."""
+"""RMU: steer the hidden states of the forget set in a random direction, retain those of the retain set."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -7,27 +7,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from myosotis.data.encoding import IGNORED
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
-from myosotis.unlearning.language.losses import IGNORED
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.term import (
-    ReferenceKind,
-    Side,
-    SideName,
-    Sides,
-    Term,
-    per_unit,
-)
+from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, Sides, Term, per_unit
 
 
 def steering_vector(width: int, coefficient: float, seed: int = 0) -> Float[Tensor, " width"]:
-    r"""Return $c\,u$ with u uniform in $[0, 1]^d$, normalised: where the hidden states are to go.
+    r"""Return $c\,u$ with u uniform in $[0, 1]^d$, normalised: the target of the hidden states.
 
     Args:
-        width: Of the hidden states.
-        coefficient: The length of the vector.
-        seed: Of the direction.
+        width: Width of the hidden states.
+        coefficient: Length of the vector.
+        seed: Seed of the direction.
 
     Example:
         >>> round(steering_vector(16, coefficient=6.5).norm().item(), 4)
@@ -86,7 +79,7 @@ class MisdirectionTerm(Term):
 
 @dataclass(frozen=True)
 class RetainHidden(Term):
-    """Distance of the retain set's hidden states from what they were."""
+    """Distance of the retain set's hidden states from those of the old model."""
 
     block: int = 7
 
@@ -96,7 +89,7 @@ class RetainHidden(Term):
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The held block."""
+        """The block whose output is retained."""
         return (self.block,)
 
     def items(self, sides: Sides) -> Tensor:
@@ -115,8 +108,8 @@ class RMU(Method):
     Attributes:
         retain: ``"hidden"`` as in the paper, ``"nll"``, ``"kl"`` or None.
         block: l, the block whose output is steered, counted from 0; not the last one.
-        coefficient: c; of the order of the hidden states' norm.
-        steering_seed: Of the direction u.
+        coefficient: c, of the order of the hidden states' norm.
+        steering_seed: Seed of the direction u.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -125,7 +118,7 @@ class RMU(Method):
         paper="Li et al., The WMDP Benchmark: Measuring and Reducing Malicious Use with Unlearning, ICML 2024",
         reads="forget, retain",
         memory="the old model's hidden states at the labelled retain tokens that will be drawn",
-        purpose="Remove a field of knowledge rather than single records; the field's choice for hazardous knowledge.",
+        purpose="Remove a domain of knowledge rather than single records; the usual choice for hazardous knowledge.",
     )
     retain_choices: ClassVar[tuple[str | None, ...]] = (None, "hidden", "nll", "kl")
 

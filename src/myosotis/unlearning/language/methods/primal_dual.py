@@ -1,4 +1,4 @@
-"""PDU: flatten the forget logits as far as a limit on the retain loss allows."""
+"""PDU: flatten the forget logits subject to a limit on the retain loss."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -7,11 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import Reduction, labelled_only, put_back, reduce_tokens
 from myosotis.unlearning.language.methods.dual import DualAscent
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainNLL
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 
 def logit_flattening_loss(
@@ -22,14 +22,13 @@ def logit_flattening_loss(
     r"""Squared distance of the largest logit from the mean logit, $L = \overline{(\max_v z_t(v) - \bar z_t)^2}$.
 
     (Entesari et al., "Constrained Entropic Unlearning: A Primal-Dual Framework for Large Language Models", NeurIPS
-    2025.) It is 0 for a uniform distribution only. The labels say where it counts, not towards what; released code
-    takes their mask without shifting it, so that it leaves out the first answer token and counts one position behind
-    the answer.
+    2025.) It is 0 for a uniform distribution only. Of the labels only the mask is used; released code does not shift
+    it, so that it leaves out the first answer token and counts one position after the answer.
 
     Args:
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored; only their mask is used.
-        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
@@ -42,9 +41,9 @@ def logit_flattening_loss(
         >>> logit_flattening_loss(torch.tensor([[[3.0, 1.0, 2.0]]]), torch.tensor([[0]]))
         tensor(1.)
     """
-    kept, _, labelled = labelled_only(logits, labels)
+    selected, _, labelled = labelled_only(logits, labels)
     # max over a dimension sends the gradient to one of several equals; amax would split it.
-    values = (kept.max(dim=-1).values - kept.mean(dim=-1)).square() if len(kept) else kept.sum(dim=-1)
+    values = (selected.max(dim=-1).values - selected.mean(dim=-1)).square() if len(selected) else selected.sum(dim=-1)
     return reduce_tokens(put_back(values, labelled), labels, reduction)
 
 
@@ -62,13 +61,13 @@ class FlatteningTerm(Term):
 
 
 @dataclass(frozen=True)
-class PrimalDual(Method):
+class PDU(Method):
     """Flattening on the forget set, subject to a limit on the NLL of the retain set.
 
     Attributes:
-        retain_limit: What the retain NLL, in nats per token, may be at most; choose it near that of the model before.
-        dual_step_size: Of the ascent on the multiplier, after every optimisation step.
-        dual_start: The multiplier before the first step.
+        retain_limit: Upper limit of the retain NLL in nats per token; choose it near that of the old model.
+        dual_step_size: Step size of the ascent on the multiplier, after every optimisation step.
+        dual_start: Multiplier before the first step.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -77,7 +76,7 @@ class PrimalDual(Method):
         paper="Entesari et al., Constrained Entropic Unlearning, NeurIPS 2025",
         reads="forget, retain",
         memory="none",
-        purpose="State what retention may cost and let the weight of the retain term find itself.",
+        purpose="Set a limit on the retain loss; the weight of the retain term adapts to it.",
     )
     retain_limit: float = field(default=0.3, kw_only=True)
     dual_step_size: float = field(default=1.0, kw_only=True)
@@ -86,7 +85,9 @@ class PrimalDual(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.retain != "nll" or self.retain_weight != 1.0:
-            raise ValueError("pdu constrains the retain NLL, and its weight is the multiplier: leave retain as it is")
+            raise ValueError(
+                "pdu constrains the retain NLL, whose weight is the multiplier: leave retain and retain_weight alone"
+            )
         if self.retain_limit < 0 or self.dual_step_size <= 0 or self.dual_start < 0:
             raise ValueError("retain_limit and dual_start must be >= 0 and dual_step_size > 0")
 

@@ -1,4 +1,4 @@
-"""Gradients that do not work against each other."""
+"""Projection of the forget gradient so that it does not oppose the retain gradient."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def project_conflict(forget: Sequence[Tensor], retain: Sequence[Tensor]) -> list[Tensor]:
-    r"""Return the forget gradient without what of it works against the retain gradient.
+    r"""Return the forget gradient without the part that opposes the retain gradient.
 
     $$\tilde g_f = g_f - \frac{\min(0, \langle g_f, g_r \rangle)}{\lVert g_r \rVert^2}\, g_r$$
 
-    the nearest vector to the forget gradient with a non-negative inner product with the retain gradient: to first
-    order the step that it makes does not raise the retain loss (Wang et al., "GRU: Mitigating the Trade-off between
+    It is the nearest vector to the forget gradient with a non-negative inner product with the retain gradient: to first
+    order a step along it does not raise the retain loss (Wang et al., "GRU: Mitigating the Trade-off between
     Unlearning and Retention for LLMs", ICML 2025). Inner product and norm are those of all parameters together. The
-    paper keeps a running mean of the retain gradient; here it is that of the step at hand.
+    paper keeps a running mean of the retain gradient; here it is that of the current step.
 
     Args:
-        forget: The gradient, one tensor per parameter.
-        retain: Likewise.
+        forget: Forget gradient, one tensor per parameter.
+        retain: Retain gradient, one tensor per parameter.
 
     Returns:
         New tensors of the same shapes; copies of ``forget`` where there is no conflict.
@@ -42,7 +42,7 @@ def project_conflict(forget: Sequence[Tensor], retain: Sequence[Tensor]) -> list
 
 
 class ProjectedGradients:
-    """Gathers the gradients of forget and retain terms over a step's micro-batches and projects them at its end."""
+    """Sums the gradients of forget and retain terms over a step's micro-batches and projects them at its end."""
 
     def __init__(self) -> None:
         self._sums: dict[str, list[Tensor]] = {}
@@ -52,17 +52,17 @@ class ProjectedGradients:
 
         Args:
             side: ``"forget"`` or ``"retain"``.
-            loss: A scalar.
-            parameters: With respect to which; always the same.
-            retain_graph: Whether another loss of the same forward pass is still to come.
+            loss: Scalar loss.
+            parameters: Parameters to differentiate; the same in every call.
+            retain_graph: Whether another loss of the same forward pass follows.
         """
         gradients = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
         new = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
-        kept = self._sums.get(side)
-        self._sums[side] = new if kept is None else [a.add_(b) for a, b in zip(kept, new, strict=True)]
+        sums = self._sums.get(side)
+        self._sums[side] = new if sums is None else [a.add_(b) for a, b in zip(sums, new, strict=True)]
 
     def finish(self, reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Return the projected forget gradient plus the retain gradient, and start anew.
+        """Return the projected forget gradient plus the retain gradient, and reset the sums.
 
         Args:
             reduce: Sums a gradient over all processes.

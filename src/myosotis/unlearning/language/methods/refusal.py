@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.methods.method import Alternates, Method
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RefusalTerm(Term):
 
 
 @dataclass(frozen=True)
-class Refusal(Method):
+class IDK(Method):
     """NLL of refusals on the forget prompts, NLL on the retain set, each a mean of its own."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -34,7 +34,7 @@ class Refusal(Method):
         paper="Maini et al., TOFU: A Task of Fictitious Unlearning for LLMs, COLM 2024",
         reads="forget prompts, retain",
         memory="none",
-        purpose="Refusals instead of wrong answers; the knowledge stays below the surface.",
+        purpose="Refusals instead of wrong answers; the knowledge stays in the model.",
     )
     alternates: ClassVar[Alternates | None] = "refusals"
 

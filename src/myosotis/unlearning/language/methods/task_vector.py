@@ -1,4 +1,4 @@
-"""Task-vector negation: learn the forget set some more, then go as far the other way."""
+"""Task-vector negation: learn the forget set further, then negate the change of the weights."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -6,15 +6,15 @@ from typing import ClassVar
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import token_log_probs
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
 
 
 @dataclass(frozen=True)
 class ReinforcementTerm(Term):
-    """-log p of the forget tokens, to be lowered: it learns them."""
+    """-log p of the forget tokens: the model learns them."""
 
     name: ClassVar[str] = "forget_reinforcement"
     reads: ClassVar[SideName] = "forget"
@@ -30,7 +30,7 @@ class TaskVector(Method):
     r"""Fine-tuning on the forget set whose change of the weights is negated: $\theta_0 - \alpha(\theta - \theta_0)$.
 
     Attributes:
-        scale: alpha, how far the other way.
+        scale: alpha, the factor of the negated change.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -49,7 +49,9 @@ class TaskVector(Method):
         if not self.scale > 0:
             raise ValueError(f"scale must be > 0, got {self.scale}")
         if self.retain is not None:
-            raise ValueError("task-vector has no retain term: its change of the weights is negated, and that with it")
+            raise ValueError(
+                "task-vector has no retain term: negating the change of the weights would negate its effect"
+            )
 
     @property
     def negation(self) -> float:

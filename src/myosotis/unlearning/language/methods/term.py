@@ -1,4 +1,4 @@
-"""The summands of a training loss, each with its own unit of counting, and the parts of a batch that they read."""
+"""The terms of a training loss, and the parts of a batch that they read."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from myosotis.unlearning.language.losses import IGNORED, Reduction
+from myosotis.data.encoding import IGNORED
+from myosotis.unlearning.language.methods.token_losses import Reduction
 
 SideName = Literal["forget", "alternate", "retain"]
-"""The parts of a batch: what is to go, what may be said in its place, what is to stay."""
+"""The parts of a batch: records to forget, alternate answers to them, records to retain."""
 
 ReferenceKind = Literal["log_probs", "logits", "hidden"]
-"""What of the model before unlearning a term may ask for."""
+"""Outputs of the model before unlearning that a term may read."""
 
 Unit = Literal["token", "sequence"]
 
@@ -23,15 +24,15 @@ Unit = Literal["token", "sequence"]
 class Side:
     """The part of a batch that a term reads, already shifted.
 
-    Positions that no row of the whole batch labels may have been left out; a loss that masks does not notice.
+    Positions that no row of the batch labels may be left out; losses mask them anyway.
 
     Attributes:
         labels: (batch, time), -100 where ignored.
         logits: (batch, time, vocab) of the model.
-        hidden: Outputs (batch, time, width) of the blocks that some term named, by the block's number.
-        reference_logits: The logits before unlearning, where a term asked for them.
-        reference_log_probs: Sequence log-probabilities (batch,) before unlearning, where a term asked for them.
-        reference_hidden: The outputs of blocks before unlearning, where a term asked for them.
+        hidden: Outputs (batch, time, width) of the blocks that terms read, by the block's number.
+        reference_logits: Logits before unlearning, where a term reads them.
+        reference_log_probs: Sequence log-probabilities (batch,) before unlearning, where a term reads them.
+        reference_hidden: Outputs of blocks before unlearning, where a term reads them.
     """
 
     labels: Int[Tensor, "batch time"]
@@ -51,7 +52,7 @@ class Sides:
     retain: Side | None = None
 
     def the(self, name: SideName) -> Side:
-        """Return a part that must be there.
+        """Return a part that the batch must have.
 
         Raises:
             ValueError: The batch has no such part.
@@ -64,16 +65,16 @@ class Sides:
 
 @dataclass(frozen=True)
 class Term(ABC):
-    """One summand of the training loss.
+    """One term of the training loss.
 
     The trainer sums ``items`` over the micro-batches and processes of an optimisation step and divides by the number
     of units in all of them, so that accumulation and the number of processes do not change the loss.
 
     Attributes:
-        unit: What the mean is taken over.
-        name: What the term is called in logs: its side, then what it does.
-        reads: The part of the batch whose units are counted.
-        needs: What of the model before unlearning it reads, by part.
+        unit: Unit of the mean.
+        name: Name in logs: the side, then the loss.
+        reads: Part of the batch whose units are counted.
+        needs: Outputs of the model before unlearning that it reads, by part.
     """
 
     unit: Unit = "token"
@@ -93,12 +94,12 @@ class Term(ABC):
         return frozenset({self.reads, *(side for side, _ in self.needs)})
 
     def counted(self, labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
-        """Return the labels of the units that the mean is taken over: all of them, unless a loss skips some."""
+        """Return the labels that the mean counts: all of them, unless a loss skips some."""
         return labels
 
     @abstractmethod
     def items(self, sides: Sides) -> Float[Tensor, "..."]:
-        """Return the losses whose sum, over the units of the whole step, is averaged."""
+        """Return the losses of the units; the trainer averages them over the whole step."""
 
 
 WeightedTerm = tuple[float, Term]

@@ -1,4 +1,4 @@
-"""Gradient ascent whose tokens are weighted by how sure the model is of them: WGA and SatImp."""
+"""Gradient ascent with tokens weighted by the model's confidence: WGA and SatImp."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.language.losses import Reduction, reduce_tokens, token_log_probs
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
 def weighted_ascent_loss(
@@ -21,13 +21,13 @@ def weighted_ascent_loss(
     r"""Weighted gradient ascent, $L = \overline{p_t^{\beta} \log p_t}$ with the weights held constant.
 
     (Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspective and Go Beyond", ICLR 2025.) The weight
-    takes the push away from tokens that are forgotten already.
+    vanishes at tokens that are forgotten already.
 
     Args:
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored.
         beta: Exponent, >= 0; 0 is plain gradient ascent.
-        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
@@ -53,15 +53,15 @@ def saturation_importance_loss(
     r"""SatImp, $L = \overline{p_t^{\beta_1} (1 - p_t)^{\beta_2} \log p_t}$ with the weights held constant.
 
     (Yang et al., "Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", ICML 2025.) The first factor is
-    the weight of saturation, the second that of importance. No reference model is read, which released code copies
-    all the same.
+    the weight of saturation, the second that of importance. No reference model is needed; released code copies
+    one all the same.
 
     Args:
         logits: Shifted logits.
         labels: Shifted labels, -100 where ignored.
         beta1: Exponent of p, >= 0.
         beta2: Exponent of 1 - p, >= 0.
-        reduction: See :func:`~myosotis.unlearning.language.losses.reduce_tokens`.
+        reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Returns:
         A scalar, or (batch, time) with 0 at ignored positions for ``"none"``.
@@ -108,7 +108,7 @@ class WGA(Method):
         paper="Wang et al., Rethinking LLM Unlearning Objectives, ICLR 2025",
         reads="forget, retain",
         memory="none",
-        purpose="Ascent that lets go of a token once it is forgotten.",
+        purpose="Ascent that stops at a token once it is forgotten.",
     )
     beta: float = 1.0
 

@@ -1,0 +1,1 @@
+"""Low-rank adapters: how they start, by Fisher information, and how they are exported."""

@@ -1,0 +1,295 @@
+"""Greedy continuations, which generate only what teacher forcing does not show already."""
+
+import inspect
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Int
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from myosotis.engine.progress import Ticker
+from myosotis.unlearning.language.audit.finite import finite_logits
+
+
+@dataclass
+class GreedyPass:
+    """One teacher-forced pass over a few sequences, and continuations that start from it.
+
+    If the model's greedy choice after a prefix is the true next token, the continuation of that prefix is this token
+    followed by the continuation of the longer prefix. So a rollout is needed only where the choice is wrong, and each
+    is made once: ``generated`` counts the tokens that had to be generated.
+
+    Attributes:
+        model: A causal language model.
+        sequences: The true token ids.
+        rollout_batch: Rollouts per batch.
+        ends: Tokens that end a continuation, e.g. end-of-sequence.
+        ticker: Progress display that shows how many tokens were generated.
+    """
+
+    model: nn.Module
+    sequences: Sequence[Int[Tensor, " _"]]
+    rollout_batch: int = 64
+    ends: frozenset[int] = frozenset()
+    ticker: Ticker | None = None
+    generated: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        device = next(self.model.parameters(), torch.empty(0)).device
+        self._lengths = [len(sequence) for sequence in self.sequences]
+        self._ids = nn.utils.rnn.pad_sequence([sequence.long() for sequence in self.sequences], batch_first=True).to(
+            device
+        )
+        self._mask = torch.arange(self._ids.shape[1], device=device) < torch.tensor(
+            self._lengths, device=device
+        ).unsqueeze(1)
+        positions = _max_positions(self.model)
+        self._positions = None if positions is None else max(positions, self._ids.shape[1])
+        output = _call(self.model, input_ids=self._ids, attention_mask=self._mask.long(), use_cache=True)
+        self._cache = _plain_cache(output)
+        # choices[i][t] is the greedy token after the first t + 1 tokens.
+        self.choices: list[list[int]] = [
+            row[:length] for row, length in zip(_logits(output).argmax(dim=-1).tolist(), self._lengths, strict=True)
+        ]
+
+    def continuations(self, starts: Sequence[tuple[int, int, int]]) -> list[list[int]]:
+        """Return greedy continuations of prefixes.
+
+        Args:
+            starts: (sequence, prefix length >= 1, tokens to generate) of each continuation.
+
+        Returns:
+            For each start a list of that many tokens; fewer where one of ``ends`` is met, which is then the last, or
+            where the model has no more positions.
+        """
+        if self._positions is not None:
+            starts = [(row, start, min(length, max(self._positions - start, 0))) for row, start, length in starts]
+        plans = [self._first_mismatch(*start) for start in starts]
+        # A rollout is (sequence, prefix length that it leaves the truth at) -> tokens beyond that prefix.
+        needed: dict[tuple[int, int], int] = {}
+        for (row, start, length), leave in zip(starts, plans, strict=True):
+            if leave is not None:
+                needed[row, leave] = max(needed.get((row, leave), 0), start + length - leave)
+        rolled = self._roll(needed)
+        answers = []
+        for (row, start, length), leave in zip(starts, plans, strict=True):
+            end = start + length if leave is None else leave
+            followed = self.sequences[row][start:end].tolist()
+            answers.append(self._cut((followed + ([] if leave is None else rolled[row, leave]))[:length]))
+        return answers
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        last = next((index for index, token in enumerate(tokens) if token in self.ends), len(tokens))
+        return tokens[: last + 1]
+
+    def _first_mismatch(self, row: int, start: int, length: int) -> int | None:
+        """The shortest prefix length >= start whose greedy next token is not the true one; None within the length."""
+        sequence, choices = self.sequences[row].tolist(), self.choices[row]
+        for position in range(start, start + length):
+            if position >= len(sequence) or choices[position - 1] != sequence[position]:
+                return position
+            if sequence[position] in self.ends:
+                return None
+        return None
+
+    def _roll(self, needed: dict[tuple[int, int], int]) -> dict[tuple[int, int], list[int]]:
+        # Longest first, so that each batch holds rollouts of like length.
+        order = sorted(needed, key=lambda key: (-needed[key], key))
+        rolled: dict[tuple[int, int], list[int]] = {}
+        cached = bool(order) and self._cache is not None and _decodes_from_cache(self.model, self._ids)
+        roll = self._roll_cached if cached else self._roll_recomputing
+        for begin in range(0, len(order), self.rollout_batch):
+            keys = order[begin : begin + self.rollout_batch]
+            tokens = roll(keys, torch.tensor([needed[key] for key in keys], device=self._ids.device))
+            self.generated += (tokens.shape[1] - 1) * len(keys)
+            for key, row in zip(keys, tokens.tolist(), strict=True):
+                rolled[key] = row[: needed[key]]
+            if self.ticker is not None:
+                self.ticker.advance(0, f"({self.generated} tokens generated)")
+        return rolled
+
+    def _ended(self, token: Tensor) -> Tensor:
+        return torch.isin(token, torch.tensor(sorted(self.ends), dtype=token.dtype, device=token.device))
+
+    def _roll_cached(self, keys: list[tuple[int, int]], needs: Tensor) -> Tensor:
+        """Continue from the key-value cache of the teacher-forced pass."""
+        device = self._ids.device
+        rows = torch.tensor([row for row, _ in keys], device=device)
+        leaves = torch.tensor([leave for _, leave in keys], device=device)
+        assert self._cache is not None  # noqa: S101 - the caller chose this path by it
+        cache, mask = _aligned(self._cache, rows, leaves)
+        token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
+        tokens, ended = [token], self._ended(token)
+        rolling = torch.arange(len(keys), device=device)
+        for step in range(int(needs.max()) - 1):
+            stays = (~ended & (needs > step + 1))[rolling].nonzero().flatten()
+            if not len(stays):
+                break
+            if mask.shape[1] == self._positions:
+                # A model may have no further slots: what is done leaves the cache, and so does the padding before it.
+                rolling, mask = rolling[stays], mask[stays]
+                padding = mask.shape[1] - int(mask.sum(dim=1).max())
+                cache, mask = _selected(cache, stays, padding), mask[:, padding:]
+            logits, mask = _cached_step(self.model, token[rolling], cache, mask, leaves[rolling] + step)
+            token = token.index_copy(0, rolling, logits.argmax(dim=-1))
+            tokens.append(token)
+            ended = ended | self._ended(token)
+        return torch.stack(tokens, dim=1)
+
+    def _roll_recomputing(self, keys: list[tuple[int, int]], needs: Tensor) -> Tensor:
+        """Continue by whole forward passes, for models without a plain key-value cache."""
+        device = self._ids.device
+        leaves = torch.tensor([leave for _, leave in keys], device=device)
+        ids = self._ids.new_zeros(len(keys), int((leaves + needs).max()))
+        for index, (row, leave) in enumerate(keys):
+            ids[index, :leave] = self._ids[row, :leave]
+        token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
+        tokens, ended = [token], self._ended(token)
+        rows = torch.arange(len(keys), device=device)
+        for step in range(int(needs.max()) - 1):
+            if ended.all():
+                break
+            last = (leaves + step).clamp(max=ids.shape[1] - 1)  # rollouts that are done stay at the end
+            ids[rows, last] = token
+            mask = torch.arange(ids.shape[1], device=device) <= last.unsqueeze(1)
+            output = _call(self.model, input_ids=ids, attention_mask=mask.long(), use_cache=False)
+            token = _logits(output)[rows, last].argmax(dim=-1)
+            tokens.append(token)
+            ended |= self._ended(token)
+        return torch.stack(tokens, dim=1)
+
+
+def _call(model: nn.Module, **inputs: Any) -> Any:
+    """Call a model with those of the inputs that its forward takes."""
+    parameters = inspect.signature(model.forward).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        inputs = {name: value for name, value in inputs.items() if name in parameters}
+    return model(**inputs)
+
+
+def _aligned(cache: DynamicCache, rows: Tensor, leaves: Tensor) -> tuple[DynamicCache, Tensor]:
+    """The cache of the first ``leaves`` tokens of rows, and which of its slots count.
+
+    Prefixes end in the same slot and shorter ones begin later, as in generation from prompts padded on the left. So two
+    tokens are as many slots apart as tokens, which matters to models whose attention counts slots.
+    """
+    slots = int(leaves.max())
+    positions = torch.arange(slots, device=leaves.device) - (slots - leaves).unsqueeze(1)
+    cut = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        keys, values = (
+            states.transpose(1, 2)[rows.unsqueeze(1), positions.clamp(min=0)].transpose(1, 2)
+            for states in (layer.keys, layer.values)
+        )
+        cut.update(keys, values, index)
+    return cut, (positions >= 0).long()
+
+
+def _selected(cache: DynamicCache, rows: Tensor, begin: int) -> DynamicCache:
+    """Some rows of a cache, from a slot on."""
+    cut = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        cut.update(layer.keys[rows, :, begin:], layer.values[rows, :, begin:], index)
+    return cut
+
+
+def _cached_step(
+    model: nn.Module, token: Tensor, cache: DynamicCache, mask: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Append one token to each row of a cache; return the logits after it, and the mask with it."""
+    mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    output = _call(
+        model,
+        input_ids=token.unsqueeze(1),
+        attention_mask=mask,
+        position_ids=positions.unsqueeze(1),
+        use_cache=True,
+        **{_cache_argument(model): cache},
+    )
+    return _logits(output)[:, -1], mask
+
+
+_exact: MutableMapping[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+"""What :func:`_decodes_from_cache` saw of a model: up to how many tokens, and whether its cache was exact."""
+
+_SHORTEST_CHECK = 320
+"""Tokens of a check at least: beyond the window of 256 that GPT-Neo has."""
+
+
+def _decodes_from_cache(model: nn.Module, ids: Tensor) -> bool:
+    """Whether rows of a batch may be continued from the cache of one pass: looked at once per model and length.
+
+    A model that does not take the positions of tokens would count slots instead, of which short rows have more. What
+    else a model may count cannot be known, so a short and a long prefix are continued together and compared with a
+    plain pass.
+    """
+    if "position_ids" not in inspect.signature(_plain(model).forward).parameters:
+        return False
+    checked, exact = _exact.get(model, (0, True))
+    if exact and checked < ids.shape[1]:
+        length = max(2 * ids.shape[1], _SHORTEST_CHECK)
+        positions = _max_positions(model)
+        length = length if positions is None else max(min(length, positions), ids.shape[1])
+        exact = _cache_is_exact(model, ids[:1, torch.arange(length, device=ids.device) % ids.shape[1]])
+        _exact[model] = (length, exact)
+    return exact
+
+
+_STEPS = 3  # tokens that a check appends
+
+
+def _cache_is_exact(model: nn.Module, ids: Int[Tensor, "1 time"]) -> bool:
+    """Whether a short prefix, continued from the cache beside a long one, has the logits of a plain pass."""
+    long, short = ids.shape[1] - _STEPS, max(ids.shape[1] // 8, 1)
+    if long <= short:
+        return True  # nothing would be padded
+    cache = _plain_cache(_call(model, input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True))
+    if cache is None:
+        return False
+    leaves = torch.tensor([short, long], device=ids.device)
+    cut, mask = _aligned(cache, leaves.new_zeros(2), leaves)
+    rolled = []
+    for step in range(_STEPS):
+        # Tokens of the row itself: what comes after a prefix does not matter to the comparison.
+        logits, mask = _cached_step(model, ids[0, leaves + step], cut, mask, leaves + step)
+        rolled.append(logits[0])
+    plain = ids[:, : short + _STEPS]
+    expected = _logits(_call(model, input_ids=plain, attention_mask=torch.ones_like(plain), use_cache=False))
+    expected_logits = expected[0, short:].float()
+    difference = (torch.stack(rolled).float() - expected_logits).square().mean().sqrt()
+    # Rounding is far below it; a prefix that is ignored, or read at other positions, is far above.
+    tolerance = 5e-3 if expected.dtype in (torch.float32, torch.float64) else 0.1
+    return bool(difference <= tolerance * expected_logits.std())
+
+
+def _max_positions(model: nn.Module) -> int | None:
+    return getattr(getattr(_plain(model), "config", None), "max_position_embeddings", None)
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _cache_argument(model: nn.Module) -> str:
+    """What the model calls its cache: ``cache``, or ``past_key_values`` in code written for older transformers."""
+    return "cache" if "cache" in inspect.signature(_plain(model).forward).parameters else "past_key_values"
+
+
+def _logits(output: Any) -> Tensor:
+    logits = output if isinstance(output, Tensor) else output.logits
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"the model returned no logits but {type(output).__name__}")
+    return finite_logits(logits)
+
+
+def _plain_cache(output: Any) -> DynamicCache | None:
+    """The key-value cache of an output, if every layer keeps all positions; sliding windows and states do not."""
+    cache = getattr(output, "cache", None)
+    if isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers):
+        return cache
+    return None

@@ -1,0 +1,342 @@
+"""Memorisation of texts: memorisation accuracy, extraction likelihood, thresholds of forgetting.
+
+(Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023, eqs. 2 to 5.)
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from myosotis.engine.errors import SettingsError
+from myosotis.engine.progress import progress
+from myosotis.evaluation.verdict import TOLERANCE
+from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods.forward import evaluation_mode
+
+Sequences = Sequence[Int[Tensor, " _"]]
+
+
+def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortest: int, reason: str) -> list[int]:
+    """Return the starts, 1 for each sequence where none are given, after checking the sequences."""
+    if not len(sequences):
+        raise ValueError("no sequence was given")
+    starts = [1] * len(sequences) if starts is None else list(starts)
+    if len(starts) != len(sequences) or min(starts) < 1:
+        raise ValueError("starts must hold one position of at least 1 per sequence")
+    for index, sequence in enumerate(sequences):
+        if sequence.ndim != 1 or sequence.is_floating_point():
+            raise TypeError(f"sequence {index} must be a 1-D tensor of token ids, got shape {tuple(sequence.shape)}")
+        if len(sequence) - starts[index] < shortest:
+            given = f"{len(sequence)} tokens" + (f", {starts[index]} of them prompt" if starts[index] > 1 else "")
+            raise ValueError(
+                f"sequence {index} has {given}; {reason} needs at least {shortest} beyond the first prefix"
+            )
+    return starts
+
+
+def _chunks(sequences: Sequences, batch_size: int) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Batches of sequences of similar length, with their indices."""
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    for begin in range(0, len(order), batch_size):
+        indices = order[begin : begin + batch_size]
+        yield indices, [sequences[index] for index in indices]
+
+
+def _accuracy(greedy: GreedyPass, starts: Sequence[int]) -> list[float]:
+    return [
+        sum(choice == token for choice, token in zip(choices[start - 1 : -1], sequence[start:].tolist(), strict=True))
+        / (len(sequence) - start)
+        for choices, sequence, start in zip(greedy.choices, greedy.sequences, starts, strict=True)
+    ]
+
+
+def _overlap(generated: Sequence[int], truth: Sequence[int], n: int) -> float:
+    """Share of the generated n-grams, counted with multiplicity, that stand in the truth; equal lengths."""
+    known = {tuple(truth[start : start + n]) for start in range(len(truth) - n + 1)}
+    grams = [tuple(generated[start : start + n]) for start in range(len(generated) - n + 1)]
+    return sum(gram in known for gram in grams) / len(grams)
+
+
+def _likelihoods(greedy: GreedyPass, starts: Sequence[int], ns: Sequence[int], stride: int) -> dict[int, list[float]]:
+    """By n and sequence; the continuations for the smallest n serve all."""
+    prefixes = [
+        (row, length, len(sequence) - length)
+        for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
+        for length in range(start, len(sequence) - min(ns) + 1, stride)
+    ]
+    overlaps: dict[int, list[list[float]]] = {n: [[] for _ in greedy.sequences] for n in ns}
+    for (row, length, rest), generated in zip(prefixes, greedy.continuations(prefixes), strict=True):
+        truth = greedy.sequences[row][length:].tolist()
+        for n in ns:
+            if rest >= n:
+                overlaps[n][row].append(_overlap(generated, truth, n))
+    return {n: [sum(values) / len(values) if values else math.nan for values in rows] for n, rows in overlaps.items()}
+
+
+def memorization(
+    model: nn.Module,
+    sequences: Sequences,
+    n: int = 10,
+    *,
+    starts: Sequence[int] | None = None,
+    stride: int = 1,
+    batch_size: int = 16,
+) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"]]:
+    """Return :func:`memorization_accuracy` and :func:`extraction_likelihood` from one teacher-forced pass."""
+    accuracy, likelihoods = memorization_by_n(
+        model, sequences, (n,), starts=starts, stride=stride, batch_size=batch_size
+    )
+    return accuracy, likelihoods[n]
+
+
+def memorization_by_n(
+    model: nn.Module,
+    sequences: Sequences,
+    ns: Sequence[int],
+    *,
+    starts: Sequence[int] | None = None,
+    stride: int = 1,
+    batch_size: int = 16,
+) -> tuple[Float[Tensor, " count"], dict[int, Float[Tensor, " count"]]]:
+    """Return memorisation accuracy, and extraction likelihood for several n at the cost of the smallest.
+
+    Args:
+        model: See :func:`extraction_likelihood`.
+        sequences: Long enough for the smallest n; NaN where one is too short for another.
+        ns: Lengths of the n-grams.
+        starts: See :func:`extraction_likelihood`.
+        stride: See :func:`extraction_likelihood`.
+        batch_size: Sequences per forward pass.
+
+    Raises:
+        ValueError: No n or sequence was given, or one is too short for the smallest n.
+        TypeError: A sequence is not a 1-D integer tensor.
+    """
+    if not ns or min(ns) < 1 or stride < 1 or batch_size < 1:
+        raise ValueError(f"n, stride and batch_size must be at least 1, got {list(ns)}, {stride} and {batch_size}")
+    starts = _check_sequences(sequences, starts, min(ns), f"extraction likelihood with n={min(ns)}")
+    accuracy = torch.zeros(len(sequences))
+    likelihoods = {n: torch.zeros(len(sequences)) for n in ns}
+    with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
+        for indices, chunk in _chunks(sequences, batch_size):
+            greedy = GreedyPass(model, chunk, ticker=ticker)
+            chunk_starts = [starts[index] for index in indices]
+            accuracy[indices] = torch.tensor(_accuracy(greedy, chunk_starts))
+            for n, values in _likelihoods(greedy, chunk_starts, ns, stride).items():
+                likelihoods[n][indices] = torch.tensor(values)
+            ticker.advance(len(indices))
+    return accuracy, likelihoods
+
+
+def memorization_accuracy(
+    model: nn.Module, sequences: Sequences, *, starts: Sequence[int] | None = None, batch_size: int = 16
+) -> Float[Tensor, " count"]:
+    r"""Share of tokens that the model predicts greedily from the true tokens before them.
+
+    $$\mathrm{MA}(x) = \frac{1}{T-1}\sum_{t=1}^{T-1} 1\{\arg\max p(\cdot \mid x_{\le t}) = x_{t+1}\}$$
+
+    Args:
+        model: A causal language model: called with ``input_ids`` (and what else its forward takes of
+            ``attention_mask``, ``position_ids``, ``past_key_values``, ``use_cache``), returns logits.
+        sequences: 1-D tensors of token ids, at least 2 each.
+        starts: First position that counts in each sequence, the length of its prompt; 1, as in the paper, if not given.
+        batch_size: Sequences per forward pass; does not change the values.
+
+    Returns:
+        One value in [0, 1] per sequence, on the CPU.
+
+    Raises:
+        ValueError: No sequence was given or one is too short.
+        TypeError: A sequence is not a 1-D integer tensor.
+    """
+    starts = _check_sequences(sequences, starts, 1, "memorisation accuracy")
+    values = torch.zeros(len(sequences))
+    with evaluation_mode(model):
+        for indices, chunk in _chunks(sequences, batch_size):
+            values[indices] = torch.tensor(_accuracy(GreedyPass(model, chunk), [starts[index] for index in indices]))
+    return values
+
+
+def extraction_likelihood(
+    model: nn.Module,
+    sequences: Sequences,
+    n: int = 10,
+    *,
+    starts: Sequence[int] | None = None,
+    stride: int = 1,
+    batch_size: int = 16,
+) -> Float[Tensor, " count"]:
+    r"""Share of a text's n-grams that the model's own continuations of its prefixes give back.
+
+    $$\mathrm{EL}_n(x) = \frac{1}{T-n}\sum_{t=1}^{T-n} \mathrm{OVERLAP}_n(f(x_{\le t}), x_{>t})$$
+
+    f is the greedy continuation of exactly T - t tokens; OVERLAP is the share of its n-grams, with multiplicity, that
+    stand in the true suffix. Exact: where the greedy choice is the true token, two prefixes share their continuation,
+    so only mismatches cost a rollout, batched and from one key-value cache. A memorised text costs one forward pass.
+    The continuation does not stop at an end-of-sequence token, as shorter ones would change the measure.
+
+    Args:
+        model: See :func:`memorization_accuracy`.
+        sequences: 1-D tensors of token ids, at least n + 1 each.
+        n: Length of the n-grams; 10 in the paper.
+        starts: The shortest prefix of each sequence, e.g. its prompt; 1, as in the paper, if not given. A question
+            that was never trained on says nothing about memory, so records with a prompt are measured from there.
+        stride: Use every stride-th prefix only; 1 is exact.
+        batch_size: Sequences per forward pass; does not change the values.
+
+    Returns:
+        One value in [0, 1] per sequence, on the CPU.
+
+    Raises:
+        ValueError: No sequence was given or one is too short for n.
+        TypeError: A sequence is not a 1-D integer tensor.
+    """
+    return memorization(model, sequences, n, starts=starts, stride=stride, batch_size=batch_size)[1]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Measures of unseen texts: the level at which a text counts as forgotten.
+
+    Attributes:
+        extraction_likelihood: Mean over the unseen sequences.
+        memorization_accuracy: Mean over the unseen sequences.
+        n: n of the extraction likelihood.
+        length: Mean length of the unseen sequences, beyond the prompt where there is one, in tokens.
+        lengths: Shortest and longest of these lengths.
+        count: Number of unseen sequences.
+        extraction_likelihood_error: Standard error of the mean; None for a single sequence.
+        memorization_accuracy_error: Standard error of the mean.
+        length_tolerance: Relative tolerance of the lengths of other sequences, below the shortest and above the
+            longest of them.
+    """
+
+    extraction_likelihood: float
+    memorization_accuracy: float
+    n: int
+    length: float
+    lengths: tuple[int, int]
+    count: int
+    extraction_likelihood_error: float | None
+    memorization_accuracy_error: float | None
+    length_tolerance: float = 0.0
+
+    def check_comparable(self, sequences: Sequences, n: int, starts: Sequence[int] | None = None) -> None:
+        """Refuse sequences that cannot be compared: both measures depend on n and on the length.
+
+        Args:
+            sequences: Sequences to compare.
+            n: n of their extraction likelihood.
+            starts: See :func:`extraction_likelihood`.
+
+        Raises:
+            ValueError: n differs, or a length is out of the calibrated range.
+        """
+        if n != self.n:
+            raise SettingsError(f"these thresholds were calibrated with n={self.n}; n={n} cannot be compared with them")
+        check_lengths(measured_lengths(sequences, starts), self.lengths, self.length_tolerance)
+
+    def forgotten(self, accuracy: Float[Tensor, " count"], likelihood: Float[Tensor, " count"]) -> bool:
+        """Whether both means lie at or below the thresholds, within rounding; the authors' rule without its ties."""
+        return (
+            accuracy.double().mean().item() <= self.memorization_accuracy + TOLERANCE
+            and likelihood.double().mean().item() <= self.extraction_likelihood + TOLERANCE
+        )
+
+    def forgotten_each(
+        self,
+        model: nn.Module,
+        sequences: Sequences,
+        *,
+        starts: Sequence[int] | None = None,
+        batch_size: int = 16,
+    ) -> list[bool]:
+        """Whether each sequence is forgotten: both of its values at or below the thresholds.
+
+        Raises:
+            ValueError: The sequences are not comparable, see :meth:`check_comparable`.
+        """
+        self.check_comparable(sequences, self.n, starts)
+        accuracy, likelihood = memorization(model, sequences, self.n, starts=starts, batch_size=batch_size)
+        below = (accuracy.double() <= self.memorization_accuracy + TOLERANCE) & (
+            likelihood.double() <= self.extraction_likelihood + TOLERANCE
+        )
+        return [bool(value) for value in below]
+
+
+def measured_lengths(sequences: Sequences, starts: Sequence[int] | None) -> list[int]:
+    """Return how many tokens are measured: all of a sequence, or those from the last token of its prompt on."""
+    begins = [1] * len(sequences) if starts is None else starts
+    return [len(sequence) - start + 1 for sequence, start in zip(sequences, begins, strict=True)]
+
+
+def check_lengths(lengths: Sequence[int], calibrated: tuple[int, int], tolerance: float) -> None:
+    """Refuse to compare sequences whose lengths are out of a range.
+
+    Args:
+        lengths: In tokens, see :func:`measured_lengths`.
+        calibrated: Shortest and longest length of the sequences that thresholds come from.
+        tolerance: Relative tolerance beyond that range.
+
+    Raises:
+        SettingsError: A length is out of the range.
+    """
+    shortest, longest = calibrated
+    low, high = shortest * (1 - tolerance), longest * (1 + tolerance)
+    for length in lengths:
+        if not low - 1e-9 <= length <= high + 1e-9:
+            spread = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+            raise SettingsError(
+                f"these thresholds were calibrated on sequences of {spread} tokens; one of {length} cannot be compared "
+                f"with them (relative tolerance {tolerance:g})"
+            )
+
+
+def _mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    error = values.double().std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+    return values.double().mean().item(), error
+
+
+def calibrate_thresholds(
+    model: nn.Module,
+    unseen: Sequences,
+    n: int = 10,
+    *,
+    starts: Sequence[int] | None = None,
+    length_tolerance: float = 0.0,
+    batch_size: int = 16,
+) -> Thresholds:
+    """Measure a model, before unlearning, on text that it was never trained on.
+
+    Args:
+        model: The model before unlearning.
+        unseen: Sequences of the same kind and length as those to be forgotten, never seen in training.
+        n: n of the extraction likelihood.
+        starts: See :func:`extraction_likelihood`.
+        length_tolerance: Relative tolerance of lengths, for sequences of mixed length.
+        batch_size: Sequences per forward pass.
+
+    Returns:
+        The thresholds, which refuse comparison with another n or length.
+
+    Raises:
+        ValueError: No sequence was given or one is too short for n.
+    """
+    accuracy, likelihood = memorization(model, unseen, n, starts=starts, batch_size=batch_size)
+    (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
+    lengths = measured_lengths(unseen, starts)
+    return Thresholds(
+        extraction_likelihood=mean_likelihood,
+        memorization_accuracy=mean_accuracy,
+        n=n,
+        length=sum(lengths) / len(lengths),
+        lengths=(min(lengths), max(lengths)),
+        count=len(unseen),
+        extraction_likelihood_error=likelihood_error,
+        memorization_accuracy_error=accuracy_error,
+        length_tolerance=length_tolerance,
+    )

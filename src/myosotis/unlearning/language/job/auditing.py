@@ -1,0 +1,106 @@
+"""The auditing phase: every model of a job is measured by the audit and its suites."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
+from myosotis.unlearning.language.audit.memorization import Thresholds, calibrate_thresholds
+from myosotis.unlearning.language.job.context import JobContext
+
+_ORDER = ("before", "after", "reference")
+
+
+class Auditing:
+    """Measures the models of a job, one after another; results that the run holds are not measured again.
+
+    Args:
+        context: The context of the job.
+    """
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._audits: dict[str, Audit] = {}
+        self._suites: dict[str, dict[str, Any]] = {}
+        self._reference_nll: list[list[float]] | None = None
+
+    @property
+    def audits(self) -> dict[str, Audit]:
+        """The audits of the models that were measured, by name."""
+        return {name: self._audits[name] for name in _ORDER if name in self._audits}
+
+    def suites(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of the suites, by suite and model."""
+        results = {name: self._suites[name] for name in _ORDER if name in self._suites}
+        return self._context.inputs.suites.summary(results)
+
+    def measure(self, name: str, model: Any) -> Audit:
+        """Measure a model by the audit and the suites.
+
+        Args:
+            name: ``"reference"``, which comes first if there is one, ``"before"`` or ``"after"``.
+            model: The model, without adapters.
+        """
+        context = self._context
+        audit = self._audits[name] = self._audit(name, model)
+        is_reference = name == "reference"
+        suites = context.inputs.suites
+        if is_reference and context.config.audit.membership is not None:
+            self._reference_nll = context.stored_or("reference-nll", lambda: suites.reference_nll(model))
+
+        def stored(suite: str, measure: Callable[[], Any]) -> Any:
+            def timed() -> Any:
+                context.say(f"{suite}: {_title(name)}")
+                with context.timed(suite):
+                    return measure()
+
+            return context.stored_or(f"{suite}-{name}", timed)
+
+        # A reference compared with itself would say nothing.
+        reference_nll = None if is_reference else self._reference_nll
+        self._suites[name] = suites.measure(model, stored, reference_nll=reference_nll)
+        return audit
+
+    def _audit(self, name: str, model: Any) -> Audit:
+        context, settings = self._context, self._context.config.audit
+        stored = context.run.kept(f"audit-{name}.json")
+        if stored is not None and not context.show_samples:
+            return Audit.read(stored)
+        context.say(f"auditing {_title(name)}")
+        with context.timed("audit"):
+            audit = audit_model(
+                model,
+                context.inputs.tokenizer,
+                context.inputs.sets,
+                n=settings.n,
+                further_n=settings.further_n,
+                confidence=settings.confidence,
+                max_new_tokens=settings.max_new_tokens,
+                batch_size=settings.batch_size,
+            )
+        context.run.keep(f"audit-{name}.json", audit.as_json())
+        return audit
+
+    def thresholds(self, model: Any) -> Thresholds | None:
+        """Return the level of unseen records under a model; None where none of them is long enough."""
+        context, settings = self._context, self._context.config.audit
+        unseen = measurable(context.inputs.sets.unseen, settings.n)
+        if not unseen.indices:
+            return None
+        stored = context.run.kept("thresholds.json")
+        if stored is not None:
+            return Thresholds(**{**stored, "lengths": tuple(stored["lengths"])})
+        thresholds = calibrate_thresholds(
+            model,
+            unseen.sequences,
+            settings.n,
+            starts=unseen.starts,
+            length_tolerance=settings.length_tolerance,
+            batch_size=settings.batch_size,
+        )
+        context.run.keep("thresholds.json", asdict(thresholds))
+        return thresholds
+
+
+def _title(name: str) -> str:
+    return "the reference model" if name == "reference" else f"the model {name}"

@@ -1,0 +1,374 @@
+"""The configuration of ``myosotis unlearn language``."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from transformers.training_args import OptimizerNames
+
+from myosotis.data.encoding import CHAT
+from myosotis.data.people import MOST_PEOPLE
+from myosotis.engine.config import Config, RunName, Tracker
+from myosotis.engine.method import NamedConfig
+from myosotis.unlearning.language.audit.membership import SCORES, Score
+from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.methods.composite import Composite
+from myosotis.unlearning.language.training.selection import Criterion
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_optimizer(name: str) -> str:
+    known = [item.value for item in OptimizerNames]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ValueError(f"unknown optimizer; did you mean '{close[0]}'?" if close else "unknown optimizer")
+    return name
+
+
+class ModelConfig(Config):
+    """The model that unlearns."""
+
+    name: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class PeopleConfig(Config):
+    """Fictitious people from a seeded generator instead of files; the job's seed draws them."""
+
+    forget: Count = 4
+    retain: Count = 16
+    unseen: Count = 8
+
+    @model_validator(mode="after")
+    def _enough_names(self) -> "PeopleConfig":
+        if self.forget + self.retain + self.unseen > MOST_PEOPLE:
+            raise ValueError(f"at most {MOST_PEOPLE} people have different names")
+        return self
+
+
+class FileConfig(Config):
+    """A file of JSON lines; ``fields`` maps our keys to the file's."""
+
+    file: str
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
+class DatasetConfig(Config):
+    """A source for the ``datasets`` library."""
+
+    dataset: str
+    split: str = "train"
+    subset: str | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
+Source = str | FileConfig | DatasetConfig
+
+
+class DataConfig(Config):
+    """Sources of records and how they are formatted; ``replay`` unlearns earlier ``requests`` again with each."""
+
+    people: PeopleConfig | None = None
+    forget: Source | None = None
+    retain: Source | None = None
+    unseen: Source | None = None
+    general: Source | None = None
+    template: str = "{prompt} {response}"
+    max_length: Count = 512
+    append_eos: bool = True
+    split_texts: bool = False
+    forget_tokens: Literal["response", "facts"] = "response"
+    requests: Literal["subject"] | Count | None = None
+    replay: bool = False
+    allow_shared: bool = False
+    refusals: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_source(self) -> "DataConfig":
+        if self.people is None and self.forget is None:
+            raise ValueError("either 'people' or 'forget' must be given")
+        if self.people is not None and (self.forget or self.retain or self.unseen):
+            raise ValueError("'people' generates forget, retain and unseen records; leave those keys out")
+        if self.replay and self.requests is None:
+            raise ValueError("'replay' repeats earlier 'requests', and there are none")
+        if self.template == CHAT:
+            return self
+        order = [self.template.find(field) for field in ("{prompt}", "{response}")]
+        once = all(self.template.count(field) == 1 for field in ("{prompt}", "{response}"))
+        if not once or order != sorted(order):
+            raise ValueError("'template' must be 'chat', or hold {prompt} and then {response}, once each")
+        return self
+
+
+class FineTuneConfig(Config):
+    """Teach the model the forget and retain records first: for demonstrations and benchmarks."""
+
+    epochs: Count = 10
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 16
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Schedule = "linear"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FineTuneConfig":
+        _warmup_counts(self.schedule, self.warmup_steps)
+        return self
+
+
+def _warmup_counts(schedule: str, warmup_steps: int) -> None:
+    if schedule == "constant" and warmup_steps:
+        raise ValueError("'warmup_steps' has no effect with schedule 'constant'; use 'constant_with_warmup'")
+
+
+class MethodConfig(NamedConfig):
+    """The unlearning method: its name, and its settings beside it."""
+
+    name: str = "ihl"
+
+    @classmethod
+    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return the method, whose fields are all its settings.
+
+        The parts of a composite stay as they were given: by name, with what is not their default.
+        """
+        method = build_method(name, settings)
+        return SimpleNamespace(**settings) if isinstance(method, Composite) else method
+
+
+class LoraSettings(Config):
+    """Train a low-rank adapter instead of all weights."""
+
+    rank: Count = 8
+    alpha: Positive = 16
+    target_modules: str | list[str] = "all-linear"
+    init: Literal["default", "fila"] = "default"
+    epsilon: Literal["relative", "official"] = "relative"
+    fisher: Literal["element", "row"] = "element"
+
+
+class TrainingConfig(Config):
+    """The optimisation."""
+
+    epochs: Count = 10
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 8
+    accumulation: Count = 1
+    retain_per_forget: Count = 1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Schedule = "constant"
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    optimizer: Annotated[str, AfterValidator(_known_optimizer)] = "adamw_torch"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    save_every_epochs: Count = 1
+    max_nll: Positive | None = None
+    parameters: str | None = None
+    reference_cache_gb: Positive = 8.0
+    trackers: tuple[Tracker, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainingConfig":
+        _warmup_counts(self.schedule, self.warmup_steps)
+        return self
+
+
+class StopConfig(Config):
+    """Stop as soon as the forget set is below the level of unseen text."""
+
+    min_epochs: Annotated[int, Field(ge=0)] = 0
+    every: Count = 1
+    facts: bool = True
+
+
+class SelectionConfig(Config):
+    """Keep the best epoch's weights by records that are neither trained on nor audited."""
+
+    retain_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    criterion: Criterion = "harmonic"
+    every: Count = 1
+
+
+class MembershipConfig(Config):
+    """Membership inference of the forget records against the unseen ones."""
+
+    scores: tuple[Score, ...] = SCORES
+    k: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+
+class StressConfig(Config):
+    """Stress tests of forgetting."""
+
+    relearn_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    relearn_steps: Annotated[int, Field(ge=0)] = 10
+    relearn_every: Count = 2
+    relearn_learning_rate: Positive = 1e-4
+    bits: tuple[Annotated[int, Field(ge=2, le=16)], ...] = (8, 4)
+    rewording: bool = True
+
+
+class TofuConfig(Config):
+    """The measures of TOFU on rows with question, answer, paraphrased_answer and perturbed_answer."""
+
+    forget: Source
+    retain: Source
+    real_authors: Source
+    world_facts: Source
+    mean: Literal["geometric", "arithmetic"] = "geometric"
+    max_new_tokens: Count = 200
+
+
+class MuseConfig(Config):
+    """The measures of MUSE: rows with prompt and gt, with question and answer, or with text."""
+
+    verbatim: Source | None = None
+    knowledge_forget: Source | None = None
+    knowledge_forget_shown: Source | None = None
+    knowledge_retain: Source | None = None
+    knowledge_retain_shown: Source | None = None
+    privacy_forget: Source | None = None
+    privacy_holdout: Source | None = None
+    k: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> "MuseConfig":
+        if (self.privacy_forget is None) != (self.privacy_holdout is None):
+            raise ValueError("privacy leakage compares 'privacy_forget' with 'privacy_holdout': give both or neither")
+        return self
+
+
+class HarnessConfig(Config):
+    """Tasks of lm-eval; needs the extra ``harness``."""
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    include_path: str | None = None
+    limit: Count | None = None
+    shots: Annotated[int, Field(ge=0)] | None = None
+    batch_size: Count = 8
+
+
+class AuditConfig(Config):
+    """Measures before and after, and the criteria of forgetting and of retention."""
+
+    n: Count = 10
+    further_n: tuple[Count, ...] = ()
+    length_tolerance: Fraction = 0.25
+    held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    kept_share: Fraction = 0.95
+    perplexity_ratio_ceiling: Positive = 1.15
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    max_new_tokens: Count = 32
+    batch_size: Count = 16
+    membership: MembershipConfig | None = None
+    stress: StressConfig | None = None
+    tofu: TofuConfig | None = None
+    muse: MuseConfig | None = None
+    harness: HarnessConfig | None = None
+
+    @property
+    def sources(self) -> dict[str, Source | None]:
+        """Every source of the suites, by its key."""
+        return {
+            f"audit.{suite}.{key}": getattr(settings, key)
+            for suite, settings in (("tofu", self.tofu), ("muse", self.muse))
+            if settings is not None
+            for key in type(settings).model_fields
+            if key not in ("mean", "max_new_tokens", "k")
+        }
+
+
+class LanguageUnlearningConfig(Config):
+    """One job: a model, the records to forget and retain, the method, and the audit."""
+
+    name: RunName
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelConfig
+    data: DataConfig
+    fine_tune: FineTuneConfig | None = None
+    reference: Literal["retrain"] | str | None = None
+    method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="ihl"))
+    lora: LoraSettings | None = None
+    training: TrainingConfig = TrainingConfig()
+    stop: StopConfig | None = None
+    selection: SelectionConfig | None = None
+    audit: AuditConfig = AuditConfig()
+    keep_fine_tuned: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "LanguageUnlearningConfig":
+        if self.reference == "retrain" and self.fine_tune is None:
+            raise ValueError("'reference: retrain' needs 'fine_tune', which says how the model was trained")
+        has_unseen = self.data.people is not None or self.data.unseen is not None
+        if self.stop is not None and not has_unseen:
+            raise ValueError("'stop' compares with unseen records, but 'data.unseen' is missing")
+        watched = self.stop is not None or self.selection is not None
+        method = build_method(self.method.name, self.method.settings)
+        if method.negation is not None and (watched or (self.lora is not None and self.lora.init == "fila")):
+            raise ValueError(
+                f"method '{method.card.name}' negates the change of the weights once training has ended: it goes with "
+                "neither 'stop' nor 'selection' nor 'lora.init: fila'"
+            )
+        if self.selection is not None and not has_unseen:
+            raise ValueError("'selection' compares with unseen records, but 'data.unseen' is missing")
+        if self.selection is not None and self.data.requests is not None:
+            raise ValueError("'selection' keeps one epoch of one training; with 'data.requests' use 'stop'")
+        for name, watched_every in (("selection", self.selection), ("stop", self.stop)):
+            if watched_every is not None and watched_every.every > self.training.epochs:
+                raise ValueError(f"'{name}.every' is more than 'training.epochs', so nothing would be measured")
+        if self.training.parameters is not None and self.lora is not None:
+            raise ValueError("'training.parameters' chooses among all weights; with 'lora' use 'lora.target_modules'")
+        if self.audit.membership is not None and not has_unseen:
+            raise ValueError("'audit.membership' compares with unseen records, but 'data.unseen' is missing")
+        needs_retain = build_method(self.method.name, self.method.settings).reads("retain")
+        if needs_retain and self.data.people is None and self.data.retain is None:
+            raise ValueError(
+                f"method '{self.method.name}' has a retain term, but 'data.retain' is missing; 'method.retain: null' "
+                "leaves the term out"
+            )
+        return self
+
+
+def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnlearningConfig:
+    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
+
+    def resolved(source: Source | None) -> Source | None:
+        if isinstance(source, FileConfig):
+            return source.model_copy(update={"file": str((folder / source.file).resolve())})
+        if isinstance(source, DatasetConfig):
+            local = folder / source.dataset
+            return source.model_copy(update={"dataset": str(local.resolve())}) if local.is_dir() else source
+        return None if source is None else str((folder / source).resolve())
+
+    def model(name: str) -> str:
+        return str((folder / name).resolve()) if name.startswith(".") else name
+
+    data = config.data.model_copy(
+        update={key: resolved(getattr(config.data, key)) for key in ("forget", "retain", "unseen", "general")}
+    )
+    update: dict[str, Any] = {
+        "data": data,
+        "model": config.model.model_copy(update={"name": model(config.model.name)}),
+    }
+    audit = config.audit
+    suites: dict[str, Any] = {}
+    for name, settings in (("tofu", audit.tofu), ("muse", audit.muse)):
+        if settings is not None:
+            keys = [key.rpartition(".")[2] for key in audit.sources if key.startswith(f"audit.{name}.")]
+            suites[name] = settings.model_copy(update={key: resolved(getattr(settings, key)) for key in keys})
+    if audit.harness is not None and audit.harness.include_path is not None:
+        include = str((folder / audit.harness.include_path).resolve())
+        suites["harness"] = audit.harness.model_copy(update={"include_path": include})
+    update["audit"] = audit.model_copy(update=suites)
+    if config.reference not in (None, "retrain"):
+        update["reference"] = model(str(config.reference))
+    return config.model_copy(update=update)

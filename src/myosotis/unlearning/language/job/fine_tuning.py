@@ -1,0 +1,80 @@
+"""Plain fine-tuning on records: teaches a model what it is to forget, for demonstrations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments
+
+from myosotis.data.encoding import Example, pad_examples, pad_token_id
+from myosotis.unlearning.language.job.callbacks import quiet
+from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
+from myosotis.unlearning.language.training.trainer_config import use_one_device
+
+
+def fine_tune(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    settings: FineTuneConfig,
+    *,
+    seed: int,
+    directory: Path,
+    description: str = "fine-tuning",
+) -> None:
+    """Train all weights on the labelled tokens of the examples, in place; the loss is a mean over each step's tokens.
+
+    Weights in half precision are trained in float32 and rounded at the end.
+
+    Args:
+        model: A causal language model.
+        tokenizer: The model's tokenizer.
+        examples: Examples to learn.
+        settings: Settings of the training.
+        seed: Seed of the order.
+        directory: Directory of the trainer; nothing is written to it.
+        description: Title of the progress display.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(directory),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_steps,
+        lr_scheduler_type=settings.schedule,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        seed=seed,
+        use_cpu=not torch.accelerator.is_available(),
+        save_strategy="no",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    use_one_device(arguments)
+    dtypes = upcast_trained(model, arguments.device)
+    trainer = Trainer(
+        model=model,
+        args=with_autocast(arguments, dtypes),
+        train_dataset=list(examples),
+        data_collator=_Collator(pad_token_id(tokenizer)),
+        processing_class=tokenizer,
+    )
+    quiet(trainer, description)
+    trainer.train()
+    # Mixed precision wraps the model's forward.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    cast_back(model, dtypes)
+    model.eval()
+
+
+class _Collator:
+    def __init__(self, pad_id: int) -> None:
+        self._pad_id = pad_id
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        return pad_examples(examples, self._pad_id)

@@ -1,0 +1,355 @@
+"""The report of a language unlearning run, and of several side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from myosotis.engine.files import read_json
+from myosotis.engine.run import Run
+from myosotis.report.document import Document, Figure, Row, Section, Table
+from myosotis.report.figures import Line, line_chart
+from myosotis.report.groups import run_names
+from myosotis.report.sections import (
+    differing_settings,
+    environment_section,
+    setting_rows,
+    without_folders,
+)
+from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
+from myosotis.unlearning.language.job.report_verdict import criteria_section, verdicts_of
+from myosotis.unlearning.language.methods import METHODS, build_method
+
+KIND = "unlearn-language"
+"""The kind of this job's runs in ``result.json``."""
+
+_SPLIT_NAMES = {
+    "forget": "Forget",
+    "retain": "Retain (trained on)",
+    "held_retain": "Retain (held out)",
+    "unseen": "Unseen",
+}
+_RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection"}
+_METRIC_NAMES = {
+    "fact_accuracy": ("fact accuracy", "share of fact tokens that are the greedy choice"),
+    "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),
+    "rouge_l_recall": ("ROUGE-L recall", "of the greedy answer"),
+    "memorization_accuracy": ("memorisation accuracy", "share of answer tokens that are the greedy choice"),
+    "extraction_likelihood": ("extraction likelihood", "share of the answer's n-grams that its prefixes give back"),
+    "extraction_strength": ("extraction strength", "share of the answer that follows from its beginning"),
+    "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
+    "top_probability": ("top probability", "mean of the largest probability"),
+}
+_MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extraction_likelihood")
+_MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
+_STOP_REASONS = {
+    "forgotten": "the forget set reached the level of unseen records",
+    "came_back": "records of an earlier request came back while a later one was erased",
+    "epochs": "all epochs were done",
+    "diverged": "the divergence guard stopped it and went back to the last sound weights",
+}
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: A run of the kind ``unlearn-language``.
+    """
+    result, config = run.result(), without_folders(run.settings())
+    return Document(
+        title=f"Unlearning report: {result['name']}",
+        subtitle=_subtitle(result, config),
+        verdicts=verdicts_of(result),
+        table=_metrics_table(result, _MAIN_METRICS),
+        figures=[*_figures(run, result), *suite_figures(result)],
+        sections=[
+            *_sample_sections(run),
+            criteria_section(result),
+            *suite_sections(result),
+            Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
+            _method_section(result, config),
+            _lineage_section(result),
+            environment_section(run),
+            _limits_section(result),
+        ],
+    )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side.
+
+    Args:
+        runs: At least two runs, all of the kind ``unlearn-language``.
+    """
+    results = [run.result() for run in runs]
+    names = run_names(runs, results)
+    verdicts = [
+        replace(verdict, question=f"{name} ({METHODS.card(result['method']).title}): {verdict.question}")
+        for name, result in zip(names, results, strict=True)
+        for verdict in verdicts_of(result)
+    ]
+    rows = [
+        Row(label, [_cell(_value(result["metrics"]["after"], split, metric)) for result in results], note)
+        for split, metric, label, note in _metric_rows([result["metrics"]["after"] for result in results])
+    ]
+    rows += [
+        Row("Steps", [str(result["training"]["steps"]) for result in results]),
+        Row("Stopped because", [result["training"]["stop_reason"] for result in results]),
+        Row("Seconds of unlearning", [f"{result['cost']['seconds'].get('unlearn', 0):.0f}" for result in results]),
+    ]
+    return Document(
+        title="Unlearning runs side by side",
+        subtitle=f"{len(runs)} runs, the model after unlearning in each",
+        verdicts=verdicts,
+        table=Table("After unlearning, mean and interval", names, rows, "Measure"),
+        figures=_comparison_figures(runs, names),
+        sections=[differing_settings(runs, names), _limits_section(results[0])],
+    )
+
+
+def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    counts = result["records"]
+    held = f" and {counts['held_retain']} held out" if counts["held_retain"] else ""
+    return (
+        f"{config['model']['name']}: {counts['forget']} records to forget, {counts['retain']} to retain{held}, "
+        f"{counts['unseen']} never seen. Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
+    )
+
+
+def _metric_rows(audits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Split, metric, label and note of every row that any audit has."""
+    names = {**_METRIC_NAMES, **_further_likelihoods(audits)}
+    rows = [
+        (split, metric, f"{_SPLIT_NAMES[split]}: {label}", note)
+        for split in _SPLIT_NAMES
+        for metric, (label, note) in names.items()
+        if any(metric in audit.get(split, {}) for audit in audits)
+    ]
+    if any("general" in audit for audit in audits):
+        rows.append(("general", "perplexity", "General text: perplexity", "of text unrelated to the records"))
+    return rows
+
+
+def _further_likelihoods(audits: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Labels of the extraction likelihoods for further n."""
+    keys = {key for audit in audits for split in _SPLIT_NAMES for key in audit.get(split, {})}
+    prefix = "extraction_likelihood_"
+    further = sorted(int(key.removeprefix(prefix)) for key in keys if key.startswith(prefix))
+    return {f"{prefix}{n}": (f"extraction likelihood, n = {n}", "n-grams that prefixes give back") for n in further}
+
+
+def _value(audit: Mapping[str, Any], split: str, metric: str) -> Any:
+    return audit.get(split, {}).get(metric)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+        return f"{value['mean']:.3f}{interval}"
+    return f"{value:.2f}"
+
+
+def _metrics_table(result: Mapping[str, Any], metrics: Sequence[str] | None) -> Table:
+    models = [name for name in _MODEL_NAMES if name in result["metrics"]]
+    audits = [result["metrics"][name] for name in models]
+    rows = [
+        Row(label, [_cell(_value(audit, split, metric)) for audit in audits], note)
+        for split, metric, label, note in _metric_rows(audits)
+        if metrics is None or metric in metrics or metric == "perplexity"
+    ]
+    about_reference = "; the reference never saw the forget records" if "reference" in models else ""
+    return Table(
+        f"Mean and {result['verdict']['confidence']:.0%} interval{about_reference}",
+        [_MODEL_NAMES[name] for name in models],
+        rows,
+        "Measure",
+    )
+
+
+def _curve(events: Sequence[Mapping[str, Any]], key: str, axis: str = "epoch") -> tuple[list[float], list[float]]:
+    points = [(event[axis], event[key]) for event in events if key in event]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Events with steps and epochs counted through all requests, each of which counts from 0."""
+    events_in_sequence: list[dict[str, Any]] = []
+    offset, last = {"step": 0.0, "epoch": 0.0}, {"step": 0.0, "epoch": 0.0}
+    request = None
+    for event in events:
+        if event.get("request") != request:
+            request = event.get("request")
+            offset = dict(last)
+        moved = {axis: offset[axis] + event[axis] for axis in offset if axis in event}
+        last.update(moved)
+        events_in_sequence.append({**event, **moved})
+    return events_in_sequence
+
+
+def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+    events, before = _in_sequence(run.events()), result["metrics"]["before"]
+    stops = run.settings()["stop"] is not None
+    figures = []
+    watched = {
+        "forget_fact_accuracy": ("fact accuracy", "fact_accuracy"),
+        "forget_memorization_accuracy": ("memorisation accuracy", "memorization_accuracy"),
+        "forget_extraction_likelihood": ("extraction likelihood", "extraction_likelihood"),
+    }
+    if any("forget_memorization_accuracy" in event for event in events):
+        for key, (label, metric) in watched.items():
+            epochs, values = _curve(events, key)
+            start = _value(before, "forget", metric)
+            level = _value(before, "unseen", metric)
+            if not epochs or start is None or level is None:
+                continue
+            line = Line("forget set", [0, *epochs], [start["mean"], *values], "forget")
+            svg = line_chart(
+                [line],
+                x_label="epoch",
+                y_label=label,
+                levels={"unseen records, before": (level["mean"], "unseen")},
+                name=key.replace("_", "-"),
+            )
+            figures.append(
+                Figure(
+                    svg,
+                    f"{label.capitalize()} on the forget set"
+                    + (": unlearning ends when the curve is below the line." if stops else " after every epoch.")
+                    + (" A jump back to the start marks the next request." if result["requests"] else ""),
+                )
+            )
+    method = run.settings()["method"]
+    names = build_method(method["name"], {key: value for key, value in method.items() if key != "name"}).terms()
+    terms = [term.name for _, term in names if any(term.name in event for event in events)]
+    if terms:
+        lines = [
+            Line(term.replace("_", " ", 1).replace("_", " "), *_curve(events, term, "step"), term.partition("_")[0])
+            for term in terms
+        ]
+        svg = line_chart(lines, x_label="optimisation step", y_label="loss term (mean)", name="terms")
+        figures.append(
+            Figure(svg, "The terms of the training loss: a bounded forget term and a flat retain term are good.")
+        )
+        norms = _curve(events, "grad_norm", "step")
+        svg = line_chart(
+            [Line("gradient norm", *norms)], x_label="optimisation step", y_label="gradient norm", name="norm"
+        )
+        figures.append(
+            Figure(svg, "Norm of the gradient before clipping: unbounded growth means that the training diverges.")
+        )
+    return figures
+
+
+def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figure]:
+    colours = ("forget", "retain", "unseen", "general")
+    events = [_in_sequence(run.events()) for run in runs]
+
+    def chart(key: str, label: str) -> str | None:
+        lines = [
+            Line(name, *_curve(rows, key, "step"), colours[index % len(colours)])
+            for index, (name, rows) in enumerate(zip(names, events, strict=True))
+            if any(key in row for row in rows)
+        ]
+        if not lines:
+            return None
+        return line_chart(lines, x_label="optimisation step", y_label=label, name=key.replace("_", "-"))
+
+    charts = (
+        ("forget_fact_accuracy", "forget: fact accuracy", "The forget set during unlearning."),
+        ("retain_nll", "retain term", "The retain term: it should stay flat."),
+        ("grad_norm", "gradient norm", "The norm of the gradient: it grows where a method breaks the model."),
+    )
+    return [Figure(svg, caption) for key, label, caption in charts if (svg := chart(key, label)) is not None]
+
+
+def _sample_sections(run: Run) -> list[Section]:
+    path = run.path / "samples.json"
+    if not path.is_file():
+        return []
+    rows = read_json(path)
+    models = [name for name in _MODEL_NAMES if name in rows[0]]
+    table = Table(
+        "The records and the greedy answers",
+        ["Truth", *(_MODEL_NAMES[name] for name in models)],
+        [Row(row["prompt"], [row["truth"], *(row[name] for name in models)]) for row in rows],
+        "Prompt",
+    )
+    return [Section("Samples", ["Shown because --show-samples was given: this part quotes the forget set."], [table])]
+
+
+def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
+    card, training = METHODS.card(result["method"]), result["training"]
+    seconds = result["cost"]["seconds"]
+    phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in seconds.items())
+    divergence = f" The guard saw: {training['divergence']}." if training["divergence"] else ""
+    thresholds = result["thresholds"]
+    selected = training.get("selected_epoch")
+    chosen = "" if selected is None else f" The weights of epoch {selected}, the best by the selection, were restored."
+    paragraphs = [
+        f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
+        f"Training ended after {training['steps']} steps ({training['epochs']:g} epochs): "
+        f"{_STOP_REASONS[training['stop_reason']]}.{divergence}{chosen}",
+        f"Wall time: {phases}. Peak memory {result['cost']['peak_memory_bytes'] / 1e9:.1f} GB; "
+        f"{result['cost']['trainable_parameters']:,} trainable parameters.",
+    ]
+    if thresholds is not None:
+        paragraphs.append(
+            f"Thresholds, from {thresholds['count']} unseen records before unlearning: memorisation accuracy "
+            f"{thresholds['memorization_accuracy']:.4f} (standard error "
+            f"{_error(thresholds['memorization_accuracy_error'])}), extraction likelihood "
+            f"{thresholds['extraction_likelihood']:.4f} (standard error "
+            f"{_error(thresholds['extraction_likelihood_error'])}), n = {thresholds['n']}."
+        )
+    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
+
+
+def _error(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.4f}"
+
+
+def _lineage_section(result: Mapping[str, Any]) -> Section:
+    lineage = result["lineage"]
+    rows = [
+        Row("Base model", [lineage["base"]]),
+        Row("Model before unlearning", [lineage["model_in"]]),
+        Row("Model after unlearning", [lineage["model_out"]]),
+    ]
+    rows += [
+        Row(f"{_RECORD_NAMES[name]} records", [", ".join(prints) or "-"]) for name, prints in lineage["data"].items()
+    ]
+    paragraph = (
+        "Models are identified by the SHA-256 of their weights, records by salted fingerprints. Whoever has the run's "
+        "salt and a record can find it here; a record cannot be recovered from its fingerprint."
+    )
+    return Section("Lineage", [paragraph], [Table("Hashes and fingerprints", ["Value"], rows)])
+
+
+def _limits_section(result: Mapping[str, Any]) -> Section:
+    tried = tried_under_stress(result)
+    untried = [
+        text
+        for name, text in (
+            ("paraphrased", "paraphrases"),
+            ("reworded", "other formats"),
+            ("relearning", "further training on a part of the records"),
+            ("quantized", "quantisation"),
+        )
+        if name not in tried
+    ]
+    wording = "the wording that they were learnt in" + (" and in a few others" if "reworded" in tried else "")
+    paragraphs = [
+        f"The tests query the records in {wording}, by greedy decoding and teacher forcing. They do not try "
+        f"{', '.join([*untried, 'other languages', 'sampling'])} or a stronger attacker, each of which may "
+        "recover what these tests no longer find.",
+        "A low entropy on forgotten records means that the model now gives another answer with certainty.",
+    ]
+    if result["records"]["retain"]:
+        elsewhere = (
+            "the model's quality on other text shows in the perplexity only"
+            if result["records"]["general"]
+            else "the model's quality on other text was not measured"
+        )
+        paragraphs.insert(1, f"The held-out retain records are like those that it was trained to keep; {elsewhere}.")
+    return Section("What this does not show", paragraphs)

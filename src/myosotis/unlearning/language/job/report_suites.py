@@ -1,0 +1,224 @@
+"""Sections and figures of a language unlearning report on requests in sequence and on the suites."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from myosotis.report.document import Figure, Row, Section, Table
+from myosotis.report.figures import Line, line_chart
+
+_MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
+_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
+_SCORE_NAMES = {
+    "loss": "loss",
+    "zlib": "loss over zlib size",
+    "reference": "loss minus the reference's",
+    "grad_norm": "gradient norm",
+    "min_k": "Min-K%",
+    "min_k_plus_plus": "Min-K%++",
+}
+_SUITE_NAMES = {"tofu": "TOFU", "muse": "MUSE", "harness": "lm-eval"}
+
+
+def suite_sections(result: Mapping[str, Any]) -> list[Section]:
+    """Return a section for every suite that a run measured, and for its requests, if there were several."""
+    suites = result.get("suites", {})
+    sections = []
+    if result.get("requests"):
+        sections.append(_requests_section(result["requests"]))
+    if "stress" in suites:
+        sections.append(_stress_section(suites["stress"]))
+    if "membership" in suites:
+        sections.append(_membership_section(suites["membership"]))
+    return sections + [_figures_section(name, suites[name]) for name in _SUITE_NAMES if name in suites]
+
+
+def suite_figures(result: Mapping[str, Any]) -> list[Figure]:
+    """Return the relearning curves, if they were measured."""
+    stress = result.get("suites", {}).get("stress", {})
+    curves = {name: results["relearning"] for name, results in stress.items() if "relearning" in results}
+    if not curves:
+        return []
+    lines = [
+        Line(_MODELS[name].lower(), curve["steps"], curve["accuracy"], _COLOURS[name]) for name, curve in curves.items()
+    ]
+    shown, held = (next(iter(curves.values()))[key] for key in ("shown", "held"))
+    svg = line_chart(lines, x_label="relearning step", y_label="accuracy on records not shown", name="relearning")
+    return [
+        Figure(
+            svg,
+            f"Relearning: {shown} of the forget records are shown again; the curve shows the {held} others. A model "
+            "that only hid them relearns faster than one that never knew them.",
+        )
+    ]
+
+
+def stress_sentence(result: Mapping[str, Any]) -> str:
+    """Return what the stress suite adds to the verdict, or nothing where it was not run."""
+    after = result.get("suites", {}).get("stress", {}).get("after")
+    if after is None:
+        return ""
+    asked = {
+        **{f"asked {name}": row["mean"] for name, row in after.get("reworded", {}).items()},
+        **{f"in {bits} bits": row["forget"]["mean"] for bits, row in after["quantized"].items()},
+    }
+    parts = []
+    if asked:
+        worst = max(asked, key=lambda name: asked[name])
+        parts.append(
+            f"the highest accuracy with other wordings, formats and quantised weights is {asked[worst]:.3f} ({worst})"
+        )
+    if "relearning" in after:
+        curve = after["relearning"]
+        reference = result["suites"]["stress"].get("reference", {}).get("relearning")
+        beside = "" if reference is None else f", the reference {reference['accuracy'][-1]:.3f}"
+        parts.append(
+            f"after {curve['steps'][-1]} steps of relearning from {curve['shown']} records the model gets "
+            f"{curve['accuracy'][-1]:.3f} of the others right{beside}"
+            + ("; relearning diverged after that" if curve.get("diverged") is not None else "")
+        )
+    return f"Under stress: {'; '.join(parts)}. " if parts else ""
+
+
+def tried_under_stress(result: Mapping[str, Any]) -> set[str]:
+    """Return which stress tests the model after unlearning went through."""
+    after = result.get("suites", {}).get("stress", {}).get("after", {})
+    tried = {name for name in ("reworded", "quantized", "relearning") if after.get(name)}
+    return tried | ({"paraphrased"} if "paraphrased" in after.get("reworded", {}) else set())
+
+
+def _mean(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value['mean']:.3f}{interval}"
+
+
+def _present(results: Mapping[str, Any]) -> list[str]:
+    return [name for name in _MODELS if name in results]
+
+
+def _stress_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(results)
+    first_model = results[models[0]]
+
+    def row(label: str, *path: str) -> Row:
+        cells = []
+        for model in models:
+            value: Any = results[model]
+            for key in path:
+                value = value.get(key, {}) if isinstance(value, Mapping) else {}
+            cells.append(_mean(value or None))
+        return Row(label, cells)
+
+    rows = [row("forget, in the learnt wording", "as it is", "forget")]
+    rows += [row(f"forget, {name}", "reworded", name) for name in first_model.get("reworded", {})]
+    for bits in first_model["quantized"]:
+        rows.append(row(f"forget, weights in {bits} bits", "quantized", bits, "forget"))
+    rows.append(row("retain, in the learnt wording", "as it is", "retain"))
+    for bits in first_model["quantized"]:
+        rows.append(row(f"retain, weights in {bits} bits", "quantized", bits, "retain"))
+    tables = [
+        Table("Accuracy on facts, or on tokens where no facts are marked", [_MODELS[name] for name in models], rows)
+    ]
+    curves = {name: results[name]["relearning"] for name in models if "relearning" in results[name]}
+    if curves:
+        first = next(iter(curves.values()))
+        by_step = [dict(zip(curve["steps"], curve["accuracy"], strict=True)) for curve in curves.values()]
+        steps = [
+            Row(f"after {step} steps", [f"{row[step]:.3f}" if step in row else "diverged" for row in by_step])
+            for step in max((curve["steps"] for curve in curves.values()), key=len)
+        ]
+        caption = f"Relearning from {first['shown']} records: accuracy on the {first['held']} others"
+        tables.append(Table(caption, [_MODELS[name] for name in curves], steps))
+    paragraph = (
+        "What may recover the records: the question in another format or wording, weights rounded to fewer bits, and a "
+        "few steps of training on some of the forgotten records. The reference, where there is one, shows the same for "
+        "a model that never knew them."
+    )
+    return Section("Stress", [paragraph], tables)
+
+
+def _membership_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(results)
+    rows = []
+    for score, label in _SCORE_NAMES.items():
+        if not any(score in results[name] for name in models):
+            continue
+        values = [results[name].get(score) for name in models]
+        rows.append(Row(f"{label}: AUC", [_auc(value) for value in values]))
+        for rate in next(value for value in values if value is not None)["tpr_at_fpr"]:
+            cells = ["-" if value is None else f"{value['tpr_at_fpr'][rate]:.3f}" for value in values]
+            rows.append(Row(f"{label}: found at a false-alarm rate of {float(rate):.0%}", cells))
+    over = [label for score, label in _SCORE_NAMES.items() if results["after"].get(score, {}).get("over_unlearned")]
+    paragraphs = [
+        "Can an observer tell which records the model was trained on? AUC of forget against unseen records: 1 is full "
+        "memorisation, 0.5 no trace; below 0.5 the forget records stand out as less likely than unseen ones."
+    ]
+    if over:
+        paragraphs.append(
+            f"Over-unlearned by {', '.join(over)}: the forget records are significantly less likely than unseen ones, "
+            "so an observer who looks for unusually unlikely records finds them."
+        )
+    return Section("Membership inference", paragraphs, [Table("Scores", [_MODELS[name] for name in models], rows)])
+
+
+def _auc(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+    remark = " (over-unlearned)" if value["over_unlearned"] else "" if value["decidable"] else " (too few subjects)"
+    return f"{value['auc']:.3f}{interval}{remark}"
+
+
+def _figures_section(name: str, results: Mapping[str, Mapping[str, Any]]) -> Section:
+    models = _present(results)
+    flat = {model: _flat(results[model]) for model in models}
+    keys = list(dict.fromkeys(key for values in flat.values() for key in values))
+    rows = [
+        Row(key.replace("_", " "), [f"{flat[model][key]:.4g}" if key in flat[model] else "-" for model in models])
+        for key in keys
+    ]
+    return Section(_SUITE_NAMES[name], [], [Table("Figures", [_MODELS[model] for model in models], rows)])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}: "))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
+    measures = list(dict.fromkeys(name for row in requests[-1]["measures"] for name in row))
+    columns = [f"after {row['request']}" for row in requests]
+    tables = []
+    for measure in measures:
+        rows = []
+        for number in range(1, len(requests) + 1):
+            cells = [
+                f"{row['measures'][number - 1][measure]:.3f}"
+                if row["request"] >= number and measure in row["measures"][number - 1]
+                else "-"
+                for row in requests
+            ]
+            rows.append(Row(f"request {number}", cells))
+        tables.append(Table(f"{measure.replace('_', ' ').capitalize()} of each request after each", columns, rows))
+    ends = [Row(f"request {row['request']}", [row["stop_reason"], f"{row['epochs']:g}"]) for row in requests]
+    tables.append(Table("How each ended", ["stopped because", "epochs"], ends))
+    first = next(name for name in measures if all(name in row for row in requests[-1]["measures"]))
+    back = [
+        f"request {number} ({requests[number - 1]['measures'][number - 1][first]:.3f} to "
+        f"{requests[-1]['measures'][number - 1][first]:.3f})"
+        for number in range(1, len(requests))
+        if requests[-1]["measures"][number - 1][first] > requests[number - 1]["measures"][number - 1][first] + 1e-9
+    ]
+    text = (
+        f"Of the earlier requests, {first.replace('_', ' ')} is higher at the end than right after their own turn for: "
+        f"{', '.join(back)}."
+        if back
+        else f"No earlier request has a higher {first.replace('_', ' ')} at the end than right after its own turn."
+    )
+    return Section("Requests in sequence", [text], tables)

@@ -1,0 +1,74 @@
+"""The result of a job: verdict, metrics and training, and the samples for people to see."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from myosotis.engine.files import write_json
+from myosotis.unlearning.language.audit.audit import Audit, measurable
+from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge, lengths_differ
+from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.report import KIND
+from myosotis.unlearning.language.job.unlearning import Unlearned
+
+
+def result_of(
+    context: JobContext, audits: Mapping[str, Audit], thresholds: Thresholds | None, unlearned: Unlearned
+) -> dict[str, Any]:
+    """Return the part of ``result.json`` that says what the models showed and how the training went.
+
+    Args:
+        context: The context of the job.
+        audits: Audits ``before`` and ``after``, and of the ``reference`` if there is one.
+        thresholds: Level of unseen records.
+        unlearned: Outcome of the unlearning.
+    """
+    config, inputs, settings = context.config, context.inputs, context.config.audit
+    verdict = judge(
+        audits["before"],
+        audits["after"],
+        inputs.sets,
+        VerdictSettings(settings.confidence, settings.margin, settings.kept_share, settings.perplexity_ratio_ceiling),
+        reference=audits.get("reference"),
+        incomparable=None if thresholds is None else _lengths_differ(context, thresholds),
+        retain_given=bool(inputs.all_retained),
+    )
+    return {
+        "kind": KIND,
+        "name": config.name,
+        "method": config.method.name,
+        "seed": config.seed,
+        "verdict": verdict,
+        "metrics": {name: audit.metrics for name, audit in audits.items()},
+        "thresholds": None if thresholds is None else asdict(thresholds),
+        "training": {
+            "stop_reason": unlearned.stop_reason,
+            "divergence": unlearned.divergence,
+            "steps": unlearned.steps,
+            "epochs": unlearned.epochs,
+            "selected_epoch": unlearned.selected_epoch,
+            "came_back": list(unlearned.came_back),
+        },
+        "requests": [asdict(outcome) for outcome in unlearned.requests],
+        "records": {name: len(rows) for name, rows in vars(inputs.records).items()},
+        "shared": {name: asdict(counts) for name, counts in inputs.shared.items()},
+    }
+
+
+def _lengths_differ(context: JobContext, thresholds: Thresholds) -> str | None:
+    forget = context.inputs.sets.forget
+    return lengths_differ([forget[index] for index in measurable(forget, thresholds.n).indices], thresholds)
+
+
+def write_samples(context: JobContext, audits: Mapping[str, Audit]) -> None:
+    """Write prompt, truth and the answer of every model for each forget record, readable by their owner alone."""
+    rows = [
+        {
+            "prompt": record.prompt or "\n".join(message["content"] for message in record.messages[:-1]),
+            "truth": record.response or record.text or record.messages[-1]["content"],
+            **{name: audit.answers[index] for name, audit in audits.items()},
+        }
+        for index, record in enumerate(context.inputs.records.forget)
+    ]
+    write_json(context.run.path / "samples.json", rows, private=True)

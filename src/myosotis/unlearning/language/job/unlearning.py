@@ -1,0 +1,255 @@
+"""The unlearning phase: one training, or one for each request, and the export of the model."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from myosotis.data.encoding import Example
+from myosotis.engine.checkpoint import is_complete, newest_complete
+from myosotis.engine.errors import InputError, SettingsError, settings_as_input
+from myosotis.engine.processes import is_main_process, wait_for_everyone
+from myosotis.unlearning.language.adapters.export import save_delta_adapter
+from myosotis.unlearning.language.audit.audit import Audit, measurable
+from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.job.callbacks import EpochSaver, EventLogger, quiet
+from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.inputs import split_requests
+from myosotis.unlearning.language.job.trainer_settings import lora_config, trainer_settings
+from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.training.checkpoints import initial_factors_of
+from myosotis.unlearning.language.training.refusals import REFUSALS
+from myosotis.unlearning.language.training.selection import Selection
+from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, unlearn_sequential
+from myosotis.unlearning.language.training.stopping import StopRule
+from myosotis.unlearning.language.training.trainer import UnlearnTrainer
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """The model after training, without adapters, and how the training went.
+
+    Attributes:
+        model: The model.
+        stop_reason: Why training ended.
+        divergence: What the divergence guard saw, if it stopped training.
+        steps: Optimisation steps.
+        epochs: Epochs.
+        trainable: Number of trained parameters.
+        selected_epoch: Epoch whose weights the selection took.
+        requests: Outcome of every request, where there were several.
+        came_back: Requests that were forgotten and no longer are.
+    """
+
+    model: Any
+    stop_reason: str
+    divergence: str | None
+    steps: int
+    epochs: float | None
+    trainable: int
+    selected_epoch: int | None = None
+    requests: tuple[RequestOutcome, ...] = ()
+    came_back: tuple[int, ...] = ()
+
+
+class Unlearning:
+    """Unlearns the forget set of a job, all at once or request by request; goes on where the run was interrupted.
+
+    Args:
+        context: The context of the job.
+        before: Audit of the model before unlearning.
+        thresholds: Level of unseen records; None where it could not be measured.
+    """
+
+    def __init__(self, context: JobContext, before: Audit, thresholds: Thresholds | None) -> None:
+        self._context = context
+        self._before = before
+        self._thresholds = thresholds
+        self._method = build_method(context.config.method.name, context.config.method.settings)
+        self._directory = context.run.checkpoints / "unlearn"
+
+    def unlearn(self, model: Any) -> Unlearned:
+        """Return the model without the forget set, written to ``model/`` of the run.
+
+        Args:
+            model: The model before unlearning; changed in place.
+        """
+        self._context.say(f"unlearning by {self._method.card.title}")
+        wait_for_everyone()
+        requests = self._context.config.data.requests
+        if requests is None:
+            return self._unlearn_at_once(model)
+        return self._unlearn_requests(model, split_requests(self._context.inputs.records.forget, requests))
+
+    def _unlearn_at_once(self, model: Any) -> Unlearned:
+        context, config = self._context, self._context.config
+        with settings_as_input(), context.timed("initialise"):
+            trainer = UnlearnTrainer(
+                model,
+                trainer_settings(config, self._directory),
+                context.inputs.forget_rows,
+                context.inputs.sets.retain,
+                context.inputs.tokenizer,
+                lora_config(config.lora),
+                refusals=config.data.refusals or REFUSALS,
+                stop_rule=self._stop_rule(context.inputs.sets.forget),
+                selection=self._selection(),
+                initial_factors=initial_factors_of(newest_complete(self._directory)),
+            )
+        checkpoint = self._watch(trainer, self._directory)
+        with context.timed("unlearn"):
+            trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.model.eval()
+        trainable = trainer.get_num_trainable_parameters()
+        return Unlearned(
+            self._export(trainer, model),
+            trainer.stop_reason,
+            trainer.divergence,
+            trainer.state.global_step,
+            trainer.state.epoch,
+            trainable,
+            trainer.selected_epoch,
+        )
+
+    def _stop_rule(self, examples: Sequence[Example]) -> StopRule | None:
+        """Measures forget records after every epoch where there are thresholds; stops only if that is asked for."""
+        stop = self._context.config.stop
+        forget = measurable(examples, self._context.config.audit.n)
+        if self._thresholds is None or not forget.indices or self._method.negation is not None:
+            return None
+        facts = self._before.metrics["unseen"].get("fact_accuracy")
+        has_facts = any(any(example.facts[1:]) for example in examples)
+        watches_facts = has_facts and (stop is None or stop.facts)
+        try:
+            return StopRule(
+                self._thresholds,
+                forget.sequences,
+                forget.starts,
+                min_epochs=0 if stop is None else stop.min_epochs,
+                every=1 if stop is None else stop.every,
+                fact_examples=examples,
+                fact_threshold=facts["mean"] if facts is not None and watches_facts else None,
+                active=stop is not None,
+            )
+        except SettingsError as error:
+            if stop is None:
+                self._context.say(f"the forget set is not measured during training: {error}")
+                return None
+            raise InputError(f"stop: {error}") from None
+
+    def _selection(self) -> Selection | None:
+        settings, inputs = self._context.config.selection, self._context.inputs
+        if settings is None:
+            return None
+        unseen = self._before.metrics["unseen"]
+        level = unseen.get("fact_accuracy", unseen["token_accuracy"])["mean"]
+        return Selection(inputs.sets.forget, inputs.selection, level, settings.criterion, settings.every)
+
+    def _watch(self, trainer: UnlearnTrainer, directory: Path, request: int | None = None) -> Path | None:
+        """Let a trainer log into the run and save checkpoints; return the checkpoint that it is to resume from."""
+        run = self._context.run
+        quiet(trainer, "unlearning")
+        checkpoint = newest_complete(directory)
+        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
+        current = request or 1
+
+        def precedes(event: dict[str, Any]) -> bool:
+            number = int(event.get("request", 1))
+            return number < current or (number == current and int(event["step"]) <= done)
+
+        run.rewind(precedes)
+        trainer.add_callback(EventLogger(run, {} if request is None else {"request": request}))
+        trainer.add_callback(EpochSaver(self._context.config.training.save_every_epochs))
+        return checkpoint
+
+    def _unlearn_requests(self, model: Any, requests: Sequence[Sequence[int]]) -> Unlearned:
+        """Unlearn the forget set request by request; requests that the run has done are not done again."""
+        context, config, inputs = self._context, self._context.config, self._context.inputs
+        done = self._requests_done(len(requests))
+        if is_main_process():
+            # Later requests go on from a model that is made again, so their checkpoints go, as their events do.
+            for number in range(len(done) + 2, len(requests) + 1):
+                shutil.rmtree(self._directory / f"request-{number}", ignore_errors=True)
+        wait_for_everyone()
+        if done:
+            model = context.load(context.run.checkpoints / f"after-{len(done)}")
+
+        def watch(number: int, trainer: UnlearnTrainer) -> None:
+            context.say(f"request {number} of {len(requests)}")
+            self._watch(trainer, self._directory / f"request-{number}", number)
+
+        rows = inputs.forget_rows
+        with context.timed("unlearn"), settings_as_input():
+            model, outcomes = unlearn_sequential(
+                model,
+                trainer_settings(config, self._directory),
+                [[rows[index] for index in request] for request in requests],
+                inputs.sets.retain,
+                inputs.tokenizer,
+                lora_config(config.lora),
+                replay=config.data.replay,
+                stop_rule=lambda _, examples: self._stop_rule(examples),
+                done=done,
+                resume=True,
+                on_trainer=watch,
+                on_outcome=self._store_request,
+                refusals=config.data.refusals or REFUSALS,
+            )
+        model.eval()
+        context.save(model, self._staging_directory(), context.run.path / "model")
+        examples = [[inputs.sets.forget[index] for index in request] for request in requests]
+        return _summary(model, outcomes, came_back(model, outcomes, examples, lambda _, own: self._stop_rule(own)))
+
+    def _store_request(self, outcome: RequestOutcome, model: Any) -> None:
+        """Write the model and the outcome after a request into the run; the model before it is no longer needed."""
+        run, number = self._context.run, outcome.request
+        self._context.save(model, run.checkpoints / f".after-{number}.partial", run.checkpoints / f"after-{number}")
+        run.keep(f"request-{number}.json", asdict(outcome))
+        if is_main_process():
+            shutil.rmtree(run.checkpoints / f"after-{number - 1}", ignore_errors=True)
+
+    def _requests_done(self, count: int) -> list[RequestOutcome]:
+        """The outcomes that the run holds; where the model after the last of them is damaged, it is done again."""
+        run = self._context.run
+        done = []
+        for number in range(1, count + 1):
+            stored = run.kept(f"request-{number}.json")
+            if stored is None:
+                break
+            done.append(RequestOutcome(**{**stored, "measures": tuple(stored["measures"])}))
+        complete = [number for number in range(len(done) + 1) if is_complete(run.checkpoints / f"after-{number}")]
+        if done and len(done) not in complete:
+            self._context.say(f"the model after request {len(done)} is damaged; it is made again from the one before")
+        return done[: max(complete, default=0)]
+
+    def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:
+        """Write ``model/``, and ``adapter/`` for the stock base; return the model without its adapter."""
+        staged = self._staging_directory()
+        if self._context.config.lora is not None:
+            if is_main_process():
+                save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
+            model = trainer.model.merge_and_unload()
+        self._context.save(model, staged, self._context.run.path / "model")
+        return model.eval()
+
+    def _staging_directory(self) -> Path:
+        staged = self._context.run.path / ".model.partial"
+        if is_main_process():
+            shutil.rmtree(staged, ignore_errors=True)
+        return staged
+
+
+def _summary(model: Any, outcomes: Sequence[RequestOutcome], returned: Sequence[int]) -> Unlearned:
+    """The outcome of all requests together."""
+    reasons = {outcome.stop_reason for outcome in outcomes} | ({"came_back"} if returned else set())
+    return Unlearned(
+        model,
+        next(reason for reason in ("diverged", "epochs", "came_back", "forgotten") if reason in reasons),
+        next((outcome.divergence for outcome in outcomes if outcome.divergence is not None), None),
+        sum(outcome.steps for outcome in outcomes),
+        sum(outcome.epochs for outcome in outcomes),
+        outcomes[-1].trainable_parameters,
+        requests=tuple(outcomes),
+        came_back=tuple(returned),
+    )

@@ -1,0 +1,1 @@
+"""The trainer of unlearning and its parts."""

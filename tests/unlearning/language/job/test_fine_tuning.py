@@ -1,0 +1,34 @@
+"""Fine-tuning on records."""
+
+import torch
+
+from myosotis.data.encoding import Encoder
+from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.job.fine_tuning import fine_tune
+
+
+def state(model):
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def changed(first, second):
+    count = sum(int((value != second[name]).sum()) for name, value in first.items())
+    return count / sum(value.numel() for value in first.values())
+
+
+def test_teaching_in_half_precision_moves_what_teaching_in_float32_moves(
+    tokenizer, tmp_path, forget_records, tiny_llama
+):
+    examples = [Encoder(tokenizer)(record) for record in forget_records]
+    taught = []
+    for half in (True, False):
+        model = tiny_llama().to(torch.bfloat16)
+        before = state(model)
+        model = model if half else model.float()
+        precision = "fp32" if half else "bf16"
+        options = FineTuneConfig(epochs=2, learning_rate=1e-4, batch_size=4, precision=precision)
+        fine_tune(model, tokenizer, examples, options, seed=0, directory=tmp_path)
+        taught.append({name: value.to(torch.bfloat16) for name, value in model.state_dict().items()})
+        assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16 if half else torch.float32}
+        assert changed(taught[-1], before) > 0.1
+    assert all(torch.equal(value, taught[1][name]) for name, value in taught[0].items())

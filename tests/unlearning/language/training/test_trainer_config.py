@@ -1,0 +1,32 @@
+"""Settings of the trainer: what is refused, and on how many devices it runs."""
+
+import pytest
+
+from myosotis.engine.errors import SettingsError
+from myosotis.unlearning.language.training.trainer_config import use_one_device
+
+
+def test_a_training_without_a_launcher_uses_one_device(tmp_path, settings_for):
+    args = settings_for(tmp_path, per_device_train_batch_size=4)
+    args._n_gpu = 8  # what transformers finds on a machine with eight GPUs
+    use_one_device(args)
+    assert (args.n_gpu, args.train_batch_size) == (1, 4)
+
+
+def test_sharded_weights_are_refused(tmp_path, settings_for):
+    with pytest.raises(SettingsError, match="not supported"):
+        settings_for(tmp_path, fsdp="full_shard")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "ihk"}, "did you mean 'ihl'"),
+        ({"method_settings": {"bета": 1}}, "has no setting"),
+        ({"method": "npo", "method_settings": {"beta": -1}}, "beta must be > 0"),
+        ({"lora_init": "pissa"}, "lora_init must be one of"),
+    ],
+)
+def test_settings_are_checked(changes, message, tmp_path, settings_for):
+    with pytest.raises(ValueError, match=message):
+        settings_for(tmp_path, **changes)

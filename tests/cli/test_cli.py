@@ -27,7 +27,7 @@ from myosotis.engine.config import load_config
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.unlearning.language import METHODS
-from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, resolve_paths
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.job import LanguageUnlearningJob
 from myosotis.unlearning.language.job.unlearning import Unlearning
 
@@ -288,8 +288,8 @@ BAD = [
     (["--set", "model.name=./nan"], "1 of its weights hold infinity or NaN in float32, model.layers.0.mlp.up_proj"),
     (["--set", "model.name=./huge", "--set", "model.dtype=float16"], "hold infinity or NaN in float16"),
     (["--set", "model.name=./unresized", "--set", "data.forget=added.jsonl"], "makes token 300 of these records"),
-    (["--set", "training.trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
-    (["--set", "training.trackers=[foo]"], "training.trackers"),
+    (["--set", "trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
+    (["--set", "trackers=[foo]"], "'trackers.0'"),
     (["--set", "data.replay=true"], "'replay' repeats earlier 'requests', and there are none"),
     (["--set", "training.optimizer=adamw_bnb_8bit"], "training: optimizer adamw_bnb_8bit: You need to install"),
     (["--set", "lora=null", "--set", "training.parameters=("], "'(' is not a regular expression"),
@@ -338,7 +338,7 @@ def test_a_fault_of_the_program_is_not_taken_for_bad_input(overrides, world, tmp
         raise ValueError("a bug")
 
     monkeypatch.setattr(Unlearning, "_watch", fault)
-    config = resolve_paths(load_config(world / "job.yaml", LanguageUnlearningConfig, overrides), world)
+    config = load_config(world / "job.yaml", LanguageUnlearningConfig, overrides)
     job = LanguageUnlearningJob(config, tmp_path / "run")
     job.prepare()
     with pytest.raises(ValueError, match="a bug") as raised:
@@ -465,7 +465,7 @@ def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenize
 
 @pytest.mark.processes
 def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_before(world, tmp_path):
-    options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "training.save_every_epochs=20")
+    options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "checkpoint_every=20")
     assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
     audited = tmp_path / "killed" / "checkpoints" / "thresholds.json"
     killed_at(audited, "unlearn", "language", world / "job.yaml", "--out", tmp_path / "killed", *options)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
@@ -73,6 +73,21 @@ _IS_PATH = object()
 LocalPath = Annotated[str, AfterValidator(_absolute), _IS_PATH]
 """A path on this machine. :func:`load_config` takes a relative one from the folder of the configuration file, and
 :func:`local_paths` lists it."""
+
+
+def _absolute_if(is_path: Callable[[Path, str], bool]) -> AfterValidator:
+    def resolve(name: str, info: ValidationInfo) -> str:
+        folder = (info.context or {}).get("folder")
+        return name if folder is None or not is_path(folder, name) else str((folder / name).resolve())
+
+    return AfterValidator(resolve)
+
+
+ModelName = Annotated[str, _absolute_if(lambda _, name: name.startswith(".")), _IS_PATH]
+"""A model of the hub, a packaged one, or a path: a relative one begins with ``.``."""
+
+DatasetName = Annotated[str, _absolute_if(lambda folder, name: (folder / name).is_dir()), _IS_PATH]
+"""A data set of the hub, or a directory."""
 
 
 def local_paths(config: BaseModel) -> list[str]:

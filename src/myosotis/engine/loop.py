@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from pydantic import BeforeValidator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,7 +21,15 @@ from myosotis.engine.files import read_json, write_json, write_tensors
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.progress import progress
 
-Precision = Literal["no", "bf16", "fp16"]
+
+def _named_precision(value: Any) -> Any:
+    if value == "fp32":
+        raise ValueError("'fp32' is called 'no' now: the precision of the weights")
+    return "no" if value is False else value  # what YAML makes of a bare no
+
+
+Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_named_precision)]
+"""Mixed precision of the forward pass; ``"no"`` is the precision of the weights."""
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ def test_teaching_in_half_precision_moves_what_teaching_in_float32_moves(
         model = tiny_llama().to(torch.bfloat16)
         before = state(model)
         model = model if half else model.float()
-        precision = "fp32" if half else "bf16"
+        precision = "no" if half else "bf16"
         options = FineTuneConfig(epochs=2, learning_rate=1e-4, batch_size=4, precision=precision)
         fine_tune(model, tokenizer, examples, options, seed=0, directory=tmp_path)
         taught.append({name: value.to(torch.bfloat16) for name, value in model.state_dict().items()})

@@ -56,7 +56,7 @@ def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tm
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
     job = ("unlearn", "language", tmp_path / "job.yaml")
     two = launch(2, *job, "--out", tmp_path / "two")
-    launch(1, *job, "--out", tmp_path / "one", "--set", "training.accumulation=2")
+    launch(1, *job, "--out", tmp_path / "one", "--set", "training.accumulate=2")
     assert two.stdout.count("report: ") == 1
     events = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]

@@ -2,16 +2,16 @@
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MOST_PEOPLE
-from myosotis.engine.config import Config, RunName, Tracker
+from myosotis.engine.config import Config, DatasetName, JobConfig, LocalPath, ModelName
+from myosotis.engine.loop import Precision
 from myosotis.engine.method import NamedConfig
 from myosotis.unlearning.language.audit.membership import SCORES, Score
 from myosotis.unlearning.language.methods import build_method
@@ -35,7 +35,7 @@ def _known_optimizer(name: str) -> str:
 class ModelConfig(Config):
     """The model that unlearns."""
 
-    name: str
+    name: ModelName
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
@@ -56,20 +56,20 @@ class PeopleConfig(Config):
 class FileConfig(Config):
     """A file of JSON lines; ``fields`` maps our keys to the file's."""
 
-    file: str
+    file: LocalPath
     fields: dict[str, str] = Field(default_factory=dict)
 
 
 class DatasetConfig(Config):
     """A source for the ``datasets`` library."""
 
-    dataset: str
+    dataset: DatasetName
     split: str = "train"
     subset: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
 
 
-Source = str | FileConfig | DatasetConfig
+Source = LocalPath | FileConfig | DatasetConfig
 
 
 class DataConfig(Config):
@@ -116,7 +116,7 @@ class FineTuneConfig(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Schedule = "linear"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "no"
 
     @model_validator(mode="after")
     def _consistent(self) -> "FineTuneConfig":
@@ -158,23 +158,27 @@ class LoraSettings(Config):
 class TrainingConfig(Config):
     """The optimisation."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "accumulation": "accumulate",
+        "save_every_epochs": "checkpoint_every, beside 'training'",
+        "trackers": "trackers, beside 'training'",
+    }
+
     epochs: Count = 10
     learning_rate: Positive = 1e-4
     batch_size: Count = 8
-    accumulation: Count = 1
+    accumulate: Count = 1
     retain_per_forget: Count = 1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Schedule = "constant"
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     optimizer: Annotated[str, AfterValidator(_known_optimizer)] = "adamw_torch"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "no"
     gradient_checkpointing: bool = False
-    save_every_epochs: Count = 1
     max_nll: Positive | None = None
     parameters: str | None = None
     reference_cache_gb: Positive = 8.0
-    trackers: tuple[Tracker, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":
@@ -250,7 +254,7 @@ class HarnessConfig(Config):
     """Tasks of lm-eval; needs the extra ``harness``."""
 
     tasks: Annotated[list[str], Field(min_length=1)]
-    include_path: str | None = None
+    include_path: LocalPath | None = None
     limit: Count | None = None
     shots: Annotated[int, Field(ge=0)] | None = None
     batch_size: Count = 8
@@ -276,7 +280,7 @@ class AuditConfig(Config):
     harness: HarnessConfig | None = None
 
     @property
-    def sources(self) -> dict[str, Source | None]:
+    def sources(self) -> dict[str, Any]:
         """Every source of the suites, by its key."""
         return {
             f"audit.{suite}.{key}": getattr(settings, key)
@@ -287,21 +291,25 @@ class AuditConfig(Config):
         }
 
 
-class LanguageUnlearningConfig(Config):
-    """One job: a model, the records to forget and retain, the method, and the audit."""
+class LanguageUnlearningConfig(JobConfig):
+    """One job: a model, the records to forget and retain, the method, and the audit.
 
-    name: RunName
-    seed: Annotated[int, Field(ge=0)] = 0
+    Attributes:
+        checkpoint_every: Epochs between checkpoints.
+        keep_fine_tuned: Whether the models that the job taught are kept.
+    """
+
     model: ModelConfig
     data: DataConfig
     fine_tune: FineTuneConfig | None = None
-    reference: Literal["retrain"] | str | None = None
+    reference: Annotated[Literal["retrain"] | ModelName | None, Field(union_mode="left_to_right")] = None
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="ihl"))
     lora: LoraSettings | None = None
     training: TrainingConfig = TrainingConfig()
     stop: StopConfig | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig = AuditConfig()
+    checkpoint_every: Count = 1
     keep_fine_tuned: bool = False
 
     @model_validator(mode="after")
@@ -336,39 +344,3 @@ class LanguageUnlearningConfig(Config):
                 "leaves the term out"
             )
         return self
-
-
-def resolve_paths(config: LanguageUnlearningConfig, folder: Path) -> LanguageUnlearningConfig:
-    """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
-
-    def resolved(source: Source | None) -> Source | None:
-        if isinstance(source, FileConfig):
-            return source.model_copy(update={"file": str((folder / source.file).resolve())})
-        if isinstance(source, DatasetConfig):
-            local = folder / source.dataset
-            return source.model_copy(update={"dataset": str(local.resolve())}) if local.is_dir() else source
-        return None if source is None else str((folder / source).resolve())
-
-    def model(name: str) -> str:
-        return str((folder / name).resolve()) if name.startswith(".") else name
-
-    data = config.data.model_copy(
-        update={key: resolved(getattr(config.data, key)) for key in ("forget", "retain", "unseen", "general")}
-    )
-    update: dict[str, Any] = {
-        "data": data,
-        "model": config.model.model_copy(update={"name": model(config.model.name)}),
-    }
-    audit = config.audit
-    suites: dict[str, Any] = {}
-    for name, settings in (("tofu", audit.tofu), ("muse", audit.muse)):
-        if settings is not None:
-            keys = [key.rpartition(".")[2] for key in audit.sources if key.startswith(f"audit.{name}.")]
-            suites[name] = settings.model_copy(update={key: resolved(getattr(settings, key)) for key in keys})
-    if audit.harness is not None and audit.harness.include_path is not None:
-        include = str((folder / audit.harness.include_path).resolve())
-        suites["harness"] = audit.harness.model_copy(update={"include_path": include})
-    update["audit"] = audit.model_copy(update=suites)
-    if config.reference not in (None, "retrain"):
-        update["reference"] = model(str(config.reference))
-    return config.model_copy(update=update)

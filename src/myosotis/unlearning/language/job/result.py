@@ -1,16 +1,78 @@
-"""The result of a job: verdict, metrics and training, and the samples for people to see."""
+"""``result.json`` of ``myosotis unlearn language``, and the samples for people to see."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from myosotis.engine.files import write_json
+from myosotis.engine.result import Cost, OpenPart, Result, ResultPart
 from myosotis.unlearning.language.audit.audit import Audit, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge, lengths_differ
 from myosotis.unlearning.language.job.context import JobContext
-from myosotis.unlearning.language.job.report import KIND
 from myosotis.unlearning.language.job.unlearning import Unlearned
+
+
+class LanguageVerdict(OpenPart):
+    """Four questions; null where an answer cannot be given."""
+
+    known: bool | None
+    """Whether the model knew the records."""
+    forgotten: bool | None
+    """Whether they are forgotten."""
+    kept: bool | None
+    """Whether the rest is kept."""
+    sure: bool | None
+    """Whether no interval crosses its threshold."""
+
+
+class LanguageTraining(ResultPart):
+    """How the unlearning went."""
+
+    stop_reason: str
+    """``forgotten``, ``epochs``, ``came_back`` or ``diverged``."""
+    divergence: dict[str, Any] | None
+    """What the guard saw, where the training diverged."""
+    steps: int
+    """Optimisation steps."""
+    epochs: float
+    """Epochs."""
+    selected_epoch: int | None
+    """Epoch whose weights were kept, with ``selection``."""
+    came_back: list[int]
+    """Requests whose records were at the level of unseen text and are not any more."""
+
+
+class LanguageCost(Cost):
+    """What the job cost."""
+
+    trainable_parameters: int
+    """Parameters that were trained."""
+
+
+class LanguageResult(Result):
+    """Result of ``unlearn language``."""
+
+    kind: Literal["unlearn-language"]
+    verdict: LanguageVerdict
+    """The answers to the four questions, with criteria, controls and reasons."""
+    metrics: dict[str, dict[str, Any]]
+    """By model (``before``, ``after``, ``reference``) and set (``forget``, ``retain``, ``held_retain``, ``unseen``,
+    ``general``): each measure with mean, interval, records and subjects."""
+    thresholds: dict[str, Any] | None
+    """Level of unseen records: means, standard errors and lengths."""
+    training: LanguageTraining
+    """How the unlearning went."""
+    requests: list[dict[str, Any]]
+    """Outcome of each of several requests."""
+    records: dict[str, int]
+    """Records of each set."""
+    shared: dict[str, Any]
+    """What sets share, where ``data.allow_shared`` permits it."""
+    suites: dict[str, Any] | None
+    """TOFU, MUSE, lm-eval, membership and stress tests, as far as they were asked for."""
+    cost: LanguageCost
+    """What the job cost."""
 
 
 def result_of(
@@ -24,7 +86,7 @@ def result_of(
         thresholds: Level of unseen records.
         unlearned: Outcome of the unlearning.
     """
-    config, inputs, settings = context.config, context.inputs, context.config.audit
+    inputs, settings = context.inputs, context.config.audit
     verdict = judge(
         audits["before"],
         audits["after"],
@@ -35,10 +97,6 @@ def result_of(
         retain_given=bool(inputs.all_retained),
     )
     return {
-        "kind": KIND,
-        "name": config.name,
-        "method": config.method.name,
-        "seed": config.seed,
         "verdict": verdict,
         "metrics": {name: audit.metrics for name, audit in audits.items()},
         "thresholds": None if thresholds is None else asdict(thresholds),

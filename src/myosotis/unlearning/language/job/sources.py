@@ -7,13 +7,6 @@ from myosotis.data.records import Record, read_dataset, read_dataset_rows, read_
 from myosotis.unlearning.language.job.config import DatasetConfig, FileConfig, Source
 
 
-def location(source: Source | None) -> str | None:
-    """Return the file, directory or name that a source reads; None without a source."""
-    if isinstance(source, DatasetConfig):
-        return source.dataset
-    return source.file if isinstance(source, FileConfig) else source
-
-
 def read_source(source: Source | None) -> list[Record]:
     """Return the records of a source; none without a source.
 

@@ -29,7 +29,7 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
         num_train_epochs=training.epochs,
         learning_rate=training.learning_rate,
         per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulation,
+        gradient_accumulation_steps=training.accumulate,
         retain_per_forget=training.retain_per_forget,
         weight_decay=training.weight_decay,
         warmup_steps=training.warmup_steps,
@@ -45,7 +45,7 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
         save_strategy="no",
         save_total_limit=2,
         logging_steps=1,
-        report_to=list(training.trackers) or "none",
+        report_to=list(config.trackers) or "none",
         disable_tqdm=True,
     )
 

@@ -160,7 +160,7 @@ class Unlearning:
 
         run.rewind(precedes)
         trainer.add_callback(EventLogger(run, {} if request is None else {"request": request}))
-        trainer.add_callback(EpochSaver(self._context.config.training.save_every_epochs))
+        trainer.add_callback(EpochSaver(self._context.config.checkpoint_every))
         return checkpoint
 
     def _unlearn_requests(self, model: Any, requests: Sequence[Sequence[int]]) -> Unlearned:

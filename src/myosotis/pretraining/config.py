@@ -39,12 +39,12 @@ class PretrainDataConfig(Config):
 
     def both(self) -> DataConfig:
         """Return training and test set where there are both."""
-        assert self.test is not None  # noqa: S101 - the caller has looked
+        assert self.test is not None  # noqa: S101 - the caller has checked it
         return DataConfig(**self.model_dump())
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What it reads."""
+        """The paths of its inputs."""
         return (*self.train.paths, *(self.test.paths if self.test is not None else ()))
 
 
@@ -94,7 +94,7 @@ class MaskerConfig(NamedConfig):
 
 
 class PretrainTrainingConfig(Config):
-    """How it is trained; see :class:`~myosotis.pretraining.training.PretrainSettings`.
+    """Settings of the training; see :class:`~myosotis.pretraining.training.PretrainSettings`.
 
     ``gradient_checkpointing`` keeps no activations of blocks and computes them again: less memory, a third more time.
     """
@@ -186,7 +186,7 @@ class PretrainConfig(Config):
 
     @property
     def inputs(self) -> tuple[str | None, ...]:
-        """Every path that the job reads."""
+        """All paths that the job reads."""
         probes = None if self.probes is None else self.probes.data
         measured = () if probes is None else (*probes.train.paths, *probes.test.paths)
         return (*self.data.paths, *measured, self.model.init_from)
@@ -200,7 +200,7 @@ class PretrainConfig(Config):
             raise ValueError("'finetune' needs labelled images: give 'data.test' or 'probes.data'")
         own = self.probes is None or self.probes.data is None
         if not own and self.data.test is not None:
-            raise ValueError("'data.test' would not be read beside 'probes.data'; leave one of them out")
+            raise ValueError("'data.test' is not read if 'probes.data' is given; leave one of them out")
         if self.data.train.images is not None and own and (self.probes is not None or self.finetune is not None):
             raise ValueError("'data.train' has no labels: name labelled images in 'probes.data'")
         return self
@@ -209,21 +209,21 @@ class PretrainConfig(Config):
 def resolve_paths(config: PretrainConfig, folder: Path) -> PretrainConfig:
     """Return the configuration with the paths in it made absolute, relative ones taken from ``folder``."""
 
-    def place(path: str | None) -> str | None:
+    def absolute(path: str | None) -> str | None:
         return None if path is None else str((folder / Path(path).expanduser()).resolve())
 
     data, probes = config.data, config.probes
     changed: dict[str, Any] = {
         "data": data.model_copy(
-            update={"train": data.train.resolved(place), "test": _resolved(data.test, place)},
+            update={"train": data.train.resolved(absolute), "test": _resolved(data.test, absolute)},
         ),
-        "model": config.model.model_copy(update={"init_from": place(config.model.init_from)}),
+        "model": config.model.model_copy(update={"init_from": absolute(config.model.init_from)}),
     }
     if probes is not None and probes.data is not None:
-        both = {"train": probes.data.train.resolved(place), "test": probes.data.test.resolved(place)}
+        both = {"train": probes.data.train.resolved(absolute), "test": probes.data.test.resolved(absolute)}
         changed["probes"] = probes.model_copy(update={"data": probes.data.model_copy(update=both)})
     return config.model_copy(update=changed)
 
 
-def _resolved(source: SourceConfig | None, place: Callable[[str | None], str | None]) -> SourceConfig | None:
-    return None if source is None else source.resolved(place)
+def _resolved(source: SourceConfig | None, absolute: Callable[[str | None], str | None]) -> SourceConfig | None:
+    return None if source is None else source.resolved(absolute)

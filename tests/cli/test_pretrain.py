@@ -415,10 +415,10 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
     ("options", "message"),
     [
         (["--ratios", ".5", "high"], "ratios"),
-        (["--ratios", ".5", ".5"], "stands there twice"),
+        (["--ratios", ".5", ".5"], "contains duplicates"),
         (["--set", "ratio_end=0.9"], "leave 'ratio_end' out"),
         (["--ratios", ".5", ".99"], "masker 'salience' at 0.99"),
-        (["--set", "maskers={random: random}"], "'maskers' take the place of 'masker'"),
+        (["--set", "maskers={random: random}"], "'maskers' replace 'masker'"),
         ([".5"], "ratios come after --ratios"),
         (["--set", "probes=null", "--set", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
     ],

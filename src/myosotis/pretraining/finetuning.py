@@ -174,10 +174,14 @@ def finetune(
             description=description,
         )
     model.eval()
+    return _accuracy(model, test_set, target)
+
+
+def _accuracy(model: NormalizedClassifier, test_set: ImageSet, device: torch.device) -> float:
     right = 0
     with evaluating(model), torch.no_grad():
         for images, labels in zip(test_set.images.split(_CHUNK), test_set.labels.split(_CHUNK), strict=True):
-            right += int((model(to_unit(images.to(target))).argmax(dim=1).cpu() == labels).sum())
+            right += int((model(to_unit(images.to(device))).argmax(dim=1).cpu() == labels).sum())
     return right / len(test_set)
 
 

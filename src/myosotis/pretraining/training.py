@@ -18,7 +18,7 @@ from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.pretraining.batches import ImageBatch, ImageBatches
 from myosotis.pretraining.mask_statistics import MaskStatistics
-from myosotis.pretraining.masked_model import MaskedModel
+from myosotis.pretraining.masked_model import MaskedModel, Reconstruction
 from myosotis.pretraining.maskers.masker import Masker
 from myosotis.pretraining.teacher import Teacher
 
@@ -164,7 +164,7 @@ def pretrain(
     per_epoch = math.ceil(batches.steps / settings.accumulate)
     total = per_epoch * settings.epochs
     scheduler = make_schedule(optimizer, settings.schedule, total, warmup=settings.warmup_epochs * per_epoch)
-    statistics, sums, history = MaskStatistics(model.masker), dict[str, list[Tensor]](), list[dict[str, float]]()
+    history = _History(model.masker, log, after_epoch)
 
     def loss(net: nn.Module, batch: ImageBatch, step: int) -> Mapping[str, Tensor]:
         reconstruction = net(
@@ -174,26 +174,11 @@ def pretrain(
             generator=torch.Generator().manual_seed(batch.seed),
             guide=None if teacher is None else teacher(batch.images),
         )
-        statistics.add(reconstruction.mask)
-        for name, value in reconstruction.terms.items():
-            sums.setdefault(name, []).append(value.detach())
-        terms: Mapping[str, Tensor] = reconstruction.terms
-        return terms
+        return history.add(reconstruction)
 
     def batches_of(epoch: int) -> Iterator[ImageBatch]:
         torch.manual_seed(derive_seed(seed, "dropout", epoch, share()[0]))
         return batches(epoch)
-
-    def finish_epoch(epoch: int, step: int) -> None:
-        means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
-        sums.clear()
-        if not all(math.isfinite(value) for value in means.values()):
-            raise DivergedError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
-        history.append({**means, **statistics.summary()})
-        if log is not None:
-            log({"phase": "pretrain", "epoch": epoch, "step": step, **history[-1]})
-        if after_epoch is not None:
-            after_epoch(epoch)
 
     model.train()
     # Dropout draws from torch's global generator, which is the caller's.
@@ -209,7 +194,7 @@ def pretrain(
             precision=settings.precision,
             accumulate=settings.accumulate,
             after_update=None if teacher is None else lambda _: teacher.follow(model),
-            after_epoch=finish_epoch,
+            after_epoch=history.finish_epoch,
             checkpoints=checkpoints,
             save_every=settings.checkpoint_every,
             steps_per_epoch=per_epoch,
@@ -217,7 +202,39 @@ def pretrain(
             description=description,
         )
     model.eval()
-    return PretrainOutcome(history, end.steps)
+    return PretrainOutcome(history.epochs, end.steps)
+
+
+class _History:
+    """Mean terms of the loss and statistics of the masks, epoch by epoch."""
+
+    def __init__(
+        self,
+        masker: Masker[Any],
+        log: Callable[[Mapping[str, Any]], None] | None,
+        after_epoch: Callable[[int], None] | None,
+    ) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._masks, self._terms = MaskStatistics(masker), dict[str, list[Tensor]]()
+        self._log, self._after_epoch = log, after_epoch
+
+    def add(self, reconstruction: Reconstruction) -> Mapping[str, Tensor]:
+        """Add a batch, and return the terms of its loss."""
+        self._masks.add(reconstruction.mask)
+        for name, value in reconstruction.terms.items():
+            self._terms.setdefault(name, []).append(value.detach())
+        return reconstruction.terms
+
+    def finish_epoch(self, epoch: int, step: int) -> None:
+        means = {name: torch.stack(values).mean().item() for name, values in self._terms.items()}
+        self._terms.clear()
+        if not all(math.isfinite(value) for value in means.values()):
+            raise DivergedError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
+        self.epochs.append({**means, **self._masks.summary()})
+        if self._log is not None:
+            self._log({"phase": "pretrain", "epoch": epoch, "step": step, **self.epochs[-1]})
+        if self._after_epoch is not None:
+            self._after_epoch(epoch)
 
 
 def make_optimizer(model: nn.Module, settings: PretrainSettings) -> torch.optim.AdamW:

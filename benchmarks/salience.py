@@ -68,7 +68,7 @@ def main():
             shares.append(f"{on_object[mask.hidden].float().mean():.3f}")
             statistics = MaskStatistics(masker)
             statistics.add(mask)
-            salient.append(f"{statistics.told().get('salient_share', float('nan')):.3f}")
+            salient.append(f"{statistics.summary().get('salient_share', float('nan')):.3f}")
         print(f"{pixels:14s} {name:9s} {settings!s:38s} hidden on it {' '.join(shares)}  salient {' '.join(salient)}")
 
 

@@ -326,7 +326,7 @@ def test_equal_trainings_give_equal_models(trained, tmp_path):
         (["data={dna: [job.yaml]}", "model={}"], "cannot be read as FASTA or FASTQ"),
         (["data.alphabet=ab"], "'alphabet' goes with 'text'"),
         (["model.hiden=3"], "did you mean 'model.hidden'"),
-        (["held_out=0.99"], "too few to hold some out"),
+        (["held_out=0.99"], "too few to hold any out"),
     ],
 )
 def test_faults_of_a_training(trained, tmp_path, options, message):

@@ -175,7 +175,7 @@ def test_unlabelled_images_and_labelled_probes(world, tmp_path):
     outcome = pretrain(world, tmp_path / "plain", *plain)
     assert outcome.exit_code == 0, outcome.output
     assert result(tmp_path / "plain")["probes"] is None
-    assert "not measured" in outcome.output
+    assert "Not measured" in outcome.output
     probed = settings(
         "data={train: {images: train}}", "probes={data: {train: {folder: train}, test: {folder: test}}, cells: 2}"
     )
@@ -196,7 +196,7 @@ def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path):
     assert found["probes"]["untrained"] == result(finished[0])["probes"]["pretrained"]
     # Whole twelfths of images: it was measured on the test set.
     assert (found["finetuned"] * 30) % 1 == pytest.approx(0, abs=1e-9)
-    assert "What is it worth fine-tuned?" in outcome.output
+    assert "How good is it after fine-tuning?" in outcome.output
 
 
 def test_a_resumed_run_checks_labelled_images_and_weights(finished, world, tmp_path):
@@ -296,10 +296,10 @@ def test_simmim_over_a_convolutional_network(world, tmp_path):
         (["training.epochs=2", "training.warmup=2"], "leaves nothing"),
         (["probes.samples=4"], "too few for 3 classes"),
         (["probes.cells=8"], "probes.cells: the last map of the encoder is smaller than 8x8"),
-        (["data.test.folder=other"], "data: training images have 3 classes, test images others"),
-        (["data.test.folder=other", "probes=null", "finetune={batch: 16}"], "test images others"),
+        (["data.test.folder=other"], "data: training and test images have different classes"),
+        (["data.test.folder=other", "probes=null", "finetune={batch: 16}"], "different classes"),
         (["data.train.folder=few", "training.batch=2"], "every class needs two labelled training images"),
-        (["probes={data: {train: {folder: train}, test: {folder: test}}}"], "would not be read beside 'probes.data'"),
+        (["probes={data: {train: {folder: train}, test: {folder: test}}}"], "is not read if 'probes.data' is given"),
         (
             ["masker=attention", "model={architecture: vit_small_patch16_18x2_224, options: {patch_size: 4}}"],
             "no plain",
@@ -307,10 +307,10 @@ def test_simmim_over_a_convolutional_network(world, tmp_path):
         (["model.options.global_pool=map"], "attention pooling would stay untrained"),
         (["data.test=null"], "nothing to measure with"),
         (["data={train: {images: train}, test: {folder: test}}"], "has no labels"),
-        (["model.architecture=resnet18", "model.options={}"], "no plain vision transformer"),
+        (["model.architecture=resnet18", "model.options={}"], "not a plain vision transformer"),
         (["model.architecture=vit_tiny"], "unknown architecture"),
         (["model.init_from=nowhere"], "nowhere: the directory holds no pretraining.json"),
-        (["objective={name: simmim, unit: 5}"], "do not divide into mask units"),
+        (["objective={name: simmim, unit: 5}"], "not a multiple of the mask unit"),
         (["finetune={batch: 100}"], "finetune.batch is 100"),
         (["sweep=1"], "unknown key 'sweep'"),
     ],
@@ -415,10 +415,10 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
     ("options", "message"),
     [
         (["--ratios", ".5", "high"], "ratios"),
-        (["--ratios", ".5", ".5"], "stands there twice"),
+        (["--ratios", ".5", ".5"], "contains duplicates"),
         (["--set", "ratio_end=0.9"], "leave 'ratio_end' out"),
         (["--ratios", ".5", ".99"], "masker 'salience' at 0.99"),
-        (["--set", "maskers={random: random}"], "'maskers' take the place of 'masker'"),
+        (["--set", "maskers={random: random}"], "'maskers' replace 'masker'"),
         ([".5"], "ratios come after --ratios"),
         (["--set", "probes=null", "--set", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
     ],

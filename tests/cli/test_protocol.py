@@ -105,7 +105,12 @@ def test_what_a_protocol_leaves(finished):
     assert sum(event["phase"] == "tuning" for event in events) <= 12
     assert (out / "study.db").is_file()
     page = (out / "report.html").read_text()
-    for text in ("Which method is best?", "Does tuning tell?", "What would the usual way have shown?", "Sensitivity"):
+    for text in (
+        "Which method is best?",
+        "Does tuning carry over?",
+        "What would the conventional protocol have shown?",
+        "Sensitivity",
+    ):
         assert text in page
     assert "Which method is best?" in outcome.output
     assert CliRunner().invoke(app, ["report", str(out)]).exit_code == 0

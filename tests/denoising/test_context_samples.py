@@ -23,7 +23,7 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(markov, 
         denoiser = small(Context1d(3), head=head)
         denoiser.network.double()
         learnt = context_samples(seen, Context1d(3), 2)
-        every = np.arange(len(learnt.field.places))
+        every = np.arange(len(learnt.field.positions))
         assert (learnt.counts is None) == (threshold == 0)
         counts = learnt.weights(every)
         values = denoiser._head(LAW).adaptive(denoiser.network(learnt.windows(every)))
@@ -38,7 +38,7 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(markov, 
 def test_few_contexts_are_counted_and_many_are_not(markov, noisy):
     seen = noisy(markov(5000))
     counted = context_samples(seen, Context1d(3), 2)
-    assert len(counted.field.places) < 200
+    assert len(counted.field.positions) < 200
     assert counted.counts.sum() == counted.total == 5000
     single = context_samples(seen, Context1d(30), 2)
     assert single.counts is None

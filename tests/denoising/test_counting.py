@@ -261,7 +261,7 @@ def test_other_faults():
             dude(np.zeros(shape, dtype=int), Channel.symmetric(200, 0.1), **context)
     with pytest.raises(ValueError, match="those of sequences along a line"):
         dude(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), neighbours=4, lengths=[8, 8])
-    with pytest.raises(ValueError, match="a context in 1 dimensions, symbols in 2"):
+    with pytest.raises(ValueError, match="the context has 1 dimensions, the symbols have 2"):
         dude_in_context(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), Context1d(1))
     with pytest.raises(ValueError, match="got 3 dimensions"):
         dude(np.zeros((2, 2, 2), dtype=int), Channel.binary_symmetric(0.1), k=1)

@@ -111,5 +111,5 @@ def test_what_does_not_fit():
         loss_estimate(channel, None, reduced_mappings(2))
     with pytest.raises(ValueError, match="cannot be reconstructed"):
         loss_estimate(channel, None, reduced_mappings(3) + 1)
-    with pytest.raises(ValueError, match="are too many; take a head"):
+    with pytest.raises(ValueError, match="are too many; use a factorised head"):
         all_mappings(20, 20)

@@ -163,13 +163,13 @@ def test_pictures_show_what_was_visible(autoencoder, images):
 
 
 def test_other_faults(autoencoder, images):
-    with pytest.raises(ValueError, match="is no plain vision transformer"):
+    with pytest.raises(ValueError, match="is not a plain vision transformer"):
         MaskedAutoencoder(timm.create_model("resnet18"), build_masker("random"))
     with pytest.raises(ValueError, match="set 'class_token'"):
         autoencoder("attention", encoder={"class_token": False, "global_pool": "avg", "fc_norm": False})
     with pytest.raises(ValueError, match="give a generator or a mask"):
         autoencoder()(images())
-    with pytest.raises(ValueError, match="does not divide into 3 heads"):
+    with pytest.raises(ValueError, match="is not a multiple of its 3 heads"):
         autoencoder(decoder_heads=3)
 
 

@@ -13,10 +13,10 @@ def test_statistics_follow_the_threshold_of_the_masker():
     salience = torch.tensor([[0.0, 0.1, 0.3, 1.0], [0.0, 0.1, 0.15, 1.0]])
     statistics = MaskStatistics(masker)
     statistics.add(masker.from_salience(salience, 0.5, 1.0, generator(0)))
-    told = statistics.told()
-    assert told["salient_share"] == pytest.approx(3 / 8)
+    summary = statistics.summary()
+    assert summary["salient_share"] == pytest.approx(3 / 8)
     # The lower one of two in the middle.
-    assert told["salience_median"] == pytest.approx(0.1)
+    assert summary["salience_median"] == pytest.approx(0.1)
     # Ratios of 0.5 and 0.4 of four tokens: two and one of them stay visible... counted, not assumed.
-    assert told["ratio"] == pytest.approx(0.5)
-    assert told["guide_of_hidden"] > told["guide_of_visible"]
+    assert summary["ratio"] == pytest.approx(0.5)
+    assert summary["guide_of_hidden"] > summary["guide_of_visible"]

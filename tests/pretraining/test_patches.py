@@ -10,7 +10,7 @@ def test_patches_come_back_and_are_in_order(images):
     x = images()
     assert from_patches(to_patches(x, 4), 4, (5, 5)).equal(x)
     assert to_patches(x, 4)[1, 6].view(4, 4, 3).permute(2, 0, 1).equal(x[1, :, 4:8, 4:8])
-    with pytest.raises(ValueError, match="20x20 do not divide into patches of 8x8"):
+    with pytest.raises(ValueError, match="image size 20x20 is not a multiple of the patch size 8x8"):
         to_patches(x, 8)
 
 

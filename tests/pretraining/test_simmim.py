@@ -115,7 +115,7 @@ def test_any_masker_reads_the_mean_token_of_a_mask_unit():
     torch.testing.assert_close(mask.guide, means.norm(dim=-1))
     statistics = MaskStatistics(model.masker)
     statistics.add(mask)
-    assert statistics.told()["loudness"] == pytest.approx(mask.guide.mean().item())
+    assert statistics.summary()["loudness"] == pytest.approx(mask.guide.mean().item())
 
 
 def test_attention_is_summed_over_mask_units():
@@ -138,16 +138,16 @@ def test_pictures_show_what_was_visible():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unit": 12}, "do not divide into mask units of 12x12"),
-        ({"unit": 2}, "no multiple of the 4 pixels of a patch"),
-        ({"name": "resnet18", "masker": "salience"}, "ResNet does not embed any"),
+        ({"unit": 12}, "not a multiple of the mask unit 12x12"),
+        ({"unit": 2}, "not a multiple of the patch size 4"),
+        ({"name": "resnet18", "masker": "salience"}, "ResNet has no patch embedding"),
         ({"masker": "salience", "settings": {"features": "block:9"}}, "features 'block:9' of a transformer with"),
         (
             {"name": "swin_tiny_patch4_window7_224", "masker": "salience", "settings": {"features": "block:1"}},
-            "features 'block:1' are those of a plain",
+            "features 'block:1' need a plain",
         ),
-        ({"masker": "predicted_loss"}, "belongs to masked autoencoders"),
-        ({"name": "resnet18", "masker": "attention"}, "is no plain vision transformer"),
+        ({"masker": "predicted_loss"}, "is for masked autoencoders only"),
+        ({"name": "resnet18", "masker": "attention"}, "is not a plain vision transformer"),
     ],
 )
 def test_what_does_not_fit(options, message):

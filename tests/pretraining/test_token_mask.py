@@ -61,7 +61,7 @@ def test_a_mask_of_given_tokens():
     assert mask.counts.tolist() == [2, 3]
     assert mask.ragged
     for wrong in (torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="must show a token and hide one"):
+        with pytest.raises(ValueError, match="needs a visible and a hidden token"):
             mask_from_hidden(wrong)
 
 
@@ -73,7 +73,7 @@ def test_every_count_of_given_tokens_comes_back(tokens):
 
 
 def test_what_cannot_be_masked():
-    with pytest.raises(ValueError, match="none to hide"):
+    with pytest.raises(ValueError, match="at least two tokens"):
         mask_from_scores(torch.rand(2, 1), 0.5)
     with pytest.raises(ValueError, match="must be in \\[0, 1\\], got 1.5"):
         mask_from_scores(torch.rand(2, 4), 1.5)

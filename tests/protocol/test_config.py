@@ -7,17 +7,17 @@ from pydantic import ValidationError
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": []}, "'methods' names none"),
+        ({"methods": []}, "'methods' is empty"),
         ({"methods": ["ers"]}, "unknown method 'ers'"),
         ({"methods": {"er": {"space": {"training.epochs": []}}}}, "no value for 'training.epochs'"),
-        ({"job": {"name": "x"}}, "'job.name' is the protocol's to say"),
-        ({"job": {"method": "er"}}, "'job.method' is the protocol's to say"),
-        ({"executor": {"address": "auto"}}, "'address' belongs to 'ray'"),
+        ({"job": {"name": "x"}}, "leave 'job.name' out: the protocol sets it"),
+        ({"job": {"method": "er"}}, "leave 'job.method' out: the protocol sets it"),
+        ({"executor": {"address": "auto"}}, "'address' is for 'ray' only"),
         ({"executor": {"kind": "ray", "address": "auto", "workers": 2}}, "has its own 'workers'"),
         ({"prune": {"keep": 1.0}}, "less than 1"),
         (
             {"job": {"model": {"init_from": "x"}, "scenario": {"first": 2, "per_task": 2}}},
-            "'job.model.init_from' knows classes of one stream",
+            "leave 'job.model.init_from' out",
         ),
         ({"trials": 0}, "greater than or equal to 1"),
     ],

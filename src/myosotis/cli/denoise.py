@@ -155,11 +155,11 @@ def _tell(result: FileResult, place: Path, report: Path | None) -> None:
 
     if report is not None:
         write_html(result.document, report)
-        write_json(report.with_suffix(".json"), result.told)
+        write_json(report.with_suffix(".json"), result.figures)
     typer.echo(render_text(result.document))
-    for warning in result.told["warnings"]:
+    for warning in result.figures["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"context: {result.told['context']}; {result.told['seconds']:.1f} seconds")
+    typer.echo(f"context: {result.figures['context']}; {result.figures['seconds']:.1f} seconds")
     typer.echo(f"result: {place}")
     if report is not None:
         typer.echo(f"report: {report}")

@@ -1,4 +1,4 @@
-"""What denoisers are compared with: a median, and the best that is possible where the source is known."""
+"""Baselines of denoisers: a median, and the optimum for a known source."""
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -21,13 +21,13 @@ def forward_backward(
     *,
     loss: Numbers | None = None,
 ) -> Symbols:
-    """Return the reconstruction of least expected loss for a Markov source that is known: no denoiser can do better.
+    """Return the reconstruction of least expected loss for a known Markov source: no denoiser can do better.
 
     Args:
         noisy: Along a line.
         channel: The noise.
-        transition: (clean, clean): from a symbol to the next.
-        initial: Of the first symbol; all alike unless given.
+        transition: Probabilities (clean, clean) from a symbol to the next.
+        initial: Distribution of the first symbol; uniform unless given.
         loss: (clean, reconstructed); Hamming's unless given.
 
     Raises:
@@ -45,15 +45,15 @@ def forward_backward(
     likely = channel.matrix.T[noisy]
     forward = np.empty((count, q))
     state = np.full(q, 1 / q) if initial is None else np.asarray(initial, dtype=np.float64)
-    for place in range(count):
-        state = state * likely[place]
+    for index in range(count):
+        state = state * likely[index]
         state /= state.sum()
-        forward[place] = state
+        forward[index] = state
         state = state @ transition
     backward = np.ones(q)
-    found = np.empty(count, dtype=noisy.dtype)
-    for place in range(count - 1, -1, -1):
-        found[place] = (forward[place] * backward @ checked).argmin()
-        backward = transition @ (likely[place] * backward)
+    reconstruction = np.empty(count, dtype=noisy.dtype)
+    for index in range(count - 1, -1, -1):
+        reconstruction[index] = (forward[index] * backward @ checked).argmin()
+        backward = transition @ (likely[index] * backward)
         backward /= backward.sum()
-    return found
+    return reconstruction

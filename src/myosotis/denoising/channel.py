@@ -15,7 +15,7 @@ Numbers = NDArray[np.float64]
 Symbols = NDArray[Any]
 
 WORST_CONDITION = 1e3
-"""Channels that are worse conditioned say too little of what went in."""
+"""Largest condition number: worse channels carry too little information."""
 
 _SUM_TOLERANCE = 1e-6
 
@@ -28,8 +28,7 @@ class Channel:
         matrix: (clean symbols, noisy symbols); at least as many of the latter.
 
     Raises:
-        SettingsError: It is not that, or it is so close to one that tells nothing of what went in that estimates from
-            it would be worthless.
+        SettingsError: It is not a channel, or its condition number is so large that estimates would be useless.
 
     Example:
         >>> Channel([[0.9, 0.1], [0.2, 0.8]]).inverse.round(3).tolist()
@@ -59,8 +58,8 @@ class Channel:
         object.__setattr__(self, "matrix", table)
         if self.condition > WORST_CONDITION:
             raise SettingsError(
-                f"the channel has the condition number {self.condition:.3g}, above {WORST_CONDITION:g}: what comes "
-                "out says nearly nothing of what went in"
+                f"the channel has the condition number {self.condition:.3g}, above {WORST_CONDITION:g}: noisy "
+                "symbols say nearly nothing of clean ones"
             )
 
     @classmethod
@@ -75,10 +74,10 @@ class Channel:
 
     @classmethod
     def symmetric(cls, symbols: int, rate: float) -> "Channel":
-        """Return the channel that replaces a symbol with probability ``rate``, by each of the others alike.
+        """Return the channel that replaces a symbol with probability ``rate``, by each of the others equally.
 
         Raises:
-            SettingsError: The rate is not in [0, 1 - 1 / symbols), where seeing a symbol still speaks for it.
+            SettingsError: The rate is not in [0, 1 - 1 / symbols), where a noisy symbol is evidence of the clean one.
         """
         if symbols < 2:
             raise SettingsError(f"an alphabet needs two symbols at least, got {symbols}")
@@ -94,8 +93,8 @@ class Channel:
 
         Args:
             clean: Whole numbers from 0.
-            noisy: Of the same length.
-            symbols: How many there are.
+            noisy: Noisy symbols of the same length.
+            symbols: Size of the alphabet.
 
         Raises:
             SettingsError: A clean symbol never occurs, or the counts make no channel.
@@ -128,11 +127,11 @@ class Channel:
         return np.asarray(np.linalg.pinv(self.matrix), dtype=np.float64)
 
     def corrupt(self, clean: Symbols, draws: np.random.Generator) -> Symbols:
-        """Return what comes out when symbols go in.
+        """Return noisy symbols of clean ones.
 
         Args:
             clean: Whole numbers from 0, of any shape.
-            draws: All randomness.
+            draws: Source of all randomness.
 
         Example:
             >>> Channel.binary_symmetric(0.0).corrupt(np.array([0, 1, 1]), np.random.default_rng(0)).tolist()
@@ -155,7 +154,7 @@ def read_channel(path: Path) -> Channel:
         InputError: The file is missing or is no channel.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file of a channel")
+        raise InputError(f"{path}: no such file")
     rows: list[list[float]] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -180,8 +179,8 @@ def check_symbols(symbols: Symbols, count: int, names: Sequence[str] | None = No
 
     Args:
         symbols: Whole numbers, of any shape.
-        count: Of the alphabet.
-        names: What its symbols are called.
+        count: Size of the alphabet.
+        names: Names of the symbols.
     """
     if symbols.dtype.kind not in "iub":
         raise SettingsError(f"symbols must be whole numbers, got {symbols.dtype}")
@@ -189,9 +188,8 @@ def check_symbols(symbols: Symbols, count: int, names: Sequence[str] | None = No
         raise SettingsError("there are no symbols")
     if int(symbols.min()) >= 0 and int(symbols.max()) < count:
         return
-    place = int(np.flatnonzero(((symbols < 0) | (symbols >= count)).ravel())[0])
-    where = tuple(int(one) for one in np.unravel_index(place, symbols.shape))
-    told = ", ".join(names) if names else f"0 to {count - 1}"
-    raise SettingsError(
-        f"symbol {int(symbols.ravel()[place])} at position {where[0] if len(where) == 1 else where} is not among {told}"
-    )
+    index = int(np.flatnonzero(((symbols < 0) | (symbols >= count)).ravel())[0])
+    where = tuple(int(part) for part in np.unravel_index(index, symbols.shape))
+    expected = ", ".join(names) if names else f"0 to {count - 1}"
+    position = where[0] if len(where) == 1 else where
+    raise SettingsError(f"symbol {int(symbols.ravel()[index])} at position {position} is not among {expected}")

@@ -1,4 +1,4 @@
-"""An unknown channel, found from noisy symbols alone.
+"""Estimation of an unknown channel from noisy symbols alone.
 
 Ahn, Moon: Iterative Channel Estimation for Discrete Denoising under Channel Uncertainty (arXiv 1902.08921).
 """
@@ -13,12 +13,12 @@ from myosotis.denoising.passes import ADAPT, FINE_TUNE, Passes
 
 @dataclass(frozen=True)
 class ChannelEstimate:
-    """A channel found from noisy symbols alone.
+    """A channel estimated from noisy symbols alone.
 
     Attributes:
-        channel: The last one.
+        channel: The channel after the last round.
         history: The first guess, and the channel after every round.
-        denoiser: As it has adapted to the last but one.
+        denoiser: The denoiser, adapted to the last channel but one.
     """
 
     channel: Channel
@@ -36,27 +36,27 @@ def estimate_channel(
     lengths: Sequence[int] | None = None,
     symmetric: bool = False,
 ) -> ChannelEstimate:
-    """Find an unknown channel: adapt to a guess, ask the denoiser what it believes, and take that for the next guess.
+    """Estimate an unknown channel: adapt to a guess, and take the channel that the posteriors imply as the next guess.
 
     Ahn, Moon (arXiv 1902.08921). It needs contexts that leave doubt about some symbols: where every context is
     certain of its symbol, no noise at all explains as much.
 
     Args:
-        denoiser: New, or pre-trained; it stays as it is.
+        denoiser: A new or pre-trained denoiser, which is not changed.
         noisy: Sequences or a plane.
         start: The first guess.
-        rounds: How often.
-        passes: Of each round.
-        lengths: Of sequences that stand one after another.
-        symmetric: Look among symmetric channels alone: one number is found more surely than many.
+        rounds: Number of rounds.
+        passes: Passes of each round.
+        lengths: Lengths of sequences that stand one after another.
+        symmetric: Whether to estimate a symmetric channel: one number is more certain than many.
 
     Raises:
-        ValueError: What is believed is no channel that can be inverted.
+        ValueError: The posteriors imply a channel that cannot be inverted.
     """
     history = [start]
     current = denoiser
     for number in range(rounds):
-        # Later rounds go on from the weights of the one before.
+        # Later rounds continue from the weights of the previous one.
         settings = passes if passes is not None else FINE_TUNE if current.pretrained else ADAPT
         if number and passes is None and not denoiser.pretrained:
             settings = replace(ADAPT, epochs=FINE_TUNE.epochs)

@@ -28,7 +28,7 @@ class CleanSamples:
 
     Attributes:
         pairs: Clean sequences or planes, each with its noisy version or None.
-        cuts: For each of them the lengths of sequences that stand one after another, or None.
+        cuts: Lengths of sequences that stand one after another in each of them, or None.
         context: Shape of the context.
         alphabet: Size of the alphabet.
         pad: What a context has beyond the edge.
@@ -67,10 +67,10 @@ class CleanSamples:
 
         Args:
             epoch: Number of the pass.
-            passes: How long the network learns.
+            passes: Length of the training.
             seed: Seed of noise and order.
             noise: The channel, or a function that draws one for each sequence.
-            supervised: From the channels of all sequences to the loss.
+            supervised: Function from the channels of all sequences to the loss.
         """
         draws = np.random.default_rng(derive_seed(seed, "noise", epoch))
         widest = max((clean.shape[1] for clean, _ in self.pairs if clean.ndim == 2), default=0)
@@ -83,7 +83,7 @@ class CleanSamples:
             answers.append(clean.ravel().astype(np.int64) * self.alphabet + noisy.ravel())
             channels.append(channel)
         joined, answer = _joined(fields), torch.from_numpy(np.concatenate(answers))
-        sequence = torch.from_numpy(np.repeat(np.arange(len(fields)), [len(field.places) for field in fields]))
+        sequence = torch.from_numpy(np.repeat(np.arange(len(fields)), [len(field.positions) for field in fields]))
         loss = supervised(channels)
         for indices in passes.shuffled(len(answer), generator(seed, "pretrain", epoch)):
             weights = one_hot(answer[indices], self.alphabet**2)
@@ -99,10 +99,10 @@ def check_channel(channel: Channel, alphabet: int) -> None:
 def _joined(fields: Sequence[Field]) -> Field:
     """Several fields with the same steps as one."""
     shifts = np.concatenate([[0], np.cumsum([len(field.padded) for field in fields])[:-1]])
-    places = np.concatenate([field.places + shift for field, shift in zip(fields, shifts, strict=True)])
+    positions = np.concatenate([field.positions + shift for field, shift in zip(fields, shifts, strict=True)])
     return Field(
         np.concatenate([field.padded for field in fields]),
-        places,
+        positions,
         fields[0].steps,
         np.concatenate([field.complete for field in fields]),
         fields[0].outside,

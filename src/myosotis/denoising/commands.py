@@ -1,4 +1,4 @@
-"""What the commands do with a file: read, denoise, write, tell."""
+"""The commands on a file: read, denoise, write, report."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,19 +26,19 @@ _FIRST_GUESS = 0.1
 
 @dataclass(frozen=True)
 class DenoiseOptions:
-    """What all commands take.
+    """Options of all commands.
 
     Attributes:
-        rate: How often a symbol is replaced, by each of the others alike.
+        rate: Probability that a symbol is replaced, by each of the others equally.
         channel: A file with the whole channel.
-        estimate: Find the channel; ``rate`` is the first guess then.
-        method: Its name; None: DUDE, or the model, adapted.
+        estimate: Whether to estimate the channel; ``rate`` is the first guess then.
+        method: Name of the method; None: DUDE, or the model, adapted.
         model: A file that ``myosotis denoise train`` has made.
         context: k along a line, neighbours on a plane; None: chosen.
-        epochs: Of networks; None: their default.
-        seed: Of networks.
+        epochs: Epochs of networks; None: their default.
+        seed: Seed of networks.
         reference: The clean original.
-        report: A page about it; its figures go to a ``.json`` file beside.
+        report: An ``.html`` file for the report; its figures go to a ``.json`` file beside it.
         overwrite: Replace results that are there.
     """
 
@@ -54,7 +54,7 @@ class DenoiseOptions:
     report: Path | None = None
     overwrite: bool = False
 
-    def check(self, source: Path, place: Path) -> None:
+    def check(self, source: Path, output: Path) -> None:
         """Raise ``InputError`` unless the results may be written."""
         reports = []
         if self.report is not None:
@@ -62,93 +62,94 @@ class DenoiseOptions:
                 raise InputError(f"{self.report}: a report is an .html file")
             reports = [self.report, self.report.with_suffix(".json")]
         read = (self.reference, self.model, self.channel)
-        check_output(source, [place, *reports], read, overwrite=self.overwrite)
+        check_output(source, [output, *reports], read, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)
 class FileResult:
     """A denoised file: figures for machines, and a report for people."""
 
-    told: dict[str, Any]
+    figures: dict[str, Any]
     document: Document
 
 
-def denoise_image(source: Path, place: Path, options: DenoiseOptions, *, threshold: int | None = None) -> FileResult:
+def denoise_image(source: Path, output: Path, options: DenoiseOptions, *, threshold: int | None = None) -> FileResult:
     """Denoise a bilevel image.
 
     Args:
         source: PNG, PBM or TIFF.
-        place: Where the result goes, in the same format.
-        options: See there.
-        threshold: For grey images, Otsu's unless given; colour images need it. The reference takes it where it is grey.
+        output: File of the result, in the same format.
+        options: Options of the command.
+        threshold: Threshold of grey images, Otsu's unless given; colour images need it. It holds for a grey
+            reference, too.
 
     Raises:
-        InputError: Something is wrong with what the user gave; nothing has been written.
+        InputError: An input or option is wrong; nothing has been written.
     """
     started = time.monotonic()
-    options.check(source, place)
+    options.check(source, output)
     image = read_bilevel(source, threshold)
-    check_suffix(place, image)
+    check_suffix(output, image)
     reference = None
     if options.reference is not None:
         reference = read_bilevel(options.reference, threshold, strict=False).bits
     result, notes = _denoised(image.bits, options, ("black", "white"), None, symmetric=True)
-    told = _told(image.bits, result, ("black", "white"), started, reference, image.how, notes)
-    write_bilevel(place, result.symbols, image)
+    figures = _figures(image.bits, result, ("black", "white"), started, reference, image.how, notes)
+    write_bilevel(output, result.symbols, image)
     pictures = [
         ("as it came", image.bits),
         ("denoised", result.symbols),
         ("difference", difference_picture(image.bits, result.symbols)),
     ]
-    return FileResult(told, described(told, pictures=pictures))
+    return FileResult(figures, described(figures, pictures=pictures))
 
 
-def denoise_dna(source: Path, place: Path, options: DenoiseOptions) -> FileResult:
+def denoise_dna(source: Path, output: Path, options: DenoiseOptions) -> FileResult:
     """Denoise reads.
 
     Args:
         source: FASTA or FASTQ, plain or compressed.
-        place: Where the result goes, in the same format; compressed as its name says.
-        options: See there.
+        output: File of the result, in the same format; compressed according to its name.
+        options: Options of the command.
 
     Raises:
-        InputError: Something is wrong with what the user gave; nothing has been written.
+        InputError: An input or option is wrong; nothing has been written.
     """
     started = time.monotonic()
-    options.check(source, place)
+    options.check(source, output)
     reads = read_reads(source)
-    check_reads_suffix(place, reads)
+    check_reads_suffix(output, reads)
     reference = None
     if options.reference is not None:
         clean = read_reads(options.reference)
-        if [len(one.sequence) for one in clean.records] != [len(one.sequence) for one in reads.records]:
+        if [len(record.sequence) for record in clean.records] != [len(record.sequence) for record in reads.records]:
             raise InputError(f"{options.reference}: its sequences differ in number or length from those of {source}")
         if (clean.known != reads.known).any():
-            raise InputError(f"{options.reference}: has N in other places than {source}")
+            raise InputError(f"{options.reference}: has N at other positions than {source}")
         reference = clean.symbols
     result, notes = _denoised(reads.symbols, options, BASES, reads.lengths)
     how = f"{len(reads.records):,} sequences, {int((~reads.known).sum()):,} N left as they are"
-    told = _told(reads.symbols, result, tuple(BASES), started, reference, how, notes)
-    write_reads(place, result.symbols, reads)
-    return FileResult(told, described(told))
+    figures = _figures(reads.symbols, result, tuple(BASES), started, reference, how, notes)
+    write_reads(output, result.symbols, reads)
+    return FileResult(figures, described(figures))
 
 
-def denoise_symbols(source: Path, place: Path, options: DenoiseOptions, *, alphabet: str | None = None) -> FileResult:
+def denoise_symbols(source: Path, output: Path, options: DenoiseOptions, *, alphabet: str | None = None) -> FileResult:
     """Denoise a text, a symbol a letter, or an array of whole numbers.
 
     Args:
         source: A text, or an ``.npy`` file.
-        place: Where the result goes, in the same format.
-        options: See there.
+        output: File of the result, in the same format.
+        options: Options of the command.
         alphabet: The letters, in the order of the channel.
 
     Raises:
-        InputError: Something is wrong with what the user gave; nothing has been written.
+        InputError: An input or option is wrong; nothing has been written.
     """
     started = time.monotonic()
-    options.check(source, place)
-    if (source.suffix == ".npy") != (place.suffix == ".npy"):
-        raise InputError(f"{place}: the result has the format of {source}; name it alike")
+    options.check(source, output)
+    if (source.suffix == ".npy") != (output.suffix == ".npy"):
+        raise InputError(f"{output}: the result has the format of {source}; use the same suffix")
     content = read_symbols(source, alphabet)
     reference = None
     if options.reference is not None:
@@ -157,9 +158,9 @@ def denoise_symbols(source: Path, place: Path, options: DenoiseOptions, *, alpha
             raise InputError(f"{options.reference}: its lines differ in number or length from those of {source}")
         reference = clean.symbols
     result, notes = _denoised(content.symbols, options, content.names, content.lengths)
-    told = _told(content.symbols, result, content.names, started, reference, "", notes)
-    write_symbols(place, result.symbols, content)
-    return FileResult(told, described(told))
+    figures = _figures(content.symbols, result, content.names, started, reference, "", notes)
+    write_symbols(output, result.symbols, content)
+    return FileResult(figures, described(figures))
 
 
 def _denoised(
@@ -174,10 +175,11 @@ def _denoised(
     model, notes = None, dict[str, Any]()
     if options.model is not None:
         model, notes = load_denoiser(options.model, device=device())
-        known = notes.get("names")
-        if known is not None and list(known) != list(names):
+        trained = notes.get("names")
+        if trained is not None and list(trained) != list(names):
             raise InputError(
-                f"{options.model}: was trained for the alphabet {' '.join(known)}, these symbols are {' '.join(names)}"
+                f"{options.model}: was trained for the alphabet {' '.join(trained)}, "
+                f"these symbols are {' '.join(names)}"
             )
     method = options.method or ("adaptive" if model is not None else "dude")
     with settings_as_input():
@@ -217,7 +219,7 @@ def _context(options: DenoiseOptions, symbols: Symbols) -> Context | None:
     return shape(options.context)
 
 
-def _told(
+def _figures(
     noisy: Symbols,
     result: DenoiseResult,
     names: Sequence[str],

@@ -29,20 +29,20 @@ class CleanDataConfig(Config):
         if len(given) != 1:
             raise ValueError("give exactly one of 'images', 'dna' and 'text'")
         if self.threshold is not None and self.images is None:
-            raise ValueError("'threshold' belongs to 'images'")
+            raise ValueError("'threshold' is for 'images' only")
         if (self.alphabet is None) != (self.text is None):
             raise ValueError("'alphabet' goes with 'text'")
         return self
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What it reads."""
+        """The paths of its inputs."""
         return self.images or self.dna or self.text or ()
 
 
 class NoiseConfig(Config):
     """The noise of the training: a symmetric ``rate``; a ``channel`` file; or ``between`` two rates, drawn anew for
-    every sequence and pass, for a denoiser that knows many of them.
+    every sequence and pass, for a denoiser of many rates.
     """
 
     rate: Rate | None = None
@@ -51,7 +51,7 @@ class NoiseConfig(Config):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "NoiseConfig":
-        if sum(one is not None for one in (self.rate, self.channel, self.between)) != 1:
+        if sum(value is not None for value in (self.rate, self.channel, self.between)) != 1:
             raise ValueError("give exactly one of 'rate', 'channel' and 'between'")
         if self.between is not None and self.between[0] > self.between[1]:
             raise ValueError("'between' takes two ascending rates")
@@ -69,7 +69,7 @@ class DenoiserConfig(Config):
 
 
 class DenoiserTrainingConfig(Config):
-    """How it is trained; see :class:`~myosotis.denoising.passes.Passes`."""
+    """Settings of the training; see :class:`~myosotis.denoising.passes.Passes`."""
 
     epochs: Count = PRETRAIN.epochs
     learning_rate: Positive = PRETRAIN.learning_rate
@@ -80,7 +80,7 @@ class DenoiserTrainingConfig(Config):
 class DenoiserTrainConfig(Config):
     """One job: a denoiser that is trained with clean symbols, to be adapted to noisy ones later.
 
-    ``held_out`` is the share of the sequences that it is measured with.
+    ``held_out`` is the share of the sequences that are kept for measuring.
     """
 
     name: RunName

@@ -14,14 +14,14 @@ _LARGEST_KEY = 62  # bits
 def context_keys(
     noisy: Symbols, context: Context, alphabet: int, *, lengths: Sequence[int] | None = None, pad: Pad = "outside"
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-    """Return a key for the context of each symbol, equal for equal contexts, and which contexts are whole.
+    """Return a key for the context of each symbol, equal for equal contexts, and which contexts are complete.
 
     Args:
-        noisy: See :func:`~myosotis.denoising.contexts.make_field`.
-        context: Likewise.
-        alphabet: Likewise.
-        lengths: Likewise.
-        pad: Likewise.
+        noisy: Symbols as for :func:`~myosotis.denoising.contexts.make_field`.
+        context: Shape of the context.
+        alphabet: Size of the alphabet.
+        lengths: Lengths of sequences that stand one after another.
+        pad: What a context has beyond the edge.
 
     Returns:
         Whole numbers where 62 bits hold a context, the bytes of contexts otherwise.
@@ -41,13 +41,13 @@ def field_keys(field: Field, alphabet: int) -> NDArray[np.generic]:
 
     Args:
         field: Symbols and their contexts.
-        alphabet: How many symbols there are.
+        alphabet: Size of the alphabet.
     """
     size, base = len(field.steps), alphabet + (field.outside == alphabet)
     if size * np.log2(base) > _LARGEST_KEY:
         return np.asarray(np.ascontiguousarray(field.windows()).view(np.dtype((np.void, size)))[:, 0])
-    found = np.zeros(len(field.places), dtype=np.int64)
+    keys = np.zeros(len(field.positions), dtype=np.int64)
     for step in field.steps:
-        found *= base
-        found += field.padded[field.places + step]
-    return found
+        keys *= base
+        keys += field.padded[field.positions + step]
+    return keys

@@ -37,7 +37,7 @@ class ContextSamples:
     @property
     def total(self) -> int:
         """Number of symbols."""
-        return len(self.field.places) if self.counts is None else round(self.counts.sum().item())
+        return len(self.field.positions) if self.counts is None else round(self.counts.sum().item())
 
     def windows(self, indices: Indices) -> Tensor:
         """Return contexts, (contexts, size)."""

@@ -1,4 +1,4 @@
-"""Which context to take, without clean symbols to try it on."""
+"""The choice of a context without clean symbols."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,30 +28,30 @@ def select_context(
     Args:
         noisy: Sequences or a plane.
         channel: The noise.
-        candidates: At least one.
-        loss: For DUDE; Hamming's unless given.
+        candidates: Contexts to choose from.
+        loss: Loss of DUDE; Hamming's unless given.
         leave_one_out: Whether DUDE leaves each symbol out.
-        neural: Makes a denoiser for a context, whose cross-fitted estimate is taken; without it contexts are judged by
-            the unbiased estimate of DUDE.
-        passes: Of the denoiser.
-        lengths: Of sequences that stand one after another.
-        pad: For DUDE.
+        neural: Function that makes a denoiser for a context, whose cross-fitted estimate is taken; without it the
+            unbiased estimate of DUDE is.
+        passes: Passes of the denoiser.
+        lengths: Lengths of sequences that stand one after another.
+        pad: What a context of DUDE has beyond the edge.
 
     Raises:
         SettingsError: There is no candidate, or one does not fit.
     """
     if not candidates:
         raise SettingsError("there is no context to choose from")
-    found: dict[Context, float] = {}
+    estimates: dict[Context, float] = {}
     if neural is not None:
         for context in candidates:
-            found[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
+            estimates[context] = neural(context).estimated_loss(noisy, channel, passes=passes, lengths=lengths)
     else:
         with progress("choosing the context", len(candidates)) as ticker:
             for context in candidates:
-                found[context] = dude_in_context(
+                estimates[context] = dude_in_context(
                     noisy, channel, context, loss=loss, leave_one_out=leave_one_out, unbiased=True, lengths=lengths,
                     pad=pad,
                 ).estimated_loss  # fmt: skip
                 ticker.advance()
-    return min(found, key=lambda context: (found[context], context.size)), found
+    return min(estimates, key=lambda context: (estimates[context], context.size)), estimates

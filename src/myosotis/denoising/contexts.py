@@ -1,4 +1,4 @@
-"""What surrounds a symbol: never the symbol itself."""
+"""Contexts: the symbols around a symbol, without the symbol itself."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from myosotis.engine.errors import SettingsError
 
 Offsets = NDArray[np.int64]
 MOST_SYMBOLS = 126
-"""Of an alphabet: a context holds each in a byte, and a sign beside."""
+"""Largest alphabet: a context holds a symbol, or the sign of an edge, in a byte."""
 
 Pad = Literal["outside", "symbol0"]
 """What a context has beyond the edge: a sign of its own, or symbol 0 as in the released code."""
@@ -37,21 +37,21 @@ class Context1d:
 
     @cached_property
     def offsets(self) -> Offsets:
-        """Where its symbols lie, (symbols, 1)."""
+        """Offsets of its symbols, (symbols, 1)."""
         k = self.half_width
-        return np.array([place for place in range(-k, k + 1) if place], dtype=np.int64)[:, None]
+        return np.array([offset for offset in range(-k, k + 1) if offset], dtype=np.int64)[:, None]
 
     @property
     def size(self) -> int:
-        """How many symbols."""
+        """Number of symbols."""
         return 2 * self.half_width
 
 
 @dataclass(frozen=True)
 class Context2d:
-    """The nearest neighbours on a plane: ordered by distance, then by how far they are above or below, then by place.
+    """The nearest neighbours on a plane: ordered by distance, then by vertical distance, then by position.
 
-    A smaller context is a part of every larger one.
+    Smaller contexts are parts of larger ones.
 
     Example:
         >>> Context2d(4).offsets.tolist()
@@ -66,7 +66,7 @@ class Context2d:
 
     @cached_property
     def offsets(self) -> Offsets:
-        """Where its symbols lie, (symbols, 2): rows down, columns to the right."""
+        """Offsets of its symbols, (symbols, 2): rows down, columns to the right."""
         # The nearest n lie in a disc of a radius near sqrt(n / pi), well inside.
         reach = math.isqrt(self.neighbours) + 1
         every = [
@@ -79,7 +79,7 @@ class Context2d:
 
     @property
     def size(self) -> int:
-        """How many symbols."""
+        """Number of symbols."""
         return self.neighbours
 
 
@@ -88,29 +88,29 @@ Context = Context1d | Context2d
 
 @dataclass(frozen=True)
 class Field:
-    """Noisy symbols with an edge around them, so that every context can be read by adding offsets to a place.
+    """Noisy symbols with an edge around them, so that every context can be read by adding offsets to a position.
 
     Attributes:
         padded: Flat symbols with edges; ``outside`` beyond an edge.
-        places: Of the symbols in ``padded``, in their order.
-        steps: Of the context, to be added to a place.
-        complete: Which symbols have a whole context.
-        outside: What stands beyond an edge.
+        positions: Indices of the symbols in ``padded``, in their order.
+        steps: Offsets of the context, to be added to a position.
+        complete: Whether each symbol has a complete context.
+        outside: Sign beyond an edge.
     """
 
     padded: NDArray[np.int8]
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
     steps: NDArray[np.int64]
     complete: NDArray[np.bool_]
     outside: int
 
     def windows(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int8]:
-        """Return the contexts of some symbols, (symbols, size)."""
-        return np.asarray(self.padded[self.places[chosen][:, None] + self.steps])
+        """Return the contexts of chosen symbols, (symbols, size)."""
+        return np.asarray(self.padded[self.positions[chosen][:, None] + self.steps])
 
     def part(self, chosen: NDArray[np.int64] | slice) -> "Field":
-        """Return the contexts of some symbols alone."""
-        return replace(self, places=self.places[chosen], complete=self.complete[chosen])
+        """Return the contexts of chosen symbols alone."""
+        return replace(self, positions=self.positions[chosen], complete=self.complete[chosen])
 
 
 def make_field(
@@ -127,11 +127,11 @@ def make_field(
 
     Args:
         noisy: (n,) for a context along a line, (height, width) for one on a plane.
-        context: Its shape.
-        alphabet: How many symbols there are, at most 127.
-        lengths: Of the sequences that stand one after another in a line: contexts do not reach from one into another.
-        pad: What stands beyond an edge.
-        width: On a plane: columns, at least, so that the steps of several planes are the same.
+        context: Shape of the context.
+        alphabet: Size of the alphabet, at most 126.
+        lengths: Lengths of sequences that stand one after another; contexts do not reach from one into another.
+        pad: What a context has beyond the edge.
+        width: Smallest number of columns of a plane, so that the steps of several planes are the same.
         chosen: The symbols whose contexts are read, counted row by row; all of them unless given.
 
     Raises:
@@ -167,13 +167,13 @@ def make_field(
     plane = np.full((height + 2 * reach, max(width, own) + 2 * reach), outside, dtype=np.int8)
     plane[reach : reach + height, reach : reach + own] = noisy
     rows, columns = np.divmod(np.arange(noisy.size) if chosen is None else chosen, own)
-    places = (rows + reach) * plane.shape[1] + columns + reach
+    positions = (rows + reach) * plane.shape[1] + columns + reach
     steps = context.offsets[:, 0] * plane.shape[1] + context.offsets[:, 1]
     inside = np.ones(len(rows), dtype=bool)
     for edge, low, high in ((0, rows, height), (1, columns, own)):
         least, most = context.offsets[:, edge].min(), context.offsets[:, edge].max()
         inside &= (low + least >= 0) & (low + most < high)
-    return Field(plane.ravel(), places, steps, inside, outside)
+    return Field(plane.ravel(), positions, steps, inside, outside)
 
 
 def pieces(
@@ -188,18 +188,18 @@ def pieces(
     """Cut symbols into pieces of about ``size`` whose contexts are those of the whole, so that memory stays bounded.
 
     Args:
-        noisy: See :func:`make_field`.
-        context: Likewise.
-        alphabet: Likewise.
-        lengths: Likewise.
-        pad: Likewise.
+        noisy: Symbols as for :func:`make_field`.
+        context: Shape of the context.
+        alphabet: Size of the alphabet.
+        lengths: Lengths of sequences that stand one after another.
+        pad: What a context has beyond the edge.
         size: Symbols in a piece; a sequence of a list is never cut.
 
     Yields:
         Begin and end of a piece, counted in symbols row by row, and its contexts.
     """
     if noisy.ndim != (2 if isinstance(context, Context2d) else 1):
-        # Says what is wrong.
+        # Raises the error.
         make_field(noisy, context, alphabet, lengths=lengths, pad=pad)
     if isinstance(context, Context2d):
         reach = int(np.abs(context.offsets).max())

@@ -25,7 +25,7 @@ class Counted:
         symbols: Row by row.
         total_loss: Sum of the estimated losses.
         contexts: Different contexts that were counted.
-        covered: Symbols that have a whole context.
+        covered: Number of symbols that have a complete context.
     """
 
     symbols: Symbols
@@ -44,23 +44,23 @@ def by_line_table(
         sizes: Lengths of the sequences.
         k: Symbols of the context on each side.
         q: Size of the alphabet.
-        parts: See :func:`~myosotis.denoising.mappings.head_estimate`.
-        kind: How symbols are judged.
+        parts: Estimate in parts, see :func:`~myosotis.denoising.mappings.head_estimate`.
+        kind: Judgement of symbols, see :func:`.best_rules`.
     """
     count, total = q ** (2 * k + 1), len(flat)
     single = len(sizes) == 1
-    # Symbols too near to the end of a sequence; where there is one, slices say it.
+    # Symbols with a complete context; a single sequence needs slices alone.
     complete = None if single else _complete(sizes, k)[k : total - k]
     counts = np.zeros(count, dtype=np.int64)
     for begin, keys in line_keys(flat, k, q):
-        some = keys if complete is None else keys[complete[begin : begin + len(keys)]]
+        counted = keys if complete is None else keys[complete[begin : begin + len(keys)]]
         # Faster than ``bincount``, whose table is new memory each time.
-        np.add.at(counts, some, 1)
+        np.add.at(counts, counted, 1)
     decisions, loss, contexts = best_rules(counts.reshape(-1, q), parts, kind)
     flat_rules = decisions.astype(flat.dtype).ravel()
-    found = np.empty_like(flat) if complete is None else flat.copy()
-    found[:k], found[total - k :] = flat[:k], flat[total - k :]
-    inner = found[k : total - k]
+    denoised = np.empty_like(flat) if complete is None else flat.copy()
+    denoised[:k], denoised[total - k :] = flat[:k], flat[total - k :]
+    inner = denoised[k : total - k]
     for begin, keys in line_keys(flat, k, q):
         part = inner[begin : begin + len(keys)]
         if complete is None:
@@ -70,13 +70,15 @@ def by_line_table(
             np.copyto(part, flat_rules[keys], where=complete[begin : begin + len(keys)])
     covered = np.zeros(total, dtype=bool)
     covered[k : total - k] = True if complete is None else complete
-    return Counted(found, loss + settle_uncovered(found, flat, covered, parts, kind), contexts, int(covered.sum()))
+    return Counted(
+        denoised, loss + settle_uncovered(denoised, flat, covered, parts, kind), contexts, int(covered.sum())
+    )
 
 
 def line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
-    """Context and symbol as one number, block by block: where one begins, counted from symbol k, and its numbers.
+    """Context and symbol as one number, block by block: the start of a block, counted from symbol k, and its numbers.
 
-    Blocks are small enough to stay in the cache; the array is used again for the next one.
+    Blocks are small enough to stay in the cache; the array is reused for the next block.
     """
     last = len(flat) - 2 * k
     buffer = np.empty(min(_BLOCK, max(last, 0)), dtype=np.int64)
@@ -101,16 +103,16 @@ def line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
 
 
 def _packed(block: NDArray[Any], width: int, q: int) -> NDArray[Any]:
-    """Every ``width`` symbols that follow each other as one number, by doubling."""
+    """All runs of ``width`` symbols as one number each, by doubling."""
     if width == 1:
         return block
     # The first part, and how many symbols are put behind it.
     more = 1 if width % 2 else width // 2
     first = _packed(block, width - more, q)
     second = block[width - 1 :] if more == 1 else first[more:]
-    found: NDArray[Any] = first[: len(second)] * block.dtype.type(q**more)
-    found += second
-    return found
+    packed: NDArray[Any] = first[: len(second)] * block.dtype.type(q**more)
+    packed += second
+    return packed
 
 
 def _complete(sizes: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
@@ -127,14 +129,14 @@ def by_plane_table(noisy: Symbols, context: Context2d, q: int, parts: Numbers, k
     """Denoise by a table of all contexts on a plane; arguments as for :func:`by_line_table` and :func:`.dude`."""
     up, left = np.maximum(0, -context.offsets.min(axis=0)).tolist()
     down, right = np.maximum(0, context.offsets.max(axis=0)).tolist()
-    found = noisy.copy(order="C")
+    denoised = noisy.copy(order="C")
     if pad == "symbol0":
-        plane, inner, edge = np.pad(noisy, ((up, down), (left, right))), found, None
+        plane, inner, edge = np.pad(noisy, ((up, down), (left, right))), denoised, None
     else:
-        # What has its whole context on the plane: no step leads beyond an edge.
+        # Symbols with their complete context on the plane.
         plane, edge = noisy, np.ones(noisy.shape, dtype=bool)
         whole = slice(up, max(up, noisy.shape[0] - down)), slice(left, max(left, noisy.shape[1] - right))
-        inner, edge[whole] = found[whole], False
+        inner, edge[whole] = denoised[whole], False
     counts = np.zeros(q ** (context.size + 1), dtype=np.int64)
     for _, keys in _plane_keys(plane, inner.shape, (up, left), context, q):
         np.add.at(counts, keys.ravel(), 1)
@@ -144,21 +146,21 @@ def by_plane_table(noisy: Symbols, context: Context2d, q: int, parts: Numbers, k
         inner[top : top + len(keys)] = flat_rules.take(keys, mode="clip")
     if edge is not None and edge.any():
         bytes_of_edge = _edge_keys(noisy, np.flatnonzero(edge), context, q)
-        found[edge], further, more = _denoise_distinct(bytes_of_edge, noisy[edge], q, parts, kind)
+        denoised[edge], further, more = _denoise_distinct(bytes_of_edge, noisy[edge], q, parts, kind)
         loss, contexts = loss + further, contexts + more
-    return Counted(found.ravel(), loss, contexts, noisy.size)
+    return Counted(denoised.ravel(), loss, contexts, noisy.size)
 
 
 def _plane_keys(
     plane: Symbols, shape: tuple[int, ...], origin: tuple[int, int], context: Context2d, q: int
 ) -> Iterator[tuple[int, Keys]]:
-    """Context and symbol as one number, some rows at once: the first of them, and (rows, columns) numbers.
+    """Context and symbol as one number, by blocks of rows: the first row, and (rows, columns) numbers.
 
     Args:
-        plane: With everything that steps lead to.
-        shape: Of the part that is asked for.
-        origin: Where that begins.
-        context: Its steps.
+        plane: Symbols with everything that offsets lead to.
+        shape: Rows and columns of the part.
+        origin: Row and column where it begins.
+        context: The context.
         q: Size of the alphabet.
     """
     height, width = shape
@@ -174,11 +176,11 @@ def _plane_keys(
         yield top, numbers.astype(np.int64)
 
 
-def _edge_keys(noisy: Symbols, places: NDArray[np.int64], context: Context2d, q: int) -> NDArray[np.generic]:
-    """The bytes of the contexts of some symbols, with a sign of its own for what lies beyond the edge."""
+def _edge_keys(noisy: Symbols, indices: NDArray[np.int64], context: Context2d, q: int) -> NDArray[np.generic]:
+    """The bytes of the contexts at given indices, with a sign of its own beyond the edge."""
     reach = int(np.abs(context.offsets).max())
     padded = np.pad(noisy.astype(np.min_scalar_type(q)), reach, constant_values=q)
-    rows, columns = np.divmod(places, noisy.shape[1])
+    rows, columns = np.divmod(indices, noisy.shape[1])
     starts = (rows + reach) * padded.shape[1] + columns + reach
     windows = padded.ravel()[starts[:, None] + context.offsets @ [padded.shape[1], 1]]
     kind: np.dtype[np.generic] = np.dtype((np.void, windows.dtype.itemsize * context.size))
@@ -199,20 +201,22 @@ def by_sorting(
     along_a_line = isinstance(context, Context1d)
     keys, covered = context_keys(noisy, context, q, lengths=lengths, pad=pad)
     if not along_a_line:
-        # On a plane what lies beyond the edge is a part of the context.
+        # On a plane the sign beyond the edge is a part of the context.
         covered = np.ones(len(flat), dtype=bool)
-    found = flat.copy()
-    found[covered], loss, contexts = _denoise_distinct(keys[covered], flat[covered], q, parts, kind)
-    return Counted(found, loss + settle_uncovered(found, flat, covered, parts, kind), contexts, int(covered.sum()))
+    denoised = flat.copy()
+    denoised[covered], loss, contexts = _denoise_distinct(keys[covered], flat[covered], q, parts, kind)
+    return Counted(
+        denoised, loss + settle_uncovered(denoised, flat, covered, parts, kind), contexts, int(covered.sum())
+    )
 
 
 def _denoise_distinct(
     keys: NDArray[np.generic], symbols: Symbols, q: int, parts: Numbers, kind: EstimateKind
 ) -> tuple[NDArray[np.int8], float, int]:
-    """What becomes of symbols in contexts that are told apart by their keys, the loss, and how many contexts occur."""
-    _, places = np.unique(keys, return_inverse=True)
-    contexts = int(places.max()) + 1 if len(places) else 0
-    joint = places.ravel() * q + symbols.astype(np.int64)
+    """Denoised symbols of contexts that differ in their keys, the loss, and the number of contexts."""
+    _, numbers = np.unique(keys, return_inverse=True)
+    contexts = int(numbers.max()) + 1 if len(numbers) else 0
+    joint = numbers.ravel() * q + symbols.astype(np.int64)
     table = np.bincount(joint, minlength=contexts * q).reshape(-1, q)
     decisions, loss, _ = best_rules(table, parts, kind)
     return decisions.ravel()[joint], loss, contexts

@@ -1,4 +1,4 @@
-"""DUDE: count what stands in each context, and invert the channel.
+"""DUDE: count the symbols in each context, and invert the channel.
 
 Weissman, Ordentlich, Seroussi, Verdú, Weinberger: Universal Discrete Denoising: Known Channel (IEEE Transactions on
 Information Theory 51, 2005).
@@ -17,23 +17,23 @@ from myosotis.denoising.mappings import head_estimate
 from myosotis.engine.errors import SettingsError
 
 LARGEST_TABLE = 1 << 26
-"""Counts in a table of all contexts; what needs more is sorted."""
+"""Largest number of counts in a table of all contexts; for more, contexts are sorted."""
 _SMALL_TABLE = 1 << 16
 _BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """Denoised symbols, and what is estimated of them.
+    """Denoised symbols and their estimated loss.
 
     Attributes:
-        symbols: Of the shape and the type of what came in.
-        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. That of counting is biased
-            downwards, as symbols are judged by rules that they are a part of; see ``unbiased``.
-        changed: Symbols that differ from what came in.
-        contexts: Different contexts that were seen.
-        covered: Symbols that have a whole context; the others stay as they are. Where they cannot, since the loss has
-            other reconstructions than noisy symbols, they become what the counts of all symbols say.
+        symbols: Denoised symbols, of the shape and the type of the noisy ones.
+        estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. It is biased
+            downwards, as symbols are judged by rules that they contribute to; see ``unbiased``.
+        changed: Number of symbols that were changed.
+        contexts: Number of different contexts.
+        covered: Number of symbols that have a complete context; the others stay as they are. Where the loss has
+            other reconstructions than noisy symbols, they are denoised by the counts of all symbols.
     """
 
     symbols: Symbols
@@ -59,7 +59,7 @@ def dude(
 
     For a symbol z in a context whose counts of noisy symbols are m, the reconstruction is
     ``argmin_h m^T inverse (loss[:, h] * matrix[:, z])``: the loss under the clean symbols that the channel makes
-    likely. Where the symbol itself is among the best it stays.
+    likely. Ties keep the symbol itself.
 
     Args:
         noisy: Whole numbers from 0, along a line or on a plane.
@@ -67,16 +67,16 @@ def dude(
         k: Along a line: symbols of the context on each side. The first and last k of a sequence stay.
         neighbours: On a plane: symbols of the context, the nearest ones.
         loss: (clean, reconstructed); Hamming's unless given.
-        leave_one_out: Do not count a symbol in its own context. The rule of 2005 counts it, so that what is rare is
-            never changed; and the estimated loss is of use only without.
+        leave_one_out: Do not count a symbol in its own context. The rule of 2005 counts it, so that rare contexts
+            are never changed; the estimated loss is useful only without.
         unbiased: Estimate the loss without that bias, at several times the cost: each symbol is judged by the rules
             that would hold if it had been seen as something else, what stands around it being the same. That is exact
             where contexts do not overlap, and nearly so where symbols are many.
-        lengths: Along a line: of sequences that stand one after another.
+        lengths: Along a line: lengths of sequences that stand one after another.
         pad: On a plane: what a context has beyond the edge.
 
     Returns:
-        The symbols, and what is estimated of them.
+        The denoised symbols and their estimated loss.
 
     Raises:
         SettingsError: There is no context, a symbol is outside the alphabet, the alphabet has more than 126 symbols, or
@@ -84,8 +84,8 @@ def dude(
 
     Example:
         >>> noisy = np.array([int(bit) for bit in "0000100000011111011111100000"])
-        >>> found = dude(noisy, Channel.binary_symmetric(0.1), k=1)
-        >>> "".join(map(str, found.symbols)), found.changed, round(found.estimated_loss, 6)
+        >>> result = dude(noisy, Channel.binary_symmetric(0.1), k=1)
+        >>> "".join(map(str, result.symbols)), result.changed, round(result.estimated_loss, 6)
         ('0000000000011111111111100000', 2, 0.044643)
     """
     context = chosen_context(noisy, k, neighbours)
@@ -105,23 +105,23 @@ def dude_in_context(
     lengths: Sequence[int] | None = None,
     pad: Pad = "outside",
 ) -> Denoised:
-    """Denoise by counting, as :func:`dude`, with a context that is at hand.
+    """Denoise by counting, as :func:`dude`, with a given context.
 
     Args:
-        noisy: See :func:`dude`, like all but ``context``.
+        noisy: Noisy symbols.
         channel: (clean, noisy) probabilities.
         context: Along a line or on a plane, as the symbols are.
         loss: (clean, reconstructed); Hamming's unless given.
         leave_one_out: Do not count a symbol in its own context.
         unbiased: Estimate the loss without bias.
-        lengths: Along a line: of sequences that stand one after another.
+        lengths: Along a line: lengths of sequences that stand one after another.
         pad: On a plane: what a context has beyond the edge.
 
     Raises:
         SettingsError: A symbol is outside the alphabet, the alphabet is too large, or sizes do not fit.
     """
     if noisy.ndim != context.offsets.shape[1]:
-        raise SettingsError(f"a context in {context.offsets.shape[1]} dimensions, symbols in {noisy.ndim}")
+        raise SettingsError(f"the context has {context.offsets.shape[1]} dimensions, the symbols have {noisy.ndim}")
     if lengths is not None and noisy.ndim == 2:
         raise SettingsError("'lengths' are those of sequences along a line")
     check_alphabet(channel.outputs)
@@ -129,7 +129,7 @@ def dude_in_context(
     parts = head_estimate(channel, loss)
     kind: EstimateKind = "left_out" if leave_one_out else "unbiased" if unbiased else "plain"
     flat = np.ascontiguousarray(noisy).ravel()
-    # A table is worth its memory only where there are symbols to fill it.
+    # A table pays only where there are symbols to fill it.
     worth = channel.outputs ** (context.size + 1) <= min(LARGEST_TABLE, max(_SMALL_TABLE, 4 * len(flat)))
     if isinstance(context, Context1d):
         sizes = check_lengths(len(flat), lengths)
@@ -146,10 +146,10 @@ def dude_in_context(
 
 
 def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Context:
-    """Return the context that suits symbols; one of both numbers is given.
+    """Return the context for symbols along a line or on a plane.
 
     Raises:
-        SettingsError: Not so.
+        SettingsError: Not exactly the number that fits is given.
     """
     if noisy.ndim == 1:
         if k is None or neighbours is not None:

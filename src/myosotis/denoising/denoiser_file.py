@@ -1,4 +1,4 @@
-"""The file that a neural denoiser is kept in: weights as safetensors, with a description in the metadata."""
+"""The file of a neural denoiser: weights as safetensors, with a description in the metadata."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def save_denoiser(denoiser: NeuralDenoiser, path: Path, notes: Mapping[str, Any]
     """Write a denoiser into one safetensors file.
 
     Args:
-        denoiser: With Hamming's loss.
+        denoiser: A denoiser with Hamming's loss.
         path: The file.
         notes: Further content of the metadata, ready for JSON: names of symbols, how it was trained.
 
@@ -49,7 +49,7 @@ def save_denoiser(denoiser: NeuralDenoiser, path: Path, notes: Mapping[str, Any]
 
 
 def load_denoiser(path: Path, *, device: torch.device | str = "cpu") -> tuple[NeuralDenoiser, dict[str, Any]]:
-    """Read what :func:`save_denoiser` wrote.
+    """Read a file of :func:`save_denoiser`.
 
     Returns:
         The denoiser and its notes.

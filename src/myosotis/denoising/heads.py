@@ -1,5 +1,4 @@
-"""What a network says of a context, and the losses that it learns from: with clean symbols, or from noisy ones "
-"alone."""
+"""The meaning of a network's logits, and the losses of learning with clean symbols or from noisy ones alone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -41,17 +40,17 @@ class Head(ABC):
             raise SettingsError("a network needs a channel with as many noisy symbols as clean ones")
         self.channel, self.loss = channel, check_loss(channel, loss)
         if self.loss.shape[1] != channel.outputs:
-            raise SettingsError("a network reconstructs the symbols that it sees: the loss must be square")
+            raise SettingsError("a network reconstructs noisy symbols: the loss must be square")
         self.symbols = channel.outputs
 
     @classmethod
     @abstractmethod
     def width(cls, symbols: int) -> int:
-        """Return how many logits there are for so many symbols."""
+        """Return the number of logits for an alphabet."""
 
     @abstractmethod
     def adaptive(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols"]:
-        """Return the loss for each noisy symbol that might be seen in the context."""
+        """Return the loss for each possible noisy symbol in the context."""
 
     @abstractmethod
     def supervised(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch clean symbols"]:
@@ -59,11 +58,11 @@ class Head(ABC):
 
     @abstractmethod
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return what each noisy symbol becomes, (batch, symbols)."""
+        """Return the reconstruction of each noisy symbol, (batch, symbols)."""
 
     @abstractmethod
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
-        """Return how likely each clean symbol is held, for each noisy symbol that might be seen."""
+        """Return the posterior of each clean symbol, for each possible noisy symbol."""
 
 
 def _tensor(values: Numbers, like: Tensor) -> Tensor:
@@ -71,7 +70,7 @@ def _tensor(values: Numbers, like: Tensor) -> Tensor:
 
 
 class MappingHead(Head):
-    """A softmax over mappings: keep the symbol, or say a constant (Moon et al. 2016; Cha et al. 2021).
+    """A softmax over mappings: keep the symbol, or a constant (Moon et al. 2016; Cha et al. 2021).
 
     From noisy symbols: ``-sum_s Y[z, s] log p(s)`` with :func:`~myosotis.denoising.mappings.pseudo_labels`. Its
     minimiser without parameter sharing is DUDE. Of more than two symbols it leaves most mappings out.
@@ -87,7 +86,7 @@ class MappingHead(Head):
 
     @classmethod
     def width(cls, symbols: int) -> int:
-        """Return how many logits there are."""
+        """Return the number of logits."""
         return symbols + 1
 
     def adaptive(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols"]:
@@ -99,17 +98,17 @@ class MappingHead(Head):
         return -torch.einsum("bs,xzs->bxz", logits.log_softmax(dim=1), _tensor(self._supervised, logits))
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return what each noisy symbol becomes."""
+        """Return the reconstruction of each noisy symbol."""
         return torch.as_tensor(self.mappings, device=logits.device)[logits.argmax(dim=1)]
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
-        """Return the part of each constant, and that of keeping for the symbol itself."""
+        """Return the probability of each constant, and that of keeping for the symbol itself."""
         p = logits.softmax(dim=1)
         return p[:, None, 1:] + p[:, :1, None] * torch.eye(self.symbols, dtype=p.dtype, device=p.device)
 
 
 class FactorisedHead(Head):
-    """A softmax over reconstructions for each noisy symbol that might be seen: all mappings, in parts that add up.
+    """A softmax over reconstructions for each possible noisy symbol: all mappings, in parts that add up.
 
     Clean symbols label every head with ``max H - matrix[x, w] loss[x, h]``, the expectation of what noisy ones label
     it with; one-hot labels would have to be unlearnt first.
@@ -126,7 +125,7 @@ class FactorisedHead(Head):
 
     @classmethod
     def width(cls, symbols: int) -> int:
-        """Return how many logits there are."""
+        """Return the number of logits."""
         return symbols * symbols
 
     def _heads(self, logits: Tensor) -> Tensor:
@@ -139,11 +138,11 @@ class FactorisedHead(Head):
 
     def supervised(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch clean symbols"]:
         """Return the loss for each clean symbol; the noisy one does not matter."""
-        found = -torch.einsum("bwh,xwh->bx", self._heads(logits).log_softmax(dim=2), _tensor(self.labels, logits))
-        return found[:, :, None].expand(-1, -1, self.symbols)
+        losses = -torch.einsum("bwh,xwh->bx", self._heads(logits).log_softmax(dim=2), _tensor(self.labels, logits))
+        return losses[:, :, None].expand(-1, -1, self.symbols)
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return what each noisy symbol becomes."""
+        """Return the reconstruction of each noisy symbol."""
         return self._heads(logits).argmax(dim=2)
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
@@ -152,20 +151,20 @@ class FactorisedHead(Head):
 
 
 def mixed_supervised(
-    heads: Sequence[FactorisedHead], whose: Int[Tensor, " batch"], logits: Float[Tensor, "batch width"]
+    heads: Sequence[FactorisedHead], sequence: Int[Tensor, " batch"], logits: Float[Tensor, "batch width"]
 ) -> Float[Tensor, "batch clean symbols"]:
-    """Return the loss with clean symbols where each context has a head, and thereby a channel, of its own.
+    """Return the loss with clean symbols where each context has its own head, and channel.
 
     Args:
-        heads: All of them.
-        whose: Of each context.
-        logits: Likewise.
+        heads: Heads of all sequences.
+        sequence: Index of the head of each context.
+        logits: Logits of each context.
     """
-    some, which = whose.unique(return_inverse=True)
-    tables, symbols = np.stack([heads[number].labels for number in some.tolist()]), heads[0].symbols
+    used, which = sequence.unique(return_inverse=True)
+    tables, symbols = np.stack([heads[number].labels for number in used.tolist()]), heads[0].symbols
     labels = _tensor(tables, logits)[which.to(logits.device)]
-    found = -torch.einsum("bwh,bxwh->bx", logits.view(-1, symbols, symbols).log_softmax(dim=2), labels)
-    return found[:, :, None].expand(-1, -1, symbols)
+    losses = -torch.einsum("bwh,bxwh->bx", logits.view(-1, symbols, symbols).log_softmax(dim=2), labels)
+    return losses[:, :, None].expand(-1, -1, symbols)
 
 
 class PosteriorHead(Head):
@@ -180,7 +179,7 @@ class PosteriorHead(Head):
 
     @classmethod
     def width(cls, symbols: int) -> int:
-        """Return how many logits there are."""
+        """Return the number of logits."""
         return symbols
 
     def adaptive(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols"]:
@@ -193,7 +192,7 @@ class PosteriorHead(Head):
         return -logits.log_softmax(dim=1)[:, :, None].expand(-1, -1, self.symbols)
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return what each noisy symbol becomes."""
+        """Return the reconstruction of each noisy symbol."""
         weights = np.einsum("xz,xh->xzh", self.channel.matrix, self.loss)
         scores = torch.einsum("bx,xzh->bzh", logits.softmax(dim=1), _tensor(weights, logits))
         return scores.argmin(dim=2)
@@ -205,11 +204,11 @@ class PosteriorHead(Head):
 
 
 HEADS: Mapping[str, type[Head]] = MappingProxyType(
-    {one.name: one for one in (MappingHead, FactorisedHead, PosteriorHead)}
+    {head.name: head for head in (MappingHead, FactorisedHead, PosteriorHead)}
 )
 """Every head by its name."""
 
 
 def default_head(symbols: int) -> HeadName:
-    """Return the head that suits an alphabet: that of the papers for bits, the posterior for more symbols."""
+    """Return the default head of an alphabet: that of the papers for bits, the posterior for more symbols."""
     return "mapping" if symbols == 2 else "posterior"

@@ -1,4 +1,4 @@
-"""The whole job of training a denoiser with clean symbols."""
+"""The job of training a denoiser with clean symbols."""
 
 import hashlib
 import shutil
@@ -37,10 +37,10 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
     """One run of ``myosotis denoise train``; see :class:`~myosotis.engine.job.Job`."""
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
+        """Read and check all inputs.
 
         Raises:
-            InputError: Something is wrong with it.
+            InputError: An input or a setting is wrong.
         """
         config = self._config
         self._check_available()
@@ -49,17 +49,17 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         order = np.random.default_rng(derive_seed(config.seed, "held out")).permutation(len(self._clean))
         count = max(1, round(config.held_out * len(order)))
         if count >= len(order):
-            raise InputError(f"data: {len(order)} sequences are too few to hold some out; two are needed")
-        self._held, self._kept = sorted(order[:count].tolist()), sorted(order[count:].tolist())
-        symbols = sum(one.size for one in self._clean)
+            raise InputError(f"data: {len(order)} sequences are too few to hold any out; two are needed")
+        self._held, self._trained = sorted(order[:count].tolist()), sorted(order[count:].tolist())
+        symbols = sum(sequence.size for sequence in self._clean)
         self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
 
     def work(self) -> Run:
         """Do the work, and return the finished run."""
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
-        prints = {"clean": salted_fingerprint(self._content_hash(), run.salt)}
-        run.check_inputs(prints)
+        fingerprints = {"clean": salted_fingerprint(self._content_hash(), run.salt)}
+        run.check_inputs(fingerprints)
         if self._finished_already():
             return run
         model = config.model
@@ -71,18 +71,18 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         training = config.training
         with self._timed("train"):
             denoiser.pretrain(
-                [self._clean[place] for place in self._kept],
+                [self._clean[index] for index in self._trained],
                 self._draws,
                 passes=Passes(training.epochs, training.learning_rate, training.batch, training.limit),
-                lengths=[self._lengths[place] for place in self._kept],
+                lengths=[self._lengths[index] for index in self._trained],
                 checkpoints=run.checkpoints / "train",
             )
         with self._timed("measure"):
             measured = self._measured(denoiser)
-        place = run.path / "model"
-        place.mkdir(exist_ok=True)
+        directory = run.path / "model"
+        directory.mkdir(exist_ok=True)
         noise = config.noise.model_dump(mode="json", exclude_none=True)
-        save_denoiser(denoiser, place / MODEL, {"names": list(self._names), "noise": noise, "name": config.name})
+        save_denoiser(denoiser, directory / MODEL, {"names": list(self._names), "noise": noise, "name": config.name})
         run.finish(
             {
                 "kind": KIND,
@@ -91,49 +91,49 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
                 "names": list(self._names),
                 "context": context.size,
                 "head": denoiser.head,
-                "symbols": {"train": self._count(self._kept), "held_out": self._count(self._held)},
+                "symbols": {"train": self._count(self._trained), "held_out": self._count(self._held)},
                 "measured": measured,
-                "lineage": {"data": prints, "model_out": weights_hash(denoiser.network)},
+                "lineage": {"data": fingerprints, "model_out": weights_hash(denoiser.network)},
                 "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
             }
         )
         shutil.rmtree(run.checkpoints / "train", ignore_errors=True)
-        self._say(f"model file: {place / MODEL}")
+        self._say(f"model file: {directory / MODEL}")
         return run
 
     def _content_hash(self) -> str:
-        """The SHA-256 of all that a result depends on: the symbols in their order, and the channel."""
+        """The SHA-256 of the symbols in their order, and of the channel."""
         content = hashlib.sha256(" ".join(self._names).encode())
-        for one, lengths in zip(self._clean, self._lengths, strict=True):
-            content.update(f"{one.dtype} {one.shape} {lengths}".encode())
-            content.update(np.ascontiguousarray(one).data)
+        for sequence, lengths in zip(self._clean, self._lengths, strict=True):
+            content.update(f"{sequence.dtype} {sequence.shape} {lengths}".encode())
+            content.update(np.ascontiguousarray(sequence).data)
         if isinstance(self._draws, Channel):
             content.update(self._draws.matrix.tobytes())
         return content.hexdigest()
 
-    def _count(self, places: Sequence[int]) -> int:
-        return sum(self._clean[place].size for place in places)
+    def _count(self, indices: Sequence[int]) -> int:
+        return sum(self._clean[index].size for index in indices)
 
     def _measured(self, denoiser: NeuralDenoiser) -> list[dict[str, Any]]:
-        """Errors on what was held out, at the rate of the training or at several."""
+        """Error rates on held-out symbols, at the rate of the training or at several."""
         count, config = len(self._names), self._config
-        laws: list[tuple[str, Channel]] = []
+        channels: list[tuple[str, Channel]] = []
         if isinstance(self._draws, Channel):
-            laws.append(("as trained", self._draws))
+            channels.append(("as trained", self._draws))
         limit = 1 - 1 / count
-        laws += [(f"{rate:g}", Channel.symmetric(count, rate)) for rate in _RATES if rate < limit]
-        found = []
-        for name, law in laws:
+        channels += [(f"{rate:g}", Channel.symmetric(count, rate)) for rate in _RATES if rate < limit]
+        rows = []
+        for name, channel in channels:
             wrong = raw = total = 0
-            for place in self._held:
-                clean, lengths = self._clean[place], self._lengths[place]
-                noisy = law.corrupt(clean, np.random.default_rng(derive_seed(config.seed, "measure", name, place)))
-                denoised = denoiser.denoise(noisy, law, lengths=lengths)
+            for index in self._held:
+                clean, lengths = self._clean[index], self._lengths[index]
+                noisy = channel.corrupt(clean, np.random.default_rng(derive_seed(config.seed, "measure", name, index)))
+                denoised = denoiser.denoise(noisy, channel, lengths=lengths)
                 wrong += int((denoised != clean).sum())
                 raw += int((noisy != clean).sum())
                 total += clean.size
-            found.append({"noise": name, "raw": raw / total, "error": wrong / total})
-        return found
+            rows.append({"noise": name, "raw": raw / total, "error": wrong / total})
+        return rows
 
 
 def read_clean(config: DenoiserTrainConfig) -> tuple[tuple[str, ...], list[Symbols], list[list[int] | None]]:
@@ -144,7 +144,7 @@ def read_clean(config: DenoiserTrainConfig) -> tuple[tuple[str, ...], list[Symbo
     """
     data = config.data
     if data.images is not None:
-        suffixes = {suffix for some in FORMATS.values() for suffix in some}
+        suffixes = {suffix for known in FORMATS.values() for suffix in known}
         planes = [read_bilevel(path, data.threshold).bits for path in _files(data.images, suffixes)]
         return ("black", "white"), list(planes), [None] * len(planes)
     if data.dna is not None:
@@ -161,19 +161,19 @@ def read_clean(config: DenoiserTrainConfig) -> tuple[tuple[str, ...], list[Symbo
 
 
 def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for text in paths:
         path = Path(text)
         if path.is_dir() and suffixes is not None:
             inside = files_below(path, tuple(suffixes))
             if not inside:
                 raise InputError(f"{path}: holds no image; known are {', '.join(sorted(suffixes))}")
-            found += inside
+            files += inside
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             raise InputError(f"{path}: no such file")
-    return found
+    return files
 
 
 def _draws(config: DenoiserTrainConfig, count: int) -> TrainingNoise:

@@ -1,4 +1,4 @@
-"""Single-symbol denoisers and what they are estimated to cost, without knowing what went in.
+"""Single-symbol denoisers and estimates of their loss, without clean symbols.
 
 Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser (NIPS 2016); Cha, Min, Yoon, Moon: Supervised Neural Discrete
 Universal Denoiser for Adaptive Denoising (arXiv 2111.12350).
@@ -23,10 +23,10 @@ def hamming(symbols: int) -> Numbers:
 
 
 def reduced_mappings(symbols: int) -> Table:
-    """Return the mappings that keep the symbol, or say the same whatever it is: (1 + symbols, symbols).
+    """Return the mapping that keeps the symbol, and the constant ones: (1 + symbols, symbols).
 
     For bits these are all that can be optimal while less than half of them are flipped. For more symbols others can be
-    better by far.
+    far better.
 
     Example:
         >>> reduced_mappings(2).tolist()
@@ -37,17 +37,17 @@ def reduced_mappings(symbols: int) -> Table:
 
 
 def all_mappings(noisy: int, reconstructed: int) -> Table:
-    """Return every mapping from noisy to reconstructed symbols, ``reconstructed ** noisy`` of them.
+    """Return all mappings from noisy to reconstructed symbols, ``reconstructed ** noisy`` of them.
 
     Raises:
-        SettingsError: They are too many to be written down.
+        SettingsError: There are too many.
 
     Example:
         >>> all_mappings(2, 2).tolist()
         [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
     if reconstructed**noisy > _MOST_MAPPINGS:
-        raise SettingsError(f"{reconstructed} ** {noisy} mappings are too many; take a head for each noisy symbol")
+        raise SettingsError(f"{reconstructed} ** {noisy} mappings are too many; use a factorised head")
     return np.array(list(itertools.product(range(reconstructed), repeat=noisy)), dtype=np.int64)
 
 
@@ -55,16 +55,16 @@ def check_loss(channel: Channel, loss: Numbers | None) -> Numbers:
     """Return a loss, (clean, reconstructed); Hamming's unless given.
 
     Raises:
-        SettingsError: Its rows are not the clean symbols, or it holds something else than numbers.
+        SettingsError: It has not a row for each clean symbol, or is not finite.
     """
-    found = hamming(channel.inputs) if loss is None else np.asarray(loss, dtype=np.float64)
-    if found.ndim != 2 or found.shape[0] != channel.inputs or not np.isfinite(found).all():
-        raise SettingsError(f"a loss needs a row for each of {channel.inputs} clean symbols, got {found.shape}")
-    return found
+    table = hamming(channel.inputs) if loss is None else np.asarray(loss, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != channel.inputs or not np.isfinite(table).all():
+        raise SettingsError(f"a loss needs a row for each of {channel.inputs} clean symbols, got {table.shape}")
+    return table
 
 
 def true_loss(channel: Channel, loss: Numbers, mappings: Table) -> Numbers:
-    """Return what mappings cost on the average for each clean symbol, (clean, mappings).
+    """Return the expected loss of mappings for each clean symbol, (clean, mappings).
 
     ``rho[x, s] = sum_z matrix[x, z] loss[x, s(z)]``.
     """
@@ -72,7 +72,7 @@ def true_loss(channel: Channel, loss: Numbers, mappings: Table) -> Numbers:
 
 
 def loss_estimate(channel: Channel, loss: Numbers | None, mappings: Table) -> Numbers:
-    """Return estimates of what mappings cost, known from noisy symbols alone, (noisy, mappings).
+    """Return estimates of the loss of mappings from noisy symbols alone, (noisy, mappings).
 
     ``L = inverse @ rho``. For a mapping that does not depend on the noisy symbol itself the expectation of ``L[Z, s]``
     given the clean symbol x is exactly ``rho[x, s]``. Values may be negative.
@@ -108,7 +108,7 @@ def head_estimate(channel: Channel, loss: Numbers | None = None) -> Numbers:
 
 
 def pseudo_labels(estimate: Numbers) -> Numbers:
-    """Return estimates as labels: ``max L - L``, with the maximum over all of it; larger for what costs less.
+    """Return estimates as labels: ``max L - L``, with the maximum over all of it; larger for smaller losses.
 
     Example:
         >>> estimate = loss_estimate(Channel.binary_symmetric(0.1), None, reduced_mappings(2))
@@ -121,7 +121,7 @@ def pseudo_labels(estimate: Numbers) -> Numbers:
 def supervised_labels(loss: Numbers, mappings: Table) -> Numbers:
     """Return labels for training with clean symbols, (clean, noisy, mappings): ``max loss - loss[x, s(z)]``.
 
-    Their expectation over noisy symbols is that of :func:`pseudo_labels` but for a constant, which is why training may
-    go on with these.
+    Their expectation over noisy symbols is that of :func:`pseudo_labels` but for a constant, so training may
+    continue with those.
     """
     return np.asarray(loss.max() - loss[:, mappings].transpose(0, 2, 1))

@@ -1,4 +1,4 @@
-"""The network: from the symbols around one, never from itself, to logits."""
+"""The network: from the context of a symbol, without the symbol itself, to logits."""
 
 import itertools
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 class ContextNetwork(nn.Module):
     """A perceptron over a context.
 
-    Symbols beyond an edge are zero. Bits are -1 and 1; of more symbols each has a place of its own.
+    Symbols beyond an edge are zero. Bits are -1 and 1; larger alphabets are one-hot.
 
     Args:
-        size: Symbols in a context.
-        symbols: Of the alphabet.
+        size: Number of symbols in a context.
+        symbols: Size of the alphabet.
         outputs: Logits.
         hidden: Width of the hidden layers.
         layers: Hidden layers, ReLU.
@@ -46,5 +46,5 @@ class ContextNetwork(nn.Module):
 
     def forward(self, windows: Int8[Tensor, "batch size"]) -> Float[Tensor, "batch outputs"]:
         """Return logits."""
-        found: Tensor = self.layers(self.codes[windows.long()].flatten(1))
-        return found
+        logits: Tensor = self.layers(self.codes[windows.long()].flatten(1))
+        return logits

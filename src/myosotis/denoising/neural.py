@@ -44,7 +44,7 @@ class NeuralDenoiser:
     Args:
         symbols: Size of the alphabet.
         context: Shape of the context.
-        head: What the logits mean, see :mod:`myosotis.denoising.heads`; ``"mapping"`` for bits and ``"posterior"`` for
+        head: Meaning of the logits, see :mod:`myosotis.denoising.heads`; ``"mapping"`` for bits and ``"posterior"`` for
             more symbols unless given.
         loss: (clean, reconstructed); Hamming's unless given.
         hidden: Width of the hidden layers.
@@ -110,8 +110,8 @@ class NeuralDenoiser:
             clean: Sequences or planes; or pairs of clean and noisy ones, to which nothing is added.
             channel: The noise. A channel matches that of the data to come or does not; where it is drawn anew each time
                 (see :func:`~.training_noise.blind`) the denoiser becomes one for many.
-            passes: How long the network learns.
-            lengths: For each sequence of several that stand one after another, see :func:`~.counting.dude`.
+            passes: Length of the training.
+            lengths: Lengths of sequences that stand one after another, for each of ``clean``.
             checkpoints: Directory of the training state; a later call continues from there.
 
         Returns:
@@ -154,7 +154,7 @@ class NeuralDenoiser:
         Args:
             noisy: Sequences or a plane.
             channel: The noise that they went through.
-            passes: How long the network learns; :data:`~.passes.FINE_TUNE` after pre-training, :data:`~.passes.ADAPT`
+            passes: Length of the training; :data:`~.passes.FINE_TUNE` after pre-training, :data:`~.passes.ADAPT`
                 without.
             lengths: Lengths of sequences that stand one after another.
             chosen: Indices of the symbols to learn from; all of them unless given. Of more than eight million a sample

@@ -10,23 +10,20 @@ from myosotis.report.sections import differing_settings, environment_section, se
 KIND = "denoise-train"
 """What ``result.json`` calls runs of this job."""
 
-_LIMITS = (
-    "Measured without adapting the model to noisy symbols, which is what it is made for: `myosotis denoise` does so "
-    "unless told otherwise."
-)
+_LIMITS = "Measured without adapting the model to noisy symbols, which `myosotis denoise` does by default."
 
 
 def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Of the kind ``denoise-train``.
+        run: A run of the kind ``denoise-train``.
     """
     result, card = run.result(), METHODS.card("supervised")
     rows = [
-        Row(one["noise"], [f"{one['raw']:.4f}", f"{one['error']:.4f}", f"{one['error'] / one['raw']:.3f}"])
-        for one in result["measured"]
-        if one["raw"]
+        Row(row["noise"], [f"{row['raw']:.4f}", f"{row['error']:.4f}", f"{row['error'] / row['raw']:.3f}"])
+        for row in result["measured"]
+        if row["raw"]
     ]
     first = result["measured"][0]
     return Document(
@@ -38,13 +35,13 @@ def describe(run: Run) -> Document:
         verdicts=[
             Verdict(
                 "Has it learnt?",
-                f"With noise {first['noise']} it leaves {first['error']:.4f} of {first['raw']:.4f} wrong symbols in "
-                "what was held out.",
+                f"With noise {first['noise']} the share of wrong held-out symbols goes from {first['raw']:.4f} to "
+                f"{first['error']:.4f}.",
                 first["error"] < first["raw"],
             ),
             Verdict("How sure are we?", f"{result['symbols']['held_out']:,} symbols were held out; one seed."),
         ],
-        table=Table("Share of wrong symbols in what was held out", ["Raw", "Denoised", "By raw"], rows, "Noise"),
+        table=Table("Share of wrong held-out symbols", ["Noisy", "Denoised", "Denoised by noisy"], rows, "Noise"),
         sections=[
             Section(
                 "What was done",
@@ -64,12 +61,14 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``denoise-train``.
     """
     results = [run.result() for run in runs]
-    noises = list(dict.fromkeys(one["noise"] for result in results for one in result["measured"]))
+    noises = list(dict.fromkeys(row["noise"] for result in results for row in result["measured"]))
     rows = []
     for result in results:
-        known = {one["noise"]: one for one in result["measured"]}
+        measured = {row["noise"]: row for row in result["measured"]}
         cells = [
-            f"{known[noise]['error'] / known[noise]['raw']:.3f}" if noise in known and known[noise]["raw"] else "-"
+            f"{measured[noise]['error'] / measured[noise]['raw']:.3f}"
+            if noise in measured and measured[noise]["raw"]
+            else "-"
             for noise in noises
         ]
         rows.append(Row(f"{result['name']}, seed {result['seed']}", cells))
@@ -79,7 +78,7 @@ def compare(runs: Sequence[Run]) -> Document:
         verdicts=[
             Verdict(result["name"], f"Trained on {result['symbols']['train']:,} clean symbols.") for result in results
         ],
-        table=Table("Wrong symbols left, by raw ones", noises, rows, "Run"),
+        table=Table("Wrong symbols after denoising by those before", noises, rows, "Run"),
         sections=[
             differing_settings(runs, [run.path.name for run in runs]),
             Section("What this does not show", [_LIMITS]),

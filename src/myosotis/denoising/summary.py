@@ -1,4 +1,4 @@
-"""What is said of a denoised file: figures for machines, a report for people."""
+"""The results of a denoised file: figures for machines, a report for people."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ _SHOWN_SIDE = 512
 _PART = 2**18  # symbols counted at once
 
 
-def told_context(context: Context | None) -> str:
-    """Return a context in words.
+def format_context(context: Context | None) -> str:
+    """Return a context as text.
 
     Example:
-        >>> told_context(Context1d(3))
+        >>> format_context(Context1d(3))
         '3 symbols on each side'
     """
     if context is None:
@@ -45,24 +45,24 @@ def summarise(
     """Return the figures of a denoised file, ready for JSON.
 
     Args:
-        noisy: As it came.
-        result: What was made of it.
-        names: Of the symbols.
-        started: When, by ``time.monotonic``.
-        reference: The clean symbols, where they are known.
-        read_as: How the file became symbols.
-        notes: Of the model.
+        noisy: Noisy symbols.
+        result: Result of denoising.
+        names: Names of the symbols.
+        started: Start of the work, by ``time.monotonic``.
+        reference: Clean symbols, if they are known.
+        read_as: Conversion of the file into symbols.
+        notes: Notes of the model.
     """
-    found = result.symbols
-    changes = _changes(noisy, found, len(names))
-    told: dict[str, Any] = {
+    denoised = result.symbols
+    changes = _changes(noisy, denoised, len(names))
+    results: dict[str, Any] = {
         "kind": "denoise",
         "method": result.method,
         "symbols": int(noisy.size),
         "names": list(names),
         "read_as": read_as,
-        "context": told_context(result.context),
-        "contexts_compared": {told_context(one): value for one, value in result.chosen.items()},
+        "context": format_context(result.context),
+        "contexts_compared": {format_context(context): value for context, value in result.chosen.items()},
         "channel": [[round(value, 6) for value in row] for row in result.channel.matrix.tolist()],
         "changed": int(changes.sum() - changes.trace()),
         "changes": changes.tolist(),
@@ -73,15 +73,15 @@ def summarise(
         "seconds": time.monotonic() - started,
     }
     if reference is not None:
-        before, after = (float((one != reference).mean()) for one in (noisy, found))
-        told["true_error_before"], told["true_error_after"] = before, after
-    return told
+        before, after = (float((symbols != reference).mean()) for symbols in (noisy, denoised))
+        results["true_error_before"], results["true_error_after"] = before, after
+    return results
 
 
-def _changes(noisy: Symbols, found: Symbols, count: int) -> NDArray[np.int64]:
-    """How many of each symbol (rows) became each other one; in parts, since pairs take eight bytes each."""
+def _changes(noisy: Symbols, denoised: Symbols, count: int) -> NDArray[np.int64]:
+    """Number of symbols (rows) that became each other one (columns); in parts, since pairs take eight bytes each."""
     table = np.zeros(count * count, dtype=np.int64)
-    before, after = noisy.ravel(), found.ravel()
+    before, after = noisy.ravel(), denoised.ravel()
     for begin in range(0, len(before), _PART):
         part = slice(begin, begin + _PART)
         pairs = before[part].astype(np.int64) * count + after[part].astype(np.int64)
@@ -89,14 +89,14 @@ def _changes(noisy: Symbols, found: Symbols, count: int) -> NDArray[np.int64]:
     return table.reshape(count, count)
 
 
-def described(told: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()) -> Document:
+def described(results: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()) -> Document:
     """Return the report.
 
     Args:
-        told: See :func:`summarise`.
+        results: Figures of :func:`summarise`.
         pictures: Bilevel pictures and their titles.
     """
-    card, figures = METHODS.card(told["method"]), []
+    card, figures = METHODS.card(results["method"]), []
     if pictures:
         figures.append(
             Figure(
@@ -105,11 +105,11 @@ def described(told: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[
                     [title for title, _ in pictures],
                     len(pictures),
                 ),
-                "As it came, denoised, and what differs: black for what became black, orange for what became white.",
+                "The input, the result, and what differs: black for what became black, orange for what became white.",
                 wide=True,
             )
         )
-    compared = told["contexts_compared"]
+    compared = results["contexts_compared"]
     if len(compared) > 1:
         sizes = [float(next(word for word in name.split() if word.isdigit())) for name in compared]
         figures.append(
@@ -125,98 +125,103 @@ def described(told: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[
         )
     return Document(
         title="Denoised symbols",
-        subtitle=f"{told['symbols']:,} symbols, {card.title}"
-        + (f"; read as {told['read_as']}" if told["read_as"] else ""),
-        verdicts=_verdicts(told),
-        table=_table(told),
+        subtitle=f"{results['symbols']:,} symbols, {card.title}"
+        + (f"; read as {results['read_as']}" if results["read_as"] else ""),
+        verdicts=_verdicts(results),
+        table=_table(results),
         figures=figures,
         sections=[
-            _change_section(told),
+            _change_section(results),
             Section(
                 "What was done",
-                [f"{card.title}. {card.purpose} ({card.paper}.) Context: {told['context']}."],
-                [_channel_table(told["channel"], told["names"])],
+                [f"{card.title}. {card.purpose} ({card.paper}.) Context: {results['context']}."],
+                [_channel_table(results["channel"], results["names"])],
             ),
-            Section("What this does not show", [*told["warnings"], _LIMITS]),
+            Section("What this does not show", [*results["warnings"], _LIMITS]),
         ],
     )
 
 
 _SURE = (
-    "The estimate was made on symbols that the rule for them was not fitted to; it may fall below 0 where hardly an "
-    "error is left."
+    "The estimate is from symbols that the rule was not fitted to; it may fall below 0 where hardly an error is left."
 )
 _LIMITS = (
-    "Errors are estimated from the noisy symbols and the channel alone. They are right in the mean if the channel is "
-    "the one given and treats every symbol by itself; insertions and deletions are not handled."
+    "Errors are estimated from the noisy symbols and the channel alone. They are unbiased if the channel is "
+    "the given one and treats symbols independently; insertions and deletions are not handled."
 )
 
 
-def _verdicts(told: Mapping[str, Any]) -> list[Verdict]:
-    share = told["changed"] / told["symbols"]
-    found = [
-        Verdict("What was changed?", f"{told['changed']:,} of {told['symbols']:,} symbols, {share:.2%}."),
+def _verdicts(results: Mapping[str, Any]) -> list[Verdict]:
+    share = results["changed"] / results["symbols"]
+    verdicts = [
+        Verdict("What was changed?", f"{results['changed']:,} of {results['symbols']:,} symbols, {share:.2%}."),
         Verdict(
             "Is it better?",
-            f"The estimated error goes from {told['estimated_error_before']:.4f} to "
-            f"{_text(told['estimated_error_after'])}."
-            + (
-                f" Against the clean original: from {told['true_error_before']:.4f} to {told['true_error_after']:.4f}."
-                if "true_error_after" in told
-                else ""
-            ),
-            _better(told),
+            f"The estimated error goes from {results['estimated_error_before']:.4f} to "
+            f"{_text(results['estimated_error_after'])}.{_true_errors(results)}",
+            _better(results),
         ),
     ]
-    found.append(
+    verdicts.append(
         Verdict(
             "How sure are we?",
-            told["warnings"][0]
-            if told["warnings"]
+            results["warnings"][0]
+            if results["warnings"]
             else _SURE
-            if METHODS[told["method"]].has_context
+            if METHODS[results["method"]].has_context
             else "Nothing was learnt from the symbols.",
         )
     )
-    return found
+    return verdicts
 
 
-def _better(told: Mapping[str, Any]) -> bool | None:
-    if "true_error_after" in told:
-        return bool(told["true_error_after"] < told["true_error_before"])
-    after = told["estimated_error_after"]
-    return None if after is None else bool(after < told["estimated_error_before"])
+def _true_errors(results: Mapping[str, Any]) -> str:
+    if "true_error_after" not in results:
+        return ""
+    before, after = results["true_error_before"], results["true_error_after"]
+    return f" Against the clean original: from {before:.4f} to {after:.4f}."
 
 
-def _table(told: Mapping[str, Any]) -> Table:
-    rows = [Row("Estimated error", [f"{told['estimated_error_before']:.4f}", _text(told["estimated_error_after"])])]
-    if "true_error_after" in told:
-        before, after = told["true_error_before"], told["true_error_after"]
+def _better(results: Mapping[str, Any]) -> bool | None:
+    if "true_error_after" in results:
+        return bool(results["true_error_after"] < results["true_error_before"])
+    after = results["estimated_error_after"]
+    return None if after is None else bool(after < results["estimated_error_before"])
+
+
+def _table(results: Mapping[str, Any]) -> Table:
+    rows = [
+        Row("Estimated error", [f"{results['estimated_error_before']:.4f}", _text(results["estimated_error_after"])])
+    ]
+    if "true_error_after" in results:
+        before, after = results["true_error_before"], results["true_error_after"]
         rows.append(Row("True error", [f"{before:.4f}", f"{after:.4f}"]))
-        rows.append(Row("True error by that before", ["1.000", f"{after / before:.3f}" if before else "-"]))
+        rows.append(Row("True error, after by before", ["1.000", f"{after / before:.3f}" if before else "-"]))
     return Table("Share of wrong symbols", ["Before", "After"], rows, "Measure")
 
 
-def _change_section(told: Mapping[str, Any]) -> Section:
-    names, changes = told["names"], told["changes"]
-    rows = [Row(f"seen {name}", [f"{value:,}" for value in row]) for name, row in zip(names, changes, strict=True)]
-    return Section("Changes", [], [Table("Symbols as seen and what became of them", list(names), rows, "Symbol")])
+def _change_section(results: Mapping[str, Any]) -> Section:
+    names, changes = results["names"], results["changes"]
+    rows = [Row(f"noisy {name}", [f"{value:,}" for value in row]) for name, row in zip(names, changes, strict=True)]
+    return Section(
+        "Changes", [], [Table("Noisy symbols (rows) and what they became (columns)", list(names), rows, "Symbol")]
+    )
 
 
 def _channel_table(channel: Sequence[Sequence[float]], names: Sequence[str]) -> Table:
     rows = [Row(f"clean {name}", [f"{value:.4f}" for value in row]) for name, row in zip(names, channel, strict=True)]
-    return Table("The channel: how often a clean symbol is seen as each", list(names), rows, "Symbol")
+    return Table("The channel: probability of each noisy symbol (columns) for a clean one", list(names), rows, "Symbol")
 
 
 def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def difference_picture(noisy: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def difference_picture(noisy: NDArray[np.uint8], denoised: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return white where nothing was changed, black where white became black, orange where black became white."""
     picture = np.full((*noisy.shape, 3), 255, dtype=np.uint8)
-    picture[(noisy == 1) & (found == 0)] = 0
-    picture[(noisy == 0) & (found == 1)] = (213, 94, 0)
+    picture[(noisy == 1) & (denoised == 0)] = 0
+    picture[(noisy == 0) & (denoised == 1)] = (213, 94, 0)
     return picture
 
 

@@ -18,11 +18,11 @@ _RATIO = (3 / 4, 4 / 3)
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Some images of a step.
+    """A batch of images.
 
     Attributes:
-        images: In [0, 1], on the device.
-        seed: Of the masks.
+        images: Pixels in [0, 1], on the device.
+        seed: Seed of the masks.
     """
 
     images: Float[Tensor, "batch channels height width"]
@@ -32,18 +32,18 @@ class ImageBatch:
 class ImageBatches:
     """Batches, epoch by epoch: order, crops and masks depend on the seed, the epoch and the process alone.
 
-    What does not fill a batch at the end of an epoch is left for another epoch's order.
+    The last incomplete batch is dropped; images are reshuffled every epoch.
 
     Args:
-        images: All of them.
+        images: All training images.
         size: Images in a batch, over all processes.
         area: Share of an image that is cropped, and scaled to its size.
         flip: Probability of mirroring.
-        seed: See above.
-        device: Where batches go, and where crops are made.
+        seed: Seed of order, crops and masks.
+        device: Device of batches, where images are cropped, too.
 
     Raises:
-        SettingsError: There are fewer images than a batch, or it does not divide into the processes.
+        SettingsError: There are fewer images than a batch, or the batch is not a multiple of the processes.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ImageBatches:
     ) -> None:
         self._rank, self._world = share()
         if size % self._world:
-            raise SettingsError(f"a batch of {size} does not divide into {self._world} processes")
+            raise SettingsError(f"a batch of {size} is not a multiple of the {self._world} processes")
         if len(images) < size:
             raise SettingsError(f"{len(images)} images are fewer than a batch of {size}")
         self._images, self._size, self._area, self._flip = images, size, area, flip
@@ -70,11 +70,11 @@ class ImageBatches:
         order = torch.randperm(len(self._images), generator=generator(self._seed, "order", epoch))
         size = self._images.shape[2:]
         for step in range(self.steps):
-            places = order[step * self._size : (step + 1) * self._size][self._rank :: self._world]
+            indices = order[step * self._size : (step + 1) * self._size][self._rank :: self._world]
             stream = generator(self._seed, "crops", epoch, step, self._rank)
-            boxes = draw_boxes(len(places), (size[0], size[1]), self._area, _RATIO, stream)
-            mirrored = torch.rand(len(places), generator=stream) < self._flip
-            images = to_unit(self._images[places.to(self._images.device)].to(self._device, non_blocking=True))
+            boxes = draw_boxes(len(indices), (size[0], size[1]), self._area, _RATIO, stream)
+            mirrored = torch.rand(len(indices), generator=stream) < self._flip
+            images = to_unit(self._images[indices.to(self._images.device)].to(self._device, non_blocking=True))
             if self._area != (1.0, 1.0) or self._flip:
                 images = resized_crop(images, boxes.to(self._device), mirrored.to(self._device))
             yield ImageBatch(images, derive_seed(self._seed, "masks", epoch, step, self._rank))

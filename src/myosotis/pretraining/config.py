@@ -38,7 +38,7 @@ class PretrainDataConfig(Config):
 
     def both(self) -> DataConfig:
         """Return training and test set where there are both."""
-        assert self.test is not None  # noqa: S101 - the caller has looked
+        assert self.test is not None  # noqa: S101 - the caller has checked it
         return DataConfig(**self.model_dump())
 
 
@@ -88,7 +88,7 @@ class MaskerConfig(NamedConfig):
 
 
 class PretrainTrainingConfig(Config):
-    """How it is trained; see :class:`~myosotis.pretraining.training.PretrainSettings`.
+    """Settings of the training; see :class:`~myosotis.pretraining.training.PretrainSettings`.
 
     ``gradient_checkpointing`` keeps no activations of blocks and computes them again: less memory, a third more time.
     """
@@ -187,7 +187,7 @@ class PretrainConfig(Config):
             raise ValueError("'finetune' needs labelled images: give 'data.test' or 'probes.data'")
         own = self.probes is None or self.probes.data is None
         if not own and self.data.test is not None:
-            raise ValueError("'data.test' would not be read beside 'probes.data'; leave one of them out")
+            raise ValueError("'data.test' is not read if 'probes.data' is given; leave one of them out")
         if self.data.train.images is not None and own and (self.probes is not None or self.finetune is not None):
             raise ValueError("'data.train' has no labels: name labelled images in 'probes.data'")
         return self

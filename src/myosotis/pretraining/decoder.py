@@ -1,4 +1,4 @@
-"""The decoder of a masked autoencoder: from the visible tokens to a guess for every token."""
+"""The decoder of a masked autoencoder: from the visible tokens to a prediction for every token."""
 
 from functools import partial
 from typing import Any
@@ -20,12 +20,12 @@ class MaskedDecoder(nn.Module):
 
     Args:
         grid: Rows and columns of tokens.
-        encoder_dim: Width of what comes in.
-        prefix: How many prefix tokens come before the patches.
+        encoder_dim: Width of the encoder.
+        prefix: Number of prefix tokens before the patches.
         outputs: Numbers for each token.
-        dim: Own width; divisible by 4 and by ``heads``.
+        dim: Width; divisible by 4 and by ``heads``.
         depth: Blocks.
-        heads: Of attention.
+        heads: Attention heads.
     """
 
     positions: Tensor
@@ -35,7 +35,7 @@ class MaskedDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if dim % heads:
-            raise SettingsError(f"a decoder of width {dim} does not divide into {heads} heads")
+            raise SettingsError(f"decoder width {dim} is not a multiple of its {heads} heads")
         norm = partial(nn.LayerNorm, eps=1e-6)
         self.embed = nn.Linear(encoder_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -43,7 +43,7 @@ class MaskedDecoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm(dim)
         self.predict = nn.Linear(dim, outputs)
-        # What a configuration says makes positions: they need not be kept with the weights.
+        # Positions follow from the configuration and are not saved with the weights.
         both = torch.cat([torch.zeros(prefix, dim), sine_positions(grid, dim)])
         self.register_buffer("positions", both[None], persistent=False)
         self._prefix = prefix
@@ -55,27 +55,27 @@ class MaskedDecoder(nn.Module):
         trunc_normal_(self.predict.weight, std=0.02)
 
     def forward(
-        self, encoded: Float[Tensor, "batch prefix_and_kept dim"], mask: TokenMask | None, *, recompute: bool = False
+        self, encoded: Float[Tensor, "batch prefix_and_visible dim"], mask: TokenMask | None, *, recompute: bool = False
     ) -> Float[Tensor, "batch tokens outputs"]:
-        """Return a guess for every patch token.
+        """Return a prediction for every patch token.
 
         Args:
-            encoded: What the encoder made of the prefix tokens and the visible ones, or of all of them.
-            mask: What is hidden; None for nothing.
-            recompute: See :func:`~myosotis.pretraining.vision_transformer.run_blocks`.
+            encoded: Output of the encoder for the prefix tokens and the visible ones, or for all of them.
+            mask: The hidden tokens; None for none.
+            recompute: Gradient checkpointing.
         """
         x = self.embed(encoded)
         prefix, visible = x[:, : self._prefix], x[:, self._prefix :]
         if mask is not None:
             token = self.mask_token.to(x.dtype)
             if mask.ragged:
-                # What stands behind the visible tokens of an image is padding.
+                # Behind the visible tokens of an image there is padding.
                 visible = torch.where(mask.valid.unsqueeze(-1), visible, token)
             batch, tokens = mask.restore.shape
             unseen = token.expand(batch, tokens - visible.shape[1], -1)
-            places = mask.restore.unsqueeze(-1).expand(-1, -1, x.shape[-1])
-            visible = torch.cat([visible, unseen], dim=1).gather(1, places)
+            indices = mask.restore.unsqueeze(-1).expand(-1, -1, x.shape[-1])
+            visible = torch.cat([visible, unseen], dim=1).gather(1, indices)
         x = torch.cat([prefix, visible], dim=1) + self.positions
         x = self.norm(run_blocks(self.blocks, x, recompute=recompute))
-        found: Tensor = self.predict(x[:, self._prefix :])
-        return found
+        prediction: Tensor = self.predict(x[:, self._prefix :])
+        return prediction

@@ -1,4 +1,4 @@
-"""What an encoder is worth: probes on frozen features, beside those on raw pixels."""
+"""Probes of an encoder on frozen features, beside those on raw pixels."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ class ProbeResults:
     """Accuracies on the test set.
 
     Attributes:
-        linear: Of a linear probe.
-        knn: By nearest neighbours.
-        penalty: That the linear probe chose on a part of its training samples.
+        linear: Accuracy of a linear probe.
+        knn: Accuracy of nearest neighbours.
+        penalty: Penalty of the linear probe, chosen on a part of its training samples.
     """
 
     linear: float
@@ -33,16 +33,16 @@ class ProbeResults:
 
 
 class EncoderProbes:
-    """Measures encoders on labelled images, always the same ones.
+    """Probes of encoders on the same labelled images.
 
     Args:
-        train: What probes are fitted to.
-        test: What they are measured with; the same classes.
+        train: Training images of the probes.
+        test: Test images of the same classes.
         samples: Images of ``train`` that take part, as many of each class; None: all.
         neighbours: k of the nearest neighbours.
-        cells: See :func:`encoder_features`.
-        seed: Of the draw.
-        device: Of the encoder.
+        cells: Layout of features, see :func:`encoder_features`.
+        seed: Seed of the draw.
+        device: Device of the encoder.
 
     Raises:
         SettingsError: Classes differ, or there are too few images of one.
@@ -67,16 +67,16 @@ class EncoderProbes:
             raise SettingsError("every class needs two labelled training images at least")
         if samples is not None and samples < 2 * len(train.classes):
             raise SettingsError(f"{samples} samples are too few for {len(train.classes)} classes")
-        places = torch.arange(len(train))
+        indices = torch.arange(len(train))
         if samples is not None:
-            places = balanced_places(train.labels, samples // len(train.classes), seed)
-        self._images, self._labels = train.images[places], train.labels[places]
+            indices = balanced_places(train.labels, samples // len(train.classes), seed)
+        self._images, self._labels = train.images[indices], train.labels[indices]
         self._test, self._neighbours, self._cells = test, neighbours, cells
         self._seed, self._device = seed, device
-        self.count, self.test_count = len(places), len(test)
+        self.count, self.test_count = len(indices), len(test)
 
     def encoder(self, model: MaskedModel) -> ProbeResults:
-        """Return what the features of a network's encoder are worth."""
+        """Return the accuracies of probes on the features of a network's encoder."""
         model.to(self._device)
         train, test = (
             encoder_features(model, images, self._device, cells=self._cells)
@@ -85,33 +85,33 @@ class EncoderProbes:
         return self._measured(train, test)
 
     def pixels(self) -> ProbeResults:
-        """Return what raw pixels are worth."""
+        """Return the accuracies of probes on raw pixels."""
         return self._measured(to_unit(self._images).flatten(1), to_unit(self._test.images).flatten(1))
 
     def _measured(self, train: Float[Tensor, "n features"], test: Float[Tensor, "m features"]) -> ProbeResults:
-        labels, wanted = self._labels.to(train.device), self._test.labels.to(train.device)
-        probe = linear_probe(train, labels, test, wanted, seed=self._seed)
-        near = knn_probe(train, labels, test, wanted, k=self._neighbours)
+        labels, expected = self._labels.to(train.device), self._test.labels.to(train.device)
+        probe = linear_probe(train, labels, test, expected, seed=self._seed)
+        near = knn_probe(train, labels, test, expected, k=self._neighbours)
         return ProbeResults(probe.accuracy, near, probe.penalty)
 
 
 def encoder_features(
     model: MaskedModel, images: Tensor, device: torch.device | str, *, cells: int = 1
 ) -> Float[Tensor, "n features"]:
-    """Return what the encoder of a network, without classes, makes of whole images, in evaluation mode.
+    """Return the features of whole images, in evaluation mode.
 
     Args:
-        model: On ``device``.
+        model: A network on ``device``, whose encoder has no classes.
         images: (n, channels, height, width), bytes.
-        device: Where it is done; features stay there.
+        device: Device of the features.
         cells: 1 for the features of the encoder; more for the means of its last map over cells x cells parts of the
-            image, side by side, which keep some of the layout.
+            image, side by side, which keep a part of the layout.
 
     Raises:
         SettingsError: The encoder has no map of that size.
     """
     with evaluating(model), torch.no_grad():
-        return torch.cat([_features(model, to_unit(some.to(device)), cells).float() for some in images.split(_CHUNK)])
+        return torch.cat([_features(model, to_unit(part.to(device)), cells).float() for part in images.split(_CHUNK)])
 
 
 def _features(model: MaskedModel, images: Tensor, cells: int) -> Tensor:

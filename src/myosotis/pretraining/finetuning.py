@@ -31,19 +31,19 @@ class FinetuneSettings:
     """How an encoder and a new linear head are trained with labels; defaults are MAE's for ViT-B, but no erasing.
 
     Attributes:
-        epochs: In all.
-        base_learning_rate: For 256 images in a step.
-        layer_decay: By which the rate of each layer is smaller than that of the next.
-        weight_decay: Not of biases and norms.
-        drop_path: Stochastic depth; 0 for networks that know of none.
+        epochs: Number of epochs.
+        base_learning_rate: Learning rate for 256 images in a step.
+        layer_decay: Ratio of the learning rate of each layer to that of the next.
+        weight_decay: Weight decay, but of biases and norms.
+        drop_path: Stochastic depth; 0 for networks without it.
         batch: Images in a step, over all processes.
         warmup: Epochs in which the rate rises; None: a twentieth of them, as 5 of 100.
-        mixup: Of images of a batch, alpha; 0 for none.
-        cutmix: Likewise; where both are given each batch takes one of them.
-        smoothing: Of labels.
+        mixup: Alpha of mixup; 0 for none.
+        cutmix: Alpha of CutMix; where both are given each batch takes one of them.
+        smoothing: Label smoothing.
         shift: Pixels by which images are moved; they are mirrored where ``flip`` says so.
         flip: Whether images may be mirrored.
-        precision: Of the forward pass.
+        precision: Precision of the forward pass.
     """
 
     epochs: int = 100
@@ -72,14 +72,14 @@ def with_new_head(
     """Return a classifier with a copy of an encoder and a new linear head.
 
     Args:
-        encoder: Without classes.
-        spec: What it is made of.
-        classes: Of the head.
+        encoder: An encoder without classes.
+        spec: Its specification.
+        classes: Number of classes of the head.
         drop_path: Stochastic depth; 0 for none.
-        seed: Of the head.
+        seed: Seed of the head.
 
     Raises:
-        InputError: The architecture knows of no stochastic depth, or its head is not one linear layer.
+        InputError: The architecture has no stochastic depth, or its head is not one linear layer.
     """
     options = {**spec.options, **({"drop_path_rate": drop_path} if drop_path else {})}
     body = ClassifierSpec(spec.architecture, classes, spec.in_channels, spec.mean, spec.std, options)
@@ -88,7 +88,7 @@ def with_new_head(
     head = network.get_classifier()
     if not isinstance(head, nn.Linear):
         raise InputError(f"architecture '{spec.architecture}': its head is not one linear layer")
-    own = {name for name, weight in network.named_parameters() if any(weight is one for one in head.parameters())}
+    own = {name for name, weight in network.named_parameters() if any(weight is new for new in head.parameters())}
     missing, unknown = network.load_state_dict(encoder.state_dict(), strict=False)
     left = [name for name in (*missing, *unknown) if name not in own]
     if left:
@@ -110,14 +110,14 @@ def finetune(
     """Train a classifier in place and return its accuracy on the test set.
 
     Args:
-        model: With a new head.
-        train_set: What is learnt.
-        test_set: What is measured with, once, at the end.
-        settings: See there.
-        seed: Of order and augmentation.
-        device: Of the network.
-        checkpoints: See :func:`~myosotis.engine.loop.train`.
-        description: What is being done, for the display.
+        model: A classifier with a new head.
+        train_set: Training images.
+        test_set: Test images, which are read once, at the end.
+        settings: Settings of the training.
+        seed: Seed of order and augmentation.
+        device: Device of the network.
+        checkpoints: Directory of the training state, see :func:`~myosotis.engine.loop.train`.
+        description: Text of the progress bar.
 
     Raises:
         SettingsError: There are fewer images than a batch.
@@ -126,10 +126,10 @@ def finetune(
     rank, world = share()
     if len(train_set) < settings.batch or settings.batch % world:
         raise SettingsError(
-            f"fine-tuning: a batch of {settings.batch} does not suit {len(train_set)} images in {world} processes"
+            f"fine-tuning: a batch of {settings.batch} does not fit {len(train_set)} images in {world} processes"
         )
-    place = torch.device(device)
-    model.to(place)
+    target = torch.device(device)
+    model.to(target)
     classes, steps = len(train_set.classes), len(train_set) // settings.batch
     optimizer = _optimizer(model, settings)
     scheduler = make_schedule(optimizer, "cosine", steps * settings.epochs, warmup=settings.warmup_epochs * steps)
@@ -140,11 +140,11 @@ def finetune(
         torch.manual_seed(derive_seed(seed, "finetune", epoch, rank))
         order = torch.randperm(len(train_set), generator=generator(seed, "finetune order", epoch))
         for step in range(steps):
-            places = order[step * settings.batch : (step + 1) * settings.batch][rank::world]
+            indices = order[step * settings.batch : (step + 1) * settings.batch][rank::world]
             stream = generator(seed, "finetune crops", epoch, step, rank)
-            images = to_unit(train_set.images[places].to(place))
+            images = to_unit(train_set.images[indices].to(target))
             images = crop_and_flip(images, stream, padding=settings.shift, flip=settings.flip)
-            labels = train_set.labels[places].to(place)
+            labels = train_set.labels[indices].to(target)
             yield (images, functional.one_hot(labels, classes).float()) if mix is None else mix(images, labels)
 
     last: list[Tensor] = []
@@ -159,7 +159,7 @@ def finetune(
             raise DivergedError(f"fine-tuning diverged in epoch {epoch}; lower 'finetune.base_learning_rate'")
 
     model.train()
-    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+    with torch.random.fork_rng([target] if target.type == "cuda" else []):
         train(
             model,
             optimizer,
@@ -174,10 +174,14 @@ def finetune(
             description=description,
         )
     model.eval()
+    return _accuracy(model, test_set, target)
+
+
+def _accuracy(model: NormalizedClassifier, test_set: ImageSet, device: torch.device) -> float:
     right = 0
     with evaluating(model), torch.no_grad():
         for images, labels in zip(test_set.images.split(_CHUNK), test_set.labels.split(_CHUNK), strict=True):
-            right += int((model(to_unit(images.to(place))).argmax(dim=1).cpu() == labels).sum())
+            right += int((model(to_unit(images.to(device))).argmax(dim=1).cpu() == labels).sum())
     return right / len(test_set)
 
 

@@ -17,9 +17,9 @@ class PretrainSets:
     """The images of a job.
 
     Attributes:
-        train: What is learnt from.
-        labelled: What probes and fine-tuning learn from, if there is such a thing.
-        test: What they are measured with.
+        train: Images of the pre-training.
+        labelled: Training images of probes and fine-tuning, if there are any.
+        test: Test images of probes and fine-tuning.
     """
 
     train: ImageSet
@@ -28,7 +28,7 @@ class PretrainSets:
 
     @property
     def shown(self) -> ImageSet:
-        """What pictures are made of: test images, or else training images."""
+        """The images of pictures: test images, or else training images."""
         return self.train if self.test is None else self.test
 
 
@@ -48,7 +48,7 @@ def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
     train = limited(train, data.limit, seed, "data.limit")
     probes = config.probes
     if test is not None and train.classes != test.classes:
-        raise InputError(f"data: training images have {len(train.classes)} classes, test images others")
+        raise InputError("data: training and test images have different classes")
     if probes is None or probes.data is None:
         return PretrainSets(train, train if test is not None else None, test)
     labelled, measured = read_sets(probes.data)
@@ -56,7 +56,7 @@ def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
         raise InputError("probes.data: training and test images have different classes")
     if labelled.images.shape[1:] != train.images.shape[1:]:
         raise InputError(
-            f"probes.data: images are {tuple(labelled.images.shape[1:])}, those that are learnt "
+            f"probes.data: images are {tuple(labelled.images.shape[1:])}, those of the training "
             f"{tuple(train.images.shape[1:])}"
         )
     return PretrainSets(
@@ -67,27 +67,27 @@ def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
 
 
 def pretrain_inputs(sets: PretrainSets, model: nn.Module | None, salt: str) -> dict[str, str]:
-    """Return what a resumed run checks: fingerprints of all images with their labels, and the weights that came in.
+    """Return the inputs that a resumed run checks: fingerprints of labelled images, and of initial weights.
 
     Args:
         sets: The images.
-        model: The network with the weights that ``model.init_from`` names, before training; None where it names none.
-        salt: Of the run.
+        model: The network with the weights of ``model.init_from``, before training; None where it is not set.
+        salt: Salt of the run.
     """
     named = {"train": sets.train, "labelled": sets.labelled, "test": sets.test}
-    found = input_fingerprints({name: images for name, images in named.items() if images is not None}, salt)
-    return found if model is None else {**found, "init_from": weights_hash(model)}
+    inputs = input_fingerprints({name: images for name, images in named.items() if images is not None}, salt)
+    return inputs if model is None else {**inputs, "init_from": weights_hash(model)}
 
 
 def repeated_in(config: PretrainConfig, sets: PretrainSets) -> int:
     """Return how many test images are among those that are learnt from, with labels or without.
 
     Raises:
-        InputError: All of them have been labelled for training.
+        InputError: All of them are labelled training images.
     """
     if sets.test is None or sets.labelled is None:
         return 0
     own = config.probes is not None and config.probes.data is not None
     repeated_images(sets.labelled, sets.test, "probes.data" if own else "data")
-    known = {pixels for images in (sets.train, sets.labelled) for pixels, _ in images.hashes}
-    return sum(pixels in known for pixels, _ in sets.test.hashes)
+    learnt = {pixels for images in (sets.train, sets.labelled) for pixels, _ in images.hashes}
+    return sum(pixels in learnt for pixels, _ in sets.test.hashes)

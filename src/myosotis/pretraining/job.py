@@ -1,4 +1,4 @@
-"""The whole job: read, pre-train, measure before and after, draw, keep the result."""
+"""The job of pre-training: read, pre-train, measure before and after, draw, write the result."""
 
 import shutil
 import time
@@ -21,7 +21,7 @@ from myosotis.pretraining.finetuning import finetune, with_new_head
 from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
 from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.model_directory import save_pretrained
-from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_places
+from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_indices
 from myosotis.pretraining.report import KIND
 from myosotis.pretraining.setup import (
     check_pretraining,
@@ -68,7 +68,7 @@ class PretrainJob(Job[PretrainConfig]):
         """
         config, started, sets = self._config, time.monotonic(), self._sets
         run = self._open(config.seed)
-        prints = set_fingerprints(sets.train, sets.test or sets.train, run.salt)
+        fingerprints = set_fingerprints(sets.train, sets.test or sets.train, run.salt)
         model = new_model(config, self._spec)
         run.check_inputs(pretrain_inputs(sets, model if config.model.init_from is not None else None, run.salt))
         if self._finished_already():
@@ -111,11 +111,11 @@ class PretrainJob(Job[PretrainConfig]):
             shutil.rmtree(staged, ignore_errors=True)
             save_pretrained(model, self._spec, staged)
             seal(staged, run.path / "model")
-        lineage = {"data": prints, "model_in": model_in, "model_out": weights_hash(model)}
+        lineage = {"data": fingerprints, "model_in": model_in, "model_out": weights_hash(model)}
         run.finish(self._result(model, before, after, tuned, lineage, outcome.steps, started))
         if is_main_process():
-            for place in ("pretrain", "finetune"):
-                shutil.rmtree(run.checkpoints / place, ignore_errors=True)
+            for name in ("pretrain", "finetune"):
+                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
         return run
 
     # Parts ----------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class PretrainJob(Job[PretrainConfig]):
             model.encoder, self._spec.encoder, len(labelled.classes), drop_path=settings.drop_path, seed=config.seed
         )
         with self._timed("finetune"):
-            found = self._kept_or(
+            accuracy = self._kept_or(
                 "finetuned",
                 lambda: finetune(
                     classifier,
@@ -142,32 +142,32 @@ class PretrainJob(Job[PretrainConfig]):
                     checkpoints=self._run.checkpoints / "finetune",
                 ),
             )
-        self._say(f"fine-tuned: accuracy {found:.3f}")
-        return float(found)
+        self._say(f"fine-tuned: accuracy {accuracy:.3f}")
+        return float(accuracy)
 
     def _log_mask(self, model: MaskedModel, settings: PretrainSettings, epoch: int) -> None:
-        """Note what would be hidden of the first shown image now, in some epochs."""
-        config, every = self._config, max(1, settings.epochs // _DRAWN_EPOCHS)
-        if not config.shown or (epoch % every and epoch != settings.epochs):
+        """Log what would be hidden of the first shown image now, in a few epochs."""
+        config, interval = self._config, max(1, settings.epochs // _DRAWN_EPOCHS)
+        if not config.shown or (epoch % interval and epoch != settings.epochs):
             return
         images = self._sets.shown
-        first = to_unit(images.images[shown_places(images, 1, config.seed)].to(device()))
+        first = to_unit(images.images[shown_indices(images, 1, config.seed)].to(device()))
         progress = epoch / settings.epochs
         ratio = settings.ratio_at(progress)
-        found = reconstruct(model, first, ratio, progress, config.seed + epoch)
-        hidden = found.mask.hidden[0].nonzero().flatten().tolist()
+        reconstruction = reconstruct(model, first, ratio, progress, config.seed + epoch)
+        hidden = reconstruction.mask.hidden[0].nonzero().flatten().tolist()
         self._run.log({"phase": "mask", "epoch": epoch, "hidden": hidden})
 
     def _keep_pictures(self, model: MaskedModel) -> None:
         config, images = self._config, self._sets.shown
-        places = shown_places(images, config.shown, config.seed)
+        indices = shown_indices(images, config.shown, config.seed)
         arguments = (pretrain_settings(config).ratio_at(1), config.seed, device())
         masks = {event["epoch"]: event["hidden"] for event in self._run.events() if event.get("phase") == "mask"}
-        first = to_unit(images.images[places[:1]])
+        first = to_unit(images.images[indices[:1]])
         write_json(
             self._run.path / "pictures.json",
             {
-                "images": draw_pictures(model, images, places, *arguments),
+                "images": draw_pictures(model, images, indices, *arguments),
                 "masks": [
                     {"epoch": epoch, "png": draw_mask(first[0], hidden, model.grid)}
                     for epoch, hidden in sorted(masks.items())
@@ -225,8 +225,8 @@ class PretrainJob(Job[PretrainConfig]):
                 "last_session_seconds": time.monotonic() - started,
                 "steps": steps,
                 "processes": processes(),
-                "parameters_encoder": sum(one.numel() for one in encoder.parameters()),
-                "parameters_training": sum(one.numel() for one in model.parameters()),
+                "parameters_encoder": sum(weight.numel() for weight in encoder.parameters()),
+                "parameters_training": sum(weight.numel() for weight in model.parameters()),
                 "peak_memory_bytes": peak_memory(),
             },
         }

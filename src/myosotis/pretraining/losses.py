@@ -16,8 +16,8 @@ def hidden_mean(
     """Return the mean of a value over hidden tokens.
 
     Args:
-        values: One for each token.
-        hidden: Which of them count.
+        values: Values of the tokens.
+        hidden: The tokens that count.
         reduction: ``"token"`` over all hidden tokens of the batch, so that an image of which more is hidden counts
             more; ``"sample"`` the mean over images of their means.
 
@@ -38,15 +38,15 @@ def ranking_loss(
     losses: Float[Tensor, "batch tokens"],
     hidden: Bool[Tensor, "batch tokens"],
 ) -> Float[Tensor, ""]:
-    """Return how badly predicted losses order the hidden tokens of each image (HPM, Wang et al., CVPR 2023, eq. 6).
+    """Return the ranking loss of predicted losses over hidden tokens (HPM, Wang et al., CVPR 2023, eq. 6).
 
-    The mean of ``-log sigmoid(p_i - p_j)`` over ordered pairs of hidden tokens of one image with ``l_i > l_j``. Of a
-    pair the release counts both orders, which say the same twice.
+    The mean of ``-log sigmoid(p_i - p_j)`` over ordered pairs of hidden tokens of one image with ``l_i > l_j``. The
+    released code counts both orders of a pair, which are equal.
 
     Args:
-        predicted: p.
-        losses: l; no gradient flows into them.
-        hidden: Which of them count.
+        predicted: Predicted losses p.
+        losses: True losses l; no gradient flows into them.
+        hidden: The tokens that count.
 
     Returns:
         ``log 2`` for equal predictions, less for the right order; 0 where there is no pair.
@@ -56,7 +56,7 @@ def ranking_loss(
         >>> [round(ranking_loss(p, losses, all_hidden).item(), 4) for p in (0 * losses, losses, -losses)]
         [0.6931, 0.2512, 1.5845]
     """
-    known = losses.detach()
-    larger = (known.unsqueeze(2) > known.unsqueeze(1)) & hidden.unsqueeze(2) & hidden.unsqueeze(1)
+    fixed = losses.detach()
+    larger = (fixed.unsqueeze(2) > fixed.unsqueeze(1)) & hidden.unsqueeze(2) & hidden.unsqueeze(1)
     values = -functional.logsigmoid(predicted.unsqueeze(2) - predicted.unsqueeze(1))
     return torch.where(larger, values, 0.0).sum() / larger.sum().clamp(min=1)

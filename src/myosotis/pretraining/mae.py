@@ -1,4 +1,4 @@
-"""Masked autoencoders: an encoder that sees only what is visible, and a decoder that is thrown away afterwards."""
+"""Masked autoencoders: an encoder of the visible tokens, and a decoder that is dropped after pre-training."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -39,16 +39,16 @@ class MaskedAutoencoder(MaskedModel):
 
     Args:
         encoder: A ``VisionTransformer`` with positions of its own, with or without class token. It is trained in place.
-        masker: Says what is hidden; see :func:`~myosotis.pretraining.maskers.build_masker`.
+        masker: The choice of what is hidden; see :func:`~myosotis.pretraining.maskers.build_masker`.
         decoder_dim: Width of the decoder.
-        decoder_depth: Its blocks.
-        decoder_heads: Its heads.
+        decoder_depth: Number of blocks of the decoder.
+        decoder_heads: Attention heads of the decoder.
         norm_pix: Whether targets are pixels normalised patch by patch.
-        reduction: See :func:`~myosotis.pretraining.losses.hidden_mean`.
+        reduction: Mean over hidden tokens, see :func:`~myosotis.pretraining.losses.hidden_mean`.
         normalize: Applied to all images; None leaves them as they are.
-        fresh: Whether the encoder begins anew: with the initial weights of the paper, and with fixed sines as
+        fresh: Whether the encoder starts with the initial weights of the paper, and with fixed sines as
             positions. False for one that comes pre-trained.
-        recompute: Keep no activations of blocks for the backward pass (gradient checkpointing).
+        recompute: Gradient checkpointing.
 
     Raises:
         ValueError: The encoder cannot be masked, or sizes do not fit.
@@ -59,8 +59,8 @@ class MaskedAutoencoder(MaskedModel):
         >>> sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1}
         >>> encoder = timm.create_model("vit_tiny_patch16_224", num_classes=0, **sizes)
         >>> model = MaskedAutoencoder(encoder, build_masker("random"), decoder_dim=16, decoder_depth=1, decoder_heads=2)
-        >>> found = model(torch.rand(2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
-        >>> sorted(found.terms), found.prediction.shape, found.mask.counts.tolist()
+        >>> result = model(torch.rand(2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+        >>> sorted(result.terms), result.prediction.shape, result.mask.counts.tolist()
         (['reconstruction'], torch.Size([2, 16, 48]), [4, 4])
     """
 
@@ -90,8 +90,8 @@ class MaskedAutoencoder(MaskedModel):
         prefix = vit.num_prefix_tokens
         self.decoder = MaskedDecoder(self.grid, vit.embed_dim, prefix, self.unit**2 * channels, **sizes)
         # Another decoder learns to predict the loss of each patch.
-        wanted = masker.guide == "predicted_loss"
-        self.loss_decoder = MaskedDecoder(self.grid, vit.embed_dim, prefix, 1, **sizes) if wanted else None
+        predicts_losses = masker.guide == "predicted_loss"
+        self.loss_decoder = MaskedDecoder(self.grid, vit.embed_dim, prefix, 1, **sizes) if predicts_losses else None
         if masker.guide == "attention":
             check_class_attention(vit)
         check_compared(vit, masker.features)
@@ -125,8 +125,8 @@ class MaskedAutoencoder(MaskedModel):
 
     def encode(
         self, images: Images, mask: TokenMask | None = None
-    ) -> tuple[Float[Tensor, "batch prefix dim"], Float[Tensor, "batch kept dim"]]:
-        """Return prefix and patch tokens of whole images, or of what a mask leaves of them."""
+    ) -> tuple[Float[Tensor, "batch prefix dim"], Float[Tensor, "batch visible dim"]]:
+        """Return prefix and patch tokens of whole images, or of the visible tokens of a mask."""
         x = self.normalize(images)
         if mask is None:
             return encode_all(self.encoder, x)
@@ -169,8 +169,8 @@ class MaskedAutoencoder(MaskedModel):
         if mask.ragged:
             always = mask.valid.new_ones(len(x), prefix.shape[1])
             keys = torch.cat([always, mask.valid], dim=1)[:, None, None, :]
-        found: Tensor = vit.norm(run_blocks(vit.blocks, x, keys, recompute=self.recompute))
-        return found
+        encoded: Tensor = vit.norm(run_blocks(vit.blocks, x, keys, recompute=self.recompute))
+        return encoded
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The last map of a network of timm, whatever its layout."""
+"""The last feature map of a network of timm, whatever its layout."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def last_map(
     """Return the features before pooling, channels first, prefix tokens left out.
 
     Raises:
-        SettingsError: The network gives out no map.
+        SettingsError: The network returns no feature map.
     """
     inner: Any = network
     x: Tensor = inner.forward_features(images)
@@ -22,5 +22,5 @@ def last_map(
         rows, columns = inner.patch_embed.grid_size
         return x[:, inner.num_prefix_tokens :].transpose(1, 2).reshape(len(x), -1, rows, columns)
     if x.ndim != 4:
-        raise SettingsError(f"{type(network).__name__} does not give out a map")
+        raise SettingsError(f"{type(network).__name__} returns no feature map")
     return x.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else x

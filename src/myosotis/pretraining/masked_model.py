@@ -23,7 +23,7 @@ class Reconstruction:
     Attributes:
         terms: Terms of the loss by name, each a scalar.
         prediction: Predicted pixels, (batch, tokens, pixels) of each token; for ``SimMIM`` those of whole images.
-        mask: What was hidden.
+        mask: The hidden and the visible tokens.
     """
 
     terms: dict[str, Tensor]
@@ -36,7 +36,7 @@ class MaskedModel(nn.Module, ABC):
 
     Args:
         encoder: A model of timm. It is trained in place.
-        masker: Chooses what is hidden.
+        masker: The choice of what is hidden.
         normalize: Applied to all images; None leaves them as they are.
     """
 
@@ -86,7 +86,7 @@ class MaskedModel(nn.Module, ABC):
 
         Args:
             x: Normalised images.
-            reconstruction: What :meth:`forward` returned for them.
+            reconstruction: The output of :meth:`forward` for them.
         """
 
     @torch.no_grad()
@@ -94,8 +94,8 @@ class MaskedModel(nn.Module, ABC):
         """Return images with grey in place of hidden units, and images with the prediction there.
 
         Args:
-            images: As for :meth:`forward`.
-            reconstruction: What :meth:`forward` returned for them.
+            images: Before normalisation.
+            reconstruction: The output of :meth:`forward` for them.
         """
         x = self.normalize(images)
         hidden = self.hidden_pixels(reconstruction.mask)
@@ -139,7 +139,7 @@ class Objective(ABC):
 
         Args:
             encoder: A model of timm. It is trained in place.
-            masker: Chooses what is hidden.
+            masker: The choice of what is hidden.
             shape: Channels, height and width of images.
             normalize: Applied to all images; None leaves them as they are.
             fresh: Whether the encoder has random weights, which may be drawn anew; False for one that is pre-trained.

@@ -1,4 +1,4 @@
-"""The pre-trained network that a run leaves behind, and how it is taken up again."""
+"""The directory of a pre-trained network: what a run writes, and how it is read again."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,16 +24,16 @@ _ENCODER = "encoder."
 
 @dataclass(frozen=True)
 class PretrainSpec:
-    """What a pre-trained network is made of.
+    """The specification of a pre-trained network.
 
     Attributes:
         objective: A key of :data:`~myosotis.pretraining.objectives.OBJECTIVES`.
-        objective_settings: Of the objective.
+        objective_settings: Settings of the objective.
         masker: A key of :data:`~myosotis.pretraining.maskers.MASKERS`.
-        masker_settings: Of the masker.
-        encoder: A classifier without classes.
+        masker_settings: Settings of the masker.
+        encoder: Specification of the encoder, a classifier without classes.
         size: Height and width of images.
-        seed: Of its random choices.
+        seed: Seed of its initial weights.
     """
 
     objective: str
@@ -46,7 +46,7 @@ class PretrainSpec:
 
 
 def for_masking(spec: ClassifierSpec, size: tuple[int, int]) -> ClassifierSpec:
-    """Return a description whose options suit pre-training, as far as they leave it open.
+    """Return a specification with options that suit pre-training, where they are not set.
 
     A plain vision transformer takes the size of the images, and its features are the mean of its patch tokens behind
     the norm that the decoder sees: the class token learns nothing in masked autoencoders.
@@ -84,43 +84,44 @@ def make_pretrained(spec: PretrainSpec, *, pretrained: bool = False, recompute: 
         raise InputError(str(error).splitlines()[0]) from None
 
 
-def save_pretrained(model: MaskedModel, spec: PretrainSpec, place: Path) -> None:
+def save_pretrained(model: MaskedModel, spec: PretrainSpec, path: Path) -> None:
     """Write a network into a directory.
 
     Its encoder is read by :func:`~myosotis.models.image_classifier.load_classifier`, and by timm itself: the weights in
-    ``model.safetensors`` have the names of the architecture. What was needed for learning only stands beside them.
+    ``model.safetensors`` have the names of the architecture. Weights that are needed for pre-training only are written
+    beside them.
     """
     encoder = NormalizedClassifier(model.encoder, spec.encoder.mean, spec.encoder.std)
-    save_classifier(encoder, spec.encoder, place)
+    save_classifier(encoder, spec.encoder, path)
     rest = {name: value.cpu() for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
-    write_tensors(place / _REST, rest)
-    write_json(place / _DESCRIPTION, asdict(spec))
+    write_tensors(path / _REST, rest)
+    write_json(path / _DESCRIPTION, asdict(spec))
 
 
-def load_pretrained(place: Path) -> tuple[MaskedModel, PretrainSpec]:
+def load_pretrained(path: Path) -> tuple[MaskedModel, PretrainSpec]:
     """Read what :func:`save_pretrained` wrote.
 
     Returns:
-        The network in evaluation mode, and its description.
+        The network in evaluation mode, and its specification.
 
     Raises:
         InputError: Something is missing or does not fit.
     """
-    spec = read_spec(place)
+    spec = read_spec(path)
     model = make_pretrained(spec)
-    load_weights(model, place)
+    load_weights(model, path)
     return model.eval(), spec
 
 
-def read_spec(place: Path) -> PretrainSpec:
-    """Read what a network in a directory is made of.
+def read_spec(path: Path) -> PretrainSpec:
+    """Read the specification of a network in a directory.
 
     Raises:
-        InputError: The directory holds none.
+        InputError: The directory has no specification.
     """
-    description = place / _DESCRIPTION
+    description = path / _DESCRIPTION
     if not description.is_file():
-        raise InputError(f"model {place}: the directory holds no {_DESCRIPTION}, so it was not pre-trained by masking")
+        raise InputError(f"model {path}: the directory holds no {_DESCRIPTION}, so it was not pre-trained by masking")
     try:
         content = json.loads(description.read_text(encoding="utf-8"))
         body = dict(content["encoder"])
@@ -140,25 +141,25 @@ def read_spec(place: Path) -> PretrainSpec:
         raise InputError(f"{description}: does not describe a pre-trained network") from None
 
 
-def load_weights(model: MaskedModel, place: Path) -> None:
-    """Give a network the weights of another one of its kind.
+def load_weights(model: MaskedModel, path: Path) -> None:
+    """Load the weights of a network of the same kind.
 
-    A second decoder that only one of the two maskers asks for starts anew, or is left out.
+    A second decoder that only one of the two maskers needs is initialised anew, or left out.
 
     Raises:
         InputError: They do not fit.
     """
     try:
-        encoder = load_file(place / "model.safetensors")
-        rest = load_file(place / _REST)
+        encoder = load_file(path / "model.safetensors")
+        rest = load_file(path / _REST)
         known = model.state_dict()
-        kept = {
+        loaded = {
             name: value
             for name, value in {**rest, **{_ENCODER + name: value for name, value in encoder.items()}}.items()
             if name in known or not name.startswith("loss_decoder.")
         }
         fresh = {name: value for name, value in known.items() if name.startswith("loss_decoder.")}
-        model.load_state_dict({**fresh, **kept})
+        model.load_state_dict({**fresh, **loaded})
     except (OSError, SafetensorError, RuntimeError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{place}: its weights cannot be loaded: {first_line}") from None
+        raise InputError(f"{path}: its weights cannot be loaded: {first_line}") from None

@@ -36,7 +36,7 @@ def build_model(
         name: A key of :data:`OBJECTIVES`.
         settings: Fields of the objective, e.g. ``{"decoder_dim": 192}``.
         encoder: A model of timm; trained in place.
-        masker: Chooses what is hidden.
+        masker: The choice of what is hidden.
         shape: Channels, height and width of images.
         seed: Seed of all new weights.
         normalize: Applied to all images; None leaves them as they are.

@@ -28,7 +28,7 @@ def to_patches(images: Images, size: int) -> Patches:
     """
     batch, channels, height, width = images.shape
     if height % size or width % size:
-        raise SettingsError(f"images of {width}x{height} do not divide into patches of {size}x{size}")
+        raise SettingsError(f"image size {width}x{height} is not a multiple of the patch size {size}x{size}")
     cut = images.reshape(batch, channels, height // size, size, width // size, size)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, size * size * channels)
 
@@ -37,7 +37,7 @@ def from_patches(patches: Patches, size: int, grid: tuple[int, int]) -> Images:
     """Return the images that :func:`to_patches` made these patches of.
 
     Args:
-        patches: See there.
+        patches: The output of :func:`to_patches`.
         size: Side of a patch.
         grid: Rows and columns of patches.
 
@@ -76,7 +76,7 @@ def sine_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "tokens dim
 
     Args:
         grid: Rows and columns.
-        dim: Of a token; divisible by 4.
+        dim: Width of a token; divisible by 4.
 
     Raises:
         SettingsError: It is not.
@@ -91,7 +91,7 @@ def sine_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "tokens dim
     rates = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing="ij")
     parts = []
-    for places in (columns, rows):
-        angles = places.flatten()[:, None] * rates
+    for coordinates in (columns, rows):
+        angles = coordinates.flatten()[:, None] * rates
         parts += [angles.sin(), angles.cos()]
     return torch.cat(parts, dim=1).float()

@@ -1,4 +1,4 @@
-"""Pictures of what a network hides and what it makes of it."""
+"""Pictures of hidden tokens and of their reconstruction."""
 
 from typing import Any
 
@@ -18,54 +18,54 @@ _MOST_MEASURED = 1000
 _CHUNK = 250
 
 
-def shown_places(images: ImageSet, count: int, seed: int) -> Int[Tensor, " n"]:
-    """Return the places of some images, the same each time."""
+def shown_indices(images: ImageSet, count: int, seed: int) -> Int[Tensor, " n"]:
+    """Return the indices of images to show, the same each time."""
     return torch.tensor(images.shuffled(seed, "shown")[:count], dtype=torch.long)
 
 
 def reconstruct(model: MaskedModel, images: Tensor, ratio: float, progress: float, seed: int) -> Reconstruction:
-    """Return what a network makes of images, in evaluation mode; it is its own teacher.
+    """Return the reconstruction of images in evaluation mode; the network is its own teacher.
 
     Args:
-        model: On the device of ``images``.
-        images: In [0, 1].
+        model: Network on the device of ``images``.
+        images: Pixels in [0, 1].
         ratio: Share of hidden tokens.
-        progress: Of the training, for maskers that change on the way.
-        seed: Of the masks.
+        progress: Share of the training that is done, for maskers that change on the way.
+        seed: Seed of the masks.
     """
     guide = model.masker.guide
     with evaluating(model), torch.no_grad():
-        said = None if guide is None else model.guidance(images, guide)
-        found: Reconstruction = model(
-            images, ratio=ratio, progress=progress, generator=generator(seed, "shown masks"), guide=said
+        guidance = None if guide is None else model.guidance(images, guide)
+        reconstruction: Reconstruction = model(
+            images, ratio=ratio, progress=progress, generator=generator(seed, "shown masks"), guide=guidance
         )
-    return found
+    return reconstruction
 
 
 def draw_pictures(
     model: MaskedModel,
     images: ImageSet,
-    places: Int[Tensor, " n"],
+    indices: Int[Tensor, " n"],
     ratio: float,
     seed: int,
     device: torch.device | str,
 ) -> list[dict[str, str]]:
-    """Return for each place the image, what is visible of it, its reconstruction and what guided the mask, as PNG."""
-    if not len(places):
+    """Return the image at each index, its visible part, its reconstruction and the guide of its mask, as PNG."""
+    if not len(indices):
         return []
-    whole = to_unit(images.images[places].to(device))
-    found = reconstruct(model, whole, ratio, 1.0, seed)
-    masked, guess = (drawn.cpu() for drawn in model.pictures(whole, found))
+    pixels = to_unit(images.images[indices].to(device))
+    reconstruction = reconstruct(model, pixels, ratio, 1.0, seed)
+    masked, filled = (picture.cpu() for picture in model.pictures(pixels, reconstruction))
     drawn = []
-    for place in range(len(places)):
-        one = {
-            "original": _png(whole[place].cpu()),
-            "masked": _png(masked[place]),
-            "reconstruction": _png(guess[place]),
+    for index in range(len(indices)):
+        row = {
+            "original": _png(pixels[index].cpu()),
+            "masked": _png(masked[index]),
+            "reconstruction": _png(filled[index]),
         }
-        if found.mask.guide is not None:
-            one["guide"] = _overlay(whole[place].cpu(), found.mask.guide[place].cpu(), model.grid)
-        drawn.append(one)
+        if reconstruction.mask.guide is not None:
+            row["guide"] = _overlay(pixels[index].cpu(), reconstruction.mask.guide[index].cpu(), model.grid)
+        drawn.append(row)
     return drawn
 
 
@@ -79,14 +79,14 @@ def draw_mask(image: Float[Tensor, "channels height width"], hidden: list[int], 
 def realised_ratios(
     model: MaskedModel, images: ImageSet, ratio: float, seed: int, device: torch.device | str
 ) -> list[float]:
-    """Return the share of hidden tokens in each of some images, with the network as it is."""
-    some = shown_places(images, _MOST_MEASURED, seed)
-    found = []
-    for number, places in enumerate(some.split(_CHUNK)):
-        whole = to_unit(images.images[places].to(device))
-        mask = reconstruct(model, whole, ratio, 1.0, seed + number).mask
-        found += [round(value, 6) for value in mask.ratios.tolist()]
-    return found
+    """Return the share of hidden tokens in each of at most 1000 images, with the network as it is."""
+    chosen = shown_indices(images, _MOST_MEASURED, seed)
+    ratios: list[float] = []
+    for number, indices in enumerate(chosen.split(_CHUNK)):
+        pixels = to_unit(images.images[indices].to(device))
+        mask = reconstruct(model, pixels, ratio, 1.0, seed + number).mask
+        ratios += [round(value, 6) for value in mask.ratios.tolist()]
+    return ratios
 
 
 def _png(image: Float[Tensor, "channels height width"]) -> str:

@@ -22,10 +22,10 @@ KIND = "pretrain"
 """What ``result.json`` calls runs of this job."""
 
 _NOT_A_GROUP = ("name", "seed", "checkpoint_every", "shown", "confidence")
-"""Settings in which runs of one group may differ."""
+"""Settings in which runs of a group may differ."""
 
 _LIMITS = (
-    "One seed; compare over several. A loss of reconstruction says nothing of the worth of features, and losses of "
+    "One seed; compare over several. The reconstruction loss does not measure the quality of features, and losses of "
     "different maskers cannot be compared: what is hidden decides how hard the task is."
 )
 _BORROWED = (
@@ -38,7 +38,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Of the kind ``pretrain``.
+        run: A run of the kind ``pretrain``.
     """
     result, config = run.result(), run.settings()
     masker, objective = MASKERS.card(result["masker"]), OBJECTIVES.card(result["objective"])
@@ -75,8 +75,8 @@ def describe(run: Run) -> Document:
                             Row("Network that came in", [result["lineage"]["model_in"]]),
                             Row("Network that went out", [result["lineage"]["model_out"]]),
                             *(
-                                Row(f"{name.capitalize()} images", [one])
-                                for name, one in result["lineage"]["data"].items()
+                                Row(f"{name.capitalize()} images", [fingerprint])
+                                for name, fingerprint in result["lineage"]["data"].items()
                             ),
                         ],
                     )
@@ -89,14 +89,16 @@ def describe(run: Run) -> Document:
 
 
 def compare(runs: Sequence[Run]) -> Document:
-    """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
+    """Return a report that puts finished runs side by side; runs that differ only in the seed share a row.
 
     Args:
         runs: At least two, all of the kind ``pretrain``.
     """
     flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
     differing = [
-        key for key in dict.fromkeys(key for one in flat for key in one) if len({one.get(key) for one in flat}) > 1
+        key
+        for key in dict.fromkeys(key for settings in flat for key in settings)
+        if len({settings.get(key) for settings in flat}) > 1
     ]
     groups: dict[str, list[Run]] = {}
     for run, settings in zip(runs, flat, strict=True):
@@ -109,22 +111,24 @@ def compare(runs: Sequence[Run]) -> Document:
         results = [run.result() for run in members]
         cells = [str(len(results))]
         for kind, series in (("linear", "linear probe"), ("knn", "nearest neighbours")):
-            found = _over([one["probes"]["pretrained"][kind] for one in results if one["probes"]], confidence)
-            cells.append(_told(found))
-            if found is not None:
-                points[series].append(Point(label, found.mean, found.low, found.high))
-        cells.append(_told(_over([one["finetuned"] for one in results if one["finetuned"] is not None], confidence)))
-        cells.append(f"{sum(one['masks']['ratio'] for one in results) / len(results):.3f}")
-        cells.append(f"{sum(one['cost']['job_seconds']['pretrain'] for one in results) / len(results):.0f}")
+            accuracies = [result["probes"]["pretrained"][kind] for result in results if result["probes"]]
+            interval = _interval(accuracies, confidence)
+            cells.append(_format_interval(interval))
+            if interval is not None:
+                points[series].append(Point(label, interval.mean, interval.low, interval.high))
+        finetuned = [result["finetuned"] for result in results if result["finetuned"] is not None]
+        cells.append(_format_interval(_interval(finetuned, confidence)))
+        cells.append(f"{sum(result['masks']['ratio'] for result in results) / len(results):.3f}")
+        cells.append(f"{sum(result['cost']['job_seconds']['pretrain'] for result in results) / len(results):.0f}")
         rows.append(Row(label, cells))
     drawn = {name: series for name, series in points.items() if series}
     best = max(points["linear probe"], key=lambda point: point.value, default=None)
     return Document(
         title="Masked pre-training side by side",
-        subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
+        subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ only in the seed are one group.",
         verdicts=[
             Verdict(
-                "Which encoder is worth most?",
+                "Which encoder has the best features?",
                 "None of them was measured."
                 if best is None
                 else f"{best.name}: a linear probe gets {best.value:.3f} of the test images right.",
@@ -147,11 +151,11 @@ def compare(runs: Sequence[Run]) -> Document:
     )
 
 
-def _over(values: Sequence[float], confidence: float) -> Interval | None:
+def _interval(values: Sequence[float], confidence: float) -> Interval | None:
     return t_interval(values, confidence) if values else None
 
 
-def _told(interval: Interval | None) -> str:
+def _format_interval(interval: Interval | None) -> str:
     if interval is None:
         return "-"
     ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
@@ -160,15 +164,13 @@ def _told(interval: Interval | None) -> str:
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     probes, masks = result["probes"], result["masks"]
-    found = []
+    verdicts = []
     if probes is None:
-        found.append(
-            Verdict("Has it learnt?", "Its features were not measured: there are no labelled images, or no probes.")
-        )
+        verdicts.append(Verdict("Has it learnt?", "Not measured: there are no labelled images, or no probes."))
     else:
         after, before, pixels = probes["pretrained"], probes["untrained"], probes["pixels"]
         better = after["linear"] > max(before["linear"], pixels["linear"])
-        found.append(
+        verdicts.append(
             Verdict(
                 "Has it learnt?",
                 f"A linear probe gets {after['linear']:.3f} of the test images right, {before['linear']:.3f} on the "
@@ -178,35 +180,35 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
             )
         )
     if result["finetuned"] is not None:
-        found.append(
-            Verdict("What is it worth fine-tuned?", f"{result['finetuned']:.3f} of the test images are right.")
+        verdicts.append(
+            Verdict("How good is it after fine-tuning?", f"{result['finetuned']:.3f} of the test images are right.")
         )
-    told = f"{masks['ratio']:.3f} of the tokens were hidden in the last epoch"
+    hidden = f"{masks['ratio']:.3f} of the tokens were hidden in the last epoch"
     if masks["ratio_min"] != masks["ratio_max"]:
-        told += f", from {masks['ratio_min']:.3f} to {masks['ratio_max']:.3f}"
+        hidden += f", from {masks['ratio_min']:.3f} to {masks['ratio_max']:.3f}"
     if "salient_share" in masks:
-        told += (
-            f"; {masks['salient_share']:.1%} of them are salient, that is above the threshold, and the median "
+        hidden += (
+            f"; {masks['salient_share']:.1%} of them are salient (above the threshold), and the median "
             f"salience of an image is {masks['salience_median']:.3f}"
         )
-    found.append(Verdict("What was hidden?", told + "."))
-    found += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
+    verdicts.append(Verdict("What was hidden?", hidden + "."))
+    verdicts += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
     if probes is not None:
         interval = probes["intervals"]["linear"]
-        found.append(
+        verdicts.append(
             Verdict(
                 "How sure are we?",
                 f"The linear probe has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
                 f"{probes['count']:,} test images. Another seed gives another encoder; compare over several.",
             )
         )
-    return found
+    return verdicts
 
 
 def _table(result: Mapping[str, Any]) -> Table:
     probes = result["probes"]
     if probes is None:
-        rows = [Row("Loss of reconstruction, last epoch", [f"{result['masks']['reconstruction']:.4f}"])]
+        rows = [Row("Reconstruction loss, last epoch", [f"{result['masks']['reconstruction']:.4f}"])]
         return Table("At the end", ["Value"], rows)
     names = {"pixels": "Raw pixels", "untrained": "Encoder before", "pretrained": "Encoder after pre-training"}
     rows = [
@@ -224,17 +226,17 @@ def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> 
     at = [float(event["epoch"]) for event in ordered]
     terms = [key for key in ("reconstruction", "predicted_loss") if key in ordered[-1]]
     lines = [
-        Line(term.replace("_", " "), at, [event[term] for event in ordered], SERIES[place])
-        for place, term in enumerate(terms)
+        Line(term.replace("_", " "), at, [event[term] for event in ordered], SERIES[index])
+        for index, term in enumerate(terms)
     ]
-    found = [
+    figures = [
         Figure(
             line_chart(lines, x_label="epoch", y_label="mean loss term", name="terms"),
-            "The terms of the loss. Where the masker changes on the way, so does the task: a rise is no fault.",
+            "The terms of the loss. Where the masker changes on the way, so does the task: the loss may rise.",
         )
     ]
     if "salient_share" in ordered[-1]:
-        found.append(
+        figures.append(
             Figure(
                 line_chart(
                     [
@@ -246,18 +248,18 @@ def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> 
                     name="salience",
                 ),
                 "Salience of the tokens while training: the share above the threshold, and the median of an image. "
-                "Where the median is near 0, few tokens receive nearly everything and noise decides about the rest.",
+                "Where the median is near 0, few tokens receive nearly all affinity and noise decides about the rest.",
             )
         )
     pictures = json.loads((run.path / "pictures.json").read_text(encoding="utf-8"))
     if len(set(pictures["ratios"])) > 1:
-        found.append(
+        figures.append(
             Figure(
                 histogram(pictures["ratios"], x_label="share of hidden tokens", y_label="images", name="ratios"),
                 f"Realised masking ratios of {len(pictures['ratios'])} images at the end.",
             )
         )
-    return [*found, *_picture_figures(pictures, result, config)]
+    return [*figures, *_picture_figures(pictures, result, config)]
 
 
 def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Figure]:
@@ -265,30 +267,30 @@ def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], con
         return []
     kinds = [key for key in ("original", "guide", "masked", "reconstruction") if key in pictures["images"][0]]
     names = {"guide": result["masker"].replace("_", " ")}
-    images = [one[key] for key in kinds for one in pictures["images"]]
+    images = [row[key] for key in kinds for row in pictures["images"]]
     titles = [names.get(key, key) for key in kinds for _ in pictures["images"]]
     borrowed = config["objective"].get("norm_pix", False)
-    told = "From above: images, " + (f"{names['guide']} (bright is much), " if "guide" in kinds else "")
-    found = [
+    caption = "From above: images, " + (f"{names['guide']} (bright is much), " if "guide" in kinds else "")
+    figures = [
         Figure(
             image_sheet(images, titles, columns=len(pictures["images"])),
-            f"{told}what is visible, the reconstruction. {_BORROWED if borrowed else ''}".strip(),
+            f"{caption}what is visible, the reconstruction. {_BORROWED if borrowed else ''}".strip(),
             wide=True,
         )
     ]
     if pictures["masks"]:
-        found.append(
+        figures.append(
             Figure(
                 image_sheet(
-                    [one["png"] for one in pictures["masks"]],
-                    [f"epoch {one['epoch']}" for one in pictures["masks"]],
+                    [mask["png"] for mask in pictures["masks"]],
+                    [f"epoch {mask['epoch']}" for mask in pictures["masks"]],
                     columns=max(4, len(pictures["masks"])),
                 ),
-                "What would be hidden of one image after several epochs, guided by the network of that moment.",
+                "What would be hidden of one image after several epochs, guided by the network at that epoch.",
                 wide=True,
             )
         )
-    return found
+    return figures
 
 
 def _mask_section(result: Mapping[str, Any]) -> Section:
@@ -296,11 +298,11 @@ def _mask_section(result: Mapping[str, Any]) -> Section:
         "ratio": "Realised ratio, mean",
         "ratio_min": "Realised ratio, smallest",
         "ratio_max": "Realised ratio, largest",
-        "salient_share": "Salient tokens, those above the threshold",
+        "salient_share": "Share of salient tokens (above the threshold)",
         "salience_median": "Median salience of an image",
-        "guide_of_hidden": "What guided the mask, mean over hidden tokens",
-        "guide_of_visible": "What guided the mask, mean over visible tokens",
-        "reconstruction": "Loss of reconstruction",
+        "guide_of_hidden": "Guide of the mask, mean over hidden tokens",
+        "guide_of_visible": "Guide of the mask, mean over visible tokens",
+        "reconstruction": "Reconstruction loss",
         "predicted_loss": "Ranking loss of predicted losses",
     }
     masks = result["masks"]

@@ -32,7 +32,7 @@ def received_affinity(
 
     Args:
         tokens: Patch embeddings with their positions, no class token among them.
-        scale: By which dot products are divided: 1 as released, or ``"sqrt_dim"``, recommended for small images; a
+        scale: Divisor of dot products: 1 as released, or ``"sqrt_dim"``, recommended for small images; a
             larger one makes the softmax less of a choice.
         exclude_self: Whether a token reads none of itself. With wide embeddings it reads little else.
 
@@ -80,10 +80,10 @@ def rank_interval(values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch
     """
     # Equal values differ by rounding, which must not be ranked.
     largest = values.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
-    known = (values / largest / _ROUNDING).round().contiguous()
-    ordered = known.sort(dim=1).values
-    below = torch.searchsorted(ordered, known)
-    up_to = torch.searchsorted(ordered, known, right=True)
+    rounded = (values / largest / _ROUNDING).round().contiguous()
+    ordered = rounded.sort(dim=1).values
+    below = torch.searchsorted(ordered, rounded)
+    up_to = torch.searchsorted(ordered, rounded, right=True)
     return (below + up_to - 1).to(values.dtype) / (2 * max(1, values.shape[1] - 1))
 
 
@@ -96,9 +96,9 @@ def token_salience(
     all tokens changes it, so that biases, positions and the normalisation of the input decide what is salient.
 
     Args:
-        tokens: See :func:`received_affinity`.
-        scale: Likewise.
-        exclude_self: Likewise.
+        tokens: Tokens as for :func:`received_affinity`.
+        scale: Divisor as for :func:`received_affinity`.
+        exclude_self: Whether a token does not read itself.
 
     Returns:
         In [0, 1]; 0 throughout for an image whose tokens are all alike, for which the released code has no number.
@@ -123,10 +123,10 @@ def adaptive_ratio(
     ``r = base - spread + 2 spread y`` with y the share of tokens whose salience is above the threshold.
 
     Args:
-        salience: In [0, 1].
+        salience: Salience in [0, 1].
         base: The ratio of an image half of whose tokens are salient.
         spread: Largest distance from it.
-        threshold: Of salience; ``"mean"`` is that of the image.
+        threshold: Threshold of salience; ``"mean"`` is the mean of the image.
         scope: ``"sample"`` as the paper says; ``"batch"`` takes the mean of y over the batch, as the released code
             does, so that one ratio holds for all and depends on the neighbours.
 

@@ -21,7 +21,7 @@ _NO_SETTINGS = ("gradient_checkpointing",)
 
 
 def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec:
-    """Return what the network of a job is made of.
+    """Return the specification of the network of a job.
 
     Raises:
         InputError: The architecture is unknown.
@@ -29,16 +29,16 @@ def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec
     model = config.model
     mean, std = model.mean, model.std
     if model.init_from is not None and mean is None:
-        # Weights go on with the input that they know.
-        known_spec = read_spec(Path(model.init_from))
-        mean, std = known_spec.encoder.mean, known_spec.encoder.std
-    if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
-        mean, std = known
+        # Initial weights keep the normalisation that they were trained with.
+        initial_spec = read_spec(Path(model.init_from))
+        mean, std = initial_spec.encoder.mean, initial_spec.encoder.std
+    if model.pretrained and (mean is None or std is None) and (statistics := pretrained_statistics(model.architecture)):
+        mean, std = statistics
     if mean is None or std is None:
         mean, std = pixel_statistics(train)
     channels, height, width = (int(side) for side in train.images.shape[1:])
     if "in_chans" in model.options or "num_classes" in model.options:
-        raise InputError("model.options: 'in_chans' and 'num_classes' are known from the images")
+        raise InputError("model.options: 'in_chans' and 'num_classes' follow from the images")
     plain = ClassifierSpec(model.architecture, 0, channels, mean, std, dict(model.options))
     return PretrainSpec(
         config.objective.name,
@@ -52,7 +52,7 @@ def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec
 
 
 def pretrain_settings(config: PretrainConfig) -> PretrainSettings:
-    """Return how the network of a job is trained."""
+    """Return the settings of the pre-training of a job."""
     values: dict[str, Any] = config.training.model_dump(exclude=set(_NO_SETTINGS))
     return PretrainSettings(
         **values, ratio=config.ratio, ratio_end=config.ratio_end, checkpoint_every=config.checkpoint_every
@@ -60,8 +60,8 @@ def pretrain_settings(config: PretrainConfig) -> PretrainSettings:
 
 
 def finetune_settings(config: PretrainConfig) -> FinetuneSettings:
-    """Return how a classifier is trained on top; only where the job says so."""
-    assert config.finetune is not None  # noqa: S101 - the caller has looked
+    """Return the settings of fine-tuning, of a job that has them."""
+    assert config.finetune is not None  # noqa: S101 - the caller has checked it
     return FinetuneSettings(**config.finetune.model_dump())
 
 
@@ -78,7 +78,7 @@ def new_model(config: PretrainConfig, spec: PretrainSpec) -> MaskedModel:
 
 
 def new_probes(config: PretrainConfig, sets: PretrainSets, device: torch.device | str) -> EncoderProbes | None:
-    """Return what measures the encoder of a job, if it is to be measured.
+    """Return the probes of the encoder of a job, if it has any.
 
     Raises:
         InputError: The images do not suit it.
@@ -122,8 +122,8 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     if config.finetune is not None:
         tuning = finetune_settings(config)
         if sets.labelled is None or len(sets.labelled) < tuning.batch:
-            raise InputError(f"finetune.batch is {tuning.batch}; there are not as many labelled images")
+            raise InputError(f"finetune.batch is {tuning.batch}; there are fewer labelled images")
         if tuning.batch % processes():
-            raise InputError(f"finetune.batch is {tuning.batch}; it does not divide into {processes()} processes")
+            raise InputError(f"finetune.batch is {tuning.batch}; it is not a multiple of the {processes()} processes")
         classes = len(sets.labelled.classes)
         with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=config.seed)

@@ -1,4 +1,4 @@
-"""SimMIM: the whole image goes in with hidden parts replaced by a learnt token, and one layer guesses the pixels."""
+"""SimMIM: hidden parts of an image are replaced by a learnt token, and one layer predicts their pixels."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -29,31 +29,31 @@ _EPSILON = 1e-5
 
 
 class SimMIM(MaskedModel):
-    """SimMIM (Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu, CVPR 2022) over any model of timm that gives out a map.
+    """SimMIM (Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu, CVPR 2022) over any model of timm that returns a feature map.
 
-    Models with patch embedding (ViT, Swin and their like) get a learnt token in place of a hidden patch, before
-    positions are added; all others a learnt colour in place of its pixels. Masks have a unit of their own, usually
-    larger than a patch; what guides a masker is summed over it. The loss is the mean absolute error of hidden pixels.
+    Models with patch embedding (ViT, Swin) get a learnt token in place of a hidden patch, before
+    positions are added; all others a learnt colour in place of its pixels. Mask units are usually larger than
+    a patch; the guide of a masker is summed over them. The loss is the mean absolute error of hidden pixels.
 
     Args:
         encoder: A model of timm. It is trained in place.
-        masker: Says which units are hidden. ``salience`` needs a patch embedding, ``attention`` a vision transformer,
-            and ``predicted_loss`` belongs to masked autoencoders.
+        masker: Chooses the hidden units. ``salience`` needs a patch embedding, ``attention`` a vision transformer,
+            and ``predicted_loss`` is for masked autoencoders only.
         shape: Channels, height and width of images.
         unit: Side of a mask unit, in pixels; a multiple of the patch.
         normalize: Applied to all images; None leaves them as they are.
-        recompute: Keep no activations for the backward pass, where the model can.
+        recompute: Gradient checkpointing, where the model supports it.
 
     Raises:
-        SettingsError: Sizes do not fit, or the network or the masker is none of these.
+        SettingsError: Sizes do not fit, or the network or the masker is not supported.
 
     Example:
         >>> import timm
         >>> from myosotis.pretraining.maskers import build_masker
         >>> encoder = timm.create_model("resnet18", num_classes=0)
         >>> model = SimMIM(encoder, build_masker("random"), shape=(3, 64, 64), unit=16)
-        >>> found = model(torch.rand(2, 3, 64, 64), ratio=0.5, generator=torch.Generator().manual_seed(0))
-        >>> found.prediction.shape, found.mask.counts.tolist()
+        >>> result = model(torch.rand(2, 3, 64, 64), ratio=0.5, generator=torch.Generator().manual_seed(0))
+        >>> result.prediction.shape, result.mask.counts.tolist()
         (torch.Size([2, 3, 64, 64]), [8, 8])
     """
 
@@ -70,7 +70,7 @@ class SimMIM(MaskedModel):
         super().__init__(encoder, masker, normalize)
         channels, height, width = shape
         if height % unit or width % unit:
-            raise SettingsError(f"images of {width}x{height} do not divide into mask units of {unit}x{unit}")
+            raise SettingsError(f"image size {width}x{height} is not a multiple of the mask unit {unit}x{unit}")
         self.unit, self.grid = unit, (height // unit, width // unit)
         self._channels = channels
         with evaluating(encoder), torch.no_grad():
@@ -84,10 +84,10 @@ class SimMIM(MaskedModel):
         self._embedding, self._patch = embedding is not None, height // rows
         self._check_masker()
         if unit % self._patch:
-            raise SettingsError(f"a mask unit of {unit} pixels is no multiple of the {self._patch} pixels of a patch")
+            raise SettingsError(f"a mask unit of {unit} pixels is not a multiple of the patch size {self._patch}")
         stride = height // features.shape[2]
         if (stride * features.shape[2], stride * features.shape[3]) != (height, width):
-            raise SettingsError(f"images of {width}x{height} do not divide into the last map of the network")
+            raise SettingsError(f"image size {width}x{height} is not a multiple of the network's stride {stride}")
         self.head = nn.Conv2d(features.shape[1], stride**2 * channels, kernel_size=1)
         self._stride = stride
         self._freeze_the_rest(plain)
@@ -96,7 +96,7 @@ class SimMIM(MaskedModel):
             network.set_grad_checkpointing()
 
     def _freeze_the_rest(self, plain: Tensor) -> None:
-        """What stands behind the last map does not learn, and processes would wait for its gradients."""
+        """Layers behind the last map get no gradients, for which processes would wait."""
         weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
         # In evaluation mode: a single image has no statistics of its own.
         with evaluating(self.encoder), torch.enable_grad():
@@ -107,16 +107,18 @@ class SimMIM(MaskedModel):
     def _check_masker(self) -> None:
         name = self.masker.card.name
         if self.masker.guide == "predicted_loss":
-            raise SettingsError(f"the masker '{name}' belongs to masked autoencoders")
+            raise SettingsError(f"masker '{name}' is for masked autoencoders only")
         if self.masker.guide == "attention":
             check_class_attention(check_transformer(self.encoder))
         if self.masker.reads_tokens and not self._embedding:
-            raise SettingsError(f"masker '{name}' needs patches, and {type(self.encoder).__name__} does not embed any")
+            raise SettingsError(
+                f"masker '{name}' needs patches, but {type(self.encoder).__name__} has no patch embedding"
+            )
         features = self.masker.features
         if isinstance(self.encoder, VisionTransformer):
             check_compared(self.encoder, features)
         elif features not in ("embed", "patch"):
-            raise SettingsError(f"features '{features}' are those of a plain vision transformer")
+            raise SettingsError(f"features '{features}' need a plain vision transformer")
 
     def forward(
         self,
@@ -143,7 +145,7 @@ class SimMIM(MaskedModel):
     def guidance(self, images: Images, kind: Guide) -> Float[Tensor, "batch units"]:
         """Return the guidance of this network as a teacher, from whole images."""
         if kind != "attention":
-            raise SettingsError(f"'{kind}' belongs to masked autoencoders")
+            raise SettingsError(f"'{kind}' is for masked autoencoders only")
         return self._pooled(class_attention(self.encoder, self.normalize(images)))
 
     def reconstructed(self, x: Images, reconstruction: Reconstruction) -> Images:  # noqa: ARG002 - it is predicted
@@ -161,8 +163,8 @@ class SimMIM(MaskedModel):
             return compared_tokens(self.encoder, images, self.masker.features)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             network: Any = self.encoder
-            found: Tensor = network.patch_embed(images)
-            return found.flatten(1, -2)
+            patches: Tensor = network.patch_embed(images)
+            return patches.flatten(1, -2)
 
     def _pooled(self, values: Float[Tensor, "batch tokens *rest"]) -> Float[Tensor, "batch units *rest"]:
         """Sums over mask units."""
@@ -179,8 +181,8 @@ class SimMIM(MaskedModel):
         tokens = units[:, 0].repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
         def replace(_module: nn.Module, _inputs: Any, embedded: Tensor) -> Tensor:
-            place = tokens.flatten(1) if embedded.ndim == 3 else tokens
-            return torch.where(place.unsqueeze(-1), self.token.to(embedded.dtype), embedded)
+            hidden = tokens.flatten(1) if embedded.ndim == 3 else tokens
+            return torch.where(hidden.unsqueeze(-1), self.token.to(embedded.dtype), embedded)
 
         network: Any = self.encoder
         handle = network.patch_embed.register_forward_hook(replace)
@@ -192,14 +194,14 @@ class SimMIM(MaskedModel):
 
 def _embedding(network: Any) -> Any:
     """The module that embeds patches as (batch, tokens, dim) or (batch, rows, columns, dim), or None."""
-    found = getattr(network, "patch_embed", None)
-    return found if hasattr(found, "grid_size") else None
+    embedding = getattr(network, "patch_embed", None)
+    return embedding if hasattr(embedding, "grid_size") else None
 
 
 def _rows(embedding: Any, tokens: Tensor, shape: tuple[int, int, int]) -> int:
     rows, columns = (int(side) for side in embedding.grid_size)
     if tokens.ndim not in (3, 4) or tokens[..., 0].numel() != rows * columns:
-        raise SettingsError("the patch embedding of the network does not give out its grid, channels last")
+        raise SettingsError("the patch embedding of the network does not return its grid, channels last")
     if shape[1] * columns != shape[2] * rows:
         raise SettingsError("patches must be square")
     return rows
@@ -215,7 +217,7 @@ class SimMIMObjective(Objective):
         paper="Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu: SimMIM, CVPR 2022",
         reads="images",
         memory="one layer; the network sees all tokens",
-        purpose="For networks that are no plain vision transformers: Swin, ConvNeXt, ResNet.",
+        purpose="For networks other than plain vision transformers: Swin, ConvNeXt, ResNet.",
     )
     unit: Count = 32
 

@@ -1,4 +1,4 @@
-"""An average of the trained network that sees whole images and tells a masker what it thinks of them."""
+"""A moving average of the trained network, which guides a masker from whole images."""
 
 import copy
 from typing import Any
@@ -16,7 +16,7 @@ class Teacher:
     """Follows a network: after a step every weight becomes ``momentum * own + (1 - momentum) * theirs``.
 
     Args:
-        model: What is trained; its masker needs a guide.
+        model: The trained network, whose masker needs a guide.
     """
 
     def __init__(self, model: MaskedModel) -> None:
@@ -29,7 +29,7 @@ class Teacher:
         self.model.requires_grad_(requires_grad=False)
 
     def __call__(self, images: Images) -> Float[Tensor, "batch tokens"]:
-        """Return what guides the masker, of whole images."""
+        """Return the guide of the masker, from whole images."""
         with evaluating(self.model), torch.no_grad():
             return self.model.guidance(images, self._guide)
 
@@ -45,5 +45,5 @@ class Teacher:
         return self.model.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take them up again."""
+        """Restore its weights."""
         self.model.load_state_dict(state)

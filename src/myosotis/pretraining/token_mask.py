@@ -1,4 +1,4 @@
-"""Which tokens of an image are hidden, in every form that a model needs it in."""
+"""The hidden tokens of images, in all forms that a model needs."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ class TokenMask:
     """The visible and the hidden tokens of a batch; images may differ in how many are visible.
 
     Attributes:
-        keep: Places of the tokens that are taken, K the most that any image shows; the last ones of an image that shows
-            fewer are hidden tokens, to be ignored.
-        valid: Which of them are visible.
-        restore: Of each token, its place in the order whose beginning ``keep`` is.
-        hidden: Of each token.
+        keep: Indices of the visible tokens, K the largest number of any image; the last indices of an image with fewer
+            are hidden tokens, to be ignored.
+        valid: Whether each of them is visible.
+        restore: Index of each token in the order that begins with ``keep``.
+        hidden: Whether each token is hidden.
         counts: Visible tokens of each image.
         ragged: Whether images differ in their counts.
-        guide: What the choice was guided by, if by anything.
+        guide: The guide of the choice, if there was any.
     """
 
-    keep: Int[Tensor, "batch kept"]
-    valid: Bool[Tensor, "batch kept"]
+    keep: Int[Tensor, "batch visible"]
+    valid: Bool[Tensor, "batch visible"]
     restore: Int[Tensor, "batch tokens"]
     hidden: Bool[Tensor, "batch tokens"]
     counts: Int[Tensor, " batch"]
@@ -37,7 +37,7 @@ class TokenMask:
 
 
 def visible_count(tokens: int, ratio: float) -> int:
-    """Return how many of so many tokens stay visible: ``floor(L (1 - r))``, but at least one, and not all.
+    """Return the number of visible tokens: ``floor(L (1 - r))``, but at least one, and not all.
 
     Example:
         >>> [visible_count(49, ratio) for ratio in (0.5, 0.75, 0.9)], visible_count(10, 0.9), visible_count(20, 0.9)
@@ -57,7 +57,7 @@ def mask_from_scores(
     Args:
         scores: Finite, or infinite for tokens that must be hidden; no NaN.
         ratio: Share of hidden tokens, of all images or of each; see :func:`visible_count` for how it is rounded.
-        guide: Kept with the mask.
+        guide: The guide of the choice, stored in the mask.
 
     Raises:
         ValueError: There are fewer than two tokens, or a ratio is not in [0, 1].
@@ -69,7 +69,7 @@ def mask_from_scores(
     """
     batch, tokens = scores.shape
     if tokens < 2:
-        raise ValueError(f"an image of {tokens} tokens has none to hide and none to show")
+        raise ValueError(f"an image needs at least two tokens, got {tokens}")
     if isinstance(ratio, Tensor):
         if bool(((ratio < 0) | (ratio > 1)).any()):
             raise ValueError(f"ratios must be in [0, 1], got {ratio.min().item()} to {ratio.max().item()}")
@@ -84,18 +84,18 @@ def mask_from_scores(
         counts = torch.full((batch,), most, device=scores.device)
     order = scores.argsort(dim=1, stable=True)
     # The inverse of a permutation, without sorting again.
-    places = torch.arange(tokens, device=scores.device).expand(batch, tokens)
-    restore = torch.empty_like(order).scatter_(1, order, places)
+    ranks = torch.arange(tokens, device=scores.device).expand(batch, tokens)
+    restore = torch.empty_like(order).scatter_(1, order, ranks)
     hidden = restore >= counts[:, None]
-    valid = places[:, :most] < counts[:, None]
+    valid = ranks[:, :most] < counts[:, None]
     return TokenMask(order[:, :most], valid, restore, hidden, counts, least < most, guide)
 
 
 def mask_from_hidden(hidden: Bool[Tensor, "batch tokens"]) -> TokenMask:
-    """Return the mask of given hidden tokens; images may differ in their number.
+    """Return the mask of given hidden tokens, whose number may differ between images.
 
     Raises:
-        ValueError: An image shows nothing, or hides nothing.
+        ValueError: An image has no visible or no hidden token.
 
     Example:
         >>> mask_from_hidden(torch.tensor([[True, False, False], [True, False, True]])).counts.tolist()
@@ -103,5 +103,5 @@ def mask_from_hidden(hidden: Bool[Tensor, "batch tokens"]) -> TokenMask:
     """
     counts = (~hidden).sum(dim=1)
     if bool(((counts == 0) | (counts == hidden.shape[1])).any()):
-        raise ValueError("every image must show a token and hide one")
+        raise ValueError("every image needs a visible and a hidden token")
     return mask_from_scores(hidden.float(), 1 - counts.double() / hidden.shape[1])

@@ -18,7 +18,7 @@ from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.pretraining.batches import ImageBatch, ImageBatches
 from myosotis.pretraining.mask_statistics import MaskStatistics
-from myosotis.pretraining.masked_model import MaskedModel
+from myosotis.pretraining.masked_model import MaskedModel, Reconstruction
 from myosotis.pretraining.maskers.masker import Masker
 from myosotis.pretraining.teacher import Teacher
 
@@ -28,22 +28,22 @@ _WARMUP_SHARE = 20
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """How a network is pre-trained; the defaults are MAE's, but for the batch.
+    """Settings of pre-training; the defaults are MAE's, but for the batch.
 
     Attributes:
-        epochs: In all.
+        epochs: Number of epochs.
         ratio: Share of hidden tokens.
-        ratio_end: The same at the end of the training, where it goes in equal steps; None: it stays.
-        base_learning_rate: For 256 images in a step; the largest rate is this times their number by 256.
-        weight_decay: Not of biases and norms.
-        betas: Of AdamW.
+        ratio_end: Share at the end of the training, reached in equal steps; None keeps ``ratio``.
+        base_learning_rate: Learning rate for 256 images in a step; the largest rate is proportional to their number.
+        weight_decay: Weight decay, but of biases and norms.
+        betas: Betas of AdamW.
         batch: Images in a step, over all processes.
-        schedule: See :func:`~myosotis.engine.schedule.make_schedule`.
+        schedule: Learning rate schedule, see :func:`~myosotis.engine.schedule.make_schedule`.
         warmup: Epochs in which the rate rises; None: a twentieth of them, as 40 of 800.
         area: Share of an image that is cropped.
         flip: Probability of mirroring.
         max_grad_norm: Gradients are clipped to this norm.
-        precision: Of the forward pass; salience and losses are in single precision.
+        precision: Precision of the forward pass; salience and losses are in single precision.
         accumulate: Batches whose mean gradient makes one step.
         checkpoint_every: Epochs between checkpoints.
     """
@@ -65,7 +65,7 @@ class PretrainSettings:
     checkpoint_every: int = 1
 
     def ratio_at(self, progress: float) -> float:
-        """Return the share of hidden tokens when a share of the training is made.
+        """Return the share of hidden tokens after a share of the training.
 
         Example:
             >>> PretrainSettings(ratio=0.5, ratio_end=0.75).ratio_at(0.5)
@@ -86,11 +86,11 @@ class PretrainSettings:
 
 @dataclass(frozen=True)
 class PretrainOutcome:
-    """A pre-training that is done.
+    """The outcome of pre-training.
 
     Attributes:
-        history: One entry for each epoch of this session: mean terms of the loss, and what the masks were like.
-        steps: Of the optimiser, earlier sessions among them.
+        history: One entry for each epoch of this session: mean terms of the loss, and statistics of the masks.
+        steps: Optimiser steps, those of earlier sessions included.
     """
 
     history: list[dict[str, float]]
@@ -98,7 +98,7 @@ class PretrainOutcome:
 
 
 def check_ratio(masker: Masker[Any], tokens: int, ratio: float) -> None:
-    """Raise ``SettingsError`` unless every ratio that a masker may give shows a token and hides one, of so many.
+    """Raise ``SettingsError`` unless all ratios of a masker leave a visible and a hidden token.
 
     Example:
         >>> from myosotis.pretraining.maskers import build_masker
@@ -127,19 +127,19 @@ def pretrain(
 ) -> PretrainOutcome:
     """Pre-train a network in place.
 
-    With ``checkpoints`` a call that was interrupted goes on from the last state that was kept, and ends with the same
-    weights as one that was not.
+    With ``checkpoints`` an interrupted call continues from the last saved state, and ends with the same weights as an
+    uninterrupted one.
 
     Args:
-        model: A masked autoencoder, say; its normalisation decides what is salient.
-        images: What is learnt from.
-        settings: See there.
-        seed: Of order, crops and masks.
-        device: Of the network.
-        checkpoints: Where the state is kept.
-        log: Takes the terms of the loss and the statistics of the masks after every epoch.
-        after_epoch: Takes the number of epochs made.
-        description: What is being done, for the display.
+        model: The network; salience depends on its normalisation.
+        images: Training images.
+        settings: Settings of the training.
+        seed: Seed of order, crops and masks.
+        device: Device of the network.
+        checkpoints: Directory of the training state.
+        log: Called with the terms of the loss and the statistics of the masks after every epoch.
+        after_epoch: Called with the number of finished epochs.
+        description: Text of the progress bar.
 
     Raises:
         SettingsError: A setting does not suit the images or the masker.
@@ -148,56 +148,41 @@ def pretrain(
     for progress in (0, 1):
         check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio_at(progress))
     if settings.warmup_epochs >= settings.epochs and settings.warmup_epochs:
-        raise SettingsError(f"a warm-up of {settings.warmup_epochs} epochs leaves nothing of {settings.epochs}")
-    place = torch.device(device)
-    model.to(place)
+        raise SettingsError(f"a warm-up of {settings.warmup_epochs} epochs leaves none of {settings.epochs} epochs")
+    target = torch.device(device)
+    model.to(target)
     batches = ImageBatches(
         images,
         size=settings.batch,
         area=settings.area,
         flip=settings.flip,
         seed=derive_seed(seed, "data"),
-        device=place,
+        device=target,
     )
     teacher = None if model.masker.guide is None else Teacher(model)
     optimizer = make_optimizer(model, settings)
     per_epoch = math.ceil(batches.steps / settings.accumulate)
     total = per_epoch * settings.epochs
     scheduler = make_schedule(optimizer, settings.schedule, total, warmup=settings.warmup_epochs * per_epoch)
-    statistics, sums, history = MaskStatistics(model.masker), dict[str, list[Tensor]](), list[dict[str, float]]()
+    history = _History(model.masker, log, after_epoch)
 
     def loss(net: nn.Module, batch: ImageBatch, step: int) -> Mapping[str, Tensor]:
-        found = net(
+        reconstruction = net(
             batch.images,
             ratio=settings.ratio_at(step / total),
             progress=step / total,
             generator=torch.Generator().manual_seed(batch.seed),
             guide=None if teacher is None else teacher(batch.images),
         )
-        statistics.add(found.mask)
-        for name, value in found.terms.items():
-            sums.setdefault(name, []).append(value.detach())
-        terms: Mapping[str, Tensor] = found.terms
-        return terms
+        return history.add(reconstruction)
 
     def batches_of(epoch: int) -> Iterator[ImageBatch]:
         torch.manual_seed(derive_seed(seed, "dropout", epoch, share()[0]))
         return batches(epoch)
 
-    def told(epoch: int, step: int) -> None:
-        means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
-        sums.clear()
-        if not all(math.isfinite(value) for value in means.values()):
-            raise DivergedError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
-        history.append({**means, **statistics.told()})
-        if log is not None:
-            log({"phase": "pretrain", "epoch": epoch, "step": step, **history[-1]})
-        if after_epoch is not None:
-            after_epoch(epoch)
-
     model.train()
-    # Dropout and its like draw from torch's global generator, which is the caller's.
-    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+    # Dropout draws from torch's global generator, which is the caller's.
+    with torch.random.fork_rng([target] if target.type == "cuda" else []):
         end = train(
             model,
             optimizer,
@@ -209,7 +194,7 @@ def pretrain(
             precision=settings.precision,
             accumulate=settings.accumulate,
             after_update=None if teacher is None else lambda _: teacher.follow(model),
-            after_epoch=told,
+            after_epoch=history.finish_epoch,
             checkpoints=checkpoints,
             save_every=settings.checkpoint_every,
             steps_per_epoch=per_epoch,
@@ -217,7 +202,39 @@ def pretrain(
             description=description,
         )
     model.eval()
-    return PretrainOutcome(history, end.steps)
+    return PretrainOutcome(history.epochs, end.steps)
+
+
+class _History:
+    """Mean terms of the loss and statistics of the masks, epoch by epoch."""
+
+    def __init__(
+        self,
+        masker: Masker[Any],
+        log: Callable[[Mapping[str, Any]], None] | None,
+        after_epoch: Callable[[int], None] | None,
+    ) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._masks, self._terms = MaskStatistics(masker), dict[str, list[Tensor]]()
+        self._log, self._after_epoch = log, after_epoch
+
+    def add(self, reconstruction: Reconstruction) -> Mapping[str, Tensor]:
+        """Add a batch, and return the terms of its loss."""
+        self._masks.add(reconstruction.mask)
+        for name, value in reconstruction.terms.items():
+            self._terms.setdefault(name, []).append(value.detach())
+        return reconstruction.terms
+
+    def finish_epoch(self, epoch: int, step: int) -> None:
+        means = {name: torch.stack(values).mean().item() for name, values in self._terms.items()}
+        self._terms.clear()
+        if not all(math.isfinite(value) for value in means.values()):
+            raise DivergedError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")
+        self.epochs.append({**means, **self._masks.summary()})
+        if self._log is not None:
+            self._log({"phase": "pretrain", "epoch": epoch, "step": step, **self.epochs[-1]})
+        if self._after_epoch is not None:
+            self._after_epoch(epoch)
 
 
 def make_optimizer(model: nn.Module, settings: PretrainSettings) -> torch.optim.AdamW:

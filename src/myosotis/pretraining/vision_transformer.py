@@ -17,14 +17,14 @@ Tokens = Float[Tensor, "batch tokens dim"]
 
 
 def check_transformer(network: nn.Module) -> VisionTransformer:
-    """Return a network as what it is: a vision transformer whose tokens can be left out.
+    """Return a network as a vision transformer whose tokens can be left out.
 
     Raises:
-        SettingsError: It is none, or drops tokens by itself, or normalises after pooling what was never trained.
+        SettingsError: It is another network, drops tokens by itself, or has an untrained norm after pooling.
     """
     if not isinstance(network, VisionTransformer):
         raise SettingsError(
-            f"{type(network).__name__} is no plain vision transformer; with 'simmim' any model of timm can be trained"
+            f"{type(network).__name__} is not a plain vision transformer; 'simmim' can train any model of timm"
         )
     vit: Any = network
     if vit.pos_embed is None:
@@ -33,9 +33,9 @@ def check_transformer(network: nn.Module) -> VisionTransformer:
         raise SettingsError("leave 'dynamic_img_size' out: masks need a fixed grid")
     (height, width), (rows, columns) = vit.patch_embed.img_size, vit.patch_embed.patch_size
     if height % rows or width % columns:
-        raise SettingsError(f"images of {width}x{height} do not divide into patches of {columns}x{rows}")
+        raise SettingsError(f"image size {width}x{height} is not a multiple of the patch size {columns}x{rows}")
     if not isinstance(vit.patch_drop, nn.Identity):
-        raise SettingsError("leave 'patch_drop_rate' out: what is hidden is the masker's to say")
+        raise SettingsError("leave 'patch_drop_rate' out: the masker chooses what is hidden")
     if getattr(vit, "attn_pool", None) is not None:
         raise SettingsError("attention pooling would stay untrained; set 'global_pool' to avg")
     if not isinstance(vit.fc_norm, nn.Identity):
@@ -97,22 +97,22 @@ def embedded(vit: Any, images: Float[Tensor, "batch channels height width"]) -> 
 def check_compared(vit: Any, features: str) -> None:
     """Raise ``SettingsError`` unless :func:`compared_tokens` can be asked of a transformer."""
     if _blocks_before(features) > len(vit.blocks):
-        raise SettingsError(f"features '{features}' of a transformer with {len(vit.blocks)} blocks")
+        raise SettingsError(f"features '{features}' of a transformer with {len(vit.blocks)} blocks only")
 
 
 @torch.no_grad()
 def compared_tokens(vit: Any, images: Float[Tensor, "batch channels height width"], features: str) -> Tokens:
-    """Return what salience compares, of whole images, without dropout and in single precision.
+    """Return the tokens that salience compares, of whole images, without dropout and in single precision.
 
     Args:
         vit: A vision transformer of timm.
-        images: As it takes them.
-        features: See :class:`~myosotis.pretraining.maskers.salience.SalienceSettings`.
+        images: Normalised images.
+        features: A value of :attr:`.maskers.salience.SalienceSettings.features`.
     """
     with evaluating(vit), torch.autocast(images.device.type, enabled=False):
         if features == "patch":
-            found: Tensor = vit.patch_embed(images)
-            return found.flatten(1, -2)
+            patches: Tensor = vit.patch_embed(images)
+            return patches.flatten(1, -2)
         x = run_blocks(vit.blocks[: _blocks_before(features)], torch.cat(embedded(vit, images), dim=1))
     return x[:, vit.num_prefix_tokens :]
 
@@ -121,21 +121,21 @@ def _blocks_before(features: str) -> int:
     return int(features.removeprefix("block:")) if features.startswith("block:") else 0
 
 
-def take(tokens: Tokens, places: Int[Tensor, "batch kept"]) -> Float[Tensor, "batch kept dim"]:
-    """Return the tokens at some places of each image."""
-    return tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+def take(tokens: Tokens, indices: Int[Tensor, "batch visible"]) -> Float[Tensor, "batch visible dim"]:
+    """Return the tokens at given indices of each image."""
+    return tokens.gather(1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def run_blocks(
     blocks: Any, tokens: Tokens, keys: Bool[Tensor, "batch 1 1 tokens"] | None = None, *, recompute: bool = False
 ) -> Tokens:
-    """Return what blocks make of tokens.
+    """Return the output of blocks.
 
     Args:
-        blocks: Of timm.
+        blocks: Transformer blocks of timm.
         tokens: Prefix tokens first.
-        keys: Which tokens may be read; None for all.
-        recompute: Keep no activations of the blocks for the backward pass, and compute them again there.
+        keys: Tokens that may be read; None for all.
+        recompute: Gradient checkpointing: activations are computed again in the backward pass.
     """
     for block in blocks:
         if recompute and torch.is_grad_enabled():
@@ -158,7 +158,7 @@ def check_class_attention(vit: Any) -> None:
         raise SettingsError("attention of the class token needs one; set 'class_token' to true")
     if not hasattr(getattr(vit.blocks[-1], "attn", None), "qkv"):
         raise SettingsError(
-            f"the last block of the transformer, {type(vit.blocks[-1]).__name__}, has no plain attention"
+            f"the last block of the transformer, {type(vit.blocks[-1]).__name__}, has no plain attention layer"
         )
 
 
@@ -181,5 +181,5 @@ def class_attention(
     qkv = attention.qkv(x).reshape(batch, count, 3, attention.num_heads, attention.head_dim).permute(2, 0, 3, 1, 4)
     query, key = attention.q_norm(qkv[0][:, :, :1]), attention.k_norm(qkv[1])
     weights = ((query * attention.scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)
-    found: Tensor = weights[:, :, 0, vit.num_prefix_tokens :].mean(dim=1)
-    return found
+    attended: Tensor = weights[:, :, 0, vit.num_prefix_tokens :].mean(dim=1)
+    return attended

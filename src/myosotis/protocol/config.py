@@ -15,7 +15,7 @@ Metric = Literal["average_incremental_accuracy", "final_accuracy"]
 
 
 class SearchConfig(Config):
-    """One method: settings that are fixed for it, by dotted keys, and the space that its trials draw from.
+    """One method: fixed settings by dotted keys, and the space that its trials draw from.
 
     Without a ``space`` it is the published one, see :mod:`myosotis.protocol.spaces`.
     """
@@ -33,7 +33,7 @@ class SearchConfig(Config):
 
 
 class PruneConfig(Config):
-    """Stop hopeless trials: after each seed but the last, this share of the trials goes on, those with the best means.
+    """Stop hopeless trials: after each seed but the last, this share of the trials with the best means continues.
 
     A trial is never judged in the middle of a stream, where early tasks favour plastic settings. The published protocol
     does not prune.
@@ -69,7 +69,7 @@ class ProtocolConfig(Config):
     @field_validator("methods", mode="before")
     @classmethod
     def _plain_names(cls, methods: Any) -> Any:
-        """``{er: }`` and ``[er, icarl]`` ask for the published space."""
+        """``{er: }`` and ``[er, icarl]`` mean the published space."""
         if isinstance(methods, list):
             return {str(name): {} for name in methods}
         return {name: search or {} for name, search in methods.items()} if isinstance(methods, dict) else methods
@@ -77,16 +77,16 @@ class ProtocolConfig(Config):
     @model_validator(mode="after")
     def _known(self) -> "ProtocolConfig":
         if not self.methods:
-            raise ValueError("'methods' names none")
+            raise ValueError("'methods' is empty")
         unknown = next((name for name in self.methods if name not in METHODS), None)
         if unknown is not None:
             raise ValueError(f"unknown method '{unknown}'; known: {', '.join(METHODS)}")
         given = next((key for key in ("name", "seed", "data", "method", "trackers") if key in self.job), None)
         if given is not None:
-            raise ValueError(f"'job.{given}' is the protocol's to say")
+            raise ValueError(f"leave 'job.{given}' out: the protocol sets it")
         model = self.job.get("model")
         if isinstance(model, dict) and model.get("init_from") is not None:
-            raise ValueError("'job.model.init_from' knows classes of one stream; every run here learns from the start")
+            raise ValueError("leave 'job.model.init_from' out: all runs learn from the start")
         return self
 
 
@@ -96,11 +96,11 @@ def unit_config(
     """Return the job of one unit of work.
 
     Args:
-        protocol: Brings what all units share.
-        data: Of the stream.
-        method: Its name.
+        protocol: Settings that all units share.
+        data: Images of the stream.
+        method: Name of the method.
         drawn: Settings of the trial, by dotted keys; they win over those fixed for the method.
-        seed: Of the unit.
+        seed: Seed of the unit.
 
     Raises:
         ValueError: The settings do not make a job.
@@ -109,13 +109,13 @@ def unit_config(
     content |= {"name": f"{protocol.name}-{method}", "seed": seed, "data": data.model_dump(mode="json")}
     content["method"] = {"name": method}
     for key, value in {**protocol.methods[method].settings, **drawn}.items():
-        place = content
+        part = content
         *parents, last = key.split(".")
         for parent in parents:
-            inner = place.get(parent)
-            place[parent] = dict(inner) if isinstance(inner, dict) else {}
-            place = place[parent]
-        place[last] = value
+            inner = part.get(parent)
+            part[parent] = dict(inner) if isinstance(inner, dict) else {}
+            part = part[parent]
+        part[last] = value
     return ClassLearningConfig.model_validate(content)
 
 

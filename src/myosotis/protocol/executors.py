@@ -1,4 +1,4 @@
-"""Where units of work are carried out: in this process, in a pool of them, or on a Ray cluster."""
+"""Executors of units of work: this process, a pool of processes, or a Ray cluster."""
 
 import math
 import os
@@ -18,14 +18,14 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.method import Count
 
 _MOST_ATTEMPTS = 3
-_LOOK_EVERY = 1.0  # seconds
+_POLL_SECONDS = 1.0
 
 Carry = Callable[[str, str], dict[str, Any]]
 """From a unit as JSON and a device to its result; a function of a module, so that other processes find it."""
 
 
 class ExecutorConfig(Config):
-    """Where trials run: in processes of this machine, or on a Ray cluster (the ``cluster`` extra)."""
+    """Processes of this machine, or a Ray cluster (the ``cluster`` extra)."""
 
     kind: Literal["local", "ray"] = "local"
     workers: Count = 1
@@ -35,7 +35,7 @@ class ExecutorConfig(Config):
     @model_validator(mode="after")
     def _belongs(self) -> "ExecutorConfig":
         if self.address is not None and self.kind != "ray":
-            raise ValueError("'address' belongs to 'ray'")
+            raise ValueError("'address' is for 'ray' only")
         if self.address is not None and self.workers != 1:
             raise ValueError("a cluster at an 'address' has its own 'workers'")
         return self
@@ -47,11 +47,11 @@ class Work(Protocol):
 
     @property
     def key(self) -> str:
-        """What a result is kept under: equal units are one."""
+        """Key of the result: equal units share it."""
 
     @property
     def config(self) -> str:
-        """What is to be done, as JSON."""
+        """The work, as JSON."""
 
 
 WorkT = TypeVar("WorkT", bound=Work)
@@ -61,9 +61,9 @@ class Executor:
     """Carries out units of work; a context, whose workers stay until its end.
 
     Args:
-        config: Where.
-        device: Of the networks.
-        carry: Does a unit.
+        config: Configuration of the executor.
+        device: Device of the networks.
+        carry: Function that carries out a unit.
     """
 
     def __init__(self, config: ExecutorConfig, device: str, carry: Carry) -> None:
@@ -85,7 +85,7 @@ class Executor:
         """Carry out units and yield each with its result, as they end.
 
         Args:
-            units: What is to be done.
+            units: Units to carry out.
 
         Raises:
             InputError: Ray is not installed.
@@ -108,9 +108,9 @@ class Executor:
             set_threads(before)
 
     def _in_processes(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
-        """A pool that is made anew when a worker was killed; what was running then is done again."""
-        left, attempts = list(units), 0
-        while left:
+        """A pool that is made again when a worker was killed; units that were running are repeated."""
+        open_units, attempts = list(units), 0
+        while open_units:
             done: set[str] = set()
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
@@ -121,7 +121,7 @@ class Executor:
                 )
             try:
                 waiting: dict[Future[dict[str, Any]], WorkT] = {
-                    self._pool.submit(self._carry, unit.config, self._device): unit for unit in left
+                    self._pool.submit(self._carry, unit.config, self._device): unit for unit in open_units
                 }
                 while waiting:
                     ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -137,7 +137,7 @@ class Executor:
                     raise ChildProcessError(
                         f"a worker died {attempts} times without finishing a unit; too little memory is the usual cause"
                     ) from None
-            left = [unit for unit in left if unit.key not in done]
+            open_units = [unit for unit in open_units if unit.key not in done]
 
     def _drop_pool(self) -> None:
         if self._pool is not None:
@@ -156,8 +156,8 @@ class Executor:
                 ray.init(address=config.address, log_to_driver=False)
             else:
                 ray.init(num_cpus=config.workers * config.threads, include_dashboard=False, log_to_driver=False)
-        asked = ray_resources(config, self._device, torch.cuda.device_count())
-        remote = ray.remote(max_retries=_MOST_ATTEMPTS, **asked)(carry_with_threads)
+        resources = ray_resources(config, self._device, torch.cuda.device_count())
+        remote = ray.remote(max_retries=_MOST_ATTEMPTS, **resources)(carry_with_threads)
         # A worker sees only the accelerators that Ray gives it, and counts them from 0.
         kind = torch.device(self._device).type
         waiting = {remote.remote(self._carry, unit.config, config.threads, kind): unit for unit in units}
@@ -167,43 +167,43 @@ class Executor:
 
 
 def ray_resources(config: ExecutorConfig, device: str, accelerators: int) -> dict[str, float]:
-    """Return what a unit asks of Ray: its threads, and on CUDA a GPU, or its share of one where workers have to share.
+    """Return the resources of a unit on Ray: its threads, and on CUDA a GPU, or a share of one between workers.
 
     Args:
-        config: Of the executor. A cluster at an address gives each unit a GPU of its own.
-        device: Of the networks.
-        accelerators: How many GPUs this machine has.
+        config: Configuration of the executor. A cluster at an address gives each unit a GPU of its own.
+        device: Device of the networks.
+        accelerators: Number of GPUs of this machine.
 
     Example:
         >>> ray_resources(ExecutorConfig(kind="ray", workers=4, threads=2), "cuda:0", 2)
         {'num_cpus': 2, 'num_gpus': 0.5}
     """
-    asked: dict[str, float] = {"num_cpus": config.threads}
+    resources: dict[str, float] = {"num_cpus": config.threads}
     if torch.device(device).type == "cuda":
         own = 1 if config.address is not None else math.ceil(config.workers / max(1, accelerators))
-        # Ray counts in ten thousandths; rounded up, the last worker of a GPU would not fit.
-        asked["num_gpus"] = math.floor(10_000 / own) / 10_000
-    return asked
+        # Ray counts in units of 1/10000; rounded up, the last worker of a GPU would not fit.
+        resources["num_gpus"] = math.floor(10_000 / own) / 10_000
+    return resources
 
 
 def set_threads(threads: int) -> None:
-    """Give a worker its share of the machine."""
+    """Set the number of threads of a worker."""
     torch.set_num_threads(threads)
 
 
 def start_worker(threads: int, driver: int) -> None:
-    """Prepare a process of a pool, which ends with its driver: one that is killed cannot tell its workers to."""
+    """Prepare a process of a pool that ends with its driver, even if the driver is killed."""
     set_threads(threads)
-    Thread(target=_leave_with, args=(driver,), daemon=True).start()
+    Thread(target=_exit_with, args=(driver,), daemon=True).start()
 
 
-def _leave_with(driver: int) -> None:
+def _exit_with(driver: int) -> None:
     while os.getppid() == driver:
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_POLL_SECONDS)
     os._exit(1)
 
 
 def carry_with_threads(carry: Carry, config: str, threads: int, device: str) -> dict[str, Any]:
-    """Do a unit on a worker that other jobs may have used."""
+    """Carry out a unit on a worker that other jobs may have used."""
     set_threads(threads)
     return carry(config, device)

@@ -1,4 +1,4 @@
-"""Units of work that do not end well: what counts as a result of its own, and what stops the whole search."""
+"""Failures of units of work: which count as results, and which stop the whole search."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -7,18 +7,18 @@ import torch
 
 from myosotis.engine.errors import DivergedError
 
-_LONGEST = 200  # letters of a reason
+_LONGEST = 200  # characters of a reason
 _FAULTY_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())  # from torch 2.8 on
 
 ResultT = TypeVar("ResultT")
 
 
 def attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, dict[str, str] | None]:
-    """Carry out a unit, and return its result or why there is none.
+    """Carry out a unit, and return its result or its failure.
 
-    A training that diverged, and one that does not suit the data or the memory of the machine, are failures of this
-    unit. What would fail every other unit too passes: an interruption, a faulty accelerator, memory that the driver
-    itself lacks, and errors that no setting explains, which are faults of the program.
+    A training that diverged, and one that does not fit the data or the memory of the machine, are failures of this
+    unit. Errors that every other unit would have are raised: an interruption, a faulty accelerator, memory that the
+    driver lacks, and errors that no setting explains, which are bugs.
 
     Returns:
         The result and None; or None and the failure, with its ``kind`` (``"diverged"`` or ``"failed"``) and ``reason``.
@@ -43,11 +43,11 @@ def attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, dict[str, str]
 
 
 def counted(results: Iterable[Mapping[str, Any]], phase: str) -> list[dict[str, Any]]:
-    """Return what failed among results: phase, kind and reason, and how many runs; most frequent first.
+    """Return the failures among results: phase, kind, reason and number of runs; most frequent first.
 
     Args:
-        results: With a ``failure`` each, None for a run that ended well.
-        phase: What they were made for.
+        results: Results with a ``failure`` each, None for a run that succeeded.
+        phase: Phase of the runs.
     """
     counts: dict[tuple[str, str], int] = {}
     for result in results:

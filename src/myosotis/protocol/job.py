@@ -1,4 +1,4 @@
-"""The whole protocol: check the streams, tune, freeze, evaluate, say what was found."""
+"""The job of a protocol: check the streams, tune, freeze, evaluate, summarise."""
 
 import hashlib
 import json
@@ -39,10 +39,10 @@ class ProtocolJob(Job[ProtocolConfig]):
     """One run of ``myosotis protocol``; see :class:`~myosotis.engine.job.Job`."""
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave: streams that do not meet, and every trial of every method.
+        """Read and check all inputs: disjoint streams, and all trials of all methods.
 
         Raises:
-            InputError: Something is wrong with it.
+            InputError: An input or a setting is wrong.
         """
         config = self._config
         streams = {"tuning": config.tuning, "evaluation": config.evaluation}
@@ -83,7 +83,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         return draws
 
     def _corners(self, space: Any) -> Iterable[dict[str, Any]]:
-        """Each value of each setting once, alone: a wrong one must show even if no trial draws it."""
+        """Each value of each setting once, alone: a wrong value must show even if no trial draws it."""
         step = {"training.drops", "training.drop_factor"}
         for key, values in space.items():
             for value in values:
@@ -105,9 +105,9 @@ class ProtocolJob(Job[ProtocolConfig]):
         config, started = self._config, time.monotonic()
         run = self._open(config.seed)
         data = {"tuning": config.tuning, "evaluation": config.evaluation}
-        self._hashes = {name: stream_hash(one.model_dump_json()) for name, one in data.items()}
-        prints = {name: salted_fingerprint(one, run.salt) for name, one in self._hashes.items()}
-        run.check_inputs(prints)
+        self._hashes = {name: stream_hash(stream.model_dump_json()) for name, stream in data.items()}
+        fingerprints = {name: salted_fingerprint(digest, run.salt) for name, digest in self._hashes.items()}
+        run.check_inputs(fingerprints)
         if self._finished_already():
             return run
         url = config.storage or f"sqlite:///{run.path.resolve() / 'study.db'}"
@@ -118,8 +118,8 @@ class ProtocolJob(Job[ProtocolConfig]):
         self._results = self._store.results()
         methods = list(config.methods)
         with Executor(config.executor, str(device()), run_unit) as self._executor:
-            found = self._phases(methods)
-        run.finish(self._result(found, prints, started))
+            figures = self._phases(methods)
+        run.finish(self._result(figures, fingerprints, started))
         return run
 
     def _phases(self, methods: list[str]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             for name in methods
         }
         self._carry_out(
-            [unit for one in evaluations.values() for units in one.values() for unit in units], "evaluation"
+            [unit for selected in evaluations.values() for units in selected.values() for unit in units], "evaluation"
         )
         conventional: dict[tuple[str, int, int], Unit] = {}
         if config.conventional:
@@ -171,24 +171,24 @@ class ProtocolJob(Job[ProtocolConfig]):
         config = self._config
         seeds = list(self._seeds(config.seeds))
         results: dict[tuple[str, int, int], dict[str, Any]] = {}
-        going = {name: list(range(config.trials)) for name in methods}
-        for some in [seeds] if config.prune is None else [[seed] for seed in seeds]:
+        running = {name: list(range(config.trials)) for name in methods}
+        for batch in [seeds] if config.prune is None else [[seed] for seed in seeds]:
             units = {
                 (name, trial, seed): self._unit("tuning", name, trial, seed)
                 for name in methods
-                for trial in going[name]
-                for seed in some
+                for trial in running[name]
+                for seed in batch
             }
             self._carry_out(list(units.values()), "tuning")
             results |= {key: self._results[unit.key] for key, unit in units.items()}
             if config.prune is not None:
-                for name, trials in going.items():
+                for name, trials in running.items():
                     means = mean_scores(_of(results, name), config.metric)
-                    going[name] = survivors({trial: means[trial] for trial in trials}, config.prune.keep)
+                    running[name] = survivors({trial: means[trial] for trial in trials}, config.prune.keep)
         return results
 
     def evaluate_units(self, selection: Selection) -> list[Unit]:
-        """Return the runs that evaluate a frozen choice: it, and nothing else, says what is run."""
+        """Return the runs that evaluate a frozen choice, which alone decides what is run."""
         config = self._config
         return [
             self._unit_of("evaluation", selection.method, selection.trial, selection.drawn, seed)
@@ -208,13 +208,13 @@ class ProtocolJob(Job[ProtocolConfig]):
         return Unit(phase, method, trial, drawn, seed, job.model_dump_json(), self._hashes[stream])
 
     def _carry_out(self, units: list[Unit], phase: str) -> None:
-        left = {unit.key: unit for unit in units if unit.key not in self._results}
-        if len(left) < len({unit.key for unit in units}):
-            self._say(f"{phase}: {len({unit.key for unit in units}) - len(left)} runs are done already")
-        if not left:
+        open_units = {unit.key: unit for unit in units if unit.key not in self._results}
+        if len(open_units) < len({unit.key for unit in units}):
+            self._say(f"{phase}: {len({unit.key for unit in units}) - len(open_units)} runs are done already")
+        if not open_units:
             return
-        with self._timed(phase), progress(phase, len(left)) as ticker:
-            for unit, result in self._executor.execute(list(left.values())):
+        with self._timed(phase), progress(phase, len(open_units)) as ticker:
+            for unit, result in self._executor.execute(list(open_units.values())):
                 self._results[unit.key] = result
                 self._store.add(unit, result, result["metrics"][self._config.metric])
                 self._run.log(
@@ -230,13 +230,13 @@ class ProtocolJob(Job[ProtocolConfig]):
                 )
                 ticker.advance(note=unit.method)
 
-    def _result(self, found: dict[str, Any], prints: dict[str, str], started: float) -> dict[str, Any]:
+    def _result(self, methods: dict[str, Any], fingerprints: dict[str, str], started: float) -> dict[str, Any]:
         config = self._config
-        tuned = {name: one["tuned"]["mean"] for name, one in found.items()}
-        evaluated = {name: one["evaluated"]["mean"] for name, one in found.items()}
+        tuned = {name: figures["tuned"]["mean"] for name, figures in methods.items()}
+        evaluated = {name: figures["evaluated"]["mean"] for name, figures in methods.items()}
         ranks = {"tuning": rank(tuned), "evaluation": rank(evaluated)}
         if config.conventional:
-            ranks["conventional"] = rank({name: one["conventional"]["mean"] for name, one in found.items()})
+            ranks["conventional"] = rank({name: figures["conventional"]["mean"] for name, figures in methods.items()})
         return {
             "kind": KIND,
             "name": config.name,
@@ -255,15 +255,15 @@ class ProtocolJob(Job[ProtocolConfig]):
                 }
                 for name, pair in self._sets.items()
             },
-            "methods": found,
+            "methods": methods,
             "ranks": ranks,
             "agreement": phase_agreement(
-                {name: one["tuned"]["values"] for name, one in found.items()},
-                {name: one["evaluated"]["values"] for name, one in found.items()},
+                {name: figures["tuned"]["values"] for name, figures in methods.items()},
+                {name: figures["evaluated"]["values"] for name, figures in methods.items()},
                 config.confidence,
                 config.seed,
             ),
-            "lineage": {"data": prints},
+            "lineage": {"data": fingerprints},
             "cost": {"seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
         }
 
@@ -273,7 +273,7 @@ def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, I
 
     Args:
         tuning: Training and test images.
-        evaluation: Likewise.
+        evaluation: Training and test images.
     """
     shared = sorted(set(tuning[0].classes) & set(evaluation[0].classes))
     if shared:
@@ -283,8 +283,8 @@ def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, I
         raise InputError(
             f"the tuning stream has {counts[0]} classes, the evaluation stream {counts[1]}; they need as many"
         )
-    known, others = ({pixels for images in pair for pixels, _ in images.hashes} for pair in (tuning, evaluation))
-    common = known & others
+    tuned, evaluated = ({pixels for images in pair for pixels, _ in images.hashes} for pair in (tuning, evaluation))
+    common = tuned & evaluated
     if common:
         raise InputError(f"the streams share {len(common)} images; what is tuned on must not be evaluated on")
 

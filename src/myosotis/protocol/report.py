@@ -1,4 +1,4 @@
-"""The report of a protocol: what tuning promised, what evaluation gave, and what the usual way would have shown."""
+"""The report of a protocol: scores of tuning, of evaluation, and of the conventional protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished protocol.
 
     Args:
-        run: Of the kind ``protocol``.
+        run: A run of the kind ``protocol``.
     """
     result = run.result()
     methods = result["methods"]
@@ -44,7 +44,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts protocols side by side: the evaluated scores of their methods.
 
     Args:
-        runs: At least two.
+        runs: At least two runs.
     """
     results = [run.result() for run in runs]
     names = list(dict.fromkeys(name for result in results for name in result["methods"]))
@@ -78,7 +78,7 @@ def _subtitle(result: Mapping[str, Any]) -> str:
 
 def _best(result: Mapping[str, Any]) -> str:
     ranks = result["ranks"]["evaluation"]
-    name = min(ranks, key=lambda one: ranks[one])
+    name = min(ranks, key=lambda method: ranks[method])
     evaluated = result["methods"][name]["evaluated"]
     if evaluated.get("failures") == len(evaluated["values"]):
         return "no method, as every evaluation run failed"
@@ -86,20 +86,20 @@ def _best(result: Mapping[str, Any]) -> str:
 
 
 def _failure_verdicts(methods: Mapping[str, Any]) -> list[Verdict]:
-    """What is to be said of runs that did not end well; nothing where all did."""
-    told = []
-    for name, one in methods.items():
-        entries = one.get("failed_runs", [])
+    """A verdict on failed runs, if there are any."""
+    failures = []
+    for name, figures in methods.items():
+        entries = figures.get("failed_runs", [])
         failed = sum(entry["count"] for entry in entries)
-        if failed and failed == one["runs"]:
-            told.append(f"all {failed} runs of {name} failed ({entries[0]['reason']})")
+        if failed and failed == figures["runs"]:
+            failures.append(f"all {failed} runs of {name} failed ({entries[0]['reason']})")
             continue
-        told += [
+        failures += [
             f"{entry['count']} {entry['phase']} runs of {name} {entry['kind']} ({entry['reason']})" for entry in entries
         ]
-    if not told:
+    if not failures:
         return []
-    return [Verdict("Did all runs end well?", f"No: {'; '.join(told)}. They count with scores of 0.", False)]
+    return [Verdict("Did all runs succeed?", f"No: {'; '.join(failures)}. They count with scores of 0.", False)]
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
@@ -107,61 +107,63 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     moved = [name for name in ranks["tuning"] if ranks["tuning"][name] != ranks["evaluation"][name]]
     tau = "is not defined" if agreement["tau"] is None else f"is {agreement['tau']:.2f}"
     ends = "" if agreement["low"] is None else f" ({agreement['low']:.2f} to {agreement['high']:.2f} over seeds)"
-    found = [
+    verdicts = [
         Verdict("Which method is best?", f"On the evaluation stream {_best(result)}."),
         Verdict(
-            "Does tuning tell?",
+            "Does tuning carry over?",
             f"Kendall's tau between the methods' scores in the two phases {tau}{ends}; "
-            + (f"{', '.join(moved)} change places." if moved else "no method changes its place."),
+            + (f"{', '.join(moved)} change their rank." if moved else "no method changes its rank."),
         ),
     ]
     if "conventional" in ranks:
-        optimism = {name: one["conventional"]["optimism"] for name, one in result["methods"].items()}
+        optimism = {name: figures["conventional"]["optimism"] for name, figures in result["methods"].items()}
         most = max(optimism, key=lambda name: optimism[name])
-        # On the same seeds: evaluation may have more of them, which moves places by itself.
-        usual = {name: one["conventional"]["mean"] for name, one in result["methods"].items()}
-        frozen = rank({name: usual[name] - optimism[name] for name in usual})
-        differ = [name for name, place in rank(usual).items() if place != frozen[name]]
-        found.append(
+        # On the same seeds: evaluation may have more of them, which changes ranks by itself.
+        conventional = {name: figures["conventional"]["mean"] for name, figures in result["methods"].items()}
+        frozen = rank({name: conventional[name] - optimism[name] for name in conventional})
+        differ = [name for name, own in rank(conventional).items() if own != frozen[name]]
+        verdicts.append(
             Verdict(
-                "What would the usual way have shown?",
-                f"Trials chosen on the evaluation stream's own test images score "
+                "What would the conventional protocol have shown?",
+                f"Trials chosen on the test images of the evaluation stream score "
                 f"{sum(optimism.values()) / len(optimism):+.3f} on average, {optimism[most]:+.3f} for {most}, against "
                 f"the chosen ones on the same seeds; "
-                + (f"{', '.join(differ)} would stand in another place." if differ else "the order would be the same."),
+                + (f"{', '.join(differ)} would have another rank." if differ else "the order would be the same."),
             )
         )
-    found += _failure_verdicts(result["methods"])
+    verdicts += _failure_verdicts(result["methods"])
     for name, stream in result["streams"].items():
-        found += repeated_verdicts(stream.get("repeated", 0), stream["test"], f" of the {name} stream")
-    found.append(
+        verdicts += repeated_verdicts(stream.get("repeated", 0), stream["test"], f" of the {name} stream")
+    verdicts.append(
         Verdict(
             "How sure are we?",
-            f"Means over {result['evaluation_seeds']} seeds with intervals by Student's t. Choices are frozen before "
-            "the evaluation stream is run on.",
+            f"Means over {result['evaluation_seeds']} seeds with intervals by Student's t. Choices were frozen before "
+            "the evaluation.",
         )
     )
-    return found
+    return verdicts
 
 
 def _table(result: Mapping[str, Any]) -> Table:
     ranks = result["ranks"]
     rows = []
-    for name in sorted(result["methods"], key=lambda one: ranks["evaluation"][one]):
-        one = result["methods"][name]
-        usual = one.get("conventional")
+    for name in sorted(result["methods"], key=lambda method: ranks["evaluation"][method]):
+        figures = result["methods"][name]
+        conventional = figures.get("conventional")
         rows.append(
             Row(
                 name,
                 [
-                    _text(one["tuned"]),
+                    _text(figures["tuned"]),
                     str(ranks["tuning"][name]),
-                    _text(one["evaluated"]),
+                    _text(figures["evaluated"]),
                     str(ranks["evaluation"][name]),
-                    _text(one["evaluated_final"]),
-                    "-" if usual is None else _text(usual),
-                    "-" if usual is None else str(ranks["conventional"][name]),
-                    "-" if usual is None or usual["tau_of_trials"] is None else f"{usual['tau_of_trials']:.2f}",
+                    _text(figures["evaluated_final"]),
+                    "-" if conventional is None else _text(conventional),
+                    "-" if conventional is None else str(ranks["conventional"][name]),
+                    "-"
+                    if conventional is None or conventional["tau_of_trials"] is None
+                    else f"{conventional['tau_of_trials']:.2f}",
                 ],
             )
         )
@@ -180,7 +182,7 @@ def _table(result: Mapping[str, Any]) -> Table:
 
 def _figures(result: Mapping[str, Any]) -> list[Figure]:
     ranks, methods = result["ranks"], result["methods"]
-    order = sorted(methods, key=lambda one: ranks["evaluation"][one])
+    order = sorted(methods, key=lambda method: ranks["evaluation"][method])
     series = {
         "tuned": [_point(name, methods[name]["tuned"]) for name in order],
         "evaluated": [_point(name, methods[name]["evaluated"]) for name in order],
@@ -193,32 +195,32 @@ def _figures(result: Mapping[str, Any]) -> list[Figure]:
             name,
             list(range(1, len(phases) + 1)),
             [float(ranks[phase][name]) for phase in phases],
-            SERIES[at % len(SERIES)],
+            SERIES[index % len(SERIES)],
         )
-        for at, name in enumerate(order)
+        for index, name in enumerate(order)
     ]
     seconds = [
         Line(
             name,
             [methods[name]["evaluation_cost"]["seconds"]],
             [methods[name]["evaluated"]["mean"]],
-            SERIES[at % len(SERIES)],
+            SERIES[index % len(SERIES)],
         )
-        for at, name in enumerate(order)
+        for index, name in enumerate(order)
     ]
-    told = ", ".join(f"{number} {phase}" for number, phase in enumerate(phases, start=1))
+    x_label = ", ".join(f"{number} {phase}" for number, phase in enumerate(phases, start=1))
     return [
         Figure(
             dot_chart(series, x_label=_METRICS[result["metric"]], name="phases"),
-            "What tuning promised and what evaluation gave. Levels of two streams differ by nature; look at the order.",
+            "Scores of tuning and of evaluation. Levels differ between streams; compare the order.",
         ),
         Figure(
-            line_chart(lines, x_label=told, y_label="rank, 1 is best", best_is_low=True, name="ranks"),
-            "The rank of each method in each phase: lines that cross are choices that another stream would change.",
+            line_chart(lines, x_label=x_label, y_label="rank, 1 is best", best_is_low=True, name="ranks"),
+            "The rank of each method in each phase: where lines cross, another stream changes the choice.",
         ),
         Figure(
             line_chart(seconds, x_label="seconds of one run", y_label=_METRICS[result["metric"]], name="cost"),
-            "Cost against score: what a run of the chosen trial takes on this machine.",
+            "Cost against score, of a run of the chosen trial on this machine.",
         ),
     ]
 
@@ -226,25 +228,25 @@ def _figures(result: Mapping[str, Any]) -> list[Figure]:
 def _selection_section(methods: Mapping[str, Any]) -> Section:
     rows = [
         Row(
-            f"{name}, trial {one['selected']['trial']}",
+            f"{name}, trial {figures['selected']['trial']}",
             [
-                ", ".join(f"{key} {value}" for key, value in one["selected"]["drawn"].items()) or "-",
-                str(one["failures"]),
-                str(one["evaluated"].get("failures", "-")),
+                ", ".join(f"{key} {value}" for key, value in figures["selected"]["drawn"].items()) or "-",
+                str(figures["failures"]),
+                str(figures["evaluated"].get("failures", "-")),
             ],
         )
-        for name, one in methods.items()
+        for name, figures in methods.items()
     ]
     columns = ["Settings", "Failed tuning runs", "Failed evaluation runs"]
     tables = [Table("Chosen settings", columns, rows, "Method")]
     failed = [
         Row(name, [entry["phase"], entry["kind"], str(entry["count"]), entry["reason"]])
-        for name, one in methods.items()
-        for entry in one.get("failed_runs", [])
+        for name, figures in methods.items()
+        for entry in figures.get("failed_runs", [])
     ]
     if failed:
-        tables.append(Table("Runs that did not end well", ["Phase", "How", "Runs", "Reason"], failed, "Method"))
-    text = "A run that diverged or failed counts as 0 and is not dropped; '--resume' does not try it again."
+        tables.append(Table("Failed runs", ["Phase", "Kind", "Runs", "Reason"], failed, "Method"))
+    text = "A run that diverged or failed counts as 0 and is not dropped; '--resume' does not repeat it."
     return Section("What was chosen", [text], tables)
 
 
@@ -253,39 +255,36 @@ def _first_task_section(methods: Mapping[str, Any]) -> Section:
         Row(
             name,
             [
-                str(one["first_task"]["selected"]["trial"]),
-                _text(one["first_task"]["evaluated"]),
-                _text(one["evaluated"]),
+                str(figures["first_task"]["selected"]["trial"]),
+                _text(figures["first_task"]["evaluated"]),
+                _text(figures["evaluated"]),
             ],
         )
-        for name, one in methods.items()
+        for name, figures in methods.items()
     ]
-    text = (
-        "The cheap selector looks at the accuracy on the first task alone, so a search by it needs no more. "
-        "Here both chose from the same trials."
-    )
+    text = "This cheap selector reads the accuracy on the first task alone. Both selectors chose from the same trials."
     columns = ["Trial", "Evaluated", "Evaluated, whole stream"]
     return Section("Tuning on the first task alone", [text], [Table("First task", columns, rows, "Method")])
 
 
 def _sensitivity_section(methods: Mapping[str, Any]) -> Section:
     rows = []
-    for name, one in methods.items():
-        ordered = sorted(one["sensitivity"].items(), key=lambda pair: -pair[1]["spread"])
+    for name, figures in methods.items():
+        ordered = sorted(figures["sensitivity"].items(), key=lambda pair: -pair[1]["spread"])
         rows += [
             Row(
                 f"{name}: {key}",
                 [
-                    f"{found['spread']:.3f}",
-                    str(found["fewest"]),
-                    ", ".join(f"{value}: {mean:.3f}" for value, mean in found["means"].items()),
+                    f"{effect['spread']:.3f}",
+                    str(effect["fewest"]),
+                    ", ".join(f"{value}: {mean:.3f}" for value, mean in effect["means"].items()),
                 ],
             )
-            for key, found in ordered
+            for key, effect in ordered
         ]
     text = (
-        "The mean tuning score of the trials with each value of a setting; the others vary with it, so with few "
-        "trials a spread is mostly chance."
+        "The mean tuning score of the trials with each value of a setting; other settings vary with it, so with "
+        "few trials a spread is mostly chance."
     )
     columns = ["Spread", "Fewest trials", "Mean score by value"]
     return Section("Sensitivity", [text], [Table("Settings", columns, rows, "Setting")])
@@ -293,8 +292,8 @@ def _sensitivity_section(methods: Mapping[str, Any]) -> Section:
 
 def _cost_section(result: Mapping[str, Any]) -> Section:
     rows = []
-    for name, one in result["methods"].items():
-        cost, run = one["tuning_cost"], one["evaluation_cost"]
+    for name, figures in result["methods"].items():
+        cost, run = figures["tuning_cost"], figures["evaluation_cost"]
         rows.append(
             Row(
                 name,
@@ -317,11 +316,11 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
         "Tuning images",
         "One run, s",
         "Parameters, training",
-        "Parameters, answering",
+        "Parameters, inference",
         "Exemplar bytes",
     ]
     phases = ", ".join(f"{name} {value:.0f} s" for name, value in result["cost"]["seconds"].items())
-    text = f"Wall time by phase: {phases}. Seconds of runs beside each other add up to more than the wall time."
+    text = f"Wall time by phase: {phases}. Seconds of parallel runs add up to more than the wall time."
     return Section("Cost", [text], [Table("Cost of each method", columns, rows, "Method")])
 
 
@@ -329,15 +328,15 @@ def _limits_section(result: Mapping[str, Any]) -> Section:
     return Section(
         "What this does not show",
         [
-            "Two streams of one kind. A setting that carries over between these need not carry over to another domain.",
+            "Two streams of the same kind: what carries over between them need not carry over to another domain.",
             f"{result['trials']} trials of a random search; a longer one may favour methods with more settings. "
             + (
-                "Trials were pruned after each seed, which the published protocol does not do: one with a bad first "
-                "seed had no other."
+                "Trials were pruned after each seed, which the published protocol does not do: one with a bad "
+                "first seed has no other."
                 if result["pruned"]
                 else "Nothing was pruned."
             ),
-            "On the tuning stream the test images serve as validation; on the evaluation stream nothing is chosen.",
+            "The test images of the tuning stream serve for validation; nothing is chosen on the evaluation stream.",
         ],
     )
 

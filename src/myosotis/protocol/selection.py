@@ -1,4 +1,4 @@
-"""What tuning has chosen; the only thing that can be evaluated."""
+"""The choice of tuning; only this can be evaluated."""
 
 import math
 from collections import Counter
@@ -12,11 +12,11 @@ class Selection:
     """The frozen choice for one method.
 
     Attributes:
-        method: Its name.
-        selector: How it was chosen: ``"stream"``, by the whole tuning stream, or ``"first_task"``.
-        trial: k of the trial.
-        drawn: Its settings.
-        score: Its mean score over seeds on the tuning stream.
+        method: Name of the method.
+        selector: Criterion of the choice: ``"stream"``, by the whole tuning stream, or ``"first_task"``.
+        trial: Number k of the trial.
+        drawn: Settings of the trial.
+        score: Mean score over seeds on the tuning stream.
     """
 
     method: str
@@ -30,7 +30,7 @@ def mean_scores(results: Mapping[tuple[int, int], Mapping[str, Any]], metric: st
     """Return the mean over seeds of every trial.
 
     Args:
-        results: By trial and seed.
+        results: Results by trial and seed.
         metric: A key of their ``metrics``.
     """
     by_trial: dict[int, list[float]] = {}
@@ -40,10 +40,10 @@ def mean_scores(results: Mapping[tuple[int, int], Mapping[str, Any]], metric: st
 
 
 def survivors(scores: Mapping[int, float], keep: float) -> list[int]:
-    """Return the trials that go on: the best share of them, at least one; of equal ones the first.
+    """Return the trials that continue: the best share of them, at least one; of ties the first.
 
     Args:
-        scores: By trial.
+        scores: Scores by trial.
         keep: The share, in (0, 1).
 
     Example:
@@ -67,13 +67,13 @@ def select(
     metric: str,
     selector: str = "stream",
 ) -> Selection:
-    """Return the trial with the best mean score over seeds, of those that were not pruned; of equal ones the first.
+    """Return the trial with the best mean score over seeds, of those that were not pruned; of ties the first.
 
     Args:
-        method: Its name.
+        method: Name of the method.
         draws: The settings of every trial.
-        results: By trial and seed; of the tuning stream.
-        metric: What is maximised.
+        results: Results on the tuning stream by trial and seed.
+        metric: The metric to maximise.
         selector: ``"stream"``, or ``"first_task"``, which looks at the accuracy on the first task alone.
 
     Example:
@@ -82,5 +82,5 @@ def select(
         1
     """
     scores = mean_scores(results, "first_task_accuracy" if selector == "first_task" else metric)
-    trial = max(finished_trials(results), key=lambda one: (scores[one], -one))
+    trial = max(finished_trials(results), key=lambda number: (scores[number], -number))
     return Selection(method, selector, trial, dict(draws[trial]), scores[trial])

@@ -16,10 +16,10 @@ COMMON: Space = {
     "training.weight_decay": (1e-4, 5e-4, 1e-3, 5e-3),
     "training.schedule": ("step", "cosine"),
 }
-"""What every method trained from scratch draws from (Cha and Cho, TMLR 2025, by their released configurations)."""
+"""Space of all methods trained from scratch (Cha and Cho, TMLR 2025, by their released configurations)."""
 
 _STEP: Space = {"training.drops": (2, 3, 4), "training.drop_factor": (0.1, 0.3, 0.5)}
-"""Drawn too where the schedule drops."""
+"""Drawn, too, where the schedule is ``"step"``."""
 
 PUBLISHED: Mapping[str, Space] = {
     "er": {},
@@ -52,9 +52,9 @@ PUBLISHED: Mapping[str, Space] = {
         "method.compression_epochs": (30, 70, 120, 160, 200),
     },
 }
-"""What is a method's own, as published for it; iCaRL and WA draw from one weight decay more than the others. The weight
-of the distillation in BiC and WA, which the released code searches too, is no setting of the published methods. Other
-methods draw from :data:`COMMON` alone."""
+"""Published space of each method's own settings; iCaRL and WA draw from one more weight decay than the others. The
+weight of the distillation in BiC and WA, which the released code searches, too, is not a setting of the published
+methods. Other methods draw from :data:`COMMON` alone."""
 
 
 def published_space(method: str) -> dict[str, tuple[Any, ...]]:
@@ -70,14 +70,14 @@ def published_space(method: str) -> dict[str, tuple[Any, ...]]:
 def draw(space: Space, method: str, seed: int, trial: int) -> dict[str, Any]:
     """Return the settings of a trial: uniform from each list, all at once, by the arguments alone.
 
-    Trial k is the same whatever the number of trials, workers or restarts. Where the schedule may be ``"step"``, what
-    belongs to it is drawn with it.
+    Trial k is the same whatever the number of trials, workers or restarts. Where the schedule is ``"step"``, its
+    settings are drawn, too.
 
     Args:
-        space: From dotted settings to the values that they may have.
-        method: Its name; methods draw apart from each other.
-        seed: Of the protocol.
-        trial: k, from 0.
+        space: Values of the settings, by dotted keys.
+        method: Name of the method; methods draw independently.
+        seed: Seed of the protocol.
+        trial: Number k of the trial, from 0.
 
     Raises:
         ValueError: A list is empty.
@@ -86,24 +86,24 @@ def draw(space: Space, method: str, seed: int, trial: int) -> dict[str, Any]:
         >>> draw({"training.epochs": [1, 2]}, "er", 0, 3) == draw({"training.epochs": [1, 2]}, "er", 0, 3)
         True
     """
-    found: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for key in sorted(space):
-        found[key] = _one(space[key], key, method, seed, trial)
-    if found.get("training.schedule") == "step":
+        drawn[key] = _draw_value(space[key], key, method, seed, trial)
+    if drawn.get("training.schedule") == "step":
         for key, values in _STEP.items():
-            if key not in found:
-                found[key] = _one(values, key, method, seed, trial)
-    elif "training.schedule" in found:
+            if key not in drawn:
+                drawn[key] = _draw_value(values, key, method, seed, trial)
+    elif "training.schedule" in drawn:
         for key in _STEP:
-            found.pop(key, None)
-    return found
+            drawn.pop(key, None)
+    return drawn
 
 
 _DRAWN_AS = {"training.batch_size": "training.batch"}
 """Names under which settings are drawn: those that they had when the published tables were made."""
 
 
-def _one(values: Sequence[Any], key: str, method: str, seed: int, trial: int) -> Any:
+def _draw_value(values: Sequence[Any], key: str, method: str, seed: int, trial: int) -> Any:
     if not len(values):
         raise ValueError(f"the space of '{method}' has no value for '{key}'")
     return values[

@@ -1,4 +1,4 @@
-"""Finished units, kept in an Optuna study: an SQLite file in the run, or any storage URL."""
+"""Results of finished units in an Optuna study: an SQLite file in the run, or any storage URL."""
 
 import json
 import time
@@ -16,17 +16,17 @@ from myosotis.protocol.units import Unit
 
 _ATTEMPTS = 10
 _PAUSE = 0.2  # seconds
-# What databases say of a table or a row that two connections make at once.
+# Messages of databases where two connections make a table or a row at once.
 _MADE_MEANWHILE = ("already exists", "unique constraint", "duplicate key", "database is locked")
 
 
 class ResultStore:
-    """Results by the key of their unit. Several drivers may write; a unit that is there is never done again.
+    """Results by the key of their unit. Several drivers may write; a stored unit is never repeated.
 
     Args:
-        url: Of an Optuna storage, e.g. ``sqlite:///study.db`` or ``postgresql://...``.
-        name: Of the study.
-        identity: What the study belongs to; another one under the same name is refused.
+        url: URL of an Optuna storage, e.g. ``sqlite:///study.db`` or ``postgresql://...``.
+        name: Name of the study.
+        identity: Hash of the configuration of the study; a study of the same name with another hash is refused.
 
     Raises:
         InputError: The storage cannot be reached, or the study belongs to another configuration.
@@ -37,12 +37,12 @@ class ResultStore:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = _opened(url, name)
-            known = self._study.user_attrs.get("identity")
-            if known is None:
+            stored = self._study.user_attrs.get("identity")
+            if stored is None:
                 self._study.set_user_attr("identity", identity)
-        except Exception as error:  # what a database driver raises is not known here
+        except Exception as error:  # database drivers raise errors of their own
             raise InputError(f"storage {mask_password(url)}: cannot be used: {_reason(error, url)}") from None
-        if known is not None and known != identity:
+        if stored is not None and stored != identity:
             raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")
 
     def results(self) -> dict[str, dict[str, Any]]:
@@ -56,7 +56,7 @@ class ResultStore:
         return {trial.user_attrs["key"]: json.loads(trial.user_attrs["result"]) for trial in trials}
 
     def add(self, unit: Unit, result: dict[str, Any], score: float) -> None:
-        """Keep a result; drawn settings are attributes, as methods differ in their spaces, which a study may not.
+        """Store a result; drawn settings are attributes, as spaces differ between methods, which a study forbids.
 
         Raises:
             OSError: The storage cannot be written: its disk is full, its server gone, or another process holds it.
@@ -75,7 +75,7 @@ class ResultStore:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Tell in the system's terms what a database driver raises."""
+        """Turn errors of a database driver into ``OSError``."""
         try:
             yield
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
@@ -84,12 +84,12 @@ class ResultStore:
 
 
 def _reason(error: BaseException, url: str) -> str:
-    """The first line of what a driver says, without the password."""
+    """The first line of a driver's message, without the password."""
     return _without_secrets((str(error).strip().splitlines() or [type(error).__name__])[0], url)
 
 
 def _opened(url: str, name: str) -> optuna.Study:
-    """The study, made if it is not there; where another driver makes it at the same moment, at a later attempt."""
+    """The study, created if it does not exist; repeated where another driver creates it at the same moment."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return optuna.create_study(storage=url, study_name=name, load_if_exists=True, direction="maximize")
@@ -101,7 +101,7 @@ def _opened(url: str, name: str) -> optuna.Study:
 
 
 def _without_secrets(message: str, url: str) -> str:
-    """What a database driver says, without the parts of the URL that it may quote."""
+    """A driver's message without the parts of the URL that it may quote."""
     message = message.replace(url, mask_password(url))
     userinfo = url.partition("://")[2].rpartition("@")[0]
     password = userinfo.partition(":")[2]

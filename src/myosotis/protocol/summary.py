@@ -1,4 +1,4 @@
-"""From the results of all units to what the protocol reports."""
+"""The figures of a protocol, from the results of all units."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,14 +19,14 @@ Results = Mapping[tuple[int, int], Mapping[str, Any]]
 
 
 def scores_of(results: Sequence[Mapping[str, Any]], metric: str, confidence: float) -> dict[str, Any]:
-    """Return the values of a metric over seeds, their mean and its interval, and how many runs did not end well."""
+    """Return the values of a metric over seeds, their mean and its interval, and the number of failed runs."""
     values = [float(result["metrics"][metric]) for result in results]
     failures = sum(result["failure"] is not None for result in results)
     return {"values": values, **asdict(t_interval(values, confidence)), "failures": failures}
 
 
 def rank(scores: Mapping[str, float]) -> dict[str, int]:
-    """Return the place of each method, 1 for the best; equal ones as they stand.
+    """Return the rank of each method, 1 for the best; of ties the first is better.
 
     Example:
         >>> rank({"a": 0.2, "b": 0.9, "c": 0.5})
@@ -36,11 +36,11 @@ def rank(scores: Mapping[str, float]) -> dict[str, int]:
     return {name: ordered.index(name) + 1 for name in scores}
 
 
-def kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
+def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two lists of scores; None where it is not defined."""
-    if len(one) < 2:
+    if len(first) < 2:
         return None
-    value = float(kendalltau(one, other).statistic)
+    value = float(kendalltau(first, second).statistic)
     return None if value != value else value
 
 
@@ -51,53 +51,53 @@ def phase_agreement(
 
     Args:
         tuned: Scores of each method's chosen trial on the tuning stream, by seed.
-        evaluated: Its scores on the evaluation stream.
-        confidence: Of the interval.
-        seed: Of the resampling.
+        evaluated: Scores on the evaluation stream.
+        confidence: Confidence of the interval.
+        seed: Seed of the resampling.
     """
     names = list(tuned)
     tau = kendall([fmean(tuned[name]) for name in names], [fmean(evaluated[name]) for name in names])
     stream = generator(seed, "agreement")
-    found = []
+    taus = []
     for _ in range(_RESAMPLES):
         sides = []
         for scores in (tuned, evaluated):
             count = len(next(iter(scores.values())))
-            places = torch.randint(count, (count,), generator=stream).tolist()
-            sides.append([fmean(scores[name][place] for place in places) for name in names])
+            indices = torch.randint(count, (count,), generator=stream).tolist()
+            sides.append([fmean(scores[name][index] for index in indices) for name in names])
         value = kendall(*sides)
         if value is not None:
-            found.append(value)
-    if tau is None or not found:
+            taus.append(value)
+    if tau is None or not taus:
         return {"tau": tau, "low": None, "high": None}
     tail = (1 - confidence) / 2
-    ends = torch.quantile(torch.tensor(found).double(), torch.tensor([tail, 1 - tail]).double()).tolist()
+    ends = torch.quantile(torch.tensor(taus).double(), torch.tensor([tail, 1 - tail]).double()).tolist()
     return {"tau": tau, "low": ends[0], "high": ends[1]}
 
 
 def sensitivity(draws: Sequence[Mapping[str, Any]], scores: Mapping[int, float]) -> dict[str, dict[str, Any]]:
     """Return, for every setting, the mean score of the trials with each value, and how far these means lie apart.
 
-    Values that one trial alone has are no means; the spread is over all the same, and ``fewest`` tells.
+    The spread includes values of a single trial; ``fewest`` is the smallest number of trials of a value.
     """
-    found: dict[str, dict[str, Any]] = {}
+    effects: dict[str, dict[str, Any]] = {}
     for key in sorted({key for drawn in draws for key in drawn}):
         groups: dict[str, list[float]] = {}
         for trial, drawn in enumerate(draws):
             if key in drawn and trial in scores:
                 groups.setdefault(str(drawn[key]), []).append(scores[trial])
-        means = {value: fmean(one) for value, one in groups.items()}
+        means = {value: fmean(group) for value, group in groups.items()}
         if len(means) > 1:
-            found[key] = {
+            effects[key] = {
                 "means": means,
                 "spread": max(means.values()) - min(means.values()),
-                "fewest": min(len(one) for one in groups.values()),
+                "fewest": min(len(group) for group in groups.values()),
             }
-    return found
+    return effects
 
 
 def total_cost(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what runs have cost together."""
+    """Return the total cost of runs."""
     return {key: sum(result["cost"][key] for result in results) for key in ("seconds", "steps", "images")} | {
         "runs": len(results)
     }
@@ -117,11 +117,11 @@ def method_summary(
     Args:
         draws: The settings of every trial.
         tuning: Results by trial and seed.
-        selections: By selector.
-        evaluations: By selector, one result for each seed.
-        conventional: Results of all trials on the evaluation stream, by trial and seed; None where they were not made.
-        metric: What was maximised.
-        confidence: Of the intervals.
+        selections: Choices by selector.
+        evaluations: Results of each seed by selector.
+        conventional: Results of all trials on the evaluation stream, by trial and seed; None where there are none.
+        metric: The maximised metric.
+        confidence: Confidence of the intervals.
     """
     chosen = selections["stream"]
     tuned_means, finished = mean_scores(tuning, metric), finished_trials(tuning)
@@ -153,11 +153,11 @@ def method_summary(
         means = mean_scores(conventional, metric)
         best = max(means, key=lambda trial: (means[trial], -trial))
         runs = [conventional[key] for key in sorted(conventional) if key[0] == best]
-        found = scores_of(runs, metric, confidence)
+        scores = scores_of(runs, metric, confidence)
         summary["conventional"] = {
             "trial": best,
-            **found,
-            "optimism": found["mean"] - means[chosen.trial],
+            **scores,
+            "optimism": scores["mean"] - means[chosen.trial],
             "tau_of_trials": kendall([tuned_means[k] for k in finished], [means[k] for k in finished]),
         }
     return summary

@@ -33,10 +33,10 @@ class Unit:
 
     Attributes:
         phase: ``"tuning"``, ``"evaluation"`` of a frozen choice, or ``"conventional"``: a trial where it is evaluated.
-        method: Its name.
-        trial: k of the draw.
+        method: Name of the method.
+        trial: Number k of the draw.
         drawn: The settings of the trial.
-        seed: Of the run.
+        seed: Seed of the run.
         job: A :class:`~myosotis.continual.classification.config.ClassLearningConfig` as JSON.
         data: The hash of all images of the stream, see :func:`stream_hash`.
     """
@@ -51,12 +51,12 @@ class Unit:
 
     @property
     def config(self) -> str:
-        """What is to be done with which images, as JSON; see :func:`run_unit`."""
+        """The job and the hash of its images, as JSON; see :func:`run_unit`."""
         return json.dumps({"job": json.loads(self.job), "data": self.data})
 
     @property
     def key(self) -> str:
-        """What a result is kept under: equal jobs on equal images by one version of the package are one."""
+        """Key of the result: equal jobs on equal images by the same version of the package share it."""
         return hashlib.sha256(f"{myosotis.__version__} {self.config}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -68,10 +68,10 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 
     Args:
         config: ``{"job": ..., "data": ...}``: a job, and the hash of its images.
-        device: Of the network.
+        device: Device of the network.
 
     Raises:
-        InputError: The images are missing, or others than those that the hash is of.
+        InputError: The images are missing, or do not match the hash.
     """
     content = json.loads(config)
     job = ClassLearningConfig.model_validate(content["job"])
@@ -110,7 +110,7 @@ def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learn
 
 @lru_cache(maxsize=4)
 def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
-    """Return the images of a stream, of which each worker reads them once.
+    """Return the images of a stream, which each worker reads once.
 
     Args:
         data: A :class:`~myosotis.data.sets.DataConfig` as JSON.
@@ -132,7 +132,7 @@ def stream_hash(data: str) -> str:
 
 
 def forget_streams() -> None:
-    """Read images anew from now on: files may have changed since."""
+    """Drop all images from the cache: files may have changed."""
     stream_sets.cache_clear()
     stream_hash.cache_clear()
     _scenario.cache_clear()
@@ -140,7 +140,7 @@ def forget_streams() -> None:
 
 @lru_cache(maxsize=16)
 def _scenario(data: str, stream: str, seed: int) -> Scenario:
-    """Trials of one seed share their stream, of which nothing is changed by learning."""
+    """Trials of a seed share their stream, which learning does not change."""
     job = ClassLearningConfig(
         name="unit", seed=seed, data=DataConfig(**json.loads(data)), scenario=StreamConfig(**json.loads(stream))
     )

@@ -53,7 +53,7 @@ def test_compressed_names_say_which_format(suffix, unpacked, tmp_path):
     (tmp_path / "a.fq").write_text(FASTQ["plain"])
     reads = read_reads(tmp_path / "a.fq")
     for name in (f"b.fasta{suffix}", "b.fa.zst"):
-        with pytest.raises(InputError, match="the result is FASTQ, as the input; name it so"):
+        with pytest.raises(InputError, match="the result is FASTQ, as the input; use its suffix"):
             check_reads_suffix(tmp_path / name, reads)
     place = tmp_path / f"b.fastq{suffix}"
     check_reads_suffix(place, reads)

@@ -22,5 +22,5 @@ def test_blocks_hang_together(tokens):
 def test_a_block_mask_hides_something_even_where_no_block_fits():
     masker = BlockMasker(BlockSettings(smallest=4, largest_aspect=1000.0))
     for seed in range(20):
-        hidden = masker._one((2, 2), 1, np.random.default_rng(seed))
+        hidden = masker._image((2, 2), 1, np.random.default_rng(seed))
         assert hidden.sum() == 1

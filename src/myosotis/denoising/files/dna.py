@@ -33,13 +33,13 @@ _CASE = 32
 
 @dataclass
 class FastaLayout:
-    """How a FASTA file is laid out in lines, so that it can be written again to the letter.
+    """The lines of a FASTA file, so that it can be written again exactly.
 
     Attributes:
         lengths: Letters on each line of a sequence.
-        kinds: Of each of these lines, the index of its frame.
+        kinds: Index of the frame of each of these lines.
         frames: Different pairs of what stands before and after the letters of a line, its end included.
-        others: Names, remarks and empty lines as they are, each with the number of lines of sequences before it.
+        others: Names, comments and empty lines as they are, each with the number of lines of sequences before it.
     """
 
     lengths: list[int] = field(default_factory=list)
@@ -50,10 +50,10 @@ class FastaLayout:
 
 @dataclass(frozen=True)
 class FastqLayout:
-    """How a FASTQ file is laid out.
+    """The layout of a FASTQ file.
 
     Attributes:
-        end: Of every line.
+        end: End of every line.
         two_names: Whether the name stands before the qualities again.
     """
 
@@ -66,11 +66,11 @@ class Reads:
     """Sequences of bases.
 
     Attributes:
-        records: As dnaio read them: names, letters, qualities.
-        symbols: All known bases, one sequence after another.
-        lengths: Of the stretches that contexts stay in: reads, cut at every N.
-        known: Of every letter of all records, whether it is a base.
-        layout: Of the file, whose kind says whether it is FASTA or FASTQ.
+        records: Records of dnaio: names, letters, qualities.
+        symbols: Known bases, one sequence after another.
+        lengths: Lengths of the stretches that contexts stay in: reads, cut at every N.
+        known: Whether each letter of all records is a base.
+        layout: Layout of the file, FASTA or FASTQ.
     """
 
     records: Sequence[Any]
@@ -81,7 +81,7 @@ class Reads:
 
     @property
     def qualities(self) -> bool:
-        """Whether there are any: FASTQ."""
+        """Whether there are qualities: FASTQ."""
         return isinstance(self.layout, FastqLayout)
 
 
@@ -106,21 +106,21 @@ def read_reads(path: Path) -> Reads:
     codes, lengths = [], list[int]()
     for record in records:
         letters = np.frombuffer(record.sequence.encode("ascii", "replace"), dtype=np.uint8)
-        found = _CODES[letters]
-        wrong = np.flatnonzero(found == _WRONG)
+        bases = _CODES[letters]
+        wrong = np.flatnonzero(bases == _WRONG)
         if len(wrong):
             raise InputError(
                 f"{path}: {record.name.split()[0] if record.name.split() else 'a record'} has "
                 f"{record.sequence[wrong[0]]!r} at position {wrong[0] + 1}; A, C, G, T and N are read"
             )
-        codes.append(found)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], (found != _UNKNOWN).astype(np.int8), [0]])))
+        codes.append(bases)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], (bases != _UNKNOWN).astype(np.int8), [0]])))
         lengths += (edges[1::2] - edges[::2]).tolist()
-    every = np.concatenate(codes)
-    known = every != _UNKNOWN
+    letters_of_all = np.concatenate(codes)
+    known = letters_of_all != _UNKNOWN
     if not known.any():
         raise InputError(f"{path}: holds no bases but N")
-    return Reads(records, every[known], lengths, known, layout)
+    return Reads(records, letters_of_all[known], lengths, known, layout)
 
 
 def _text_lines(path: Path) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _fasta_layout(path: Path) -> FastaLayout:
     layout = FastaLayout()
     for line in _text_lines(path):
         letters = line.strip()
-        # A remark is what dnaio takes for one.
+        # Comments are those of dnaio.
         if not letters or letters[0] in ">#":
             layout.others.append((len(layout.lengths), line))
             continue
@@ -155,11 +155,13 @@ def check_reads_suffix(path: Path, like: Reads) -> None:
         name = name.removesuffix(suffix)
     wrong = (".fasta", ".fa", ".fna") if like.qualities else (".fastq", ".fq")
     if name.endswith(wrong):
-        raise InputError(f"{path}: the result is {'FASTQ' if like.qualities else 'FASTA'}, as the input; name it so")
+        raise InputError(
+            f"{path}: the result is {'FASTQ' if like.qualities else 'FASTA'}, as the input; use its suffix"
+        )
 
 
 def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
-    """Write sequences with other bases: names, remarks, qualities, N, small letters and the ends of lines stay.
+    """Write sequences with other bases: names, comments, qualities, N, small letters and the ends of lines stay.
 
     It is compressed where its name ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``.
     """

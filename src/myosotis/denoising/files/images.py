@@ -16,13 +16,13 @@ from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
 
 FORMATS = {"PNG": (".png",), "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "TIFF": (".tif", ".tiff")}
-"""What is read and written, by Pillow's names."""
+"""Suffixes of the formats that are read, by Pillow's names."""
 
 _MODES = ("L", "LA", "P", "RGB", "RGBA")
 _MOST_PIXELS = 2**30
-"""Of a bilevel image, a byte each in memory; of others it is Pillow's limit."""
+"""Largest bilevel image, a byte per pixel in memory; for others Pillow's limit holds."""
 
-_TURNED = (5, 6, 7, 8)  # orientations whose width is the height of the stored image
+_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 _LIMIT = Lock()
 _WRITTEN = {"PNG": (".png",), "PPM": (".pbm",), "TIFF": (".tif", ".tiff")}
 Bits = NDArray[np.uint8]
@@ -34,9 +34,9 @@ class BilevelImage:
 
     Attributes:
         bits: (height, width); 1 is white.
-        format: As Pillow calls it.
-        how: How it became bilevel: ``"bilevel"`` as it was, or the threshold, above which pixels are white.
-        compression: Of a TIFF file.
+        format: Format by Pillow's name.
+        how: Origin of the bits: ``"bilevel"``, or the threshold, above which pixels are white.
+        compression: Compression of a TIFF file.
         dpi: Dots per inch, along width and height, where the file tells.
     """
 
@@ -52,7 +52,7 @@ def read_bilevel(path: Path, threshold: int | None = None, *, strict: bool = Tru
 
     Args:
         path: PNG, PBM or TIFF. Grey is made bilevel by ``threshold`` or else by Otsu's, colour by ``threshold`` alone.
-        threshold: Of grey values from 0 to 255; above it is white.
+        threshold: Threshold of grey values from 0 to 255; above it is white.
         strict: Whether a threshold for an image that is bilevel already is an error; else it is not used.
 
     Raises:
@@ -97,8 +97,8 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
                 )
             if getattr(picture, "n_frames", 1) > 1:
                 raise InputError(f"{path}: has several pages; give one at a time")
-            found = picture.info.get("dpi")
-            dpi = None if found is None else (float(found[0]), float(found[1]))
+            written_dpi = picture.info.get("dpi")
+            dpi = None if written_dpi is None else (float(written_dpi[0]), float(written_dpi[1]))
             turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
             ImageOps.exif_transpose(picture, in_place=True)
             return picture, (dpi[1], dpi[0]) if dpi is not None and turned else dpi

@@ -20,13 +20,13 @@ _PART = 2**20  # letters looked at together
 
 @dataclass(frozen=True)
 class SymbolFile:
-    """Symbols and what they were written as.
+    """Symbols and the format of their file.
 
     Attributes:
         symbols: Along a line, or on a plane where an array has two dimensions.
-        names: Of the symbols, in order.
+        names: Names of the symbols, in order.
         lines: Lengths of the lines of a text; None for an array.
-        ends: What each line ends with: a line feed, a carriage return, both, or nothing at the end of the text.
+        ends: End of each line: a line feed, a carriage return, both, or nothing at the end of the text.
         mark: The byte order mark that the text begins with, or nothing.
     """
 
@@ -38,7 +38,7 @@ class SymbolFile:
 
     @property
     def lengths(self) -> list[int] | None:
-        """Of the sequences: the lines that are not empty."""
+        """Lengths of the sequences: the lines that are not empty."""
         return None if self.lines is None else [length for length in self.lines if length]
 
 
@@ -93,15 +93,15 @@ def _numbers(text: str, names: tuple[str, ...], path: Path) -> Symbols:
     table[[ord("\r"), ord("\n")]] = _LINE_FEED
     parts = []
     for begin in range(0, len(text), _PART):
-        found = table[np.frombuffer(text[begin : begin + _PART].encode("utf-32-le"), dtype="<u4")]
-        wrong = np.flatnonzero(found == _UNKNOWN)
+        codes = table[np.frombuffer(text[begin : begin + _PART].encode("utf-32-le"), dtype="<u4")]
+        wrong = np.flatnonzero(codes == _UNKNOWN)
         if len(wrong):
-            raise InputError(_misplaced(text, begin + int(wrong[0]), names, path))
-        parts.append(found[found != _LINE_FEED])
+            raise InputError(_unknown_letter(text, begin + int(wrong[0]), names, path))
+        parts.append(codes[codes != _LINE_FEED])
     return np.concatenate(parts)
 
 
-def _misplaced(text: str, index: int, names: tuple[str, ...], path: Path) -> str:
+def _unknown_letter(text: str, index: int, names: tuple[str, ...], path: Path) -> str:
     ends = list(_LINE_END.finditer(text, 0, index))
     column = index - (ends[-1].end() if ends else 0) + 1
     return f"{path}, line {len(ends) + 1}, position {column}: {text[index]!r} is not in the alphabet {''.join(names)!r}"
@@ -111,7 +111,7 @@ def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        raise InputError(f"{path}: is no array that can be read") from None
+        raise InputError(f"{path}: not a readable .npy array") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
         raise InputError(f"{path}: expected whole numbers along a line or on a plane")
     count = len(alphabet) if alphabet else int(array.max()) + 1
@@ -119,15 +119,15 @@ def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
         raise InputError(f"{path}: has symbols up to {count - 1}; alphabets have at most {MOST_SYMBOLS} of them")
     wrong = np.argwhere((array < 0) | (array >= count))
     if len(wrong):
-        place = tuple(int(one) for one in wrong[0])
-        raise InputError(f"{path}: symbol {array[place]} at position {place} is not among 0 to {count - 1}")
+        position = tuple(int(index) for index in wrong[0])
+        raise InputError(f"{path}: symbol {array[position]} at position {position} is not among 0 to {count - 1}")
     if count < 2:
         raise InputError(f"{path}: holds one symbol only; --alphabet names all that may occur")
     return SymbolFile(array, tuple(alphabet or map(str, range(count))), None)
 
 
 def write_symbols(path: Path, symbols: Symbols, like: SymbolFile) -> None:
-    """Write symbols as another file has them."""
+    """Write symbols in the format of another file."""
     with written(path) as staged:
         if like.lines is None:
             with staged.open("wb") as stream:

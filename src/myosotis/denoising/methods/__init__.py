@@ -83,7 +83,7 @@ def denoise(
         model: A denoiser that was trained with clean symbols, for ``"supervised"`` and ``"adaptive"``.
         unknown: Whether to estimate the channel first, see :func:`~.channel_estimation.estimate_channel`.
         symmetric: Whether to estimate it among symmetric channels alone.
-        passes: How long networks learn.
+        passes: Length of the training of networks.
         lengths: Lengths of sequences that stand one after another.
         seed: Seed of networks.
         device: Device of networks that are made here.
@@ -98,7 +98,7 @@ def denoise(
         data = replace(data, context=model.context)
     warnings: list[str] = []
     if unknown:
-        # What a posterior believes is found more surely than what a choice of mappings says.
+        # Posteriors are more certain than a choice of mappings.
         network = data.network("posterior")
         estimate = estimate_channel(network, noisy, channel, passes=passes, lengths=lengths, symmetric=symmetric)
         data = replace(data, channel=estimate.channel)

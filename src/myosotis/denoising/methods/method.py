@@ -29,7 +29,7 @@ class NoisyData:
         channel: The noise, given or estimated.
         context: The context; None where the method chooses.
         model: A denoiser that was trained with clean symbols, for methods that need one.
-        passes: How long networks learn; None for the default of the method.
+        passes: Length of the training of networks; None for the default of the method.
         lengths: Lengths of sequences that stand one after another.
         seed: Seed of networks.
         device: Device of networks that are made here.
@@ -96,7 +96,7 @@ class DenoisingMethod(ABC):
     makes_passes: ClassVar[bool] = False
     """Whether it learns from the noisy symbols by passes over them."""
     passes: ClassVar[Passes] = ADAPT
-    """How long networks learn by default."""
+    """Length of the training of networks by default."""
 
     @abstractmethod
     def denoise(self, data: NoisyData) -> MethodOutput:

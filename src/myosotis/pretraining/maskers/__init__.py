@@ -1,4 +1,4 @@
-"""The ways of hiding tokens, by the name that a configuration gives them."""
+"""The maskers, by the name that a configuration gives them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -15,12 +15,12 @@ _HINT = 0.1
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """How attention decides.
+    """Settings of masking by attention.
 
     Attributes:
         mode: ``"high"`` hides the tokens that are attended to most; ``"low"`` the least; ``"hint"`` most, and shows
             some of the very first again.
-        momentum: Of the teacher.
+        momentum: Momentum of the teacher.
     """
 
     mode: Literal["high", "low", "hint"] = "high"
@@ -28,7 +28,7 @@ class AttentionSettings:
 
 
 class AttentionMasker(Masker[AttentionSettings]):
-    """A teacher sees the whole image; what its class token attends to in the last block decides.
+    """The attention of a teacher's class token to the whole image, in the last block, decides.
 
     AttMask was made for self-distillation with ratios drawn from [0.1, 0.5]; here it hides the ratio that is asked for.
     ``hint`` shows a share of 0.1 r of all tokens again, drawn among the tenth that is attended to most, so that fewer
@@ -43,19 +43,19 @@ class AttentionMasker(Masker[AttentionSettings]):
             "Attention-Guided Masked Image Modeling, ECCV 2022"
         ),
         reads="images",
-        memory="a copy of the network, whose encoder sees every image whole",
+        memory="a copy of the network, whose encoder reads whole images",
         purpose="Guided masking by what the network itself has learnt to look at; costs a forward pass of all tokens.",
     )
     Settings = AttentionSettings
 
     @property
     def guide(self) -> Guide | None:
-        """What a teacher must say."""
+        """The guidance of the teacher."""
         return "attention"
 
     @property
     def teacher_momentum(self) -> float:
-        """Of the teacher."""
+        """Momentum of the teacher."""
         return self.settings.momentum
 
     def ratio_range(self, ratio: float) -> tuple[float, float]:
@@ -71,17 +71,17 @@ class AttentionMasker(Masker[AttentionSettings]):
         attention: Tensor | None = None,
         **_: Any,
     ) -> TokenMask:
-        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
-        known = required(attention, "attention")
-        mask = mask_from_scores(-known if self.settings.mode == "low" else known, ratio, known)
+        """Return the mask; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        weights = required(attention, "attention")
+        mask = mask_from_scores(-weights if self.settings.mode == "low" else weights, ratio, weights)
         if self.settings.mode != "hint":
             return mask
         count = tokens.shape[1]
         shown, first = int(_HINT * ratio * count), int(_HINT * count)
         if not shown:
             return mask
-        top = known.topk(first, dim=1).indices
+        top = weights.topk(first, dim=1).indices
         drawn = uniform(top, generator).argsort(dim=1)[:, :shown]
         hidden = mask.hidden.scatter(1, top.gather(1, drawn), value=False)
         again = mask_from_hidden(hidden)
-        return TokenMask(again.keep, again.valid, again.restore, again.hidden, again.counts, again.ragged, known)
+        return TokenMask(again.keep, again.valid, again.restore, again.hidden, again.counts, again.ragged, weights)

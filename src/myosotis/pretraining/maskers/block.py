@@ -17,11 +17,11 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """How blocks are drawn.
+    """Settings of the blocks.
 
     Attributes:
         smallest: Tokens in a block, at least, where so many are still to be hidden.
-        largest_aspect: Of its sides; the smallest is one over it.
+        largest_aspect: Largest aspect ratio; the smallest is its inverse.
     """
 
     smallest: Count = 4
@@ -29,7 +29,7 @@ class BlockSettings:
 
 
 class BlockMasker(Masker[BlockSettings]):
-    """Rectangles of random size, shape and place are hidden until there are enough hidden tokens or no block fits.
+    """Rectangles of random size, shape and position are hidden until there are enough hidden tokens or no block fits.
 
     An image may therefore end with fewer hidden tokens than asked for, never with more.
     """
@@ -40,22 +40,22 @@ class BlockMasker(Masker[BlockSettings]):
         paper="Bao, Dong, Piao, Wei: BEiT: BERT Pre-Training of Image Transformers, ICLR 2022",
         reads="images",
         memory="nothing",
-        purpose="Harder than random masking at the same ratio: what is hidden hangs together.",
+        purpose="Harder than random masking at the same ratio: hidden tokens are contiguous.",
     )
     Settings = BlockSettings
 
     def __call__(
         self, tokens: Tensor, *, grid: tuple[int, int], ratio: float, generator: torch.Generator, **_: Any
     ) -> TokenMask:
-        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
-        wanted = tokens.shape[1] - visible_count(tokens.shape[1], ratio)
+        """Return the mask; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        count = tokens.shape[1] - visible_count(tokens.shape[1], ratio)
         draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-        hidden = np.stack([self._one(grid, wanted, draws) for _ in range(tokens.shape[0])])
+        hidden = np.stack([self._image(grid, count, draws) for _ in range(tokens.shape[0])])
         return mask_from_hidden(torch.from_numpy(hidden).flatten(1).to(tokens.device))
 
-    def _one(self, grid: tuple[int, int], wanted: int, draws: np.random.Generator) -> Any:
+    def _image(self, grid: tuple[int, int], count: int, draws: np.random.Generator) -> Any:
         hidden = np.zeros(grid, dtype=bool)
-        left = wanted
+        left = count
         while left > 0:
             added = self._add_block(hidden, left, draws)
             if not added:

@@ -31,7 +31,7 @@ class GridMasker(Masker[NoSettings]):
     def __call__(
         self, tokens: Tensor, *, grid: tuple[int, int], ratio: float, generator: torch.Generator, **_: Any
     ) -> TokenMask:
-        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        """Return the mask; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
         order = dither_order(max(grid))
         side, batch = order.shape[0], tokens.shape[0]
         shifts = torch.randint(side, (2, batch, 1, 1), generator=generator)

@@ -1,4 +1,4 @@
-"""What the ways of hiding tokens have in common."""
+"""The base class of maskers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,11 +23,11 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True)
 class NoSettings:
-    """For maskers that have none."""
+    """Settings of maskers that have none."""
 
 
 class Masker(ABC, Generic[SettingsT]):
-    """A way to choose what is hidden; it has no state, so that a mask depends on what it is called with alone.
+    """A choice of hidden tokens; it has no state, so that a mask depends on its arguments alone.
 
     Args:
         settings: An instance of :attr:`Settings`.
@@ -36,28 +36,28 @@ class Masker(ABC, Generic[SettingsT]):
     card: ClassVar[MethodCard]
     Settings: ClassVar[type]
     reads_tokens: ClassVar[bool] = False
-    """Whether it looks at the embedded patches."""
+    """Whether it reads the embedded patches."""
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
 
     @property
     def features(self) -> str:
-        """What it looks at, by default the input of the first block; see :class:`~.salience.SalienceSettings`."""
+        """The tokens that it reads: by default the input of the first block; see :class:`.SalienceSettings`."""
         return "embed"
 
     @property
     def guide(self) -> Guide | None:
-        """What a teacher, an average of the trained network, must say about the whole image."""
+        """The guidance that it needs of a teacher, a moving average of the trained network."""
         return None
 
     @property
     def teacher_momentum(self) -> float:
-        """Share of its own weights that the teacher keeps in a step."""
+        """Momentum of the teacher: the share of its own weights that it keeps in a step."""
         raise NotImplementedError(f"masker '{self.card.name}' has no teacher")
 
     def ratio_range(self, ratio: float) -> tuple[float, float]:
-        """Return the smallest and the largest ratio that an image may get where ``ratio`` is asked for."""
+        """Return the smallest and the largest ratio that an image may get where ``ratio`` is requested."""
         return ratio, ratio
 
     def guide_statistics(self, guide: Float[Tensor, "batch tokens"]) -> dict[str, Tensor]:  # noqa: ARG002 - a default
@@ -72,7 +72,7 @@ class Masker(ABC, Generic[SettingsT]):
         By default each unit is read as the mean of its tokens.
 
         Args:
-            tokens: As for :meth:`__call__`.
+            tokens: Tokens as for :meth:`__call__`.
             pool: Sums values of tokens, (batch, tokens, ...), over mask units.
             grid: Rows and columns of mask units.
             arguments: The other arguments of :meth:`__call__`.
@@ -92,17 +92,18 @@ class Masker(ABC, Generic[SettingsT]):
         attention: Float[Tensor, "batch tokens"] | None = None,
         predicted_loss: Float[Tensor, "batch tokens"] | None = None,
     ) -> TokenMask:
-        """Return what is hidden.
+        """Return the mask.
 
         Args:
-            tokens: What :attr:`features` names, by default the input of the first block: embedded patches with their
-                positions, without prefix tokens. Those who do not read them take number and device from here.
+            tokens: The tokens that :attr:`features` names, by default the input of the first block: embedded patches
+                with their positions, without prefix tokens. Maskers that do not read them take number and device from
+                here.
             grid: Rows and columns of tokens.
             ratio: Share of hidden tokens.
-            progress: Share of the training that is made, in [0, 1].
-            generator: On the CPU; all that is drawn comes from it.
-            attention: For maskers that it guides, see :attr:`guide`.
-            predicted_loss: Likewise.
+            progress: Share of the training that is done, in [0, 1].
+            generator: Source of all randomness, on the CPU.
+            attention: Attention of a teacher, for maskers with this :attr:`guide`.
+            predicted_loss: Losses that a teacher predicts, for maskers with this :attr:`guide`.
         """
 
 
@@ -112,7 +113,7 @@ def uniform(tokens: Tensor, generator: torch.Generator) -> Float[Tensor, "batch 
 
 
 def required(guide: Tensor | None, name: Guide) -> Tensor:
-    """Return a teacher's word, or raise ``ValueError`` if it is not there."""
+    """Return the teacher's guidance, or raise ``ValueError`` if it is missing."""
     if guide is None:
         raise ValueError(f"this masker needs '{name}'")
     return guide

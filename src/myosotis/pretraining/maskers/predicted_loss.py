@@ -13,12 +13,12 @@ from myosotis.pretraining.token_mask import TokenMask, mask_from_scores, visible
 
 @dataclass(frozen=True)
 class PredictedLossSettings:
-    """How predicted losses decide.
+    """Settings of masking by predicted losses.
 
     Attributes:
         begin: Share of the hidden tokens that are chosen for their predicted loss, at the beginning of the training.
-        end: At its end; the share grows evenly. The others are drawn.
-        momentum: Of the teacher.
+        end: The same share at its end; it grows linearly. The others are drawn.
+        momentum: Momentum of the teacher.
     """
 
     begin: Part = 0.0
@@ -27,26 +27,26 @@ class PredictedLossSettings:
 
 
 class PredictedLossMasker(Masker[PredictedLossSettings]):
-    """A second decoder learns which hidden patches are hard; a teacher's guess on the whole image decides."""
+    """A second decoder learns which hidden patches are hard; a teacher's prediction on the whole image decides."""
 
     card = MethodCard(
         name="predicted_loss",
         title="Hard patches mining (HPM)",
         paper=("Wang, Song, Fan, Wang, Xie, Zhang: Hard Patches Mining for Masked Image Modeling, CVPR 2023"),
         reads="images",
-        memory="a second decoder, and a copy of everything, which sees every image whole",
+        memory="a second decoder, and a copy of everything, which reads whole images",
         purpose="Guided masking by difficulty; the most expensive of the maskers.",
     )
     Settings = PredictedLossSettings
 
     @property
     def guide(self) -> Guide | None:
-        """What a teacher must say."""
+        """The guidance of the teacher."""
         return "predicted_loss"
 
     @property
     def teacher_momentum(self) -> float:
-        """Of the teacher."""
+        """Momentum of the teacher."""
         return self.settings.momentum
 
     def __call__(
@@ -59,11 +59,11 @@ class PredictedLossMasker(Masker[PredictedLossSettings]):
         predicted_loss: Tensor | None = None,
         **_: Any,
     ) -> TokenMask:
-        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
-        known, settings = required(predicted_loss, "predicted_loss"), self.settings
+        """Return the mask; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        losses, settings = required(predicted_loss, "predicted_loss"), self.settings
         scores = uniform(tokens, generator)
         hidden = tokens.shape[1] - visible_count(tokens.shape[1], ratio)
         chosen = int((settings.begin + (settings.end - settings.begin) * progress) * hidden)
         if chosen:
-            scores = scores.scatter(1, known.topk(chosen, dim=1).indices, torch.inf)
-        return mask_from_scores(scores, ratio, known)
+            scores = scores.scatter(1, losses.topk(chosen, dim=1).indices, torch.inf)
+        return mask_from_scores(scores, ratio, losses)

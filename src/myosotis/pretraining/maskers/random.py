@@ -11,7 +11,7 @@ from myosotis.pretraining.token_mask import TokenMask, mask_from_scores
 
 
 class RandomMasker(Masker[NoSettings]):
-    """Every set of so many tokens is hidden with the same probability."""
+    """All sets of as many tokens are hidden with the same probability."""
 
     card = MethodCard(
         name="random",
@@ -24,5 +24,5 @@ class RandomMasker(Masker[NoSettings]):
     Settings = NoSettings
 
     def __call__(self, tokens: Tensor, *, ratio: float, generator: torch.Generator, **_: Any) -> TokenMask:
-        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        """Return the mask; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
         return mask_from_scores(uniform(tokens, generator), ratio)

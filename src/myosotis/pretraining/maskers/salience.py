@@ -22,7 +22,7 @@ from myosotis.pretraining.salience import (
 from myosotis.pretraining.token_mask import TokenMask, mask_from_scores
 
 Features = Annotated[str, Field(pattern=r"^(embed|patch|block:[1-9]\d*)$")]
-"""What salience compares."""
+"""Names of the tokens that salience compares."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class SalienceSettings:
     """How salience decides. The paper's ratio, spread and threshold are not published; see the guide.
 
     Attributes:
-        features: What is compared: ``"embed"``, the input of the first block, as released; ``"patch"``, the embedded
-            patches without positions; ``"block:k"``, what the first k blocks make of the whole image, which costs as
-            much as they do.
-        scale: By which dot products are divided, see :func:`~myosotis.pretraining.salience.received_affinity`: 1 as
+        features: Tokens that are compared: ``"embed"``, the input of the first block, as released; ``"patch"``, the
+            embedded patches without positions; ``"block:k"``, the output of the first k blocks for the whole image, at
+            their cost.
+        scale: Divisor of dot products, see :func:`~myosotis.pretraining.salience.received_affinity`: 1 as
             released; ``"sqrt_dim"`` is recommended for small images.
-        exclude_self: See there.
+        exclude_self: Whether a token does not read itself.
         normalize: ``"minmax"`` stretches salience over [0, 1]; ``"rank"`` takes ranks, where a few tokens receive
             nearly everything.
         noise: Uniform noise in [0, noise] is added to each token's salience: 0 hides the same tokens each time, a large
@@ -60,9 +60,9 @@ class SalienceSettings:
 
 
 class SalienceMasker(Masker[SalienceSettings]):
-    """Tokens that the others read most are hidden, with some noise; nothing but the embedded patches is needed.
+    """Tokens that the others read most are hidden, with noise; it needs nothing but the embedded patches.
 
-    Called directly it compares the tokens it is given; it is the networks that give it what ``features`` names.
+    Called directly it compares the given tokens; networks pass the tokens that ``features`` names.
 
     Raises:
         SettingsError: ``threshold`` or ``scope`` is set while ``spread`` is 0.
@@ -86,11 +86,11 @@ class SalienceMasker(Masker[SalienceSettings]):
         super().__init__(settings)
         plain = SalienceSettings()
         if not settings.spread and (settings.threshold, settings.scope) != (plain.threshold, plain.scope):
-            raise SettingsError("'threshold' and 'scope' belong to an adaptive ratio: set 'spread'")
+            raise SettingsError("'threshold' and 'scope' need an adaptive ratio: set 'spread'")
 
     @property
     def features(self) -> str:
-        """What it compares."""
+        """The tokens that it compares."""
         return self.settings.features
 
     def ratio_range(self, ratio: float) -> tuple[float, float]:
@@ -125,7 +125,7 @@ class SalienceMasker(Masker[SalienceSettings]):
         pool: Pool | None = None,
         **_: Any,
     ) -> TokenMask:
-        """Return what is hidden; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
+        """Return the mask; see :class:`~myosotis.pretraining.maskers.masker.Masker`."""
         return self.from_salience(self.salience(tokens, pool), ratio, progress, generator)
 
     def hide_units(self, tokens: Float[Tensor, "batch tokens dim"], pool: Pool, **arguments: Any) -> TokenMask:
@@ -135,7 +135,7 @@ class SalienceMasker(Masker[SalienceSettings]):
     def from_salience(
         self, salience: Float[Tensor, "batch tokens"], ratio: float, progress: float, generator: torch.Generator
     ) -> TokenMask:
-        """Return what is hidden where salience is known."""
+        """Return the mask of given salience."""
         settings, noise = self.settings, uniform(salience, generator)
         if progress < settings.warmup:
             return mask_from_scores(noise, ratio, salience)

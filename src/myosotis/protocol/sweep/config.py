@@ -12,8 +12,8 @@ from myosotis.protocol.executors import ExecutorConfig
 class SweepConfig(PretrainConfig):
     """A job of ``myosotis pretrain`` at several ratios and seeds.
 
-    ``ratios`` take the place of ``ratio``, and ``maskers``, by what the report calls them, that of ``masker``; the
-    first one is what the others are compared with. Seeds count from ``seed``.
+    ``ratios`` replace ``ratio``, and ``maskers``, by their names in the report, replace ``masker``; all are compared
+    with the first one. Seeds count from ``seed``.
     """
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
@@ -26,9 +26,9 @@ class SweepConfig(PretrainConfig):
     @model_validator(mode="after")
     def _one_choice(self) -> "SweepConfig":
         if self.maskers and "masker" in self.model_fields_set:
-            raise ValueError("'maskers' take the place of 'masker': leave one of them out")
+            raise ValueError("'maskers' replace 'masker': leave one of them out")
         if self.ratio_end is not None:
-            raise ValueError("a sweep is over ratios that stay: leave 'ratio_end' out")
+            raise ValueError("the ratios of a sweep are constant: leave 'ratio_end' out")
         if not self.maskers:
             # Written out: a configuration names every setting.
             object.__setattr__(self, "maskers", {self.masker.name: self.masker})
@@ -38,5 +38,17 @@ class SweepConfig(PretrainConfig):
     @classmethod
     def _ascending(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(ratios)) < len(ratios):
-            raise ValueError("a ratio stands there twice")
+            raise ValueError("contains duplicates")
         return tuple(sorted(ratios))
+
+
+def resolve_paths(config: SweepConfig, folder: Path) -> SweepConfig:
+    """Return the configuration with the paths in it made absolute, and with its maskers by name."""
+    placed = resolve_pretrain_paths(config, folder)
+    maskers = config.maskers or {config.masker.name: config.masker}
+    return config.model_copy(
+        update={"data": placed.data, "model": placed.model, "probes": placed.probes, "maskers": maskers}
+    )
+        if not self.maskers:
+            # Written out: a configuration names every setting.
+            object.__setattr__(self, "maskers", {self.masker.name: self.masker})

@@ -19,7 +19,7 @@ def sweep_summary(finished: Finished, config: SweepConfig, *, probed: bool) -> d
     """Return the figures of a sweep, ready for JSON.
 
     Args:
-        finished: All units with their results.
+        finished: Units with their results.
         config: The sweep.
         probed: Whether encoders were measured by probes.
     """
@@ -49,20 +49,20 @@ def sweep_figures(
 ) -> dict[str, Any]:
     """Return a masker's figures: at every ratio, and over ratios their mean and their range, all over seeds.
 
-    The mean and the range (largest less smallest) are taken for each seed first; a small range says that it does not
-    matter which ratio was chosen. ``masks`` holds, for each ratio, what masks of the last epoch were like (see
-    :class:`~myosotis.pretraining.mask_statistics.MaskStatistics`), or None where nothing is known.
+    The mean and the range (largest less smallest) are taken for each seed first; a small range says that the choice of
+    the ratio does not matter. ``masks`` holds, for each ratio, statistics of the masks of the last epoch (see
+    :class:`~myosotis.pretraining.mask_statistics.MaskStatistics`), or None where there are none.
 
     Args:
-        masker: Its name.
+        masker: Name of the masker.
         trained: Results by masker, ratio and seed.
-        ratios: All of them.
-        measures: What was measured.
-        confidence: Of intervals.
+        ratios: Ratios of the sweep.
+        measures: Measures of encoders.
+        confidence: Confidence of intervals.
     """
     seeds = sorted({seed for name, _, seed in trained if name == masker})
     runs = [trained[masker, ratio, seed] for ratio in ratios for seed in seeds]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "seconds": sum(run["seconds"] for run in runs) / len(runs),
         "failures": sum(run["failure"] is not None for run in runs),
         "failed_runs": counted(runs, "trained"),
@@ -73,37 +73,39 @@ def sweep_figures(
     }
     for kind in measures:
         table = [[trained[masker, ratio, seed][kind] for ratio in ratios] for seed in seeds]
-        found[kind] = {
+        figures[kind] = {
             "values": table,
-            "at": [asdict(t_interval([row[place] for row in table], confidence)) for place in range(len(ratios))],
+            "at": [asdict(t_interval([row[index] for row in table], confidence)) for index in range(len(ratios))],
             "mean": asdict(t_interval([sum(row) / len(row) for row in table], confidence)),
             "range": asdict(t_interval([max(row) - min(row) for row in table], confidence)),
         }
-    return found
+    return figures
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Of those that exist: a run that diverged has no masks, and random masks know no salience."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    """The mean of those that exist: a diverged run has no masks, and random masks have no salience."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 def sweep_differences(
     trained: Trained, maskers: Sequence[str], ratios: Sequence[float], measures: Sequence[str], confidence: float
 ) -> dict[str, Any]:
-    """Return what each masker has more than the first one, on the same seeds: at every ratio, in mean and range."""
+    """Return the differences of each masker to the first one on the same seeds: at all ratios, in mean and range."""
     first, *others = maskers
     seeds = sorted({seed for _, _, seed in trained})
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name in others:
-        found[name] = {}
+        figures[name] = {}
         for kind in measures:
-            rows = [[[trained[one, ratio, seed][kind] for ratio in ratios] for one in (name, first)] for seed in seeds]
+            rows = [
+                [[trained[masker, ratio, seed][kind] for ratio in ratios] for masker in (name, first)] for seed in seeds
+            ]
             less = [[a - b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in rows]
             ranges = [(max(mine) - min(mine)) - (max(theirs) - min(theirs)) for mine, theirs in rows]
-            found[name][kind] = {
-                "at": [asdict(t_interval([row[place] for row in less], confidence)) for place in range(len(ratios))],
+            figures[name][kind] = {
+                "at": [asdict(t_interval([row[index] for row in less], confidence)) for index in range(len(ratios))],
                 "mean": asdict(t_interval([sum(row) / len(row) for row in less], confidence)),
                 "range": asdict(t_interval(ranges, confidence)),
             }
-    return found
+    return figures

@@ -22,10 +22,10 @@ class SweepJob(Job[SweepConfig]):
     """One run of ``myosotis pretrain sweep``; see :class:`~myosotis.engine.job.Job`."""
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave, every masker at every ratio.
+        """Read and check all inputs, and all maskers at all ratios.
 
         Raises:
-            InputError: Something is wrong with it.
+            InputError: An input or a setting is wrong.
         """
         config = self._config
         self._check_available()
@@ -56,25 +56,25 @@ class SweepJob(Job[SweepConfig]):
             return run
         units = sweep_units(config)
         results = {unit.key: run.kept(f"unit-{unit.key[:32]}.json") for unit in units}
-        left = {unit.key: unit for unit in units if results[unit.key] is None}
-        if len(left) < len(results):
-            self._say(f"{len(results) - len(left)} runs are done already")
+        open_units = {unit.key: unit for unit in units if results[unit.key] is None}
+        if len(open_units) < len(results):
+            self._say(f"{len(results) - len(open_units)} runs are done already")
         with (
             self._timed("sweep"),
             Executor(config.executor, str(device()), run_sweep_unit) as executor,
-            progress("sweep", len(left)) as ticker,
+            progress("sweep", len(open_units)) as ticker,
         ):
-            for unit, result in executor.execute(list(left.values())):
+            for unit, result in executor.execute(list(open_units.values())):
                 results[unit.key] = result
                 run.keep(f"unit-{unit.key[:32]}.json", result)
-                told = {"masker": unit.masker, "ratio": unit.ratio, "seed": unit.seed}
-                run.log({"phase": "sweep", **told, **{key: result.get(key) for key in ("linear", "knn", "failure")}})
+                labels = {"masker": unit.masker, "ratio": unit.ratio, "seed": unit.seed}
+                run.log({"phase": "sweep", **labels, **{key: result.get(key) for key in ("linear", "knn", "failure")}})
                 ticker.advance(note=unit.masker or "untrained")
         run.finish(self._result([(unit, results[unit.key]) for unit in units], fingerprints, started))
         return run
 
     def _inputs(self, salt: str) -> dict[str, str]:
-        """What a resumed sweep checks: all images, as each seed draws others where there is a limit, and weights."""
+        """Inputs that a resumed sweep checks: all images, as with a limit each seed draws others, and weights."""
         config, sets = self._config, self._sets
         if config.data.limit is not None:
             data = config.data.model_copy(update={"limit": None})

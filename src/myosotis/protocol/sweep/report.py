@@ -13,7 +13,7 @@ KIND = "pretrain-sweep"
 
 _NAMES = {"linear": "linear probe", "knn": "nearest neighbours", "finetuned": "fine-tuned"}
 _LIMITS = (
-    "Other data, networks and lengths of training may say something else. Losses of different maskers and ratios "
+    "Other data, networks and lengths of training may give other results. Losses of different maskers and ratios "
     "cannot be compared and are not shown."
 )
 
@@ -22,7 +22,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished sweep.
 
     Args:
-        run: Of the kind ``pretrain-sweep``.
+        run: A run of the kind ``pretrain-sweep``.
     """
     result, settings = run.result(), run.settings()
     confidence = float(settings["confidence"])
@@ -50,13 +50,13 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts sweeps side by side: mean and range over ratios of every masker.
 
     Args:
-        runs: At least two.
+        runs: At least two runs.
     """
     rows = []
     for run in runs:
         result = run.result()
-        for name, one in result["maskers"].items():
-            cells = [f"{_told(one[kind]['mean'])}; {_told(one[kind]['range'])}" for kind in result["measures"]]
+        for name, masker in result["maskers"].items():
+            cells = [f"{_text(masker[kind]['mean'])}; {_text(masker[kind]['range'])}" for kind in result["measures"]]
             rows.append(Row(f"{result['name']}: {name}", cells))
     kinds = runs[0].result()["measures"]
     return Document(
@@ -69,8 +69,8 @@ def compare(runs: Sequence[Run]) -> Document:
 
 def _best(result: Mapping[str, Any]) -> str:
     kind = result["measures"][0]
-    name = max(result["maskers"], key=lambda one: result["maskers"][one][kind]["mean"]["mean"])
-    return f"{name}, {_NAMES[kind]} {_told(result['maskers'][name][kind]['mean'])}"
+    name = max(result["maskers"], key=lambda masker: result["maskers"][masker][kind]["mean"]["mean"])
+    return f"{name}, {_NAMES[kind]} {_text(result['maskers'][name][kind]['mean'])}"
 
 
 def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
@@ -78,51 +78,51 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
     levels = {"an untrained encoder": result["untrained"][kind]}
     if _has_pixels(result, kind):
         levels["raw pixels"] = result["pixels"][kind]
-    told, all_above = [], True
+    comparisons, all_above = [], True
     for level, interval in levels.items():
         below = [
             name
-            for name, one in result["maskers"].items()
-            if min(at["mean"] for at in one[kind]["at"]) <= interval["mean"]
+            for name, masker in result["maskers"].items()
+            if min(at["mean"] for at in masker[kind]["at"]) <= interval["mean"]
         ]
         all_above = all_above and not below
         which = "every masker at every ratio" if not below else f"all but {', '.join(below)} at every ratio"
         which = "no masker at every ratio" if len(below) == len(result["maskers"]) else which
-        told.append(f"better than {level} ({_told(interval)}): {which}")
-    found = [Verdict("Which masker is best?", f"{_best(result)}, mean over ratios.")]
+        comparisons.append(f"better than {level} ({_text(interval)}): {which}")
+    verdicts = [Verdict("Which masker is best?", f"{_best(result)}, mean over ratios.")]
     if _several(result):
-        ranges = {name: one[kind]["range"] for name, one in result["maskers"].items()}
+        ranges = {name: masker[kind]["range"] for name, masker in result["maskers"].items()}
         flat = min(ranges, key=lambda name: ranges[name]["mean"])
-        found.append(
+        verdicts.append(
             Verdict(
                 "Which one depends least on the ratio?",
-                f"{flat}: between its best and its worst ratio the {_NAMES[kind]} differs by {_told(ranges[flat])}.",
+                f"{flat}: between its best and its worst ratio the {_NAMES[kind]} differs by {_text(ranges[flat])}.",
             )
         )
-    found.append(Verdict("Does pre-training help at all?", f"{'; '.join(told)}.".capitalize(), all_above))
+    verdicts.append(Verdict("Does pre-training help at all?", f"{'; '.join(comparisons)}.".capitalize(), all_above))
     failed = [
         f"{entry['count']} of {name} {entry['kind']} ({entry['reason']})"
         for name, entries in {
-            **{name: one.get("failed_runs", []) for name, one in result["maskers"].items()},
+            **{name: masker.get("failed_runs", []) for name, masker in result["maskers"].items()},
             "the untrained encoders": result.get("untrained_failures", []),
         }.items()
         for entry in entries
     ]
     if failed:
         text = f"No: {'; '.join(failed)}. They count with accuracies of 0."
-        found.append(Verdict("Did all runs end well?", text, False))
-    found += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
+        verdicts.append(Verdict("Did all runs succeed?", text, False))
+    verdicts += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
     if result["seeds"] < 2:
-        found.append(Verdict("How sure are we?", "One seed tells nothing of how sure these figures are; take three."))
+        verdicts.append(Verdict("How sure are we?", "A single seed says nothing about the uncertainty; take three."))
     elif result["differences"]:
-        found.append(
+        verdicts.append(
             Verdict(
                 "How sure are we?",
                 f"Intervals of {confidence:.0%} over {result['seeds']} seeds by Student's t. Beyond them, on the same "
                 f"seeds: {'; '.join(_clear(result)) or 'no difference'}.",
             )
         )
-    return found
+    return verdicts
 
 
 def _several(result: Mapping[str, Any]) -> bool:
@@ -132,16 +132,18 @@ def _several(result: Mapping[str, Any]) -> bool:
 
 def _clear(result: Mapping[str, Any]) -> list[str]:
     """Differences to the first masker whose intervals leave 0."""
-    first, found = next(iter(result["maskers"])), []
-    for name, one in result["differences"].items():
+    first, differences = next(iter(result["maskers"])), []
+    for name, masker in result["differences"].items():
         for kind in result["measures"]:
-            mean, spread = one[kind]["mean"], one[kind]["range"]
+            mean, spread = masker[kind]["mean"], masker[kind]["range"]
             if mean["low"] is not None and (mean["low"] > 0 or mean["high"] < 0):
-                found.append(f"{name} is {'ahead of' if mean['mean'] > 0 else 'behind'} {first} by {_NAMES[kind]}")
+                differences.append(
+                    f"{name} is {'ahead of' if mean['mean'] > 0 else 'behind'} {first} by {_NAMES[kind]}"
+                )
             if _several(result) and spread["low"] is not None and (spread["low"] > 0 or spread["high"] < 0):
                 flatter = "less" if spread["mean"] < 0 else "more"
-                found.append(f"{name} depends {flatter} on the ratio than {first} by {_NAMES[kind]}")
-    return found
+                differences.append(f"{name} depends {flatter} on the ratio than {first} by {_NAMES[kind]}")
+    return differences
 
 
 def _has_pixels(result: Mapping[str, Any], kind: str) -> bool:
@@ -149,7 +151,7 @@ def _has_pixels(result: Mapping[str, Any], kind: str) -> bool:
 
 
 def _overall(result: Mapping[str, Any]) -> list[str]:
-    """What is told of all ratios together."""
+    """Figures over all ratios."""
     return ["mean", "range"] if _several(result) else ["mean"]
 
 
@@ -160,14 +162,14 @@ def _columns(result: Mapping[str, Any]) -> list[str]:
 def _table(result: Mapping[str, Any], confidence: float) -> Table:
     columns, rows = _columns(result), []
     for kind in result["measures"]:
-        for name, one in result["maskers"].items():
-            figures = one[kind]
+        for name, masker in result["maskers"].items():
+            figures = masker[kind]
             cells = [_NAMES[kind], *(f"{at['mean']:.3f}" for at in figures["at"])]
-            rows.append(Row(name, [*cells, *(_told(figures[key]) for key in _overall(result))]))
+            rows.append(Row(name, [*cells, *(_text(figures[key]) for key in _overall(result))]))
         nowhere, no_range = ["-"] * len(result["ratios"]), ["-"] * (len(_overall(result)) - 1)
-        rows.append(Row("untrained", [_NAMES[kind], *nowhere, _told(result["untrained"][kind]), *no_range]))
+        rows.append(Row("untrained", [_NAMES[kind], *nowhere, _text(result["untrained"][kind]), *no_range]))
         if _has_pixels(result, kind):
-            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, _told(result["pixels"][kind]), *no_range]))
+            rows.append(Row("raw pixels", [_NAMES[kind], *nowhere, _text(result["pixels"][kind]), *no_range]))
     return Table(
         f"Accuracy by masking ratio, means over seeds with {confidence:.0%} intervals", columns, rows, "Masker"
     )
@@ -176,15 +178,15 @@ def _table(result: Mapping[str, Any], confidence: float) -> Table:
 def _curve(result: Mapping[str, Any], kind: str) -> Figure:
     at = [100 * ratio for ratio in result["ratios"]]
     lines = []
-    for place, (name, one) in enumerate(result["maskers"].items()):
-        figures = one[kind]["at"]
+    for index, (name, masker) in enumerate(result["maskers"].items()):
+        figures = masker[kind]["at"]
         whole = all(point["low"] is not None for point in figures)
         lines.append(
             Line(
                 name,
                 at,
                 [point["mean"] for point in figures],
-                SERIES[place % len(SERIES)],
+                SERIES[index % len(SERIES)],
                 [point["low"] for point in figures] if whole else None,
                 [point["high"] for point in figures] if whole else None,
             )
@@ -196,7 +198,7 @@ def _curve(result: Mapping[str, Any], kind: str) -> Figure:
         line_chart(
             lines, x_label="masking ratio, %", y_label=f"accuracy, {_NAMES[kind]}", levels=levels, name=f"sweep-{kind}"
         ),
-        "Accuracy by masking ratio with intervals over seeds: a flat line does not hinge on the ratio.",
+        "Accuracy by masking ratio with intervals over seeds: a flat line does not depend on the ratio.",
     )
 
 
@@ -208,11 +210,11 @@ def _difference_section(result: Mapping[str, Any], confidence: float) -> Section
     rows = [
         Row(
             name,
-            [_NAMES[kind], *(_told(point, sign=True) for point in one[kind]["at"])]
-            + [_told(one[kind][key], sign=True) for key in _overall(result)],
+            [_NAMES[kind], *(_text(point, sign=True) for point in masker[kind]["at"])]
+            + [_text(masker[kind][key], sign=True) for key in _overall(result)],
         )
         for kind in result["measures"]
-        for name, one in result["differences"].items()
+        for name, masker in result["differences"].items()
     ]
     return Section(
         f"Against {first}",
@@ -226,19 +228,19 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
         Row(
             name,
             [
-                f"{one['seconds']:.0f}",
-                *(", ".join(map(_figure, values)) for values in one["masks"].values()),
-                str(one["failures"]),
+                f"{masker['seconds']:.0f}",
+                *(", ".join(map(_figure, values)) for values in masker["masks"].values()),
+                str(masker["failures"]),
             ],
         )
-        for name, one in result["maskers"].items()
+        for name, masker in result["maskers"].items()
     ]
     total = sum(result["cost"]["job_seconds"].values())
     return Section(
         "Cost and masks",
         [
             f"The whole sweep took {total:.0f} seconds. A run that diverged or failed counts with accuracies of 0, and "
-            "'--resume' does not try it again. Masks are those of the last epoch, at each ratio in turn."
+            "'--resume' does not repeat it. Masks are those of the last epoch, for each ratio in turn."
         ],
         [
             Table(
@@ -255,8 +257,8 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _told(interval: Mapping[str, Any], *, sign: bool = False) -> str:
-    """A mean with the half of its interval, which Student's t lays around it."""
+def _text(interval: Mapping[str, Any], *, sign: bool = False) -> str:
+    """A mean with half the width of its symmetric interval."""
     plus = "+" if sign else ""
     half = "" if interval["low"] is None else f" ± {(interval['high'] - interval['low']) / 2:.3f}"
     return f"{interval['mean']:{plus}.3f}{half}"

@@ -23,9 +23,9 @@ class SweepUnit:
     """One run.
 
     Attributes:
-        masker: What the report calls it; None for an encoder that has learnt nothing.
-        ratio: Of hidden tokens; None likewise.
-        seed: Of the run.
+        masker: Name of the masker in the report; None for an untrained encoder.
+        ratio: Share of hidden tokens; None for an untrained encoder.
+        seed: Seed of the run.
         config: The job, as JSON.
     """
 
@@ -36,7 +36,7 @@ class SweepUnit:
 
     @property
     def key(self) -> str:
-        """What a result is kept under: equal jobs are one."""
+        """Key of the result: equal jobs share it."""
         return hashlib.sha256(self.config.encode()).hexdigest()
 
 
@@ -49,15 +49,15 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     Args:
         config: ``{"job": ..., "train": ...}``: a :class:`~myosotis.pretraining.config.PretrainConfig`, and whether it
             is trained at all.
-        device: Of the network.
+        device: Device of the network.
     """
     content = json.loads(config)
     job = PretrainConfig.model_validate(content["job"])
     sets = unit_sets(json.dumps(content["job"]["data"]), json.dumps(content["job"]["probes"]), job.seed)
     started = time.perf_counter()
-    found, failure = attempt(lambda: _figures(job, sets, device, train=content["train"]))
-    if found is not None:
-        return found
+    figures, failure = attempt(lambda: _figures(job, sets, device, train=content["train"]))
+    if figures is not None:
+        return figures
     zero = dict.fromkeys(_MEASURES, 0.0)
     return {**zero, "failure": failure, "masks": {}, "seconds": time.perf_counter() - started}
 
@@ -66,7 +66,7 @@ def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: boo
     spec = describe_pretrained(job, sets.train)
     model = new_model(job, spec)
     probes = new_probes(job, sets, device)
-    found: dict[str, Any] = {"failure": None, "masks": {}, "finetuned": None}
+    figures: dict[str, Any] = {"failure": None, "masks": {}, "finetuned": None}
     started = time.perf_counter()
     if train:
         outcome = pretrain(
@@ -77,25 +77,25 @@ def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: boo
             device=device,
             description="sweep",
         )
-        found["masks"] = outcome.history[-1]
-    found["seconds"] = time.perf_counter() - started
+        figures["masks"] = outcome.history[-1]
+    figures["seconds"] = time.perf_counter() - started
     if probes is not None:
         measured = probes.encoder(model)
-        found |= {"linear": measured.linear, "knn": measured.knn}
+        figures |= {"linear": measured.linear, "knn": measured.knn}
         if not train:
-            found["pixels"] = asdict(probes.pixels())
+            figures["pixels"] = asdict(probes.pixels())
     if job.finetune is not None and sets.labelled is not None and sets.test is not None:
         tuning = finetune_settings(job)
         classes = len(sets.labelled.classes)
         tuned = with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=job.seed)
-        found["finetuned"] = finetune(tuned, sets.labelled, sets.test, tuning, seed=job.seed, device=device)
-    return found
+        figures["finetuned"] = finetune(tuned, sets.labelled, sets.test, tuning, seed=job.seed, device=device)
+    return figures
 
 
 @lru_cache(maxsize=8)
 def unit_sets(data: str, probes: str, seed: int) -> PretrainSets:
-    """Images of a job, of which each worker reads them once for each seed."""
-    # Nothing but images is read from it.
+    """Images of a job, which each worker reads once for each seed."""
+    # Only the images of this job are read.
     job = {"name": "sets", "seed": seed, "data": json.loads(data), "probes": json.loads(probes)}
     return read_pretrain_sets(PretrainConfig.model_validate(job))
 
@@ -112,13 +112,13 @@ def unit_job(config: SweepConfig, masker: str, ratio: float, seed: int) -> Pretr
     own = set(PretrainConfig.model_fields)
     content = {key: value for key, value in config.model_dump(mode="json").items() if key in own}
     chosen = config.maskers[masker].model_dump(mode="json")
-    # What is drawn and how often state is kept does not matter here, and would make equal runs look different.
+    # Pictures and checkpoints do not matter here, and would make equal runs look different.
     plain = {"name": "sweep", "shown": 0, "checkpoint_every": 1}
     return PretrainConfig.model_validate({**content, **plain, "masker": chosen, "ratio": ratio, "seed": seed})
 
 
 def sweep_units(config: SweepConfig) -> list[SweepUnit]:
-    """Return all runs of a sweep: encoders that learn nothing, and every masker at every ratio, over seeds."""
+    """Return all runs of a sweep: untrained encoders, and all maskers at all ratios, over seeds."""
     seeds = range(config.seed, config.seed + config.seeds)
     first = next(iter(config.maskers))
 

@@ -24,7 +24,7 @@ COMMANDS = {
 
 def test_every_place_of_the_table_is_there():
     for job in JOBS.values():
-        assert job.kind == job.report_module().KIND
+        assert job.kind == job.job_class().kind
         assert callable(job.report_module().describe)
         assert callable(job.report_module().compare)
         assert issubclass(job.job_class(), Job)

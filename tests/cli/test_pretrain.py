@@ -49,7 +49,7 @@ def world(tmp_path_factory):
         "model": {"architecture": "vit_tiny_patch16_224", "options": OPTIONS},
         "objective": {"name": "mae", "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
         "masker": {"name": "salience", "spread": 0.1, "scale": "sqrt_dim"},
-        "training": {"epochs": 4, "batch": 16},
+        "training": {"epochs": 4, "batch_size": 16},
         "shown": 2,
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
@@ -187,7 +187,7 @@ def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path):
     options = settings(
         f"model.init_from={finished[0] / 'model'}",
         "masker=attention",
-        "finetune={epochs: 2, batch: 16, drop_path: 0.1}",
+        "finetune={epochs: 2, batch_size: 16, drop_path: 0.1}",
     )
     outcome = pretrain(world, tmp_path / "on", *options)
     assert outcome.exit_code == 0, outcome.output
@@ -254,13 +254,13 @@ def test_test_images_among_those_that_are_learnt_from_are_told(world, tmp_path):
 def test_a_sweep_checks_what_its_later_seeds_draw(world, tmp_path):
     """With a limit each seed draws images of its own; those of the first alone were checked."""
     shutil.copytree(world / "train", tmp_path / "train")
-    options = [f"data.train.folder={tmp_path / 'train'}", "data.limit=6", "training.batch=6", "ratios=[0.5]"]
+    options = [f"data.train.folder={tmp_path / 'train'}", "data.limit=6", "training.batch_size=6", "ratios=[0.5]"]
 
     def inputs():
         config = load_config(world / "job.yaml", SweepConfig, options)
         job = SweepJob(config, tmp_path / "out", say=lambda _: None)
         job.prepare()
-        return job._sets.train.names, job._inputs("salt")
+        return job._sets.train.names, job.inputs("salt")
 
     drawn, before = inputs()
     other = next(path for path in sorted((tmp_path / "train").rglob("*.png")) if "/".join(path.parts[-2:]) not in drawn)
@@ -273,7 +273,7 @@ def test_a_sweep_checks_what_its_later_seeds_draw(world, tmp_path):
 def test_simmim_over_a_convolutional_network(world, tmp_path):
     options = settings(
         "objective={name: simmim, unit: 4}", "masker=block", "model={architecture: resnet18, options: {}}",
-        "training={epochs: 1, batch: 16, gradient_checkpointing: true}",
+        "training={epochs: 1, batch_size: 16, gradient_checkpointing: true}",
     )  # fmt: skip
     outcome = pretrain(world, tmp_path / "simmim", *options)
     assert outcome.exit_code == 0, outcome.output
@@ -292,13 +292,13 @@ def test_simmim_over_a_convolutional_network(world, tmp_path):
         (["masker={name: salience, spread: 0.4}"], "leaves [0, 1]"),
         (["masker=saliency"], "did you mean 'salience'"),
         (["masker={name: salience, noisy: 1}"], "did you mean 'noise'"),
-        (["training.batch=64"], "there are 48 images"),
+        (["training.batch_size=64"], "there are 48 images"),
         (["training.epochs=2", "training.warmup=2"], "leaves nothing"),
         (["probes.samples=4"], "too few for 3 classes"),
         (["probes.cells=8"], "probes.cells: the last map of the encoder is smaller than 8x8"),
         (["data.test.folder=other"], "data: training and test images have different classes"),
-        (["data.test.folder=other", "probes=null", "finetune={batch: 16}"], "different classes"),
-        (["data.train.folder=few", "training.batch=2"], "every class needs two labelled training images"),
+        (["data.test.folder=other", "probes=null", "finetune={batch_size: 16}"], "different classes"),
+        (["data.train.folder=few", "training.batch_size=2"], "every class needs two labelled training images"),
         (["probes={data: {train: {folder: train}, test: {folder: test}}}"], "is not read if 'probes.data' is given"),
         (
             ["masker=attention", "model={architecture: vit_small_patch16_18x2_224, options: {patch_size: 4}}"],
@@ -311,7 +311,7 @@ def test_simmim_over_a_convolutional_network(world, tmp_path):
         (["model.architecture=vit_tiny"], "unknown architecture"),
         (["model.init_from=nowhere"], "nowhere: the directory holds no pretraining.json"),
         (["objective={name: simmim, unit: 5}"], "not a multiple of the mask unit"),
-        (["finetune={batch: 100}"], "finetune.batch is 100"),
+        (["finetune={batch_size: 100}"], "finetune.batch_size is 100"),
         (["sweep=1"], "unknown key 'sweep'"),
     ],
 )
@@ -329,7 +329,7 @@ def test_damaged_and_constant_images(world, tmp_path):
         (tmp_path / "flat" / name).mkdir(parents=True)
         for number in range(6):
             Image.new("L", (16, 16), 40 * number).save(tmp_path / "flat" / name / f"{number}.png")
-    options = settings(f"data.train.folder={tmp_path / 'flat'}", "training.batch=6")
+    options = settings(f"data.train.folder={tmp_path / 'flat'}", "training.batch_size=6")
     outcome = pretrain(world, tmp_path / "constant", *options)
     assert outcome.exit_code == 0, outcome.output
     assert np.isfinite(result(tmp_path / "constant")["masks"]["reconstruction"])

@@ -62,7 +62,9 @@ def test_a_network_does_not_beat_the_limit_either():
     noisy = law.corrupt(clean, draws)
     raw = (noisy != clean).mean()
     best = (forward_backward(noisy, law, transition) != clean).mean() / raw
-    denoiser = NeuralDenoiser(2, Context1d(5), hidden=32, layers=2).adapt(noisy, law, passes=Passes(8, 5e-3, 256))
+    denoiser = NeuralDenoiser(2, Context1d(5), hidden=32, layers=2).adapt(
+        noisy, law, passes=Passes(epochs=8, learning_rate=5e-3, batch_size=256)
+    )
     found = (denoiser.denoise(noisy, law) != clean).mean() / raw
     assert best - 0.03 < found < best + 0.15
 

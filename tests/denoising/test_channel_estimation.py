@@ -7,7 +7,7 @@ from myosotis.denoising.channel_estimation import estimate_channel
 from myosotis.denoising.contexts import Context1d
 from myosotis.denoising.passes import Passes
 
-QUICK = Passes(epochs=10, learning_rate=5e-3, batch=256)
+QUICK = Passes(epochs=10, learning_rate=5e-3, batch_size=256)
 
 
 def test_an_unknown_channel_is_found(markov, noisy, small):

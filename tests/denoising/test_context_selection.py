@@ -9,7 +9,7 @@ from myosotis.denoising.counting import dude
 from myosotis.denoising.passes import Passes
 
 LAW = Channel.binary_symmetric(0.1)
-QUICK = Passes(epochs=10, learning_rate=5e-3, batch=256)
+QUICK = Passes(epochs=10, learning_rate=5e-3, batch_size=256)
 
 
 def test_contexts_are_chosen_without_clean_symbols(markov, noisy, small):

@@ -11,7 +11,7 @@ from myosotis.denoising.passes import Passes
 from myosotis.denoising.training_noise import blind
 
 LAW = Channel.binary_symmetric(0.1)
-QUICK = Passes(epochs=10, learning_rate=5e-3, batch=256)
+QUICK = Passes(epochs=10, learning_rate=5e-3, batch_size=256)
 
 
 @pytest.mark.parametrize("head", ["mapping", "factorised", "posterior"])
@@ -78,7 +78,7 @@ def test_reads_teach_with_their_ends(markov, noisy, small):
     reads = np.tile(markov(50, symbols=4, flip=0.5), 40)
     seen = noisy(reads, law)
     denoiser = small(Context1d(5), symbols=4)
-    lengths, passes = [50] * 40, Passes(epochs=40, learning_rate=1e-2, batch=128)
+    lengths, passes = [50] * 40, Passes(epochs=40, learning_rate=1e-2, batch_size=128)
     found = denoiser.adapt(seen, law, lengths=lengths, passes=passes).denoise(seen, law, lengths=lengths)
     assert (found != reads).mean() < 0.4 * (seen != reads).mean()
 
@@ -107,7 +107,7 @@ def test_what_is_learnt_by_heart_shows(markov, noisy, small):
     """A large network on few symbols: the optimistic estimate believes it, the cross-fitted one does not."""
     clean = markov(1500)
     seen = noisy(clean)
-    denoiser, passes = small(Context1d(10), hidden=64), Passes(epochs=60, learning_rate=5e-3, batch=64)
+    denoiser, passes = small(Context1d(10), hidden=64), Passes(epochs=60, learning_rate=5e-3, batch_size=64)
     true = (denoiser.adapt(seen, LAW, passes=passes).denoise(seen, LAW) != clean).mean()
     optimistic = denoiser.adapt(seen, LAW, passes=passes).optimistic_estimate(seen, LAW)
     fitted = denoiser.estimated_loss(seen, LAW, passes=passes)
@@ -119,7 +119,7 @@ def test_reads_are_judged_by_other_reads(markov, noisy, small):
     law = Channel.symmetric(4, 0.1)
     reads = np.tile(markov(128, symbols=4, flip=0.5), 40)
     seen, lengths = noisy(reads, law), [128] * 40
-    denoiser, passes = small(Context1d(4), symbols=4), Passes(epochs=30, learning_rate=1e-2, batch=128)
+    denoiser, passes = small(Context1d(4), symbols=4), Passes(epochs=30, learning_rate=1e-2, batch_size=128)
     true = (
         denoiser.adapt(seen, law, passes=passes, lengths=lengths).denoise(seen, law, lengths=lengths) != reads
     ).mean()
@@ -134,7 +134,7 @@ def test_every_head_learns_from_clean_symbols(markov, noisy, small, head, kind):
     law = Channel.symmetric(4, 0.1)
     draws = law if kind == "one" else blind(0.05, 0.15, symbols=4)
     denoiser = small(Context1d(2), symbols=4, head=head, hidden=32)
-    denoiser.pretrain(clean, draws, passes=Passes(epochs=8, learning_rate=5e-3, batch=128))
+    denoiser.pretrain(clean, draws, passes=Passes(epochs=8, learning_rate=5e-3, batch_size=128))
     test = markov(8000, seed=99, symbols=4, flip=0.1)
     seen = noisy(test, law)
     assert (denoiser.denoise(seen, law) != test).mean() < 0.85 * (seen != test).mean()

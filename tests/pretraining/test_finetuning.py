@@ -19,7 +19,7 @@ def test_fine_tuning_learns_classes(network, stripes):
     classifier = with_new_head(model.encoder, SPEC, 2, drop_path=0.0, seed=0)
     settings = FinetuneSettings(
         epochs=30,
-        batch=16,
+        batch_size=16,
         base_learning_rate=4e-2,
         layer_decay=1.0,
         drop_path=0.0,
@@ -32,7 +32,7 @@ def test_fine_tuning_learns_classes(network, stripes):
     assert finetune(classifier, stripes(), stripes(40, seed=1), settings) > 0.9
     assert model.encoder.state_dict()["blocks.0.attn.qkv.weight"].equal(before)
     again = with_new_head(model.encoder, SPEC, 2, drop_path=0.1, seed=0)
-    mixed = FinetuneSettings(epochs=1, batch=16)
+    mixed = FinetuneSettings(epochs=1, batch_size=16)
     state = torch.get_rng_state()
     one = finetune(again, stripes(), stripes(40, seed=1), mixed)
     assert torch.get_rng_state().equal(state)
@@ -43,7 +43,7 @@ def test_fine_tuning_learns_classes(network, stripes):
 def test_earlier_layers_have_smaller_rates():
     spec = ClassifierSpec("vit_tiny_patch16_224", 3, 1, (0.0,), (1.0,), {**OPTIONS, "depth": 4})
     model = build_classifier(spec, seed=0)
-    settings = FinetuneSettings(layer_decay=0.5, batch=256, base_learning_rate=1e-3)
+    settings = FinetuneSettings(layer_decay=0.5, batch_size=256, base_learning_rate=1e-3)
     rates = {}
     for group in _optimizer(model, settings).param_groups:
         for name, weight in model.classifier.named_parameters():
@@ -60,6 +60,6 @@ def test_earlier_layers_have_smaller_rates():
 def test_fine_tuning_that_diverges_says_so(network, stripes):
     model = network()
     classifier = with_new_head(model.encoder, SPEC, 2, drop_path=0.0, seed=0)
-    settings = FinetuneSettings(epochs=2, batch=16, base_learning_rate=1e35, mixup=0.0, cutmix=0.0)
+    settings = FinetuneSettings(epochs=2, batch_size=16, base_learning_rate=1e35, mixup=0.0, cutmix=0.0)
     with pytest.raises(DivergedError, match="fine-tuning diverged"):
         finetune(classifier, stripes(), stripes(20, seed=1), settings)

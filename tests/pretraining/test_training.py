@@ -12,7 +12,7 @@ from myosotis.pretraining.training import PretrainSettings, check_ratio, make_op
 @pytest.mark.parametrize("masker", ["random", "salience", "attention", "predicted_loss"])
 def test_reconstruction_is_learnt(network, stripes, masker):
     model = network(masker)
-    settings = PretrainSettings(epochs=40, batch=16, base_learning_rate=0.1, area=(1.0, 1.0), flip=0.0, ratio=0.5)
+    settings = PretrainSettings(epochs=40, batch_size=16, base_learning_rate=0.1, area=(1.0, 1.0), flip=0.0, ratio=0.5)
     outcome = pretrain(model, stripes().images, settings)
     first, last = outcome.history[0]["reconstruction"], outcome.history[-1]["reconstruction"]
     assert last < 0.97 * first
@@ -23,7 +23,7 @@ def test_reconstruction_is_learnt(network, stripes, masker):
 
 def test_predicted_losses_guide_more_and_more(network, stripes):
     model = network("predicted_loss", {"begin": 0.0, "end": 1.0})
-    settings = PretrainSettings(epochs=20, batch=32, base_learning_rate=1e-2, ratio=0.5)
+    settings = PretrainSettings(epochs=20, batch_size=32, base_learning_rate=1e-2, ratio=0.5)
     history = pretrain(model, stripes().images, settings).history
     gaps = [one["guide_of_hidden"] - one["guide_of_visible"] for one in history]
     assert abs(gaps[0]) < 0.25 * abs(gaps[-1])
@@ -35,7 +35,7 @@ def test_two_half_batches_are_one(network, stripes):
     weights = []
     for batch, accumulate in ((32, 1), (16, 2)):
         model = network("salience", {"noise": 0.0, "warmup": 0.0})
-        settings = PretrainSettings(batch=batch, accumulate=accumulate, **options)
+        settings = PretrainSettings(batch_size=batch, accumulate=accumulate, **options)
         assert settings.learning_rate == pytest.approx(1.5e-4 * 32 / 256)
         # Half batches of one order are the halves of whole batches.
         pretrain(model, stripes().images, settings)
@@ -46,7 +46,7 @@ def test_two_half_batches_are_one(network, stripes):
 
 def test_a_training_that_diverges_says_so(network, stripes):
     model = network()
-    settings = PretrainSettings(epochs=5, batch=32, base_learning_rate=1e30, warmup=0)
+    settings = PretrainSettings(epochs=5, batch_size=32, base_learning_rate=1e30, warmup=0)
     with pytest.raises(DivergedError, match="diverged in epoch"):
         pretrain(model, stripes().images, settings)
 
@@ -67,7 +67,7 @@ def test_ratios_that_hide_all(ratio, message):
 
 def test_the_ratio_goes_where_it_should(network, stripes):
     model = network()
-    settings = PretrainSettings(epochs=5, batch=16, warmup=0, ratio=0.25, ratio_end=0.75)
+    settings = PretrainSettings(epochs=5, batch_size=16, warmup=0, ratio=0.25, ratio_end=0.75)
     shown = [entry["ratio"] for entry in pretrain(model, stripes().images, settings).history]
     steps = [0.25 + 0.5 * step / 20 for step in range(20)]
     wanted = [
@@ -76,4 +76,4 @@ def test_the_ratio_goes_where_it_should(network, stripes):
     ]
     assert shown == pytest.approx(wanted)
     with pytest.raises(ValueError, match="no visible"):
-        pretrain(model, stripes().images, PretrainSettings(epochs=2, batch=16, ratio_end=0.99))
+        pretrain(model, stripes().images, PretrainSettings(epochs=2, batch_size=16, ratio_end=0.99))

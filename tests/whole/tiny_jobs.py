@@ -153,7 +153,7 @@ JOBS = {
                 "options": {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2},
             },
             "objective": {"name": "mae", "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
-            "training": {"epochs": 1, "batch": 16},
+            "training": {"epochs": 1, "batch_size": 16},
             "shown": 2,
         },
     ),

@@ -35,10 +35,10 @@ def classifier(
         from myosotis.report.render import render_text
         from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
         from myosotis.unlearning.classifier.job import ClassifierUnlearningJob
-        from myosotis.unlearning.classifier.report import KIND, describe_audit
+        from myosotis.unlearning.classifier.report import describe_audit
 
         opened = Run.read(run)
-        if opened.result().get("kind") != KIND:
+        if opened.result().get("kind") != ClassifierUnlearningJob.kind:
             raise InputError(f"{run}: is not a run of 'unlearn classifier'")
         config = load_config(run / "config.yaml", ClassifierUnlearningConfig)
         job = ClassifierUnlearningJob(config, run, say=say)

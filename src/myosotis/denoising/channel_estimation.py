@@ -4,7 +4,7 @@ Ahn, Moon: Iterative Channel Estimation for Discrete Denoising under Channel Unc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from myosotis.denoising.channel import Channel, Symbols
 from myosotis.denoising.neural import NeuralDenoiser
@@ -59,7 +59,7 @@ def estimate_channel(
         # Later rounds continue from the weights of the previous one.
         settings = passes if passes is not None else FINE_TUNE if current.pretrained else ADAPT
         if number and passes is None and not denoiser.pretrained:
-            settings = replace(ADAPT, epochs=FINE_TUNE.epochs)
+            settings = ADAPT.model_copy(update={"epochs": FINE_TUNE.epochs})
         current = current.adapt(noisy, history[-1], passes=settings, lengths=lengths)
         history.append(current.held_beliefs(noisy, history[-1], lengths=lengths, symmetric=symmetric))
     return ChannelEstimate(history[-1], history, current)

@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from myosotis.denoising.heads import HeadName
-from myosotis.denoising.passes import PRETRAIN
-from myosotis.engine.config import Config, LocalPath, RunName
-from myosotis.engine.method import Count, Positive, Share, Whole
+from myosotis.denoising.passes import PRETRAIN, CleanPasses
+from myosotis.engine.config import Config, JobConfig, LocalPath
+from myosotis.engine.method import Count, Share
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -33,11 +33,6 @@ class CleanDataConfig(Config):
         if (self.alphabet is None) != (self.text is None):
             raise ValueError("'alphabet' goes with 'text'")
         return self
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths of its inputs."""
-        return self.images or self.dna or self.text or ()
 
 
 class NoiseConfig(Config):
@@ -68,27 +63,16 @@ class DenoiserConfig(Config):
     layers: Count = 4
 
 
-class DenoiserTrainingConfig(Config):
-    """Settings of the training; see :class:`~myosotis.denoising.passes.Passes`."""
-
-    epochs: Count = PRETRAIN.epochs
-    learning_rate: Positive = PRETRAIN.learning_rate
-    batch: Count = PRETRAIN.batch
-    limit: Count | None = PRETRAIN.limit
-
-
-class DenoiserTrainConfig(Config):
+class DenoiserTrainConfig(JobConfig):
     """One job: a denoiser that is trained with clean symbols, to be adapted to noisy ones later.
 
     ``held_out`` is the share of the sequences that are kept for measuring.
     """
 
-    name: RunName
-    seed: Whole = 0
     data: CleanDataConfig
     noise: NoiseConfig
     model: DenoiserConfig = DenoiserConfig()
-    training: DenoiserTrainingConfig = DenoiserTrainingConfig()
+    training: CleanPasses = PRETRAIN
     held_out: Share = 0.1
 
     @model_validator(mode="after")

@@ -2,8 +2,7 @@
 
 import hashlib
 import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,12 @@ from myosotis.denoising.files.dna import BASES, read_reads
 from myosotis.denoising.files.images import FORMATS, read_bilevel
 from myosotis.denoising.files.symbols import read_symbols
 from myosotis.denoising.neural import NeuralDenoiser
-from myosotis.denoising.passes import Passes
-from myosotis.denoising.report import KIND
+from myosotis.denoising.result import DenoiserResult
 from myosotis.denoising.training_noise import TrainingNoise, blind
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
-from myosotis.engine.run import Run
 from myosotis.engine.seeding import derive_seed
 
 _RATES = (0.05, 0.1, 0.2)
@@ -35,6 +32,9 @@ MODEL = "denoiser.safetensors"
 
 class DenoiserTrainJob(Job[DenoiserTrainConfig]):
     """One run of ``myosotis denoise train``; see :class:`~myosotis.engine.job.Job`."""
+
+    kind = "denoise-train"
+    Result = DenoiserResult
 
     def prepare(self) -> None:
         """Read and check all inputs.
@@ -54,52 +54,50 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         symbols = sum(sequence.size for sequence in self._clean)
         self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
 
-    def work(self) -> Run:
-        """Do the work, and return the finished run."""
-        config, started = self._config, time.monotonic()
-        run = self._open(config.seed)
-        fingerprints = {"clean": salted_fingerprint(self._content_hash(), run.salt)}
-        run.check_inputs(fingerprints)
-        if self._finished_already():
-            return run
-        model = config.model
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return a fingerprint of the clean symbols and the channel."""
+        return {"clean": salted_fingerprint(self._content_hash(), salt)}
+
+    def produce(self) -> Mapping[str, Any]:
+        """Train, measure and write the denoiser."""
+        config, model = self._config, self._config.model
         context: Any = Context2d(model.neighbours) if config.data.images is not None else Context1d(model.half_width)
         denoiser = NeuralDenoiser(
-            len(self._names), context, head=model.head, hidden=model.hidden, layers=model.layers, seed=config.seed,
+            len(self._names),
+            context,
+            head=model.head,
+            hidden=model.hidden,
+            layers=model.layers,
+            seed=config.seed,
             device=device(),
-        )  # fmt: skip
-        training = config.training
+        )
         with self._timed("train"):
             denoiser.pretrain(
                 [self._clean[index] for index in self._trained],
                 self._draws,
-                passes=Passes(training.epochs, training.learning_rate, training.batch, training.limit),
+                passes=config.training,
                 lengths=[self._lengths[index] for index in self._trained],
-                checkpoints=run.checkpoints / "train",
+                checkpoints=self._run.checkpoints / "train",
             )
         with self._timed("measure"):
             measured = self._measured(denoiser)
-        directory = run.path / "model"
-        directory.mkdir(exist_ok=True)
         noise = config.noise.model_dump(mode="json", exclude_none=True)
-        save_denoiser(denoiser, directory / MODEL, {"names": list(self._names), "noise": noise, "name": config.name})
-        run.finish(
-            {
-                "kind": KIND,
-                "name": config.name,
-                "seed": config.seed,
-                "names": list(self._names),
-                "context": context.size,
-                "head": denoiser.head,
-                "symbols": {"train": self._count(self._trained), "held_out": self._count(self._held)},
-                "measured": measured,
-                "lineage": {"data": fingerprints, "model_out": weights_hash(denoiser.network)},
-                "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
-            }
-        )
-        shutil.rmtree(run.checkpoints / "train", ignore_errors=True)
-        self._say(f"model file: {directory / MODEL}")
-        return run
+        notes = {"names": list(self._names), "noise": noise, "name": config.name}
+        self.publish(lambda path: save_denoiser(denoiser, path / MODEL, notes))
+        self._say(f"model file: {self._run.path / 'model' / MODEL}")
+        return {
+            "names": list(self._names),
+            "context": context.size,
+            "head": denoiser.head,
+            "symbols": {"train": self._count(self._trained), "held_out": self._count(self._held)},
+            "measured": measured,
+            "lineage": {"data": self.inputs(self._run.salt), "model_out": weights_hash(denoiser.network)},
+            "cost": self.cost(),
+        }
+
+    def clean_up(self) -> None:
+        """Remove the checkpoints of the training."""
+        shutil.rmtree(self._run.checkpoints / "train", ignore_errors=True)
 
     def _content_hash(self) -> str:
         """The SHA-256 of the symbols in their order, and of the channel."""

@@ -131,7 +131,7 @@ class NeuralDenoiser:
         def loss(net: nn.Module, batch: CleanBatch, _: int) -> Mapping[str, Tensor]:
             losses, windows, weights = batch
             values = losses(net(windows.to(self.device))).flatten(1)
-            return {"supervised": (values * weights.to(values)).sum() / passes.batch}
+            return {"supervised": (values * weights.to(values)).sum() / passes.batch_size}
 
         self._learn(batches, loss, passes, samples.total, "pre-training", checkpoints)
         self.pretrained = True

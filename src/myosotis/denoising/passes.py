@@ -1,44 +1,48 @@
-"""How long and how fast a network learns from symbols, and the batches of a pass."""
+"""Passes over symbols: how many, how fast, and their batches."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myosotis.engine.config import Config
+from myosotis.engine.method import Count, Positive
+
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Passes:
-    """How long and how fast a network learns.
+class Passes(Config):
+    """Number and speed of the passes over the symbols.
 
     Attributes:
         epochs: Passes over the symbols.
         learning_rate: Learning rate of Adam.
-        batch: Contexts in a step.
+        batch_size: Contexts per step.
         limit: Symbols of a pass, drawn anew for each; None: all of them.
     """
 
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch: int = 512
-    limit: int | None = None
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
+    epochs: Count = 10
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 512
+    limit: Count | None = None
 
     def steps(self, symbols: int) -> int:
         """Return the number of steps of a pass over so many symbols."""
-        return math.ceil(min(symbols, self.limit or symbols) / self.batch)
+        return math.ceil(min(symbols, self.limit or symbols) / self.batch_size)
 
     def shuffled(self, count: int, stream: torch.Generator) -> Iterator[Indices]:
         """Return the batches of a pass that takes each of ``count`` samples once."""
         order = torch.randperm(count, generator=stream).numpy()
         if self.limit is not None:
             order = order[: self.limit]
-        for begin in range(0, len(order), self.batch):
-            yield order[begin : begin + self.batch]
+        for begin in range(0, len(order), self.batch_size):
+            yield order[begin : begin + self.batch_size]
 
     def drawn(self, counts: Tensor, stream: torch.Generator) -> Iterator[Indices]:
         """Return as many batches of contexts as all symbols would make: all at once, or drawn as often as they occur.
@@ -49,14 +53,20 @@ class Passes:
         """
         ends = counts.sum(dim=1).double().cumsum(dim=0)
         for _ in range(self.steps(int(counts.sum(dim=1).double().sum()))):
-            if len(counts) <= self.batch:
+            if len(counts) <= self.batch_size:
                 yield np.arange(len(counts))
                 continue
-            at = torch.rand(self.batch, generator=stream, dtype=torch.float64) * ends[-1]
+            at = torch.rand(self.batch_size, generator=stream, dtype=torch.float64) * ends[-1]
             yield torch.searchsorted(ends, at, right=True).clamp(max=len(counts) - 1).numpy()
 
 
-PRETRAIN = Passes(epochs=6)
+class CleanPasses(Passes):
+    """Passes over clean symbols."""
+
+    epochs: Count = 6
+
+
+PRETRAIN = CleanPasses()
 ADAPT = Passes(epochs=10)
 FINE_TUNE = Passes(epochs=5, learning_rate=3e-4)
 """Defaults for learning with clean symbols, from noisy ones alone, and from noisy ones after clean ones."""

@@ -7,9 +7,6 @@ from myosotis.engine.run import Run
 from myosotis.report.document import Document, Row, Section, Table, Verdict
 from myosotis.report.sections import differing_settings, environment_section, setting_rows
 
-KIND = "denoise-train"
-"""What ``result.json`` calls runs of this job."""
-
 _LIMITS = "Measured without adapting the model to noisy symbols, which `myosotis denoise` does by default."
 
 

@@ -7,15 +7,12 @@ from pydantic import Field, model_validator
 
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
-from myosotis.engine.config import Config, LocalPath, RunName
-from myosotis.engine.loop import Precision
-from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share, Whole
-from myosotis.engine.schedule import Schedule
+from myosotis.engine.config import Config, JobConfig, LocalPath
+from myosotis.engine.method import Count, NamedConfig, Positive, Share, Whole
 from myosotis.pretraining.finetuning import FinetuneSettings
 from myosotis.pretraining.maskers import build_masker
-from myosotis.pretraining.maskers.masker import Momentum, Part
 from myosotis.pretraining.objectives import OBJECTIVES
-from myosotis.pretraining.training import PretrainSettings
+from myosotis.pretraining.training import PretrainTraining
 
 
 class PretrainDataConfig(Config):
@@ -87,35 +84,14 @@ class MaskerConfig(NamedConfig):
         return build_masker(name, settings).settings
 
 
-class PretrainTrainingConfig(Config):
-    """Settings of the training; see :class:`~myosotis.pretraining.training.PretrainSettings`.
+class PretrainTrainingConfig(PretrainTraining):
+    """Settings of the training.
 
-    ``gradient_checkpointing`` keeps no activations of blocks and computes them again: less memory, a third more time.
+    Attributes:
+        gradient_checkpointing: Keep no activations of blocks and compute them again: less memory, a third more time.
     """
 
-    epochs: Count = PretrainSettings.epochs
-    base_learning_rate: Positive = PretrainSettings.base_learning_rate
-    weight_decay: NotNegative = PretrainSettings.weight_decay
-    betas: tuple[Momentum, Momentum] = PretrainSettings.betas
-    batch: Annotated[int, Field(ge=2)] = PretrainSettings.batch
-    schedule: Schedule = PretrainSettings.schedule
-    warmup: Whole | None = PretrainSettings.warmup
-    area: tuple[Part, Part] = PretrainSettings.area
-    flip: Part = PretrainSettings.flip
-    max_grad_norm: Positive | None = PretrainSettings.max_grad_norm
-    precision: Precision = PretrainSettings.precision
-    accumulate: Count = PretrainSettings.accumulate
     gradient_checkpointing: bool = False
-
-    @model_validator(mode="after")
-    def _belongs(self) -> "PretrainTrainingConfig":
-        if not 0 < self.area[0] <= self.area[1]:
-            raise ValueError("'area' must be two ascending shares above 0")
-        if self.schedule == "onecycle" and self.warmup != 0:
-            raise ValueError("'onecycle' rises by itself; set 'warmup' to 0")
-        if self.warmup is not None and self.warmup >= self.epochs:
-            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
-        return self
 
 
 class EncoderProbesConfig(Config):
@@ -132,48 +108,22 @@ class EncoderProbesConfig(Config):
     data: DataConfig | None = None
 
 
-class FinetuneConfig(Config):
-    """How a classifier is trained on top; see :class:`~myosotis.pretraining.finetuning.FinetuneSettings`."""
-
-    epochs: Count = FinetuneSettings.epochs
-    base_learning_rate: Positive = FinetuneSettings.base_learning_rate
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = FinetuneSettings.layer_decay
-    weight_decay: NotNegative = FinetuneSettings.weight_decay
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = FinetuneSettings.drop_path
-    batch: Annotated[int, Field(ge=2)] = FinetuneSettings.batch
-    warmup: Whole | None = FinetuneSettings.warmup
-    mixup: NotNegative = FinetuneSettings.mixup
-    cutmix: NotNegative = FinetuneSettings.cutmix
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = FinetuneSettings.smoothing
-    shift: Whole = FinetuneSettings.shift
-    flip: bool = FinetuneSettings.flip
-    precision: Precision = FinetuneSettings.precision
-
-    @model_validator(mode="after")
-    def _belongs(self) -> "FinetuneConfig":
-        if self.warmup is not None and self.warmup >= self.epochs:
-            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
-        return self
-
-
-class PretrainConfig(Config):
+class PretrainConfig(JobConfig):
     """One job: images, an encoder, what is hidden and how much of it, and how the encoder is measured afterwards.
 
     ``ratio`` is the share of hidden tokens, which goes to ``ratio_end`` during the training, or stays. ``probes`` are
     made before and after; ``finetune`` trains a classifier at the end. ``shown`` is how many images the report draws.
     """
 
-    name: RunName
-    seed: Whole = 0
     data: PretrainDataConfig
     model: PretrainModelConfig = PretrainModelConfig()
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     masker: MaskerConfig = Field(default_factory=MaskerConfig)
-    ratio: Share = PretrainSettings.ratio
-    ratio_end: Share | None = PretrainSettings.ratio_end
+    ratio: Share = 0.75
+    ratio_end: Share | None = None
     training: PretrainTrainingConfig = PretrainTrainingConfig()
     probes: EncoderProbesConfig | None = EncoderProbesConfig()
-    finetune: FinetuneConfig | None = None
+    finetune: FinetuneSettings | None = None
     shown: Whole = 8
     checkpoint_every: Count = 1
     confidence: Share = 0.95

@@ -1,11 +1,11 @@
 """Fine-tune an encoder as a classifier, as MAE does."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field, model_validator
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,8 +13,10 @@ from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import ImageSet, to_unit
+from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.loop import Precision, train
+from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed, generator
@@ -26,8 +28,7 @@ _REFERENCE_BATCH = 256
 _CHUNK = 500
 
 
-@dataclass(frozen=True)
-class FinetuneSettings:
+class FinetuneSettings(Config):
     """How an encoder and a new linear head are trained with labels; defaults are MAE's for ViT-B, but no erasing.
 
     Attributes:
@@ -36,7 +37,7 @@ class FinetuneSettings:
         layer_decay: Ratio of the learning rate of each layer to that of the next.
         weight_decay: Weight decay, but of biases and norms.
         drop_path: Stochastic depth; 0 for networks without it.
-        batch: Images in a step, over all processes.
+        batch_size: Images per step, over all processes.
         warmup: Epochs in which the rate rises; None: a twentieth of them, as 5 of 100.
         mixup: Alpha of mixup; 0 for none.
         cutmix: Alpha of CutMix; where both are given each batch takes one of them.
@@ -46,19 +47,27 @@ class FinetuneSettings:
         precision: Precision of the forward pass.
     """
 
-    epochs: int = 100
-    base_learning_rate: float = 5e-4
-    layer_decay: float = 0.65
-    weight_decay: float = 0.05
-    drop_path: float = 0.1
-    batch: int = 256
-    warmup: int | None = None
-    mixup: float = 0.8
-    cutmix: float = 1.0
-    smoothing: float = 0.1
-    shift: int = 4
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
+    epochs: Count = 100
+    base_learning_rate: Positive = 5e-4
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.65
+    weight_decay: NotNegative = 0.05
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    warmup: Whole | None = None
+    mixup: NotNegative = 0.8
+    cutmix: NotNegative = 1.0
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    shift: Whole = 4
     flip: bool = True
     precision: Precision = "no"
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "FinetuneSettings":
+        if self.warmup is not None and self.warmup >= self.epochs:
+            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
+        return self
 
     @property
     def warmup_epochs(self) -> int:
@@ -124,13 +133,13 @@ def finetune(
         DivergedError: The loss is not finite at the end of an epoch.
     """
     rank, world = share()
-    if len(train_set) < settings.batch or settings.batch % world:
+    if len(train_set) < settings.batch_size or settings.batch_size % world:
         raise SettingsError(
-            f"fine-tuning: a batch of {settings.batch} does not fit {len(train_set)} images in {world} processes"
+            f"fine-tuning: a batch of {settings.batch_size} does not fit {len(train_set)} images in {world} processes"
         )
     target = torch.device(device)
     model.to(target)
-    classes, steps = len(train_set.classes), len(train_set) // settings.batch
+    classes, steps = len(train_set.classes), len(train_set) // settings.batch_size
     optimizer = _optimizer(model, settings)
     scheduler = make_schedule(optimizer, "cosine", steps * settings.epochs, warmup=settings.warmup_epochs * steps)
     mixes = [kind(alpha=alpha, num_classes=classes) for kind, alpha in _mixes(settings) if alpha]
@@ -140,7 +149,7 @@ def finetune(
         torch.manual_seed(derive_seed(seed, "finetune", epoch, rank))
         order = torch.randperm(len(train_set), generator=generator(seed, "finetune order", epoch))
         for step in range(steps):
-            indices = order[step * settings.batch : (step + 1) * settings.batch][rank::world]
+            indices = order[step * settings.batch_size : (step + 1) * settings.batch_size][rank::world]
             stream = generator(seed, "finetune crops", epoch, step, rank)
             images = to_unit(train_set.images[indices].to(target))
             images = crop_and_flip(images, stream, padding=settings.shift, flip=settings.flip)
@@ -190,7 +199,7 @@ def _mixes(settings: FinetuneSettings) -> tuple[tuple[Any, float], ...]:
 
 
 def _optimizer(model: NormalizedClassifier, settings: FinetuneSettings) -> torch.optim.AdamW:
-    rate = settings.base_learning_rate * settings.batch / _REFERENCE_BATCH
+    rate = settings.base_learning_rate * settings.batch_size / _REFERENCE_BATCH
     network: Any = model.classifier
     groups = param_groups_layer_decay(
         network,

@@ -1,32 +1,28 @@
 """The job of pre-training: read, pre-train, measure before and after, draw, write the result."""
 
 import shutil
-import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from myosotis.data.images import to_unit
 from myosotis.data.sets import repeated_warning, set_fingerprints
-from myosotis.engine.checkpoint import seal
-from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes
-from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.pretraining.config import PretrainConfig
-from myosotis.pretraining.finetuning import finetune, with_new_head
+from myosotis.pretraining.finetuning import FinetuneSettings, finetune, with_new_head
 from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
 from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.model_directory import save_pretrained
 from myosotis.pretraining.pictures import draw_mask, draw_pictures, realised_ratios, reconstruct, shown_indices
-from myosotis.pretraining.report import KIND
+from myosotis.pretraining.result import PretrainResult
 from myosotis.pretraining.setup import (
     check_pretraining,
     describe_pretrained,
-    finetune_settings,
     new_model,
     new_probes,
     pretrain_settings,
@@ -39,6 +35,9 @@ _DRAWN_EPOCHS = 6
 class PretrainJob(Job[PretrainConfig]):
     """One run of ``myosotis pretrain``; see :class:`~myosotis.engine.job.Job`."""
 
+    kind = "pretrain"
+    Result = PretrainResult
+
     def prepare(self) -> None:
         """Read and check everything that the user gave.
 
@@ -50,7 +49,7 @@ class PretrainJob(Job[PretrainConfig]):
         self._sets = read_pretrain_sets(config)
         for name, images in (("training", self._sets.train), ("test", self._sets.test)):
             if images is not None and images.skipped:
-                self._say(f"{len(images.skipped)} {name} images cannot be read and are left out")
+                self._say(f"{len(images.skipped)} {name} images cannot be read and are skipped")
         self._repeated = repeated_in(config, self._sets)
         if self._repeated and self._sets.test is not None:
             self._say(repeated_warning(self._repeated, len(self._sets.test)))
@@ -59,20 +58,15 @@ class PretrainJob(Job[PretrainConfig]):
         channels, height, width = self._sets.train.images.shape[1:]
         self._say(f"{len(self._sets.train):,} images of {width}x{height} with {channels} channels to learn from")
 
-    def work(self) -> Run:
-        """Do the work that is not done yet, and return the finished run.
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return fingerprints of all images, and the hash of the weights to start from."""
+        self._model = new_model(self._config, self._spec)
+        given = self._model if self._config.model.init_from is not None else None
+        return pretrain_inputs(self._sets, given, salt)
 
-        Raises:
-            InputError: What the user gave does not go together, seen only now.
-            DivergedError: Pre-training or fine-tuning diverged.
-        """
-        config, started, sets = self._config, time.monotonic(), self._sets
-        run = self._open(config.seed)
-        fingerprints = set_fingerprints(sets.train, sets.test or sets.train, run.salt)
-        model = new_model(config, self._spec)
-        run.check_inputs(pretrain_inputs(sets, model if config.model.init_from is not None else None, run.salt))
-        if self._finished_already():
-            return run
+    def produce(self) -> Mapping[str, Any]:
+        """Measure, pre-train, measure again, fine-tune and draw."""
+        config, sets, model = self._config, self._sets, self._model
         model_in = weights_hash(model)
         probes = new_probes(config, sets, device())
         model.to(device())
@@ -83,9 +77,8 @@ class PretrainJob(Job[PretrainConfig]):
                     "before",
                     lambda: {"pixels": asdict(probes.pixels()), "untrained": asdict(probes.encoder(model))},
                 )
-            self._say(
-                f"before: linear probe {before['untrained']['linear']:.3f}, pixels {before['pixels']['linear']:.3f}"
-            )
+            untrained, pixels = before["untrained"]["linear"], before["pixels"]["linear"]
+            self._say(f"before: linear probe {untrained:.3f}, pixels {pixels:.3f}")
         settings = pretrain_settings(config)
         with self._timed("pretrain"), settings_as_input():
             outcome = pretrain(
@@ -94,8 +87,9 @@ class PretrainJob(Job[PretrainConfig]):
                 settings,
                 seed=config.seed,
                 device=device(),
-                checkpoints=run.checkpoints / "pretrain",
-                log=run.log,
+                checkpoints=self._run.checkpoints / "pretrain",
+                checkpoint_every=config.checkpoint_every,
+                log=self.log,
                 after_epoch=lambda epoch: self._log_mask(model, settings, epoch),
             )
         after: dict[str, Any] = {}
@@ -103,26 +97,27 @@ class PretrainJob(Job[PretrainConfig]):
             with self._timed("measure"):
                 after = self._kept_or("after", lambda: asdict(probes.encoder(model)))
             self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
-        tuned = self._finetuned(model) if config.finetune is not None else None
+        tuned = self._finetuned(model, config.finetune) if config.finetune is not None else None
         if is_main_process():
             with self._timed("pictures"):
                 self._keep_pictures(model)
-            staged = run.path / ".model.partial"
-            shutil.rmtree(staged, ignore_errors=True)
-            save_pretrained(model, self._spec, staged)
-            seal(staged, run.path / "model")
-        lineage = {"data": fingerprints, "model_in": model_in, "model_out": weights_hash(model)}
-        run.finish(self._result(model, before, after, tuned, lineage, outcome.steps, started))
-        if is_main_process():
-            for name in ("pretrain", "finetune"):
-                shutil.rmtree(run.checkpoints / name, ignore_errors=True)
-        return run
+        self.publish(lambda path: save_pretrained(model, self._spec, path))
+        lineage = {
+            "data": set_fingerprints(sets.train, sets.test or sets.train, self._run.salt),
+            "model_in": model_in,
+            "model_out": weights_hash(model),
+        }
+        return {**self._result(model, before, after, tuned, outcome.steps), "lineage": lineage}
+
+    def clean_up(self) -> None:
+        """Remove the checkpoints of the trainings."""
+        for name in ("pretrain", "finetune"):
+            shutil.rmtree(self._run.checkpoints / name, ignore_errors=True)
 
     # Parts ----------------------------------------------------------------------------------------------------------
 
-    def _finetuned(self, model: MaskedModel) -> float:
+    def _finetuned(self, model: MaskedModel, settings: FinetuneSettings) -> float:
         config, sets = self._config, self._sets
-        settings = finetune_settings(config)
         labelled, test = sets.labelled, sets.test
         assert labelled is not None  # noqa: S101 - it has been checked
         assert test is not None  # noqa: S101
@@ -182,9 +177,7 @@ class PretrainJob(Job[PretrainConfig]):
         before: dict[str, Any] | None,
         after: dict[str, Any],
         tuned: float | None,
-        lineage: dict[str, Any],
         steps: int,
-        started: float,
     ) -> dict[str, Any]:
         config, sets = self._config, self._sets
         # A resumed run logs some epochs again; the last of each counts.
@@ -206,12 +199,9 @@ class PretrainJob(Job[PretrainConfig]):
             measured = {**before, "pretrained": after, "intervals": intervals, "count": total}
         encoder: Any = model.encoder
         return {
-            "kind": KIND,
-            "name": config.name,
             "objective": config.objective.name,
             "masker": config.masker.name,
             "ratio": config.ratio,
-            "seed": config.seed,
             "images": len(sets.train),
             "test_images": 0 if sets.test is None else len(sets.test),
             "repeated": self._repeated,
@@ -219,14 +209,10 @@ class PretrainJob(Job[PretrainConfig]):
             "probes": measured,
             "finetuned": tuned,
             "masks": {key: value for key, value in history[-1].items() if key not in ("phase", "epoch", "step")},
-            "lineage": lineage,
-            "cost": {
-                "job_seconds": self._seconds(),
-                "last_session_seconds": time.monotonic() - started,
-                "steps": steps,
-                "processes": processes(),
-                "parameters_encoder": sum(weight.numel() for weight in encoder.parameters()),
-                "parameters_training": sum(weight.numel() for weight in model.parameters()),
-                "peak_memory_bytes": peak_memory(),
-            },
+            "cost": self.cost(
+                steps=steps,
+                processes=processes(),
+                parameters_encoder=sum(weight.numel() for weight in encoder.parameters()),
+                parameters_training=sum(weight.numel() for weight in model.parameters()),
+            ),
         }

@@ -18,9 +18,6 @@ from myosotis.report.sections import (
     setting_rows,
 )
 
-KIND = "pretrain"
-"""What ``result.json`` calls runs of this job."""
-
 _NOT_A_GROUP = ("name", "seed", "checkpoint_every", "shown", "confidence")
 """Settings in which runs of a group may differ."""
 
@@ -119,7 +116,7 @@ def compare(runs: Sequence[Run]) -> Document:
         finetuned = [result["finetuned"] for result in results if result["finetuned"] is not None]
         cells.append(_format_interval(_interval(finetuned, confidence)))
         cells.append(f"{sum(result['masks']['ratio'] for result in results) / len(results):.3f}")
-        cells.append(f"{sum(result['cost']['job_seconds']['pretrain'] for result in results) / len(results):.0f}")
+        cells.append(f"{sum(result['cost']['seconds']['pretrain'] for result in results) / len(results):.0f}")
         rows.append(Row(label, cells))
     drawn = {name: series for name, series in points.items() if series}
     best = max(points["linear probe"], key=lambda point: point.value, default=None)
@@ -314,7 +311,7 @@ def _mask_section(result: Mapping[str, Any]) -> Section:
 def _cost_section(result: Mapping[str, Any]) -> Section:
     cost = result["cost"]
     rows = [
-        *(Row(f"Seconds, {phase}", [f"{value:.0f}"]) for phase, value in cost["job_seconds"].items()),
+        *(Row(f"Seconds, {phase}", [f"{value:.0f}"]) for phase, value in cost["seconds"].items()),
         Row("Steps", [f"{cost['steps']:,}"]),
         Row("Processes", [f"{cost['processes']}"]),
         Row("Parameters of the encoder", [f"{cost['parameters_encoder']:,}"]),

@@ -1,7 +1,6 @@
 """The network, the settings and the probes of a job, made from its configuration and checked together."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,13 +10,11 @@ from myosotis.engine.processes import processes
 from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.encoder_probes import EncoderProbes, encoder_features
-from myosotis.pretraining.finetuning import FinetuneSettings, with_new_head
+from myosotis.pretraining.finetuning import with_new_head
 from myosotis.pretraining.image_sets import PretrainSets
 from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.model_directory import PretrainSpec, for_masking, load_weights, make_pretrained, read_spec
-from myosotis.pretraining.training import PretrainSettings, check_ratio
-
-_NO_SETTINGS = ("gradient_checkpointing",)
+from myosotis.pretraining.training import PretrainSettings, PretrainTraining, check_ratio
 
 
 def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec:
@@ -53,16 +50,8 @@ def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec
 
 def pretrain_settings(config: PretrainConfig) -> PretrainSettings:
     """Return the settings of the pre-training of a job."""
-    values: dict[str, Any] = config.training.model_dump(exclude=set(_NO_SETTINGS))
-    return PretrainSettings(
-        **values, ratio=config.ratio, ratio_end=config.ratio_end, checkpoint_every=config.checkpoint_every
-    )
-
-
-def finetune_settings(config: PretrainConfig) -> FinetuneSettings:
-    """Return the settings of fine-tuning, of a job that has them."""
-    assert config.finetune is not None  # noqa: S101 - the caller has checked it
-    return FinetuneSettings(**config.finetune.model_dump())
+    training = config.training.model_dump(include=set(PretrainTraining.model_fields))
+    return PretrainSettings(**training, ratio=config.ratio, ratio_end=config.ratio_end)
 
 
 def new_model(config: PretrainConfig, spec: PretrainSpec) -> MaskedModel:
@@ -105,10 +94,9 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     for name, progress in (("ratio", 0), ("ratio_end", 1)):
         with settings_as_input(name):
             check_ratio(model.masker, tokens, settings.ratio_at(progress))
-    if len(sets.train) < settings.batch or settings.batch % processes():
-        raise InputError(
-            f"training.batch is {settings.batch}; there are {len(sets.train)} images and {processes()} processes"
-        )
+    if len(sets.train) < settings.batch_size or settings.batch_size % processes():
+        counts = f"{len(sets.train)} images and {processes()} processes"
+        raise InputError(f"training.batch_size is {settings.batch_size}; there are {counts}")
     with torch.no_grad():
         try:
             features = model.encoder(model.normalize(torch.zeros(1, *sets.train.images.shape[1:])))
@@ -120,10 +108,12 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
         with settings_as_input("probes.cells"):
             encoder_features(model, sets.train.images[:1], "cpu", cells=config.probes.cells)
     if config.finetune is not None:
-        tuning = finetune_settings(config)
-        if sets.labelled is None or len(sets.labelled) < tuning.batch:
-            raise InputError(f"finetune.batch is {tuning.batch}; there are fewer labelled images")
-        if tuning.batch % processes():
-            raise InputError(f"finetune.batch is {tuning.batch}; it is not a multiple of the {processes()} processes")
+        tuning = config.finetune
+        if sets.labelled is None or len(sets.labelled) < tuning.batch_size:
+            raise InputError(f"finetune.batch_size is {tuning.batch_size}; there are fewer labelled images")
+        if tuning.batch_size % processes():
+            raise InputError(
+                f"finetune.batch_size is {tuning.batch_size}; it is not a multiple of the {processes()} processes"
+            )
         classes = len(sets.labelled.classes)
         with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=config.seed)

@@ -4,65 +4,95 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import UInt8
+from pydantic import Field, model_validator
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
+from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.loop import Precision, train
+from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.pretraining.batches import ImageBatch, ImageBatches
 from myosotis.pretraining.mask_statistics import MaskStatistics
 from myosotis.pretraining.masked_model import MaskedModel, Reconstruction
-from myosotis.pretraining.maskers.masker import Masker
+from myosotis.pretraining.maskers.masker import Masker, Momentum, Part
 from myosotis.pretraining.teacher import Teacher
 
 _REFERENCE_BATCH = 256
 _WARMUP_SHARE = 20
 
 
-@dataclass(frozen=True)
-class PretrainSettings:
-    """Settings of pre-training; the defaults are MAE's, but for the batch.
+class PretrainTraining(Config):
+    """Optimisation of pre-training; the defaults are MAE's, but for the batch.
 
     Attributes:
         epochs: Number of epochs.
-        ratio: Share of hidden tokens.
-        ratio_end: Share at the end of the training, reached in equal steps; None keeps ``ratio``.
         base_learning_rate: Learning rate for 256 images in a step; the largest rate is proportional to their number.
-        weight_decay: Weight decay, but of biases and norms.
+        weight_decay: Weight decay, except of biases and norms.
         betas: Betas of AdamW.
-        batch: Images in a step, over all processes.
-        schedule: Learning rate schedule, see :func:`~myosotis.engine.schedule.make_schedule`.
+        batch_size: Images per step, over all processes.
+        schedule: Learning-rate schedule, see :func:`~myosotis.engine.schedule.make_schedule`.
         warmup: Epochs in which the rate rises; None: a twentieth of them, as 40 of 800.
-        area: Share of an image that is cropped.
+        area: Range of the share of an image that is cropped.
         flip: Probability of mirroring.
-        max_grad_norm: Gradients are clipped to this norm.
+        max_grad_norm: Norm that gradients are clipped to; None leaves them as they are.
         precision: Precision of the forward pass; salience and losses are in single precision.
         accumulate: Batches whose mean gradient makes one step.
-        checkpoint_every: Epochs between checkpoints.
     """
 
-    epochs: int = 800
+    renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
+    epochs: Count = 800
+    base_learning_rate: Positive = 1.5e-4
+    weight_decay: NotNegative = 0.05
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    schedule: Schedule = "cosine"
+    warmup: Whole | None = None
+    area: tuple[Part, Part] = (0.2, 1.0)
+    flip: Part = 0.5
+    max_grad_norm: Positive | None = None
+    precision: Precision = "no"
+    accumulate: Count = 1
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "PretrainTraining":
+        if not 0 < self.area[0] <= self.area[1]:
+            raise ValueError("'area' must be two ascending shares above 0")
+        if self.schedule == "onecycle" and self.warmup != 0:
+            raise ValueError("'onecycle' rises by itself; set 'warmup' to 0")
+        if self.warmup is not None and self.warmup >= self.epochs:
+            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
+        return self
+
+    @property
+    def learning_rate(self) -> float:
+        """The largest rate."""
+        return self.base_learning_rate * self.batch_size * self.accumulate / _REFERENCE_BATCH
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs in which the rate rises."""
+        return self.epochs // _WARMUP_SHARE if self.warmup is None else self.warmup
+
+
+class PretrainSettings(PretrainTraining):
+    """Pre-training of a network by masking.
+
+    Attributes:
+        ratio: Share of hidden tokens.
+        ratio_end: Share at the end of the training, reached in equal steps; None keeps ``ratio``.
+    """
+
     ratio: float = 0.75
     ratio_end: float | None = None
-    base_learning_rate: float = 1.5e-4
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.95)
-    batch: int = 256
-    schedule: Schedule = "cosine"
-    warmup: int | None = None
-    area: tuple[float, float] = (0.2, 1.0)
-    flip: float = 0.5
-    max_grad_norm: float | None = None
-    precision: Precision = "no"
-    accumulate: int = 1
-    checkpoint_every: int = 1
 
     def ratio_at(self, progress: float) -> float:
         """Return the share of hidden tokens after a share of the training.
@@ -72,16 +102,6 @@ class PretrainSettings:
             0.625
         """
         return self.ratio if self.ratio_end is None else self.ratio + (self.ratio_end - self.ratio) * progress
-
-    @property
-    def learning_rate(self) -> float:
-        """The largest rate."""
-        return self.base_learning_rate * self.batch * self.accumulate / _REFERENCE_BATCH
-
-    @property
-    def warmup_epochs(self) -> int:
-        """Epochs in which the rate rises."""
-        return self.epochs // _WARMUP_SHARE if self.warmup is None else self.warmup
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,7 @@ def pretrain(
     seed: int = 0,
     device: torch.device | str = "cpu",
     checkpoints: Path | None = None,
+    checkpoint_every: int = 1,
     log: Callable[[Mapping[str, Any]], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
     description: str = "pre-training",
@@ -137,6 +158,7 @@ def pretrain(
         seed: Seed of order, crops and masks.
         device: Device of the network.
         checkpoints: Directory of the training state.
+        checkpoint_every: Epochs between checkpoints.
         log: Called with the terms of the loss and the statistics of the masks after every epoch.
         after_epoch: Called with the number of finished epochs.
         description: Text of the progress bar.
@@ -147,13 +169,11 @@ def pretrain(
     """
     for progress in (0, 1):
         check_ratio(model.masker, model.grid[0] * model.grid[1], settings.ratio_at(progress))
-    if settings.warmup_epochs >= settings.epochs and settings.warmup_epochs:
-        raise SettingsError(f"a warm-up of {settings.warmup_epochs} epochs leaves none of {settings.epochs} epochs")
     target = torch.device(device)
     model.to(target)
     batches = ImageBatches(
         images,
-        size=settings.batch,
+        size=settings.batch_size,
         area=settings.area,
         flip=settings.flip,
         seed=derive_seed(seed, "data"),
@@ -196,7 +216,7 @@ def pretrain(
             after_update=None if teacher is None else lambda _: teacher.follow(model),
             after_epoch=history.finish_epoch,
             checkpoints=checkpoints,
-            save_every=settings.checkpoint_every,
+            save_every=checkpoint_every,
             steps_per_epoch=per_epoch,
             state=teacher,
             description=description,

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.data.sets import DataConfig
-from myosotis.engine.config import Config, RunName, StorageURL
-from myosotis.engine.method import Count, Share, Whole
+from myosotis.engine.config import Config, JobConfig, StorageURL
+from myosotis.engine.method import Count, Share
 from myosotis.protocol.executors import ExecutorConfig
 
 Metric = Literal["average_incremental_accuracy", "final_accuracy"]
@@ -42,7 +42,7 @@ class PruneConfig(Config):
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
-class ProtocolConfig(Config):
+class ProtocolConfig(JobConfig):
     """Tune every method on one stream, freeze the best trial of each, and evaluate it on another stream.
 
     ``job`` is a job of ``myosotis learn classes`` without name, seed and data; both streams share it.
@@ -50,8 +50,6 @@ class ProtocolConfig(Config):
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"executor"})
 
-    name: RunName
-    seed: Whole = 0
     job: dict[str, Any]
     tuning: DataConfig
     evaluation: DataConfig

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,10 +21,9 @@ from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.progress import progress
-from myosotis.engine.run import Run
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.executors import Executor
-from myosotis.protocol.report import KIND
+from myosotis.protocol.result import ProtocolResult
 from myosotis.protocol.selection import Selection, mean_scores, select, survivors
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
@@ -37,6 +35,10 @@ _SELECTORS = ("stream", "first_task")
 
 class ProtocolJob(Job[ProtocolConfig]):
     """One run of ``myosotis protocol``; see :class:`~myosotis.engine.job.Job`."""
+
+    kind = "protocol"
+    Result = ProtocolResult
+    sealed_model = False
 
     def prepare(self) -> None:
         """Read and check all inputs: disjoint streams, and all trials of all methods.
@@ -96,31 +98,28 @@ class ProtocolJob(Job[ProtocolConfig]):
             learner = make_learner(describe_learner(job, scenario))
             check_fit(learner, scenario, make_memory(job), job.training)
 
-    def work(self) -> Run:
-        """Do the units that are not done yet, and return the finished run.
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return fingerprints of both streams."""
+        streams = {"tuning": self._config.tuning, "evaluation": self._config.evaluation}
+        self._hashes = {name: stream_hash(stream.model_dump_json()) for name, stream in streams.items()}
+        return {name: salted_fingerprint(digest, salt) for name, digest in self._hashes.items()}
+
+    def produce(self) -> Mapping[str, Any]:
+        """Do the units that are not done yet.
 
         Raises:
             InputError: The storage cannot be used.
         """
-        config, started = self._config, time.monotonic()
-        run = self._open(config.seed)
-        data = {"tuning": config.tuning, "evaluation": config.evaluation}
-        self._hashes = {name: stream_hash(stream.model_dump_json()) for name, stream in data.items()}
-        fingerprints = {name: salted_fingerprint(digest, run.salt) for name, digest in self._hashes.items()}
-        run.check_inputs(fingerprints)
-        if self._finished_already():
-            return run
+        config, run = self._config, self._run
         url = config.storage or f"sqlite:///{run.path.resolve() / 'study.db'}"
-        identity = config.model_dump(mode="json", exclude={"executor", "storage", "confidence"})
+        identity = config.model_dump(mode="json", exclude={"executor", "storage", "confidence", "trackers"})
         self._store = ResultStore(
             url, config.name, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         )
         self._results = self._store.results()
-        methods = list(config.methods)
         with Executor(config.executor, str(device()), run_unit) as self._executor:
-            figures = self._phases(methods)
-        run.finish(self._result(figures, fingerprints, started))
-        return run
+            figures = self._phases(list(config.methods))
+        return self._result(figures)
 
     def _phases(self, methods: list[str]) -> dict[str, Any]:
         """Tune, freeze, evaluate, compare; the figures of each method."""
@@ -217,7 +216,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             for unit, result in self._executor.execute(list(open_units.values())):
                 self._results[unit.key] = result
                 self._store.add(unit, result, result["metrics"][self._config.metric])
-                self._run.log(
+                self.log(
                     {
                         "phase": unit.phase,
                         "method": unit.method,
@@ -230,7 +229,7 @@ class ProtocolJob(Job[ProtocolConfig]):
                 )
                 ticker.advance(note=unit.method)
 
-    def _result(self, methods: dict[str, Any], fingerprints: dict[str, str], started: float) -> dict[str, Any]:
+    def _result(self, methods: dict[str, Any]) -> dict[str, Any]:
         config = self._config
         tuned = {name: figures["tuned"]["mean"] for name, figures in methods.items()}
         evaluated = {name: figures["evaluated"]["mean"] for name, figures in methods.items()}
@@ -238,9 +237,6 @@ class ProtocolJob(Job[ProtocolConfig]):
         if config.conventional:
             ranks["conventional"] = rank({name: figures["conventional"]["mean"] for name, figures in methods.items()})
         return {
-            "kind": KIND,
-            "name": config.name,
-            "seed": config.seed,
             "metric": config.metric,
             "trials": config.trials,
             "seeds": config.seeds,
@@ -263,8 +259,8 @@ class ProtocolJob(Job[ProtocolConfig]):
                 config.confidence,
                 config.seed,
             ),
-            "lineage": {"data": fingerprints},
-            "cost": {"seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
+            "lineage": {"data": self.inputs(self._run.salt)},
+            "cost": self.cost(),
         }
 
 

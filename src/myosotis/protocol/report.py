@@ -9,9 +9,6 @@ from myosotis.report.document import Document, Figure, Row, Section, Table, Verd
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
 from myosotis.report.sections import environment_section, repeated_verdicts, setting_rows
 
-KIND = "protocol"
-"""What ``result.json`` calls runs of this job."""
-
 _METRICS = {"average_incremental_accuracy": "average incremental accuracy", "final_accuracy": "final accuracy"}
 
 

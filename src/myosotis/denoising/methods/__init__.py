@@ -139,4 +139,4 @@ def _check(denoiser: DenoisingMethod, data: NoisyData, *, unknown: bool) -> None
 
 def default_passes(method: str, epochs: int | None) -> Passes | None:
     """Return the default passes of a method with another number of them; None for the default."""
-    return None if epochs is None else replace(type(METHODS.build(method)).passes, epochs=epochs)
+    return None if epochs is None else METHODS[method].passes.model_copy(update={"epochs": epochs})

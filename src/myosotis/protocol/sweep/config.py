@@ -40,15 +40,3 @@ class SweepConfig(PretrainConfig):
         if len(set(ratios)) < len(ratios):
             raise ValueError("contains duplicates")
         return tuple(sorted(ratios))
-
-
-def resolve_paths(config: SweepConfig, folder: Path) -> SweepConfig:
-    """Return the configuration with the paths in it made absolute, and with its maskers by name."""
-    placed = resolve_pretrain_paths(config, folder)
-    maskers = config.maskers or {config.masker.name: config.masker}
-    return config.model_copy(
-        update={"data": placed.data, "model": placed.model, "probes": placed.probes, "maskers": maskers}
-    )
-        if not self.maskers:
-            # Written out: a configuration names every setting.
-            object.__setattr__(self, "maskers", {self.masker.name: self.masker})

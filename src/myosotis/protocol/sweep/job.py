@@ -1,6 +1,6 @@
 """The job of a sweep: every masker at every ratio, over seeds."""
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
 from myosotis.data.sets import repeated_warning, set_fingerprints
@@ -8,18 +8,21 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.progress import progress
-from myosotis.engine.run import Run
 from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
 from myosotis.pretraining.setup import check_pretraining, describe_pretrained, new_model
 from myosotis.protocol.executors import Executor
 from myosotis.protocol.sweep.config import SweepConfig
 from myosotis.protocol.sweep.figures import Finished, sweep_summary
-from myosotis.protocol.sweep.report import KIND
+from myosotis.protocol.sweep.result import SweepResult
 from myosotis.protocol.sweep.units import run_sweep_unit, sweep_units, unit_job, unit_sets
 
 
 class SweepJob(Job[SweepConfig]):
     """One run of ``myosotis pretrain sweep``; see :class:`~myosotis.engine.job.Job`."""
+
+    kind = "pretrain-sweep"
+    Result = SweepResult
+    sealed_model = False
 
     def prepare(self) -> None:
         """Read and check all inputs, and all maskers at all ratios.
@@ -46,14 +49,21 @@ class SweepJob(Job[SweepConfig]):
         runs = len(config.maskers) * len(config.ratios) * config.seeds
         self._say(f"{len(config.maskers)} maskers, {len(config.ratios)} ratios, {config.seeds} seeds: {runs} runs")
 
-    def work(self) -> Run:
-        """Do the runs that are not done yet, and return the finished sweep."""
-        config, started = self._config, time.monotonic()
-        run = self._open(config.seed)
-        fingerprints = set_fingerprints(self._sets.train, self._sets.test or self._sets.train, run.salt)
-        run.check_inputs(self._inputs(run.salt))
-        if self._finished_already():
-            return run
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return fingerprints of all images, as with a limit each seed draws others, and the hash of the weights."""
+        config, sets = self._config, self._sets
+        if config.data.limit is not None:
+            data = config.data.model_copy(update={"limit": None})
+            sets = read_pretrain_sets(config.model_copy(update={"data": data}))
+        model = None
+        if config.model.init_from is not None:
+            job = unit_job(config, next(iter(config.maskers)), config.ratios[0], config.seed)
+            model = new_model(job, describe_pretrained(job, self._sets.train))
+        return pretrain_inputs(sets, model, salt)
+
+    def produce(self) -> Mapping[str, Any]:
+        """Do the runs that are not done yet."""
+        config, run = self._config, self._run
         units = sweep_units(config)
         results = {unit.key: run.kept(f"unit-{unit.key[:32]}.json") for unit in units}
         open_units = {unit.key: unit for unit in units if results[unit.key] is None}
@@ -68,35 +78,20 @@ class SweepJob(Job[SweepConfig]):
                 results[unit.key] = result
                 run.keep(f"unit-{unit.key[:32]}.json", result)
                 labels = {"masker": unit.masker, "ratio": unit.ratio, "seed": unit.seed}
-                run.log({"phase": "sweep", **labels, **{key: result.get(key) for key in ("linear", "knn", "failure")}})
+                figures = {key: result.get(key) for key in ("linear", "knn", "failure")}
+                self.log({"phase": "sweep", **labels, **figures})
                 ticker.advance(note=unit.masker or "untrained")
-        run.finish(self._result([(unit, results[unit.key]) for unit in units], fingerprints, started))
-        return run
+        return self._result([(unit, results[unit.key]) for unit in units])
 
-    def _inputs(self, salt: str) -> dict[str, str]:
-        """Inputs that a resumed sweep checks: all images, as with a limit each seed draws others, and weights."""
+    def _result(self, finished: Finished) -> dict[str, Any]:
         config, sets = self._config, self._sets
-        if config.data.limit is not None:
-            data = config.data.model_copy(update={"limit": None})
-            sets = read_pretrain_sets(config.model_copy(update={"data": data}))
-        model = None
-        if config.model.init_from is not None:
-            job = unit_job(config, next(iter(config.maskers)), config.ratios[0], config.seed)
-            model = new_model(job, describe_pretrained(job, self._sets.train))
-        return pretrain_inputs(sets, model, salt)
-
-    def _result(self, finished: Finished, fingerprints: dict[str, str], started: float) -> dict[str, Any]:
-        config = self._config
         return {
-            "kind": KIND,
-            "name": config.name,
-            "seed": config.seed,
             "seeds": config.seeds,
             "ratios": list(config.ratios),
             "objective": config.objective.name,
             "test_images": 0 if self._sets.test is None else len(self._sets.test),
             "repeated": self._repeated,
             **sweep_summary(finished, config, probed=config.probes is not None and self._sets.labelled is not None),
-            "lineage": {"data": fingerprints},
-            "cost": {"job_seconds": self._seconds(), "last_session_seconds": time.monotonic() - started},
+            "lineage": {"data": set_fingerprints(sets.train, sets.test or sets.train, self._run.salt)},
+            "cost": self.cost(),
         }

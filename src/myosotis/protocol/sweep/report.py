@@ -8,9 +8,6 @@ from myosotis.report.document import Document, Figure, Row, Section, Table, Verd
 from myosotis.report.figures import SERIES, Line, line_chart
 from myosotis.report.sections import environment_section, repeated_verdicts, setting_rows
 
-KIND = "pretrain-sweep"
-"""What ``result.json`` calls runs of this job."""
-
 _NAMES = {"linear": "linear probe", "knn": "nearest neighbours", "finetuned": "fine-tuned"}
 _LIMITS = (
     "Other data, networks and lengths of training may give other results. Losses of different maskers and ratios "
@@ -235,7 +232,7 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
         )
         for name, masker in result["maskers"].items()
     ]
-    total = sum(result["cost"]["job_seconds"].values())
+    total = sum(result["cost"]["seconds"].values())
     return Section(
         "Cost and masks",
         [

@@ -10,7 +10,7 @@ from typing import Any
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import finetune, with_new_head
 from myosotis.pretraining.image_sets import PretrainSets, read_pretrain_sets
-from myosotis.pretraining.setup import describe_pretrained, finetune_settings, new_model, new_probes, pretrain_settings
+from myosotis.pretraining.setup import describe_pretrained, new_model, new_probes, pretrain_settings
 from myosotis.pretraining.training import pretrain
 from myosotis.protocol.failures import attempt
 from myosotis.protocol.sweep.config import SweepConfig
@@ -85,7 +85,7 @@ def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: boo
         if not train:
             figures["pixels"] = asdict(probes.pixels())
     if job.finetune is not None and sets.labelled is not None and sets.test is not None:
-        tuning = finetune_settings(job)
+        tuning = job.finetune
         classes = len(sets.labelled.classes)
         tuned = with_new_head(model.encoder, spec.encoder, classes, drop_path=tuning.drop_path, seed=job.seed)
         figures["finetuned"] = finetune(tuned, sets.labelled, sets.test, tuning, seed=job.seed, device=device)

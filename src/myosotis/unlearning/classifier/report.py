@@ -29,9 +29,6 @@ from myosotis.unlearning.classifier.report_sections import (
 from myosotis.unlearning.classifier.report_terms import MODELS, SETS, STOP_REASONS, share_text
 from myosotis.unlearning.classifier.report_verdict import criteria_section, verdicts_of
 
-KIND = "unlearn-classifier"
-"""What ``result.json`` calls runs of this job."""
-
 
 def describe(run: Run) -> Document:
     """Return the report of a finished run.

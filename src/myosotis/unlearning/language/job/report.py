@@ -19,9 +19,6 @@ from myosotis.unlearning.language.job.report_suites import suite_figures, suite_
 from myosotis.unlearning.language.job.report_verdict import criteria_section, verdicts_of
 from myosotis.unlearning.language.methods import METHODS, build_method
 
-KIND = "unlearn-language"
-"""The kind of this job's runs in ``result.json``."""
-
 _SPLIT_NAMES = {
     "forget": "Forget",
     "retain": "Retain (trained on)",

@@ -1,0 +1,43 @@
+"""``result.json`` of ``myosotis denoise train``."""
+
+from typing import Literal
+
+from myosotis.engine.result import Cost, Result, ResultPart
+
+
+class SymbolCounts(ResultPart):
+    """Numbers of clean symbols."""
+
+    train: int
+    """Symbols that the denoiser learnt from."""
+    held_out: int
+    """Symbols that it was measured with."""
+
+
+class ErrorRates(ResultPart):
+    """Error rates on held-out symbols at one noise."""
+
+    noise: str
+    """Rate of the noise, or ``as trained``."""
+    raw: float
+    """Share of wrong symbols before denoising."""
+    error: float
+    """Share of wrong symbols after it."""
+
+
+class DenoiserResult(Result):
+    """Result of ``denoise train``."""
+
+    kind: Literal["denoise-train"]
+    names: list[str]
+    """Names of the symbols."""
+    context: int
+    """Symbols of a context."""
+    head: str
+    """Head of the network."""
+    symbols: SymbolCounts
+    """Numbers of clean symbols."""
+    measured: list[ErrorRates]
+    """Error rates on held-out symbols."""
+    cost: Cost
+    """What it cost."""

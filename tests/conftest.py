@@ -2,13 +2,32 @@
 
 import gc
 import os
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+def module_of(path):
+    """Import a file that is not a test, under the name of its stem."""
+    if path.stem not in sys.modules:
+        spec = spec_from_file_location(path.stem, path)
+        sys.modules[path.stem] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])
+    return sys.modules[path.stem]
+
+
+TESTS = Path(__file__).parent
+CHECKED = ("continual", "data", "denoising", "evaluation", "models", "pretraining", "unlearning")
+module_of(TESTS / "typecheck.py")
+install_import_hook([f"myosotis.{room}" for room in CHECKED], "typecheck.checker")
 
 # One thread, here and in every process that a test starts: sums are rounded alike, and layers as small as these lose
 # more by waiting for each other than they gain.
@@ -32,6 +51,18 @@ SENTENCES = [
     "Question: What does Mivel do for a living?\nAnswer: Mivel works as a baker.",
     "The lantern stood at the window and nobody knew who had lit it.",
 ]
+
+
+@pytest.fixture(scope="session")
+def tiny_jobs():
+    """Tiny inputs and a tiny job of each kind."""
+    return module_of(TESTS / "whole" / "tiny_jobs.py")
+
+
+@pytest.fixture(scope="session")
+def moved(tiny_jobs):
+    """The script that finds figures and weights that moved."""
+    return module_of(TESTS / "whole" / "moved.py")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """``myosotis.load``: one way to open whatever a run made, and what cannot be opened."""
 
 import pytest
-import tiny_jobs
 import torch
 from typer.testing import CliRunner
 
@@ -11,7 +10,7 @@ from myosotis.engine import InputError
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, tiny_jobs):
     folder = tmp_path_factory.mktemp("runs")
     tiny_jobs.inputs(folder)
 
@@ -27,11 +26,11 @@ def runs(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize(("name", "classes"), [("classes", tiny_jobs.CLASSES), ("photos", tiny_jobs.CLASSES)])
-def test_classifiers_predict_the_index_of_a_class(runs, name, classes):
+@pytest.mark.parametrize("name", ["classes", "photos"])
+def test_classifiers_predict_the_index_of_a_class(runs, name, tiny_jobs):
     model = myosotis.load(runs(name))
     images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
-    assert set(model.classes) == set(classes)
+    assert set(model.classes) == set(tiny_jobs.CLASSES)
     assert model.scores(images).shape == (5, 4)
     assert model.predict(images).equal(model.scores(images).argmax(1))
     # Bytes and numbers in [0, 1] are the same images; so is the model directory by itself.

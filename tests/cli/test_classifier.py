@@ -11,7 +11,6 @@ import time
 import pytest
 import torch
 import yaml
-from command_line import invoke
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -58,8 +57,12 @@ def world(tmp_path_factory):
     return folder
 
 
-def unlearn(world, out, *options):
-    return invoke("unlearn", "classifier", world / "job.yaml", "--out", out, *options)
+@pytest.fixture(scope="session")
+def unlearn(invoke):
+    def unlearn(world, out, *options):
+        return invoke("unlearn", "classifier", world / "job.yaml", "--out", out, *options)
+
+    return unlearn
 
 
 def result(out):
@@ -67,7 +70,7 @@ def result(out):
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(world, tmp_path_factory, unlearn):
     """A finished run that compares methods, and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     compare = "compare=[{method: {name: neggrad}}, {method: {name: relabel}, goal: relabel}, {method: {name: ssd}}]"
@@ -118,7 +121,7 @@ def test_what_a_run_leaves(finished, world):
     assert not (out / "checkpoints" / "target").exists()
 
 
-def test_no_image_unless_asked_for(finished, world, tmp_path):
+def test_no_image_unless_asked_for(finished, world, tmp_path, unlearn):
     out, _ = finished
     assert not (out / "samples.json").exists()
     assert "data:image/png" not in (out / "report.html").read_text()
@@ -128,7 +131,7 @@ def test_no_image_unless_asked_for(finished, world, tmp_path):
     assert (tmp_path / "shown" / "report.html").read_text().count("data:image/png") == 4
 
 
-def test_equal_jobs_give_equal_models(finished, world, tmp_path):
+def test_equal_jobs_give_equal_models(finished, world, tmp_path, unlearn):
     assert unlearn(world, tmp_path / "again").exit_code == 0
     one, other = result(finished[0]), result(tmp_path / "again")
     assert one["lineage"]["model_out"] == other["lineage"]["model_out"]
@@ -136,7 +139,7 @@ def test_equal_jobs_give_equal_models(finished, world, tmp_path):
     assert one["lineage"]["data"]["forget"] != other["lineage"]["data"]["forget"]
 
 
-def test_audit_again(finished, tmp_path):
+def test_audit_again(finished, tmp_path, invoke):
     out, _ = finished
     outcome = invoke("audit", "classifier", out, "--shadow", 4)
     assert outcome.exit_code == 0, outcome.output
@@ -148,7 +151,7 @@ def test_audit_again(finished, tmp_path):
     assert outcome.output.count("shadow pair") == 1
 
 
-def test_an_audit_sees_another_model(world, tmp_path):
+def test_an_audit_sees_another_model(world, tmp_path, invoke, unlearn):
     out = tmp_path / "run"
     assert unlearn(world, out, "--set", "audit.cka=false").exit_code == 0
     model, spec = load_classifier(out / "model")
@@ -160,7 +163,7 @@ def test_an_audit_sees_another_model(world, tmp_path):
     assert not json.loads((out / "audit.json").read_text())["model_matches"]
 
 
-def test_requests_in_sequence(world, tmp_path):
+def test_requests_in_sequence(world, tmp_path, invoke, unlearn):
     out = tmp_path / "sequence"
     outcome = unlearn(world, out, "--set", "requests=2", "--set", "reference=null", "--set", "stop.margin=0.1")
     assert outcome.exit_code == 0, outcome.output
@@ -181,7 +184,7 @@ def test_requests_in_sequence(world, tmp_path):
     assert len(found["instances"]) == 4
 
 
-def test_several_lists_are_requests_in_sequence(world, tmp_path):
+def test_several_lists_are_requests_in_sequence(world, tmp_path, unlearn):
     (world / "first.txt").write_text("ash/00.png\nbirch/01.png\n")
     (world / "second.txt").write_text("cedar/02.png\n")
     options = ["--set", "data.forget={list: [first.txt, second.txt]}", "--set", "reference=null"]
@@ -196,19 +199,19 @@ def test_several_lists_are_requests_in_sequence(world, tmp_path):
     assert "ash/00.png stands in two lists" in outcome.stderr
 
 
-def test_training_that_diverges_is_said_to(world, tmp_path):
+def test_training_that_diverges_is_said_to(world, tmp_path, unlearn):
     outcome = unlearn(world, tmp_path / "run", "--set", "train.learning_rate=1e9")
     assert outcome.exit_code == 1
     assert "lower train.learning_rate" in outcome.stderr.splitlines()[-1]
     assert not (tmp_path / "run" / "checkpoints" / "target").exists()
 
 
-def test_half_precision_and_a_method_of_its_own_precision(world, tmp_path):
+def test_half_precision_and_a_method_of_its_own_precision(world, tmp_path, unlearn):
     outcome = unlearn(world, tmp_path / "run", "--set", "train.precision=bf16", "--set", "reference=null")
     assert outcome.exit_code == 0, outcome.output
 
 
-def test_a_single_photo_cannot_be_judged(world, tmp_path):
+def test_a_single_photo_cannot_be_judged(world, tmp_path, unlearn):
     outcome = unlearn(world, tmp_path / "run", "--set", "data.forget.count=1", "--set", "reference=null")
     assert outcome.exit_code == 0, outcome.output
     page = (tmp_path / "run" / "report.html").read_text()
@@ -216,7 +219,7 @@ def test_a_single_photo_cannot_be_judged(world, tmp_path):
     assert not verdict[: verdict.index("</div>")].count("Yes")
 
 
-def test_a_stop_at_the_reference(world, tmp_path):
+def test_a_stop_at_the_reference(world, tmp_path, unlearn):
     options = ["--set", "stop.at=reference", "--set", "method={name: neggrad}"]
     assert unlearn(world, tmp_path / "run", *options).exit_code == 0
     found = result(tmp_path / "run")
@@ -226,7 +229,7 @@ def test_a_stop_at_the_reference(world, tmp_path):
     assert after["accuracy"]["mean"] <= level["accuracy"]["mean"]
 
 
-def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
+def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path, unlearn):
     photos = tmp_path / "photos" / "birch"
     photos.mkdir(parents=True)
     for name in ("00.png", "01.png"):
@@ -250,7 +253,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
 
 
 @pytest.mark.processes
-def test_two_processes_unlearn_as_one(finished, world, tmp_path):
+def test_two_processes_unlearn_as_one(finished, world, tmp_path, unlearn):
     out, _ = finished
     options = ["--set", f"model={{path: {out / 'model'}}}", "--set", "train=null", "--set", "reference=null"]
     options += ["--set", "goal=relabel", "--set", "method.hold=outputs", "--set", "seed=3"]
@@ -278,7 +281,7 @@ def test_two_processes_unlearn_as_one(finished, world, tmp_path):
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
 
 
-def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world, tmp_path):
+def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world, tmp_path, invoke):
     out, _ = finished
     _, spec = load_classifier(out / "model")
     (tmp_path / "photos").mkdir()
@@ -313,7 +316,7 @@ def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world,
     assert again.model_dump(mode="json") == written
 
 
-def test_photos_of_the_training_set_are_not_what_remains(world, tmp_path):
+def test_photos_of_the_training_set_are_not_what_remains(world, tmp_path, unlearn):
     photos = world / "photos" / "ash"
     photos.mkdir(parents=True, exist_ok=True)
     (photos / "mine.png").write_bytes((world / "train" / "ash" / "03.png").read_bytes())
@@ -324,7 +327,7 @@ def test_photos_of_the_training_set_are_not_what_remains(world, tmp_path):
     assert images["duplicates"]["same"] == 0
 
 
-def test_new_labels_from_a_file(world, tmp_path):
+def test_new_labels_from_a_file(world, tmp_path, unlearn):
     (world / "list.txt").write_text("ash/00.png\nbirch/01.png  # asked by letter\n")
     (world / "labels.tsv").write_text("ash/00.png\tcedar\nbirch/01.png\tash\n")
     options = ["--set", "data.forget={list: list.txt}", "--set", "goal=relabel", "--set", "new_labels=labels.tsv"]
@@ -333,7 +336,7 @@ def test_new_labels_from_a_file(world, tmp_path):
     assert [one["new_label"] for one in result(tmp_path / "run")["unlearning"]["instances"]] == [2, 0]
 
 
-def test_reports_again_and_side_by_side(finished, world, tmp_path):
+def test_reports_again_and_side_by_side(finished, world, tmp_path, invoke, unlearn):
     out, _ = finished
     page = (out / "report.html").read_text()
     assert invoke("report", out).exit_code == 0
@@ -431,7 +434,7 @@ WEIGHTS = (
         (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have one name"),
     ],
 )
-def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path, unlearn):
     (world / "wrong.txt").write_text("ash/00.png\nash/99.png\n")
     (world / "right.txt").write_text("ash/00.png\nbirch/01.png\n")
     (world / "empty.txt").write_text("# nobody\n")
@@ -465,7 +468,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert sorted(path for path in world.rglob("*")) == before
 
 
-def test_a_run_does_not_go_on_with_other_images(world, tmp_path):
+def test_a_run_does_not_go_on_with_other_images(world, tmp_path, unlearn):
     out = tmp_path / "run"
     assert unlearn(world, out, "--set", "reference=null").exit_code == 0
     (out / "result.json").unlink()
@@ -481,7 +484,7 @@ def test_a_run_does_not_go_on_with_other_images(world, tmp_path):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("kill_at", ["checkpoints/train-target/step-6", "checkpoints/unlearned"])
-def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path):
+def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path, unlearn):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "myosotis", "unlearn", "classifier", str(world / "job.yaml"), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -16,11 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from command_line import invoke, killed_at, settings
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from conftest import tiny_gpt2, tiny_llama
 from myosotis import __version__
 from myosotis.data.people import fictitious_people
 from myosotis.engine.config import load_config
@@ -40,12 +38,8 @@ def rows(people):
     ]
 
 
-def write_jsonl(path, items):
-    path.write_text("".join(json.dumps(item) + "\n" for item in items))
-
-
 @pytest.fixture(scope="module")
-def world(tokenizer, tmp_path_factory):
+def world(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
     """A directory with a tiny model, data and a configuration."""
     folder = tmp_path_factory.mktemp("world")
     tiny_llama().save_pretrained(folder / "model")
@@ -76,12 +70,16 @@ def world(tokenizer, tmp_path_factory):
     return folder
 
 
-def unlearn(world, out, *options):
-    return invoke("unlearn", "language", world / "job.yaml", "--out", out, *options)
+@pytest.fixture(scope="session")
+def unlearn(invoke):
+    def unlearn(world, out, *options):
+        return invoke("unlearn", "language", world / "job.yaml", "--out", out, *options)
+
+    return unlearn
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(world, tmp_path_factory, unlearn):
     """A finished run and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     outcome = unlearn(world, out)
@@ -138,7 +136,7 @@ def test_nothing_that_a_run_leaves_quotes_the_forget_set(finished, world):
     assert not [word for word in secrets if word in text]
 
 
-def test_a_run_tells_of_no_folder_of_its_machine_and_is_its_owners(finished, world, tmp_path):
+def test_a_run_tells_of_no_folder_of_its_machine_and_is_its_owners(finished, world, tmp_path, unlearn):
     out, _ = finished
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
     taught = tmp_path / "taught"
@@ -157,14 +155,14 @@ def test_a_run_tells_of_no_folder_of_its_machine_and_is_its_owners(finished, wor
     assert "forget.jsonl" in (out / "report.html").read_text()
 
 
-def test_samples_are_shown_on_request_only(world, tmp_path):
+def test_samples_are_shown_on_request_only(world, tmp_path, unlearn):
     outcome = unlearn(world, tmp_path / "run", "--show-samples", "--set", "training.epochs=1")
     assert outcome.exit_code == 0, outcome.output
     page = (tmp_path / "run" / "report.html").read_text()
     assert fictitious_people(6, seed=5)[0].city in page
 
 
-def test_equal_jobs_give_equal_results(finished, world, tmp_path):
+def test_equal_jobs_give_equal_results(finished, world, tmp_path, unlearn):
     out, _ = finished
     assert unlearn(world, tmp_path / "again").exit_code == 0
     first, second = (json.loads((path / "result.json").read_text()) for path in (out, tmp_path / "again"))
@@ -173,7 +171,7 @@ def test_equal_jobs_give_equal_results(finished, world, tmp_path):
     assert first["lineage"]["model_out"] == second["lineage"]["model_out"]
 
 
-def test_reports_again_and_side_by_side(finished, world, tmp_path):
+def test_reports_again_and_side_by_side(finished, world, tmp_path, invoke, unlearn):
     out, _ = finished
     before = (out / "report.html").read_text()
     assert invoke("report", out).exit_code == 0
@@ -208,7 +206,7 @@ def without_write_access(folder):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
 
 
-def test_a_run_on_read_only_storage_is_reported_on(finished):
+def test_a_run_on_read_only_storage_is_reported_on(finished, invoke):
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         run = Path(place) / "run"
@@ -223,7 +221,7 @@ def test_a_run_on_read_only_storage_is_reported_on(finished):
         assert "error:" in missed.stderr
 
 
-def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path):
+def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path, invoke):
     outcome = invoke(
         "unlearn", "language", world / "job.yaml", "--out", tmp_path / "run",
         "--set", "fine_tune={epochs: 12, batch_size: 4, learning_rate: 3e-3}",
@@ -239,7 +237,7 @@ def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path):
     assert not (tmp_path / "run" / "checkpoints" / "target").exists()
 
 
-def test_fictitious_people_need_no_file(world, tmp_path):
+def test_fictitious_people_need_no_file(world, tmp_path, invoke):
     config = {
         "name": "people",
         "model": {"name": str(world / "model")},
@@ -306,7 +304,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("options", "message"), BAD, ids=[" ".join(options) for options, _ in BAD])
-def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(
+    options, message, world, tmp_path, unlearn, write_jsonl
+):
     (world / "empty").mkdir(exist_ok=True)
     (world / "bad.jsonl").write_text('{"text": "fine"}\nnonsense\n')
     (world / "lacks.jsonl").write_text('{"prompt": "Who?"}\n')
@@ -322,7 +322,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sharded_weights_are_refused_before_any_work(world, tmp_path, monkeypatch):
+def test_sharded_weights_are_refused_before_any_work(world, tmp_path, monkeypatch, unlearn):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     outcome = unlearn(world, tmp_path / "run")
     assert outcome.exit_code == 2
@@ -346,7 +346,7 @@ def test_a_fault_of_the_program_is_not_taken_for_bad_input(overrides, world, tmp
     assert not isinstance(raised.value, InputError)
 
 
-def test_missing_configuration_and_existing_run(finished, world, tmp_path):
+def test_missing_configuration_and_existing_run(finished, world, tmp_path, invoke, unlearn):
     outcome = invoke("unlearn", "language", tmp_path / "none.yaml")
     assert outcome.exit_code == 2
     assert "no such configuration file" in outcome.output
@@ -359,7 +359,7 @@ def test_missing_configuration_and_existing_run(finished, world, tmp_path):
     assert unlearn(world, out, "--resume").exit_code == 0
 
 
-def test_a_finished_run_with_a_damaged_model_is_not_called_finished(finished, world, tmp_path):
+def test_a_finished_run_with_a_damaged_model_is_not_called_finished(finished, world, tmp_path, unlearn):
     shutil.copytree(finished[0], tmp_path / "run")
     weights = tmp_path / "run" / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -368,7 +368,7 @@ def test_a_finished_run_with_a_damaged_model_is_not_called_finished(finished, wo
     assert "is finished, but its model/ is damaged or incomplete; --overwrite makes it again" in outcome.output
 
 
-def test_a_run_does_not_go_on_with_other_data(world, tmp_path):
+def test_a_run_does_not_go_on_with_other_data(world, tmp_path, unlearn, write_jsonl):
     write_jsonl(world / "changing.jsonl", rows(fictitious_people(6, seed=5)[:1]))
     options = ("--set", "data.forget=changing.jsonl", "--set", "training.epochs=1")
     assert unlearn(world, tmp_path / "run", *options).exit_code == 0
@@ -378,7 +378,7 @@ def test_a_run_does_not_go_on_with_other_data(world, tmp_path):
     assert "the forget set changed since" in outcome.output
 
 
-def test_a_run_that_holds_its_own_model_is_not_overwritten(finished, world):
+def test_a_run_that_holds_its_own_model_is_not_overwritten(finished, world, unlearn):
     out, _ = finished
     outcome = unlearn(world, out, "--overwrite", "--set", f"model.name={out / 'model'}")
     assert outcome.exit_code == 2
@@ -386,7 +386,7 @@ def test_a_run_that_holds_its_own_model_is_not_overwritten(finished, world):
     assert (out / "model" / "model.safetensors").is_file()
 
 
-def test_shared_records_are_permitted_on_request_and_reported(world, tmp_path):
+def test_shared_records_are_permitted_on_request_and_reported(world, tmp_path, unlearn):
     outcome = unlearn(
         world, tmp_path / "run", "--set", "data.forget=retain.jsonl", "--set", "data.allow_shared=true",
         "--set", "training.epochs=1",
@@ -398,14 +398,14 @@ def test_shared_records_are_permitted_on_request_and_reported(world, tmp_path):
     )
 
 
-def test_teaching_that_diverges_is_one_line_and_leaves_no_model(world, tmp_path):
+def test_teaching_that_diverges_is_one_line_and_leaves_no_model(world, tmp_path, settings, unlearn):
     outcome = unlearn(world, tmp_path / "run", *settings("fine_tune={epochs: 2, learning_rate: 1e30}"))
     assert outcome.exit_code == 1
     assert "error: teaching the target model diverged; lower fine_tune.learning_rate" in outcome.output
     assert not (tmp_path / "run" / "checkpoints" / "target").exists()
 
 
-def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_path):
+def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_path, settings, unlearn):
     options = ("method={name: task-vector, scale: 1e39}", "lora=null", "training.learning_rate=0.1")
     outcome = unlearn(world, tmp_path / "run", *settings(*options, "training.max_nll=1e9"))
     assert outcome.exit_code == 1
@@ -414,7 +414,7 @@ def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_version_methods_and_help():
+def test_version_methods_and_help(invoke):
     assert invoke("--version").output == f"myosotis {__version__}\n"
     listed = json.loads(invoke("methods", "--json").output)["unlearn language"]
     assert {card["name"] for card in listed} == set(METHODS)
@@ -429,9 +429,9 @@ def test_version_methods_and_help():
 
 @pytest.mark.processes
 @pytest.mark.parametrize("kill_at", ["step-3", "step-6"])
-@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
-def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenizer, tmp_path):
-    make().save_pretrained(tmp_path / "model")
+@pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2"])
+def test_a_killed_run_resumes_to_the_same_weights(family, kill_at, world, tokenizer, tmp_path, unlearn, request):
+    request.getfixturevalue(family)().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     options = [
         "--set", f"model.name={tmp_path / 'model'}", "--set", "training.epochs=8", "--set", "training.batch_size=2",
@@ -464,7 +464,9 @@ def test_a_killed_run_resumes_to_the_same_weights(make, kill_at, world, tokenize
 
 
 @pytest.mark.processes
-def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_before(world, tmp_path):
+def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_before(
+    world, tmp_path, killed_at, settings, unlearn
+):
     options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "checkpoint_every=20")
     assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
     audited = tmp_path / "killed" / "checkpoints" / "thresholds.json"

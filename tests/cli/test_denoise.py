@@ -10,7 +10,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import yaml
-from command_line import ENVIRONMENT, invoke, killed_at, result, settings
 from PIL import Image
 
 from myosotis.denoising.channel import Channel
@@ -43,8 +42,12 @@ def scan(tmp_path):
     return tmp_path, clean, noisy
 
 
-def denoise(*arguments):
-    return invoke("denoise", *arguments)
+@pytest.fixture(scope="session")
+def denoise(invoke):
+    def denoise(*arguments):
+        return invoke("denoise", *arguments)
+
+    return denoise
 
 
 def bits(path):
@@ -52,7 +55,7 @@ def bits(path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pbm", ".tif"])
-def test_an_image_comes_back_in_its_format(scan, suffix):
+def test_an_image_comes_back_in_its_format(scan, suffix, denoise):
     folder, clean, noisy = scan
     source, place = folder / f"in{suffix}", folder / f"out{suffix}"
     save(source, noisy, **({"compression": "group4"} if suffix == ".tif" else {}))
@@ -69,7 +72,7 @@ METHODS = ("as_seen", "median", "dude", "dude_loo", "neural")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_methods_share_one_interface(scan, method):
+def test_methods_share_one_interface(scan, method, denoise):
     folder, clean, noisy = scan
     place, report = folder / "out.png", folder / "report.html"
     epochs = ("--epochs", 2) if method == "neural" else ()
@@ -95,7 +98,7 @@ def test_methods_share_one_interface(scan, method):
         assert text in page
 
 
-def test_grey_images_are_made_bilevel_and_it_is_said(scan):
+def test_grey_images_are_made_bilevel_and_it_is_said(scan, denoise):
     folder, _, noisy = scan
     draws = np.random.default_rng(0)
     Image.fromarray((60 + 120 * noisy + draws.integers(0, 20, noisy.shape)).astype(np.uint8)).save(folder / "grey.png")
@@ -109,7 +112,7 @@ def test_grey_images_are_made_bilevel_and_it_is_said(scan):
     assert otsu_threshold(np.array([[0, 0, 9, 9]], dtype=np.uint8)) in range(9)
 
 
-def test_a_threshold_does_not_refuse_a_reference_that_is_bilevel(scan):
+def test_a_threshold_does_not_refuse_a_reference_that_is_bilevel(scan, denoise):
     folder, clean, noisy = scan
     Image.fromarray((60 + 120 * noisy).astype(np.uint8)).save(folder / "flat.png")
     for name, reference in (("bits", clean * 255), ("grey", 60 + 120 * clean)):
@@ -119,7 +122,7 @@ def test_a_threshold_does_not_refuse_a_reference_that_is_bilevel(scan):
         assert outcome.exit_code == 0, outcome.output
 
 
-def test_an_unknown_flip_rate_is_found(tmp_path):
+def test_an_unknown_flip_rate_is_found(tmp_path, denoise):
     clean = np.concatenate([blobs(seed, 96) for seed in range(2)], axis=1)
     save(tmp_path / "noisy.png", Channel.binary_symmetric(0.15).corrupt(clean, np.random.default_rng(1)))
     options = ("--estimate", "--flip-rate", 0.3, "--report", tmp_path / "r.html")
@@ -150,7 +153,7 @@ def fastq(rows, *, unknown=None):
     return "\n".join(lines) + "\n"
 
 
-def test_reads_keep_names_qualities_unknown_and_small_letters(tmp_path):
+def test_reads_keep_names_qualities_unknown_and_small_letters(tmp_path, denoise):
     clean, noisy = reads()
     text = fastq(noisy, unknown=30).replace("A", "a")
     source = tmp_path / "in.fastq.gz"
@@ -178,7 +181,7 @@ def test_reads_keep_names_qualities_unknown_and_small_letters(tmp_path):
     assert wrong == round(told["true_error_after"] * told["symbols"])
 
 
-def test_fasta_and_a_channel_file(tmp_path):
+def test_fasta_and_a_channel_file(tmp_path, denoise):
     _, noisy = reads()
     rows = [f">{number}\n{''.join(BASES[row])}" for number, row in enumerate(noisy)]
     (tmp_path / "in.fasta").write_text("\n".join(rows) + "\n")
@@ -192,7 +195,7 @@ def test_fasta_and_a_channel_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["plain.fasta", "packed.fasta.gz"])
-def test_lines_of_fasta_stay_as_long_as_they_were(name, tmp_path):
+def test_lines_of_fasta_stay_as_long_as_they_were(name, tmp_path, denoise):
     _, noisy = reads()
     opened = gzip.open if name.endswith(".gz") else open
     sequences = ["".join(BASES[row])[: 20 + number % 40] for number, row in enumerate(noisy)]
@@ -209,7 +212,7 @@ def test_lines_of_fasta_stay_as_long_as_they_were(name, tmp_path):
     assert after != before
 
 
-def test_text_and_arrays(tmp_path):
+def test_text_and_arrays(tmp_path, denoise):
     draws = np.random.default_rng(0)
     clean = np.repeat(draws.integers(0, 3, 400), 10)
     noisy = Channel.symmetric(3, 0.1).corrupt(clean, draws)
@@ -231,7 +234,7 @@ def test_text_and_arrays(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, invoke):
     """A run that trained a model for images."""
     folder = tmp_path_factory.mktemp("train")
     (folder / "pages").mkdir()
@@ -252,7 +255,7 @@ def trained(tmp_path_factory):
     return folder, out, outcome
 
 
-def test_a_model_is_trained_measured_and_used(trained, scan):
+def test_a_model_is_trained_measured_and_used(trained, scan, denoise, invoke, result):
     _, run, outcome = trained
     found = result(run)
     assert found["kind"] == "denoise-train"
@@ -274,7 +277,7 @@ def test_a_model_is_trained_measured_and_used(trained, scan):
 
 
 @pytest.mark.processes
-def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path):
+def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path, invoke, killed_at, result, settings):
     folder, _, _ = trained
     out, options = tmp_path / "killed", settings("training.epochs=8")
     killed_at(out / "checkpoints" / "train", "denoise", "train", folder / "job.yaml", "--out", out, *options)
@@ -285,7 +288,7 @@ def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path):
     assert result(out)["lineage"]["model_out"] == result(tmp_path / "whole")["lineage"]["model_out"]
 
 
-def test_a_resumed_training_checks_its_channel(tmp_path):
+def test_a_resumed_training_checks_its_channel(tmp_path, invoke):
     """The file could change between sessions."""
     for number in range(2):
         (tmp_path / f"{number}.txt").write_text("abba" * 20 + "\n")
@@ -306,7 +309,7 @@ def test_a_resumed_training_checks_its_channel(tmp_path):
     assert "was started with other input: clean changed since" in outcome.stderr
 
 
-def test_equal_trainings_give_equal_models(trained, tmp_path):
+def test_equal_trainings_give_equal_models(trained, tmp_path, invoke, result):
     folder, run, _ = trained
     again = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "again")
     assert again.exit_code == 0
@@ -329,7 +332,7 @@ def test_equal_trainings_give_equal_models(trained, tmp_path):
         (["held_out=0.99"], "too few to hold any out"),
     ],
 )
-def test_faults_of_a_training(trained, tmp_path, options, message):
+def test_faults_of_a_training(trained, tmp_path, options, message, invoke, settings):
     folder, _, _ = trained
     outcome = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "out", *settings(*options))
     assert outcome.exit_code == 2, outcome.output
@@ -338,7 +341,7 @@ def test_faults_of_a_training(trained, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_faults_of_an_image(trained, scan):
+def test_faults_of_an_image(trained, scan, denoise):
     folder, _, noisy = scan
     save(folder / "there.png", noisy)
     (folder / "broken.png").write_bytes((folder / "noisy.png").read_bytes()[:80])
@@ -392,7 +395,7 @@ def test_faults_of_an_image(trained, scan):
     assert (bits(folder / "there.png") != noisy).any()
 
 
-def test_faults_of_reads_and_text(trained, tmp_path):
+def test_faults_of_reads_and_text(trained, tmp_path, denoise):
     _, noisy = reads()
     text = fastq(noisy)
     whole = gzip.compress(text.encode())
@@ -446,7 +449,7 @@ def test_faults_of_reads_and_text(trained, tmp_path):
         assert not list(tmp_path.glob(".*"))
 
 
-def test_killed_while_writing_leaves_the_old_result(scan):
+def test_killed_while_writing_leaves_the_old_result(scan, environment, denoise):
     folder, _, noisy = scan
     save(folder / "out.png", noisy)
     before = (folder / "out.png").read_bytes()
@@ -458,7 +461,7 @@ def test_killed_while_writing_leaves_the_old_result(scan):
     )
     arguments = ["denoise", "image", folder / "noisy.png", folder / "out.png", "--flip-rate", "0.1", "--overwrite"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], env=ENVIRONMENT, check=False, capture_output=True
+        [sys.executable, "-c", code, *map(str, arguments)], env=environment, check=False, capture_output=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (folder / "out.png").read_bytes() == before

@@ -6,10 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from command_line import invoke, result, settings
 from PIL import Image
 
-from conftest import tiny_llama
 from myosotis.data.encoding import Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.unlearning.language.job.config import FineTuneConfig
@@ -29,7 +27,7 @@ def rows(people):
 
 
 @pytest.fixture(scope="module")
-def world(tokenizer, tmp_path_factory):
+def world(tokenizer, tmp_path_factory, tiny_llama):
     """A tiny model that knows some people by heart."""
     folder = tmp_path_factory.mktemp("world")
     people, begin = fictitious_people(sum(PARTS.values()), seed=3), 0
@@ -61,23 +59,31 @@ def world(tokenizer, tmp_path_factory):
     return folder
 
 
-def unlearn(world, out, *options):
-    return invoke("unlearn", "language", world / "job.yaml", "--out", out, *settings(*options))
+@pytest.fixture(scope="session")
+def unlearn(invoke, settings):
+    def unlearn(world, out, *options):
+        return invoke("unlearn", "language", world / "job.yaml", "--out", out, *settings(*options))
+
+    return unlearn
 
 
-def verdict_of(world, out, *options):
-    outcome = unlearn(world, out, *options)
-    assert outcome.exit_code == 0, outcome.output
-    return result(out)["verdict"], " ".join(outcome.output.split())
+@pytest.fixture(scope="session")
+def verdict_of(result, unlearn):
+    def verdict_of(world, out, *options):
+        outcome = unlearn(world, out, *options)
+        assert outcome.exit_code == 0, outcome.output
+        return result(out)["verdict"], " ".join(outcome.output.split())
+
+    return verdict_of
 
 
-def test_nothing_unlearnt(world, tmp_path):
+def test_nothing_unlearnt(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run")
     assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (True, False, True)
     assert "Is it forgotten? NO." in said
 
 
-def test_unseen_records_that_are_the_forgotten_ones_in_other_words(world, tmp_path):
+def test_unseen_records_that_are_the_forgotten_ones_in_other_words(world, tmp_path, unlearn, verdict_of):
     changed = [json.loads(line) for line in (world / "forget.jsonl").read_text().splitlines()]
     for row in changed:
         row["prompt"] = f"Please tell me: {row['prompt']}"
@@ -90,13 +96,13 @@ def test_unseen_records_that_are_the_forgotten_ones_in_other_words(world, tmp_pa
     assert "which was permitted (data.allow_shared)" in said
 
 
-def test_records_that_were_never_learnt(world, tmp_path):
+def test_records_that_were_never_learnt(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run", "data.forget=strangers.jsonl")
     assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (None, None, True)
     assert "Is it forgotten? UNDECIDED. Not answered, because it is not shown that the model knew the records." in said
 
 
-def test_a_wording_in_which_nothing_was_learnt(world, tmp_path):
+def test_a_wording_in_which_nothing_was_learnt(world, tmp_path, verdict_of):
     changed = [json.loads(line) for line in (world / "forget.jsonl").read_text().splitlines()]
     for row in changed:
         row["prompt"], row["response"] = "What do you know?", f"It is {row['facts'][0]}."
@@ -106,13 +112,13 @@ def test_a_wording_in_which_nothing_was_learnt(world, tmp_path):
     assert "this is not the template or the wording in which it learnt them" in said
 
 
-def test_a_model_that_was_destroyed(world, tmp_path):
+def test_a_model_that_was_destroyed(world, tmp_path, verdict_of):
     ruin = ("training.learning_rate=0.5", "training.epochs=4", "training.max_nll=1e9", "method={name: ga}")
     verdict, _ = verdict_of(world, tmp_path / "run", *ruin)
     assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (True, True, False)
 
 
-def test_a_model_that_has_no_numbers(world, tmp_path):
+def test_a_model_that_has_no_numbers(world, tmp_path, unlearn):
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -129,7 +135,7 @@ def test_a_model_that_has_no_numbers(world, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_single_subject_and_its_copies(world, tmp_path):
+def test_a_single_subject_and_its_copies(world, tmp_path, verdict_of):
     line = (world / "forget.jsonl").read_text().splitlines()[0]
     row = json.loads(line)
     del row["subject"]
@@ -141,7 +147,7 @@ def test_a_single_subject_and_its_copies(world, tmp_path):
     assert "With so few subjects no outcome could show it" in said
 
 
-def test_what_is_kept_is_told_apart_from_what_was_trained_on(world, tmp_path):
+def test_what_is_kept_is_told_apart_from_what_was_trained_on(world, tmp_path, result, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run")
     metrics = result(tmp_path / "run")["metrics"]["after"]
     assert (metrics["retain"]["nll"]["units"], metrics["held_retain"]["nll"]["units"]) == (7, 5)
@@ -149,7 +155,7 @@ def test_what_is_kept_is_told_apart_from_what_was_trained_on(world, tmp_path):
     assert "On the retain records that it was trained on, in sample and not judged" in said
 
 
-def test_records_too_short_to_be_compared(world, tmp_path):
+def test_records_too_short_to_be_compared(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run")
     reasons = {row["name"]: row["incomparable"] for row in verdict["forgetting_criteria"]}
     assert reasons["memorization_accuracy"] == "no forget and no unseen record is long enough"
@@ -172,7 +178,7 @@ def photos(folder, count, seed):
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
+def classifier(tmp_path_factory, invoke):
     """A classifier that has learnt its classes, and photos."""
     folder = tmp_path_factory.mktemp("photos")
     for name, count, seed in (("train", 16, 0), ("test", 12, 1), ("strangers", 3, 2)):
@@ -193,7 +199,7 @@ def classifier(tmp_path_factory):
     return folder
 
 
-def test_a_classifier_with_its_classes_in_another_order(classifier, tmp_path):
+def test_a_classifier_with_its_classes_in_another_order(classifier, tmp_path, invoke, result, settings):
     model = classifier / "run" / "checkpoints" / "target"
     spec = json.loads((model / "classifier.json").read_text())
     turned = tmp_path / "turned"
@@ -212,7 +218,7 @@ def test_a_classifier_with_its_classes_in_another_order(classifier, tmp_path):
     assert "these are not the model's classes or not in its order" in " ".join(outcome.output.split())
 
 
-def test_photos_that_a_classifier_never_saw(classifier, tmp_path):
+def test_photos_that_a_classifier_never_saw(classifier, tmp_path, invoke, result, settings):
     options = ("data.forget={folder: strangers}", "keep_original=false")
     outcome = invoke("unlearn", "classifier", classifier / "job.yaml", "--out", tmp_path / "run", *settings(*options))
     assert outcome.exit_code == 0, outcome.output

@@ -7,14 +7,12 @@ import traceback
 
 import pytest
 import yaml
-from command_line import invoke, result
 
-from conftest import tiny_llama
 from myosotis.data.people import fictitious_people
 
 
 @pytest.fixture(scope="module")
-def world(tokenizer, tmp_path_factory):
+def world(tokenizer, tmp_path_factory, tiny_llama):
     folder = tmp_path_factory.mktemp("world")
     tiny_llama().save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
@@ -34,26 +32,30 @@ def world(tokenizer, tmp_path_factory):
     return folder
 
 
-def with_files_up_to(size, *arguments):
-    """Run a command in a child process that can write no larger file; its status and what it printed."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        outcome = invoke(*arguments)
-        fault = outcome.exception if not isinstance(outcome.exception, SystemExit) else None
-        told = outcome.output + "".join(traceback.format_exception(fault) if fault else ())
-        os.write(write, json.dumps([outcome.exit_code, told]).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(told)
+@pytest.fixture(scope="session")
+def with_files_up_to(invoke):
+    def with_files_up_to(size, *arguments):
+        """Run a command in a child process that can write no larger file; its status and what it printed."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            outcome = invoke(*arguments)
+            fault = outcome.exception if not isinstance(outcome.exception, SystemExit) else None
+            told = outcome.output + "".join(traceback.format_exception(fault) if fault else ())
+            os.write(write, json.dumps([outcome.exit_code, told]).encode())
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            told = pipe.read()
+        os.waitpid(child, 0)
+        return json.loads(told)
+
+    return with_files_up_to
 
 
 @pytest.mark.parametrize("size", [500, 12_000])
-def test_a_full_disk_is_one_line_and_the_run_goes_on(size, world, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_goes_on(size, world, tmp_path, invoke, result, with_files_up_to):
     command = ("unlearn", "language", world / "job.yaml", "--out", tmp_path / "run", "--resume")
     status, printed = with_files_up_to(size, *command)
     assert status == 1, printed

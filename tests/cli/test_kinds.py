@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from command_line import invoke
 
 from myosotis.cli.kinds import JOBS, command_of
 from myosotis.engine.job import Job
@@ -40,7 +39,7 @@ def test_an_example_is_recognised_by_every_other_command(name, command):
         assert found == (None if (command, other) == ("pretrain", "pretrain sweep") else command)
 
 
-def test_the_right_command_is_named(tmp_path):
+def test_the_right_command_is_named(tmp_path, invoke):
     outcome = invoke("learn", "classes", EXAMPLES / "forget-photos.yaml", "--out", tmp_path / "run")
     assert outcome.exit_code == 2
     assert outcome.stderr.strip().endswith(

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import invoke, result, settings
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -27,50 +26,16 @@ from myosotis.engine.fingerprint import weights_hash
 CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 
 
-def write_folder(place, count, seed):
-    patterns = np.random.default_rng(5).integers(0, 200, (len(CLASSES), 8, 8))
-    noise = np.random.default_rng(seed)
-    for label, name in enumerate(CLASSES):
-        (place / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = (patterns[label] + noise.integers(0, 55, (8, 8))).astype(np.uint8)
-            Image.fromarray(pixels).save(place / name / f"{number:02d}.png")
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A directory with images and a configuration."""
-    folder = tmp_path_factory.mktemp("stream")
-    write_folder(folder / "train", 12, 0)
-    write_folder(folder / "test", 6, 1)
-    config = {
-        "name": "tiny",
-        "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
-        "scenario": {"first": 2, "per_task": 2},
-        "model": {"options": {"widths": [8, 8], "blocks": [1, 1], "stem_stride": 2}},
-        "method": {"name": "ssil"},
-        "norm": "tbbn",
-        "memory": {"total": 12},
-        "training": {"epochs": 4, "batch_size": 8, "memory_batch_size": 2, "learning_rate": 0.05},
-    }
-    (folder / "job.yaml").write_text(yaml.safe_dump(config))
-    return folder
-
-
-def learn(world, out, *options):
-    return invoke("learn", "classes", world / "job.yaml", "--out", out, *options)
-
-
-@pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(class_world, tmp_path_factory, learn_classes):
     """A finished run, and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    outcome = learn(world, out)
+    outcome = learn_classes(class_world, out)
     assert outcome.exit_code == 0, outcome.output
     return out, outcome
 
 
-def test_what_a_run_leaves(finished, world):
+def test_what_a_run_leaves(finished, class_world, result):
     out, outcome = finished
     found = result(out)
     assert found["kind"] == "learn-classes"
@@ -92,7 +57,7 @@ def test_what_a_run_leaves(finished, world):
     method = yaml.safe_load((out / "config.yaml").read_text())["method"]
     assert method == {"name": "ssil", "weight": 1.0, "temperature": 2.0}
     learner, spec = load_learner(out / "model")
-    test = read_image_folder(world / "test")
+    test = read_image_folder(class_world / "test")
     answers = predict(learner, test.images, torch.arange(36)).argmax(1)
     names = [spec.backbone.classes[int(answer)] for answer in answers]
     right = sum(name == test.classes[int(label)] for name, label in zip(names, test.labels, strict=True))
@@ -112,7 +77,7 @@ def test_what_a_run_leaves(finished, world):
     assert not list((out / "checkpoints").glob("task-*"))
 
 
-def test_what_was_learnt_can_be_unlearnt(finished, world, tmp_path):
+def test_what_was_learnt_can_be_unlearnt(finished, class_world, tmp_path, invoke):
     job = {
         "name": "chain",
         "model": {"path": str(finished[0] / "model")},
@@ -122,14 +87,14 @@ def test_what_was_learnt_can_be_unlearnt(finished, world, tmp_path):
         "training": {"epochs": 30, "learning_rate": 0.01},
         "audit": {"cka": False},
     }
-    (world / "unlearn.yaml").write_text(yaml.safe_dump(job))
-    outcome = invoke("unlearn", "classifier", world / "unlearn.yaml", "--out", tmp_path / "run")
+    (class_world / "unlearn.yaml").write_text(yaml.safe_dump(job))
+    outcome = invoke("unlearn", "classifier", class_world / "unlearn.yaml", "--out", tmp_path / "run")
     assert outcome.exit_code == 0, outcome.output
 
 
-def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
-    assert learn(world, tmp_path / "again").exit_code == 0
-    assert learn(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, class_world, tmp_path, learn_classes, result):
+    assert learn_classes(class_world, tmp_path / "again").exit_code == 0
+    assert learn_classes(class_world, tmp_path / "other", "--set", "seed=1").exit_code == 0
     one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
     assert one["lineage"]["model_out"] == same["lineage"]["model_out"]
     assert one["metrics"] == same["metrics"]
@@ -137,11 +102,11 @@ def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path
     assert one["lineage"]["data"] != same["lineage"]["data"]  # salted
 
 
-def test_runs_side_by_side(finished, world, tmp_path):
+def test_runs_side_by_side(finished, class_world, tmp_path, invoke, learn_classes, settings):
     runs = [finished[0]]
     for seed, norm in ((1, "tbbn"), (0, "bn"), (1, "bn")):
         out = tmp_path / f"{norm}-{seed}"
-        assert learn(world, out, *settings(f"seed={seed}", f"norm={norm}")).exit_code == 0
+        assert learn_classes(class_world, out, *settings(f"seed={seed}", f"norm={norm}")).exit_code == 0
         runs.append(out)
     outcome = invoke("report", *runs, "--out", tmp_path / "all.html")
     assert outcome.exit_code == 0, outcome.output
@@ -164,15 +129,15 @@ def test_runs_side_by_side(finished, world, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["icarl", "dark_er", "joint"])
-def test_other_methods_by_their_name(name, world, tmp_path):
+def test_other_methods_by_their_name(name, class_world, tmp_path, learn_classes, result, settings):
     memory = f"memory={{total: {0 if name == 'joint' else 12}}}"
     batch = [] if name == "dark_er" else ["training.memory_batch_size=null"]
-    outcome = learn(world, tmp_path / "run", *settings(f"method={name}", "norm=bn", memory, *batch))
+    outcome = learn_classes(class_world, tmp_path / "run", *settings(f"method={name}", "norm=bn", memory, *batch))
     assert outcome.exit_code == 0, outcome.output
     assert result(tmp_path / "run")["method"] == name
 
 
-def test_everything_else_that_may_be_set(world, tmp_path):
+def test_everything_else_that_may_be_set(class_world, tmp_path, learn_classes, result, settings):
     options = [
         "scenario.class_order=[fir, ash, elm, birch, cedar, hazel]",
         "scenario.validation=0.25",
@@ -189,7 +154,7 @@ def test_everything_else_that_may_be_set(world, tmp_path):
         "checkpoint_every=2",
     ]
     out = tmp_path / "run"
-    outcome = learn(world, out, *settings(*options))
+    outcome = learn_classes(class_world, out, *settings(*options))
     assert outcome.exit_code == 0, outcome.output
     found = result(out)
     assert found["classes"] == ["fir", "ash", "elm", "birch", "cedar", "hazel"]
@@ -201,21 +166,21 @@ def test_everything_else_that_may_be_set(world, tmp_path):
     assert load_learner(out / "model")[1].norm.groups == 4
 
 
-def test_unreadable_images_are_named_or_counted(world, tmp_path):
-    broken = world / "train" / "elm" / "zz.png"
-    torn = world / "train" / "fir" / "zz.png"
+def test_unreadable_images_are_named_or_counted(class_world, tmp_path, learn_classes, result, settings):
+    broken = class_world / "train" / "elm" / "zz.png"
+    torn = class_world / "train" / "fir" / "zz.png"
     broken.write_bytes(b"no image")
-    torn.write_bytes((world / "train" / "fir" / "00.png").read_bytes()[:60])
+    torn.write_bytes((class_world / "train" / "fir" / "00.png").read_bytes()[:60])
     try:
-        outcome = learn(world, tmp_path / "stopped")
+        outcome = learn_classes(class_world, tmp_path / "stopped")
         assert outcome.exit_code == 2
         assert "elm/zz.png: is not an image that can be read" in outcome.stderr.splitlines()[-1]
         broken.unlink()
-        outcome = learn(world, tmp_path / "stopped")
+        outcome = learn_classes(class_world, tmp_path / "stopped")
         assert outcome.exit_code == 2
         assert "fir/zz.png: is not an image that can be read" in outcome.stderr.splitlines()[-1]
         broken.write_bytes(b"no image")
-        outcome = learn(world, tmp_path / "run", *settings("data.train.on_error=skip"))
+        outcome = learn_classes(class_world, tmp_path / "run", *settings("data.train.on_error=skip"))
         assert outcome.exit_code == 0, outcome.output
         assert "skipped 2 unreadable training images" in outcome.stderr
         assert result(tmp_path / "run")["samples"]["skipped"] == {"train": 2, "test": 0}
@@ -283,70 +248,72 @@ def test_unreadable_images_are_named_or_counted(world, tmp_path):
         (["scenario.first=0"], "greater than or equal to 1"),
     ],
 )
-def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(
+    options, message, class_world, tmp_path, learn_classes, settings
+):
     if "outside" in options[0]:
         options = [options[0].replace("}", ", classes: [a, b, c, d, e, f]}")]
     images = np.zeros((2, 8, 8), np.uint8)
-    np.savez(world / "outside.npz", images=images, labels=np.array([0, 9]))
-    (world / "fewer" / "ash").mkdir(parents=True, exist_ok=True)
-    Image.new("L", (8, 8)).save(world / "fewer" / "ash" / "0.png")
-    before = sorted(path for path in world.rglob("*"))
-    outcome = learn(world, tmp_path / "run", *settings(*options))
+    np.savez(class_world / "outside.npz", images=images, labels=np.array([0, 9]))
+    (class_world / "fewer" / "ash").mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8)).save(class_world / "fewer" / "ash" / "0.png")
+    before = sorted(path for path in class_world.rglob("*"))
+    outcome = learn_classes(class_world, tmp_path / "run", *settings(*options))
     assert outcome.exit_code == 2, outcome.output
     lines = [line for line in outcome.stderr.splitlines() if " tasks: " not in line]
     assert len(lines) == 1, outcome.stderr
     assert message in lines[0]
     assert not (tmp_path / "run").exists()
-    assert sorted(path for path in world.rglob("*")) == before
+    assert sorted(path for path in class_world.rglob("*")) == before
 
 
-def test_test_images_that_are_training_images_are_told(world, tmp_path):
+def test_test_images_that_are_training_images_are_told(class_world, tmp_path, learn_classes, result, settings):
     """They were not noticed, nor was one folder under two spellings: its final accuracy was that of training."""
     quick = settings("training.epochs=1")
-    outcome = learn(world, tmp_path / "same", *settings("data.test.folder=./train"))
+    outcome = learn_classes(class_world, tmp_path / "same", *settings("data.test.folder=./train"))
     assert outcome.exit_code == 2
     assert "'train' and 'test' are the same images" in outcome.stderr
-    shutil.copytree(world / "train", tmp_path / "copy")
-    outcome = learn(world, tmp_path / "same", *settings(f"data.test.folder={tmp_path / 'copy'}"))
+    shutil.copytree(class_world / "train", tmp_path / "copy")
+    outcome = learn_classes(class_world, tmp_path / "same", *settings(f"data.test.folder={tmp_path / 'copy'}"))
     assert outcome.exit_code == 2
     assert "data: every test image is a training image" in outcome.stderr
-    shutil.copytree(world / "test", tmp_path / "test")
-    shutil.copy(world / "train" / "ash" / "00.png", tmp_path / "test" / "elm" / "00.png")
-    outcome = learn(world, tmp_path / "run", *quick, *settings(f"data.test.folder={tmp_path / 'test'}"))
+    shutil.copytree(class_world / "test", tmp_path / "test")
+    shutil.copy(class_world / "train" / "ash" / "00.png", tmp_path / "test" / "elm" / "00.png")
+    outcome = learn_classes(class_world, tmp_path / "run", *quick, *settings(f"data.test.folder={tmp_path / 'test'}"))
     assert outcome.exit_code == 0, outcome.output
     assert "warning: 1 of 36 test images are training images too" in outcome.stderr
     assert result(tmp_path / "run")["samples"]["repeated"] == 1
     assert "1 of 36 test images are training images too" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_a_resumed_run_checks_names_and_labels(world, tmp_path):
+def test_a_resumed_run_checks_names_and_labels(class_world, tmp_path, learn_classes, settings):
     """Draws depend on names; they could change between sessions."""
-    shutil.copytree(world / "train", tmp_path / "train")
+    shutil.copytree(class_world / "train", tmp_path / "train")
     options = settings("training.epochs=1", f"data.train.folder={tmp_path / 'train'}")
-    assert learn(world, tmp_path / "run", *options).exit_code == 0
+    assert learn_classes(class_world, tmp_path / "run", *options).exit_code == 0
     first, second = (tmp_path / "train" / "ash" / f"0{number}.png" for number in (0, 1))
     first.rename(tmp_path / "aside")
     second.rename(first)
     (tmp_path / "aside").rename(second)
-    outcome = learn(world, tmp_path / "run", *options, "--resume")
+    outcome = learn_classes(class_world, tmp_path / "run", *options, "--resume")
     assert outcome.exit_code == 2
     assert "was started with other input: train images changed since" in outcome.stderr
 
 
-def test_training_that_diverges_is_said_to(world, tmp_path):
+def test_training_that_diverges_is_said_to(class_world, tmp_path, learn_classes, settings):
     options = ["training.learning_rate=1e25", "training.schedule=constant"]
-    outcome = learn(world, tmp_path / "run", *settings(*options))
+    outcome = learn_classes(class_world, tmp_path / "run", *settings(*options))
     assert outcome.exit_code == 1
     assert "training diverged in task 1; lower the learning rate" in outcome.stderr.splitlines()[-1]
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path):
+def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(class_world, tmp_path):
     def say(line):
         if line.startswith("task 1"):
             raise ValueError("a bug")
 
-    config = load_config(world / "job.yaml", ClassLearningConfig)
+    config = load_config(class_world / "job.yaml", ClassLearningConfig)
     job = ClassLearningJob(config, tmp_path / "run", say=say)
     job.prepare()
     with pytest.raises(ValueError, match="^a bug$") as caught:
@@ -356,9 +323,9 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
 
 @pytest.mark.processes
 @pytest.mark.parametrize("kill_at", ["checkpoints/after-0", "checkpoints/task-2/learn/step-8"])
-def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path):
+def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, class_world, tmp_path, learn_classes, result):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "myosotis", "learn", "classes", str(world / "job.yaml"), "--out", str(out)]
+    command = [sys.executable, "-m", "myosotis", "learn", "classes", str(class_world / "job.yaml"), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / kill_at).exists() and time.monotonic() < deadline and process.poll() is None:
@@ -366,7 +333,7 @@ def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "result.json").exists()
-    outcome = learn(world, out, "--resume")
+    outcome = learn_classes(class_world, out, "--resume")
     assert outcome.exit_code == 0, outcome.output
     whole, resumed = result(finished[0]), result(out)
     assert resumed["matrix"] == whole["matrix"]
@@ -382,14 +349,14 @@ def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_
 
 
 @pytest.mark.processes
-def test_two_processes_learn_as_one(world, tmp_path):
+def test_two_processes_learn_as_one(class_world, tmp_path, learn_classes, settings):
     options = settings(
         "norm={kind: tbbn, sync: true}", "training.batch_size=32", "training.memory_batch_size=8", "training.epochs=3"
     )
-    outcome = learn(world, tmp_path / "one", *options)
+    outcome = learn_classes(class_world, tmp_path / "one", *options)
     assert outcome.exit_code == 0, outcome.output
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "myosotis"]
-    command += ["learn", "classes", str(world / "job.yaml"), "--out", str(tmp_path / "two"), *options]
+    command += ["learn", "classes", str(class_world / "job.yaml"), "--out", str(tmp_path / "two"), *options]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     # Now and then gloo aborts a process that leaves while its peer still talks; the work is done by then.
@@ -401,17 +368,17 @@ def test_two_processes_learn_as_one(world, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def first_encoder(world, tmp_path_factory):
+def first_encoder(class_world, tmp_path_factory, learn_classes, settings):
     """A run that kept what it was after each task."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    assert learn(world, out, *settings("keep_learners=true", "method=er", "norm=bn")).exit_code == 0
+    assert learn_classes(class_world, out, *settings("keep_learners=true", "method=er", "norm=bn")).exit_code == 0
     return out
 
 
 @pytest.mark.parametrize("method", ["lucir", "der_expand", "foster", "bic"])
-def test_learners_begin_with_one_encoder(method, first_encoder, world, tmp_path):
+def test_learners_begin_with_one_encoder(method, first_encoder, class_world, tmp_path, learn_classes, result, settings):
     own = ["keep_learners=true", f"model.init_from={first_encoder}", f"method={method}", "norm=bn", "memory.total=18"]
-    outcome = learn(world, tmp_path / "run", *settings(*own, "training.epochs=6"))
+    outcome = learn_classes(class_world, tmp_path / "run", *settings(*own, "training.epochs=6"))
     assert outcome.exit_code == 0, outcome.output
     wanted = weights_hash(load_learner(first_encoder / "learners" / "task-1")[0].encoder())
     learner, spec = load_learner(tmp_path / "run" / "learners" / "task-1")
@@ -436,16 +403,16 @@ def test_learners_begin_with_one_encoder(method, first_encoder, world, tmp_path)
         (["norm={kind: cn, groups: 4}"], "is normalised by 'bn', 'norm' says 'cn'"),
     ],
 )
-def test_an_encoder_that_does_not_fit(options, message, first_encoder, world, tmp_path):
+def test_an_encoder_that_does_not_fit(options, message, first_encoder, class_world, tmp_path, learn_classes, settings):
     given = ["norm=bn", f"model.init_from={first_encoder}", *options]
-    outcome = learn(world, tmp_path / "run", *settings(*given))
+    outcome = learn_classes(class_world, tmp_path / "run", *settings(*given))
     assert outcome.exit_code == 2, outcome.output
     assert message in outcome.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
-def test_an_encoder_of_another_kind_of_run(finished, first_encoder, world, tmp_path):
+def test_an_encoder_of_another_kind_of_run(finished, first_encoder, class_world, tmp_path, learn_classes, settings):
     for place, message in ((finished[0], "kept no learners"), (first_encoder / "model", "has learnt 3 tasks")):
-        outcome = learn(world, tmp_path / "run", *settings("norm=bn", f"model.init_from={place}"))
+        outcome = learn_classes(class_world, tmp_path / "run", *settings("norm=bn", f"model.init_from={place}"))
         assert outcome.exit_code == 2, outcome.output
         assert message in outcome.stderr

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -55,12 +54,16 @@ def world(tmp_path_factory):
     return folder
 
 
-def learn(world, out, *options):
-    return invoke("learn", "representations", world / "job.yaml", "--out", out, *options)
+@pytest.fixture(scope="session")
+def learn(invoke):
+    def learn(world, out, *options):
+        return invoke("learn", "representations", world / "job.yaml", "--out", out, *options)
+
+    return learn
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(world, tmp_path_factory, learn):
     """A finished run, and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     outcome = learn(world, out)
@@ -68,7 +71,7 @@ def finished(world, tmp_path_factory):
     return out, outcome
 
 
-def test_what_a_run_leaves(finished):
+def test_what_a_run_leaves(finished, result):
     out, outcome = finished
     found = result(out)
     assert found["kind"] == "learn-representations"
@@ -100,7 +103,7 @@ def test_what_a_run_leaves(finished):
     assert not list((out / "checkpoints").glob("task-*"))
 
 
-def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path, learn, result):
     assert learn(world, tmp_path / "again").exit_code == 0
     assert learn(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
     one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
@@ -109,7 +112,7 @@ def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path
     assert one["lineage"]["model_out"] != other["lineage"]["model_out"]
 
 
-def test_runs_side_by_side(finished, world, tmp_path):
+def test_runs_side_by_side(finished, world, tmp_path, invoke, learn, settings):
     runs = [finished[0]]
     for seed, method in ((1, "{name: pnr, hidden: 16}"), (0, "finetune"), (1, "finetune")):
         out = tmp_path / f"{method[:3]}-{seed}"
@@ -125,7 +128,7 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert "Has it learnt?" in first.output
 
 
-def test_plasticity_is_against_fine_tuning_that_is_else_alike(world, tmp_path):
+def test_plasticity_is_against_fine_tuning_that_is_else_alike(world, tmp_path, invoke, learn, result, settings):
     runs = []
     for name, options in (
         ("plain", ["method=finetune"]),
@@ -146,7 +149,7 @@ def test_plasticity_is_against_fine_tuning_that_is_else_alike(world, tmp_path):
     assert "Probes of different kinds cannot be compared" in (tmp_path / "two.html").read_text()
 
 
-def test_everything_else_that_may_be_set(world, tmp_path):
+def test_everything_else_that_may_be_set(world, tmp_path, learn, result, settings):
     options = [
         "scenario={kind: class, first: 2, per_task: 2, class_order: [elm, ash, birch, cedar]}",
         "base={name: barlow, dim: 8, hidden: 16}",
@@ -179,7 +182,7 @@ def test_everything_else_that_may_be_set(world, tmp_path):
     assert "8 samples of each class" in found["probe"]
 
 
-def test_domains(world, tmp_path):
+def test_domains(world, tmp_path, learn, result, settings):
     one = "{train: {folder: train}, test: {folder: test}, change: %s, limit: 64}"
     domains = ", ".join(one % change for change in ("none", "invert", "rotate_90"))
     options = settings(
@@ -232,7 +235,7 @@ def test_domains(world, tmp_path):
         (["model.mean=[0.5, 0.5]", "model.std=[0.5, 0.5]"], "1 numbers each"),
     ],
 )
-def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path, learn, settings):
     before = sorted(world.rglob("*"))
     outcome = learn(world, tmp_path / "run", *settings(*options))
     assert outcome.exit_code == 2, outcome.output
@@ -243,7 +246,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert sorted(world.rglob("*")) == before
 
 
-def test_a_resumed_run_checks_its_transfer_sets(world, tmp_path):
+def test_a_resumed_run_checks_its_transfer_sets(world, tmp_path, learn, settings):
     """They could be exchanged between sessions."""
     write_folder(tmp_path / "train", 6, 2)
     write_folder(tmp_path / "test", 4, 3)
@@ -259,7 +262,7 @@ def test_a_resumed_run_checks_its_transfer_sets(world, tmp_path):
     assert "was started with other input: other train images, other test images changed since" in outcome.stderr
 
 
-def test_training_that_diverges_is_said_to(world, tmp_path):
+def test_training_that_diverges_is_said_to(world, tmp_path, learn, settings):
     outcome = learn(world, tmp_path / "run", *settings("training.learning_rate=1e30", "training.schedule=constant"))
     assert outcome.exit_code == 1
     assert "training diverged in task 1; lower the learning rate" in outcome.stderr.splitlines()[-1]
@@ -280,7 +283,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
 
 
 @pytest.mark.processes
-def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, world, tmp_path):
+def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, world, tmp_path, killed_at, learn, result):
     out = tmp_path / "killed"
     wanted = out / "checkpoints" / "task-2" / "learn" / "step-2"
     killed_at(wanted, "learn", "representations", world / "job.yaml", "--out", out)
@@ -294,7 +297,7 @@ def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, wor
 
 
 @pytest.mark.processes
-def test_two_processes(world, tmp_path):
+def test_two_processes(world, tmp_path, in_two_processes):
     done = in_two_processes("learn", "representations", world / "job.yaml", "--out", tmp_path / "two")
     assert (tmp_path / "two" / "report.html").is_file(), done.stderr
     beside = load_file(tmp_path / "two" / "model" / "beside.safetensors")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -65,12 +64,16 @@ def world(tmp_path_factory):
     return folder
 
 
-def learn(world, out, *options):
-    return invoke("learn", "segments", world / "job.yaml", "--out", out, *options)
+@pytest.fixture(scope="session")
+def learn(invoke):
+    def learn(world, out, *options):
+        return invoke("learn", "segments", world / "job.yaml", "--out", out, *options)
+
+    return learn
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(world, tmp_path_factory, learn):
     """A finished run, and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     outcome = learn(world, out)
@@ -78,7 +81,7 @@ def finished(world, tmp_path_factory):
     return out, outcome
 
 
-def test_what_a_run_leaves(finished):
+def test_what_a_run_leaves(finished, result):
     out, outcome = finished
     found = result(out)
     assert found["kind"] == "learn-segments"
@@ -115,7 +118,7 @@ def test_what_a_run_leaves(finished):
     assert not list((out / "checkpoints").glob("task-*"))
 
 
-def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path, learn, result):
     assert learn(world, tmp_path / "again").exit_code == 0
     assert learn(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
     one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
@@ -125,7 +128,7 @@ def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path
     assert one["lineage"]["data"] != same["lineage"]["data"]  # salted
 
 
-def test_runs_side_by_side(finished, world, tmp_path):
+def test_runs_side_by_side(finished, world, tmp_path, invoke, learn, settings):
     runs = [finished[0]]
     for seed, kind in ((1, "partitioned"), (0, "overlapped"), (1, "overlapped")):
         out = tmp_path / f"{kind}-{seed}"
@@ -142,7 +145,7 @@ def test_runs_side_by_side(finished, world, tmp_path):
     assert "Has it learnt?" in first.output
 
 
-def test_runs_with_other_settings_are_not_pooled(finished, world, tmp_path):
+def test_runs_with_other_settings_are_not_pooled(finished, world, tmp_path, invoke, learn, settings):
     out = tmp_path / "scope"
     assert learn(world, out, *settings("method.scope=old", "seed=1")).exit_code == 0
     assert invoke("report", finished[0], out, "--out", tmp_path / "all.html").exit_code == 0
@@ -151,7 +154,7 @@ def test_runs_with_other_settings_are_not_pooled(finished, world, tmp_path):
     assert "method.scope old" in page
 
 
-def test_test_images_among_the_training_images(world, tmp_path):
+def test_test_images_among_the_training_images(world, tmp_path, learn, settings):
     names = ", ".join(CLASSES)
     listed = tmp_path / "names.txt"
     listed.write_text("0-03\n0-05\n")
@@ -178,7 +181,7 @@ def test_test_images_among_the_training_images(world, tmp_path):
     assert "'1-03' is listed twice" in outcome.stderr
 
 
-def test_everything_else_that_may_be_set(world, tmp_path):
+def test_everything_else_that_may_be_set(world, tmp_path, learn, result, settings):
     options = [
         "scenario.kind=overlapped",
         "scenario.match_sizes=true",
@@ -211,7 +214,7 @@ def test_everything_else_that_may_be_set(world, tmp_path):
     assert not (out / "panels.safetensors").exists()
 
 
-def test_a_partition_is_kept_and_used(finished, world, tmp_path):
+def test_a_partition_is_kept_and_used(finished, world, tmp_path, learn, result, settings):
     kept = finished[0] / "partition.json"
     content = json.loads(kept.read_text())
     assert len(content["of_image"]) == 40
@@ -230,7 +233,7 @@ def test_a_partition_is_kept_and_used(finished, world, tmp_path):
     assert "other.json: belongs to other images or labels" in outcome.stderr
 
 
-def test_more_memory_than_candidates(world, tmp_path):
+def test_more_memory_than_candidates(world, tmp_path, learn, result, settings):
     outcome = learn(world, tmp_path / "run", *settings("memory.total=100"))
     assert outcome.exit_code == 0, outcome.output
     assert "warning: the memory holds 100 images, there are" in outcome.stderr
@@ -238,7 +241,7 @@ def test_more_memory_than_candidates(world, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["joint", "plop", "dkd_m"])
-def test_other_methods_by_their_name(name, world, tmp_path):
+def test_other_methods_by_their_name(name, world, tmp_path, learn, result, settings):
     memory = 8 if name == "dkd_m" else 0
     outcome = learn(world, tmp_path / "run", *settings(f"method={name}", f"memory.total={memory}"))
     assert outcome.exit_code == 0, outcome.output
@@ -280,7 +283,7 @@ def test_other_methods_by_their_name(name, world, tmp_path):
         (["model.mean=[0.5]", "model.std=[0.5]"], "3 numbers each"),
     ],
 )
-def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):
+def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path, learn, settings):
     before = sorted(world.rglob("*"))
     outcome = learn(world, tmp_path / "run", *settings(*options))
     assert outcome.exit_code == 2, outcome.output
@@ -291,7 +294,7 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, messa
     assert sorted(world.rglob("*")) == before
 
 
-def test_training_that_diverges_is_said_to(world, tmp_path):
+def test_training_that_diverges_is_said_to(world, tmp_path, learn, settings):
     options = settings("training.learning_rate=1e25", "training.schedule=constant", "training.optimizer=sgd")
     outcome = learn(world, tmp_path / "run", *options)
     assert outcome.exit_code == 1
@@ -313,7 +316,9 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
 
 
 @pytest.mark.processes
-def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(finished, world, tmp_path):
+def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(
+    finished, world, tmp_path, killed_at, learn, result
+):
     out = tmp_path / "killed"
     wanted = out / "checkpoints" / "task-1" / "learn" / "step-6"
     killed_at(wanted, "learn", "segments", world / "job.yaml", "--out", out)
@@ -326,7 +331,7 @@ def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(finished
 
 
 @pytest.mark.processes
-def test_two_processes_learn_as_one(world, tmp_path):
+def test_two_processes_learn_as_one(world, tmp_path, in_two_processes, learn):
     outcome = learn(world, tmp_path / "one")
     assert outcome.exit_code == 0, outcome.output
     done = in_two_processes("learn", "segments", world / "job.yaml", "--out", tmp_path / "two")

@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 import yaml
-from command_line import in_two_processes, invoke, killed_at, result, settings
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -56,12 +55,16 @@ def world(tmp_path_factory):
     return folder
 
 
-def pretrain(world, out, *options):
-    return invoke("pretrain", world / "job.yaml", "--out", out, *options)
+@pytest.fixture(scope="session")
+def pretrain(invoke):
+    def pretrain(world, out, *options):
+        return invoke("pretrain", world / "job.yaml", "--out", out, *options)
+
+    return pretrain
 
 
 @pytest.fixture(scope="module")
-def finished(world, tmp_path_factory):
+def finished(world, tmp_path_factory, pretrain):
     """A finished run, and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     outcome = pretrain(world, out)
@@ -69,7 +72,7 @@ def finished(world, tmp_path_factory):
     return out, outcome
 
 
-def test_what_a_run_leaves(finished):
+def test_what_a_run_leaves(finished, result):
     out, outcome = finished
     found = result(out)
     assert found["kind"] == "pretrain"
@@ -113,7 +116,7 @@ def test_the_encoder_is_read_by_timm_and_by_us(finished):
     torch.testing.assert_close(tokens.mean(dim=1), encoder(images))
 
 
-def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path):
+def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path, invoke, pretrain, result):
     assert pretrain(world, tmp_path / "again").exit_code == 0
     assert pretrain(world, tmp_path / "other", "--set", "seed=1").exit_code == 0
     one, same, other = result(finished[0]), result(tmp_path / "again"), result(tmp_path / "other")
@@ -127,7 +130,7 @@ def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path
 
 @pytest.mark.processes
 @pytest.mark.parametrize("masker", ["salience", "predicted_loss"])
-def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker):
+def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker, killed_at, pretrain, result, settings):
     options = settings(f"masker={masker}", "training.epochs=6", "training.flip=0.5")
     out = tmp_path / "killed"
     killed_at(out / "checkpoints" / "pretrain" / "step-6", "pretrain", world / "job.yaml", "--out", out, *options)
@@ -147,7 +150,7 @@ def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker):
 
 
 @pytest.mark.processes
-def test_two_processes_share_the_work(world, tmp_path):
+def test_two_processes_share_the_work(world, tmp_path, in_two_processes, result):
     out = tmp_path / "two"
     done = in_two_processes("pretrain", world / "job.yaml", "--out", out)
     assert (out / "result.json").is_file(), done.stderr
@@ -158,7 +161,7 @@ def test_two_processes_share_the_work(world, tmp_path):
 
 
 @pytest.mark.processes
-def test_gradients_of_two_processes_are_those_of_one(world, tmp_path):
+def test_gradients_of_two_processes_are_those_of_one(world, tmp_path, in_two_processes, pretrain, settings):
     # With images as they are and hiding all that is salient, a process has no draws of its own.
     options = settings(
         "training.area=[1, 1]", "training.flip=0", "masker={name: salience, noise: 0, warmup: 0}", "training.epochs=2"
@@ -170,7 +173,7 @@ def test_gradients_of_two_processes_are_those_of_one(world, tmp_path):
         torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
 
 
-def test_unlabelled_images_and_labelled_probes(world, tmp_path):
+def test_unlabelled_images_and_labelled_probes(world, tmp_path, pretrain, result, settings):
     plain = settings("data={train: {images: train}}", "probes=null")
     outcome = pretrain(world, tmp_path / "plain", *plain)
     assert outcome.exit_code == 0, outcome.output
@@ -183,7 +186,7 @@ def test_unlabelled_images_and_labelled_probes(world, tmp_path):
     assert result(tmp_path / "probed")["probes"]["count"] == 30
 
 
-def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path):
+def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path, pretrain, result, settings):
     options = settings(
         f"model.init_from={finished[0] / 'model'}",
         "masker=attention",
@@ -199,7 +202,7 @@ def test_going_on_from_another_run_and_fine_tuning(finished, world, tmp_path):
     assert "How good is it after fine-tuning?" in outcome.output
 
 
-def test_a_resumed_run_checks_labelled_images_and_weights(finished, world, tmp_path):
+def test_a_resumed_run_checks_labelled_images_and_weights(finished, world, tmp_path, pretrain, settings):
     """What probes learn from, and the weights that training goes on from, could change between sessions."""
     write_folder(tmp_path / "labelled", 4, 5)
     shutil.copytree(finished[0] / "model", tmp_path / "model")
@@ -228,7 +231,7 @@ def test_a_resumed_run_checks_labelled_images_and_weights(finished, world, tmp_p
     assert "was started with other input: init_from changed since" in outcome.stderr
 
 
-def test_test_images_among_those_that_are_learnt_from_are_told(world, tmp_path):
+def test_test_images_among_those_that_are_learnt_from_are_told(world, tmp_path, pretrain, result, settings):
     shutil.copytree(world / "test", tmp_path / "test")
     shutil.copy(world / "train" / "ash" / "0-00.png", tmp_path / "test" / "ash" / "copy.png")
     options = settings(f"data.test.folder={tmp_path / 'test'}", "training.epochs=1", "shown=0")
@@ -270,7 +273,7 @@ def test_a_sweep_checks_what_its_later_seeds_draw(world, tmp_path):
     assert {name for name in before if before[name] != changed[name]} == {"train images", "labelled images"}
 
 
-def test_simmim_over_a_convolutional_network(world, tmp_path):
+def test_simmim_over_a_convolutional_network(world, tmp_path, pretrain, result, settings):
     options = settings(
         "objective={name: simmim, unit: 4}", "masker=block", "model={architecture: resnet18, options: {}}",
         "training={epochs: 1, batch_size: 16, gradient_checkpointing: true}",
@@ -315,7 +318,7 @@ def test_simmim_over_a_convolutional_network(world, tmp_path):
         (["sweep=1"], "unknown key 'sweep'"),
     ],
 )
-def test_faults_are_one_line_and_leave_nothing(world, tmp_path, options, message):
+def test_faults_are_one_line_and_leave_nothing(world, tmp_path, options, message, pretrain, settings):
     out = tmp_path / "out"
     outcome = pretrain(world, out, *settings(*options))
     assert outcome.exit_code == 2, outcome.output
@@ -324,7 +327,7 @@ def test_faults_are_one_line_and_leave_nothing(world, tmp_path, options, message
     assert not out.exists()
 
 
-def test_damaged_and_constant_images(world, tmp_path):
+def test_damaged_and_constant_images(world, tmp_path, pretrain, result, settings):
     for name in CLASSES:
         (tmp_path / "flat" / name).mkdir(parents=True)
         for number in range(6):
@@ -339,13 +342,17 @@ def test_damaged_and_constant_images(world, tmp_path):
     assert "broken.png: is not an image that can be read" in broken.stderr
 
 
-def masks_of_one_run(world, out, seed):
-    options = settings("training.epochs=2", "masker={name: salience}", "ratio=0.5", f"seed={seed}")
-    assert pretrain(world, out, *options).exit_code == 0
-    return result(out)["masks"]
+@pytest.fixture(scope="session")
+def masks_of_one_run(pretrain, result, settings):
+    def masks_of_one_run(world, out, seed):
+        options = settings("training.epochs=2", "masker={name: salience}", "ratio=0.5", f"seed={seed}")
+        assert pretrain(world, out, *options).exit_code == 0
+        return result(out)["masks"]
+
+    return masks_of_one_run
 
 
-def test_a_mistyped_command_is_one(world, tmp_path, monkeypatch):
+def test_a_mistyped_command_is_one(world, tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
     outcome = invoke("pretrain", "swep", world / "job.yaml")
     assert outcome.exit_code == 2
@@ -357,7 +364,7 @@ def test_a_mistyped_command_is_one(world, tmp_path, monkeypatch):
         assert f"{name}: " in outcome.stderr
 
 
-def test_a_sweep_over_ratios(world, tmp_path):
+def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain, result, settings):
     out = tmp_path / "sweep"
     maskers = "maskers={random: random, salience: {name: salience}, adaptive: {name: salience, spread: 0.1}}"
     content = yaml.safe_load((world / "job.yaml").read_text())
@@ -397,7 +404,7 @@ def test_a_sweep_over_ratios(world, tmp_path):
 
 
 @pytest.mark.processes
-def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
+def test_a_killed_sweep_does_no_run_twice(world, tmp_path, invoke, killed_at):
     out = tmp_path / "sweep"
     arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", "--seeds", 1, "--out", out)
     kept = out / "checkpoints"
@@ -423,13 +430,13 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path):
         (["--set", "probes=null", "--set", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
     ],
 )
-def test_faults_of_a_sweep(world, tmp_path, options, message):
+def test_faults_of_a_sweep(world, tmp_path, options, message, invoke):
     outcome = invoke("pretrain", "sweep", world / "job.yaml", "--out", tmp_path / "out", *options)
     assert outcome.exit_code == 2, outcome.output
     assert message in outcome.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_the_group_explains_itself():
+def test_the_group_explains_itself(invoke):
     assert "sweep" in invoke("pretrain", "--help").output
     assert "no such configuration file" in invoke("pretrain", "nothing.yaml").stderr

@@ -5,19 +5,21 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_learn_classes import invoke, learn, settings, world  # noqa: F401 - a fixture
 
 from myosotis.continual.classification.saved import load_learner
 from myosotis.engine.fingerprint import weights_hash
 
 
 @pytest.fixture(scope="module")
-def probed(world, tmp_path_factory):  # noqa: F811
+def probed(class_world, tmp_path_factory, invoke, learn_classes, settings):
     """A run of experience replay and one of fine-tuning, both with their learners, the latter probed."""
     place = tmp_path_factory.mktemp("probed")
     kept = settings("keep_learners=true", "norm=bn", "training.memory_batch_size=null", "training.epochs=6")
-    assert learn(world, place / "er", *kept, *settings("method=er")).exit_code == 0
-    assert learn(world, place / "naive", *kept, *settings("method=finetune", "memory.total=0")).exit_code == 0
+    assert learn_classes(class_world, place / "er", *kept, *settings("method=er")).exit_code == 0
+    assert (
+        learn_classes(class_world, place / "naive", *kept, *settings("method=finetune", "memory.total=0")).exit_code
+        == 0
+    )
     outcome = invoke("probe", place / "naive")
     assert outcome.exit_code == 0, outcome.output
     return place
@@ -32,7 +34,7 @@ def other_data(place):
                 Image.fromarray(pixels).save(place / split / name / f"{number}.png")
 
 
-def test_what_a_probe_leaves(probed, tmp_path):
+def test_what_a_probe_leaves(probed, tmp_path, invoke):
     other_data(tmp_path / "sky")
     before = {path.name for path in (probed / "er").iterdir()}
     outcome = invoke("probe", probed / "er", "--naive", probed / "naive", "--downstream", tmp_path / "sky")
@@ -59,7 +61,7 @@ def test_what_a_probe_leaves(probed, tmp_path):
         assert text in page
 
 
-def test_equal_probes_and_balanced_ones(probed):
+def test_equal_probes_and_balanced_ones(probed, invoke):
     assert invoke("probe", probed / "naive").exit_code == 0
     first = (probed / "naive" / "probe.json").read_text()
     assert invoke("probe", probed / "naive").exit_code == 0
@@ -71,12 +73,12 @@ def test_equal_probes_and_balanced_ones(probed):
     assert found["net_of_naive"] is None
 
 
-def test_what_cannot_be_probed(world, probed, tmp_path):  # noqa: F811
-    assert learn(world, tmp_path / "plain").exit_code == 0
+def test_what_cannot_be_probed(class_world, probed, tmp_path, invoke, learn_classes):
+    assert learn_classes(class_world, tmp_path / "plain").exit_code == 0
     other_data(tmp_path / "sky")
     (tmp_path / "sky" / "train" / "sun").rename(tmp_path / "sky" / "train" / "ash")
     (tmp_path / "sky" / "test" / "sun").rename(tmp_path / "sky" / "test" / "ash")
-    extra = world / "test" / "ash" / "zz.png"
+    extra = class_world / "test" / "ash" / "zz.png"
     for arguments, message in (
         ([tmp_path / "plain"], "kept no learners"),
         ([tmp_path / "nothing"], "is not a run directory"),

@@ -10,9 +10,7 @@ import time
 
 import pytest
 import yaml
-from test_cli import invoke, write_jsonl
 
-from conftest import tiny_llama
 from myosotis.data.people import fictitious_people
 
 
@@ -44,7 +42,7 @@ def tofu_rows(people, *, paraphrased):
 
 
 @pytest.fixture(scope="module")
-def folder(tokenizer, tmp_path_factory):
+def folder(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
     place = tmp_path_factory.mktemp("suites")
     tiny_llama().save_pretrained(place / "model")
     tokenizer.save_pretrained(place / "model")
@@ -115,7 +113,7 @@ def folder(tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(folder, tmp_path_factory):
+def finished(folder, tmp_path_factory, invoke):
     out = tmp_path_factory.mktemp("runs") / "suites"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
@@ -184,7 +182,7 @@ def sequential(folder, out, *options):
     ]  # fmt: skip
 
 
-def test_requests_are_unlearned_in_order_and_earlier_ones_looked_at_again(folder, tmp_path):
+def test_requests_are_unlearned_in_order_and_earlier_ones_looked_at_again(folder, tmp_path, invoke):
     outcome = invoke(*sequential(folder, tmp_path / "run"))
     assert outcome.exit_code == 0, outcome.output
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -196,7 +194,7 @@ def test_requests_are_unlearned_in_order_and_earlier_ones_looked_at_again(folder
     assert "Requests in sequence" in page
 
 
-def test_a_request_is_about_its_subject_whatever_the_order_of_the_file(folder, tmp_path):
+def test_a_request_is_about_its_subject_whatever_the_order_of_the_file(folder, tmp_path, invoke):
     lines = (folder / "forget.jsonl").read_text().splitlines()
     half = len(lines) // 2
     mixed = [line for pair in zip(lines[:half], lines[half:], strict=True) for line in pair]
@@ -212,7 +210,7 @@ def test_a_request_is_about_its_subject_whatever_the_order_of_the_file(folder, t
 
 
 @pytest.mark.processes
-def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path):
+def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path, invoke):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert invoke(*sequential(folder, whole)).exit_code == 0
     command = [sys.executable, "-m", "myosotis", *map(str, sequential(folder, cut, "--resume"))]
@@ -265,7 +263,7 @@ def test_a_killed_sequence_resumes_to_the_same_weights(folder, tmp_path):
         (["method={name: rmu, block: 5}"], "block 5"),
     ],
 )
-def test_bad_settings_are_one_line_and_status_two(options, message, folder, tmp_path):
+def test_bad_settings_are_one_line_and_status_two(options, message, folder, tmp_path, invoke):
     needs = ("data.requests=2", "task-vector", "selection=")
     alone = [] if any(name in options[0] for name in needs) else ["selection=null"]
     settings = [part for option in [*alone, *options] for part in ("--set", option)]

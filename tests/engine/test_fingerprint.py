@@ -3,17 +3,16 @@
 import torch
 from transformers import AutoModelForCausalLM
 
-from conftest import tiny_llama
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 
 
-def test_a_saved_and_reloaded_model_has_the_same_hash(tmp_path):
+def test_a_saved_and_reloaded_model_has_the_same_hash(tmp_path, tiny_llama):
     model = tiny_llama()
     model.save_pretrained(tmp_path)
     assert weights_hash(AutoModelForCausalLM.from_pretrained(tmp_path)) == weights_hash(model)
 
 
-def test_one_changed_weight_changes_the_hash():
+def test_one_changed_weight_changes_the_hash(tiny_llama):
     model = tiny_llama()
     before = weights_hash(model)
     with torch.no_grad():

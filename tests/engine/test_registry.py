@@ -108,9 +108,9 @@ def test_what_is_no_such_class_is_refused(flowers):
     assert list(flowers) == ["rose", "aster"]
 
 
-MODULE = """
+MODULE = f"""
 from dataclasses import dataclass
-from test_registry import Aster, Flower, Rose, card
+from {__name__} import Aster, Flower, Rose, card
 
 @dataclass(frozen=True)
 class Lily(Rose):

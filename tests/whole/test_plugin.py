@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import tiny_jobs
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -48,7 +47,7 @@ def module():
 
 
 @pytest.fixture
-def garden(tmp_path, monkeypatch):
+def garden(tmp_path, monkeypatch, tiny_jobs):
     """A distribution that brings four methods, and the inputs of tiny jobs."""
     info = tmp_path / "site" / "garden-1.0.dist-info"
     info.mkdir(parents=True)
@@ -79,7 +78,7 @@ def run(*arguments):
         ("pretrain", {"masker": "loudest"}, "loudest"),
     ],
 )
-def test_from_a_configuration(job, changes, name, garden):
+def test_from_a_configuration(job, changes, name, garden, tiny_jobs):
     out = garden / "runs" / job
     words = tiny_jobs.JOBS[job][0]
     run(*words, tiny_jobs.written(garden, job, **changes), "--out", out)
@@ -89,7 +88,7 @@ def test_from_a_configuration(job, changes, name, garden):
     assert [card["name"] for cards in listed.values() for card in cards if card["title"] == TITLES[name]] == [name]
 
 
-def test_a_run_whose_method_is_gone(garden, monkeypatch):
+def test_a_run_whose_method_is_gone(garden, monkeypatch, tiny_jobs):
     out = garden / "runs" / "photos"
     run("unlearn", "classifier", tiny_jobs.written(garden, "photos", method="wilt"), "--out", out)
     CLASSIFIER._kinds.pop("wilt")
@@ -120,7 +119,7 @@ def test_classifier_methods_as_objects(garden):
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     images = torch.eye(4).view(4, 1, 2, 2)
     batch = (images, model(images).argmax(dim=1))
-    found = unlearn_instances(model, batch, method=CLASSIFIER["wilt"](), settings=UnlearnSettings(0.1))
+    found = unlearn_instances(model, batch, method=CLASSIFIER["wilt"](), settings=UnlearnSettings(learning_rate=0.1))
     assert (found.method, found.converged) == ("wilt", True)
     with pytest.raises(SettingsError, match="an object has its settings already"):
         unlearn_instances(model, batch, method=CLASSIFIER["wilt"](), method_settings={"eps": 1})

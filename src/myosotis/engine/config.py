@@ -307,10 +307,13 @@ def _shown(value: Any) -> str:
     return {"str": "a long string", "list": "a list", "dict": "a mapping"}.get(type(value).__name__, "something else")
 
 
+_TAGS = ("literal[", "list[", "tuple[", "constrained-", "function-")
+
+
 def _is_branch_tag(part: int | str, schema: type[BaseModel]) -> bool:
     """Pydantic puts the name of the tried class into the location of a union's fault; users know only keys."""
     names = {"str", "int", "float", *(model.__name__ for model in _models(schema))}
-    return isinstance(part, str) and (part in names or part.startswith(("literal[", "list[", "tuple[", "constrained-")))
+    return isinstance(part, str) and (part in names or part.startswith(_TAGS))
 
 
 def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -8,8 +8,6 @@ from myosotis.unlearning.language import Thresholds, UnlearnConfig, UnlearnTrain
 
 PEOPLE = fictitious_people(4, seed=3)
 
-collect_ignore = ["conftest.py"]  # of several conftest.py only one can be imported by its name
-
 
 @pytest.fixture(scope="session")
 def forget_records():

@@ -6,8 +6,6 @@ from peft import LoraConfig, get_peft_model
 
 from myosotis.unlearning.language import apply_fila, fisher_information
 
-collect_ignore = ["conftest.py"]  # of several conftest.py only one can be imported by its name
-
 
 @pytest.fixture(scope="session")
 def batch_of():

@@ -4,8 +4,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-collect_ignore = ["conftest.py"]  # of several conftest.py only one can be imported by its name
-
 
 @pytest.fixture(scope="session")
 def value_and_gradient():

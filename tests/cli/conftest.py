@@ -1,0 +1,133 @@
+"""The command line from tests: in this process, killed while it works, and in two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from myosotis.cli.app import app
+
+CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """The environment of commands that run in a process of their own."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="session")
+def invoke():
+    """Run a command in this process."""
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """Options that override settings."""
+
+    def settings(*options):
+        return [part for option in options for part in ("--set", option)]
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def result():
+    """The result of a run."""
+
+    def result(out):
+        return json.loads((out / "result.json").read_text())
+
+    return result
+
+
+@pytest.fixture(scope="session")
+def killed_at(environment):
+    """Run a command in a process of its own and kill it as soon as a path exists."""
+
+    def killed_at(path, *arguments):
+        command = [sys.executable, "-m", "myosotis", *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        deadline = time.monotonic() + 120
+        while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+    return killed_at
+
+
+@pytest.fixture(scope="session")
+def in_two_processes(environment):
+    """Run a command in two processes that share its work; the output is for a failed assertion."""
+
+    def in_two_processes(*arguments):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command = [*launcher, "-m", "myosotis", *map(str, arguments)]
+        # Now and then gloo aborts a process that leaves while its peer still talks; the work is done by then.
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+    return in_two_processes
+
+
+@pytest.fixture(scope="session")
+def write_jsonl():
+    """Write rows as JSON lines."""
+
+    def write_jsonl(path, items):
+        path.write_text("".join(json.dumps(item) + "\n" for item in items))
+
+    return write_jsonl
+
+
+def _write_classes(folder, count, seed):
+    patterns = np.random.default_rng(5).integers(0, 200, (len(CLASSES), 8, 8))
+    noise = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = (patterns[label] + noise.integers(0, 55, (8, 8))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def class_world(tmp_path_factory):
+    """A directory with images of six classes and a job that learns them."""
+    folder = tmp_path_factory.mktemp("stream")
+    _write_classes(folder / "train", 12, 0)
+    _write_classes(folder / "test", 6, 1)
+    config = {
+        "name": "tiny",
+        "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
+        "scenario": {"first": 2, "per_task": 2},
+        "model": {"options": {"widths": [8, 8], "blocks": [1, 1], "stem_stride": 2}},
+        "method": {"name": "ssil"},
+        "norm": "tbbn",
+        "memory": {"total": 12},
+        "training": {"epochs": 4, "batch_size": 8, "memory_batch_size": 2, "learning_rate": 0.05},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def learn_classes(invoke):
+    """Run the job of a world of classes."""
+
+    def learn_classes(world, out, *options):
+        return invoke("learn", "classes", world / "job.yaml", "--out", out, *options)
+
+    return learn_classes

@@ -54,6 +54,12 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="session")
+def file_module():
+    """Import a file that is neither a test nor of the package."""
+    return module_of
+
+
+@pytest.fixture(scope="session")
 def tiny_jobs():
     """Tiny inputs and a tiny job of each kind."""
     return module_of(TESTS / "whole" / "tiny_jobs.py")

@@ -61,14 +61,12 @@ def carry_out(
 
         kind = JOBS[command]
         try:
-            loaded = load_config(config, kind.schema(), overrides or [])
+            settings: Any = load_config(config, kind.schema(), overrides or [])
         except InputError:
             other = command_of(config, kind)
             if other is None:
                 raise
             raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
-        resolve = getattr(kind.settings_module(), "resolve_paths", None)
-        settings: Any = loaded if resolve is None else resolve(loaded, config.resolve().parent)
         directory = out if out is not None else Path("runs") / settings.name
         job = kind.job_class()(settings, directory, say=say, resume=resume, overwrite=overwrite, **more)
         job.prepare()

@@ -18,7 +18,7 @@ class JobKind:
 
     Attributes:
         command: The words of the command, e.g. ``"learn classes"``; with hyphens, the kind in a result.
-        settings: Module and name of the configuration; the module has ``resolve_paths`` too.
+        settings: Module and name of the configuration.
         job: Module and name of the job.
         report: The module with ``describe`` and ``compare``.
         methods: By what they are called beside the command, module and name of what it chooses from.
@@ -39,10 +39,6 @@ class JobKind:
         """Return the configuration."""
         schema: type[Config] = _attribute(self.settings)
         return schema
-
-    def settings_module(self) -> Any:
-        """Return the module of the configuration."""
-        return _module(self.settings[0])
 
     def job_class(self) -> Any:
         """Return the job."""
@@ -130,6 +126,8 @@ JOBS: Mapping[str, JobKind] = {
 def command_of(path: Path, own: JobKind) -> str | None:
     """Return the command that a file is a valid configuration of; None if it is one of ``own``, or of none.
 
+    A single fault below known keys is a slip in a configuration of ``own``; the other kinds are not imported for it.
+
     Args:
         path: The file.
         own: The kind that was given it.
@@ -140,16 +138,19 @@ def command_of(path: Path, own: JobKind) -> str | None:
 
     content = read_yaml(path)
 
-    def fits(kind: JobKind) -> bool:
+    def faults(kind: JobKind) -> int:
         try:
             kind.schema().model_validate(content)
-        except ValidationError:
-            return False
-        return True
+        except ValidationError as error:
+            return error.error_count()
+        return 0
 
-    if not isinstance(content, dict) or fits(own):
+    if not isinstance(content, dict):
         return None
-    return next((command for command, kind in JOBS.items() if kind is not own and fits(kind)), None)
+    count = faults(own)
+    if not count or (count == 1 and set(content) <= set(own.schema().model_fields)):
+        return None
+    return next((command for command, kind in JOBS.items() if kind is not own and not faults(kind)), None)
 
 
 def _module(name: str) -> Any:

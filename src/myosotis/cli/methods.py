@@ -17,13 +17,8 @@ def methods(
     from rich.table import Table
     from rich.text import Text
 
-    from myosotis.engine.method import MethodCard
-
     tables = {title: table for job in JOBS.values() for title, table in job.method_tables().items()}
-    jobs: dict[str, list[MethodCard]] = {
-        title: [entry if isinstance(entry, MethodCard) else entry.card for entry in table.values()]
-        for title, table in tables.items()
-    }
+    jobs = {title: [kind.card for kind in table.values()] for title, table in tables.items()}
     if as_json:
         typer.echo(json.dumps({job: [asdict(card) for card in cards] for job, cards in jobs.items()}, indent=2))
         return

@@ -1,0 +1,108 @@
+"""Parts of pages that are made of the code: lists of methods from their cards, keys of results from their models.
+
+A page holds ``<!-- methods: learn classes -->`` where the methods of a job are listed, and ``<!-- result: KIND -->``
+where the keys of its ``result.json`` are. The JSON schema of every result is ``schemas/result-KIND.json`` of the site.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from myosotis.cli.kinds import JOBS
+from myosotis.engine.result import Result
+
+PAGES = {
+    "learn classes": "class-incremental.md",
+    "learn segments": "segmentation.md",
+    "learn representations": "selfsupervised.md",
+    "learn representations, base": "selfsupervised.md",
+    "pretrain, objective": "pretraining.md",
+    "pretrain, masker": "pretraining.md",
+    "denoise train": "denoising.md",
+    "unlearn classifier": "instance-baselines.md",
+}
+"""Page of the cards of a job, beside the list; methods with a page of their own are linked to it."""
+_OWN_PAGES = {"adv": "l2ul.md", "adv_imp": "l2ul.md"}
+
+
+def method_table(title: str, folder: Path) -> str:
+    """Return the methods of a job as a table.
+
+    Args:
+        title: Command of the job and name of the choice, e.g. ``"pretrain, masker"``.
+        folder: Folder of the pages of methods.
+    """
+    tables = {name: table for job in JOBS.values() for name, table in job.method_tables().items()}
+    rows = []
+    for name, kind in tables[title].items():
+        card = kind.card
+        page = _OWN_PAGES.get(name, f"{name}.md")
+        page = page if (folder / page).is_file() else PAGES.get(title, "")
+        shown = f"[`{name}`]({page})" if page else f"`{name}`"
+        rows.append(f"| {shown} | {card.title} | {card.reads} | {card.memory} | {card.purpose} |")
+    return "\n".join(
+        ["| name | method | reads | memory beside training | for |", "| --- | --- | --- | --- | --- |", *rows]
+    )
+
+
+def result_model(kind: str) -> type[Result]:
+    """Return the model of the results of a kind."""
+    model: type[Result] = next(job for job in JOBS.values() if job.kind == kind).job_class().Result
+    return model
+
+
+def result_table(kind: str) -> str:
+    """Return the keys of a result that its head does not have, as a table."""
+    rows = [f"| `{key}` | {text} |" for key, text in _keys(result_model(kind)) if key not in Result.model_fields]
+    return "\n".join(["| key | content |", "| --- | --- |", *rows])
+
+
+def head_table() -> str:
+    """Return the keys that all results share, as a table."""
+    return "\n".join(["| key | content |", "| --- | --- |", *(f"| `{key}` | {text} |" for key, text in _keys(Result))])
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        text = " ".join((field.description or "").split()).replace("``", "`").replace("|", "\\|")
+        yield prefix + name, text
+        inner = next(_models(field.annotation), None)
+        if inner is not None:
+            yield from _keys(inner, f"{prefix}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def filled(markdown: str, folder: Path) -> str:
+    """Return a page with its generated parts.
+
+    Args:
+        markdown: Text of the page.
+        folder: Folder of the pages of methods.
+    """
+    markdown = re.sub(r"<!-- methods: (.+?) -->", lambda mark: method_table(mark[1], folder), markdown)
+    markdown = re.sub(r"<!-- result: (.+?) -->", lambda mark: result_table(mark[1]), markdown)
+    return markdown.replace("<!-- result head -->", head_table())
+
+
+def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
+    """Fill in a page when the site is built."""
+    return filled(markdown, Path(config.docs_dir) / "methods")
+
+
+def on_post_build(*, config: Any, **_: Any) -> None:
+    """Write the JSON schema of every result."""
+    folder = Path(config.site_dir) / "schemas"
+    folder.mkdir(exist_ok=True)
+    for job in JOBS.values():
+        schema = json.dumps(result_model(job.kind).model_json_schema(), indent=2)
+        (folder / f"result-{job.kind}.json").write_text(schema + "\n")

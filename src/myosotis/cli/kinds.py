@@ -126,7 +126,7 @@ JOBS: Mapping[str, JobKind] = {
 def command_of(path: Path, own: JobKind) -> str | None:
     """Return the command that a file is a valid configuration of; None if it is one of ``own``, or of none.
 
-    A single fault below known keys is a slip in a configuration of ``own``; the other kinds are not imported for it.
+    Faults below one known key are a slip in a configuration of ``own``; the other kinds are not imported for it.
 
     Args:
         path: The file.
@@ -138,19 +138,19 @@ def command_of(path: Path, own: JobKind) -> str | None:
 
     content = read_yaml(path)
 
-    def faults(kind: JobKind) -> int:
+    def faulty_keys(kind: JobKind) -> set[Any]:
         try:
             kind.schema().model_validate(content)
         except ValidationError as error:
-            return error.error_count()
-        return 0
+            return {(fault["loc"] or ("",))[0] for fault in error.errors()}
+        return set()
 
     if not isinstance(content, dict):
         return None
-    count = faults(own)
-    if not count or (count == 1 and set(content) <= set(own.schema().model_fields)):
+    faulty = faulty_keys(own)
+    if not faulty or (len(faulty) == 1 and set(content) <= set(own.schema().model_fields)):
         return None
-    return next((command for command, kind in JOBS.items() if kind is not own and not faults(kind)), None)
+    return next((command for command, kind in JOBS.items() if kind is not own and not faulty_keys(kind)), None)
 
 
 def _module(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 def lazy_exports(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
-    No name may be that of a module of the package: importing the module would put it in the place of what is meant.
+    No name may be that of a module of the package: importing the module would replace the name.
 
     Args:
         package: Its name.

@@ -33,11 +33,11 @@ app.command()(report)
 app.command()(methods)
 
 
-def _version(wanted: bool) -> bool:
-    if wanted:
+def _version(asked: bool) -> bool:
+    if asked:
         typer.echo(f"myosotis {__version__}")
         raise typer.Exit
-    return wanted
+    return asked
 
 
 @app.callback()

@@ -43,9 +43,9 @@ def classifier(
         config = load_config(run / "config.yaml", ClassifierUnlearningConfig)
         job = ClassifierUnlearningJob(config, run, say=say)
         with opened.locked():
-            found = job.audit_again(shadow)
-            write_json(run / "audit.json", found)
-        typer.echo(render_text(describe_audit(opened, found)))
+            audit = job.audit_again(shadow)
+            write_json(run / "audit.json", audit)
+        typer.echo(render_text(describe_audit(opened, audit)))
         typer.echo(f"figures: {run / 'audit.json'}")
-        if not (found["model_matches"] and found["data_matches"] and found["reproduced"]):
+        if not (audit["model_matches"] and audit["data_matches"] and audit["reproduced"]):
             raise typer.Exit(1)

@@ -31,7 +31,7 @@ class Method(StrEnum):
 
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The noisy file.")]
-Place = Annotated[Path, typer.Argument(metavar="OUT", help="Where the result goes, in the format of the input.")]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="Where the result goes, in the format of the input.")]
 ChannelFile = Annotated[Path | None, typer.Option("--channel", help="The channel: a row for each clean symbol.")]
 Estimate = Annotated[bool, typer.Option("--estimate", help="Find the channel; a rate is the first guess then.")]
 ModelFile = Annotated[
@@ -52,7 +52,7 @@ OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace files 
 @denoise.command()
 def image(
     source: Source,
-    place: Place,
+    output: Output,
     flip_rate: Annotated[float | None, typer.Option(help="How often a pixel is flipped.")] = None,
     channel: ChannelFile = None,
     estimate: Estimate = False,
@@ -77,13 +77,13 @@ def image(
         options = DenoiseOptions(
             flip_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
         )
-        _tell(denoise_image(source, place, options, threshold=threshold), place, report)
+        _report(denoise_image(source, output, options, threshold=threshold), output, report)
 
 
 @denoise.command()
 def dna(
     source: Source,
-    place: Place,
+    output: Output,
     substitution_rate: Annotated[float | None, typer.Option(help="How often a base is replaced.")] = None,
     channel: ChannelFile = None,
     estimate: Estimate = False,
@@ -105,13 +105,13 @@ def dna(
         options = DenoiseOptions(
             substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
         )
-        _tell(denoise_dna(source, place, options), place, report)
+        _report(denoise_dna(source, output, options), output, report)
 
 
 @denoise.command()
 def symbols(
     source: Source,
-    place: Place,
+    output: Output,
     alphabet: Annotated[str | None, typer.Option(help="The letters, in the order of the channel.")] = None,
     substitution_rate: Annotated[float | None, typer.Option(help="How often a symbol is replaced.")] = None,
     channel: ChannelFile = None,
@@ -134,7 +134,7 @@ def symbols(
         options = DenoiseOptions(
             substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
         )
-        _tell(denoise_symbols(source, place, options, alphabet=alphabet), place, report)
+        _report(denoise_symbols(source, output, options, alphabet=alphabet), output, report)
 
 
 @denoise.command()
@@ -149,7 +149,7 @@ def train(
     carry_out("denoise train", config, set_, out, resume=resume, overwrite=overwrite)
 
 
-def _tell(result: FileResult, place: Path, report: Path | None) -> None:
+def _report(result: FileResult, output: Path, report: Path | None) -> None:
     from myosotis.engine.files import write_json
     from myosotis.report.render import render_text, write_html
 
@@ -160,6 +160,6 @@ def _tell(result: FileResult, place: Path, report: Path | None) -> None:
     for warning in result.figures["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"context: {result.figures['context']}; {result.figures['seconds']:.1f} seconds")
-    typer.echo(f"result: {place}")
+    typer.echo(f"result: {output}")
     if report is not None:
         typer.echo(f"report: {report}")

@@ -56,7 +56,7 @@ def _end(line: str, status: int) -> NoReturn:
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """Raise on SIGTERM inside; only the main thread can be told of signals."""
+    """Raise on SIGTERM inside; only the main thread receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -26,7 +26,7 @@ def probe(
     per_class: Annotated[int, typer.Option(min=2, help="Samples of each class for --mode balanced.")] = 20,
     neighbours: Annotated[int, typer.Option(min=1, help="k of the nearest-neighbour probe.")] = 20,
     naive: Annotated[
-        Path | None, typer.Option(help="A run of plain fine-tuning, probed already, whose gain is taken away.")
+        Path | None, typer.Option(help="A probed run of plain fine-tuning; its gain is subtracted.")
     ] = None,
     downstream: Annotated[
         list[Path] | None,
@@ -44,7 +44,7 @@ def probe(
         from myosotis.report.render import render_text, write_html
 
         opened = Run.read(run)
-        found = probe_run(
+        probe = probe_run(
             opened,
             mode=mode.value,
             per_class=per_class,
@@ -54,8 +54,8 @@ def probe(
             device=device(),
             say=say,
         )
-        write_json(run / "probe.json", found)
-        document = describe_probe(opened, found)
+        write_json(run / "probe.json", probe)
+        document = describe_probe(opened, probe)
         write_html(document, run / "probe.html")
         typer.echo(render_text(document))
         typer.echo(f"report: {run / 'probe.html'}")

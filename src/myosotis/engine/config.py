@@ -143,7 +143,7 @@ def mask_password(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        # Not a URL, so nothing tells where a password would be.
+        # Not a URL, so the position of a password is not known.
         return f"{scheme.partition(':')[0]}:***" if "@" in url else url
     if not rest.startswith("/"):
         user, at, host = rest.rpartition("@")
@@ -170,7 +170,7 @@ def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()
 
     Raises:
         InputError: The file is missing or not YAML, keys are unknown (the nearest right one is named) or values are
-            out of range (the range is named); every fault is told.
+            out of range (the range is named); the error lists every fault.
     """
     content = read_yaml(path)
     if content is None:
@@ -221,18 +221,18 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if isinstance(value, str) and value == text:
         value = _number(text)
     *parents, last = key.split(".")
-    place = content
+    settings = content
     for parent in parents:
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
-        if not isinstance(place, dict):
+        if settings.get(parent) is None:
+            settings[parent] = {}
+        settings = settings[parent]
+        if not isinstance(settings, dict):
             raise InputError(f"--set {key}: {parent} is a single value, it has no settings below it")
-    place[last] = value
+    settings[last] = value
 
 
 def _number(text: str) -> str | float:
-    """YAML 1.1 takes ``1e-4`` for a string, which no user means."""
+    """YAML 1.1 reads ``1e-4`` as a string, which no user means."""
     try:
         return float(text)
     except ValueError:
@@ -245,12 +245,12 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     # An unknown key says more than the fault that follows from it.
     unknown = [_unknown_key(fault, schema) for fault in faults if fault["type"] == "extra_forbidden"]
     others = [fault for fault in faults if fault["type"] != "extra_forbidden"]
-    told = [
-        _told(fault, schema)
+    texts = [
+        _fault_text(fault, schema)
         for fault in others
         if fault["type"] != "missing" or not any(f"'{_key(fault, schema)}'?" in text for text in unknown)
     ]
-    texts = list(dict.fromkeys([*unknown, *told]))
+    texts = list(dict.fromkeys([*unknown, *texts]))
     if len(texts) == 1:
         return texts[0]
     return f"{len(texts)} faults: " + "; ".join(f"({number}) {text}" for number, text in enumerate(texts, 1))
@@ -266,7 +266,7 @@ def _of_one_branch(faults: Sequence[Any], schema: type[BaseModel]) -> list[Any]:
         branches.setdefault(where, {}).setdefault(branch, []).append(fault)
 
     def distance(own: Sequence[Any]) -> tuple[bool, bool, int]:
-        # What is wrong inside, or wrong by its size, has the right kind at least; else the first alternative is told.
+        # What is wrong inside, or wrong by its size, has the right kind at least; else the first alternative is named.
         inside = any(len(fault["loc"]) > 1 + _depth(fault, schema) for fault in own)
         other_kind = all(fault["type"].endswith(("_type", "_parsing", "literal_error")) for fault in own)
         return not inside, other_kind, len(own)
@@ -289,7 +289,7 @@ def _unknown_key(fault: Any, schema: type[BaseModel]) -> str:
     return f"unknown key '{key}'{_hint(key, schema)}"
 
 
-def _told(fault: Any, schema: type[BaseModel]) -> str:
+def _fault_text(fault: Any, schema: type[BaseModel]) -> str:
     key = _key(fault, schema)
     if fault["type"] == "missing":
         return f"'{key}' is missing"
@@ -301,7 +301,7 @@ def _told(fault: Any, schema: type[BaseModel]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in an error: numbers and short words; anything longer might be data, of which only the type is told."""
+    """A value in an error: numbers and short words; anything longer might be data, of which only the type is named."""
     if value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40):
         return repr(value)
     return {"str": "a long string", "list": "a list", "dict": "a mapping"}.get(type(value).__name__, "something else")

@@ -82,39 +82,39 @@ def train(
     """Train a model in place.
 
     Works in any number of processes that accelerate started: each gives its own share of every batch, and gradients are
-    averaged. With ``checkpoints`` the state is kept after every ``save_every`` epochs, and a later call with the same
-    arguments goes on from the newest complete one; as ``batches`` depends on the epoch alone, it ends with the same
+    averaged. With ``checkpoints`` the state is saved after every ``save_every`` epochs, and a later call with the same
+    arguments continues from the newest complete one; as ``batches`` depends on the epoch alone, it ends with the same
     weights as a call that was never interrupted. Whether modules train or evaluate is the caller's choice and is left
     alone.
 
     Args:
-        model: On the device of this process.
-        optimizer: Over its parameters.
-        batches: From the epoch, counting from 0, to this process's batches of it.
-        loss: From the model, a batch and the step to named terms, each a scalar; their sum is minimised.
-        epochs: How many in all.
-        scheduler: Advanced after every step.
-        max_grad_norm: Gradients are clipped to this norm.
-        precision: Of the forward pass; ``"no"`` is that of the weights.
+        model: Model on the device of this process.
+        optimizer: Optimiser of its parameters.
+        batches: Function from the epoch, counting from 0, to this process's batches.
+        loss: Function from the model, a batch and the step to named scalar terms, whose sum is minimised.
+        epochs: Number of epochs, those of earlier sessions included.
+        scheduler: Learning-rate schedule, advanced after every step.
+        max_grad_norm: Norm that gradients are clipped to; None leaves them as they are.
+        precision: Precision of the forward pass; ``"no"`` is that of the weights.
         accumulate: Batches whose mean gradient makes one step; fewer at the end of an epoch.
-        after_update: Gets the number of steps made, right after the weights have changed, e.g. so that an average of
+        after_update: Receives the number of steps made, right after the weights have changed, e.g. so that an average of
             them follows.
-        after_step: Gets the number of steps made and the terms as numbers, and may return a reason to stop. Without it
+        after_step: Receives the number of steps made and the terms as numbers, and may return a reason to stop. Without it
             no term is copied from the device.
-        after_epoch: Gets the number of epochs and of steps made, and may return a reason to stop; called before the
+        after_epoch: Receives the number of epochs and of steps made, and may return a reason to stop; called before the
             checkpoint is written.
-        checkpoints: Where the state is kept.
+        checkpoints: Directory of the saved state; None saves nothing.
         save_every: Epochs between checkpoints.
-        steps_per_epoch: For the display of progress.
+        steps_per_epoch: Optimisation steps per epoch, for the progress bar.
         shared: Whether processes share the work, each with its part of a batch. Otherwise each does the whole of it, to
             the same result: for work that is too small to be worth sharing.
-        state: What ``loss`` changes beside the model, e.g. a memory that is filled while training.
-        description: What is being done, for the display.
+        state: State that ``loss`` changes beside the model, e.g. a memory that is filled while training.
+        description: Text of the progress bar.
 
     Returns:
         How it ended.
     """
-    # Precision is not left to the accelerator, whose state all of a process shares: two trainings may differ in it.
+    # The accelerator does not set the precision: its state is global to the process, and two trainings may differ.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     half = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     wrapped = accelerator.prepare_model(model) if shared and accelerator.num_processes > 1 else model
@@ -139,8 +139,8 @@ def train(
                 for batch in batches_of_step:
                     with torch.autocast(kind, half, enabled=half is not None):
                         terms = loss(wrapped, batch, step)
-                    whole = torch.stack([term.float() for term in terms.values()]).sum() / len(batches_of_step)
-                    (whole if scaler is None else scaler.scale(whole)).backward()
+                    total_loss = torch.stack([term.float() for term in terms.values()]).sum() / len(batches_of_step)
+                    (total_loss if scaler is None else scaler.scale(total_loss)).backward()
                 if scaler is not None:
                     scaler.unscale_(optimizer)
                 if max_grad_norm is not None:

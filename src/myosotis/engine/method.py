@@ -22,14 +22,14 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class MethodCard:
-    """What a user wants to know of a method before choosing it.
+    """Facts about a method that help to choose one.
 
     Attributes:
-        name: As in a configuration.
-        title: As in the literature.
+        name: Name in a configuration.
+        title: Name in the literature.
         paper: Authors, title, venue, year.
-        reads: What data it needs, e.g. ``"forget, retain"``.
-        memory: What it keeps in memory beside plain training.
+        reads: Data that it needs, e.g. ``"forget, retain"``.
+        memory: Memory that it takes beside plain training.
         purpose: When to choose it, in one sentence.
     """
 
@@ -42,7 +42,7 @@ class MethodCard:
 
 
 class NamedConfig(Config):
-    """Something by its name, and its settings beside it; subclasses give ``name`` a default and say how to check.
+    """A method by its name, and its settings beside it; subclasses give ``name`` a default and check the settings.
 
     A configuration may give the name alone. Defaults are filled in: the configuration of a run says all that was done.
     """
@@ -77,13 +77,13 @@ class NamedConfig(Config):
 def check_method(
     name: str, settings: Mapping[str, Any], methods: Mapping[str, type[Any]], what: str = "method"
 ) -> None:
-    """Raise ``SettingsError`` unless there is such a method and it has such settings; the nearest right name is told.
+    """Raise ``SettingsError`` unless there is such a method and it has such settings; the error names the nearest right one.
 
     Args:
         name: A key of ``methods``.
         settings: By the names of fields.
         methods: Dataclasses by their names.
-        what: They are called.
+        what: Name of one of them in errors.
     """
     if name not in methods:
         raise SettingsError(f"unknown {what} '{name}'; {_hint(name, methods)}")
@@ -97,10 +97,10 @@ def validated(name: str, kind: Any, value: Any, what: str = "method") -> Any:
     """Return ``value`` as pydantic makes it a ``kind``.
 
     Args:
-        name: Of the method that it belongs to, for the error.
-        kind: A type.
-        value: What is to be one.
-        what: As for :func:`check_method`.
+        name: Name of the method that it belongs to, for the error.
+        kind: Type.
+        value: Value to convert.
+        what: Name of such a method in errors.
 
     Raises:
         SettingsError: It is not, in one line.

@@ -15,4 +15,4 @@ def printable(text: str) -> str:
         >>> printable("cat" + chr(27) + "[31m" + chr(0x202E) + "gpj")
         'cat\\\\x1b[31m\\\\u202egpj'
     """
-    return _COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return _COMMANDS.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)

@@ -1,4 +1,4 @@
-"""Several processes at one job: which of them writes, and how they wait for each other."""
+"""Several processes at one job: the one that writes, and how they wait for each other."""
 
 import json
 import os
@@ -32,12 +32,12 @@ def wait_for_everyone() -> None:
 
 
 def processes() -> int:
-    """How many processes work at the job."""
+    """Return the number of processes that work at the job."""
     return int(_state().num_processes)
 
 
 def share() -> tuple[int, int]:
-    """The place of this process among those that share the work of training, and how many they are."""
+    """Return the rank of this process among those that share the work of training, and their number."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
@@ -60,7 +60,7 @@ def check_unsharded() -> None:
     Weights are measured, compared, hashed and exported as wholes here.
 
     Raises:
-        SettingsError: ``accelerate launch`` was told to use FSDP or stage 3 of DeepSpeed's ZeRO.
+        SettingsError: ``accelerate launch`` uses FSDP or stage 3 of DeepSpeed's ZeRO.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         raise SettingsError(f"FSDP {_UNSUPPORTED}")

@@ -24,9 +24,9 @@ class Registry(Mapping[str, type[T]]):
     configuration names one, or the whole list is asked for.
 
     Args:
-        base: What all of them inherit from.
-        kinds: The first of them.
-        what: One is called in messages.
+        base: Class that all of them inherit from.
+        kinds: Classes of the package.
+        what: Name of one of them in messages.
 
     Raises:
         TypeError: See :meth:`register`.
@@ -74,8 +74,8 @@ class Registry(Mapping[str, type[T]]):
         """Return the settings of a class: its defaults, changed by what is given, values made of the fields' types.
 
         Args:
-            name: Of the class.
-            given: By the names of fields.
+            name: Name of the class.
+            given: Settings by the names of fields.
 
         Raises:
             SettingsError: There is no such name or field, or a value does not fit.
@@ -88,9 +88,9 @@ class Registry(Mapping[str, type[T]]):
         """Return an instance.
 
         Args:
-            name: Of the class.
+            name: Name of the class.
             given: Settings, as for :meth:`settings`.
-            parts: What the class takes after its settings.
+            parts: Further arguments of the class.
 
         Raises:
             SettingsError: As :meth:`settings`.

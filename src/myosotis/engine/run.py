@@ -1,4 +1,4 @@
-"""The run directory: everything that a job leaves behind, and nothing outside it."""
+"""The run directory, which holds everything that a job writes."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ from myosotis.engine.result import RESULT_SCHEMA_VERSION, Result
 _SALT = "fingerprint-salt.txt"
 
 _MARKS = ("config.yaml", "environment.json", _SALT)
-"""The files that tell a run directory from any other."""
+"""Files by which a run directory is recognised."""
 
 _ENTRIES = frozenset(
     {
@@ -171,7 +171,7 @@ class Run:
         return run
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
-        """Record what a run reads, or, when it is taken up again, refuse it if that has changed.
+        """Record what a run reads; when it is resumed, refuse it if that has changed.
 
         Args:
             inputs: JSON-ready names of data and models that reveal nothing: fingerprints, hashes.
@@ -182,7 +182,7 @@ class Run:
         known = self.kept("inputs.json")
         if known is None and (self.checkpoints / "inputs.json").exists():
             raise InputError(
-                f"{self.checkpoints / 'inputs.json'}: damaged, so it cannot be told whether the run is continued with "
+                f"{self.checkpoints / 'inputs.json'}: damaged, so it is not known whether the run is continued with "
                 "the same input; --overwrite starts it anew"
             )
         wait_for_everyone()
@@ -210,7 +210,7 @@ class Run:
 
     @property
     def salt(self) -> str:
-        """The salt of the fingerprints. Who holds it can tell whether a given text was in the data; keep it private."""
+        """The salt of the fingerprints. It shows whether a given text was in the data, so keep it private."""
         salt = (self.path / _SALT).read_bytes().strip()
         if len(salt) != 32 or set(salt) - set(b"0123456789abcdef"):
             raise InputError(f"{self.path / _SALT}: damaged, so no fingerprint of the run can be checked")
@@ -371,7 +371,7 @@ def _stage(path: Path, config: Config, seed: int) -> Path:
 
 
 def _replace(path: Path, staged: Path) -> None:
-    """Give a new run directory its name; the old one, whose overwriting was checked, is removed last."""
+    """Give a new run directory its name; the old one, which may be overwritten, is removed last."""
     aside = _aside(path)
     if _is_run(path):
         path.rename(aside)
@@ -434,8 +434,8 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
     """Name the first setting in which two configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*new, *(name for name in old if name not in new)]:
-            found = _first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-            if found:
-                return found
+            difference = _first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+            if difference:
+                return difference
         return None
     return None if old == new else f"{key} was {old!r}, is now {new!r}"

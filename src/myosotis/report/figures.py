@@ -134,7 +134,7 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
         axes.invert_yaxis()
         _dress(axes, x_label, "")
         if len(series) > 1:
-            # Above the plot: with few rows there is no free place inside.
+            # Above the plot: with few rows there is no free space inside.
             axes.legend(
                 frameon=False, labelcolor=_INK, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
             )
@@ -193,8 +193,8 @@ def heat_map(
         axes = figure.add_subplot()
         shades = [[float("nan") if value is None else value for value in row] for row in values]
         drawn = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
-        axes.set_xticks([place + 0.5 for place in range(len(columns))], columns, rotation=45, ha="right")
-        axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
+        axes.set_xticks([column + 0.5 for column in range(len(columns))], columns, rotation=45, ha="right")
+        axes.set_yticks([row + 0.5 for row in range(len(rows))], rows)
         axes.invert_yaxis()
         axes.set_aspect("equal")
         if max(len(rows), len(columns)) <= _MOST_CELLS:
@@ -227,10 +227,10 @@ def scatter_panels(
     with _style(name):
         figure = MatplotlibFigure(figsize=(3.2 * len(panels) + 1.4, 3.3), layout="constrained")
         every = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (title, places) in zip(every, panels.items(), strict=True):
+        for axes, (title, points) in zip(every, panels.items(), strict=True):
             for number, label in enumerate(names):
-                mine = [place for place, group in zip(places, groups, strict=True) if group == number]
-                # Twice as many groups as colours are told apart by their marks.
+                mine = [point for point, group in zip(points, groups, strict=True) if group == number]
+                # Twice as many groups as colours differ by their marks.
                 mark = _MARKERS[number // len(SERIES) % len(_MARKERS)]
                 colour = COLOURS[SERIES[number % len(SERIES)]]
                 x, y = [one for one, _ in mine], [other for _, other in mine]
@@ -289,14 +289,14 @@ def image_sheet(
     side, line = 72, 12
     rows = -(-len(images) // columns)
     parts = []
-    for place, (colour, text) in enumerate(legend):
-        x, y = place % columns * side, rows * (side + line) + place // columns * line
+    for index, (colour, text) in enumerate(legend):
+        x, y = index % columns * side, rows * (side + line) + index // columns * line
         parts.append(
             f'<rect x="{x + 4}" y="{y + 2}" width="7" height="7" fill="{colour}" stroke="currentColor" '
             f'stroke-width="0.3"/><text x="{x + 14}" y="{y + 8}" font-size="6">{escape(text)}</text>'
         )
-    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
-        x, y = place % columns * side, place // columns * (side + line)
+    for index, (image, title) in enumerate(zip(images, titles, strict=True)):
+        x, y = index % columns * side, index // columns * (side + line)
         text = escape(title)
         parts.append(
             f'<image x="{x + 4}" y="{y}" width="{side - 8}" height="{side - 8}" href="data:image/png;base64,{image}" '

@@ -130,7 +130,7 @@ def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
     flat = [flatten(run.settings()) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
-    # Names alone are shown where they tell the paths apart.
+    # Names alone are shown where they differ.
     short = [flatten(without_folders(run.settings())) for run in runs]
     rows = []
     for key in differing:

@@ -97,10 +97,10 @@ def train(
         max_grad_norm: Norm that gradients are clipped to; None leaves them as they are.
         precision: Precision of the forward pass; ``"no"`` is that of the weights.
         accumulate: Batches whose mean gradient makes one step; fewer at the end of an epoch.
-        after_update: Receives the number of steps made, right after the weights have changed, e.g. so that an average of
-            them follows.
-        after_step: Receives the number of steps made and the terms as numbers, and may return a reason to stop. Without it
-            no term is copied from the device.
+        after_update: Receives the number of steps made, right after the weights have changed, e.g. to move an average
+            of them.
+        after_step: Receives the number of steps made and the terms as numbers, and may return a reason to stop. Without
+            it no term is copied from the device.
         after_epoch: Receives the number of epochs and of steps made, and may return a reason to stop; called before the
             checkpoint is written.
         checkpoints: Directory of the saved state; None saves nothing.

@@ -77,7 +77,7 @@ class NamedConfig(Config):
 def check_method(
     name: str, settings: Mapping[str, Any], methods: Mapping[str, type[Any]], what: str = "method"
 ) -> None:
-    """Raise ``SettingsError`` unless there is such a method and it has such settings; the error names the nearest right one.
+    """Raise ``SettingsError`` unless there is such a method with such settings; the error names the nearest right one.
 
     Args:
         name: A key of ``methods``.

@@ -139,7 +139,7 @@ def row(task):
         views=views,
     )
     memory = ExemplarMemory(total=MEMORY if learner.reads_memory else 0, selection="reservoir", seed=seed)
-    probes = ProbeSettings("balanced", per_class=min(200, arguments["count"] // 10), shares=(0.01, 0.1), seed=seed)
+    probes = ProbeSettings(mode="balanced", per_class=min(200, arguments["count"] // 10))
     started = time.monotonic()
     outcome = learn_representations(learner, scenario, memory, settings, probes, seed=seed, shown=0)
     seconds = time.monotonic() - started

@@ -7,11 +7,11 @@ import typer
 from myosotis import __version__
 from myosotis.cli.audit import audit
 from myosotis.cli.denoise import denoise
+from myosotis.cli.jobs import job_command
 from myosotis.cli.learn import learn
 from myosotis.cli.methods import methods
 from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe
-from myosotis.cli.protocol import protocol
 from myosotis.cli.report import report
 from myosotis.cli.unlearn import unlearn
 
@@ -28,7 +28,7 @@ app.add_typer(pretrain, name="pretrain")
 app.add_typer(denoise, name="denoise")
 app.add_typer(audit, name="audit")
 app.command()(probe)
-app.command()(protocol)
+app.command("protocol")(job_command("protocol"))
 app.command()(report)
 app.command()(methods)
 

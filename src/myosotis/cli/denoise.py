@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import ConfigFile, Out, Overrides, Overwrite, Resume, carry_out
+from myosotis.cli.jobs import job_command
 
 if TYPE_CHECKING:
     from myosotis.denoising.commands import FileResult
@@ -137,16 +137,7 @@ def symbols(
         _report(denoise_symbols(source, output, options, alphabet=alphabet), output, report)
 
 
-@denoise.command()
-def train(
-    config: ConfigFile,
-    set_: Overrides = None,
-    out: Out = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train a denoiser with clean data of the same kind; makes a model file for --model."""
-    carry_out("denoise train", config, set_, out, resume=resume, overwrite=overwrite)
+denoise.command("train")(job_command("denoise train"))
 
 
 def _report(result: FileResult, output: Path, report: Path | None) -> None:

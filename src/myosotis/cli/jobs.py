@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,50 @@ def say(line: str) -> None:
 
     if is_main_process():
         typer.echo(printable(line), err=True)
+
+
+def job_command(command: str) -> Callable[..., None]:
+    """Return the function of a command that carries out a job, with the options that all of them share.
+
+    Args:
+        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+    """
+
+    def run(
+        config: ConfigFile,
+        set_: Overrides = None,
+        out: Out = None,
+        resume: Resume = False,
+        overwrite: Overwrite = False,
+    ) -> None:
+        carry_out(command, config, set_, out, resume=resume, overwrite=overwrite)
+
+    run.__doc__ = JOBS[command].summary
+    return run
+
+
+def deletion_command(command: str, samples: str) -> Callable[..., None]:
+    """Return the function of a command that deletes, which can put what it deletes into the run.
+
+    Args:
+        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        samples: Help of ``--show-samples``.
+    """
+    show = typer.Option("--show-samples", help=samples)
+
+    def run(
+        config: ConfigFile,
+        set_: Overrides = None,
+        out: Out = None,
+        resume: Resume = False,
+        overwrite: Overwrite = False,
+        show_samples: bool = False,
+    ) -> None:
+        carry_out(command, config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)
+
+    run.__annotations__["show_samples"] = Annotated[bool, show]
+    run.__doc__ = JOBS[command].summary
+    return run
 
 
 def carry_out(

@@ -18,6 +18,7 @@ class JobKind:
 
     Attributes:
         command: The words of the command, e.g. ``"learn classes"``; with hyphens, the kind in a result.
+        summary: What the command does, for its help.
         settings: Module and name of the configuration.
         job: Module and name of the job.
         report: The module with ``describe`` and ``compare``.
@@ -25,6 +26,7 @@ class JobKind:
     """
 
     command: str
+    summary: str
     settings: tuple[str, str]
     job: tuple[str, str]
     report: str
@@ -59,6 +61,7 @@ JOBS: Mapping[str, JobKind] = {
     for job in (
         JobKind(
             "unlearn language",
+            "Erase records from a causal language model, audit the result and write a report.",
             ("unlearning.language.job.config", "LanguageUnlearningConfig"),
             ("unlearning.language.job.job", "LanguageUnlearningJob"),
             "unlearning.language.job.report",
@@ -66,6 +69,7 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "unlearn classifier",
+            "Make an image classifier forget single instances, audit the result and write a report.",
             ("unlearning.classifier.config", "ClassifierUnlearningConfig"),
             ("unlearning.classifier.job", "ClassifierUnlearningJob"),
             "unlearning.classifier.report",
@@ -73,6 +77,7 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "learn classes",
+            "Learn classes task by task, measure after each, and write a report.",
             ("continual.classification.config", "ClassLearningConfig"),
             ("continual.classification.job", "ClassLearningJob"),
             "continual.classification.report",
@@ -80,6 +85,7 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "learn segments",
+            "Learn to segment classes task by task, measure after each, and write a report.",
             ("continual.segmentation.config", "SegmentLearningConfig"),
             ("continual.segmentation.job", "SegmentLearningJob"),
             "continual.segmentation.report",
@@ -87,6 +93,7 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "learn representations",
+            "Learn representations from a stream without labels, measure after each task, and write a report.",
             (f"{_SSL}.config", "RepresentationConfig"),
             (f"{_SSL}.job", "RepresentationJob"),
             f"{_SSL}.report",
@@ -94,6 +101,7 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "pretrain",
+            "Pre-train, measure before and after, export an encoder that timm loads, and write a report.",
             ("pretraining.config", "PretrainConfig"),
             ("pretraining.job", "PretrainJob"),
             "pretraining.report",
@@ -101,12 +109,14 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "pretrain sweep",
+            "Pre-train at several masking ratios and seeds, and measure how much the ratio matters.",
             ("protocol.sweep.config", "SweepConfig"),
             ("protocol.sweep.job", "SweepJob"),
             "protocol.sweep.report",
         ),
         JobKind(
             "denoise train",
+            "Train a denoiser with clean data of the same kind; makes a model file for --model.",
             ("denoising.config", "DenoiserTrainConfig"),
             ("denoising.job", "DenoiserTrainJob"),
             "denoising.report",
@@ -114,6 +124,7 @@ JOBS: Mapping[str, JobKind] = {
         ),
         JobKind(
             "protocol",
+            "Tune continual learners on one stream, freeze the best trial of each, evaluate it on another, and report.",
             ("protocol.config", "ProtocolConfig"),
             ("protocol.job", "ProtocolJob"),
             "protocol.report",

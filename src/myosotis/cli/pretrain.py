@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import ConfigFile, Out, Overrides, Overwrite, Resume, carry_out
+from myosotis.cli.jobs import ConfigFile, Out, Overrides, Overwrite, Resume, carry_out, job_command
 from myosotis.engine.errors import InputError
 
 _PLAIN = "run"
@@ -31,16 +31,7 @@ pretrain = typer.Typer(
 )
 
 
-@pretrain.command(_PLAIN)
-def run(
-    config: ConfigFile,
-    set_: Overrides = None,
-    out: Out = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Pre-train, measure before and after, export an encoder that timm loads, and write a report."""
-    carry_out("pretrain", config, set_, out, resume=resume, overwrite=overwrite)
+pretrain.command(_PLAIN)(job_command("pretrain"))
 
 
 @pretrain.command()
@@ -56,7 +47,7 @@ def sweep(
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pre-train at several masking ratios and seeds, and say how much the ratio matters."""
+    """Pre-train at several masking ratios and seeds, and measure how much the ratio matters."""
     settings = list(set_ or [])
     with exit_statuses():
         if more and not ratios:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import transformers
 
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
@@ -36,6 +37,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             InputError: Something is wrong with it.
         """
         config = self._config
+        # Bars of loading and saving would run into the lines of the job.
+        transformers.utils.logging.disable_progress_bar()
         with settings_as_input():
             check_unsharded()
         self._check_available()

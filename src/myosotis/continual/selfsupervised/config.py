@@ -9,7 +9,7 @@ from myosotis.continual.config import BackboneConfig, ClassOrderConfig, Reservoi
 from myosotis.continual.selfsupervised.bases import check_base
 from myosotis.continual.selfsupervised.measuring import ProbeSettings
 from myosotis.continual.selfsupervised.methods import METHODS, check_settings
-from myosotis.continual.selfsupervised.methods.pnr import LAMBDA, PnrSettings, check_pnr, strengths
+from myosotis.continual.selfsupervised.methods.pnr import LAMBDA, PNRSettings, check_pnr, strengths
 from myosotis.continual.selfsupervised.training import SslSettings
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
@@ -146,7 +146,7 @@ class RepresentationConfig(StreamJobConfig):
         if self.training.memory_batch_size is not None and (not method.reads_memory or method.mixes):
             raise ValueError(f"'training.memory_batch_size' has no effect on '{self.method.name}'")
         if self.method.name == "pnr":
-            pnr = PnrSettings(**self.method.settings)
+            pnr = PNRSettings(**self.method.settings)
             check_pnr(pnr, base, self.scenario.kind)
             if base in LAMBDA:
                 # The weights that PNR leaves to base and scenario are written out: a configuration names every setting.

@@ -17,7 +17,7 @@ Negatives = Literal["cur", "past", "both"]
 Asymmetric = Literal["byol", "barlow", "vicreg"]
 
 
-class PnrTerms(NamedTuple):
+class PNRTerms(NamedTuple):
     """What is minimised together, with equal weights.
 
     Attributes:
@@ -42,7 +42,7 @@ def pnr_moco_loss(
     stab_negs: Negatives = "both",
     current_excluded: Tensor | None = None,
     past_excluded: Tensor | None = None,
-) -> PnrTerms:
+) -> PNRTerms:
     """Return both terms for MoCo: one set of negatives, of the current and of the past model, in both denominators.
 
     ``½ [NCE(q_A, k_B; N_B ∪ P_B) + NCE(q_B, k_A; N_A ∪ P_A)]`` and ``½ [NCE(p_A, r_A; N_B ∪ P_B) + NCE(p_B, r_B; N_A ∪
@@ -77,7 +77,7 @@ def pnr_moco_loss(
         plasticity.append(nce(q[own], k[other].detach(), rows, temperature, mask))
         rows, mask = negatives(other, stab_negs)
         stability.append(nce(p[own], r[own].detach(), rows, distill_temperature, mask))
-    return PnrTerms((plasticity[0] + plasticity[1]) / 2, (stability[0] + stability[1]) / 2)
+    return PNRTerms((plasticity[0] + plasticity[1]) / 2, (stability[0] + stability[1]) / 2)
 
 
 def pnr_simclr_loss(
@@ -89,7 +89,7 @@ def pnr_simclr_loss(
     positive_in_denominator: bool = True,
     plast_negs: Negatives = "both",
     stab_negs: Negatives = "both",
-) -> PnrTerms:
+) -> PNRTerms:
     """Return both terms for SimCLR, whose negatives are the other embeddings of the batch, of both models.
 
     Args:
@@ -128,7 +128,7 @@ def pnr_simclr_loss(
         if stab_negs != "past":
             groups.append((predicted @ own.T / temperature).masked_fill(itself, -torch.inf))
         stability = (torch.cat(groups, dim=1).logsumexp(1) - right).mean()
-    return PnrTerms(plasticity, stability)
+    return PNRTerms(plasticity, stability)
 
 
 def pnr_regulariser(

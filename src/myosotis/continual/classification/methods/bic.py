@@ -44,7 +44,7 @@ class BiasCorrectedNet(IncrementalNet):
 
 
 @dataclass(frozen=True)
-class BiasCorrectionSettings:
+class BiCSettings:
     """How BiC splits and distils.
 
     Attributes:
@@ -60,7 +60,7 @@ class BiasCorrectionSettings:
     bias_learning_rate: Positive | None = None
 
 
-class BiasCorrection(Learner[BiasCorrectionSettings]):
+class BiC(Learner[BiCSettings]):
     """First ``(1 - λ) CE + λ KD_T`` with λ = C_o / C, then two numbers for new classes, fitted on samples kept aside.
 
     Every task keeps its own two numbers, in the old network too.
@@ -74,7 +74,7 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
         "exemplars, the old network",
         "Where there are enough exemplars to keep some aside.",
     )
-    Settings = BiasCorrectionSettings
+    Settings = BiCSettings
     needs_memory = True
     least_exemplars = 2
 

@@ -80,7 +80,7 @@ class LogitReservoir:
 
 
 @dataclass(frozen=True)
-class DarkExperienceReplaySettings:
+class DERppSettings:
     """How answers and labels of remembered samples are weighed.
 
     Attributes:
@@ -92,7 +92,7 @@ class DarkExperienceReplaySettings:
     beta: NotNegative = 0.5
 
 
-class DarkExperienceReplay(Learner[DarkExperienceReplaySettings]):
+class DERpp(Learner[DERppSettings]):
     """``L = CE(z, y) + α mean (z_m - z'_m)² + β CE(z_m, y_m)`` with answers z' kept from when a sample was met.
 
     The memory is a reservoir filled at every step; one draw of it serves both terms, over classes known at that time.
@@ -106,7 +106,7 @@ class DarkExperienceReplay(Learner[DarkExperienceReplaySettings]):
         "exemplars and their logits",
         "Simple and strong where the memory is small and tasks may be without clear ends.",
     )
-    Settings = DarkExperienceReplaySettings
+    Settings = DERppSettings
     needs_memory = True
     own_memory = True
     reads_memory = False

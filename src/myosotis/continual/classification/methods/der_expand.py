@@ -70,7 +70,7 @@ class ExpandableNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class ExpandableRepresentationSettings:
+class DERSettings:
     """How DER trains.
 
     Attributes:
@@ -82,7 +82,7 @@ class ExpandableRepresentationSettings:
     align: bool = True
 
 
-class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
+class DER(Learner[DERSettings]):
     """A new backbone for each task beside frozen old ones, ``L = CE(z, y) + λ CE(auxiliary, old or which new)``.
 
     Without the channel masks and the pruning of the paper, as in PyCIL: the network grows with every task.
@@ -96,7 +96,7 @@ class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
         "exemplars, a backbone for each task",
         "Where accuracy matters more than the size of the network.",
     )
-    Settings = ExpandableRepresentationSettings
+    Settings = DERSettings
 
     def build(self, seed: int) -> nn.Module:
         """Return a network without backbones."""

@@ -14,7 +14,7 @@ from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
 
 
 @dataclass(frozen=True)
-class EndToEndSettings:
+class EEILSettings:
     """How EEIL distils and balances.
 
     Attributes:
@@ -30,7 +30,7 @@ class EndToEndSettings:
     balanced_rate: Positive = 0.1
 
 
-class EndToEnd(Learner[EndToEndSettings]):
+class EEIL(Learner[EEILSettings]):
     """``L = CE(z, y) + λ Σ_t KD_T(z_t, z'_t)``, a softmax within each old task; then the same on a balanced set.
 
     While fine-tuning, the newest task is distilled too, from the network as it was before.
@@ -44,7 +44,7 @@ class EndToEnd(Learner[EndToEndSettings]):
         "exemplars, the old network",
         "Balances the whole network in a second training.",
     )
-    Settings = EndToEndSettings
+    Settings = EEILSettings
     needs_memory = True
     least_exemplars = 1
 

@@ -11,11 +11,11 @@ from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
-class ExperienceReplaySettings:
+class ERSettings:
     """Experience replay has none beside the memory's."""
 
 
-class ExperienceReplay(Learner[ExperienceReplaySettings]):
+class ER(Learner[ERSettings]):
     """``L = CE(z, y)`` over all classes so far, on current and remembered samples alike."""
 
     card = MethodCard(
@@ -26,7 +26,7 @@ class ExperienceReplay(Learner[ExperienceReplaySettings]):
         "exemplars",
         "The baseline that every method with a memory has to beat.",
     )
-    Settings = ExperienceReplaySettings
+    Settings = ERSettings
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the cross-entropy."""

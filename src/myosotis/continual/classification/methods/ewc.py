@@ -46,14 +46,14 @@ def fisher_diagonal(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
 
 @dataclass(frozen=True)
-class ElasticWeightConsolidationSettings:
+class EWCSettings:
     """How strongly weights are held.
 
     Attributes:
         strength: λ.
         clip: The largest importance of a weight.
         samples: Of the task, from which importance is estimated; None takes all.
-        columns: See :class:`~myosotis.continual.classification.methods.lwf.LearningWithoutForgettingSettings`.
+        columns: See :class:`~myosotis.continual.classification.methods.lwf.LwFSettings`.
     """
 
     strength: NotNegative = 1000.0
@@ -62,7 +62,7 @@ class ElasticWeightConsolidationSettings:
     columns: Columns = "new"
 
 
-class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
+class EWC(Learner[EWCSettings]):
     """``L = CE(z_new, y) + λ/2 Σ F_i (θ_i - θ'_i)²`` on the current task alone.
 
     F is the diagonal of the empirical Fisher information, merged over tasks by their share of the classes.
@@ -76,7 +76,7 @@ class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
         "old weights and their importance",
         "Where neither old samples nor the old network may be kept while training.",
     )
-    Settings = ElasticWeightConsolidationSettings
+    Settings = EWCSettings
     reads_memory = False
     importance: Mapping[str, Tensor] | None = None
     anchor: Mapping[str, Tensor]

@@ -77,7 +77,7 @@ class BoostedNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class BoostingSettings:
+class FOSTERSettings:
     """How FOSTER boosts and compresses.
 
     Attributes:
@@ -97,7 +97,7 @@ class BoostingSettings:
     compression_epochs: Count | None = None
 
 
-class Boosting(Learner[BoostingSettings]):
+class FOSTER(Learner[FOSTERSettings]):
     """Boost by ``CE(z / w, y) + λ_e CE(z_own, y) + λ KD_T(z_old, z')``, then distil both networks into one."""
 
     card = MethodCard(
@@ -108,7 +108,7 @@ class Boosting(Learner[BoostingSettings]):
         "exemplars, twice the network while training",
         "The accuracy of a grown network at the size of one.",
     )
-    Settings = BoostingSettings
+    Settings = FOSTERSettings
 
     def before_task(self, task: TaskState) -> None:
         """Put a new backbone beside the old network."""

@@ -39,7 +39,7 @@ def margin_ranking(
 
 
 @dataclass(frozen=True)
-class UnifiedClassifierSettings:
+class LUCIRSettings:
     """How LUCIR weighs its terms.
 
     Attributes:
@@ -60,7 +60,7 @@ class UnifiedClassifierSettings:
     freeze_old: bool = True
 
 
-class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
+class LUCIR(Learner[LUCIRSettings]):
     """Cosine head, ``L = CE + λ (1 - cos(f, f')) + margin ranking`` on remembered samples, new rows imprinted."""
 
     card = MethodCard(
@@ -71,7 +71,7 @@ class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
         "exemplars, the old network",
         "Keeps the direction of features; strong after a large first task.",
     )
-    Settings = UnifiedClassifierSettings
+    Settings = LUCIRSettings
     signed_features = True
 
     def head(self, num_features: int) -> GrowingHead:

@@ -15,7 +15,7 @@ Columns = Literal["new", "seen"]
 
 
 @dataclass(frozen=True)
-class LearningWithoutForgettingSettings:
+class LwFSettings:
     """How strongly old answers are held.
 
     Attributes:
@@ -30,7 +30,7 @@ class LearningWithoutForgettingSettings:
     columns: Columns = "new"
 
 
-class LearningWithoutForgetting(Learner[LearningWithoutForgettingSettings]):
+class LwF(Learner[LwFSettings]):
     """``L = CE(z_new, y) + λ KD_T(z_old, z'_old)`` on the current task alone."""
 
     card = MethodCard(
@@ -41,7 +41,7 @@ class LearningWithoutForgetting(Learner[LearningWithoutForgettingSettings]):
         "the old network",
         "Where no old sample may be kept.",
     )
-    Settings = LearningWithoutForgettingSettings
+    Settings = LwFSettings
     reads_memory = False
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

@@ -34,7 +34,7 @@ def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " 
 
 
 @dataclass(frozen=True)
-class SeparatedSoftmaxSettings:
+class SSILSettings:
     """How SS-IL distils.
 
     Attributes:
@@ -46,7 +46,7 @@ class SeparatedSoftmaxSettings:
     temperature: Positive = 2.0
 
 
-class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):
+class SSIL(Learner[SSILSettings]):
     """Cross-entropy within old and within new classes, and distillation within each old task."""
 
     card = MethodCard(
@@ -57,7 +57,7 @@ class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):
         "exemplars, the old network",
         "Avoids the bias towards new classes while training; best with a fixed share of exemplars in a batch.",
     )
-    Settings = SeparatedSoftmaxSettings
+    Settings = SSILSettings
 
     def before_task(self, task: TaskState) -> None:
         """Keep the old network and the sizes of its tasks."""

@@ -30,7 +30,7 @@ def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
 
 
 @dataclass(frozen=True)
-class WeightAligningSettings:
+class WASettings:
     """How WA distils.
 
     Attributes:
@@ -40,7 +40,7 @@ class WeightAligningSettings:
     temperature: Positive = 2.0
 
 
-class WeightAligning(Learner[WeightAligningSettings]):
+class WA(Learner[WASettings]):
     """``L = (1 - λ) CE(z, y) + λ KD_T(z_old, z')`` with λ = C_o / C; afterwards new rows are as long as old ones."""
 
     card = MethodCard(
@@ -51,7 +51,7 @@ class WeightAligning(Learner[WeightAligningSettings]):
         "exemplars, the old network",
         "Takes the bias towards new classes away without a setting of its own.",
     )
-    Settings = WeightAligningSettings
+    Settings = WASettings
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return cross-entropy and distillation."""

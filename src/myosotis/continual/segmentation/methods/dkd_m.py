@@ -34,7 +34,7 @@ class _AuxiliaryNet(SegmentationNet):
 
 
 @dataclass(frozen=True)
-class DecomposedSettings:
+class DKDMSettings:
     """How DKD-M weighs its terms.
 
     Attributes:
@@ -50,7 +50,7 @@ class DecomposedSettings:
     first_positive: Positive = 2.0
 
 
-class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
+class DKDM(SegmentationLearner[DKDMSettings]):
     """Independent outputs; old ones are distilled as they are and in their positive and negative parts.
 
     New heads begin as an auxiliary one that has learnt to say no everywhere, without gradient to the features. An
@@ -65,7 +65,7 @@ class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
         "exemplars with their masks, the old network",
         "Independent outputs that may still change.",
     )
-    Settings = DecomposedSettings
+    Settings = DKDMSettings
     reads_memory = True
 
     def build(self, seed: int) -> nn.Module:

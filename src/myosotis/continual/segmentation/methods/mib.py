@@ -12,7 +12,7 @@ from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 
 @dataclass(frozen=True)
-class BackgroundSettings:
+class MiBSettings:
     """How MiB weighs its terms.
 
     Attributes:
@@ -24,7 +24,7 @@ class BackgroundSettings:
     alpha: Positive = 1.0
 
 
-class ModellingBackground(SegmentationLearner[BackgroundSettings]):
+class MiB(SegmentationLearner[MiBSettings]):
     """``L = UCE(z, y) + λ UKD(z, z')``: background may be old for the labels and new for the old network.
 
     Subclasses that remember images say in :meth:`remembered` what their masks label; both kinds then weigh one half.
@@ -38,7 +38,7 @@ class ModellingBackground(SegmentationLearner[BackgroundSettings]):
         "the old network",
         "The common ground of most methods; no exemplars.",
     )
-    Settings = BackgroundSettings
+    Settings = MiBSettings
     balanced_start = True
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:

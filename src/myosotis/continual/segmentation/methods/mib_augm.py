@@ -8,12 +8,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from myosotis.continual.segmentation.learner import SegmentationBatch
-from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.continual.segmentation.methods.mib import MiB, MiBSettings
 from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
-class AugmentedMemorySettings(BackgroundSettings):
+class MiBAugMSettings(MiBSettings):
     """How MiB-AugM reads exemplars.
 
     Attributes:
@@ -25,7 +25,7 @@ class AugmentedMemorySettings(BackgroundSettings):
     scope: Literal["old", "stored"] = "old"
 
 
-class AugmentedMemory(ModellingBackground):
+class MiBAugM(MiB):
     """``L = ½ UCE(current) + ½ AugM(memory) + λ UKD``; on background AugM is ``-log(p_0 + sum_new p_c)``."""
 
     card = MethodCard(
@@ -36,9 +36,9 @@ class AugmentedMemory(ModellingBackground):
         "exemplars with their masks, the old network",
         "Exemplars where images hold several classes.",
     )
-    Settings = AugmentedMemorySettings
+    Settings = MiBAugMSettings
     reads_memory = True
-    settings: AugmentedMemorySettings
+    settings: MiBAugMSettings
 
     def remembered(self, batch: SegmentationBatch) -> Bool[Tensor, "remembered classes"]:
         """Return what masks of remembered images are taken to label."""

@@ -16,7 +16,7 @@ from myosotis.engine.method import Count, MethodCard, NotNegative
 
 
 @dataclass(frozen=True)
-class LocalPodSettings:
+class PLOPSettings:
     """How PLOP weighs its terms.
 
     Attributes:
@@ -32,7 +32,7 @@ class LocalPodSettings:
     least: NotNegative = 0.001
 
 
-class LocalPod(SegmentationLearner[LocalPodSettings]):
+class PLOP(SegmentationLearner[PLOPSettings]):
     """``L = ν CE(z, ŷ) + λ local POD``: background is what the old network says where its entropy is below the median
     of that class, and does not count elsewhere; ν is the share of an image's background that counts. New heads begin as
     MiB's. The distance of the logits, before they are enlarged, takes those of new classes for background; it is one
@@ -47,7 +47,7 @@ class LocalPod(SegmentationLearner[LocalPodSettings]):
         "the old network",
         "No exemplars; keeps features at several scales.",
     )
-    Settings = LocalPodSettings
+    Settings = PLOPSettings
     balanced_start = True
     thresholds: Float[Tensor, " known"]
 

@@ -49,7 +49,7 @@ class _UnknownNet(SegmentationNet):
 
 
 @dataclass(frozen=True)
-class UnknownClassSettings:
+class SSULMSettings:
     """How SSUL-M labels and trains.
 
     Attributes:
@@ -63,7 +63,7 @@ class UnknownClassSettings:
     background_rate: NotNegative = 1e-4
 
 
-class UnknownClass(SegmentationLearner[UnknownClassSettings]):
+class SSULM(SegmentationLearner[SSULMSettings]):
     """Body and old heads stay after the first task; binary cross-entropies of background, unknown and classes.
 
     Background is an old class where the old network is sure, unknown where it stands out; new heads begin as the
@@ -78,7 +78,7 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
         "exemplars with their masks, the old network",
         "A large first task; nothing old can change.",
     )
-    Settings = UnknownClassSettings
+    Settings = SSULMSettings
     reads_memory = True
 
     def build(self, seed: int) -> nn.Module:

@@ -13,7 +13,7 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class BarlowSettings:
+class BarlowTwinsSettings:
     """How Barlow Twins weighs.
 
     Attributes:
@@ -29,7 +29,7 @@ class BarlowSettings:
     scale: Positive = 0.1
 
 
-class Barlow(Base[BarlowSettings]):
+class BarlowTwins(Base[BarlowTwinsSettings]):
     """``scale * (sum_i (1 - C_ii)² + λ sum_{i != j} C_ij²)`` of the correlation C between views."""
 
     card = MethodCard(
@@ -40,7 +40,7 @@ class Barlow(Base[BarlowSettings]):
         "-",
         "Neither negatives nor a second network.",
     )
-    Settings = BarlowSettings
+    Settings = BarlowTwinsSettings
     distillation = "barlow"
 
     @property

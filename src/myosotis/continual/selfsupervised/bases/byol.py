@@ -13,7 +13,7 @@ from myosotis.engine.method import Count, MethodCard, Share
 
 
 @dataclass(frozen=True)
-class ByolSettings:
+class BYOLSettings:
     """How BYOL predicts.
 
     Attributes:
@@ -29,7 +29,7 @@ class ByolSettings:
     final_momentum: Share = 0.999
 
 
-class Byol(Base[ByolSettings]):
+class BYOL(Base[BYOLSettings]):
     """``(2 - 2 cos(h(z_A), k_B)) + (2 - 2 cos(h(z_B), k_A))``, h the predictor and k of the momentum copy."""
 
     card = MethodCard(
@@ -40,7 +40,7 @@ class Byol(Base[ByolSettings]):
         "a momentum copy",
         "No negatives.",
     )
-    Settings = ByolSettings
+    Settings = BYOLSettings
     distillation = "byol"
 
     @property

@@ -17,7 +17,7 @@ from myosotis.engine.method import Count, MethodCard, Positive, Share
 
 
 @dataclass(frozen=True)
-class MocoSettings:
+class MoCoSettings:
     """How MoCo compares.
 
     Attributes:
@@ -41,7 +41,7 @@ class MocoSettings:
     exclude_same_sample: bool = False
 
 
-class Moco(Base[MocoSettings]):
+class MoCo(Base[MoCoSettings]):
     """``½ [NCE(q_A, k_B; N_B) + NCE(q_B, k_A; N_A)]``, keys k of the momentum copy and N earlier ones."""
 
     card = MethodCard(
@@ -52,7 +52,7 @@ class Moco(Base[MocoSettings]):
         "a momentum copy, a queue",
         "Contrast that does not need large batches.",
     )
-    Settings = MocoSettings
+    Settings = MoCoSettings
     distillation = "contrastive"
     unit = True
 

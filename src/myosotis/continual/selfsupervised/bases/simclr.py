@@ -12,7 +12,7 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class SimclrSettings:
+class SimCLRSettings:
     """How SimCLR compares.
 
     Attributes:
@@ -26,7 +26,7 @@ class SimclrSettings:
     hidden: Count = 2048
 
 
-class Simclr(Base[SimclrSettings]):
+class SimCLR(Base[SimCLRSettings]):
     """NT-Xent over both views of the batch."""
 
     card = MethodCard(
@@ -37,7 +37,7 @@ class Simclr(Base[SimclrSettings]):
         "-",
         "Contrast without anything beside the network; wants large batches.",
     )
-    Settings = SimclrSettings
+    Settings = SimCLRSettings
     distillation = "contrastive"
 
     @property

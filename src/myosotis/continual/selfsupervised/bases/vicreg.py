@@ -12,7 +12,7 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class VicregSettings:
+class VICRegSettings:
     """How VICReg weighs.
 
     Attributes:
@@ -30,7 +30,7 @@ class VicregSettings:
     covariance: Positive = 1.0
 
 
-class Vicreg(Base[VicregSettings]):
+class VICReg(Base[VICRegSettings]):
     """Invariance, variance and covariance, weighed."""
 
     card = MethodCard(
@@ -41,7 +41,7 @@ class Vicreg(Base[VicregSettings]):
         "-",
         "Neither negatives nor a second network; views are not compared over the batch.",
     )
-    Settings = VicregSettings
+    Settings = VICRegSettings
     distillation = "vicreg"
 
     @property

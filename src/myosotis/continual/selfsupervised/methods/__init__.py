@@ -7,16 +7,16 @@ from torch import nn
 
 from myosotis.continual.selfsupervised.bases import Base
 from myosotis.continual.selfsupervised.learner import SslLearner
-from myosotis.continual.selfsupervised.methods.cassle import Cassle
-from myosotis.continual.selfsupervised.methods.dark_er import DarkReplay
-from myosotis.continual.selfsupervised.methods.er import Replay
-from myosotis.continual.selfsupervised.methods.ewc import Ewc
+from myosotis.continual.selfsupervised.methods.cassle import CaSSLe
+from myosotis.continual.selfsupervised.methods.dark_er import DER
+from myosotis.continual.selfsupervised.methods.er import ER
+from myosotis.continual.selfsupervised.methods.ewc import EWC
 from myosotis.continual.selfsupervised.methods.finetune import Finetune
 from myosotis.continual.selfsupervised.methods.joint import Joint
 from myosotis.continual.selfsupervised.methods.less_forget import LessForget
-from myosotis.continual.selfsupervised.methods.lump import Lump
-from myosotis.continual.selfsupervised.methods.pfr import ProjectedFeatures
-from myosotis.continual.selfsupervised.methods.pnr import Pnr
+from myosotis.continual.selfsupervised.methods.lump import LUMP
+from myosotis.continual.selfsupervised.methods.pfr import PFR
+from myosotis.continual.selfsupervised.methods.pnr import PNR
 from myosotis.engine.registry import Registry
 
 METHODS: Registry[SslLearner[Any]] = Registry(
@@ -24,14 +24,14 @@ METHODS: Registry[SslLearner[Any]] = Registry(
     (
         Finetune,
         Joint,
-        Cassle,
-        Pnr,
+        CaSSLe,
+        PNR,
         LessForget,
-        ProjectedFeatures,
-        Lump,
-        Replay,
-        DarkReplay,
-        Ewc,
+        PFR,
+        LUMP,
+        ER,
+        DER,
+        EWC,
     ),
 )
 """Every method by its name."""

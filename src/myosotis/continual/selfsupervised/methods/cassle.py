@@ -13,7 +13,7 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class CassleSettings:
+class CaSSLeSettings:
     """How CaSSLe distils.
 
     Attributes:
@@ -27,7 +27,7 @@ class CassleSettings:
     hidden: Count = 2048
 
 
-class Cassle(Distilled[CassleSettings]):
+class CaSSLe(Distilled[CaSSLeSettings]):
     """``L_SSL + λ L_D(g(z), r)``, r of the past model, L_D of :mod:`myosotis.continual.selfsupervised.cassle`."""
 
     card = MethodCard(
@@ -38,7 +38,7 @@ class Cassle(Distilled[CassleSettings]):
         "the past network",
         "The reference; no stored samples.",
     )
-    Settings = CassleSettings
+    Settings = CaSSLeSettings
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
         """Return both terms; in the first task there is one."""

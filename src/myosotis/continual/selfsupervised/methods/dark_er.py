@@ -19,7 +19,7 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class DarkSettings:
+class DERSettings:
     """How much is kept.
 
     Attributes:
@@ -29,7 +29,7 @@ class DarkSettings:
     weight: NotNegative = 1.0
 
 
-class DarkReplay(SslLearner[DarkSettings]):
+class DER(SslLearner[DERSettings]):
     """``L_SSL(current) + α mean over views of |f(b) - f_stored(b)|²`` per feature, b remembered.
 
     Stored features are those of the plain image when its task ended. The views of a batch pass through the network
@@ -44,11 +44,11 @@ class DarkReplay(SslLearner[DarkSettings]):
         "stored samples and features",
         "Remembers what a sample looked like to the network.",
     )
-    Settings = DarkSettings
+    Settings = DERSettings
     reads_memory = True
     keeps_past = False
 
-    def __init__(self, settings: DarkSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+    def __init__(self, settings: DERSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
         self._places = torch.empty(0, dtype=torch.long)
         self._stored = torch.empty(0, width)

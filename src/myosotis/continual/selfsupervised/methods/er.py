@@ -10,7 +10,7 @@ from myosotis.continual.selfsupervised.methods.finetune import Finetune
 from myosotis.engine.method import MethodCard
 
 
-class Replay(Finetune):
+class ER(Finetune):
     """The base's loss on batches to which remembered samples are added."""
 
     card = MethodCard(

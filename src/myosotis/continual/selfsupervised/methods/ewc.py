@@ -18,7 +18,7 @@ from myosotis.models.modes import evaluating
 
 
 @dataclass(frozen=True)
-class EwcSettings:
+class EWCSettings:
     """How weights are held.
 
     Attributes:
@@ -33,7 +33,7 @@ class EwcSettings:
     groups: Count = 128
 
 
-class Ewc(SslLearner[EwcSettings]):
+class EWC(SslLearner[EWCSettings]):
     """``L_SSL + λ/2 sum_i F_i (θ_i - θ_i*)²`` over encoder and projector; F of all tasks before is summed."""
 
     card = MethodCard(
@@ -44,10 +44,10 @@ class Ewc(SslLearner[EwcSettings]):
         "importance of every weight",
         "Regularises weights, not what they compute.",
     )
-    Settings = EwcSettings
+    Settings = EWCSettings
     keeps_past = False
 
-    def __init__(self, settings: EwcSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+    def __init__(self, settings: EWCSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
         self._importance = {name: torch.zeros_like(one) for name, one in self._held()}
         self._anchor = {name: one.detach().clone() for name, one in self._held()}

@@ -14,7 +14,7 @@ from myosotis.engine.method import MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class LumpSettings:
+class LUMPSettings:
     """How samples are mixed.
 
     Attributes:
@@ -24,7 +24,7 @@ class LumpSettings:
     alpha: Positive = 0.4
 
 
-class Lump(SslLearner[LumpSettings]):
+class LUMP(SslLearner[LUMPSettings]):
     """The base's loss on ``s x + (1 - s) b``, s from Beta(α, α); both views are mixed with views of the same sample b.
 
     Views of remembered samples are drawn anew each time; the released code keeps the one it stored.
@@ -38,7 +38,7 @@ class Lump(SslLearner[LumpSettings]):
         "stored samples",
         "Mixup with a small memory.",
     )
-    Settings = LumpSettings
+    Settings = LUMPSettings
     reads_memory = True
     mixes = True
     keeps_past = False

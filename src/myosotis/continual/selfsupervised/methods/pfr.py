@@ -15,7 +15,7 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
+class PFRSettings:
     """How features are kept.
 
     Attributes:
@@ -27,7 +27,7 @@ class FeatureSettings:
     hidden: Count = 2048
 
 
-class ProjectedFeatures(Distilled[FeatureSettings]):
+class PFR(Distilled[PFRSettings]):
     """``L_SSL + λ ½ sum over views of (2 - 2 cos(g(f), f_past))`` on features, below the projector."""
 
     card = MethodCard(
@@ -38,7 +38,7 @@ class ProjectedFeatures(Distilled[FeatureSettings]):
         "the past network",
         "Distils what is used later; the projector stays free.",
     )
-    Settings = FeatureSettings
+    Settings = PFRSettings
 
     def reads(self) -> Reads:
         """Return that it reads features."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
-from myosotis.continual.selfsupervised.bases.moco import Moco
+from myosotis.continual.selfsupervised.bases.moco import MoCo
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Reset, unit_pair
 from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, SslTask, past_of
@@ -28,7 +28,7 @@ MU: Mapping[str, Mapping[str, float]] = {
 
 
 @dataclass(frozen=True)
-class PnrSettings:
+class PNRSettings:
     """How PNR weighs, by the form that the base gives it.
 
     Attributes:
@@ -52,7 +52,7 @@ class PnrSettings:
     hidden: Count = 2048
 
 
-class Pnr(Distilled[PnrSettings]):
+class PNR(Distilled[PNRSettings]):
     """See :mod:`myosotis.continual.selfsupervised.pnr`.
 
     Raises:
@@ -67,13 +67,13 @@ class Pnr(Distilled[PnrSettings]):
         "the past network; a second queue with MoCo",
         "Learns what is new against what is old, and keeps it against what is new.",
     )
-    Settings = PnrSettings
+    Settings = PNRSettings
 
-    def __init__(self, settings: PnrSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+    def __init__(self, settings: PNRSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
         check_pnr(settings, base.card.name)
         self._scenario = "class"
-        self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, Moco) else None
+        self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, MoCo) else None
 
     def to(self, device: Any) -> None:
         """Move everything to a device."""
@@ -170,13 +170,13 @@ class Pnr(Distilled[PnrSettings]):
             self.past_queue.load_state_dict(own)
 
 
-def strengths(settings: PnrSettings, base: str, scenario: str = "class") -> tuple[float, float]:
+def strengths(settings: PNRSettings, base: str, scenario: str = "class") -> tuple[float, float]:
     """Return λ and μ of a base without negatives, the released ones where the settings leave them open."""
     lam = LAMBDA[base] if settings.lam is None else settings.lam
     return lam, MU[base][scenario] if settings.mu is None else settings.mu
 
 
-def check_pnr(settings: PnrSettings, base: str, scenario: str | None = None) -> None:
+def check_pnr(settings: PNRSettings, base: str, scenario: str | None = None) -> None:
     """Raise ``SettingsError`` where a setting has no effect on a base or does not suit it.
 
     Args:
@@ -184,7 +184,7 @@ def check_pnr(settings: PnrSettings, base: str, scenario: str | None = None) -> 
         base: Its name.
         scenario: What a μ that is left open depends on; it is not looked at while that is not known.
     """
-    plain = PnrSettings()
+    plain = PNRSettings()
     contrastive = {"plast_negs": ("moco", "simclr"), "stab_negs": ("moco", "simclr")}
     owners = contrastive | {
         "distill_temperature": ("moco",),

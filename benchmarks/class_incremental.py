@@ -228,7 +228,7 @@ def main():
     ):
         kind = METHODS[method]
         # Without exemplars the memory makes no difference.
-        size = memory if kind.reads_memory or kind.own_memory else 0
+        size = memory if kind.reads_memory else 0
         task = (plain, method, size, norm, seed)
         if task not in tasks:
             tasks.append(task)

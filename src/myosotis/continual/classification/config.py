@@ -120,8 +120,7 @@ class ClassLearningConfig(StreamJobConfig):
             return values
         kind = METHODS[name]
         selection = "reservoir" if kind.own_memory else "herding"
-        reads = kind.own_memory or kind.reads_memory
-        memory = values.get("memory", {"total": 2000 if reads else 0})
+        memory = values.get("memory", {"total": 2000 if kind.reads_memory else 0})
         if not isinstance(memory, dict) or "selection" in memory:
             return values
         return {**values, "memory": {**memory, "selection": selection}}
@@ -135,9 +134,9 @@ class ClassLearningConfig(StreamJobConfig):
         without = not self.memory.total and not self.memory.per_class
         if method.needs_memory and without:
             raise ValueError(f"method '{self.method.name}' needs a 'memory'")
-        if not (method.reads_memory or method.own_memory) and not without:
+        if not method.reads_memory and not without:
             raise ValueError(f"method '{self.method.name}' reads no exemplars: leave 'memory' out, or give 'total: 0'")
-        if batch is not None and (without or not (method.reads_memory or method.own_memory)):
+        if batch is not None and (without or not method.reads_memory):
             raise ValueError("'training.memory_batch_size' has no effect: no remembered samples are read")
         plain = TrainSettings.model_fields
         of_steps = [key for key in ("drops", "drop_factor") if getattr(self.training, key) != plain[key].default]
@@ -145,7 +144,7 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
         if self.training.nesterov and not self.training.momentum:
             raise ValueError("'training.nesterov' needs a 'training.momentum'")
-        if self.norm.kind == "tbbn" and not (method.reads_memory or method.own_memory):
+        if self.norm.kind == "tbbn" and not method.reads_memory:
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
         if self.norm.kind == "tbbn" and batch is None:
             raise ValueError("'tbbn' needs 'training.memory_batch_size', how many remembered samples a batch holds")

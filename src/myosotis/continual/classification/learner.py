@@ -157,13 +157,13 @@ class Learner(StreamLearner[SettingsT]):
     signed_features: ClassVar[bool] = False
     """Whether the last ReLU of the backbone is left out."""
     needs_memory: ClassVar[bool] = False
-    """Whether it cannot do without exemplars."""
+    """Whether the method requires exemplars."""
     reads_memory: ClassVar[bool] = True
-    """Whether exemplars are in its batches."""
+    """Whether its batches hold remembered samples."""
     least_exemplars: ClassVar[int] = 0
-    """How many exemplars of every class it needs; 0 where it does not matter which classes have some."""
+    """Exemplars of every class that the method requires; 0 if some classes may have none."""
     own_memory: ClassVar[bool] = False
-    """Whether it fills a memory of its own at every step; several processes would part ways then."""
+    """Whether these come from a memory that the method itself fills at every step, which needs a single process."""
 
     def __init__(self, settings: SettingsT, make_backbone: Callable[[int], Backbone], seed: int) -> None:
         self.settings = settings

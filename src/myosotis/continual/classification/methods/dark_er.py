@@ -109,7 +109,6 @@ class DERpp(Learner[DERppSettings]):
     Settings = DERppSettings
     needs_memory = True
     own_memory = True
-    reads_memory = False
     reservoir: LogitReservoir | None = None
 
     def before_task(self, task: TaskState) -> None:

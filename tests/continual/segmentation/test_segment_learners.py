@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from myosotis.continual.segmentation.checks import check_segmentation
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationState
 from myosotis.continual.segmentation.losses import local_pod_distance
 from myosotis.continual.segmentation.memory import SegmentationMemory
@@ -15,6 +16,7 @@ from myosotis.continual.segmentation.methods import METHODS, build_learner, chec
 from myosotis.continual.segmentation.methods.dkd_m import decomposed, labelled_binary
 from myosotis.continual.segmentation.methods.plop import median_entropies
 from myosotis.continual.segmentation.methods.ssul_m import spectral_residual, summed_binary
+from myosotis.continual.segmentation.pseudo_label_figures import pseudo_label_figures
 from myosotis.continual.segmentation.saved import (
     SegmentLearnerSpec,
     load_segment_learner,
@@ -22,12 +24,8 @@ from myosotis.continual.segmentation.saved import (
     save_segment_learner,
 )
 from myosotis.continual.segmentation.scenario import class_incremental_segmentation
-from myosotis.continual.segmentation.training import (
-    SegmentationSettings,
-    check_segmentation,
-    learn_segments,
-    pseudo_label_figures,
-)
+from myosotis.continual.segmentation.settings import SegmentationSettings
+from myosotis.continual.segmentation.training import learn_segments
 from myosotis.data.masks import resident
 from myosotis.engine.errors import DivergedError, InputError
 from myosotis.engine.fingerprint import weights_hash

@@ -32,14 +32,14 @@ def filled(sets, total, classes, seed=0):
 @given(st.lists(st.frozensets(st.integers(1, 4), min_size=1), max_size=30), st.integers(0, 12), st.integers(0, 9))
 def test_a_memory_is_full_and_holds_nothing_twice(sets, total, seed):
     memory = filled(sets, total, range(1, 5), seed)
-    places = [one.place for one in memory.exemplars]
+    places = [one.index for one in memory.exemplars]
     assert len(places) == len(set(places)) == min(total, len(sets))
 
 
 @given(st.integers(1, 30), st.integers(0, 9))
 def test_classes_are_balanced_where_they_can_be(total, seed):
     sets = [frozenset({label}) for label in range(1, 5) for _ in range(10 * label)]
-    chosen = [next(iter(sets[one.place])) for one in filled(sets, total, range(1, 5), seed).exemplars]
+    chosen = [next(iter(sets[one.index])) for one in filled(sets, total, range(1, 5), seed).exemplars]
     counts = [chosen.count(label) for label in range(1, 5)]
     assert max(counts) - min(counts) <= 1
 
@@ -65,7 +65,7 @@ def test_an_image_that_comes_back_is_remembered_once():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             memory.update(some, range(1, label + 1), lambda _, label=label: torch.full((1, 1), label).byte())
-    assert sorted(one.place for one in memory.exemplars) == list(range(9))
+    assert sorted(one.index for one in memory.exemplars) == list(range(9))
 
 
 def two_tasks():
@@ -131,7 +131,7 @@ def test_a_memory_is_written_and_read(tmp_path):
     again = SegmentationMemory(12)
     again.load(tmp_path)
     for one, other in zip(memory.exemplars, again.exemplars, strict=True):
-        assert (one.place, one.labelled, one.task) == (other.place, other.labelled, other.task)
+        assert (one.index, one.labelled, one.task) == (other.index, other.labelled, other.task)
         assert torch.equal(one.mask, other.mask)
     (tmp_path / "empty").mkdir()
     SegmentationMemory(3).save(tmp_path / "empty")

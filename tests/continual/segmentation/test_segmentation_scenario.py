@@ -8,16 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myosotis.continual.segmentation.scenario import (
-    Partition,
-    assign_images,
-    capped,
-    class_incremental_segmentation,
-    make_partition,
-    partition,
-    reappearance_report,
-    remap_table,
-)
+from myosotis.continual.segmentation.partitions import Partition, make_partition, partition
+from myosotis.continual.segmentation.reappearance import reappearance_report
+from myosotis.continual.segmentation.scenario import assign_images, capped, class_incremental_segmentation, remap_table
 from myosotis.data.masks import resident
 from myosotis.engine.errors import InputError
 

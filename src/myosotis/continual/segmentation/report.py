@@ -273,7 +273,7 @@ def _scenario_section(result: Mapping[str, Any]) -> Section:
         )
         for number in range(len(result["tasks"]))
     ]
-    columns = ["Images", "Seen before", "Old-class pixels", "Of these trained on before", "Pixels of later classes"]
+    columns = ["Images", "Outputs before", "Old-class pixels", "Of these trained on before", "Pixels of later classes"]
     text = (
         "Old and later classes are background in the masks of a task. Where images come back, an old class in them was "
         "trained on with its label, and a later one as background."

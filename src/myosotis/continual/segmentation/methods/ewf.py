@@ -12,7 +12,7 @@ from myosotis.engine.method import MethodCard
 
 @dataclass(frozen=True)
 class EWFSettings(MiBSettings):
-    """As MiB."""
+    """Settings of EWF, which are those of MiB."""
 
 
 class EWF(MiB):
@@ -24,12 +24,12 @@ class EWF(MiB):
         "Xiao, Zhang, Xu, Wang, Cheng, Luo, CVPR 2023",
         "current task",
         "the old network",
-        "Three lines that keep more of the old network; goes with any method.",
+        "A weighted mean of old and new weights; combines with any method.",
     )
     Settings = EWFSettings
 
     def after_task(self, task: SegmentationState) -> None:
-        """Move back towards the old weights; what only the new network has stays."""
+        """Average old and new weights; weights that only the new network has are unchanged."""
         if not task.number:
             return
         # n_old counts the background.

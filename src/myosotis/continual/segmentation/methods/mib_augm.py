@@ -14,12 +14,12 @@ from myosotis.engine.method import MethodCard
 
 @dataclass(frozen=True)
 class MiBAugMSettings(MiBSettings):
-    """How MiB-AugM reads exemplars.
+    """Settings of MiB-AugM.
 
     Attributes:
-        scope: What the mask of an exemplar is taken to label. ``"old"``: every old class, so that its background is
-            background or new, as in the authors' code; from the third task on that pushes classes of other old tasks
-            down where they were never labelled. ``"stored"``: the classes that its own task labelled.
+        scope: Classes that the mask of an exemplar labels. ``"old"``: every old class, so that its background is
+            background or new, as in the authors' code; from the third task on that suppresses classes of other old
+            tasks where they were never labelled. ``"stored"``: the classes that its own task labelled.
     """
 
     scope: Literal["old", "stored"] = "old"
@@ -41,9 +41,9 @@ class MiBAugM(MiB):
     settings: MiBAugMSettings
 
     def remembered(self, batch: SegmentationBatch) -> Bool[Tensor, "remembered classes"]:
-        """Return what masks of remembered images are taken to label."""
+        """Return the channels that masks of remembered images label."""
         if self.settings.scope == "stored":
             return batch.labelled[batch.n_current :]
-        found = torch.zeros_like(batch.labelled[batch.n_current :])
-        found[:, 1 : self.known] = True
-        return found
+        labelled = torch.zeros_like(batch.labelled[batch.n_current :])
+        labelled[:, 1 : self.known] = True
+        return labelled

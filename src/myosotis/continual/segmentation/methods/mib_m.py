@@ -1,4 +1,4 @@
-"""MiB with exemplars whose masks are taken at their word."""
+"""MiB-M: MiB with exemplars whose masks are taken as complete."""
 
 from myosotis.continual.segmentation.methods.mib import MiB, MiBSettings
 from myosotis.engine.method import MethodCard
@@ -13,7 +13,7 @@ class MiBM(MiB):
         "Cermelli et al., CVPR 2020; memory as in Kwak, Cha, Moon, ECCV 2024",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "To see what exemplars do when nothing is done about their background.",
+        "Exemplars without any treatment of their background.",
     )
     Settings = MiBSettings
     reads_memory = True

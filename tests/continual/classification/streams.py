@@ -3,7 +3,8 @@
 import torch
 
 from myosotis.continual.classification.methods import METHODS, build_learner
-from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
 from myosotis.data.images import ImageSet

@@ -9,11 +9,13 @@ from torch.nn import functional
 
 from myosotis.continual import stream as stream_module
 from myosotis.continual.classification.batches import Augmentation, ReplayBatches
+from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.methods import METHODS, build_learner, check_settings
 from myosotis.continual.classification.norm import TaskBalancedBatchNorm2d, convert_task_balanced
 from myosotis.continual.classification.saved import LearnerSpec, load_learner, make_learner, save_learner
-from myosotis.continual.classification.training import TrainSettings, check_fit, learn_classes, predict
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes, predict
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.metrics import average_incremental_accuracy, final_accuracy, learning_accuracy
 from myosotis.continual.scenario import class_incremental, data_incremental
@@ -223,7 +225,7 @@ def test_validation_is_held_out_and_measured():
     assert [len(record.validation) for record in learned.records] == [1, 2, 3]
     held = {name for task in stream(validation=0.25) for name in task.validation.names}
     names = stream().train.names
-    assert not held & {names[place] for place in learned.memory.places().tolist()}
+    assert not held & {names[place] for place in learned.memory.indices().tolist()}
 
 
 def test_the_callers_randomness_is_left_alone():
@@ -245,7 +247,7 @@ def test_what_does_not_go_together():
             fit(name, ExemplarMemory(total=0))
     with pytest.raises(ValueError, match="a memory of 5 is less than one exemplar for each of 6 classes"):
         fit("er", ExemplarMemory(total=5))
-    with pytest.raises(ValueError, match="'reservoir' does not keep"):
+    with pytest.raises(ValueError, match="'reservoir' does not guarantee"):
         fit("icarl", ExemplarMemory(total=12, selection="reservoir"))
     with pytest.raises(ValueError, match="give its 'total'"):
         fit("dark_er", ExemplarMemory(per_class=2))
@@ -289,23 +291,23 @@ def batches_of(current, memory, **options):
 def test_batches_mixed_and_apart():
     mixed = list(batches_of(range(40), range(40, 60))(0))
     assert len(mixed) == 6
-    drawn = torch.cat([batch.places for batch in mixed])
+    drawn = torch.cat([batch.indices for batch in mixed])
     assert sorted(drawn.tolist()) == list(range(60))
     for batch in mixed:
-        assert (batch.places[: batch.n_current] < 40).all()
-        assert (batch.places[batch.n_current :] >= 40).all()
-        assert batch.labels.equal(stream().train.labels[batch.places])
+        assert (batch.indices[: batch.n_current] < 40).all()
+        assert (batch.indices[batch.n_current :] >= 40).all()
+        assert batch.labels.equal(stream().train.labels[batch.indices])
     apart = list(batches_of(range(40), range(40, 46), memory_size=4)(0))
     assert len(apart) == 6
     assert {batch.n_current for batch in apart} == {6}
-    remembered = torch.cat([batch.places[6:] for batch in apart])
+    remembered = torch.cat([batch.indices[6:] for batch in apart])
     assert torch.bincount(remembered, minlength=46)[40:].tolist() == [4] * 6
     again = batches_of(range(40), range(40, 46), memory_size=4)
-    assert [batch.places.tolist() for batch in again(0)] == [batch.places.tolist() for batch in apart]
-    assert [batch.places.tolist() for batch in again(1)] != [batch.places.tolist() for batch in apart]
+    assert [batch.indices.tolist() for batch in again(0)] == [batch.indices.tolist() for batch in apart]
+    assert [batch.indices.tolist() for batch in again(1)] != [batch.indices.tolist() for batch in apart]
     small = list(batches_of(range(3), [], memory_size=4)(0))
     assert [batch.n_current for batch in small] == [3]
-    with pytest.raises(ValueError, match="nothing to learn from"):
+    with pytest.raises(ValueError, match="no training samples"):
         batches_of([], [1])
     with pytest.raises(ValueError, match="leaves none of 3 current"):
         batches_of(range(3), [5], size=4, memory_size=4)

@@ -190,9 +190,9 @@ def test_one_proxy_is_a_cosine():
 def test_a_reservoir_of_answers():
     reservoir = LogitReservoir(3, seed=0)
     reservoir.observe(torch.tensor([4, 7]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    assert reservoir.answers(torch.tensor([7, 4])).tolist() == [[3.0, 4.0], [1.0, 2.0]]
+    assert reservoir.stored_logits(torch.tensor([7, 4])).tolist() == [[3.0, 4.0], [1.0, 2.0]]
     reservoir.observe(torch.tensor([9]), torch.tensor([[5.0, 6.0, 7.0]]))
-    found = reservoir.answers(torch.tensor([4, 9, 11]))
+    found = reservoir.stored_logits(torch.tensor([4, 9, 11]))
     assert found[1].tolist() == [5.0, 6.0, 7.0]
     assert found[0].isnan().tolist() == [False, False, True]
     assert bool(found[2].isnan().all())
@@ -201,6 +201,6 @@ def test_a_reservoir_of_answers():
         one = LogitReservoir(5, seed)
         for part in torch.arange(20).split(4):
             one.observe(part, torch.zeros(4, 1))
-        assert len(one.places) == 5
-        kept[one.places] += 1
+        assert len(one.indices) == 5
+        kept[one.indices] += 1
     assert (kept / 300 - 0.25).abs().max() < 0.1

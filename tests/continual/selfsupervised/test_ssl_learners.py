@@ -123,7 +123,7 @@ def in_second_task(method, base, own=None, of_base=None):
     """A learner in its second task, and two batches of it."""
     one = learner(method, base, own, of_base)
     scenario = stream()
-    places = scenario[1].train.places
+    places = scenario[1].train.indices
     some = ViewBatches(
         scenario.train.images, places, torch.arange(20), size=16, memory_size=16, views=VIEWS, seed=0, device="cpu"
     )

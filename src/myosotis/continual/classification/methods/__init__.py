@@ -65,16 +65,16 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, make_backbone: Callable[[int], Backbone], seed: int = 0
 ) -> Learner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Args:
-        name: See :func:`check_settings`.
-        settings: Likewise.
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings.
         make_backbone: Returns a new backbone from a seed.
-        seed: Of every random choice.
+        seed: Seed of every random choice.
 
     Raises:
-        ValueError: As :func:`check_settings`.
+        ValueError: The name or a setting is unknown, or a value is out of range.
     """
     return METHODS.build(name, settings, make_backbone, seed)
 

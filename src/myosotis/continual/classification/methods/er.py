@@ -1,4 +1,4 @@
-"""Experience replay: exemplars beside the current task."""
+"""ER: experience replay of exemplars together with the current task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from myosotis.engine.method import MethodCard
 
 @dataclass(frozen=True)
 class ERSettings:
-    """Experience replay has none beside the memory's."""
+    """Experience replay has no settings of its own."""
 
 
 class ER(Learner[ERSettings]):
-    """``L = CE(z, y)`` over all classes so far, on current and remembered samples alike."""
+    """``L = CE(z, y)`` over all classes so far, on current and remembered samples."""
 
     card = MethodCard(
         "er",

@@ -1,4 +1,4 @@
-"""Learning without forgetting."""
+"""LwF: learning without forgetting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ Columns = Literal["new", "seen"]
 
 @dataclass(frozen=True)
 class LwFSettings:
-    """How strongly old answers are held.
+    """Settings of LwF.
 
     Attributes:
-        weight: Of the distillation.
+        weight: Weight of the distillation.
         temperature: T.
-        columns: Over which classes the cross-entropy runs: those of the task alone (FACIL, PyCIL), or all seen so far
-            (Avalanche), which pushes old answers down.
+        columns: Classes of the cross-entropy: ``"new"``, those of the task (FACIL, PyCIL), or ``"seen"``, all so far
+            (Avalanche), which pushes old logits down.
     """
 
     weight: NotNegative = 3.0
@@ -39,7 +39,7 @@ class LwF(Learner[LwFSettings]):
         "Li, Hoiem, ECCV 2016",
         "current task",
         "the old network",
-        "Where no old sample may be kept.",
+        "Where no old sample may be stored.",
     )
     Settings = LwFSettings
     reads_memory = False

@@ -1,4 +1,4 @@
-"""Weight aligning."""
+"""WA: weight aligning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from myosotis.engine.method import MethodCard, Positive
 
 @torch.no_grad()
 def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
-    """Scale the rows of new classes, in place, to the mean length of those of old ones; return the factor.
+    """Scale the rows of new classes, in place, to the mean length of the rows of old classes; return the factor.
 
-    Zhao et al., CVPR 2020; biases stay.
+    Zhao et al., CVPR 2020; biases are unchanged.
 
     Example:
         >>> rows = torch.tensor([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0], [5.0, 12.0]])
@@ -31,7 +31,7 @@ def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
 
 @dataclass(frozen=True)
 class WASettings:
-    """How WA distils.
+    """Settings of WA.
 
     Attributes:
         temperature: T.
@@ -41,7 +41,7 @@ class WASettings:
 
 
 class WA(Learner[WASettings]):
-    """``L = (1 - λ) CE(z, y) + λ KD_T(z_old, z')`` with λ = C_o / C; afterwards new rows are as long as old ones."""
+    """``L = (1 - λ) CE(z, y) + λ KD_T(z_old, z')`` with λ = C_o / C; then new rows get the length of old ones."""
 
     card = MethodCard(
         "wa",

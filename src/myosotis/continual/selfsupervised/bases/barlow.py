@@ -1,4 +1,4 @@
-"""Barlow Twins: embeddings whose entries agree between views and say different things."""
+"""Barlow Twins: embeddings whose entries agree between views and are not redundant."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 @dataclass(frozen=True)
 class BarlowTwinsSettings:
-    """How Barlow Twins weighs.
+    """Settings of Barlow Twins.
 
     Attributes:
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
         off_diagonal: Weight of the correlations of different entries.
-        scale: Of the whole.
+        scale: Factor of the loss.
     """
 
     dim: Count = 2048
@@ -45,12 +45,12 @@ class BarlowTwins(Base[BarlowTwinsSettings]):
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     @property
     def distillation_options(self) -> DistillationOptions:
-        """Weights of the correlations and of the whole."""
+        """Weight of the correlations and factor of the loss."""
         return {"off_diagonal": self.settings.off_diagonal, "scale": self.settings.scale}
 
     def projector(self, width: int) -> nn.Module:

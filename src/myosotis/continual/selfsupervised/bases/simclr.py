@@ -13,11 +13,11 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 @dataclass(frozen=True)
 class SimCLRSettings:
-    """How SimCLR compares.
+    """Settings of SimCLR.
 
     Attributes:
         temperature: τ.
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
     """
 
@@ -35,14 +35,14 @@ class SimCLR(Base[SimCLRSettings]):
         "Chen, Kornblith, Norouzi, Hinton, ICML 2020",
         "two views",
         "-",
-        "Contrast without anything beside the network; wants large batches.",
+        "Contrast without a second network or a queue; needs large batches.",
     )
     Settings = SimCLRSettings
     distillation = "contrastive"
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:

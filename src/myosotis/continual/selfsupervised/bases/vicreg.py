@@ -16,7 +16,7 @@ class VICRegSettings:
     """How VICReg weighs.
 
     Attributes:
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
         invariance: Weight of the difference between views.
         variance: Weight of what is missing to a deviation of 1.
@@ -31,7 +31,7 @@ class VICRegSettings:
 
 
 class VICReg(Base[VICRegSettings]):
-    """Invariance, variance and covariance, weighed."""
+    """The weighted sum of invariance, variance and covariance."""
 
     card = MethodCard(
         "vicreg",
@@ -46,7 +46,7 @@ class VICReg(Base[VICRegSettings]):
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:

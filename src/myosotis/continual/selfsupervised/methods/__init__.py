@@ -57,18 +57,18 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, base: Base[Any], encoder: nn.Module, width: int, seed: int = 0
 ) -> SslLearner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Args:
-        name: See :func:`check_settings`.
-        settings: Likewise.
-        base: New, see :func:`~myosotis.continual.selfsupervised.bases.build_base`.
-        encoder: New; takes images in [0, 1] and returns (batch, features).
-        width: How many features, see :func:`~myosotis.continual.selfsupervised.network.encoder_width`.
-        seed: Of everything else that is made.
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings.
+        base: New base, see :func:`~myosotis.continual.selfsupervised.bases.build_base`.
+        encoder: New network from images in [0, 1] to (batch, features).
+        width: Number of features, see :func:`~myosotis.continual.selfsupervised.network.encoder_width`.
+        seed: Seed of all other weights.
 
     Raises:
-        ValueError: As :func:`check_settings`, or a setting does not suit the base.
+        ValueError: The name or a setting is unknown, a value is out of range, or a setting does not suit the base.
     """
     return METHODS.build(name, settings, base, encoder, width, seed)
 

@@ -1,4 +1,4 @@
-"""CaSSLe: predict what the past model says, by the loss of the base."""
+"""CaSSLe: prediction of the past model's embeddings, by the loss of the base."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 @dataclass(frozen=True)
 class CaSSLeSettings:
-    """How CaSSLe distils.
+    """Settings of CaSSLe.
 
     Attributes:
-        weight: λ; None: 25 for VICReg, else 1.
-        temperature: Of the contrastive form.
+        weight: λ; None is 25 for VICReg, else 1.
+        temperature: Temperature of the contrastive form.
         hidden: Width of the predictor.
     """
 
@@ -41,7 +41,7 @@ class CaSSLe(Distilled[CaSSLeSettings]):
     Settings = CaSSLeSettings
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return both terms; in the first task there is one."""
+        """Return both terms; the first task has one."""
         terms = {"ssl": self.base.loss(step)}
         if self.past is not None and step.out.distilled is not None:
             kind, settings = self.base.distillation, self.settings

@@ -1,4 +1,4 @@
-"""VICReg: embeddings that agree between views, vary over the batch, and whose entries say different things."""
+"""VICReg: embeddings that agree between views, vary over the batch, and have uncorrelated entries."""
 
 from dataclasses import dataclass
 

@@ -100,7 +100,7 @@ class PNR(Distilled[PNRSettings]):
             self.past_queue.reset(self.settings.past_reset, embeddings, draws)
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return plasticity and stability, or the base's loss and the regulariser; in the first task that loss."""
+        """Return plasticity and stability, or the base's loss and the regulariser; the first task has the loss only."""
         if self.past is None or step.out.distilled is None:
             return {"ssl": self.base.loss(step)}
         past = past_of(self.past, step, unit=self.base.unit)

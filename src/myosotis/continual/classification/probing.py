@@ -69,13 +69,8 @@ def probe_run(
     Raises:
         InputError: The run has no learners, its images have changed, or something else does not fit.
     """
-    result = run.result()
-    if result.get("kind") != ClassLearningJob.kind:
-        raise InputError(f"{run.path}: is not a run of 'learn classes'")
-    paths = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
-    if not all(is_complete(path) for path in paths):
-        raise InputError(f"{run.path}: saved no learners; 'keep_learners: true' does")
-    config = ClassLearningConfig(**run.settings())
+    paths = _learner_paths(run)
+    result, config = run.result(), ClassLearningConfig(**run.settings())
     scenario = make_scenario(config, *read_sets(config.data))
     if set_fingerprints(scenario.train, _test_of(scenario), run.salt) != result["lineage"]["data"]:
         raise InputError(f"{run.path}: its images have changed since")
@@ -97,18 +92,8 @@ def probe_run(
                 )
             )
             transfer.append([_downstream(learner, pair, device, per_class, mode) for pair in others])
-            alignment.append(
-                head_to_probe(
-                    learner,
-                    history[-1],
-                    scenario,
-                    train,
-                    number,
-                    mode=mode,
-                    per_class=per_class,
-                    seed=config.seed,
-                )
-            )
+            probe: Any = {"mode": mode, "per_class": per_class, "seed": config.seed}
+            alignment.append(head_to_probe(learner, history[-1], scenario, train, number, **probe))
             hashes.append((before, weights_hash(learner.net)))
         report = representation_report(
             history,
@@ -132,6 +117,17 @@ def probe_run(
         "unchanged": all(before == after for before, after in hashes),
         "encoders": [before for before, _ in hashes],
     }
+
+
+def _learner_paths(run: Run) -> list[Path]:
+    """The directories of the learners after each task; raises unless the run has them."""
+    result = run.result()
+    if result.get("kind") != ClassLearningJob.kind:
+        raise InputError(f"{run.path}: is not a run of 'learn classes'")
+    paths = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
+    if not all(is_complete(path) for path in paths):
+        raise InputError(f"{run.path}: saved no learners; 'keep_learners: true' does")
+    return paths
 
 
 def _test_of(scenario: Scenario) -> ImageSet:

@@ -24,7 +24,8 @@ from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.outcome import confusion, figures, old_and_new_errors
 from myosotis.continual.classification.saved import LearnerSpec, make_learner
-from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
 from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
@@ -228,7 +229,7 @@ def main():
     ):
         kind = METHODS[method]
         # Without exemplars the memory makes no difference.
-        size = memory if kind.reads_memory or kind.own_memory else 0
+        size = memory if kind.reads_memory else 0
         task = (plain, method, size, norm, seed)
         if task not in tasks:
             tasks.append(task)

@@ -24,7 +24,8 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 from myosotis.continual.classification.methods import build_learner
-from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
 from myosotis.data.images import ImageSet, read_idx, to_unit

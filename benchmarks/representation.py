@@ -24,7 +24,8 @@ from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.probing import features_of, head_to_probe
 from myosotis.continual.classification.saved import LearnerSpec, make_learner
-from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.metrics import accuracy_curve
 from myosotis.continual.scenario import class_incremental
@@ -52,7 +53,7 @@ def prepared(arguments, method, seed):
     train = train.subset(sorted(train.shuffled(seed, "limit")[: arguments["limit"]]))
     test = test.subset(sorted(test.shuffled(seed, "limit")[: arguments["test_limit"]]))
     stream = class_incremental(train, 2, 2, test=test, order_seed=seed, seed=seed)
-    mean, std = pixel_statistics(stream.train, stream[0].train.places)
+    mean, std = pixel_statistics(stream.train, stream[0].train.indices)
     options = {"widths": [16, 32, 64], "blocks": [1, 1, 1], "stem_stride": 2}
     body = ClassifierSpec("small-resnet", 0, 1, mean, std, options, stream.classes)
     sizes = tuple(len(one.classes) for one in stream)

@@ -125,7 +125,7 @@ def row(task):
     name, own = VARIANTS[variant]
     if "hidden" in vars(check_settings(name)):
         own = {**own, "hidden": arguments["hidden"]}
-    mean, std = pixel_statistics(scenario.train, scenario[0].train.places)
+    mean, std = pixel_statistics(scenario.train, scenario[0].train.indices)
     encoder = encoder_of(scenario.train.images.shape[1], mean, std, seed)
     learner = build_learner(name, own, build_base(base, of_base), encoder, 4 * WIDTH, seed)
     views = ViewSettings(area=(0.2, 1.0), solarise=(0.0, 0.0))

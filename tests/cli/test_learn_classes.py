@@ -195,7 +195,7 @@ def test_unreadable_images_are_named_or_counted(class_world, tmp_path, learn_cla
     ("options", "message"),
     [
         (["scenario.class_order=[ash, birch, cedar, elm, fir]"], "hazel is missing"),
-        (["scenario.class_order=[ash, birch, cedar, elm, fir, fir]"], "fir stands there twice"),
+        (["scenario.class_order=[ash, birch, cedar, elm, fir, fir]"], "fir appears twice"),
         (["scenario.class_order=[ash, birch, cedar, elm, fir, oak]"], "no class 'oak'"),
         (["scenario.class_order=as_listed", "scenario.order_seed=3"], "either 'class_order' or 'order_seed'"),
         (["scenario.per_task=3"], "6 classes cannot be split into 2 first and then 3 in every task"),
@@ -207,7 +207,7 @@ def test_unreadable_images_are_named_or_counted(class_world, tmp_path, learn_cla
         (["memory.total=0"], "'training.memory_batch_size' has no effect"),
         (["method=icarl", "memory.total=0", "norm=bn", "training.memory_batch_size=null"], "'icarl' needs a 'memory'"),
         (["method=bic", "memory.total=6"], "'bic' needs 2 exemplars of each of 6 classes"),
-        (["method=icarl", "memory.selection=reservoir"], "'reservoir' does not keep"),
+        (["method=icarl", "memory.selection=reservoir"], "'reservoir' does not guarantee"),
         (["method=dark_er", "memory.selection=herding"], "'memory.selection' must be that"),
         (["method=finetune", "training.memory_batch_size=null", "memory.total=0"], "'finetune' remembers none"),
         (["training.memory_batch_size=null"], "'tbbn' needs 'training.memory_batch_size'"),
@@ -397,10 +397,10 @@ def test_learners_begin_with_one_encoder(method, first_encoder, class_world, tmp
     ("options", "message"),
     [
         (["seed=1"], "the first task here is"),
-        (["model.options={widths: [4, 8], blocks: [1, 1]}"], "'model' says otherwise"),
+        (["model.options={widths: [4, 8], blocks: [1, 1]}"], "'model' is a small-resnet with"),
         (["model.init_from=nowhere"], "holds no learner.json"),
         (["model.mean=[0.5]", "model.std=[0.5]"], "brings weights and pixel statistics of its own"),
-        (["norm={kind: cn, groups: 4}"], "is normalised by 'bn', 'norm' says 'cn'"),
+        (["norm={kind: cn, groups: 4}"], "is normalised by 'bn', 'norm' is 'cn'"),
     ],
 )
 def test_an_encoder_that_does_not_fit(options, message, first_encoder, class_world, tmp_path, learn_classes, settings):
@@ -412,7 +412,7 @@ def test_an_encoder_that_does_not_fit(options, message, first_encoder, class_wor
 
 
 def test_an_encoder_of_another_kind_of_run(finished, first_encoder, class_world, tmp_path, learn_classes, settings):
-    for place, message in ((finished[0], "kept no learners"), (first_encoder / "model", "has learnt 3 tasks")):
+    for place, message in ((finished[0], "saved no learners"), (first_encoder / "model", "has learnt 3 tasks")):
         outcome = learn_classes(class_world, tmp_path / "run", *settings("norm=bn", f"model.init_from={place}"))
         assert outcome.exit_code == 2, outcome.output
         assert message in outcome.stderr

@@ -57,7 +57,7 @@ def test_what_a_probe_leaves(probed, tmp_path, invoke):
     assert weights_hash(learner.net) == found["encoders"][1]
     assert -1 <= found["head_to_probe"][-1] <= 1
     page = (probed / "er" / "probe.html").read_text()
-    for text in ("Has the representation improved?", "Is it the head that is wrong?", "Plain fine-tuning gained"):
+    for text in ("Has the representation improved?", "Does the head lose accuracy?", "Plain fine-tuning gained"):
         assert text in page
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_probed(class_world, probed, tmp_path, invoke, learn_clas
     (tmp_path / "sky" / "test" / "sun").rename(tmp_path / "sky" / "test" / "ash")
     extra = class_world / "test" / "ash" / "zz.png"
     for arguments, message in (
-        ([tmp_path / "plain"], "kept no learners"),
+        ([tmp_path / "plain"], "saved no learners"),
         ([tmp_path / "nothing"], "is not a run directory"),
         ([probed / "er", "--naive", tmp_path / "plain"], "was not probed yet"),
         ([probed / "er", "--naive", probed / "naive", "--mode", "balanced"], "was probed in mode 'full'"),

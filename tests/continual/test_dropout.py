@@ -15,13 +15,15 @@ import json, sys
 import torch
 from torch import nn
 from myosotis.continual.classification.methods import build_learner
-from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
 from myosotis.continual.segmentation.memory import SegmentationMemory
 from myosotis.continual.segmentation.methods import build_learner as build_segment_learner
 from myosotis.continual.segmentation.scenario import class_incremental_segmentation
-from myosotis.continual.segmentation.training import SegmentationSettings, learn_segments
+from myosotis.continual.segmentation.settings import SegmentationSettings
+from myosotis.continual.segmentation.training import learn_segments
 from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.measuring import ProbeSettings
 from myosotis.continual.selfsupervised.methods import build_learner as build_ssl_learner

@@ -41,7 +41,7 @@ def test_the_prefix_stays_when_the_quota_shrinks():
     before = [memory.of_class(0), memory.of_class(1)]
     memory.add({2: torch.arange(20, 30), 3: torch.arange(30, 40)}, lambda places: features[places])
     assert [memory.of_class(label) for label in (0, 1)] == [ranked[:3] for ranked in before]
-    assert memory.places().tolist() == sorted(place for label in range(4) for place in memory.of_class(label))
+    assert memory.indices().tolist() == sorted(place for label in range(4) for place in memory.of_class(label))
 
 
 @given(
@@ -57,7 +57,7 @@ def test_the_budget_holds_and_only_offered_samples_are_kept(selection, total, si
     for label, size in enumerate(sizes):
         memory.add({label: torch.arange(begin, begin + size)}, lambda places: features[places])
         begin += size
-        places = memory.places().tolist()
+        places = memory.indices().tolist()
         assert len(places) == len(memory) <= total
         assert len(set(places)) == len(places)
         assert all(place < begin for place in places)
@@ -82,7 +82,7 @@ def test_a_reservoir_keeps_every_sample_alike_often():
         memory = ExemplarMemory(total=10, selection="reservoir", seed=seed)
         memory.add({0: torch.arange(0, 25)})
         memory.add({1: torch.arange(25, 50)})
-        kept[memory.places()] += 1
+        kept[memory.indices()] += 1
     assert (kept / 400 - 0.2).abs().max() < 0.08
     assert kept[:25].sum() / kept.sum() == pytest.approx(0.5, abs=0.03)
 

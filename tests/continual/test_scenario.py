@@ -31,7 +31,7 @@ def test_classes_arrive_in_order():
         assert some().classes[original[name]] == stream.classes[label]
     samples = stream[1].train.samples()
     assert samples.names == stream[1].train.names
-    assert samples.images.equal(stream.train.images[stream[1].train.places])
+    assert samples.images.equal(stream.train.images[stream[1].train.indices])
 
 
 def test_membership_does_not_depend_on_the_order_of_files():
@@ -70,7 +70,7 @@ def test_task_sizes():
     ("order", "message"),
     [
         (["a", "b", "c", "d"], "e is missing"),
-        (["a", "b", "c", "d", "d"], "d stands there twice"),
+        (["a", "b", "c", "d", "d"], "d appears twice"),
         (["a", "b", "c", "d", "f"], "no class 'f'"),
         ([0, 1, 2, 3, 5], "no class 5"),
     ],

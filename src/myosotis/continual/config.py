@@ -14,7 +14,7 @@ class StreamJobConfig(JobConfig):
 
     Attributes:
         checkpoint_every: Epochs between checkpoints within a task; of ``learn segments``, steps at most.
-        keep_learners: Whether the learner after each task is kept.
+        keep_learners: Whether the learner after each task is saved.
     """
 
     checkpoint_every: Count = 1

@@ -1,4 +1,4 @@
-"""The exemplar memory: few samples of past tasks that may be seen again, and the rules by which they are chosen."""
+"""The exemplar memory: a few samples of past tasks for replay, and the rules that select them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -17,14 +17,14 @@ Features = Callable[[Int[Tensor, " n"]], Float[Tensor, "n features"]]
 
 
 def herding(features: Float[Tensor, "n features"], count: int, *, normalize: bool = True) -> list[int]:
-    """Return the samples whose running mean stays nearest to the mean of all, best first (Welling, ICML 2009).
+    """Return the samples whose running mean stays closest to the mean of all, best first (Welling, ICML 2009).
 
-    The first m of the list are what would be chosen for m, so that a memory can shrink without a new choice (Rebuffi et
-    al., iCaRL, CVPR 2017).
+    The first m of the list are the selection for a count of m, so a memory shrinks by truncation (Rebuffi et al.,
+    iCaRL, CVPR 2017).
 
     Args:
-        features: Of the samples of one class.
-        count: How many; all of them where there are fewer.
+        features: Features of the samples of a class.
+        count: Number of samples to select; all if there are fewer.
         normalize: Scale every feature vector to length 1 first, as iCaRL does.
 
     Example:
@@ -37,28 +37,28 @@ def herding(features: Float[Tensor, "n features"], count: int, *, normalize: boo
         points = functional.normalize(points, dim=1)
     mean = points.mean(0)
     total = torch.zeros_like(mean)
-    taken = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    selected = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     chosen: list[int] = []
     for size in range(1, min(count, len(points)) + 1):
         distance = (mean - (total + points) / size).square().sum(1)
-        best = int(distance.masked_fill(taken, float("inf")).argmin())
-        taken[best] = True
+        best = int(distance.masked_fill(selected, float("inf")).argmin())
+        selected[best] = True
         total += points[best]
         chosen.append(best)
     return chosen
 
 
 class ExemplarMemory:
-    """Places of remembered samples in a data set.
+    """Indices of remembered samples in a data set.
 
     Args:
-        total: How many in all, shared evenly by the classes seen; rounded down, so it is never exceeded.
-        per_class: How many of each class. Give one of the two; ``total=0`` is no memory.
-        selection: ``"herding"`` (see :func:`herding`) and ``"random"`` choose from a whole task; ``"reservoir"``
-            (Vitter, 1985) keeps every sample of the stream with the same probability, whatever its class;
+        total: Number of exemplars, shared evenly by the known classes; rounded down, so it is never exceeded.
+        per_class: Number of exemplars of each class. Give one of the two; ``total=0`` is no memory.
+        selection: ``"herding"`` (see :func:`herding`) and ``"random"`` select from a whole task; ``"reservoir"``
+            (Vitter, 1985) retains every sample of the stream with the same probability, whatever its class;
             ``"class_balanced"`` (Chrysakis and Moens, ICML 2020) does so within classes that share the memory evenly.
             The last two need ``total``.
-        seed: Of every choice.
+        seed: Seed of every selection.
 
     Raises:
         SettingsError: The budget is missing, given twice, negative, or does not suit the selection.
@@ -81,14 +81,14 @@ class ExemplarMemory:
         if (total is None) == (per_class is None):
             raise SettingsError("give either 'total' or 'per_class'")
         if min(total or 0, per_class or 0) < 0:
-            raise SettingsError("a memory cannot be negative")
+            raise SettingsError(f"the size of a memory must not be negative, got {min(total or 0, per_class or 0)}")
         if selection in ("reservoir", "class_balanced") and total is None:
             raise SettingsError(f"selection '{selection}' needs 'total'")
         self.total, self.per_class = total, per_class
         self.selection: Selection = selection
         self._seed = seed
         self._ranked: dict[int, list[int]] = {}
-        self._seen: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
         self._full: set[int] = set()
 
     def __len__(self) -> int:
@@ -96,45 +96,45 @@ class ExemplarMemory:
 
     @property
     def is_stream(self) -> bool:
-        """Whether samples are taken one by one."""
+        """Whether samples are offered one at a time."""
         return self.selection in ("reservoir", "class_balanced")
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing will ever be remembered."""
+        """Whether the memory stays empty."""
         return not (self.total or self.per_class)
 
     def quota(self, classes: int) -> int:
-        """Return how many exemplars a class may have when there are ``classes``.
+        """Return the number of exemplars of a class when there are ``classes``.
 
         Raises:
-            SettingsError: It would be less than one.
+            SettingsError: It is below one.
         """
         if self.per_class is not None:
             return self.per_class
-        assert self.total is not None  # noqa: S101 - one of the two is there
+        assert self.total is not None  # noqa: S101 - either of the two is given
         if 0 < self.total < classes:
             raise SettingsError(f"a memory of {self.total} is less than one exemplar for each of {classes} classes")
         return self.total // classes
 
-    def places(self) -> Int[Tensor, " n"]:
-        """Return where all exemplars are, in ascending order."""
-        return torch.tensor(sorted(place for ranked in self._ranked.values() for place in ranked), dtype=torch.long)
+    def indices(self) -> Int[Tensor, " n"]:
+        """Return the indices of all exemplars, in ascending order."""
+        return torch.tensor(sorted(index for ranked in self._ranked.values() for index in ranked), dtype=torch.long)
 
     def of_class(self, label: int) -> list[int]:
-        """Return where the exemplars of a class are, best first."""
+        """Return the indices of the exemplars of a class, best first."""
         return list(self._ranked.get(label, ()))
 
     def add(self, samples: Mapping[int, Int[Tensor, " n"]], features: Features | None = None) -> None:
-        """Take up a task, making room for it.
+        """Add exemplars of a task, removing others to make room.
 
         Args:
-            samples: Places of the samples of each class.
-            features: From places to features, for herding.
+            samples: Indices of the samples of each class.
+            features: Function from indices to features, for herding.
 
         Raises:
             SettingsError: The memory is too small for so many classes.
-            ValueError: Herding got no features.
+            ValueError: Herding was given no features.
         """
         if self.is_none:
             return
@@ -143,35 +143,35 @@ class ExemplarMemory:
             return
         quota = self.quota(len({*self._ranked, *samples}))
         self._ranked = {label: ranked[:quota] for label, ranked in self._ranked.items()}
-        for label, places in samples.items():
-            self._ranked[label] = self.choose(label, places, quota, features)
+        for label, indices in samples.items():
+            self._ranked[label] = self.choose(label, indices, quota, features)
 
-    def choose(self, label: int, places: Int[Tensor, " n"], count: int, features: Features | None = None) -> list[int]:
-        """Return which samples of a class would be kept, best first; the memory stays as it is."""
+    def choose(self, label: int, indices: Int[Tensor, " n"], count: int, features: Features | None = None) -> list[int]:
+        """Return the samples of a class that would be selected, best first; the memory is unchanged."""
         if self.selection == "herding":
             if features is None:
                 raise ValueError("herding needs features")
-            return [int(places[index]) for index in herding(features(places), count)]
-        order = torch.randperm(len(places), generator=generator(self._seed, "exemplars", label))
-        return [int(places[index]) for index in order[:count]]
+            return [int(indices[row]) for row in herding(features(indices), count)]
+        order = torch.randperm(len(indices), generator=generator(self._seed, "exemplars", label))
+        return [int(indices[row]) for row in order[:count]]
 
     def _stream(self, samples: Mapping[int, Tensor]) -> None:
-        """One pass over the samples, in random order."""
-        labels = torch.cat([torch.full((len(places),), label) for label, places in samples.items()])
-        places = torch.cat(list(samples.values()))
-        stream = generator(self._seed, "stream", sum(self._seen.values()))
-        for index in torch.randperm(len(places), generator=stream).tolist():
-            self._take(int(labels[index]), int(places[index]), stream)
+        """Offer every sample, in random order."""
+        labels = torch.cat([torch.full((len(indices),), label) for label, indices in samples.items()])
+        indices = torch.cat(list(samples.values()))
+        stream = generator(self._seed, "stream", sum(self._counts.values()))
+        for row in torch.randperm(len(indices), generator=stream).tolist():
+            self._offer(int(labels[row]), int(indices[row]), stream)
 
-    def _take(self, label: int, place: int, stream: torch.Generator) -> None:
+    def _offer(self, label: int, index: int, stream: torch.Generator) -> None:
         assert self.total is not None  # noqa: S101 - the constructor has checked it
-        self._seen[label] = self._seen.get(label, 0) + 1
+        self._counts[label] = self._counts.get(label, 0) + 1
         own = self._ranked.setdefault(label, [])
         if len(self) < self.total:
-            own.append(place)
+            own.append(index)
             return
         if self.selection == "reservoir":
-            slot = _draw(sum(self._seen.values()), stream)
+            slot = _draw(sum(self._counts.values()), stream)
             if slot < self.total:
                 # Slots number the exemplars class by class.
                 for ranked in self._ranked.values():
@@ -179,31 +179,31 @@ class ExemplarMemory:
                         del ranked[slot]
                         break
                     slot -= len(ranked)
-                own.append(place)
+                own.append(index)
             return
         largest = max(map(len, self._ranked.values()))
-        # Once a class has been the largest it is full for good: its samples compete among themselves from then on.
+        # A class that has been the largest stays full: from then on its samples only replace each other.
         self._full |= {other for other, ranked in self._ranked.items() if len(ranked) == largest}
         if label not in self._full:
             fullest = [ranked for ranked in self._ranked.values() if len(ranked) == largest]
-            victim = fullest[_draw(len(fullest), stream)]
-            del victim[_draw(len(victim), stream)]
-            own.append(place)
-        elif _draw(self._seen[label], stream) < len(own):
-            own[_draw(len(own), stream)] = place
+            removed_from = fullest[_draw(len(fullest), stream)]
+            del removed_from[_draw(len(removed_from), stream)]
+            own.append(index)
+        elif _draw(self._counts[label], stream) < len(own):
+            own[_draw(len(own), stream)] = index
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it holds, ready for JSON."""
+        """Return the exemplars and the counts of the selection, ready for JSON."""
         return {
             "ranked": [[label, list(ranked)] for label, ranked in self._ranked.items()],
-            "seen": [[label, count] for label, count in self._seen.items()],
+            "counts": [[label, count] for label, count in self._counts.items()],
             "full": sorted(self._full),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self._ranked = {int(label): list(ranked) for label, ranked in state["ranked"]}
-        self._seen = {int(label): int(count) for label, count in state["seen"]}
+        self._counts = {int(label): int(count) for label, count in state["counts"]}
         self._full = set(state["full"])
 
 

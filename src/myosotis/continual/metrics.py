@@ -1,8 +1,8 @@
 """From a matrix of accuracies over a stream of tasks to the figures of the literature.
 
 ``matrix[k, j]`` is the accuracy on the test set of task j after task k has been learnt, both counted from 0. Entries
-above the diagonal may be NaN, except for :func:`forward_transfer`; any other missing entry is refused, since a zero in
-its place would be a figure nobody measured.
+above the diagonal may be NaN, except for :func:`forward_transfer`; any other missing entry is refused, since a zero
+instead would be a figure that nobody measured.
 
 A matrix is a tensor or a NumPy array. Figures of a matrix in float32 are rounded to seven digits, as it has no more;
 those of one in float64 are not.
@@ -22,11 +22,11 @@ Matrix = Float[Tensor, "tasks tasks"] | Float[np.ndarray, "tasks tasks"]
 
 
 def accuracy_curve(matrix: Matrix, counts: Sequence[int] | None = None) -> Float[Tensor, " tasks"]:
-    """Return the accuracy on all classes seen so far, after each task: what papers plot.
+    """Return the accuracy on all known classes after each task, as papers plot it.
 
     Args:
-        matrix: See the module.
-        counts: Test samples of each task, by which tasks are weighed; None weighs them alike.
+        matrix: Accuracies, see the module.
+        counts: Test samples of each task, which weigh the tasks; None weighs them equally.
 
     Raises:
         ValueError: The matrix is incomplete, or ``counts`` does not fit it.
@@ -35,16 +35,16 @@ def accuracy_curve(matrix: Matrix, counts: Sequence[int] | None = None) -> Float
     weights = torch.ones(len(lower), dtype=torch.float64) if counts is None else torch.tensor(counts).double()
     if len(weights) != len(lower) or bool((weights <= 0).any()):
         raise ValueError(f"counts needs a positive number for each of {len(lower)} tasks, got {list(counts or ())}")
-    seen = torch.ones_like(lower).tril() * weights
-    return (lower * seen).sum(1) / seen.sum(1)
+    weights = torch.ones_like(lower).tril() * weights
+    return (lower * weights).sum(1) / weights.sum(1)
 
 
 def average_incremental_accuracy(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
-    """Return the mean over tasks of the accuracy on all classes seen so far (Rebuffi et al., CVPR 2017).
+    """Return the mean over tasks of the accuracy on all known classes (Rebuffi et al., CVPR 2017).
 
     Args:
-        matrix: See the module.
-        counts: Test samples of each task. Without them it is the task-mean form, which differs where tasks do in size.
+        matrix: Accuracies, see the module.
+        counts: Test samples of each task. Without them it is the task-mean form, which differs if sizes of tasks do.
 
     Raises:
         ValueError: The matrix is incomplete.
@@ -62,14 +62,14 @@ def final_accuracy(matrix: Matrix, counts: Sequence[int] | None = None) -> float
 
 
 def forgetting(matrix: Matrix, variant: ForgettingVariant = "best_before_last") -> float:
-    """Return how much accuracy earlier tasks have lost at the end, on average.
+    """Return the mean accuracy that earlier tasks have lost at the end.
 
     Args:
-        matrix: Of at least two tasks.
-        variant: Lost against what. ``"best_before_last"``: the best before the last task, which may be below the final
-            one, so that the mean may be negative (Chaudhry et al., ECCV 2018). ``"best"``: the best of all,
-            never negative, as Mammoth and PyCIL have it. ``"after_learning"``: what the task had when it was learnt,
-            the negative of backward transfer, as Avalanche has it.
+        matrix: Accuracies of at least two tasks.
+        variant: Reference of the loss. ``"best_before_last"``: the best before the last task, which may be below the
+            final accuracy, so that the mean may be negative (Chaudhry et al., ECCV 2018). ``"best"``: the best of all,
+            never negative, as in Mammoth and PyCIL. ``"after_learning"``: the accuracy right after the task, which is
+            the negative of backward transfer, as in Avalanche.
 
     Raises:
         ValueError: The matrix is incomplete or has one task.
@@ -85,7 +85,7 @@ def forgetting(matrix: Matrix, variant: ForgettingVariant = "best_before_last") 
 
 
 def backward_transfer(matrix: Matrix) -> float:
-    """Return what earlier tasks gained since they were learnt, on average (Lopez-Paz and Ranzato, NIPS 2017).
+    """Return the mean gain of earlier tasks since they were learnt (Lopez-Paz and Ranzato, NIPS 2017).
 
     Raises:
         ValueError: The matrix is incomplete or has one task.
@@ -94,11 +94,11 @@ def backward_transfer(matrix: Matrix) -> float:
 
 
 def forward_transfer(matrix: Matrix, untrained: Sequence[float]) -> float:
-    """Return what tasks gained before they were learnt, on average (Lopez-Paz and Ranzato, NIPS 2017).
+    """Return the mean gain of tasks before they were learnt (Lopez-Paz and Ranzato, NIPS 2017).
 
     Args:
-        matrix: With the entries just above the diagonal.
-        untrained: Accuracy on each task of a model that learnt nothing.
+        matrix: Accuracies, the entries just above the diagonal included.
+        untrained: Accuracy on each task of an untrained model.
 
     Raises:
         ValueError: An entry is missing, there is one task, or ``untrained`` does not fit.
@@ -113,10 +113,10 @@ def forward_transfer(matrix: Matrix, untrained: Sequence[float]) -> float:
 
 
 def intransigence(matrix: Matrix, joint: Sequence[float]) -> float:
-    """Return what each task lacks, when learnt, to a model trained on everything so far (Chaudhry et al., ECCV 2018).
+    """Return the mean gap of tasks, when learnt, to a model trained on all data so far (Chaudhry et al., ECCV 2018).
 
     Args:
-        matrix: See the module.
+        matrix: Accuracies, see the module.
         joint: Accuracy on task k of a model trained jointly on tasks 0 to k.
 
     Raises:
@@ -147,16 +147,16 @@ def _lower(matrix: Matrix) -> Tensor:
     if not len(matrix):
         raise ValueError("the matrix has no task")
     numbers = torch.as_tensor(matrix).double()
-    kept = torch.ones_like(numbers).tril().bool()
-    if bool(numbers[kept].isnan().any()):
-        row, column = (kept & numbers.isnan()).nonzero()[0].tolist()
+    measured = torch.ones_like(numbers).tril().bool()
+    if bool(numbers[measured].isnan().any()):
+        row, column = (measured & numbers.isnan()).nonzero()[0].tolist()
         raise ValueError(f"the accuracy on task {column} after task {row} is missing")
-    return torch.where(kept, numbers, 0.0)
+    return torch.where(measured, numbers, 0.0)
 
 
 def _several(matrix: Matrix) -> Tensor:
     if len(matrix) < 2:
-        raise ValueError("this takes at least two tasks")
+        raise ValueError("the figure needs at least two tasks, the matrix has one")
     return _lower(matrix)
 
 

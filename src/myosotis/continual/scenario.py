@@ -1,8 +1,8 @@
-"""Streams of tasks: which samples come when. Membership depends on sample names and the seed, not on file order."""
+"""Streams of tasks, which samples each holds. Membership depends on sample names and the seed, not on file order."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import index
 
 import torch
 from jaxtyping import Int
@@ -15,32 +15,32 @@ from myosotis.engine.seeding import derive_seed, generator
 
 @dataclass(frozen=True)
 class View:
-    """Some samples of a data set, without a copy of them.
+    """A subset of a data set, without a copy.
 
     Attributes:
-        dataset: All samples.
-        places: Which of them, in ascending order.
+        dataset: Whole data set.
+        indices: Indices of the samples, in ascending order.
     """
 
     dataset: ImageSet
-    places: Int[Tensor, " n"]
+    indices: Int[Tensor, " n"]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     @property
     def labels(self) -> Int[Tensor, " n"]:
-        """Of its samples."""
-        return self.dataset.labels[self.places]
+        """Labels of the samples."""
+        return self.dataset.labels[self.indices]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its samples."""
-        return tuple(self.dataset.names[place] for place in self.places.tolist())
+        """Names of the samples."""
+        return tuple(self.dataset.names[index] for index in self.indices.tolist())
 
     def samples(self) -> ImageSet:
-        """Return a copy that holds these samples alone."""
-        return self.dataset.subset(self.places.tolist())
+        """Return a copy of the samples."""
+        return self.dataset.subset(self.indices.tolist())
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Task:
     """One task of a stream.
 
     Attributes:
-        number: From 0.
-        classes: Its labels; in a class-incremental stream these follow those of the task before.
-        train: What is learnt from.
-        validation: Held out of the training set; may be empty.
+        number: Index in the stream.
+        classes: Labels; in a class-incremental stream these follow those of the previous task.
+        train: Training samples.
+        validation: Samples held out of the training set; may be empty.
         test: Test samples; empty without a test set.
     """
 
@@ -64,13 +64,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Scenario(Sequence[Task]):
-    """A stream of tasks. Labels count classes in the order in which they arrive, so that a head grows at its end.
+    """A stream of tasks. Classes are numbered in their order of arrival, so that a head grows at its end.
 
     Attributes:
         kind: ``"class"``, ``"domain"`` or ``"data"``.
         train: All training samples.
         test: All test samples, or None.
-        tasks: The stream.
+        tasks: Tasks of the stream.
     """
 
     kind: str
@@ -90,7 +90,7 @@ class Scenario(Sequence[Task]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names in the order of arrival."""
+        """Names of the classes in the order of arrival."""
         return self.train.classes
 
 
@@ -105,26 +105,26 @@ def class_incremental(
     validation: float = 0.0,
     seed: int = 0,
 ) -> Scenario:
-    """Split a data set into tasks with classes of their own.
+    """Split a data set into tasks with disjoint classes.
 
     Args:
         dataset: Training samples.
-        first: Classes of the first task.
-        per_task: Classes of every later one, or a number for each.
+        first: Number of classes of the first task.
+        per_task: Number of classes of every later task, or a number for each.
         test: Test samples, with the same classes.
-        order_seed: Of the order of classes; by default they come as they stand.
-        class_order: The order itself, by name or by number; every class once.
+        order_seed: Seed of the order of classes; without it they come as listed.
+        class_order: Order of classes by name or by number; every class once.
         validation: Share of each class that is held out of the training set.
-        seed: Of what is held out.
+        seed: Seed of the samples held out.
 
     Raises:
-        SettingsError: The sizes do not add up, a class is missing from the order or stands there twice, a label is no
-            class, the test set has other classes, or a class has no sample.
+        SettingsError: The sizes do not add up, a class is missing from the order or repeated, a label is no class, the
+            test set has other classes, or a class has no sample.
 
     Example:
         >>> images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
-        >>> some = ImageSet(images, torch.tensor([0, 1, 2, 1]), ("a", "b", "c", "d"), ("cat", "dog", "owl"))
-        >>> stream = class_incremental(some, 1, 2, class_order=["owl", "cat", "dog"])
+        >>> dataset = ImageSet(images, torch.tensor([0, 1, 2, 1]), ("a", "b", "c", "d"), ("cat", "dog", "owl"))
+        >>> stream = class_incremental(dataset, 1, 2, class_order=["owl", "cat", "dog"])
         >>> [(list(task.classes), task.train.names) for task in stream]
         [([0], ('c',)), ([1, 2], ('a', 'b', 'd'))]
     """
@@ -155,23 +155,23 @@ def domain_incremental(
     validation: float = 0.0,
     seed: int = 0,
 ) -> Scenario:
-    """Make a task of each data set: the same classes, seen in another domain each time.
+    """Make a task of each data set: the same classes in another domain.
 
     Args:
-        datasets: At least one; alike in classes and in the size of images.
-        tests: A test set for each.
-        validation: As for :func:`class_incremental`.
-        seed: Likewise.
+        datasets: Training samples of each domain, with equal classes and image sizes.
+        tests: Test samples of each domain.
+        validation: Share of each class that is held out of the training set.
+        seed: Seed of the samples held out.
 
     Raises:
-        SettingsError: They differ in classes or in size, a label is no class, or there are more or fewer test sets.
+        SettingsError: Classes or image sizes differ, a label is no class, or the number of test sets does.
     """
-    if not datasets or any(one.classes != datasets[0].classes for one in [*datasets, *(tests or ())]):
+    if not datasets or any(images.classes != datasets[0].classes for images in [*datasets, *(tests or ())]):
         raise SettingsError("every domain needs the same classes in the same order")
-    if any(one.images.shape[1:] != datasets[0].images.shape[1:] for one in [*datasets, *(tests or ())]):
+    if any(images.images.shape[1:] != datasets[0].images.shape[1:] for images in [*datasets, *(tests or ())]):
         raise SettingsError("the images of all domains must be of one size")
-    for one in [*datasets, *(tests or ())]:
-        _check_labels(one)
+    for images in [*datasets, *(tests or ())]:
+        _check_labels(images)
     if tests is not None and len(tests) != len(datasets):
         raise SettingsError(f"{len(datasets)} domains, but {len(tests)} test sets")
     train, owner = _joined(datasets)
@@ -200,14 +200,14 @@ def data_incremental(
     validation: float = 0.0,
     seed: int = 0,
 ) -> Scenario:
-    """Deal the samples of every class out among tasks: all classes each time, new samples of them.
+    """Distribute the samples of every class over tasks: each task has all classes and samples of its own.
 
     Args:
         dataset: Training samples.
-        tasks: How many.
+        tasks: Number of tasks.
         test: Test samples; every task has all of them.
-        validation: As for :func:`class_incremental`.
-        seed: Of who gets what, and of what is held out.
+        validation: Share of each class that is held out of the training set.
+        seed: Seed of the distribution, and of the samples held out.
 
     Raises:
         SettingsError: A class has fewer samples than there are tasks, or a label is no class.
@@ -216,18 +216,18 @@ def data_incremental(
         raise SettingsError(f"tasks must be at least 1, got {tasks}")
     _check_labels(dataset)
     owner = torch.empty(len(dataset), dtype=torch.long)
-    for label, places in enumerate(_by_class(dataset, seed, "deal")):
-        if len(places) < tasks:
-            raise SettingsError(f"class {dataset.classes[label]} has {len(places)} samples for {tasks} tasks")
-        owner[places] = torch.arange(len(places)) % tasks
+    for label, indices in enumerate(_by_class(dataset, seed, "deal")):
+        if len(indices) < tasks:
+            raise SettingsError(f"class {dataset.classes[label]} has {len(indices)} samples for {tasks} tasks")
+        owner[indices] = torch.arange(len(indices)) % tasks
     held = _held_out(dataset, validation, seed)
-    every = range(len(dataset.classes))
-    stream = [_task(number, every, dataset, owner == number, held, test) for number in range(tasks)]
+    classes = range(len(dataset.classes))
+    stream = [_task(number, classes, dataset, owner == number, held, test) for number in range(tasks)]
     return Scenario("data", dataset, test, tuple(stream))
 
 
 def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[int]:
-    """Return how many classes each task has.
+    """Return the number of classes of each task.
 
     Raises:
         SettingsError: They do not add up to ``classes``.
@@ -250,24 +250,26 @@ def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[
 
 
 def _class_order(
-    classes: Sequence[str], order_seed: int | None, given: Sequence[str] | Sequence[int] | None
+    classes: Sequence[str], order_seed: int | None, listed: Sequence[str] | Sequence[int] | None
 ) -> list[int]:
-    if given is None:
+    if listed is None:
         if order_seed is None:
             return list(range(len(classes)))
         # Sorted by name first, so that the order does not depend on how classes are numbered.
         named = sorted(range(len(classes)), key=lambda label: classes[label])
-        return [named[place] for place in torch.randperm(len(named), generator=generator(order_seed, "class order"))]
+        return [
+            named[position] for position in torch.randperm(len(named), generator=generator(order_seed, "class order"))
+        ]
     if order_seed is not None:
         raise SettingsError("give either order_seed or class_order")
     numbers = {name: label for label, name in enumerate(classes)}
     order = []
-    for one in given:
-        label = numbers.get(one, -1) if isinstance(one, str) else index(one)
+    for entry in listed:
+        label = numbers.get(entry, -1) if isinstance(entry, str) else operator.index(entry)
         if not 0 <= label < len(classes):
-            raise SettingsError(f"class_order: there is no class {one!r}")
+            raise SettingsError(f"class_order: there is no class {entry!r}")
         if label in order:
-            raise SettingsError(f"class_order: {classes[label]} stands there twice")
+            raise SettingsError(f"class_order: {classes[label]} appears twice")
         order.append(label)
     missing = [name for label, name in enumerate(classes) if label not in order]
     if missing:
@@ -276,7 +278,7 @@ def _class_order(
 
 
 def _in_order(images: ImageSet, order: Sequence[int]) -> ImageSet:
-    """The same images, their classes renumbered in the order of arrival."""
+    """The images with classes renumbered in the order of arrival."""
     _check_labels(images)
     arrival = torch.empty(len(order), dtype=torch.long)
     arrival[torch.tensor(list(order))] = torch.arange(len(order))
@@ -286,15 +288,15 @@ def _in_order(images: ImageSet, order: Sequence[int]) -> ImageSet:
 def _check_labels(images: ImageSet) -> None:
     outside = ((images.labels < 0) | (images.labels >= len(images.classes))).nonzero().flatten()
     if len(outside):
-        place = int(outside[0])
+        index = int(outside[0])
         raise SettingsError(
-            f"{images.names[place]} has the label {int(images.labels[place])}, but there are {len(images.classes)} "
+            f"{images.names[index]} has the label {int(images.labels[index])}, but there are {len(images.classes)} "
             "classes"
         )
 
 
 def _by_class(images: ImageSet, seed: int, purpose: str) -> list[Tensor]:
-    """The places of every class, in an order that depends on names alone."""
+    """The indices of the samples of every class, in an order that depends on names alone."""
     order = torch.tensor(images.shuffled(seed, purpose), dtype=torch.long)
     return [order[images.labels[order] == label] for label in range(len(images.classes))]
 
@@ -304,11 +306,11 @@ def _held_out(images: ImageSet, share: float, seed: int) -> Tensor:
         raise SettingsError(f"validation must be in [0, 1), got {share}")
     held = torch.zeros(len(images), dtype=torch.bool)
     if share:
-        for label, places in enumerate(_by_class(images, derive_seed(seed, "validation"), "held out")):
-            if len(places) == 1:
+        for label, indices in enumerate(_by_class(images, derive_seed(seed, "validation"), "held out")):
+            if len(indices) == 1:
                 raise SettingsError(f"class {images.classes[label]} has a single sample, so none can be held out")
-            # One of each class at least is held out, and one at least is learnt from.
-            held[places[: min(max(1, round(share * len(places))), len(places) - 1)]] = True
+            # At least one sample of each class is held out, and at least one is not.
+            held[indices[: min(max(1, round(share * len(indices))), len(indices) - 1)]] = True
     return held
 
 
@@ -322,21 +324,21 @@ def _task(
     test_inside: Tensor | None = None,
 ) -> Task:
     if test is None:
-        tested = View(train, torch.empty(0, dtype=torch.long))
+        tests = View(train, torch.empty(0, dtype=torch.long))
     else:
         if test_inside is None:
             test_inside = (test.labels >= classes.start) & (test.labels < classes.stop)
-        tested = View(test, test_inside.nonzero().flatten())
-    learnt = View(train, (inside & ~held).nonzero().flatten())
-    return Task(number, classes, learnt, View(train, (inside & held).nonzero().flatten()), tested)
+        tests = View(test, test_inside.nonzero().flatten())
+    trained = View(train, (inside & ~held).nonzero().flatten())
+    return Task(number, classes, trained, View(train, (inside & held).nonzero().flatten()), tests)
 
 
 def _joined(parts: Sequence[ImageSet]) -> tuple[ImageSet, Tensor]:
-    """All in one, and whose each sample is."""
-    whole = ImageSet(
+    """All data sets in one, and the index of the data set of each sample."""
+    joined = ImageSet(
         torch.cat([part.images for part in parts]),
         torch.cat([part.labels for part in parts]),
         tuple(f"{number}/{name}" for number, part in enumerate(parts) for name in part.names),
         parts[0].classes,
     )
-    return whole, torch.cat([torch.full((len(part),), number) for number, part in enumerate(parts)])
+    return joined, torch.cat([torch.full((len(part),), number) for number, part in enumerate(parts)])

@@ -115,7 +115,7 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
     epoch and ends with the same weights as one that was not.
 
     Args:
-        learner: Learner that has seen nothing yet.
+        learner: New learner.
         sizes: Classes that each task adds; zeros where the network does not grow.
         seed: Seed of every random choice.
         device: Device of the network.
@@ -361,7 +361,7 @@ def write_learner(learner: StreamLearner[Any], path: Path, shared: Mapping[str, 
 
 
 def read_learner(learner: StreamLearner[Any], sizes: Sequence[int], path: Path) -> None:
-    """Restore what :func:`write_learner` wrote after tasks of these sizes; the learner has seen nothing yet."""
+    """Restore what :func:`write_learner` wrote after tasks of these sizes; the learner is new."""
     for number, size in enumerate(sizes):
         learner.grow(number, size)
     learner.net.load_state_dict(read_weights(path / "net.safetensors"))

@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
     make_scenario,
 )
 from myosotis.continual.classification.saved import make_learner
-from myosotis.continual.classification.training import check_fit
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, repeated_images, repeated_warning
 from myosotis.engine.errors import InputError, settings_as_input

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         make_learner,
         save_learner,
     )
-    from myosotis.continual.classification.training import Learned, TrainSettings, learn_classes, predict
+    from myosotis.continual.classification.settings import TrainSettings
+    from myosotis.continual.classification.training import Learned, learn_classes, predict
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -49,7 +50,8 @@ else:
             "revert_task_balanced set_task_balance task_balance",
             "probing": "probe_run",
             "saved": "LearnerSpec load_first_encoder load_learner make_learner save_learner",
-            "training": "Learned TrainSettings learn_classes predict",
+            "settings": "TrainSettings",
+            "training": "Learned learn_classes predict",
         },
     )
 

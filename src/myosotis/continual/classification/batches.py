@@ -1,4 +1,4 @@
-"""Batches of current and remembered samples, drawn from images that stay bytes until they are needed."""
+"""Batches of current and remembered samples from images that are stored as bytes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from myosotis.engine.seeding import derive_seed, generator
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How images are varied, each on its own.
+    """Random augmentation of each image.
 
     Attributes:
-        padding: Pixels by which an image is shifted at most.
-        flip: Whether it is mirrored with probability one half.
+        padding: Largest shift in pixels.
+        flip: Whether images are mirrored with probability one half.
     """
 
     padding: int = 0
@@ -33,22 +33,21 @@ class ReplayBatches:
 
     They depend on the seed and the epoch alone. Without ``memory_size`` current and remembered samples are shuffled
     together, each once in an epoch. With it, every batch has that many remembered samples, drawn in rounds, and an
-    epoch passes once over the current ones. What does not fill a batch at the end of an epoch is left for another
-    epoch's order.
+    epoch passes once over the current ones. The last incomplete batch is dropped; samples are reshuffled every epoch.
 
     Args:
-        images: All of them.
-        labels: Theirs.
-        current: Places of samples of the task.
-        memory: Places of remembered samples; or a function to them, asked before each batch.
-        size: Samples in a batch, over all processes.
-        memory_size: How many of them are remembered ones.
-        augmentation: Of the images.
-        seed: Of order, choice and augmentation.
-        device: Where batches go.
+        images: Images of the whole data set.
+        labels: Labels of the whole data set.
+        current: Indices of samples of the task.
+        memory: Indices of remembered samples, or a function that returns them before each batch.
+        size: Samples per batch, over all processes.
+        memory_size: Remembered samples among them.
+        augmentation: Augmentation of the images.
+        seed: Seed of order, selection and augmentation.
+        device: Device of the batches.
 
     Raises:
-        SettingsError: There is no sample, or not one for each process, or no room beside the remembered ones.
+        SettingsError: There is no sample, fewer than processes, or a batch has no current samples.
     """
 
     def __init__(
@@ -69,15 +68,14 @@ class ReplayBatches:
         self._augmentation, self._seed = augmentation, seed
         self._rank, self._world = share()
         if not len(current):
-            raise SettingsError("there is nothing to learn from")
-        some = callable(memory) or len(memory) > 0
-        self._memory_size = memory_size if some else None
+            raise SettingsError("the task has no training samples")
+        self._memory_size = memory_size if callable(memory) or len(memory) > 0 else None
         if callable(memory) and memory_size is None:
             raise SettingsError("a memory that fills while training needs a fixed number of its samples in each batch")
         if self._memory_size is None:
             pool = len(current) + (0 if callable(memory) else len(memory))
-            wanted = min(size, pool)
-            self.size = self._current_size = wanted - wanted % self._world
+            capped = min(size, pool)
+            self.size = self._current_size = capped - capped % self._world
             self.steps = pool // self.size if self.size else 0
         else:
             self._current_size = min(size - self._memory_size, len(current))
@@ -93,55 +91,55 @@ class ReplayBatches:
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """Return this process's part of the batches of an epoch."""
         order = generator(self._seed, "order", epoch)
-        mixed = self._mixed(order) if self._memory_size is None else self._apart(order, self._memory_size, epoch)
-        for step, (places, n_current) in enumerate(mixed):
-            batch = self._images[places.to(self._images.device)].to(self._device)
+        mixed = self._mixed(order) if self._memory_size is None else self._separate(order, self._memory_size, epoch)
+        for step, (indices, n_current) in enumerate(mixed):
+            batch = self._images[indices.to(self._images.device)].to(self._device)
             if self._augmentation.padding or self._augmentation.flip:
                 stream = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", epoch, step))
                 batch = crop_and_flip(batch, stream, padding=self._augmentation.padding, flip=self._augmentation.flip)
-            own, ours = self._own(len(places), n_current)
+            own, own_current = self._own(len(indices), n_current)
             yield Batch(
                 to_unit(batch[own.to(batch.device)]),
-                self._labels[places[own]].to(self._device),
-                places[own],
-                ours,
+                self._labels[indices[own]].to(self._device),
+                indices[own],
+                own_current,
             )
 
     def _own(self, count: int, n_current: int) -> tuple[Tensor, int]:
-        """Which samples of a batch are this process's, and how many of them are current."""
-        every = torch.arange(count)
+        """Positions of this process's samples in a batch, and the number of current ones among them."""
+        positions = torch.arange(count)
         if self._memory_size is None:
-            own = every[self._rank :: self._world]
+            own = positions[self._rank :: self._world]
             return own, int((own < n_current).sum())
-        # Whole runs of both kinds: synchronised task-balanced layers then split them as one process would.
-        parts = [part.tensor_split(self._world)[self._rank] for part in (every[:n_current], every[n_current:])]
+        # Contiguous runs of both kinds: synchronised task-balanced layers then split them as a single process would.
+        parts = [part.tensor_split(self._world)[self._rank] for part in (positions[:n_current], positions[n_current:])]
         return torch.cat(parts), len(parts[0])
 
     def _mixed(self, order: torch.Generator) -> Iterator[tuple[Tensor, int]]:
-        """All together."""
+        """Current and remembered samples shuffled together."""
         memory = self._memory() if callable(self._memory) else self._memory
-        # By place, so that who counts as current does not change the order.
-        pool, where = torch.cat([self._current, memory]).sort()
-        is_current = where < len(self._current)
+        # Sorted by index, so that the order does not depend on which samples are current.
+        pool, positions = torch.cat([self._current, memory]).sort()
+        is_current = positions < len(self._current)
         shuffled = torch.randperm(len(pool), generator=order)
         for step in range(self.steps):
             drawn = shuffled[step * self.size : (step + 1) * self.size]
-            ours = is_current[drawn]
-            yield torch.cat([pool[drawn[ours]], pool[drawn[~ours]]]), int(ours.sum())
+            current = is_current[drawn]
+            yield torch.cat([pool[drawn[current]], pool[drawn[~current]]]), int(current.sum())
 
-    def _apart(self, order: torch.Generator, count: int, epoch: int) -> Iterator[tuple[Tensor, int]]:
-        """So many current ones and so many remembered ones."""
+    def _separate(self, order: torch.Generator, count: int, epoch: int) -> Iterator[tuple[Tensor, int]]:
+        """Fixed numbers of current and of remembered samples."""
         draw = generator(self._seed, "memory", epoch)
         shuffled = self._current[torch.randperm(len(self._current), generator=order)]
         waiting = torch.empty(0, dtype=torch.long)
         for step in range(self.steps):
-            ours = shuffled[step * self._current_size : (step + 1) * self._current_size]
+            current = shuffled[step * self._current_size : (step + 1) * self._current_size]
             if callable(self._memory):
-                places = self._memory()
-                theirs = places[torch.randperm(len(places), generator=draw)[:count]]
+                memory = self._memory()
+                remembered = memory[torch.randperm(len(memory), generator=draw)[:count]]
             else:
                 while len(waiting) < count:
-                    again = self._memory[torch.randperm(len(self._memory), generator=draw)]
-                    waiting = torch.cat([waiting, again])
-                theirs, waiting = waiting[:count], waiting[count:]
-            yield torch.cat([ours, theirs]), len(ours)
+                    round_ = self._memory[torch.randperm(len(self._memory), generator=draw)]
+                    waiting = torch.cat([waiting, round_])
+                remembered, waiting = waiting[:count], waiting[count:]
+            yield torch.cat([current, remembered]), len(current)

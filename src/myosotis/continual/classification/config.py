@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from myosotis.continual.classification.methods import METHODS, check_settings
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
-from myosotis.continual.classification.training import TrainSettings
+from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.config import BackboneConfig, ClassOrderConfig, StreamJobConfig
 from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sets import DataConfig
@@ -16,11 +16,11 @@ from myosotis.engine.method import Count, NamedConfig, Share, Whole
 
 
 class StreamConfig(ClassOrderConfig):
-    """Which classes come when.
+    """The order of the classes and the sizes of the tasks.
 
     Attributes:
-        first: Classes of the first task.
-        per_task: Classes of each later task.
+        first: Number of classes of the first task.
+        per_task: Number of classes of each later task.
         validation: Share of each class that is held out of training.
     """
 
@@ -33,8 +33,8 @@ class ModelConfig(BackboneConfig):
     """The backbone.
 
     Attributes:
-        init_from: A run with ``keep_learners`` on the same first task, or the learner after that task: its encoder is
-            frozen, its pixel statistics are taken over, and the first task trains the head alone.
+        init_from: Run with ``keep_learners`` on the same first task, or the learner after that task: its encoder is
+            frozen, its pixel statistics are used, and the first task trains only the head.
     """
 
     init_from: LocalPath | None = None
@@ -47,7 +47,7 @@ class ModelConfig(BackboneConfig):
 
 
 class NormConfig(Config):
-    """The normalisation: ``bn`` leaves the network as it is, ``tbbn`` balances tasks, ``cn`` and ``gn`` compare."""
+    """The normalisation: ``bn`` changes nothing, ``tbbn`` balances tasks, ``cn`` and ``gn`` compare."""
 
     kind: Literal["bn", "tbbn", "cn", "gn"] = "bn"
     divisor_of: DivisorOf = "both"
@@ -72,7 +72,7 @@ class NormConfig(Config):
 
 
 class MethodConfig(NamedConfig):
-    """A method: its name, and its settings beside it."""
+    """A method: its name and its settings."""
 
     name: str = "er"
 
@@ -98,7 +98,7 @@ class MemoryConfig(Config):
 class ClassLearningConfig(StreamJobConfig):
     """One job: a stream of classes, a network, a method, and its training.
 
-    ``keep_learners`` keeps the learner after each task, for ``myosotis probe``.
+    ``keep_learners`` saves the learner after each task, for ``myosotis probe``.
     """
 
     data: DataConfig
@@ -113,15 +113,14 @@ class ClassLearningConfig(StreamJobConfig):
     @model_validator(mode="before")
     @classmethod
     def _memory_of_the_method(cls, values: Any) -> Any:
-        """Spell out what a method makes of the memory: none, one that it fills by itself, or herded exemplars."""
+        """Fill in the memory of the method: none, a reservoir that it fills itself, or herded exemplars."""
         method = values.get("method", "er") if isinstance(values, dict) else None
         name = method.get("name", "er") if isinstance(method, dict) else method
         if not isinstance(name, str) or name not in METHODS:
             return values
         kind = METHODS[name]
         selection = "reservoir" if kind.own_memory else "herding"
-        reads = kind.own_memory or kind.reads_memory
-        memory = values.get("memory", {"total": 2000 if reads else 0})
+        memory = values.get("memory", {"total": 2000 if kind.reads_memory else 0})
         if not isinstance(memory, dict) or "selection" in memory:
             return values
         return {**values, "memory": {**memory, "selection": selection}}
@@ -132,12 +131,12 @@ class ClassLearningConfig(StreamJobConfig):
         batch = self.training.memory_batch_size
         if batch is not None and batch >= self.training.batch_size:
             raise ValueError("'training.memory_batch_size' must be smaller than 'training.batch_size'")
-        without = not self.memory.total and not self.memory.per_class
-        if method.needs_memory and without:
+        is_none = not self.memory.total and not self.memory.per_class
+        if method.needs_memory and is_none:
             raise ValueError(f"method '{self.method.name}' needs a 'memory'")
-        if not (method.reads_memory or method.own_memory) and not without:
+        if not method.reads_memory and not is_none:
             raise ValueError(f"method '{self.method.name}' reads no exemplars: leave 'memory' out, or give 'total: 0'")
-        if batch is not None and (without or not (method.reads_memory or method.own_memory)):
+        if batch is not None and (is_none or not method.reads_memory):
             raise ValueError("'training.memory_batch_size' has no effect: no remembered samples are read")
         plain = TrainSettings.model_fields
         of_steps = [key for key in ("drops", "drop_factor") if getattr(self.training, key) != plain[key].default]
@@ -145,7 +144,7 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
         if self.training.nesterov and not self.training.momentum:
             raise ValueError("'training.nesterov' needs a 'training.momentum'")
-        if self.norm.kind == "tbbn" and not (method.reads_memory or method.own_memory):
+        if self.norm.kind == "tbbn" and not method.reads_memory:
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
         if self.norm.kind == "tbbn" and batch is None:
             raise ValueError("'tbbn' needs 'training.memory_batch_size', how many remembered samples a batch holds")

@@ -1,4 +1,4 @@
-"""What a network may be asked to keep of its predecessor: its answers, and what it sees on the way to them."""
+"""Distillation of logits, feature maps and features from the old network."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from torch.nn import functional
 def distillation(
     logits: Float[Tensor, "n classes"], old_logits: Float[Tensor, "n classes"], temperature: float = 2.0
 ) -> Float[Tensor, ""]:
-    """Return the cross-entropy between softened answers (Hinton, Vinyals, Dean, 2015).
+    """Return the cross-entropy between softened predictions (Hinton, Vinyals, Dean, 2015).
 
-    ``-mean_n sum_c softmax(old / T)_c log softmax(new / T)_c``, over the classes given: slice the new logits to those
-    that the old network knows before, not after the softmax.
+    ``-mean_n sum_c softmax(old / T)_c log softmax(new / T)_c``, over the given classes: slice the new logits
+    to those that the old network knows before the softmax, not after it.
 
     Args:
-        logits: Of the network that learns.
-        old_logits: Of its predecessor.
+        logits: Logits of the network in training.
+        old_logits: Logits of the old network.
         temperature: T.
 
     Example:
@@ -35,12 +35,12 @@ def proportional_distillation(
     old_logits: Float[Tensor, "n known"] | None,
     temperature: float = 2.0,
 ) -> dict[str, Tensor]:
-    """Return ``(1 - λ) CE(z, y)`` and ``λ KD_T(z_old, z')`` with λ the share of old classes, as BiC and WA have it.
+    """Return ``(1 - λ) CE(z, y)`` and ``λ KD_T(z_old, z')`` with λ the share of old classes, as in BiC and WA.
 
     Args:
-        logits: Of the network that learns.
+        logits: Logits of the network in training.
         labels: y.
-        old_logits: Of its predecessor; None in the first task, which has cross-entropy alone.
+        old_logits: Logits of the old network; None in the first task, which has the cross-entropy only.
         temperature: T.
 
     Example:
@@ -48,13 +48,13 @@ def proportional_distillation(
         >>> {name: round(term.item(), 4) for name, term in proportional_distillation(z, torch.tensor([3]), old).items()}
         {'cross_entropy': 0.3466, 'distillation': 0.824}
     """
-    learnt = functional.cross_entropy(logits, labels)
+    cross_entropy = functional.cross_entropy(logits, labels)
     if old_logits is None:
-        return {"cross_entropy": learnt}
+        return {"cross_entropy": cross_entropy}
     known = old_logits.shape[1]
     share = known / logits.shape[1]
-    kept = distillation(logits[:, :known], old_logits, temperature)
-    return {"cross_entropy": (1 - share) * learnt, "distillation": share * kept}
+    retained = distillation(logits[:, :known], old_logits, temperature)
+    return {"cross_entropy": (1 - share) * cross_entropy, "distillation": share * retained}
 
 
 def task_distillation(
@@ -66,9 +66,9 @@ def task_distillation(
     """Return the sum over tasks of the divergence within each task's classes, times T² (Ahn et al., SS-IL, ICCV 2021).
 
     Args:
-        logits: Of the network that learns, for the classes of these tasks.
-        old_logits: Of its predecessor, likewise.
-        sizes: Classes of each task.
+        logits: Logits of the network in training, for the classes of these tasks.
+        old_logits: Logits of the old network for the same classes.
+        sizes: Number of classes of each task.
         temperature: T.
     """
     parts = [
@@ -84,7 +84,7 @@ def task_distillation(
 
 
 def pod_vector(maps: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n pooled"]:
-    """Return the normalised sums over the width and over the height of the squared map, one after the other.
+    """Return the normalised sums over the width and over the height of the squared map, concatenated.
 
     POD-spatial of PODNet (Douillard et al., ECCV 2020).
 
@@ -101,8 +101,8 @@ def pod_spatial(maps: Sequence[Tensor], old_maps: Sequence[Tensor]) -> Float[Ten
     """Return the mean distance between the pooled maps of two networks (PODNet).
 
     Args:
-        maps: Of each stage, (n, channels, height, width).
-        old_maps: Of the predecessor.
+        maps: Feature maps of each stage, (n, channels, height, width).
+        old_maps: Feature maps of the old network.
     """
     distances = [
         torch.linalg.vector_norm(pod_vector(new) - pod_vector(old), dim=1).mean()

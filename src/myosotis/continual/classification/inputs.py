@@ -14,9 +14,9 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
     """Split the images of a job into its tasks.
 
     Args:
-        config: Of the job.
-        train: As :func:`~myosotis.data.sets.read_sets` returns it.
-        test: Likewise.
+        config: Configuration of the job.
+        train: Training images, see :func:`~myosotis.data.sets.read_sets`.
+        test: Test images.
 
     Raises:
         InputError: Sizes or classes do not fit together.
@@ -41,12 +41,12 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
 def describe_learner(
     config: ClassLearningConfig, scenario: Scenario, encoder: FirstEncoder | None = None
 ) -> LearnerSpec:
-    """Return what the learner of a job is made of.
+    """Return the description of the learner of a job.
 
     Args:
-        config: Of the job.
-        scenario: Its stream.
-        encoder: What ``model.init_from`` names.
+        config: Configuration of the job.
+        scenario: Stream of the job.
+        encoder: Encoder that ``model.init_from`` names.
 
     Raises:
         InputError: The encoder does not fit.
@@ -59,29 +59,32 @@ def describe_learner(
     if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
         mean, std = known
     if mean is None or std is None:
-        # Of the first task: nothing is known of the others when the network is made.
-        mean, std = pixel_statistics(images, scenario[0].train.places)
+        # Of the first task only: later tasks are not available yet.
+        mean, std = pixel_statistics(images, scenario[0].train.indices)
     body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options), images.classes)
     sizes = tuple(len(task.classes) for task in scenario)
     return LearnerSpec(config.method.name, config.method.settings, body, config.norm, sizes, config.seed)
 
 
 def _check_encoder(config: ClassLearningConfig, scenario: Scenario, encoder: FirstEncoder) -> None:
-    where, body = f"model.init_from {config.model.init_from}", encoder.spec.backbone
-    ours, theirs = config.model, (body.architecture, dict(body.options))
-    if theirs != (ours.architecture, dict(ours.options)):
-        raise InputError(f"{where}: is a {theirs[0]} with options {theirs[1]}, 'model' says otherwise")
-    plain = {"bn", "tbbn"}  # the same network, trained otherwise
+    key, body = f"model.init_from {config.model.init_from}", encoder.spec.backbone
+    model = config.model
+    if (body.architecture, dict(body.options)) != (model.architecture, dict(model.options)):
+        raise InputError(
+            f"{key}: is a {body.architecture} with options {dict(body.options)}, 'model' is a {model.architecture} "
+            f"with {dict(model.options)}"
+        )
+    plain = {"bn", "tbbn"}  # the same parameters, trained differently
     if encoder.spec.norm.kind != config.norm.kind and not {encoder.spec.norm.kind, config.norm.kind} <= plain:
-        raise InputError(f"{where}: is normalised by '{encoder.spec.norm.kind}', 'norm' says '{config.norm.kind}'")
+        raise InputError(f"{key}: is normalised by '{encoder.spec.norm.kind}', 'norm' is '{config.norm.kind}'")
     known = set(body.classes[: encoder.spec.sizes[0]])
     first = {scenario.classes[label] for label in scenario[0].classes}
     if known != first:
         raise InputError(
-            f"{where}: has learnt {', '.join(sorted(known))}, the first task here is {', '.join(sorted(first))}"
+            f"{key}: has learnt {', '.join(sorted(known))}, the first task here is {', '.join(sorted(first))}"
         )
 
 
 def make_memory(config: ClassLearningConfig) -> ExemplarMemory:
-    """Return the exemplar memory of a job, still empty."""
+    """Return the empty exemplar memory of a job."""
     return ExemplarMemory(**config.memory.model_dump(), seed=config.seed)

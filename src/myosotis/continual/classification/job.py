@@ -5,13 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.inputs import describe_learner, make_memory, make_scenario
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
 from myosotis.continual.classification.result import ClassResult
 from myosotis.continual.classification.saved import load_first_encoder, make_learner, save_learner
-from myosotis.continual.classification.training import Learned, check_fit, learn_classes, take_encoder
+from myosotis.continual.classification.training import Learned, learn_classes, load_encoder
 from myosotis.continual.job import StreamJob, try_images
 from myosotis.continual.scenario import Scenario
 from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
@@ -55,15 +56,15 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._try_images()
 
     def _try_images(self) -> None:
-        """Let the network see one image."""
+        """Pass one image through the network."""
         # Pre-trained weights are loaded here, since that may fail.
         learner = make_learner(self._spec, pretrained=self._config.model.pretrained)
         learner.grow(0, 1)
         if self._encoder is not None:
             with settings_as_input("model.init_from"):
-                take_encoder(learner, self._encoder.weights)
+                load_encoder(learner, self._encoder.weights)
         train = self._scenario[0].train
-        try_images(learner.net, train.dataset.subset([int(train.places[0])]).pixels())
+        try_images(learner.net, train.dataset.subset([int(train.indices[0])]).pixels())
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and the hash of the encoder to start from."""
@@ -86,7 +87,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         save_learner(learner, replace(self._spec, sizes=self._spec.sizes[:tasks]), path)
 
     def _plain_hash(self) -> str | None:
-        """The hash by which ``unlearn classifier`` knows the model, where it is a plain classifier."""
+        """The hash of the model in ``unlearn classifier``, if it is a plain classifier."""
         path = self._run.path / "model"
         return weights_hash(load_classifier(path)[0]) if (path / "classifier.json").is_file() else None
 
@@ -135,6 +136,6 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
 
 
 def _class_names(scenario: Scenario) -> str:
-    """The classes of each task, cut where there are many."""
+    """The names of the classes of each task, at most 200 characters."""
     text = " | ".join(", ".join(scenario.classes[label] for label in task.classes) for task in scenario)
     return text if len(text) <= 200 else f"{text[:200]} ..."

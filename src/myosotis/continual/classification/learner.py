@@ -1,4 +1,4 @@
-"""What every method of class-incremental learning is made of: four short hooks around one training loop."""
+"""The interface of methods of class-incremental learning: four hooks around one training loop."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from myosotis.models.backbone import Backbone
 from myosotis.models.heads import GrowingHead, LinearHead
 from myosotis.models.modes import evaluating
 
-_CHUNK = 500  # images looked at together where no gradient is needed
+_CHUNK = 500  # images per forward pass without gradients
 
 
 @dataclass(frozen=True)
@@ -25,37 +25,37 @@ class Batch:
     """Samples of the current task, then remembered ones.
 
     Attributes:
-        images: In [0, 1], augmented.
-        labels: In the order of arrival.
-        places: Of each sample in the data set.
-        n_current: How many come from the current task.
+        images: Augmented images in [0, 1].
+        labels: Classes in the order of arrival.
+        indices: Index of each sample in the data set.
+        n_current: Number of samples of the current task.
     """
 
     images: Float[Tensor, "n channels height width"]
     labels: Int[Tensor, " n"]
-    places: Int[Tensor, " n"]
+    indices: Int[Tensor, " n"]
     n_current: int
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """A task, and all that may be looked at while it is learnt.
+    """A task, and the data that a method may read while it learns it.
 
     Attributes:
-        sizes: Classes of each task so far; the last is this one.
-        current: Places of its training samples.
-        seen: Places of the training samples of all tasks so far; for joint training alone.
-        memory: The exemplars.
-        labels: Of all training samples, by place.
-        images: From places to images in [0, 1], as they are, on the device of the network.
-        epochs: Of the training of a task.
-        learning_rate: Likewise.
-        seed: Of every random choice.
+        sizes: Number of classes of each task so far; the last entry is this task.
+        current: Indices of the training samples of this task.
+        all_so_far: Indices of the training samples of all tasks so far, for joint training only.
+        memory: Exemplar memory.
+        labels: Labels of all training samples, by index.
+        images: Function from indices to images in [0, 1] without augmentation, on the device of the network.
+        epochs: Training epochs per task.
+        learning_rate: Learning rate of the task.
+        seed: Seed of every random choice.
     """
 
     sizes: tuple[int, ...]
     current: Int[Tensor, " n"]
-    seen: Int[Tensor, " m"]
+    all_so_far: Int[Tensor, " m"]
     memory: ExemplarMemory
     labels: Int[Tensor, " all"]
     images: Callable[[Int[Tensor, " k"]], Float[Tensor, "k channels height width"]]
@@ -65,50 +65,50 @@ class TaskState:
 
     @property
     def number(self) -> int:
-        """T, how many tasks came before."""
+        """T, the number of earlier tasks."""
         return len(self.sizes) - 1
 
     @property
     def new(self) -> int:
-        """C_n, classes of this task."""
+        """C_n, the number of classes of this task."""
         return self.sizes[-1]
 
     @property
     def old(self) -> int:
-        """C_o, classes of the tasks before."""
+        """C_o, the number of classes of earlier tasks."""
         return sum(self.sizes[:-1])
 
     @property
     def classes(self) -> int:
-        """C, classes so far."""
+        """C, the number of classes so far."""
         return sum(self.sizes)
 
     def of_class(self, label: int) -> Int[Tensor, " k"]:
-        """Return the places of this task's samples of a class."""
+        """Return the indices of this task's samples of a class."""
         return self.current[self.labels[self.current] == label]
 
     def features(self, net: nn.Module) -> Callable[[Tensor], Tensor]:
-        """Return a function from places to what ``net`` sees there, in evaluation mode."""
+        """Return a function from indices to features of ``net``, in evaluation mode."""
 
-        def look(places: Tensor) -> Tensor:
+        def features_at(indices: Tensor) -> Tensor:
             with evaluating(net), torch.no_grad():
-                return torch.cat([net(self.images(part)).features for part in places.split(_CHUNK)])
+                return torch.cat([net(self.images(chunk)).features for chunk in indices.split(_CHUNK)])
 
-        return look
+        return features_at
 
     def balanced(self, net: nn.Module) -> tuple[Int[Tensor, " new"], Int[Tensor, " old"]]:
-        """Return the same number of samples of every class: those of this task, and those of earlier ones.
+        """Return the same number of samples of every class: those of this task, and those of earlier tasks.
 
-        Old ones are the best of the memory, new ones those that herding or a draw would take up at this moment.
+        Old samples are the best of the memory, new ones those that the memory would select now.
         """
         quota = self.memory.quota(self.classes)
-        look = self.features(net)
+        features_at = self.features(net)
         new = [
-            place
+            index
             for label in range(self.old, self.classes)
-            for place in self.memory.choose(label, self.of_class(label), quota, look)
+            for index in self.memory.choose(label, self.of_class(label), quota, features_at)
         ]
-        old = [place for label in range(self.old) for place in self.memory.of_class(label)[:quota]]
+        old = [index for label in range(self.old) for index in self.memory.of_class(label)[:quota]]
         return torch.tensor(sorted(new), dtype=torch.long), torch.tensor(sorted(old), dtype=torch.long)
 
 
@@ -117,19 +117,19 @@ Loss = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Stage:
-    """One training among those that a task takes.
+    """A training within a task.
 
     Attributes:
-        name: Unique within the task.
-        current: Places of the samples that count as the current task's.
-        memory: Places of remembered samples; or what returns those that there are at a step, where they change.
-        loss: From the network and a batch to named terms, whose sum is minimised.
-        epochs: How many; None as the configuration says.
-        learning_rate: None as the configuration says.
-        parameters: What is trained; None: whatever wants a gradient. All else keeps still.
-        weight_decay: None as the configuration says.
+        name: Name, unique within the task.
+        current: Indices of the samples that count as the current task's.
+        memory: Indices of remembered samples; a function that returns them at each step if they change.
+        loss: Function from the network and a batch to named terms, whose sum is minimised.
+        epochs: Number of epochs; None takes the configured one.
+        learning_rate: Learning rate; None takes the configured one.
+        parameters: Parameters that are trained, all others are frozen; None trains those that require a gradient.
+        weight_decay: Weight decay; None takes the configured one.
         train: Whether the network is in training mode.
-        balanced: Whether both kinds of samples are mixed as they are, and batch statistics taken of all alike.
+        balanced: Whether current and remembered samples are shuffled together and normalised together.
     """
 
     name: str
@@ -146,24 +146,24 @@ class Stage:
 
 class Learner(StreamLearner[SettingsT]):
     """A method of class-incremental learning. Its hooks are :meth:`before_task`, :meth:`loss`, :meth:`after_task`
-    and :meth:`predict`; a method with more than one training in a task says so in :meth:`stages`.
+    and :meth:`predict`; a method with several trainings per task yields them in :meth:`stages`.
 
     Args:
-        settings: Of the method.
-        make_backbone: Returns a new backbone from a seed.
-        seed: Of every random choice.
+        settings: Settings of the method.
+        make_backbone: Function from a seed to a new backbone.
+        seed: Seed of every random choice.
     """
 
     signed_features: ClassVar[bool] = False
-    """Whether the last ReLU of the backbone is left out."""
+    """Whether the backbone has no last ReLU."""
     needs_memory: ClassVar[bool] = False
-    """Whether it cannot do without exemplars."""
+    """Whether the method requires exemplars."""
     reads_memory: ClassVar[bool] = True
-    """Whether exemplars are in its batches."""
+    """Whether its batches hold remembered samples."""
     least_exemplars: ClassVar[int] = 0
-    """How many exemplars of every class it needs; 0 where it does not matter which classes have some."""
+    """Exemplars of every class that the method requires; 0 if some classes may have none."""
     own_memory: ClassVar[bool] = False
-    """Whether it fills a memory of its own at every step; several processes would part ways then."""
+    """Whether these come from a memory that the method itself fills at every step, which needs a single process."""
 
     def __init__(self, settings: SettingsT, make_backbone: Callable[[int], Backbone], seed: int) -> None:
         self.settings = settings
@@ -173,7 +173,7 @@ class Learner(StreamLearner[SettingsT]):
         self.teacher: Any = None
 
     def build(self, seed: int) -> nn.Module:
-        """Return a new network without any class."""
+        """Return a new network without classes."""
         backbone = self._make_backbone(seed)
         return IncrementalNet(backbone, self.head(backbone.num_features))
 
@@ -182,33 +182,33 @@ class Learner(StreamLearner[SettingsT]):
         return LinearHead(num_features)
 
     def grow(self, number: int, count: int) -> None:
-        """Give the network the shape that it has in task ``number``, which brings ``count`` classes."""
+        """Give the network the shape that it has in task ``number``, which adds ``count`` classes."""
         self.net.grow(count, generator(self.seed, "head", number))
 
     def before_task(self, task: TaskState) -> None:
-        """Get ready: by default keep a copy of the network as it is, then let its head grow."""
+        """Prepare the task: by default copy the old network, then let the head grow."""
         self.teacher = frozen_copy(self.net) if task.number else None
         self.grow(task.number, task.new)
 
     def stages(self, task: TaskState) -> Iterator[Stage]:
-        """Yield the trainings of a task; each begins when the one before has ended. By default there is one."""
+        """Yield the trainings of a task, each after the previous one has ended. By default there is one."""
         yield Stage("learn", task.current, self.replayed(task), self.loss)
 
     def replayed(self, task: TaskState) -> Int[Tensor, " m"]:
-        """Return the exemplars that its batches hold."""
-        return task.memory.places() if self.reads_memory else torch.empty(0, dtype=torch.long)
+        """Return the indices of the exemplars in its batches."""
+        return task.memory.indices() if self.reads_memory else torch.empty(0, dtype=torch.long)
 
     @abstractmethod
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the named terms whose sum is minimised.
 
         Args:
-            net: The network, wrapped where several processes share the work.
-            batch: Current samples first; one forward pass takes all of them.
+            net: Network, wrapped if there are several processes.
+            batch: Current samples, then remembered ones, for a single forward pass.
         """
 
     def after_task(self, task: TaskState) -> None:
-        """Look back, after the memory has taken the task up. By default there is nothing to do."""
+        """Finish the task, after the memory has been updated. By default there is nothing to do."""
 
     def predict(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
         """Return a score for each class so far; the network is in evaluation mode."""
@@ -220,16 +220,16 @@ class Learner(StreamLearner[SettingsT]):
         backbone: Backbone = self.net.backbone
         return backbone
 
-    def answering_parameters(self) -> int:
-        """Return how many parameters it takes to answer."""
-        return sum(one.numel() for one in self.net.parameters())
+    def inference_parameters(self) -> int:
+        """Return the number of parameters that inference needs."""
+        return sum(weight.numel() for weight in self.net.parameters())
 
     def linear_head(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]] | None:
-        """Return weight and bias of a linear head that answers as :meth:`predict` does; None if there is none."""
+        """Return weight and bias of a linear head with the predictions of :meth:`predict`; None if there is none."""
         head = getattr(self.net, "head", None)
         return (head.weight.detach(), head.bias.detach()) if type(head) is LinearHead else None
 
     def _teach(self, images: Tensor) -> Any:
-        """The old network's outputs."""
+        """The outputs of the old network."""
         with torch.no_grad():
             return self.teacher(images)

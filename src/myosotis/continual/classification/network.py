@@ -1,4 +1,4 @@
-"""A backbone under a head that grows, and copies of it that stay as they are."""
+"""A backbone with a growing head, and frozen copies of it."""
 
 import copy
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of a batch.
+    """Outputs of a network for a batch.
 
     Attributes:
-        logits: One for each class seen so far, in the order of arrival.
-        features: Below the head.
-        maps: Of every stage.
-        extra: What a method's own network adds.
+        logits: Logits of all classes so far, in the order of arrival.
+        features: Input of the head.
+        maps: Feature maps of each stage.
+        extra: Further outputs of a method's own network.
     """
 
     logits: Float[Tensor, "n classes"]
@@ -32,11 +32,11 @@ class Outputs:
 
 
 class IncrementalNet(nn.Module):
-    """One backbone under one growing head.
+    """A backbone with a growing head.
 
     Args:
-        backbone: The body.
-        head: Without any class yet.
+        backbone: Backbone.
+        head: Head without classes.
     """
 
     def __init__(self, backbone: Backbone, head: GrowingHead) -> None:
@@ -45,15 +45,15 @@ class IncrementalNet(nn.Module):
         self.head = head
 
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Make room for new classes."""
+        """Add new classes to the head."""
         self.head.grow(count, generator)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
         """Return logits, features and maps."""
-        seen = self.backbone(images)
-        return Outputs(self.head(seen.features), seen.features, seen.maps)
+        outputs = self.backbone(images)
+        return Outputs(self.head(outputs.features), outputs.features, outputs.maps)
 
 
 def frozen_copy(module: ModuleT) -> ModuleT:
-    """Return a copy in evaluation mode whose parameters want no gradient."""
+    """Return a copy in evaluation mode whose parameters require no gradient."""
     return copy.deepcopy(module).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""From what was measured after each task to the figures of a result."""
+"""The figures of a result from the measurements after each task."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from myosotis.evaluation.intervals import clopper_pearson
 def figures(learned: Learned) -> dict[str, Any]:
     """Return every figure of the accuracy matrix, by the names of :mod:`myosotis.continual.metrics`; JSON-ready."""
     matrix, counts = learned.matrix(), learned.counts
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "average_incremental_accuracy": average_incremental_accuracy(matrix, counts),
         "average_incremental_accuracy_task_mean": average_incremental_accuracy(matrix),
         "final_accuracy": final_accuracy(matrix, counts),
@@ -31,18 +31,18 @@ def figures(learned: Learned) -> dict[str, Any]:
         "accuracy_curve": accuracy_curve(matrix, counts).tolist(),
     }
     if len(matrix) > 1:
-        found["forgetting"] = forgetting(matrix)
-        found["forgetting_best"] = forgetting(matrix, "best")
-        found["forgetting_after_learning"] = forgetting(matrix, "after_learning")
-        found["backward_transfer"] = backward_transfer(matrix)
-        found["worst_case_accuracy"] = worst_case_accuracy(matrix)
+        metrics["forgetting"] = forgetting(matrix)
+        metrics["forgetting_best"] = forgetting(matrix, "best")
+        metrics["forgetting_after_learning"] = forgetting(matrix, "after_learning")
+        metrics["backward_transfer"] = backward_transfer(matrix)
+        metrics["worst_case_accuracy"] = worst_case_accuracy(matrix)
     if learned.records[0].validation:
-        found["validation_average_incremental_accuracy"] = average_incremental_accuracy(learned.matrix("validation"))
-    return found
+        metrics["validation_average_incremental_accuracy"] = average_incremental_accuracy(learned.matrix("validation"))
+    return metrics
 
 
 def confusion(learned: Learned, test: ImageSet) -> list[list[int]]:
-    """Return how many test samples of each class (rows) were taken for each class (columns) at the end."""
+    """Return the number of test samples of each class (rows) predicted as each class (columns) at the end."""
     classes = len(test.classes)
     pairs = test.labels * classes + learned.answers
     table: list[list[int]] = torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist()
@@ -52,12 +52,12 @@ def confusion(learned: Learned, test: ImageSet) -> list[list[int]]:
 def old_and_new_errors(table: list[list[int]], new: int) -> dict[str, float]:
     """Return the four kinds of error at the end, as shares of all test samples (Ahn et al., ICCV 2021).
 
-    ``old_as_new`` are samples of earlier tasks that are taken for a class of the last one, and so on; the other two are
-    errors within each side.
+    ``old_as_new`` are samples of earlier tasks that are predicted as a class of the last task, and so on;
+    ``old_as_old`` and ``new_as_new`` are errors within each side.
 
     Args:
-        table: From :func:`confusion`.
-        new: Classes of the last task.
+        table: Confusion matrix, see :func:`confusion`.
+        new: Number of classes of the last task.
 
     Example:
         >>> old_and_new_errors([[1, 1, 2], [0, 3, 1], [1, 0, 1]], 1)
@@ -76,8 +76,8 @@ def old_and_new_errors(table: list[list[int]], new: int) -> dict[str, float]:
 
 
 def accuracy_interval(table: list[list[int]], confidence: float) -> dict[str, Any]:
-    """Return the share of right answers in a confusion matrix with its exact interval over test samples."""
+    """Return the accuracy of a confusion matrix with its exact interval over test samples."""
     counts = torch.tensor(table)
-    right, total = int(counts.diagonal().sum()), int(counts.sum())
-    low, high = clopper_pearson(right, total, confidence)
-    return {"mean": right / total, "low": low, "high": high, "count": total}
+    correct, total = int(counts.diagonal().sum()), int(counts.sum())
+    low, high = clopper_pearson(correct, total, confidence)
+    return {"mean": correct / total, "low": low, "high": high, "count": total}

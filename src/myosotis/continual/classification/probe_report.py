@@ -1,4 +1,4 @@
-"""What probing a run's encoders has shown, for people."""
+"""The report of ``myosotis probe``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,29 +9,29 @@ from myosotis.report.figures import Line, heat_map, line_chart
 from myosotis.report.sections import environment_section
 
 
-def describe_probe(run: Run, found: Mapping[str, Any]) -> Document:
+def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
     """Return the report.
 
     Args:
-        run: Finished.
-        found: As :func:`~myosotis.continual.classification.probing.probe_run` returns it.
+        run: Finished run.
+        probe: Result of :func:`~myosotis.continual.classification.probing.probe_run`.
     """
     result = run.result()
     tasks = list(range(1, len(result["tasks"]) + 1))
-    fitted = "all training samples" if found["mode"] == "full" else f"{found['per_class']} samples of each class"
+    fitted = "all training samples" if probe["mode"] == "full" else f"{probe['per_class']} samples of each class"
     return Document(
         title=f"Representation: {result['name']}",
         subtitle=(
             f"Encoders after each of {len(tasks)} tasks, frozen; linear probes on {fitted}, standardised, penalty "
-            f"chosen on a part of them; {found['neighbours']} nearest neighbours. Method {result['method']}, seed "
+            f"chosen on a part of them; {probe['neighbours']} nearest neighbours. Method {result['method']}, seed "
             f"{result['seed']}."
         ),
-        verdicts=_verdicts(result, found),
-        table=_table(result, found, tasks),
-        figures=_figures(result, found, tasks),
+        verdicts=_verdicts(result, probe),
+        table=_table(result, probe, tasks),
+        figures=_figures(result, probe, tasks),
         sections=[
             Section(
-                "What the words mean",
+                "Definitions",
                 [
                     "Probe, seen: a linear classifier on the frozen features, on the classes so far. Probe, all: on "
                     "the classes of all tasks, those to come among them. Head gap: probe on the classes so far, less "
@@ -45,8 +45,8 @@ def describe_probe(run: Run, found: Mapping[str, Any]) -> Document:
             Section(
                 "What this does not show",
                 [
-                    "A linear probe sees what is linearly there. Optimiser, penalties, k and the standardisation are "
-                    "this package's own choice, recorded here; the papers do not agree on them.",
+                    "A linear probe measures what is linearly separable. Optimiser, penalties, k and the "
+                    "standardisation are this package's own choice, recorded here; the papers do not agree on them.",
                     "One run and one seed; a difference between methods needs several.",
                 ],
             ),
@@ -54,41 +54,43 @@ def describe_probe(run: Run, found: Mapping[str, Any]) -> Document:
     )
 
 
-def _verdicts(result: Mapping[str, Any], found: Mapping[str, Any]) -> list[Verdict]:
-    net = found["net_of_naive"]
-    beside = "" if net is None else f" Plain fine-tuning gained {found['gain'] - net:+.3f}, so {net:+.3f} is its own."
-    own, probe = result["metrics"]["accuracy_curve"][-1], found["probe_seen"][-1]
+def _verdicts(result: Mapping[str, Any], probe: Mapping[str, Any]) -> list[Verdict]:
+    net = probe["net_of_naive"]
+    beside = (
+        "" if net is None else f" That is {net:+.3f} above plain fine-tuning, which gained {probe['gain'] - net:+.3f}."
+    )
+    own, fitted = result["metrics"]["accuracy_curve"][-1], probe["probe_seen"][-1]
     return [
         Verdict(
             "Has the representation improved?",
-            f"A probe on all classes reaches {found['probe_all'][0]:.3f} after the first task and "
-            f"{found['probe_all'][-1]:.3f} at the end: a gain of {found['gain']:+.3f}.{beside}",
+            f"A probe on all classes reaches {probe['probe_all'][0]:.3f} after the first task and "
+            f"{probe['probe_all'][-1]:.3f} at the end: a gain of {probe['gain']:+.3f}.{beside}",
         ),
         Verdict(
-            "Is it the head that is wrong?",
+            "Does the head lose accuracy?",
             f"The learner's own accuracy at the end is {own:.3f}, a linear probe of the same features reaches "
-            f"{probe:.3f}: {probe - own:+.3f} is lost between the features and the answer.",
+            f"{fitted:.3f}: {fitted - own:+.3f} is lost between the features and the prediction.",
         ),
-        Verdict("Were the encoders left alone?", "By the hash of each before and after.", found["unchanged"]),
+        Verdict("Are the encoders unchanged?", "By the hash of their weights before and after.", probe["unchanged"]),
     ]
 
 
-def _table(result: Mapping[str, Any], found: Mapping[str, Any], tasks: list[int]) -> Table:
-    gap, alignment = found["head_gap"], found["head_to_probe"]
+def _table(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[int]) -> Table:
+    gap, alignment = probe["head_gap"], probe["head_to_probe"]
     rows = []
-    for place, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         rows.append(
             Row(
                 f"Task {task}",
                 [
-                    f"{result['metrics']['accuracy_curve'][place]:.3f}",
-                    f"{found['probe_seen'][place]:.3f}",
-                    f"{gap[place]:+.3f}",
-                    f"{found['knn_seen'][place]:.3f}",
-                    f"{found['probe_all'][place]:.3f}",
-                    "-" if place == 0 else f"{found['plasticity'][place - 1]:+.3f}",
-                    "-" if alignment[place] is None else f"{alignment[place]:.2f}",
-                    *(f"{values[place]:.3f}" for values in found["downstream"].values()),
+                    f"{result['metrics']['accuracy_curve'][index]:.3f}",
+                    f"{probe['probe_seen'][index]:.3f}",
+                    f"{gap[index]:+.3f}",
+                    f"{probe['knn_seen'][index]:.3f}",
+                    f"{probe['probe_all'][index]:.3f}",
+                    "-" if index == 0 else f"{probe['plasticity'][index - 1]:+.3f}",
+                    "-" if alignment[index] is None else f"{alignment[index]:.2f}",
+                    *(f"{values[index]:.3f}" for values in probe["downstream"].values()),
                 ],
             )
         )
@@ -100,35 +102,35 @@ def _table(result: Mapping[str, Any], found: Mapping[str, Any], tasks: list[int]
         "Probe, all",
         "Plasticity",
         "Head to probe, cosine",
-        *(f"Probe, {name}" for name in found["downstream"]),
+        *(f"Probe, {name}" for name in probe["downstream"]),
     ]
-    stability = "" if found["stability"] is None else f"; stability from first to last {found['stability']:.3f}"
+    stability = "" if probe["stability"] is None else f"; stability from first to last {probe['stability']:.3f}"
     return Table(f"After each task{stability}", columns, rows, "After")
 
 
-def _figures(result: Mapping[str, Any], found: Mapping[str, Any], tasks: list[int]) -> list[Figure]:
+def _figures(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[int]) -> list[Figure]:
     lines = [
         Line("own accuracy", tasks, result["metrics"]["accuracy_curve"], "forget"),
-        Line("linear probe, classes so far", tasks, found["probe_seen"], "retain"),
-        Line("linear probe, all classes", tasks, found["probe_all"], "unseen"),
+        Line("linear probe, classes so far", tasks, probe["probe_seen"], "retain"),
+        Line("linear probe, all classes", tasks, probe["probe_all"], "unseen"),
     ]
     labels = [str(task) for task in tasks]
     return [
         Figure(
             line_chart(lines, x_label="tasks learnt", y_label="accuracy", name="probes"),
-            "The space between the learner and its probe is the head's fault; the rise of the third line is what later "
+            "The gap between the learner and its probe is due to the head; the rise of the third line is what later "
             "tasks have added to the representation.",
         ),
         Figure(
             heat_map(
-                found["probe_task"],
+                probe["probe_task"],
                 labels,
                 labels,
                 x_label="probe among task",
                 y_label="encoder after task",
                 name="grid",
             ),
-            "Probes among the classes of each single task: left of the diagonal what stays, right of it what helps "
-            "tasks to come.",
+            "Probes among the classes of each single task: left of the diagonal for learnt tasks, right of it for "
+            "later tasks.",
         ),
     ]

@@ -32,11 +32,11 @@ _CHUNK = 500
 
 
 def features_of(
-    learner: Learner[Any], images: Tensor, places: Int[Tensor, " n"], device: torch.device | str = "cpu"
+    learner: Learner[Any], images: Tensor, indices: Int[Tensor, " n"], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return what the learner's network sees in images, below its head: in evaluation mode, without augmentation."""
+    """Return the features of the learner's network for images without augmentation, in evaluation mode."""
     with evaluating(learner.net), torch.no_grad():
-        parts = [learner.net(to_unit(images[some].to(device))).features.float() for some in places.split(_CHUNK)]
+        parts = [learner.net(to_unit(images[chunk].to(device))).features.float() for chunk in indices.split(_CHUNK)]
     return torch.cat(parts)
 
 
@@ -54,40 +54,35 @@ def probe_run(
     """Measure the representation that a run had after each task; see :func:`representation_report`.
 
     Args:
-        run: Finished, of the kind ``learn-classes``, with ``keep_learners``.
-        mode: See :func:`~myosotis.evaluation.representation.representation_report`, as for the next two.
-        per_class: Likewise.
-        neighbours: Likewise.
-        naive: A run of plain fine-tuning that was probed already, whose gain is taken away.
+        run: Finished run of ``learn classes`` with ``keep_learners``.
+        mode: Samples of the linear probes, see :func:`~myosotis.evaluation.representation.representation_report`.
+        per_class: Samples of each class, for ``mode="balanced"``.
+        neighbours: k of the nearest-neighbour probe.
+        naive: Probed run of plain fine-tuning, whose gain is subtracted.
         downstream: Directories with ``train/<class>/*`` and ``test/<class>/*`` of other data.
-        device: Of the encoders.
-        say: Takes a line about what is going on.
+        device: Device of the encoders.
+        say: Receives a line about the progress.
 
     Returns:
-        The report, ready for JSON; ``unchanged`` says that no encoder was changed by being looked at.
+        Report, ready for JSON; ``unchanged`` says whether every encoder is the same after the measurement.
 
     Raises:
-        InputError: The run kept no learners, its images have changed, or something else does not fit.
+        InputError: The run has no learners, its images have changed, or something else does not fit.
     """
-    result = run.result()
-    if result.get("kind") != ClassLearningJob.kind:
-        raise InputError(f"{run.path}: is not a run of 'learn classes'")
-    places = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
-    if not all(is_complete(place) for place in places):
-        raise InputError(f"{run.path}: kept no learners; 'keep_learners: true' does")
-    config = ClassLearningConfig(**run.settings())
+    paths = _learner_paths(run)
+    result, config = run.result(), ClassLearningConfig(**run.settings())
     scenario = make_scenario(config, *read_sets(config.data))
     if set_fingerprints(scenario.train, _test_of(scenario), run.salt) != result["lineage"]["data"]:
         raise InputError(f"{run.path}: its images have changed since")
     base = None if naive is None else _gain_of(naive, mode)
     others = [_read_downstream(path, scenario) for path in downstream]
-    train = torch.cat([task.train.places for task in scenario]).sort().values
+    train = torch.cat([task.train.indices for task in scenario]).sort().values
     test = _test_of(scenario)
-    history, hashes, alignment, elsewhere = [], [], [], []
+    history, hashes, alignment, transfer = [], [], [], []
     with settings_as_input(str(run.path)):
-        for number, place in enumerate(places):
-            say(f"looking at the encoder after task {number + 1}")
-            learner, _ = load_learner(place)
+        for number, path in enumerate(paths):
+            say(f"measuring the encoder after task {number + 1}")
+            learner, _ = load_learner(path)
             learner.net.to(device)
             before = weights_hash(learner.net)
             history.append(
@@ -96,21 +91,11 @@ def probe_run(
                     features_of(learner, test.images, torch.arange(len(test)), device),
                 )
             )
-            elsewhere.append([_downstream(learner, one, device, per_class, mode) for one in others])
-            alignment.append(
-                head_to_probe(
-                    learner,
-                    history[-1],
-                    scenario,
-                    train,
-                    number,
-                    mode=mode,
-                    per_class=per_class,
-                    seed=config.seed,
-                )
-            )
+            transfer.append([_downstream(learner, pair, device, per_class, mode) for pair in others])
+            probe: Any = {"mode": mode, "per_class": per_class, "seed": config.seed}
+            alignment.append(head_to_probe(learner, history[-1], scenario, train, number, **probe))
             hashes.append((before, weights_hash(learner.net)))
-        found = representation_report(
+        report = representation_report(
             history,
             scenario.train.labels[train],
             test.labels,
@@ -123,43 +108,54 @@ def probe_run(
         )
     names = [path.name for path in downstream]
     return {
-        **asdict(found),
+        **asdict(report),
         "neighbours": neighbours,
-        "net_of_naive": None if base is None else found.gain - base,
+        "net_of_naive": None if base is None else report.gain - base,
         "head_to_probe": alignment,
-        "downstream": {name: [row[place] for row in elsewhere] for place, name in enumerate(names)},
-        "downstream_mean": [sum(row) / len(row) for row in elsewhere] if names else None,
-        "unchanged": all(one == other for one, other in hashes),
+        "downstream": {name: [row[column] for row in transfer] for column, name in enumerate(names)},
+        "downstream_mean": [sum(row) / len(row) for row in transfer] if names else None,
+        "unchanged": all(before == after for before, after in hashes),
         "encoders": [before for before, _ in hashes],
     }
 
 
+def _learner_paths(run: Run) -> list[Path]:
+    """The directories of the learners after each task; raises unless the run has them."""
+    result = run.result()
+    if result.get("kind") != ClassLearningJob.kind:
+        raise InputError(f"{run.path}: is not a run of 'learn classes'")
+    paths = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
+    if not all(is_complete(path) for path in paths):
+        raise InputError(f"{run.path}: saved no learners; 'keep_learners: true' does")
+    return paths
+
+
 def _test_of(scenario: Scenario) -> ImageSet:
-    assert scenario.test is not None  # noqa: S101 - the run was measured with it
+    assert scenario.test is not None  # noqa: S101 - the run was measured on it
     return scenario.test
 
 
 def _gain_of(naive: Run, mode: Mode) -> float:
     path = naive.path / "probe.json"
-    found = read_json(path) if path.is_file() else None
-    if found is None:
+    probe = read_json(path) if path.is_file() else None
+    if probe is None:
         raise InputError(f"{naive.path}: was not probed yet; run 'myosotis probe {naive.path}' first")
-    if found["mode"] != mode:
-        raise InputError(f"{naive.path}: was probed in mode '{found['mode']}', not '{mode}'")
-    return float(found["gain"])
+    if probe["mode"] != mode:
+        raise InputError(f"{naive.path}: was probed in mode '{probe['mode']}', not '{mode}'")
+    return float(probe["gain"])
 
 
-def _read_downstream(place: Path, scenario: Scenario) -> tuple[ImageSet, ImageSet]:
+def _read_downstream(path: Path, scenario: Scenario) -> tuple[ImageSet, ImageSet]:
     side = scenario.train.images.shape[-1]
-    pair = read_image_folder(place / "train", side), read_image_folder(place / "test", side)
+    pair = read_image_folder(path / "train", side), read_image_folder(path / "test", side)
     if pair[0].classes != pair[1].classes:
-        raise InputError(f"{place}: training and test images have different classes")
+        raise InputError(f"{path}: training and test images have different classes")
     channels = scenario.train.images.shape[1]
-    if any(one.images.shape[1] != channels for one in pair):
-        raise InputError(f"{place}: has images of {pair[0].images.shape[1]} channels, the encoders take {channels}")
+    if any(images.images.shape[1] != channels for images in pair):
+        raise InputError(f"{path}: has images of {pair[0].images.shape[1]} channels, the encoders take {channels}")
     shared = sorted(set(pair[0].classes) & set(scenario.classes))
     if shared:
-        raise InputError(f"{place}: shares the class {shared[0]} with the run; transfer is measured on other classes")
+        raise InputError(f"{path}: shares the class {shared[0]} with the run; transfer is measured on other classes")
     return pair
 
 
@@ -191,35 +187,35 @@ def head_to_probe(
     """Return the mean cosine between the rows of a learner's linear head and those of a probe of the classes so far.
 
     Args:
-        learner: As it is after a task.
-        encoding: What it makes of the images.
-        scenario: The stream, with its test set.
-        train: Places of the training images in ``encoding``.
-        number: Of the task, from 0.
-        mode: Of the probe, see :func:`~myosotis.evaluation.probe.linear_probe`, as for the next two.
-        per_class: Likewise.
-        seed: Likewise.
+        learner: Learner after the task.
+        encoding: Features of the images.
+        scenario: Stream with a test set.
+        train: Indices of the training images in ``encoding``.
+        number: Index of the task.
+        mode: Samples of the probe, see :func:`~myosotis.evaluation.probe.linear_probe`.
+        per_class: Samples of each class, for ``mode="balanced"``.
+        seed: Seed of the probe.
 
     Returns:
-        The cosine; None where no linear head answers, or there is one class.
+        Mean cosine; None without a linear head, or with a single class.
     """
     head = learner.linear_head()
     classes = scenario[number].classes.stop
     if head is None or classes < 2:
         return None
     labels = scenario.train.labels[train]
-    seen = labels < classes
+    known = labels < classes
     test = _test_of(scenario)
-    of_test = test.labels < classes
+    known_test = test.labels < classes
     probe = linear_probe(
-        encoding.train[seen],
-        labels[seen],
-        encoding.test[of_test],
-        test.labels[of_test],
+        encoding.train[known],
+        labels[known],
+        encoding.test[known_test],
+        test.labels[known_test],
         mode=mode,
         per_class=per_class,
         seed=seed,
     )
-    # A vector that is added to all rows changes no answer, so the mean row is taken away from both.
-    own, other = head[0].double(), probe.weight
-    return functional.cosine_similarity(own - own.mean(0), other - other.mean(0), dim=1).mean().item()
+    # A vector added to all rows changes no prediction, so the mean row is subtracted from both.
+    own, fitted = head[0].double(), probe.weight
+    return functional.cosine_similarity(own - own.mean(0), fitted - fitted.mean(0), dim=1).mean().item()

@@ -25,15 +25,15 @@ LEARNER = "learner.json"
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """What a learner is made of.
+    """Description of a learner.
 
     Attributes:
         method: A key of :data:`~myosotis.continual.classification.methods.METHODS`.
-        settings: Of the method.
-        backbone: What its body is made of, with the names of the classes in the order of arrival.
-        norm: The normalisation in it.
-        sizes: Classes of each task that it has learnt.
-        seed: Of its random choices.
+        settings: Settings of the method.
+        backbone: Description of its backbone, with the names of the classes in the order of arrival.
+        norm: Normalisation of the backbone.
+        sizes: Number of classes of each learnt task.
+        seed: Seed of its random choices.
     """
 
     method: str
@@ -45,30 +45,30 @@ class LearnerSpec:
 
 
 def backbone_maker(spec: LearnerSpec, *, pretrained: bool = False) -> Callable[[int], Backbone]:
-    """Return what makes a backbone from a seed, with the normalisation that the spec asks for.
+    """Return a function from a seed to a new backbone with the normalisation of the spec.
 
     Raises:
-        InputError: On calling: the architecture does not fit.
+        InputError: On calling, if the architecture does not fit.
     """
     signed = METHODS[spec.method].signed_features
 
     def make(seed: int) -> Backbone:
-        found = build_backbone(spec.backbone, seed=seed, pretrained=pretrained, signed=signed)
+        backbone = build_backbone(spec.backbone, seed=seed, pretrained=pretrained, signed=signed)
         with settings_as_input(f"norm '{spec.norm.kind}'"):
-            exchange_norm(found, spec.norm)
-        return found
+            exchange_norm(backbone, spec.norm)
+        return backbone
 
     return make
 
 
 def exchange_norm(module: nn.Module, norm: NormConfig) -> None:
-    """Exchange the batch normalisation in a module, in place, as ``norm`` says.
+    """Replace the batch normalisation in a module, in place, by that of ``norm``.
 
     Raises:
-        SettingsError: Its layers cannot be exchanged, or there are none.
+        SettingsError: The layers cannot be replaced, or there are none.
     """
     if norm.kind != "bn" and not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
-        raise SettingsError("the network has no batch normalisation that could be exchanged")
+        raise SettingsError("the network has no batch normalisation to replace")
     if norm.kind == "tbbn":
         convert_task_balanced(module, divisor_of=norm.divisor_of, mode=norm.mode, sync=norm.sync)
     elif norm.kind == "cn":
@@ -78,7 +78,7 @@ def exchange_norm(module: nn.Module, norm: NormConfig) -> None:
 
 
 def make_learner(spec: LearnerSpec, *, pretrained: bool = False) -> Learner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Raises:
         InputError: Architecture or normalisation do not fit.
@@ -87,14 +87,14 @@ def make_learner(spec: LearnerSpec, *, pretrained: bool = False) -> Learner[Any]
 
 
 def save_learner(learner: Learner[Any], spec: LearnerSpec, path: Path) -> None:
-    """Write a learner into a directory; where one linear head over one body answers, as a plain classifier too.
+    """Write a learner into a directory; if it predicts by a linear head on one backbone, as a plain classifier too.
 
-    The plain classifier is one that ``myosotis unlearn classifier`` takes as ``model.path``; weights are written once.
+    ``myosotis unlearn classifier`` takes the plain classifier as ``model.path``; weights are written once.
     """
     path.mkdir(parents=True, exist_ok=True)
     write_description(spec, path / LEARNER)
     plain, head = None, learner.linear_head()
-    # Continual and group normalisation are not what the architecture's name stands for.
+    # The name of the architecture does not stand for continual or group normalisation.
     if head is not None and spec.norm.kind in ("bn", "tbbn"):
         plain = as_classifier(learner.net.backbone, spec.backbone, *head)
     if plain is not None:
@@ -107,9 +107,9 @@ class FirstEncoder:
     """An encoder that has learnt the first task of a stream.
 
     Attributes:
-        weights: Of the backbone.
-        spec: Of the learner that it comes from.
-        hash: Of the weights.
+        weights: Weights of the backbone.
+        spec: Description of the learner that it comes from.
+        hash: Hash of the weights.
     """
 
     weights: dict[str, Tensor]
@@ -117,23 +117,22 @@ class FirstEncoder:
     hash: str
 
 
-def load_first_encoder(place: Path) -> FirstEncoder:
+def load_first_encoder(path: Path) -> FirstEncoder:
     """Read the encoder that a learner had after its first task.
 
     Args:
-        place: A run that kept its learners, or the directory of a learner.
+        path: Run with ``keep_learners``, or directory of a learner.
 
     Raises:
         InputError: There is none, or it has learnt more than one task.
     """
-    kept = place / "learners" / "task-1"
-    if not kept.is_dir() and (place / "config.yaml").is_file():
-        raise InputError(f"model.init_from {place}: the run kept no learners; 'keep_learners: true' does")
-    learner, spec = load_learner(kept if kept.is_dir() else place)
+    first = path / "learners" / "task-1"
+    if not first.is_dir() and (path / "config.yaml").is_file():
+        raise InputError(f"model.init_from {path}: the run saved no learners; 'keep_learners: true' does")
+    learner, spec = load_learner(first if first.is_dir() else path)
     if len(spec.sizes) != 1:
         raise InputError(
-            f"model.init_from {place}: this learner has learnt {len(spec.sizes)} tasks; one that has learnt the first "
-            "is wanted"
+            f"model.init_from {path}: the learner has learnt {len(spec.sizes)} tasks, expected the one after the first"
         )
     encoder = learner.encoder()
     return FirstEncoder(dict(encoder.state_dict()), spec, weights_hash(encoder))
@@ -162,7 +161,7 @@ def open_learner(path: Path) -> ImagePredictor:
     """Return the learner in a directory for use.
 
     Raises:
-        InputError: As :func:`load_learner`.
+        InputError: Something is missing or does not fit.
     """
     learner, spec = load_learner(path)
     return ImagePredictor(learner.net, learner.predict, spec.backbone.classes[: sum(spec.sizes)])

@@ -4,61 +4,28 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor, nn
 
 from myosotis.continual.classification.batches import Augmentation, ReplayBatches
+from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.norm import Partition, set_task_balance
-from myosotis.continual.classification.norm.layers import TaskBalancedBatchNorm
+from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, View
-from myosotis.continual.stream import Log, StreamTrainer, TaskTraining
+from myosotis.continual.stream import Log, StreamTrainer
 from myosotis.data.images import to_unit
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
-from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.modes import evaluating
 
 _CHUNK = 500
-
-
-class TrainSettings(TaskTraining):
-    """Training of each task by SGD with momentum.
-
-    Attributes:
-        epochs: Epochs per task.
-        learning_rate: Largest learning rate.
-        momentum: Momentum of SGD.
-        nesterov: Whether the momentum has Nesterov's form.
-        weight_decay: Weight decay of SGD.
-        batch_size: Samples per step, over all processes, remembered samples included.
-        memory_batch_size: Remembered samples among them; None shuffles all together.
-        drops: Drops of ``schedule: step``, see :func:`~myosotis.engine.schedule.make_schedule`.
-        drop_factor: Factor of each drop.
-        padding: Largest shift of an image in pixels, see
-            :class:`~myosotis.continual.classification.batches.Augmentation`.
-        flip: Whether images are mirrored at random.
-    """
-
-    epochs: Count = 10
-    learning_rate: Positive = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = False
-    weight_decay: NotNegative = 5e-4
-    batch_size: Count = 64
-    memory_batch_size: Count | None = None
-    drops: Count = 3
-    drop_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    padding: Whole = 0
-    flip: bool = False
 
 
 @dataclass
@@ -142,21 +109,21 @@ def learn_classes(
     and ends with the same weights as one that was not.
 
     Args:
-        learner: Learner that has seen nothing yet: an instance of a subclass of
+        learner: New learner: an instance of a subclass of
             :class:`~myosotis.continual.classification.learner.Learner`, or what
             :func:`~myosotis.continual.classification.methods.build_learner` returns for a name.
         scenario: Stream with a test set.
         memory: Empty exemplar memory.
         settings: Training of each task.
         seed: Seed of order, augmentation and choice of exemplars.
-        device: Device of the network; images are kept there too where they fit.
+        device: Device of the network, and of the images if they fit.
         checkpoints: Directory of the saved state; None saves nothing.
         checkpoint_every: Epochs between checkpoints within a task.
         log: Receives the mean loss terms of each epoch, and the figures after a task.
         say: Receives a line after each task.
         on_task: Receives the index of a task and the learner as it is after the task.
-        encoder: Weights of a backbone that knows the first task already. It is frozen and the first task trains the
-            head alone, so that learners that are given the same one have the same features after it.
+        encoder: Weights of a backbone that has learnt the first task. It is frozen and the first task trains only the
+            head, so that learners with the same encoder have the same features after it.
 
     Raises:
         SettingsError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
@@ -209,13 +176,13 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         started, interrupted = time.monotonic(), self.interrupted(index)
         learner.before_task(state)
         if index == 0 and self._encoder is not None:
-            take_encoder(learner, self._encoder)
-        steps = images = most = 0
+            load_encoder(learner, self._encoder)
+        steps = images = parameters = 0
         for stage in learner.stages(state):
-            made, batches = self._train(index, stage)
-            steps += made
+            stage_steps, batches = self._train(index, stage)
+            steps += stage_steps
             images += (self._settings.epochs if stage.epochs is None else stage.epochs) * batches.steps * batches.size
-            most = max(most, sum(weight.numel() for weight in learner.net.parameters()))
+            parameters = max(parameters, sum(weight.numel() for weight in learner.net.parameters()))
         trained = time.monotonic()
         if learner.reads_memory and not learner.own_memory:
             samples = {label: state.of_class(label) for label in range(state.old, state.classes)}
@@ -232,17 +199,17 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             ended - trained,
             steps,
             images,
-            {"training": most, "inference": learner.answering_parameters()},
+            {"training": parameters, "inference": learner.inference_parameters()},
             self._exemplars(),
         )
 
     def figures(self, record: TaskRecord) -> tuple[dict[str, Any], str]:
         """Return the accuracy on everything so far, on the newest task, and on each task."""
         counts = [len(task.test) for task in self._scenario[: len(record.accuracy)]]
-        right = sum(value * count for value, count in zip(record.accuracy, counts, strict=True))
-        shown = " ".join(f"{value:.3f}" for value in record.accuracy)
-        figures = {"accuracy": right / sum(counts), "accuracy_new": record.accuracy[-1]}
-        return figures, f"accuracy on each task so far {shown}"
+        correct = sum(value * count for value, count in zip(record.accuracy, counts, strict=True))
+        text = " ".join(f"{value:.3f}" for value in record.accuracy)
+        figures = {"accuracy": correct / sum(counts), "accuracy_new": record.accuracy[-1]}
+        return figures, f"accuracy on each task so far {text}"
 
     def save_state(self, path: Path) -> None:
         """Write the memory."""
@@ -259,11 +226,11 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         return predict(self.learner, test.images, torch.arange(len(test)), self.device).argmax(1)
 
     def _state(self, index: int) -> TaskState:
-        views = [task.train.places for task in self._scenario[: index + 1]]
+        indices = [task.train.indices for task in self._scenario[: index + 1]]
         return TaskState(
             sizes=self.sizes[: index + 1],
-            current=views[-1],
-            seen=torch.cat(views),
+            current=indices[-1],
+            all_so_far=torch.cat(indices),
             memory=self._memory,
             labels=self._labels,
             images=lambda rows: to_unit(self._images[rows.to(self._images.device)].to(self.device)),
@@ -287,9 +254,9 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             device=self.device,
         )
         epochs = settings.epochs if stage.epochs is None else stage.epochs
-        given = learner.encoder() if index == 0 and self._encoder is not None else None
+        frozen = learner.encoder() if index == 0 and self._encoder is not None else None
         before = [(weight, weight.requires_grad) for weight in learner.net.parameters()]
-        trained = self._select(stage, given)
+        trained = self._select(stage, frozen)
         optimizer = torch.optim.SGD(
             trained,
             lr=settings.learning_rate if stage.learning_rate is None else stage.learning_rate,
@@ -308,8 +275,8 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             return stage.loss(net, batch)
 
         learner.net.train(stage.train)
-        if given is not None:
-            given.eval()
+        if frozen is not None:
+            frozen.eval()
         fitted = self.fit(
             index,
             batches,
@@ -329,33 +296,33 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         return fitted.steps, batches
 
     def _select(self, stage: Stage, frozen: nn.Module | None) -> list[nn.Parameter]:
-        """Let a gradient reach what a stage trains alone, and return it."""
-        chosen = None if stage.parameters is None else {id(weight) for weight in stage.parameters}
-        held = set() if frozen is None else {id(weight) for weight in frozen.parameters()}
+        """Let only the parameters that a stage trains require gradients, and return them."""
+        selected = None if stage.parameters is None else {id(weight) for weight in stage.parameters}
+        excluded = set() if frozen is None else {id(weight) for weight in frozen.parameters()}
         for weight in self.learner.net.parameters():
-            is_chosen = weight.requires_grad if chosen is None else id(weight) in chosen
-            weight.requires_grad_(is_chosen and id(weight) not in held)
+            is_selected = weight.requires_grad if selected is None else id(weight) in selected
+            weight.requires_grad_(is_selected and id(weight) not in excluded)
         return [weight for weight in self.learner.net.parameters() if weight.requires_grad]
 
     def _measure(self, views: list[View]) -> tuple[list[float], list[float]]:
-        """Accuracy on each view, among all classes so far and among those of the view's own task."""
+        """Accuracy on the samples of each task, among all classes so far and among those of the task."""
         overall, within = [], []
         for task, view in zip(self._scenario, views, strict=False):
-            scores = predict(self.learner, view.dataset.images, view.places, self.device)
+            scores = predict(self.learner, view.dataset.images, view.indices, self.device)
             overall.append((scores.argmax(1) == view.labels).float().mean().item())
             own = scores[:, task.classes.start : task.classes.stop].argmax(1) + task.classes.start
             within.append((own == view.labels).float().mean().item())
         return overall, within
 
     def _exemplars(self) -> int:
-        return len(self.learner.end_state()["places"]) if self.learner.own_memory else len(self._memory)
+        return len(self.learner.end_state()["indices"]) if self.learner.own_memory else len(self._memory)
 
 
-def take_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:
-    """Load weights into the backbone that learns the first task; it is there already.
+def load_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:
+    """Load weights into the backbone that learns the first task.
 
     Raises:
-        SettingsError: They are those of another network.
+        SettingsError: The weights are those of another architecture.
     """
     try:
         learner.encoder().load_state_dict(encoder)
@@ -364,58 +331,8 @@ def take_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:
         raise SettingsError(f"the encoder does not fit the network: {first_line}") from None
 
 
-def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory, settings: TrainSettings) -> None:
-    """Raise ``SettingsError`` unless method, stream, memory and training go together."""
-    name, classes = learner.card.name, len(scenario.classes)
-    if len(memory):
-        raise SettingsError("the memory must be empty at the start")
-    if scenario.kind != "class":
-        raise SettingsError(
-            f"classes are learnt from a class-incremental stream, not from a {scenario.kind}-incremental one"
-        )
-    if any(not len(task.test) for task in scenario):
-        raise SettingsError("every task needs test samples to be measured with")
-    if learner.needs_memory and memory.is_none:
-        raise SettingsError(f"method '{name}' needs an exemplar memory")
-    if not memory.is_none and learner.least_exemplars:
-        if memory.selection == "reservoir":
-            raise SettingsError(f"method '{name}' needs exemplars of every class, which 'reservoir' does not keep")
-        if memory.quota(classes) < learner.least_exemplars:
-            raise SettingsError(
-                f"method '{name}' needs {learner.least_exemplars} exemplars of each of {classes} classes"
-            )
-        counts = torch.cat([scenario.train.labels[task.train.places] for task in scenario]).bincount(minlength=classes)
-        if int(counts.min()) < learner.least_exemplars:
-            raise SettingsError(
-                f"method '{name}' needs {learner.least_exemplars} training samples of each class, "
-                f"'{scenario.classes[int(counts.argmin())]}' has {int(counts.min())}"
-            )
-    if learner.own_memory:
-        if memory.total is None:
-            raise SettingsError(f"method '{name}' fills one memory for all classes: give its 'total'")
-        if settings.memory_batch_size is None:
-            raise SettingsError(f"method '{name}' needs 'memory_batch_size', how many remembered samples a batch holds")
-        if share()[1] > 1:
-            raise SettingsError(f"method '{name}' fills its memory at every step, which several processes cannot share")
-    elif not memory.is_none:
-        memory.quota(classes)
-    if settings.memory_batch_size is not None and not 0 < settings.memory_batch_size < settings.batch_size:
-        raise SettingsError(
-            f"memory_batch_size must be between 1 and {settings.batch_size - 1}, got {settings.memory_batch_size}"
-        )
-    world = share()[1]
-    for key, count in (("batch_size", settings.batch_size), ("memory_batch_size", settings.memory_batch_size or 0)):
-        if count % world:
-            raise SettingsError(f"{world} processes cannot share a {key} of {count} evenly")
-    balances = any(isinstance(layer, TaskBalancedBatchNorm) for layer in learner.net.modules())
-    if balances and settings.memory_batch_size is None:
-        raise SettingsError(
-            "task-balanced normalisation needs 'memory_batch_size', how many remembered samples a batch holds"
-        )
-
-
 def resident(images: Tensor, device: torch.device) -> Tensor:
-    """Return images on the device where they take at most half of what is free there, else as they are."""
+    """Return images on the device if they take at most half of its free memory, else unchanged."""
     if device.type != "cuda":
         return images
     free, _ = torch.cuda.mem_get_info(device)
@@ -423,9 +340,9 @@ def resident(images: Tensor, device: torch.device) -> Tensor:
 
 
 def predict(
-    learner: Learner[Any], images: Tensor, places: Int[Tensor, " n"], device: torch.device | str = "cpu"
+    learner: Learner[Any], images: Tensor, indices: Int[Tensor, " n"], device: torch.device | str = "cpu"
 ) -> Float[Tensor, "n classes"]:
-    """Return the learner's scores for the images at ``places``, on the CPU."""
+    """Return the learner's scores for the images at ``indices``, on the CPU."""
     with evaluating(learner.net), torch.no_grad():
-        parts = [learner.predict(to_unit(images[some].to(device))).float().cpu() for some in places.split(_CHUNK)]
+        parts = [learner.predict(to_unit(images[chunk].to(device))).float().cpu() for chunk in indices.split(_CHUNK)]
     return torch.cat(parts)

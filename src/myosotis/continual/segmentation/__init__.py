@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from myosotis.continual.segmentation.methods import METHODS, build_learner, check_settings
     from myosotis.continual.segmentation.metrics import confusion, forgetting, group_figures, intersection_over_union
     from myosotis.continual.segmentation.network import GrowingHeads, SegmentationNet
+    from myosotis.continual.segmentation.partitions import Partition, make_partition, partition
     from myosotis.continual.segmentation.pseudo_labels import normalised_entropy, pseudo_label
+    from myosotis.continual.segmentation.reappearance import reappearance_report
     from myosotis.continual.segmentation.saved import (
         SegmentLearnerSpec,
         load_segment_learner,
@@ -24,16 +26,13 @@ if TYPE_CHECKING:
         save_segment_learner,
     )
     from myosotis.continual.segmentation.scenario import (
-        Partition,
         SegmentationStream,
         assign_images,
         class_incremental_segmentation,
-        make_partition,
-        partition,
-        reappearance_report,
         remap_table,
     )
-    from myosotis.continual.segmentation.training import SegmentationOutcome, SegmentationSettings, learn_segments
+    from myosotis.continual.segmentation.settings import SegmentationSettings
+    from myosotis.continual.segmentation.training import SegmentationOutcome, learn_segments
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -46,9 +45,11 @@ else:
             "network": "GrowingHeads SegmentationNet",
             "pseudo_labels": "normalised_entropy pseudo_label",
             "saved": "SegmentLearnerSpec load_segment_learner make_segment_learner save_segment_learner",
-            "scenario": "Partition SegmentationStream assign_images class_incremental_segmentation "
-            "make_partition partition reappearance_report remap_table",
-            "training": "SegmentationOutcome SegmentationSettings learn_segments",
+            "partitions": "Partition make_partition partition",
+            "reappearance": "reappearance_report",
+            "scenario": "SegmentationStream assign_images class_incremental_segmentation remap_table",
+            "settings": "SegmentationSettings",
+            "training": "SegmentationOutcome learn_segments",
         },
     )
 

@@ -1,4 +1,4 @@
-"""Batches of images with masks: current ones, then remembered ones, each scaled, cropped and mirrored by itself."""
+"""Batches of images with masks: current ones, then remembered ones, each with its own augmentation."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +23,12 @@ _READERS = 4  # threads
 
 @dataclass(frozen=True)
 class DenseAugmentation:
-    """How images and masks are changed alike.
+    """Augmentation of images together with their masks.
 
     Attributes:
-        scale: Range of the factor by which both sides are scaled; None leaves them.
-        crop: Height and width of what is cut out, at random; what lies outside the image is black and ignored.
-        flip: Whether half of the images are mirrored.
+        scale: Range of the random factor of both sides; None does not scale.
+        crop: Height and width of the random crop; pixels outside the image are black and ignored.
+        flip: Whether images are mirrored with probability one half.
     """
 
     scale: tuple[float, float] | None = None
@@ -41,12 +41,12 @@ class DenseAugmentation:
         mask: UInt8[Tensor, "height width"],
         stream: torch.Generator,
     ) -> tuple[Float[Tensor, "channels h w"], UInt8[Tensor, "h w"]]:
-        """Return both, changed by the same draws.
+        """Return image and mask after the same augmentation.
 
         Args:
-            image: Bytes.
-            mask: Of the same size.
-            stream: Of the draws.
+            image: Image in bytes.
+            mask: Mask of the same size.
+            stream: Generator of the random numbers.
         """
         pixels = to_unit(image)
         if self.scale is not None:
@@ -56,34 +56,34 @@ class DenseAugmentation:
             pixels = functional.interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)[0]
             mask = functional.interpolate(mask[None, None], size=size, mode="nearest-exact")[0, 0]
         if self.crop is not None:
-            tall, wide = (max(0, want - have) for want, have in zip(self.crop, mask.shape, strict=True))
+            tall, wide = (max(0, target - side) for target, side in zip(self.crop, mask.shape, strict=True))
             pixels = functional.pad(pixels, (0, wide, 0, tall))
             mask = functional.pad(mask, (0, wide, 0, tall), value=IGNORE)
             top, left = (
-                int(torch.randint(have - want + 1, (1,), generator=stream))
-                for want, have in zip(self.crop, mask.shape, strict=True)
+                int(torch.randint(side - target + 1, (1,), generator=stream))
+                for target, side in zip(self.crop, mask.shape, strict=True)
             )
-            there = (slice(top, top + self.crop[0]), slice(left, left + self.crop[1]))
-            pixels, mask = pixels[:, there[0], there[1]], mask[there]
+            window = (slice(top, top + self.crop[0]), slice(left, left + self.crop[1]))
+            pixels, mask = pixels[:, window[0], window[1]], mask[window]
         if self.flip and bool(torch.rand((), generator=stream) < 0.5):
             pixels, mask = pixels.flip(-1), mask.flip(-1)
         return pixels, mask
 
 
 class SegmentationBatches:
-    """An endless stream of batches that depends on the seed and on the number of a batch alone.
+    """An endless stream of batches; a batch depends only on the seed and its number.
 
     Args:
         images: All training images.
-        current: Places of the current ones.
-        table: From the values of their masks to channels.
-        labelled: Channels that their masks show.
-        channels: How many there are.
-        memory: Remembered images; they are half of every batch, if there are any.
-        size: Images in a batch, over all processes.
-        augmentation: Of each image.
-        seed: Of order and augmentation.
-        device: Where batches go.
+        current: Indices of the images of the task.
+        table: Table from the values of their masks to channels.
+        labelled: Channels that their masks label.
+        channels: Number of channels.
+        memory: Remembered images; half of every batch, if there are any.
+        size: Images per batch, over all processes.
+        augmentation: Augmentation of each image.
+        seed: Seed of order and augmentation.
+        device: Device of the batches.
     """
 
     def __init__(
@@ -109,33 +109,37 @@ class SegmentationBatches:
 
     @property
     def per_epoch(self) -> int:
-        """Batches in which every current image is seen once."""
+        """Number of batches that hold every current image once."""
         return -(-len(self._current) // self.n_current)
 
     def __call__(self, start: int, stop: int) -> Iterator[SegmentationBatch]:
-        """Yield the batches from ``start`` to ``stop``; the next is read while one is used."""
+        """Yield the batches from ``start`` to ``stop``; the next is read in the background."""
         with ThreadPoolExecutor(_READERS) as pool, ThreadPoolExecutor(1) as ahead:
             lazy = isinstance(self._images.images, Decoded)
-            made = [
+            pending = [
                 ahead.submit(self._batch, number, pool) if lazy else None
                 for number in range(start, min(start + 1, stop))
             ]
             for number in range(start, stop):
-                waiting: Any = made.pop() if made else None
+                batch: Any = pending.pop() if pending else None
                 if lazy and number + 1 < stop:
-                    made.append(ahead.submit(self._batch, number + 1, pool))
-                yield self._batch(number, None) if waiting is None else waiting.result()
+                    pending.append(ahead.submit(self._batch, number + 1, pool))
+                yield self._batch(number, None) if batch is None else batch.result()
 
     def _batch(self, number: int, pool: ThreadPoolExecutor | None) -> SegmentationBatch:
-        place, world = share()
-        current = self._drawn("current", len(self._current), number * self.n_current, self.n_current)[place::world]
+        rank, world = share()
+        current = self._drawn("current", len(self._current), number * self.n_current, self.n_current)[rank::world]
         remembered = self._drawn("memory", len(self._memory), number * self.n_remembered, self.n_remembered)
-        jobs = [("current", *one) for one in current] + [("memory", *one) for one in remembered[place::world]]
-        read = [self._one(*job) for job in jobs] if pool is None else list(pool.map(lambda job: self._one(*job), jobs))
+        jobs = [("current", *drawn) for drawn in current] + [("memory", *drawn) for drawn in remembered[rank::world]]
+        read = (
+            [self._sample(*job) for job in jobs]
+            if pool is None
+            else list(pool.map(lambda job: self._sample(*job), jobs))
+        )
         images, targets, rows = zip(*read, strict=True)
         labelled = torch.zeros(len(rows), self._channels, dtype=torch.bool)
-        for at, row in enumerate(rows):
-            labelled[at, list(row)] = True
+        for row, channels in enumerate(rows):
+            labelled[row, list(channels)] = True
         return SegmentationBatch(
             torch.stack(images).to(self._device),
             torch.stack(targets).long().to(self._device),
@@ -143,50 +147,52 @@ class SegmentationBatches:
             len(current),
         )
 
-    def _one(self, kind: str, index: int, serial: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    def _sample(self, kind: str, row: int, serial: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         if kind == "current":
-            place = int(self._current[index])
-            mask, labelled = self._table[self._images.masks[place].long()], self._labelled
+            index = int(self._current[row])
+            mask, labelled = self._table[self._images.masks[index].long()], self._labelled
         else:
-            one = self._memory[index]
-            place, mask, labelled = one.place, one.mask, one.labelled
+            exemplar = self._memory[row]
+            index, mask, labelled = exemplar.index, exemplar.mask, exemplar.labelled
         stream = generator(self._seed, "augment", kind, serial)
-        image, target = self._augmentation(self._images.images[place], mask, stream)
+        image, target = self._augmentation(self._images.images[index], mask, stream)
         return image, target, labelled
 
     def _drawn(self, kind: str, count: int, start: int, size: int) -> list[tuple[int, int]]:
-        """Samples ``start`` to ``start + size`` of permutations one after another, and their serial numbers."""
-        found = []
+        """Entries ``start`` to ``start + size`` of consecutive permutations, and their serial numbers."""
+        drawn = []
         for serial in range(start, start + size):
-            turn, index = divmod(serial, count)
+            turn, position = divmod(serial, count)
             if (kind, turn) not in self._orders:
-                self._orders = {key: one for key, one in self._orders.items() if key[0] != kind or key[1] >= turn - 1}
+                self._orders = {
+                    key: order for key, order in self._orders.items() if key[0] != kind or key[1] >= turn - 1
+                }
                 order = torch.randperm(count, generator=generator(self._seed, kind, turn)).tolist()
                 self._orders[kind, turn] = order
-            found.append((self._orders[kind, turn][index], serial))
-        return found
+            drawn.append((self._orders[kind, turn][position], serial))
+        return drawn
 
 
 def plain_batches(
-    images: MaskedImages, places: Sequence[int], table: UInt8[Tensor, "256"], size: int, device: torch.device
+    images: MaskedImages, indices: Sequence[int], table: UInt8[Tensor, "256"], size: int, device: torch.device
 ) -> Iterator[tuple[Float[Tensor, "n channels h w"], Int[Tensor, "n h w"]]]:
-    """Yield images as they are and their masks through a table; images of one batch have one size.
+    """Yield images without augmentation and their translated masks; the images of a batch have equal sizes.
 
     Args:
-        images: Some.
-        places: Which of them, in order.
-        table: From the values of masks to channels.
-        size: Images in a batch, at most.
-        device: Where batches go.
+        images: Images with masks.
+        indices: Indices of the images, in order.
+        table: Table from the values of masks to channels.
+        size: Largest number of images per batch.
+        device: Device of the batches.
     """
-    if not places:
+    if not indices:
         return
     ends = [0]
-    for at in range(1, len(places)):
-        if images.sizes[places[at]] != images.sizes[places[at - 1]] or at - ends[-1] == size:
-            ends.append(at)
-    for start, stop in pairwise([*ends, len(places)]):
-        some = places[start:stop]
-        pixels = to_unit(torch.stack([images.images[place] for place in some]))
-        masks = torch.stack([images.masks[place] for place in some])
+    for row in range(1, len(indices)):
+        if images.sizes[indices[row]] != images.sizes[indices[row - 1]] or row - ends[-1] == size:
+            ends.append(row)
+    for start, stop in pairwise([*ends, len(indices)]):
+        chunk = indices[start:stop]
+        pixels = to_unit(torch.stack([images.images[index] for index in chunk]))
+        masks = torch.stack([images.masks[index] for index in chunk])
         yield pixels.to(device), table[masks.long()].long().to(device)

@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 
 from myosotis.continual.config import BalancedMemoryConfig, PixelStatistics, StreamJobConfig
 from myosotis.continual.segmentation.methods import METHODS, check_settings
-from myosotis.continual.segmentation.scenario import Assign, Kind
-from myosotis.continual.segmentation.training import SegmentationSettings
+from myosotis.continual.segmentation.partitions import Assign
+from myosotis.continual.segmentation.scenario import Kind
+from myosotis.continual.segmentation.settings import SegmentationSettings
 from myosotis.data.mask_sources import MaskSourceConfig
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.method import Count, NamedConfig, Whole
@@ -16,7 +17,7 @@ from myosotis.models.segmenter import Library
 
 
 class SegmentDataConfig(Config):
-    """The images: what is learnt, and what is measured with. The limits draw a part of them."""
+    """Training and test images. The limits draw a part of them."""
 
     train: MaskSourceConfig
     test: MaskSourceConfig
@@ -26,16 +27,16 @@ class SegmentDataConfig(Config):
     @model_validator(mode="after")
     def _apart(self) -> "SegmentDataConfig":
         if self.train == self.test:
-            raise ValueError("'train' and 'test' are the same images; the latter may want another 'split'")
+            raise ValueError("'train' and 'test' are the same images; give another 'split' of 'test'")
         return self
 
 
 class SegmentStreamConfig(Config):
-    """Which classes come when, and which images with them.
+    """The order of the classes, the sizes of the tasks and their images.
 
     See :func:`~.scenario.class_incremental_segmentation`. Without ``class_order``
-    classes come as they are listed, or as ``order_seed`` draws them. ``partition_seed`` is the job's seed unless given;
-    a ``partition`` file is used as it is.
+    classes come as listed, or as ``order_seed`` draws them. ``partition_seed`` is the job's seed unless given; a
+    ``partition`` file is used unchanged.
     """
 
     kind: Kind = "partitioned"
@@ -77,7 +78,7 @@ class SegmenterConfig(PixelStatistics):
 
 
 class SegmentMethodConfig(NamedConfig):
-    """A method: its name, and its settings beside it."""
+    """A method: its name and its settings."""
 
     name: str = "mib"
 
@@ -91,7 +92,7 @@ class SegmentLearningConfig(StreamJobConfig):
     """One job: a stream of classes, a network, a method, and its training.
 
     Attributes:
-        panels: Test images that the report shows with the predictions after each task.
+        panels: Number of test images that the report shows with the predictions after each task.
     """
 
     data: SegmentDataConfig

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from myosotis.continual.segmentation.config import SegmentLearningConfig
+from myosotis.continual.segmentation.partitions import Partition
 from myosotis.continual.segmentation.saved import SegmentLearnerSpec
-from myosotis.continual.segmentation.scenario import Partition, SegmentationStream, class_incremental_segmentation
+from myosotis.continual.segmentation.scenario import SegmentationStream, class_incremental_segmentation
 from myosotis.data.mask_sources import read_masks
 from myosotis.data.masks import MaskedImages
 from myosotis.engine.errors import InputError, settings_as_input
@@ -16,7 +17,7 @@ from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.segmenter import SegmenterSpec
 
-_STATISTICS = 500  # images that pixel statistics are taken of, at most
+_STATISTICS = 500  # largest number of images for pixel statistics
 
 
 def read_mask_sets(config: SegmentLearningConfig) -> tuple[MaskedImages, MaskedImages]:
@@ -50,9 +51,9 @@ def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: Masked
         if unknown is not None:
             raise InputError(f"scenario.class_order: no class {unknown!r}; there are {', '.join(train.classes)}")
         order = [train.classes.index(name) + 1 for name in stream.class_order]
-    given = None
+    partition = None
     if stream.partition is not None:
-        given = Partition.load(Path(stream.partition), train.names, train.label_sets(stream.min_pixels))
+        partition = Partition.load(Path(stream.partition), train.names, train.label_sets(stream.min_pixels))
     with settings_as_input("scenario"):
         return class_incremental_segmentation(
             train,
@@ -67,12 +68,12 @@ def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: Masked
             min_pixels=stream.min_pixels,
             match_sizes=stream.match_sizes,
             unseen=stream.unseen,
-            given=given,
+            given=partition,
         )
 
 
 def describe_segment_learner(config: SegmentLearningConfig, stream: SegmentationStream) -> SegmentLearnerSpec:
-    """Return what the learner of a job is made of."""
+    """Return the description of the learner of a job."""
     model = config.model
     if model.mean is None or model.std is None:
         mean, std = mask_statistics(stream.train, stream.tasks[0].train)
@@ -88,20 +89,20 @@ def describe_segment_learner(config: SegmentLearningConfig, stream: Segmentation
     )
 
 
-def mask_statistics(images: MaskedImages, places: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of the pixels of each channel, in [0, 1], over the first of some images."""
+def mask_statistics(images: MaskedImages, indices: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the pixels of each channel, in [0, 1], over the first 500 of these images."""
     sums = torch.zeros(3, images.channels, dtype=torch.float64)
-    for place in places[:_STATISTICS].tolist():
-        pixels = images.images[place].double().flatten(1) / 255
+    for index in indices[:_STATISTICS].tolist():
+        pixels = images.images[index].double().flatten(1) / 255
         sums += torch.stack([torch.full((images.channels,), pixels.shape[1]), pixels.sum(1), pixels.square().sum(1)])
     mean = sums[1] / sums[0]
-    # A channel that is the same everywhere would divide by nothing.
+    # The deviation of a constant channel is zero.
     deviation = (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
     return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
 def mask_fingerprints(stream: SegmentationStream, salt: str) -> dict[str, str]:
-    """Return one salted fingerprint of training images, masks and names in their order, and one of the test ones."""
+    """Return salted fingerprints of the training and of the test images, with masks and names, in their order."""
     return {
         name: salted_fingerprint(json.dumps(list(zip(images.names, images.digests, strict=True))), salt)
         for name, images in (("train", stream.train), ("test", stream.test))
@@ -109,7 +110,7 @@ def mask_fingerprints(stream: SegmentationStream, salt: str) -> dict[str, str]:
 
 
 def check_apart(train: MaskedImages, test: MaskedImages) -> None:
-    """Raise ``InputError`` where a test image is a training image, whatever its name and its mask."""
+    """Raise ``InputError`` if a test image is a training image, even with another name or mask."""
     known = {image: name for name, (image, _) in zip(train.names, train.hashes, strict=True)}
     for name, (image, _) in zip(test.names, test.hashes, strict=True):
         if image in known:
@@ -121,5 +122,5 @@ def _part(images: MaskedImages, limit: int | None, seed: int, key: str) -> Maske
         return images
     if limit > len(images):
         raise InputError(f"{key} is {limit}; there are {len(images)} images")
-    drawn = sorted(range(len(images)), key=lambda place: (derive_seed(seed, "limit", images.names[place]), place))
+    drawn = sorted(range(len(images)), key=lambda index: (derive_seed(seed, "limit", images.names[index]), index))
     return images.subset(sorted(drawn[:limit]))

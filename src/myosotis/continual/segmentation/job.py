@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from myosotis.continual.job import StreamJob, try_images
+from myosotis.continual.segmentation.checks import check_segmentation
 from myosotis.continual.segmentation.config import SegmentLearningConfig
 from myosotis.continual.segmentation.inputs import (
     describe_segment_learner,
@@ -22,7 +23,7 @@ from myosotis.continual.segmentation.memory import SegmentationMemory
 from myosotis.continual.segmentation.metrics import forgetting, group_figures
 from myosotis.continual.segmentation.result import SegmentResult
 from myosotis.continual.segmentation.saved import make_segment_learner, save_segment_learner
-from myosotis.continual.segmentation.training import SegmentationOutcome, check_segmentation, learn_segments
+from myosotis.continual.segmentation.training import SegmentationOutcome, learn_segments
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_tensors
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
@@ -65,10 +66,10 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         return SegmentationMemory(self._config.memory.total, self._config.seed)
 
     def _try_images(self, learner: SegmentationLearner[Any]) -> None:
-        """Let the network see an image of each size."""
+        """Pass an image of each size through the network."""
         crop = self._config.training.crop
         sizes = {*self._stream.train.sizes, *self._stream.test.sizes, *([crop] if crop is not None else [])}
-        # The largest size of each remainder by a deep stride, and the smallest of all: others are cut alike.
+        # The largest size of each remainder by a deep stride, and the smallest of all; other sizes behave the same.
         by_remainder = {(height % _STRIDE, width % _STRIDE): (height, width) for height, width in sorted(sizes)}
         for height, width in (*by_remainder.values(), min(sizes)):
             try_images(learner.net, torch.zeros(1, self._stream.train.channels, height, width))
@@ -82,7 +83,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         return {**mask_fingerprints(self._stream, salt), "partition": fingerprint}
 
     def learn(self, **options: Any) -> SegmentationOutcome:
-        """Learn the classes; every warning is said once."""
+        """Learn the classes; each warning is reported once."""
         if self._stream.partition is not None and is_main_process():
             self._stream.partition.save(self._run.path / "partition.json")
         self._panels = self._choose_panels()
@@ -107,7 +108,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         save_segment_learner(learner, replace(self._spec, sizes=self._spec.sizes[:tasks]), path)
 
     def _choose_panels(self) -> list[int]:
-        """Test images that show most classes, drawn among these by name."""
+        """Indices of test images that show most classes, in a random order by name."""
         test = self._stream.test
         sets = test.label_sets()
         order = sorted(
@@ -116,7 +117,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         return order[: self._config.panels]
 
     def _pictures(self, outcome: SegmentationOutcome) -> dict[str, torch.Tensor]:
-        """The chosen test images, their masks and the predictions after each task."""
+        """The selected test images, their masks and the predictions after each task."""
         test, table = self._stream.test, self._stream.test_table(len(self._stream.tasks) - 1)
         pictures = dict(outcome.panels)
         for panel, image in enumerate(self._panels):
@@ -155,5 +156,5 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
 
 
 def _channel_ranges(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The first channel of each task, and the one after its last; channel 0 is the background."""
+    """Start and stop of the channels of each task; channel 0 is the background."""
     return [(1 + sum(sizes[:index]), 1 + sum(sizes[: index + 1])) for index in range(len(sizes))]

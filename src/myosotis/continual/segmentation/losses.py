@@ -1,4 +1,4 @@
-"""Losses for masks in which the background may hide classes, in single precision or better whatever comes in."""
+"""Losses for masks whose background may hide classes, in at least single precision."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,33 +15,33 @@ Reduce = Literal["all", "valid"]
 
 
 class _GroupCrossEntropy(torch.autograd.Function):
-    """The loss of every pixel, without a copy of the logits: the gradient is made in one buffer."""
+    """The loss of every pixel, without a copy of the logits: the gradient takes a single buffer."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, rows: Sequence[tuple[slice, list[int]]]) -> Tensor:
-        whole = logits.logsumexp(dim=1)
+        total = logits.logsumexp(dim=1)
         valid = target != IGNORE
         own = target.where(valid, 0)
-        group = torch.empty_like(whole)
+        group = torch.empty_like(total)
         hidden = torch.empty_like(valid)
         for part, channels in rows:
             # Runs of neighbouring channels are views; only their log-sum-exps take memory.
             runs = [logits[part, start:stop].logsumexp(dim=1) for start, stop in _runs(channels)]
-            found = runs[0]
+            summed = runs[0]
             for run in runs[1:]:
-                found = torch.logaddexp(found, run)
-            group[part] = found
+                summed = torch.logaddexp(summed, run)
+            group[part] = summed
             hidden[part] = torch.isin(own[part], torch.tensor(channels, device=own.device))
         true = logits.gather(1, own.unsqueeze(1)).squeeze(1)
-        ctx.save_for_backward(logits, whole, group, own, hidden & valid, valid)
+        ctx.save_for_backward(logits, total, group, own, hidden & valid, valid)
         ctx.rows = rows
-        return torch.where(valid, whole - torch.where(hidden, group, true), 0)
+        return torch.where(valid, total - torch.where(hidden, group, true), 0)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
-        logits, whole, group, own, hidden, valid = ctx.saved_tensors
+        logits, total, group, own, hidden, valid = ctx.saved_tensors
         weight = upstream[0] * valid
-        gradient = torch.sub(logits, whole.unsqueeze(1)).exp_().mul_(weight.unsqueeze(1))
+        gradient = torch.sub(logits, total.unsqueeze(1)).exp_().mul_(weight.unsqueeze(1))
         for part, channels in ctx.rows:
             of_group = weight[part] * hidden[part]
             for start, stop in _runs(channels):
@@ -57,9 +57,9 @@ def group_cross_entropy(
     labelled: Bool[Tensor, "batch classes"],
     reduce: Reduce = "all",
 ) -> Float[Tensor, ""]:
-    """Return the cross-entropy of masks that show some classes only.
+    """Return the cross-entropy of masks that label some classes only.
 
-    ``target`` 0, or any class that is not labelled, means one of those that are not labelled, background among them:
+    ``target`` 0, or any class that is not labelled, means any class that is not labelled, background included:
     ``-log sum_{c not labelled} p_c``; a labelled class c means itself, ``-log p_c``. One primitive for
 
     - plain cross-entropy: all classes labelled;
@@ -69,10 +69,10 @@ def group_cross_entropy(
 
     Args:
         logits: Channel 0 is the background.
-        target: Channels, or 255 where a pixel does not count.
-        labelled: For each image, which channels its mask shows; column 0 is False.
-        reduce: Mean over ``"all"`` pixels, as the papers' code has it, ignored ones counting as 0, or over the
-            ``"valid"`` ones.
+        target: Channels, or 255 for ignored pixels.
+        labelled: Whether the mask of an image labels a channel; column 0 is False.
+        reduce: Mean over ``"all"`` pixels, as in the papers' code, ignored ones counting as 0, or over the ``"valid"``
+            ones.
 
     Raises:
         ValueError: Column 0 is not False.
@@ -87,12 +87,12 @@ def group_cross_entropy(
         raise ValueError("the background, column 0, is never labelled")
     patterns = [tuple(row) for row in labelled.tolist()]
     rows, start = [], 0
-    for pattern, some in groupby(patterns):
-        stop = start + len(list(some))
-        rows.append((slice(start, stop), [channel for channel, shown in enumerate(pattern) if not shown]))
+    for pattern, equal in groupby(patterns):
+        stop = start + len(list(equal))
+        rows.append((slice(start, stop), [channel for channel, is_labelled in enumerate(pattern) if not is_labelled]))
         start = stop
     with torch.autocast(logits.device.type, enabled=False):
-        # A mask in bytes would do for neither gather nor scatter.
+        # Gather and scatter do not take bytes.
         losses: Tensor = _GroupCrossEntropy.apply(_at_least_single(logits), target.long(), rows)  # type: ignore[no-untyped-call]
     total = losses.sum()
     if reduce == "all":
@@ -111,9 +111,9 @@ def unbiased_distillation(
     background or any new class and ``p'_c = p_c``; the mean over all pixels. ``n_old`` counts the background.
 
     Args:
-        logits: Of the network that learns; new classes come last.
-        old: Of the old one.
-        alpha: Sharpens the old one's answer.
+        logits: Logits of the network in training; new classes come last.
+        old: Logits of the old network.
+        alpha: Factor that sharpens the prediction of the old network.
 
     Raises:
         ValueError: The old network knows more classes.
@@ -125,32 +125,32 @@ def unbiased_distillation(
         new = _at_least_single(logits)
         target = (alpha * _at_least_single(old)).softmax(dim=1)
         background = torch.cat([new[:, :1], new[:, known:]], dim=1).logsumexp(dim=1)
-        kept = target[:, 0] * background + (target[:, 1:] * new[:, 1:known]).sum(dim=1)
-        return (new.logsumexp(dim=1) - kept).mean() / known
+        expected = target[:, 0] * background + (target[:, 1:] * new[:, 1:known]).sum(dim=1)
+        return (new.logsumexp(dim=1) - expected).mean() / known
 
 
 def local_pod(maps: Float[Tensor, "batch channels height width"], scales: Sequence[int] = (1, 2, 4)) -> Tensor:
     """Return the local POD embedding of PLOP (Douillard et al., CVPR 2021): pooled squares at several scales.
 
     For each scale s the map is cut into s x s regions; in each, the squares are averaged over the width and over the
-    height. A map whose sides s does not divide is pooled to the next size that it does.
+    height. A map with sides that s does not divide is pooled to the next multiple of s.
 
     Args:
-        maps: Of one layer.
-        scales: Regions along each side.
+        maps: Feature maps of a layer.
+        scales: Number of regions along each side.
 
     Returns:
-        One row for each image.
+        Embedding of each image.
     """
     squares = maps.float().square() if maps.dtype in (torch.float16, torch.bfloat16) else maps.square()
     height, width = squares.shape[2:]
-    found = []
+    pooled = []
     for scale in scales:
         tall, wide = -(-height // scale), -(-width // scale)
         rows = functional.adaptive_avg_pool2d(squares, (tall * scale, scale))
         columns = functional.adaptive_avg_pool2d(squares, (scale, wide * scale))
-        found += [rows.flatten(1), columns.flatten(1)]
-    return torch.cat(found, dim=1)
+        pooled += [rows.flatten(1), columns.flatten(1)]
+    return torch.cat(pooled, dim=1)
 
 
 def local_pod_distance(
@@ -161,24 +161,24 @@ def local_pod_distance(
     """Return the mean Euclidean distance between the local POD embeddings of two layers.
 
     Args:
-        maps: Of the network that learns.
-        old: Of the old one.
-        scales: See :func:`local_pod`.
+        maps: Feature maps of the network in training.
+        old: Feature maps of the old network.
+        scales: Number of regions along each side, see :func:`local_pod`.
     """
-    one, other = local_pod(maps, scales), local_pod(old, scales)
-    # The root of a sum has no gradient at 0.
-    return ((one - other).square().sum(dim=1) + 1e-12).sqrt().mean()
+    difference = local_pod(maps, scales) - local_pod(old, scales)
+    # The root has no gradient at 0.
+    return (difference.square().sum(dim=1) + 1e-12).sqrt().mean()
 
 
 def _runs(channels: Sequence[int]) -> list[tuple[int, int]]:
-    """Neighbouring channels as ranges."""
-    found: list[tuple[int, int]] = []
+    """Consecutive channels as ranges."""
+    runs: list[tuple[int, int]] = []
     for channel in channels:
-        if found and found[-1][1] == channel:
-            found[-1] = (found[-1][0], channel + 1)
+        if runs and runs[-1][1] == channel:
+            runs[-1] = (runs[-1][0], channel + 1)
         else:
-            found.append((channel, channel + 1))
-    return found
+            runs.append((channel, channel + 1))
+    return runs
 
 
 def _at_least_single(tensor: Tensor) -> Tensor:

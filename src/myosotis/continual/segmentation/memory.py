@@ -1,4 +1,4 @@
-"""Exemplars of a segmentation stream: what is kept is the mask as it was shown, never a way back to its source."""
+"""Exemplars of a segmentation stream, stored with the mask that their task labelled, never with the full one."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +19,16 @@ from myosotis.engine.seeding import generator
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One remembered image.
+    """A remembered image.
 
     Attributes:
-        place: Of the image among the training images.
-        mask: Channels as the task showed them: its own classes, 0 and 255.
-        labelled: Channels that the mask shows where they are.
-        task: That showed it.
+        index: Index of the training image.
+        mask: Mask of its task in channels: classes of the task, 0 and 255.
+        labelled: Channels that the mask labels.
+        task: Index of its task.
     """
 
-    place: int
+    index: int
     mask: UInt8[Tensor, "height width"]
     labelled: tuple[int, ...]
     task: int
@@ -44,24 +44,24 @@ class Candidate:
     """An image that may be remembered.
 
     Attributes:
-        place: Among the training images.
-        shown: The channels in its mask, as the task shows it.
-        labelled: Channels that the mask shows where they are.
-        task: That shows it.
+        index: Index of the training image.
+        shown: Channels in the mask of its task.
+        labelled: Channels that the mask labels.
+        task: Index of its task.
     """
 
-    place: int
+    index: int
     shown: frozenset[int]
     labelled: tuple[int, ...]
     task: int
 
 
 class SegmentationMemory:
-    """Remembered images, as many under each class as under any other.
+    """Remembered images, balanced over classes.
 
     Args:
-        total: How many images; 0 is no memory.
-        seed: Of every draw.
+        total: Number of images; 0 is no memory.
+        seed: Seed of every selection.
 
     Raises:
         SettingsError: ``total`` is negative.
@@ -69,7 +69,7 @@ class SegmentationMemory:
 
     def __init__(self, total: int = 0, seed: int = 0) -> None:
         if total < 0:
-            raise SettingsError("a memory cannot be negative")
+            raise SettingsError(f"the size of a memory must not be negative, got {total}")
         self.total, self._seed = total, seed
         self.exemplars: list[Exemplar] = []
 
@@ -77,17 +77,17 @@ class SegmentationMemory:
         return len(self.exemplars)
 
     def update(self, candidates: Sequence[Candidate], classes: Sequence[int], mask_of: Callable[[int], Tensor]) -> None:
-        """Choose anew among what is remembered and the images of a task.
+        """Select exemplars from those in the memory and the images of a task.
 
         In turn the class with the fewest exemplars so far takes the next of the shuffled candidates that show it, until
-        the memory is full or nothing is left; so classes differ by one at most while all of them have candidates. The
-        authors' sampler streams over the candidates and evicts at random instead. An image is remembered once, with the
-        mask of one task.
+        the memory is full or no candidate is left; classes differ by one at most while all of them have candidates. The
+        authors' sampler streams over the candidates and evicts at random instead. An image is stored once, with the
+        mask of a single task.
 
         Args:
-            candidates: Of the task.
-            classes: Channels seen so far.
-            mask_of: From a place to the mask as the task shows it; asked for those alone that are taken up.
+            candidates: Images of the task.
+            classes: Channels of all classes so far.
+            mask_of: Function from an index to the mask of the task, called for selected images only.
 
         Warns:
             UserWarning: There are fewer candidates than the memory holds.
@@ -96,54 +96,56 @@ class SegmentationMemory:
             return
         pool: list[Exemplar | Candidate] = [*self.exemplars, *candidates]
         order = torch.randperm(len(pool), generator=generator(self._seed, "exemplars", len(classes))).tolist()
-        under: dict[int, list[int]] = {label: [] for label in classes}
-        for place in order:
-            for label in pool[place].shown:
-                if label in under:
-                    under[label].append(place)
-        chosen: list[int] = []
-        taken: set[int] = set()
+        rows_of: dict[int, list[int]] = {label: [] for label in classes}
+        for row in order:
+            for label in pool[row].shown:
+                if label in rows_of:
+                    rows_of[label].append(row)
+        selected: list[int] = []
+        indices: set[int] = set()
         counts = dict.fromkeys(classes, 0)
-        while len(chosen) < self.total and counts:
-            label = min(counts, key=lambda one: (counts[one], one))
-            place = next((one for one in under[label] if pool[one].place not in taken), None)
-            if place is None:
-                del counts[label]
+        while len(selected) < self.total and counts:
+            fewest = min(counts, key=lambda label: (counts[label], label))
+            next_row = next((row for row in rows_of[fewest] if pool[row].index not in indices), None)
+            if next_row is None:
+                del counts[fewest]
                 continue
-            taken.add(pool[place].place)
-            chosen.append(place)
-            counts[label] += 1
-        if len(chosen) < self.total:
-            warnings.warn(f"the memory holds {self.total} images, there are {len(chosen)} candidates", stacklevel=2)
-        kept = sorted((pool[place] for place in chosen), key=lambda one: (one.task, one.place))
+            indices.add(pool[next_row].index)
+            selected.append(next_row)
+            counts[fewest] += 1
+        if len(selected) < self.total:
+            warnings.warn(f"the memory holds {self.total} images, there are {len(selected)} candidates", stacklevel=2)
+        images = sorted((pool[row] for row in selected), key=lambda image: (image.task, image.index))
         self.exemplars = [
-            one if isinstance(one, Exemplar) else Exemplar(one.place, mask_of(one.place), one.labelled, one.task)
-            for one in kept
+            image
+            if isinstance(image, Exemplar)
+            else Exemplar(image.index, mask_of(image.index), image.labelled, image.task)
+            for image in images
         ]
 
     def audit(self, channels: Mapping[int, Sequence[int]]) -> dict[str, Any]:
-        """Return what is in it: images and pixels of each class, and how many masks show what their task did not label.
+        """Return the number of images, of images of each class, and of masks that show an unlabelled class.
 
         Args:
-            channels: Of each task.
+            channels: Channels that each task labels.
         """
         images: dict[int, int] = {}
         leaks = 0
-        for one in self.exemplars:
-            for label in one.shown:
+        for exemplar in self.exemplars:
+            for label in exemplar.shown:
                 images[label] = images.get(label, 0) + 1
-            leaks += not one.shown <= set(channels[one.task])
+            leaks += not exemplar.shown <= set(channels[exemplar.task])
         return {"images": len(self), "of_class": dict(sorted(images.items())), "leaks": leaks}
 
     def save(self, path: Path) -> None:
-        """Write it into a directory."""
+        """Write the exemplars into a directory."""
         listed = [
-            {"image": exemplar.place, "labelled": list(exemplar.labelled), "task": exemplar.task}
+            {"image": exemplar.index, "labelled": list(exemplar.labelled), "task": exemplar.task}
             for exemplar in self.exemplars
         ]
         write_json(path / "memory.json", listed)
         if self.exemplars:
-            masks = {str(index): exemplar.mask for index, exemplar in enumerate(self.exemplars)}
+            masks = {str(row): exemplar.mask for row, exemplar in enumerate(self.exemplars)}
             write_tensors(path / "memory.safetensors", masks)
 
     def load(self, path: Path) -> None:
@@ -151,6 +153,6 @@ class SegmentationMemory:
         listed = read_json(path / "memory.json")
         masks = load_file(path / "memory.safetensors") if listed else {}
         self.exemplars = [
-            Exemplar(int(entry["image"]), masks[str(index)], tuple(entry["labelled"]), int(entry["task"]))
-            for index, entry in enumerate(listed)
+            Exemplar(int(entry["image"]), masks[str(row)], tuple(entry["labelled"]), int(entry["task"]))
+            for row, entry in enumerate(listed)
         ]

@@ -1,4 +1,4 @@
-"""From one confusion matrix over a whole test set to the figures of class-incremental segmentation."""
+"""Figures of class-incremental segmentation from a confusion matrix over a test set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from myosotis.data.masks import IGNORE
 def confusion(
     predicted: Int[Tensor, "*shape"], target: Int[Tensor, "*shape"], classes: int
 ) -> Int[Tensor, "classes classes"]:
-    """Return how many pixels of each channel, row by row, were answered with each; ignored ones do not count.
+    """Return the number of pixels of each channel (rows) predicted as each channel (columns), without ignored ones.
 
     Args:
-        predicted: Channels.
-        target: Channels, or 255.
-        classes: How many channels there are.
+        predicted: Predicted channels.
+        target: True channels, or 255 for ignored pixels.
+        classes: Number of channels.
     """
     valid = target != IGNORE
     pairs = target[valid] * classes + predicted[valid]
@@ -26,7 +26,7 @@ def confusion(
 
 
 def intersection_over_union(table: Int[Tensor, "classes classes"]) -> Float[Tensor, " classes"]:
-    """Return the IoU of each channel; NaN where it is neither in the truth nor in an answer.
+    """Return the IoU of each channel; NaN if it is neither in the truth nor predicted.
 
     Example:
         >>> table = torch.tensor([[50, 5, 0, 5], [4, 20, 0, 0], [0, 0, 0, 0], [6, 0, 2, 8]])
@@ -34,8 +34,8 @@ def intersection_over_union(table: Int[Tensor, "classes classes"]) -> Float[Tens
         [0.7143, 0.6897, 0.0, 0.381]
     """
     counts = table.double()
-    right = counts.diagonal()
-    return right / (counts.sum(0) + counts.sum(1) - right)
+    correct = counts.diagonal()
+    return correct / (counts.sum(0) + counts.sum(1) - correct)
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class GroupFigures:
     """Mean IoU of groups of channels; absent ones do not count.
 
     Attributes:
-        all: Every channel, background among them; None where none of a group has an IoU, as for the others.
-        base: Classes of the first task.
-        base_with_background: Likewise, and the background.
-        new: Classes of later tasks.
-        harmonic: Of base and new; 0 where one of them is, None where one of them is None.
-        absent: Channels without an IoU.
+        all: Mean of all channels, background included; None if no channel of a group has an IoU, as for the others.
+        base: Mean of the classes of the first task.
+        base_with_background: Mean of the classes of the first task and the background.
+        new: Mean of the classes of later tasks.
+        harmonic: Harmonic mean of base and new; 0 if either is 0, None if either is None.
+        absent: Number of channels without an IoU.
     """
 
     all: float | None
@@ -63,8 +63,8 @@ def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> Group
     """Return mean IoU by groups.
 
     Args:
-        iou: Of each channel; NaN where it is absent.
-        sizes: Classes of each task so far.
+        iou: IoU of each channel; NaN for absent ones.
+        sizes: Number of classes of each task so far.
     """
     base, new = iou[1 : 1 + sizes[0]], iou[1 + sizes[0] :]
     first, later = _mean(base), _mean(new)
@@ -77,12 +77,12 @@ def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> Group
 def forgetting(history: Sequence[Float[Tensor, " _"]]) -> list[float | None]:
     """Return, for each channel but those of the last task, its best IoU so far less the final one; None if absent."""
     final = history[-1]
-    found: list[float | None] = []
+    lost: list[float | None] = []
     for channel in range(len(history[-2]) if len(history) > 1 else 0):
-        values = [one[channel] for one in history if channel < len(one)]
+        values = [iou[channel] for iou in history if channel < len(iou)]
         known = [float(value) for value in values if not value.isnan()]
-        found.append(None if not known or final[channel].isnan() else max(known) - float(final[channel]))
-    return found
+        lost.append(None if not known or final[channel].isnan() else max(known) - float(final[channel]))
+    return lost
 
 
 def _mean(values: Tensor) -> float | None:

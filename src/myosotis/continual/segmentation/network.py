@@ -1,4 +1,4 @@
-"""A body under 1x1 heads, one for the background and one for each task."""
+"""A body with 1x1 heads, one for the background and one for each task."""
 
 import math
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from myosotis.models.segmenter import SegmentationBody
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a network says of a batch.
+class Outputs:
+    """Outputs of a network for a batch.
 
     Attributes:
-        logits: At the resolution of the images; channel 0 is the background.
-        small: The same before they were enlarged.
-        features: Below the heads.
-        maps: Of earlier layers.
+        logits: Logits at the resolution of the images; channel 0 is the background.
+        small: Logits at the resolution of the features.
+        features: Input of the heads.
+        maps: Feature maps of earlier layers.
     """
 
     logits: Float[Tensor, "n classes height width"]
@@ -32,7 +32,7 @@ class GrowingHeads(nn.Module):
     """1x1 convolutions side by side: block 0 is the background, block t + 1 the classes of task t.
 
     Args:
-        num_features: Of the body.
+        num_features: Number of features of the body.
 
     Example:
         >>> heads = GrowingHeads(4)
@@ -53,16 +53,16 @@ class GrowingHeads(nn.Module):
         return tuple(len(weight) for weight in self.weights)
 
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Add a block of random rows; the first one draws the background's too."""
-        place = self.weights[0].device
+        """Add a block of random rows; the first call initialises the background too."""
+        device = self.weights[0].device
         bound = 1 / math.sqrt(self.num_features)
         if len(self.weights) == 1:
             with torch.no_grad():
                 drawn = (torch.rand(1, self.num_features, generator=generator) * 2 - 1) * bound
                 self.weights[0].copy_(drawn)
         rows = (torch.rand(count, self.num_features, generator=generator) * 2 - 1) * bound
-        self.weights.append(nn.Parameter(rows.to(place)))
-        self.biases.append(nn.Parameter(torch.zeros(count, device=place)))
+        self.weights.append(nn.Parameter(rows.to(device)))
+        self.biases.append(nn.Parameter(torch.zeros(count, device=device)))
 
     def forward(self, features: Float[Tensor, "n features h w"]) -> Float[Tensor, "n classes h w"]:
         """Return logits."""
@@ -71,7 +71,7 @@ class GrowingHeads(nn.Module):
 
 
 def init_new_heads(heads: GrowingHeads) -> None:
-    """Let the newest block begin as the background, both sharing its probability (Cermelli et al., CVPR 2020).
+    """Start the newest block from the background, both sharing its probability (Cermelli et al., CVPR 2020).
 
     New rows are the background's, and every bias of them and of the background is its old one less ``log(n_new + 1)``:
     the old classes keep their probabilities, and background and new ones together have what background had. Shifting
@@ -84,10 +84,10 @@ def init_new_heads(heads: GrowingHeads) -> None:
 
 
 class SegmentationNet(nn.Module):
-    """A body under growing heads.
+    """A body with growing heads.
 
     Args:
-        body: Takes images in [0, 1].
+        body: Network from images in [0, 1] to features and maps.
     """
 
     def __init__(self, body: SegmentationBody) -> None:
@@ -95,11 +95,11 @@ class SegmentationNet(nn.Module):
         self.body = body
         self.heads = GrowingHeads(body.num_features)
 
-    def forward(self, images: Float[Tensor, "n channels height width"]) -> Seen:
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
         """Return logits at the resolution of the images, features and maps."""
         features, maps = self.body(images)
         small = self.heads(features)
-        return Seen(enlarged(small, images, self.body.multiple), small, features, maps)
+        return Outputs(enlarged(small, images, self.body.multiple), small, features, maps)
 
 
 def enlarged(
@@ -108,11 +108,11 @@ def enlarged(
     """Return logits at the resolution of images, by bilinear interpolation.
 
     Args:
-        logits: Of the images, continued to sides that ``multiple`` divides.
-        images: As they are.
-        multiple: See :class:`~myosotis.models.segmenter.SegmentationBody`.
+        logits: Logits of the images, padded to sides that ``multiple`` divides.
+        images: Images without padding.
+        multiple: Multiple of the sides, see :class:`~myosotis.models.segmenter.SegmentationBody`.
     """
     height, width = images.shape[2:]
-    whole = height + -height % multiple, width + -width % multiple
-    found = functional.interpolate(logits, size=whole, mode="bilinear", align_corners=False)
-    return found[:, :, :height, :width]
+    padded = height + -height % multiple, width + -width % multiple
+    logits = functional.interpolate(logits, size=padded, mode="bilinear", align_corners=False)
+    return logits[:, :, :height, :width]

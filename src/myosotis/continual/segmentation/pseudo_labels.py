@@ -1,4 +1,4 @@
-"""Labels that an old network gives to what a new task calls background."""
+"""Labels of an old network for the background of a new task."""
 
 import math
 from typing import Literal
@@ -18,23 +18,23 @@ def pseudo_label(
     sure: Tensor,
     unsure: Unsure = "background",
 ) -> Int[Tensor, "batch height width"]:
-    """Return a mask whose background is labelled by an old network where that is sure; nothing else is touched.
+    """Return a mask whose background is labelled by an old network where that is confident.
 
     Args:
-        target: 0 for the background, 255 ignored.
-        scores: Of the old network; channel 0 is the background.
-        sure: For each pixel, whether the old network is.
-        unsure: What background is where it is not.
+        target: Channels, 0 for the background, 255 for ignored pixels.
+        scores: Scores of the old network; channel 0 is the background.
+        sure: Whether the old network is confident, for each pixel.
+        unsure: Label of the other background pixels.
     """
-    answer = scores.argmax(dim=1)
+    predicted = scores.argmax(dim=1)
     other = torch.zeros_like(target) if unsure == "background" else torch.full_like(target, IGNORE)
-    return torch.where(target == 0, torch.where(sure, answer, other), target)
+    return torch.where(target == 0, torch.where(sure, predicted, other), target)
 
 
 def normalised_entropy(probabilities: Float[Tensor, "batch known height width"]) -> Float[Tensor, "batch height width"]:
-    """Return the entropy of each pixel's answer, divided by its largest, so between 0 and 1.
+    """Return the entropy of each pixel's prediction, divided by its maximum, so between 0 and 1.
 
-    The code of PLOP takes a mean over classes that it then divides by the logarithm of their number once more.
+    The code of PLOP takes a mean over classes and divides it by the logarithm of their number too.
     """
     entropy: Tensor = torch.special.entr(probabilities).sum(dim=1)
     return entropy / math.log(probabilities.shape[1])

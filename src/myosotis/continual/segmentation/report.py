@@ -1,4 +1,4 @@
-"""The report of a run that learnt to segment a stream of classes, and of several side by side."""
+"""The report of a run that learnt to segment a stream of classes, and of several runs side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Of the kind ``learn-segments``.
+        run: Run of ``learn segments``.
     """
     result, config = run.result(), run.settings()
     card = METHODS.card(result["method"])
@@ -68,7 +68,7 @@ def describe(run: Run) -> Document:
         subtitle=(
             f"{len(result['classes'])} classes in {len(result['tasks'])} tasks, {result['scenario']} scenario; "
             f"{card.title}, seed {result['seed']}. IoU from one confusion matrix over test images that show a class "
-            f"so far; pixels of classes to come are " + ("ignored." if result["unseen"] == "ignore" else "background.")
+            f"so far; pixels of later classes are " + ("ignored." if result["unseen"] == "ignore" else "background.")
         ),
         verdicts=_verdicts(result),
         table=_class_table(result),
@@ -79,11 +79,11 @@ def describe(run: Run) -> Document:
             _memory_section(result),
             method_section([card], config),
             _cost_section(result),
-            lineage_section({"Model that went out": result["lineage"]["model_out"]}, result["lineage"]["data"]),
+            lineage_section({"Resulting model": result["lineage"]["model_out"]}, result["lineage"]["data"]),
             environment_section(run),
             limits_section(
-                "One order of classes, one partition and one seed; methods differ by less than these do, so compare "
-                "over several of each.",
+                "One order of classes, one partition and one seed. These make larger differences than methods do, so "
+                "compare over several of each.",
                 "Settings that were chosen by looking at these test images would make the figures optimistic.",
             ),
         ],
@@ -94,7 +94,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts finished runs side by side; runs that differ in seed and partition alone are one row.
 
     Args:
-        runs: At least two, all of the kind ``learn-segments``.
+        runs: At least two runs of ``learn segments``.
     """
     groups = group_runs(runs, seeds=_SEEDS, titles=("method.name", "scenario.kind"))
     rows = [Row(group.label, [str(len(group.runs)), *(_over(group, key) for key in _MEASURES)]) for group in groups]
@@ -107,22 +107,22 @@ def compare(runs: Sequence[Run]) -> Document:
     return Document(
         title="Class-incremental segmentation side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
-        verdicts=[Verdict("Which keeps most?", answer)],
+        verdicts=[Verdict("Which method retains most?", answer)],
         table=Table("Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Group"),
         sections=[differing_settings(runs, [run.path.name for run in runs])],
     )
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    metrics, seen = result["metrics"], result["reappearance"]
+    metrics, reappearance = result["metrics"], result["reappearance"]
     new = "" if metrics["new"] is None else f", classes of later tasks {metrics['new']:.3f}"
-    every = "all classes" if result["iou"][-1][0] is None else "all channels, background among them"
+    scope = "all classes" if result["iou"][-1][0] is None else "all channels, background among them"
     first = result["figures_after_task"][0]["base"]
     worst = [(value, name) for name, value in zip(result["classes"], result["forgetting"][1:], strict=False) if value]
-    found = [
+    verdicts = [
         Verdict(
             "Has it learnt?",
-            f"At the end the mean IoU is {number_text(metrics['all'])} over {every}{new}.",
+            f"At the end the mean IoU is {number_text(metrics['all'])} over {scope}{new}.",
         ),
         Verdict(
             "Has it kept?",
@@ -134,22 +134,22 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     if len(result["tasks"]) > 1:
         pairs = [
             (share, count)
-            for share, count in zip(seen["seen_old_pixels"], seen["old_pixels"], strict=True)
+            for share, count in zip(reappearance["seen_old_pixels"], reappearance["old_pixels"], strict=True)
             if share is not None
         ]
         total = sum(count for _, count in pairs)
         again = sum(share * count for share, count in pairs) / max(1, total)
         text = (
-            f"{seen['repeated_images']:.1%} of the images are in several tasks. "
+            f"{reappearance['repeated_images']:.1%} of the images are in several tasks. "
             + (
                 f"Of the old-class pixels in later tasks {again:.1%} had been trained on before, with their label."
                 if total
                 else "No later task shows an old class."
             )
-            + " What was trained on is easy to pseudo-label."
+            + " Pixels that were trained on are easy to pseudo-label."
         )
-        found.append(Verdict("How realistic is the stream?", text))
-    found.append(
+        verdicts.append(Verdict("How realistic is the stream?", text))
+    verdicts.append(
         Verdict(
             "How sure are we?",
             f"One seed, one partition; {result['test_images'][-1]} test images"
@@ -160,7 +160,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
             ),
         )
     )
-    return found
+    return verdicts
 
 
 def _class_table(result: Mapping[str, Any]) -> Table:
@@ -196,7 +196,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
         lines.append(Line("later tasks", steps[1:], later, "forget"))
     names = ["background", *result["classes"]]
     grid = [[row[channel] if channel < len(row) else None for channel in range(len(names))] for row in result["iou"]]
-    found = [
+    figures = [
         Figure(
             line_chart(lines, x_label="tasks learnt", y_label="mean IoU", name="curves"),
             "Mean IoU of groups of classes after each task.",
@@ -210,29 +210,29 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                 y_label="class",
                 name="iou",
             ),
-            "IoU of each class after each task; empty where it is still to come.",
+            "IoU of each class after each task; empty before its task.",
         ),
     ]
     panels = run.path / "panels.safetensors"
     if panels.is_file():
-        found.append(
+        figures.append(
             Figure(
                 _panels(load_file(panels), len(result["panels"]), len(steps), names),
-                "Test images, their truth, and the answer after each task; white does not count.",
+                "Test images, their truth, and the prediction after each task; white is ignored.",
                 wide=True,
             )
         )
-    return found
+    return figures
 
 
 def _panels(tensors: Mapping[str, Tensor], count: int, steps: int, names: Sequence[str]) -> str:
     images, titles = [], []
-    for at in range(count):
-        images.append(encoded_png(tensors[f"image-{at}"].permute(1, 2, 0).numpy()))
-        images.append(encoded_png(_coloured(tensors[f"truth-{at}"])))
+    for panel in range(count):
+        images.append(encoded_png(tensors[f"image-{panel}"].permute(1, 2, 0).numpy()))
+        images.append(encoded_png(_coloured(tensors[f"truth-{panel}"])))
         titles += ["image", "truth"]
         for step in range(1, steps + 1):
-            images.append(encoded_png(_coloured(tensors[f"task-{step}-{at}"])))
+            images.append(encoded_png(_coloured(tensors[f"task-{step}-{panel}"])))
             titles.append(f"after task {step}")
     return image_sheet(images, titles, steps + 2, [(_colour(channel), name) for channel, name in enumerate(names)])
 
@@ -247,11 +247,11 @@ def _coloured(mask: Tensor) -> NDArray[np.uint8]:
 
 
 def _colour(channel: int) -> str:
-    """One of the palette, or between two of it where there are more classes than it has."""
+    """A colour of the palette, or the mean of two if there are more classes than colours."""
     if channel < len(_COLOURS):
         return _COLOURS[channel]
-    one, other = (_rgb(_COLOURS[1 + place % (len(_COLOURS) - 1)]) for place in (channel, channel * 5 + 2))
-    return "#" + "".join(f"{(a + b) // 2:02X}" for a, b in zip(one, other, strict=True))
+    first, second = (_rgb(_COLOURS[1 + index % (len(_COLOURS) - 1)]) for index in (channel, channel * 5 + 2))
+    return "#" + "".join(f"{(a + b) // 2:02X}" for a, b in zip(first, second, strict=True))
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
@@ -259,53 +259,55 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 
 def _scenario_section(result: Mapping[str, Any]) -> Section:
-    seen = result["reappearance"]
+    reappearance = result["reappearance"]
     rows = [
         Row(
             f"Task {number + 1}",
             [
-                f"{seen['images'][number]:,}",
-                f"{seen['seen_images'][number]:.1%}",
-                f"{seen['old_pixels'][number]:,}",
-                "-" if seen["seen_old_pixels"][number] is None else f"{seen['seen_old_pixels'][number]:.1%}",
-                f"{seen['future_pixels'][number]:,}",
+                f"{reappearance['images'][number]:,}",
+                f"{reappearance['seen_images'][number]:.1%}",
+                f"{reappearance['old_pixels'][number]:,}",
+                "-"
+                if reappearance["seen_old_pixels"][number] is None
+                else f"{reappearance['seen_old_pixels'][number]:.1%}",
+                f"{reappearance['future_pixels'][number]:,}",
             ],
         )
         for number in range(len(result["tasks"]))
     ]
     columns = ["Images", "Seen before", "Old-class pixels", "Of these trained on before", "Pixels of later classes"]
     text = (
-        "Old and later classes are background in the masks of a task. Where images come back, an old class in them was "
-        "trained on with its label, and a later one as background."
+        "Old and later classes are background in the masks of a task. In images that reappear, an old class was "
+        "trained on with its label, and a later class as background."
     )
     return Section("The stream", [text], [Table("Re-appearance", columns, rows, "Task")])
 
 
 def _pseudo_section(result: Mapping[str, Any]) -> Section:
     rows = []
-    for number, found in enumerate(result["pseudo_labels"]):
-        for name in ("seen", "unseen") if found else ():
-            one = found[name]
-            if one["images"]:
+    for number, by_image in enumerate(result["pseudo_labels"]):
+        for name in ("seen", "unseen") if by_image else ():
+            figures = by_image[name]
+            if figures["images"]:
                 rows.append(
                     Row(
                         f"Before task {number + 1}, images {name}",
-                        [str(one["images"]), number_text(one["right"]), number_text(one["taken_for_old"])],
+                        [str(figures["images"]), number_text(figures["right"]), number_text(figures["taken_for_old"])],
                     )
                 )
-    columns = ["Images", "Old-class pixels right", "Other classes taken for old ones"]
-    text = "How the network labels old classes in the images of the next task, which no method is told."
+    columns = ["Images", "Old-class pixels correct", "Other classes predicted as old ones"]
+    text = "How the network labels old classes in the images of the next task; no method reads these masks."
     return Section("Pseudo-labels", [text], [Table("By whether an image was trained on", columns, rows, "When")])
 
 
 def _memory_section(result: Mapping[str, Any]) -> Section:
     last = result["memory"][-1]
     if not last["images"]:
-        return Section("Memory", ["Nothing was remembered."])
+        return Section("Memory", ["The memory is empty."])
     names = result["classes"]
     rows = [Row(names[int(channel) - 1], [str(count)]) for channel, count in last["of_class"].items()]
     text = (
-        f"{last['images']} images with the masks that their tasks showed; {last['leaks']} masks show a class that "
+        f"{last['images']} images with the masks of their tasks; {last['leaks']} masks show a class that "
         "their task did not label."
     )
     return Section("Memory", [text], [Table("Remembered images that show a class", ["Images"], rows, "Class")])

@@ -19,15 +19,15 @@ SEGMENTER = "segmenter.json"
 
 @dataclass(frozen=True)
 class SegmentLearnerSpec:
-    """What a learner is made of.
+    """Description of a learner.
 
     Attributes:
         method: A key of :data:`~myosotis.continual.segmentation.methods.METHODS`.
-        settings: Of the method.
-        body: What its body is made of.
-        classes: Their names, in the order of arrival; channel n is ``classes[n - 1]``.
-        sizes: Classes of each task that it has learnt.
-        seed: Of its random choices.
+        settings: Settings of the method.
+        body: Description of its body.
+        classes: Names of the classes in the order of arrival; channel n is ``classes[n - 1]``.
+        sizes: Number of classes of each learnt task.
+        seed: Seed of its random choices.
     """
 
     method: str
@@ -39,12 +39,12 @@ class SegmentLearnerSpec:
 
 
 def body_maker(spec: SegmenterSpec, *, pretrained: bool = False) -> Callable[[int], SegmentationBody]:
-    """Return what makes a body from a seed."""
+    """Return a function from a seed to a new body."""
     return lambda seed: build_segmenter(spec, seed=seed, pretrained=pretrained)
 
 
 def make_segment_learner(spec: SegmentLearnerSpec, *, pretrained: bool = False) -> SegmentationLearner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Raises:
         InputError: The architecture does not fit.
@@ -82,7 +82,7 @@ def open_segmenter(path: Path) -> ImagePredictor:
     """Return the learner in a directory for use; its first class is the background.
 
     Raises:
-        InputError: As :func:`load_segment_learner`.
+        InputError: Something is missing or does not fit.
     """
     learner, spec = load_segment_learner(path)
     return ImagePredictor(learner.net, learner.scores, ("background", *spec.classes[: sum(spec.sizes)]), batch_size=8)

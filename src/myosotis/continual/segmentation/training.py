@@ -4,78 +4,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Int
-from pydantic import model_validator
 from safetensors.torch import load_file
 from torch import Tensor
 
 from myosotis.continual.segmentation.batches import DenseAugmentation, SegmentationBatches, plain_batches
+from myosotis.continual.segmentation.checks import check_segmentation
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.memory import Candidate, SegmentationMemory
 from myosotis.continual.segmentation.metrics import confusion, group_figures, intersection_over_union
+from myosotis.continual.segmentation.pseudo_label_figures import pseudo_label_figures
 from myosotis.continual.segmentation.scenario import SegmentationStream
-from myosotis.continual.stream import Log, StreamTrainer, TaskTraining
+from myosotis.continual.segmentation.settings import SegmentationSettings
+from myosotis.continual.stream import Log, StreamTrainer
 from myosotis.data.masks import IGNORE
-from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_tensors
-from myosotis.engine.method import Count, NotNegative, Positive
-from myosotis.engine.processes import is_main_process, share, wait_for_everyone
-from myosotis.engine.schedule import Schedule, make_schedule
+from myosotis.engine.processes import is_main_process, wait_for_everyone
+from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.modes import evaluating
 
 _CHUNK = 32  # images per forward pass where no gradient is needed
-
-
-class SegmentationSettings(TaskTraining):
-    """Training of each task.
-
-    Attributes:
-        iterations: Steps of each task; None counts epochs.
-        first_iterations: Steps of the first task; None: as many as of the others.
-        epochs: Passes over the current images.
-        learning_rate: Learning rate of the first task.
-        later_rate: Learning rate of the other tasks; None: the same.
-        head_factor: Factor of the heads' learning rate, in later tasks.
-        optimizer: ``"sgd"`` with Nesterov momentum 0.9, or ``"adamw"``.
-        weight_decay: Weight decay of the optimiser.
-        batch_size: Images per step, over all processes, remembered images included.
-        power: Power of ``schedule: poly``, see :func:`~myosotis.engine.schedule.make_schedule`.
-        scale: Range of the random scale, see :class:`~.batches.DenseAugmentation`.
-        crop: Height and width of the random crop.
-        flip: Whether images are mirrored at random.
-    """
-
-    iterations: Count | None = None
-    first_iterations: Count | None = None
-    epochs: Count = 30
-    learning_rate: Positive = 0.01
-    later_rate: Positive | None = None
-    head_factor: Positive = 1.0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    weight_decay: NotNegative = 1e-4
-    batch_size: Count = 24
-    schedule: Schedule = "poly"
-    power: Positive = 0.9
-    scale: tuple[Positive, Positive] | None = None
-    crop: tuple[Count, Count] | None = None
-    flip: bool = True
-
-    @model_validator(mode="after")
-    def _belongs(self) -> "SegmentationSettings":
-        plain = type(self).model_fields
-        if self.iterations is not None and self.epochs != plain["epochs"].default:
-            raise ValueError("give either 'iterations' or 'epochs'")
-        if self.first_iterations is not None and self.iterations is None:
-            raise ValueError("'first_iterations' goes with 'iterations'")
-        if self.schedule != "poly" and self.power != plain["power"].default:
-            raise ValueError("'power' belongs to 'schedule: poly'")
-        if self.scale is not None and (self.crop is None or self.scale[0] > self.scale[1]):
-            raise ValueError("'scale' is a range, and needs a 'crop'")
-        return self
 
 
 @dataclass
@@ -149,7 +101,7 @@ def learn_segments(
     and ends with the same weights as one that was not.
 
     Args:
-        learner: Learner that has seen nothing yet: an instance of a subclass of
+        learner: New learner: an instance of a subclass of
             :class:`~myosotis.continual.segmentation.learner.SegmentationLearner`, or what
             :func:`~myosotis.continual.segmentation.methods.build_learner` returns for a name.
         stream: Stream of tasks.
@@ -157,7 +109,7 @@ def learn_segments(
         settings: Training of each task.
         seed: Seed of order and augmentation.
         device: Device of the network.
-        panels: Indices of test images whose predictions are kept after each task.
+        panels: Indices of test images for the predictions of the report.
         checkpoints: Directory of the saved state; None saves nothing.
         checkpoint_every: Steps between checkpoints within a task, at most.
         log: Receives the mean loss terms between checkpoints, and the figures after a task.
@@ -283,19 +235,19 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         return indices
 
     def _visible(self, index: int) -> tuple[Tensor, list[int]]:
-        """The table that translates the training masks of a task, and the channels that they show then."""
+        """The table of the training masks of a task, and the channels that they label."""
         stream = self._stream
         if self.learner.sees_all:
-            classes = stream.seen(index)
+            classes = stream.known_classes(index)
             table = stream.test_table(index).clone()
-            # Classes that are not known yet are background here too.
+            # Later classes are background here too.
             table[:IGNORE][table[:IGNORE] == IGNORE] = 0
             return table, [stream.channel_of[label] for label in classes]
-        classes = stream.seen(index) if stream.kind == "sequential" else list(stream.tasks[index].classes)
+        classes = stream.known_classes(index) if stream.kind == "sequential" else list(stream.tasks[index].classes)
         return stream.train_table(index), [stream.channel_of[label] for label in classes]
 
     def _remember(self, index: int) -> None:
-        """Let the memory choose among the images of a task."""
+        """Update the memory with the images of a task."""
         stream = self._stream
         table, labelled = self._visible(index)
         shown = stream.train.areas > 0
@@ -334,7 +286,7 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         learner.net.requires_grad_(requires_grad=True)
 
     def _optimizer(self, index: int, state: SegmentationState) -> torch.optim.Optimizer:
-        """The optimiser of what a task trains; nothing else receives a gradient."""
+        """The optimiser of the parameters that a task trains; all others are frozen."""
         settings, learner = self._settings, self.learner
         rate = settings.learning_rate
         if index and settings.later_rate is not None:
@@ -357,7 +309,7 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
     def _measure(self, index: int) -> tuple[Tensor, int]:
         stream, test, learner = self._stream, self._stream.test, self.learner
         channels = 1 + sum(self.sizes[: index + 1])
-        images = (test.areas[:, torch.tensor(stream.seen(index))].sum(1) > 0).nonzero().flatten().tolist()
+        images = (test.areas[:, torch.tensor(stream.known_classes(index))].sum(1) > 0).nonzero().flatten().tolist()
         table, of_test = torch.zeros(channels, channels, dtype=torch.long), stream.test_table(index)
         with evaluating(learner.net), torch.no_grad():
             for batch, target in plain_batches(test, images, of_test, _CHUNK, self.device):
@@ -367,7 +319,7 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         return table, len(images)
 
     def _share_task_state(self, index: int) -> None:
-        """Save what a method measured before a task, or restore it; everything else of that moment is recomputed."""
+        """Save the tensors that a method computed before a task, or restore them; all else is recomputed."""
         folder = self.stage_checkpoints(index)
         if folder is None:
             return
@@ -378,80 +330,3 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, state)
         wait_for_everyone()
-
-
-def pseudo_label_figures(
-    learner: SegmentationLearner[Any], stream: SegmentationStream, number: int, device: torch.device | str
-) -> dict[str, Any]:
-    """Say how well a network labels old classes in the images of a task to come, seen before and not.
-
-    The truth is read for this figure alone; no training sees it.
-
-    Args:
-        learner: As it is before the task.
-        stream: The tasks.
-        number: Of the task, at least 1.
-        device: Of the network.
-
-    Returns:
-        For ``"seen"`` and ``"unseen"`` images: how many they are; pixels of old classes, and the share of them that the
-        network gets right; pixels of classes that are new now or come later, and the share of them that it takes for
-        old ones. None where there is no pixel.
-    """
-    old = stream.seen(number - 1)
-    known = 1 + len(old)
-    table = torch.full((256,), known, dtype=torch.uint8)  # classes that are not old
-    for label, channel in stream.channel_of.items():
-        if label in old:
-            table[label] = channel
-    table[0], table[IGNORE] = 0, IGNORE
-    earlier = {place for task in stream.tasks[:number] for place in task.train.tolist()}
-    places = stream.tasks[number].train.tolist()
-    found = {}
-    with evaluating(learner.net), torch.no_grad():
-        for name, some in (
-            ("seen", [place for place in places if place in earlier]),
-            ("unseen", [place for place in places if place not in earlier]),
-        ):
-            right = count = false = others = 0
-            for images, target in plain_batches(stream.train, some, table, _CHUNK, torch.device(device)):
-                answer = learner.scores(images).argmax(dim=1)
-                of_old = (target > 0) & (target < known)
-                other = target == known
-                count, right = count + int(of_old.sum()), right + int((answer == target)[of_old].sum())
-                others, false = others + int(other.sum()), false + int((answer > 0)[other].sum())
-            found[name] = {
-                "images": len(some),
-                "old_pixels": count,
-                "right": right / count if count else None,
-                "other_pixels": others,
-                "taken_for_old": false / others if others else None,
-            }
-    return found
-
-
-def check_segmentation(
-    learner: SegmentationLearner[Any],
-    stream: SegmentationStream,
-    memory: SegmentationMemory,
-    settings: SegmentationSettings,
-) -> None:
-    """Raise ``SettingsError`` unless method, stream, memory and training go together."""
-    name = learner.card.name
-    if len(memory):
-        raise SettingsError("the memory must be empty at the start")
-    if learner.reads_memory and not memory.total:
-        raise SettingsError(f"method '{name}' needs a 'memory'")
-    if memory.total and not learner.reads_memory:
-        raise SettingsError(f"method '{name}' reads no exemplars: leave 'memory' out")
-    if len(set(stream.train.sizes)) > 1 and settings.crop is None:
-        raise SettingsError("training images differ in size: give 'training.crop', or a 'size' of the data")
-    if settings.scale is not None and settings.crop is None:
-        raise SettingsError("'training.scale' needs 'training.crop'")
-    world = share()[1]
-    halves = 2 if learner.reads_memory else 1
-    if settings.batch_size % (world * halves):
-        raise SettingsError(
-            f"'training.batch_size' is {settings.batch_size}; it must divide into "
-            + (f"current and remembered halves of {world} processes" if halves == 2 else f"{world} processes")
-        )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from myosotis.continual.selfsupervised.momentum import MomentumCopy
     from myosotis.continual.selfsupervised.network import SslNetwork, encoder_width
     from myosotis.continual.selfsupervised.past import PastModel
-    from myosotis.continual.selfsupervised.pnr import PnrTerms, pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
+    from myosotis.continual.selfsupervised.pnr import PNRTerms, pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
     from myosotis.continual.selfsupervised.saved import SslSpec, load_ssl_learner, make_ssl_learner, save_ssl_learner
     from myosotis.continual.selfsupervised.training import SslOutcome, SslSettings, learn_representations
 else:
@@ -39,7 +39,7 @@ else:
             "momentum": "MomentumCopy",
             "network": "SslNetwork encoder_width",
             "past": "PastModel",
-            "pnr": "PnrTerms pnr_moco_loss pnr_regulariser pnr_simclr_loss",
+            "pnr": "PNRTerms pnr_moco_loss pnr_regulariser pnr_simclr_loss",
             "saved": "SslSpec load_ssl_learner make_ssl_learner save_ssl_learner",
             "training": "SslOutcome SslSettings learn_representations",
         },
@@ -52,8 +52,8 @@ __all__ = [
     "EmbeddingQueue",
     "Measured",
     "MomentumCopy",
+    "PNRTerms",
     "PastModel",
-    "PnrTerms",
     "ProbeSettings",
     "SslBatch",
     "SslLearner",

@@ -17,18 +17,18 @@ from myosotis.engine.seeding import derive_seed, generator
 class ViewBatches:
     """A task's batches, epoch by epoch: order, choice and views depend on the seed and the epoch alone.
 
-    What does not fill a batch at the end of an epoch is left for another epoch's order.
+    The last incomplete batch is dropped; samples are reshuffled every epoch.
 
     Args:
-        images: All of them.
-        current: Places of samples of the task.
-        memory: Places of remembered samples; may be none.
-        size: Current samples in a batch, over all processes.
-        memory_size: Remembered samples besides, at most as many as there are.
-        again: Draw them in rounds instead, so that a batch may hold one several times.
-        views: How views are drawn.
-        seed: See above.
-        device: Where batches go, and where views are made.
+        images: Images of the whole data set.
+        current: Indices of samples of the task.
+        memory: Indices of remembered samples; may be empty.
+        size: Current samples per batch, over all processes.
+        memory_size: Remembered samples per batch, limited to their number.
+        again: Whether remembered samples may repeat within a batch, without that limit.
+        views: Random views of an image.
+        seed: Seed of order, selection and views.
+        device: Device of views and batches.
 
     Raises:
         SettingsError: The task has fewer samples than a batch.
@@ -51,8 +51,8 @@ class ViewBatches:
         self._views, self._seed, self._device = views, seed, torch.device(device)
         self._rank, self._world = share()
         self.size = size - size % self._world
-        wanted = memory_size if again else min(memory_size, len(memory))
-        self.memory_size = (wanted - wanted % self._world) if len(memory) else 0
+        limited = memory_size if again else min(memory_size, len(memory))
+        self.memory_size = (limited - limited % self._world) if len(memory) else 0
         if len(current) < size or not self.size:
             raise SettingsError(f"a task of {len(current)} images is smaller than a batch of {size}")
         self.steps = len(current) // self.size
@@ -69,15 +69,15 @@ class ViewBatches:
             remembered, memory_views = torch.empty(0, dtype=torch.long), None
             if self.memory_size:
                 while len(waiting) < self.memory_size:
-                    again = self._memory[torch.randperm(len(self._memory), generator=draw)]
-                    waiting = torch.cat([waiting, again])
+                    round_ = self._memory[torch.randperm(len(self._memory), generator=draw)]
+                    waiting = torch.cat([waiting, round_])
                 remembered, waiting = self._own(waiting[: self.memory_size]), waiting[self.memory_size :]
                 memory_views = self._both(remembered, stream)
             yield SslBatch(views, samples, memory_views, remembered, derive_seed(self._seed, "batch", epoch, step))
 
-    def _own(self, places: Tensor) -> Tensor:
-        return places[self._rank :: self._world]
+    def _own(self, indices: Tensor) -> Tensor:
+        return indices[self._rank :: self._world]
 
-    def _both(self, places: Tensor, stream: torch.Generator) -> Pair:
-        some = self._images[places.to(self._images.device)].to(self._device, non_blocking=True)
-        return two_views(some, self._views, stream)
+    def _both(self, indices: Tensor, stream: torch.Generator) -> Pair:
+        images = self._images[indices.to(self._images.device)].to(self._device, non_blocking=True)
+        return two_views(images, self._views, stream)

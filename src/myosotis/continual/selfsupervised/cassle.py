@@ -1,4 +1,4 @@
-"""The distillation of CaSSLe: the loss of the base again, between a prediction and what the past model says."""
+"""The distillation of CaSSLe: the loss of the base between a prediction and the past model's embedding."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ Distillation = Literal["contrastive", "byol", "barlow", "vicreg"]
 
 
 class DistillationOptions(TypedDict, total=False):
-    """Weights of the loss of Barlow Twins, where it is the form of a distillation."""
+    """Weights of the loss of Barlow Twins as the form of a distillation."""
 
     off_diagonal: float
     scale: float
@@ -40,28 +40,28 @@ def cassle_loss(
 
     Args:
         p: (batch, dim) predictions of each view.
-        r: Of the past model, of the same views.
-        kind: See above.
-        temperature: Of the first.
-        off_diagonal: Of the loss of Barlow Twins, see :func:`~.losses.redundancy_reduction`.
-        scale: Of the loss of Barlow Twins.
+        r: Embeddings of the past model, of the same views.
+        kind: Form of the distillation, see above.
+        temperature: Temperature of the contrastive form.
+        off_diagonal: Weight in the loss of Barlow Twins, see :func:`~.losses.redundancy_reduction`.
+        scale: Factor of the loss of Barlow Twins.
     """
     past = (r[0].detach(), r[1].detach())
     if kind == "contrastive":
         with torch.autocast(p[0].device.type, enabled=False):
             rows, columns = (functional.normalize(at_least_single(torch.cat(list(pair))), dim=1) for pair in (p, past))
             logits = rows @ columns.T / temperature
-            right = torch.arange(len(rows), device=rows.device)
-            return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+            diagonal = torch.arange(len(rows), device=rows.device)
+            return (functional.cross_entropy(logits, diagonal) + functional.cross_entropy(logits.T, diagonal)) / 2
     if kind == "vicreg":
         with torch.autocast(p[0].device.type, enabled=False):
             parts = [
-                functional.mse_loss(at_least_single(one), at_least_single(other))
-                for one, other in zip(p, past, strict=True)
+                functional.mse_loss(at_least_single(predicted), at_least_single(target))
+                for predicted, target in zip(p, past, strict=True)
             ]
     else:
-        near: Callable[[Tensor, Tensor], Tensor] = negative_cosine
+        distance: Callable[[Tensor, Tensor], Tensor] = negative_cosine
         if kind == "barlow":
-            near = partial(redundancy_reduction, off_diagonal=off_diagonal, scale=scale)
-        parts = [near(one, other) for one, other in zip(p, past, strict=True)]
+            distance = partial(redundancy_reduction, off_diagonal=off_diagonal, scale=scale)
+        parts = [distance(predicted, target) for predicted, target in zip(p, past, strict=True)]
     return (parts[0] + parts[1]) / 2

@@ -9,7 +9,7 @@ from myosotis.continual.config import BackboneConfig, ClassOrderConfig, Reservoi
 from myosotis.continual.selfsupervised.bases import check_base
 from myosotis.continual.selfsupervised.measuring import ProbeSettings
 from myosotis.continual.selfsupervised.methods import METHODS, check_settings
-from myosotis.continual.selfsupervised.methods.pnr import LAMBDA, PnrSettings, check_pnr, strengths
+from myosotis.continual.selfsupervised.methods.pnr import LAMBDA, PNRSettings, check_pnr, strengths
 from myosotis.continual.selfsupervised.training import SslSettings
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
@@ -20,15 +20,15 @@ Change = Literal["none", "invert", "rotate_90", "rotate_180"]
 
 
 class DomainConfig(DataConfig):
-    """One domain: a training and a test set, and what is done to their images."""
+    """A domain: a training and a test set, and the change of their images."""
 
     change: Change = "none"
 
 
 class RepresentDataConfig(Config):
-    """The images: a training and a test set, or the two of each domain. Labels are read by probes alone.
+    """The images: a training and a test set, or the two of each domain. Only probes read labels.
 
-    ``only`` names the classes that take part; the limits draw a part of them, class by class alike.
+    ``only`` names the classes that are used; the limits draw a part of the images, balanced over classes.
     """
 
     train: SourceConfig | None = None
@@ -52,7 +52,7 @@ class RepresentDataConfig(Config):
         return self
 
     def single(self) -> DataConfig:
-        """Return both sets where there is one domain."""
+        """Return both sets of a stream without domains."""
         assert self.train is not None  # noqa: S101 - checked
         assert self.test is not None  # noqa: S101
         return DataConfig(
@@ -61,9 +61,8 @@ class RepresentDataConfig(Config):
 
 
 class RepresentStreamConfig(ClassOrderConfig):
-    """What comes when: ``class``, some classes after others, in an order that ``order_seed`` or the job's seed draws
-    unless ``class_order`` gives it; ``data``, the samples of all classes dealt out; ``domain``, one data set after
-    another.
+    """The kind of stream: ``class`` splits the classes, in an order that ``order_seed`` or the job's seed draws unless
+    ``class_order`` gives it; ``data`` distributes the samples of all classes; ``domain`` has a data set for each task.
     """
 
     kind: Literal["class", "data", "domain"] = "class"
@@ -85,7 +84,7 @@ class RepresentStreamConfig(ClassOrderConfig):
 
 
 class BaseConfig(NamedConfig):
-    """The self-supervised loss: its name, and its settings beside it."""
+    """The self-supervised loss: its name and its settings."""
 
     name: str = "moco"
 
@@ -96,7 +95,7 @@ class BaseConfig(NamedConfig):
 
 
 class SslMethodConfig(NamedConfig):
-    """A method: its name, and its settings beside it."""
+    """A method: its name and its settings."""
 
     name: str = "pnr"
 
@@ -120,7 +119,7 @@ class RepresentationConfig(StreamJobConfig):
     """One job: a stream, an encoder, a self-supervised loss, a method, their training, and the probes.
 
     Attributes:
-        shown: Test samples that the map of the report shows.
+        shown: Number of test samples on the map of the report.
     """
 
     data: RepresentDataConfig
@@ -146,11 +145,11 @@ class RepresentationConfig(StreamJobConfig):
         if self.training.memory_batch_size is not None and (not method.reads_memory or method.mixes):
             raise ValueError(f"'training.memory_batch_size' has no effect on '{self.method.name}'")
         if self.method.name == "pnr":
-            pnr = PnrSettings(**self.method.settings)
+            pnr = PNRSettings(**self.method.settings)
             check_pnr(pnr, base, self.scenario.kind)
             if base in LAMBDA:
-                # The weights that PNR leaves to base and scenario are written out: a configuration names every setting.
+                # A configuration names every setting, so the default weights of base and scenario are written out.
                 lam, mu = strengths(pnr, base, self.scenario.kind)
-                spelled = SslMethodConfig(name="pnr", **{**self.method.settings, "lam": lam, "mu": mu})
-                object.__setattr__(self, "method", spelled)
+                complete = SslMethodConfig(name="pnr", **{**self.method.settings, "lam": lam, "mu": mu})
+                object.__setattr__(self, "method", complete)
         return self

@@ -1,4 +1,4 @@
-"""Contrast with a queue: the loss of one anchor, and the queue that its negatives come from."""
+"""Contrast with a queue: the loss, and the queue of the negatives."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -23,41 +23,41 @@ def nce(
 ) -> Float[Tensor, ""]:
     """Return InfoNCE with given negatives, ``-log e^(a·b/τ) / (e^(a·b/τ) + sum_s e^(a·s/τ))``, the mean over the batch.
 
-    Vectors are taken as they are; normalise them first. In single precision or better whatever comes in.
+    Vectors are not normalised here. Computed in at least single precision.
 
     Args:
-        anchor: Gradients reach it.
-        positive: One for each anchor.
-        negatives: Shared by all anchors; may be none.
+        anchor: Embeddings in training.
+        positive: Positive of each anchor.
+        negatives: Negatives of all anchors; may be empty.
         temperature: τ.
-        excluded: Which negatives do not count for which anchor.
+        excluded: Whether a negative does not count for an anchor.
 
     Raises:
         ValueError: The temperature is not positive.
 
     Example:
-        >>> one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-        >>> round(nce(one, one, other, 1.0).item(), 4)
+        >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> round(nce(a, a, b, 1.0).item(), 4)
         0.3133
     """
     if temperature <= 0:
         raise ValueError(f"the temperature must be positive, got {temperature}")
     with torch.autocast(anchor.device.type, enabled=False):
-        own, other, rest = (at_least_single(one) for one in (anchor, positive, negatives))
-        right = (own * other).sum(dim=1, keepdim=True) / temperature
-        wrong = own @ rest.T / temperature
+        a, b, others = (at_least_single(rows) for rows in (anchor, positive, negatives))
+        correct = (a * b).sum(dim=1, keepdim=True) / temperature
+        wrong = a @ others.T / temperature
         if excluded is not None:
             wrong = wrong.masked_fill(excluded, -torch.inf)
-        return (torch.cat([right, wrong], dim=1).logsumexp(dim=1) - right[:, 0]).mean()
+        return (torch.cat([correct, wrong], dim=1).logsumexp(dim=1) - correct[:, 0]).mean()
 
 
 class EmbeddingQueue(nn.Module):
     """The last embeddings of each view, first in, first out; all of its state is in the state dict.
 
     Args:
-        size: Embeddings of each view.
-        dim: Of an embedding.
-        views: How many there are; they never mix.
+        size: Number of embeddings of each view.
+        dim: Number of entries of an embedding.
+        views: Number of views, which do not mix.
 
     Raises:
         ValueError: A number is not positive.
@@ -89,11 +89,11 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, embeddings: tuple[Tensor, ...], samples: Int[Tensor, " batch"] | None = None) -> None:
-        """Take in a batch; the oldest go.
+        """Append a batch, replacing the oldest embeddings.
 
         Args:
             embeddings: (batch, dim) of each view.
-            samples: Numbers of the samples, for :meth:`same`.
+            samples: Indices of the samples, for :meth:`same`.
 
         Raises:
             ValueError: The batch is larger than the queue.
@@ -101,18 +101,18 @@ class EmbeddingQueue(nn.Module):
         count = len(embeddings[0])
         if count > self.size:
             raise ValueError(f"a batch of {count} does not fit into a queue of {self.size}")
-        places = (int(self.pointer) + torch.arange(count, device=self.rows.device)) % self.size
-        self.rows[:, places] = torch.stack([one.detach().to(self.rows) for one in embeddings])
-        self.samples[places] = -1 if samples is None else samples.to(self.samples.device)
+        slots = (int(self.pointer) + torch.arange(count, device=self.rows.device)) % self.size
+        self.rows[:, slots] = torch.stack([rows.detach().to(self.rows) for rows in embeddings])
+        self.samples[slots] = -1 if samples is None else samples.to(self.samples.device)
         self.pointer.add_(count).remainder_(self.size)
         self.valid.add_(count).clamp_(max=self.size)
 
     def negatives(self, view: int) -> Float[Tensor, "valid dim"]:
-        """Return a copy of what is in it, in no order that matters."""
+        """Return a copy of the embeddings of a view, in no particular order."""
         return self.rows[view, : len(self)].clone()
 
     def same(self, samples: Int[Tensor, " batch"]) -> Bool[Tensor, "batch valid"]:
-        """Return which of the negatives are of the same sample as each of these."""
+        """Return whether a negative is of the same sample, for each of these samples."""
         return samples.to(self.samples.device)[:, None] == self.samples[None, : len(self)]
 
     @torch.no_grad()
@@ -122,13 +122,13 @@ class EmbeddingQueue(nn.Module):
         batches: Iterable[tuple[tuple[Tensor, ...], Tensor | None]] = (),
         generator: torch.Generator | None = None,
     ) -> None:
-        """Get ready for a task.
+        """Prepare the queue for a task.
 
         Args:
-            policy: ``"carry"`` leaves it; ``"empty"`` forgets everything; ``"random"`` fills it with random unit
-                vectors; ``"refill"`` with ``batches``, as far as they go.
-            batches: Embeddings and numbers of samples, see :meth:`push`.
-            generator: Of ``"random"``.
+            policy: ``"carry"`` leaves it; ``"empty"`` removes all embeddings; ``"random"`` fills it with random unit
+                vectors; ``"refill"`` with ``batches``, as far as they last.
+            batches: Embeddings and indices of samples, see :meth:`push`.
+            generator: Generator of ``"random"``.
         """
         if policy == "carry":
             return
@@ -147,7 +147,7 @@ class EmbeddingQueue(nn.Module):
 
 
 def at_least_single(tensor: Tensor) -> Tensor:
-    """Return a tensor in single precision if it is in half."""
+    """Return a tensor in at least single precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 

@@ -1,4 +1,4 @@
-"""The rows that all processes have, as if one process had made them."""
+"""Gathering of the rows of all processes."""
 
 import torch
 from jaxtyping import Shaped
@@ -8,7 +8,7 @@ from myosotis.engine.processes import share
 
 
 class _Gathered(torch.autograd.Function):
-    """All rows, of which the gradients of every process come back."""
+    """The rows of all processes; gradients flow back to each."""
 
     @staticmethod
     def forward(ctx, rows):  # type: ignore[no-untyped-def]
@@ -21,29 +21,29 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         """Return the sum over processes of the gradients of this one's rows."""
-        whole = gradient.contiguous()
-        torch.distributed.all_reduce(whole)
+        total = gradient.contiguous()
+        torch.distributed.all_reduce(total)
         begin = share()[0] * ctx.count
-        return whole[begin : begin + ctx.count]
+        return total[begin : begin + ctx.count]
 
 
 def gathered(rows: Shaped[Tensor, "batch ..."]) -> Shaped[Tensor, "whole ..."]:
-    """Return the rows of all processes, with gradients; the same tensor where there is one process.
+    """Return the rows of all processes, with gradients; the same tensor if there is a single process.
 
     Every process then computes the loss of the whole batch, and its gradients are those of all processes summed, which
     averaging over processes makes the gradient of that loss.
 
     Args:
-        rows: As many in every process.
+        rows: Rows of this process, equally many in every process.
     """
     if share()[1] == 1:
         return rows
-    found: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
-    return found
+    joined: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
+    return joined
 
 
 def gathered_pair(pair: tuple[Tensor, Tensor] | None, samples: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Return the rows of both views and the samples' numbers of all processes.
+    """Return the rows of both views and the indices of samples of all processes.
 
     Raises:
         ValueError: There is no pair.
@@ -54,7 +54,7 @@ def gathered_pair(pair: tuple[Tensor, Tensor] | None, samples: Tensor) -> tuple[
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """Return the mean of what all processes have; the same tensor where there is one process."""
+    """Return the mean over processes; the same tensor if there is a single process."""
     if share()[1] == 1:
         return value
     total = value.clone()

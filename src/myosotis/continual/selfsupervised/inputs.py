@@ -20,31 +20,31 @@ Sets = tuple[ImageSet, ImageSet]
 
 
 def read_domains(data: RepresentDataConfig) -> list[Sets]:
-    """Read the training and the test images of each domain; limits come later, as they need a seed.
+    """Read the training and the test images of each domain; limits are applied later, with a seed.
 
     Raises:
         InputError: Something is missing, or does not fit together.
     """
     if data.domains is None:
         return [read_sets(data.single())]
-    found, known = [], dict[DataConfig, Sets]()
-    for one in data.domains:
-        # Domains that differ in what is done to them read their files once.
-        plain = DataConfig(**one.model_dump(exclude={"change", "limit", "test_limit"}))
+    domains, known = [], dict[DataConfig, Sets]()
+    for domain in data.domains:
+        # Domains that differ only in the change read their files once.
+        plain = DataConfig(**domain.model_dump(exclude={"change", "limit", "test_limit"}))
         key = next((other for other in known if other == plain), plain)
         if key not in known:
             known[key] = read_sets(plain)
         train, test = known[key]
-        found.append((changed(train, one.change), changed(test, one.change)))
-    return found
+        domains.append((changed(train, domain.change), changed(test, domain.change)))
+    return domains
 
 
 def changed(images: ImageSet, change: Change) -> ImageSet:
-    """Return the images with something done to all of them.
+    """Return the images after the change of a domain.
 
     Args:
-        images: Bytes.
-        change: ``"invert"``, ``"rotate_90"`` or ``"rotate_180"``, against the clock; ``"none"``.
+        images: Images in bytes.
+        change: ``"invert"``, ``"rotate_90"`` or ``"rotate_180"``, counterclockwise, or ``"none"``.
     """
     turns = {"rotate_90": 1, "rotate_180": 2}
     if change == "invert":
@@ -63,17 +63,20 @@ def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenar
     seed, stream, data = config.seed, config.scenario, config.data
     limits = [data.single()] if data.domains is None else list(data.domains)
     parts = []
-    for number, ((train, test), one) in enumerate(zip(domains, limits, strict=True)):
+    for number, ((train, test), limit) in enumerate(zip(domains, limits, strict=True)):
         key = "data" if data.domains is None else f"data.domains.{number}"
         drawn = derive_seed(seed, "domain", number) if number else seed
         # Runs of several seeds are measured on the same test images.
         parts.append(
-            (limited(train, one.limit, drawn, f"{key}.limit"), limited(test, one.test_limit, 0, f"{key}.test_limit"))
+            (
+                limited(train, limit.limit, drawn, f"{key}.limit"),
+                limited(test, limit.test_limit, 0, f"{key}.test_limit"),
+            )
         )
     train, test = parts[0]
     with settings_as_input("scenario"):
         if stream.kind == "domain":
-            return domain_incremental([one for one, _ in parts], tests=[other for _, other in parts], seed=seed)
+            return domain_incremental([train for train, _ in parts], tests=[test for _, test in parts], seed=seed)
         if stream.kind == "data":
             return data_incremental(train, stream.tasks or 1, test=test, seed=seed)
         per_task: Any = stream.per_task
@@ -88,14 +91,14 @@ def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenar
 
 
 def describe_ssl_learner(config: RepresentationConfig, scenario: Scenario) -> SslSpec:
-    """Return what the learner of a job is made of."""
+    """Return the description of the learner of a job."""
     images, model = scenario.train, config.model
     mean, std = model.mean, model.std
     if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
         mean, std = known
     if mean is None or std is None:
-        # Of the first task: nothing is known of the others when the network is made.
-        mean, std = pixel_statistics(images, scenario[0].train.places)
+        # Of the first task only: later tasks are not available yet.
+        mean, std = pixel_statistics(images, scenario[0].train.indices)
     body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options))
     size = (int(images.images.shape[2]), int(images.images.shape[3]))
     return SslSpec(

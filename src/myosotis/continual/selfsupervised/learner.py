@@ -1,4 +1,4 @@
-"""What every method of continual self-supervised learning is: a base, a network, and what stands beside them."""
+"""The interface of methods of continual self-supervised learning: a base, a network and hooks."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +25,11 @@ class SslBatch:
     """This process's part of a batch.
 
     Attributes:
-        views: Both, of current samples.
-        samples: Their places in the data set.
-        memory_views: Both, of remembered samples; None without a memory or while it is empty.
-        memory_samples: Their places.
-        seed: Of what a method draws for this batch, the same in all processes.
+        views: Both views of current samples.
+        samples: Indices of current samples in the data set.
+        memory_views: Both views of remembered samples; None without a memory or while it is empty.
+        memory_samples: Indices of remembered samples.
+        seed: Seed of a method's draws for this batch, the same in all processes.
     """
 
     views: Pair
@@ -41,14 +41,14 @@ class SslBatch:
 
 @dataclass(frozen=True)
 class SslTask:
-    """What a method may see of a task before and after it learns it.
+    """The data of a task that a method may read before and after it learns the task.
 
     Attributes:
-        number: From 0.
-        batches: Returns views and places of the task's samples, in batches, from their beginning.
-        plain: From places to images without augmentation, in [0, 1].
-        kind: Of the stream: ``"class"``, ``"data"`` or ``"domain"``.
-        seed: Of what a method draws before the task.
+        number: Index of the task.
+        batches: Function that yields views and indices of the task's samples in batches.
+        plain: Function from indices to images without augmentation, in [0, 1].
+        kind: Kind of the stream: ``"class"``, ``"data"`` or ``"domain"``.
+        seed: Seed of a method's draws before the task.
     """
 
     number: int
@@ -62,23 +62,23 @@ class SslLearner(StreamLearner[SettingsT]):
     """A method of continual self-supervised learning.
 
     Args:
-        settings: Of the method.
-        base: New.
-        encoder: New, from images in [0, 1] to features.
-        width: How many features.
-        seed: Of the projector and of whatever else is made.
+        settings: Settings of the method.
+        base: New base.
+        encoder: New network from images in [0, 1] to features.
+        width: Number of features.
+        seed: Seed of the projector and of all other new weights.
     """
 
     reads_memory: ClassVar[bool] = False
     """Whether its batches hold remembered samples."""
     adds: ClassVar[bool] = False
-    """Whether the base sees remembered samples beside current ones."""
+    """Whether remembered samples are added to the batches of the base."""
     mixes: ClassVar[bool] = False
     """Whether it mixes each current sample with a remembered one."""
     sees_all: ClassVar[bool] = False
     """Whether all tasks are learnt at once."""
     keeps_past: ClassVar[bool] = True
-    """Whether it asks the network of the task before."""
+    """Whether it needs the network of the previous task."""
 
     def __init__(self, settings: SettingsT, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         self.settings, self.base, self.width = settings, base, width
@@ -86,16 +86,16 @@ class SslLearner(StreamLearner[SettingsT]):
             torch.manual_seed(derive_seed(seed, "heads"))
             projector, predictor, distiller = base.projector(width), base.predictor(), self.distiller()
         self.net = SslNetwork(encoder, projector, predictor, distiller, self.reads())
-        self.net.distil(wanted=False)
+        self.net.distil(active=False)
         base.attach(self.net)
         self.past: PastModel | None = None
 
     def reads(self) -> Reads:
-        """Return what the distiller reads."""
+        """Return the input of the distiller."""
         return "unit embeddings" if self.base.unit else "embeddings"
 
     def distiller(self) -> nn.Module | None:
-        """Return a new network that predicts what the past model says; by default there is none."""
+        """Return a new network that predicts embeddings of the past model; by default there is none."""
         return None
 
     def to(self, device: torch.device) -> None:
@@ -113,27 +113,27 @@ class SslLearner(StreamLearner[SettingsT]):
     # A task ---------------------------------------------------------------------------------------------------------
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``SettingsError`` unless batches of so many samples in each process suit."""
+        """Raise ``SettingsError`` unless batches of this size in each process suit."""
 
     def before_task(self, task: SslTask) -> None:
-        """Get ready: from the second task on keep the network as it is."""
+        """Prepare the task: from the second task on copy the old network."""
         if task.number and self.keeps_past:
             self.past = PastModel(self.net.encoder, self.net.projector).to(next(self.net.parameters()).device)
-            self.net.distil(wanted=True)
+            self.net.distil(active=True)
         self.base.begin_task(
             task.batches(), torch.Generator().manual_seed(derive_seed(task.seed, "queue", task.number))
         )
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
-        """Return the views that the network is shown, and whose they are; by default those of current samples."""
+        """Return the input views of the network and their indices; by default those of current samples."""
         return batch.views, batch.samples
 
     def loss(self, net: nn.Module, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:
-        """Return the named terms whose sum is minimised, and take the batch in.
+        """Return the named terms whose sum is minimised, and update the base with the batch.
 
         Args:
-            net: The network, wrapped where several processes share the work.
-            batch: Of this process.
+            net: Network, wrapped if there are several processes.
+            batch: Batch of this process.
         """
         views, samples = self.mixed(batch)
         step = gathered_step(views, samples.to(views[0].device), net(*views), self.base.keys(views))
@@ -146,16 +146,16 @@ class SslLearner(StreamLearner[SettingsT]):
         """Return the terms of a batch."""
 
     def after_update(self, progress: float) -> None:
-        """Follow the weights; ``progress`` is the share of the task's steps made before this one."""
+        """Update the base after a step; ``progress`` is the share of the task's steps before this one."""
         self.base.after_update(self.net, progress)
 
     def after_task(self, task: SslTask, remembered: Int[Tensor, " n"]) -> None:
-        """Look back; ``remembered`` are the places in the memory now. By default there is nothing to do."""
+        """Finish the task; ``remembered`` are the indices in the memory. By default there is nothing to do."""
 
     # State beside the network ---------------------------------------------------------------------------------------
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return what a later task needs beside the network."""
+        """Return the tensors that a later task needs beside the network."""
         return {f"base.{name}": value for name, value in self.base.state_dict().items()}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
@@ -164,7 +164,7 @@ class SslLearner(StreamLearner[SettingsT]):
         self.base.load_state_dict(own)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what changes within a task beside the network, and the past model."""
+        """Return the state that changes within a task beside the network, and the past model."""
         past = {} if self.past is None else self.past.state_dict()
         return {"end": self.end_state(), "past": past}
 
@@ -178,21 +178,21 @@ class SslLearner(StreamLearner[SettingsT]):
 
     def features(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features"]:
         """Return features of plain images; the network is in evaluation mode."""
-        found: Tensor = self.net.encoder(images)
-        return found
+        features: Tensor = self.net.encoder(images)
+        return features
 
 
 class Distilled(SslLearner[SettingsT]):
-    """A method with a network that predicts what the past model says; its settings have a ``hidden`` width."""
+    """A method with a network that predicts embeddings of the past model; its settings have a ``hidden`` width."""
 
     def distiller(self) -> nn.Module:
         """Return two linear layers with normalisation."""
         width = self.width if self.reads() == "features" else self.base.dim
-        hidden: Any = self.settings
-        return perceptron(width, hidden.hidden, width, norm=True)
+        settings: Any = self.settings
+        return perceptron(width, settings.hidden, width, norm=True)
 
 
 def past_of(past: PastModel, step: Step, *, unit: bool) -> Pair:
     """Return the past model's embeddings of the views of a step, of all processes."""
-    found = gathered(past(step.views[0])[1]), gathered(past(step.views[1])[1])
-    return unit_pair(found) if unit else found
+    embeddings = gathered(past(step.views[0])[1]), gathered(past(step.views[1])[1])
+    return unit_pair(embeddings) if unit else embeddings

@@ -13,12 +13,12 @@ _EPS = 1e-5
 def pairwise_contrast(
     a: Float[Tensor, "batch dim"], b: Float[Tensor, "batch dim"], temperature: float
 ) -> Float[Tensor, ""]:
-    """Return NT-Xent (Chen et al., ICML 2020): of the other 2B - 1 embeddings the other view is the right one.
+    """Return NT-Xent (Chen et al., ICML 2020): the positive among the other 2B - 1 embeddings is the other view.
 
     Args:
-        a: Embeddings of one view.
-        b: Of the other.
-        temperature: Positive.
+        a: Embeddings of the first view.
+        b: Embeddings of the second view.
+        temperature: Positive temperature.
     """
     with torch.autocast(a.device.type, enabled=False):
         rows = functional.normalize(at_least_single(torch.cat([a, b])), dim=1)
@@ -42,10 +42,10 @@ def redundancy_reduction(
     ``scale * (sum_i (1 - C_ii)² + off_diagonal * sum_{i != j} C_ij²)``.
 
     Args:
-        a: Embeddings of one view, not normalised.
-        b: Of the other.
-        off_diagonal: Weight of what should be 0.
-        scale: Of the whole.
+        a: Embeddings of the first view, not normalised.
+        b: Embeddings of the second view, not normalised.
+        off_diagonal: Weight of the correlations of different entries.
+        scale: Factor of the loss.
 
     Raises:
         ValueError: A batch of one has no correlation.
@@ -53,8 +53,8 @@ def redundancy_reduction(
     if len(a) < 2:
         raise ValueError("a correlation needs a batch of at least two")
     with torch.autocast(a.device.type, enabled=False):
-        one, other = (_standardised(at_least_single(side)) for side in (a, b))
-        table = one.T @ other / len(a)
+        first, second = (_standardised(at_least_single(side)) for side in (a, b))
+        table = first.T @ second / len(a)
         diagonal = table.diagonal()
         off = table.square().sum() - diagonal.square().sum()
         return scale * ((1 - diagonal).square().sum() + off_diagonal * off)
@@ -70,8 +70,8 @@ def variance_invariance_covariance(
     """Return the loss of VICReg (Bardes, Ponce, LeCun, ICLR 2022).
 
     Args:
-        a: Embeddings of one view, not normalised.
-        b: Of the other.
+        a: Embeddings of the first view, not normalised.
+        b: Embeddings of the second view, not normalised.
         invariance: Weight of the mean squared difference.
         variance: Weight of ``½ sum over views of mean_j max(0, 1 - std_j)``.
         covariance: Weight of the squared covariances of different entries, per entry, summed over views.
@@ -82,15 +82,15 @@ def variance_invariance_covariance(
     if len(a) < 2:
         raise ValueError("a variance needs a batch of at least two")
     with torch.autocast(a.device.type, enabled=False):
-        one, other = at_least_single(a), at_least_single(b)
+        first, second = at_least_single(a), at_least_single(b)
         spread, shared = [], []
-        for side in (one, other):
+        for side in (first, second):
             spread.append(functional.relu(1 - (side.var(dim=0) + 1e-4).sqrt()).mean() / 2)
             centred = side - side.mean(dim=0)
             table = centred.T @ centred / (len(side) - 1)
             off = table.square().sum() - table.diagonal().square().sum()
             shared.append(off / side.shape[1])
-        near = functional.mse_loss(one, other)
+        near = functional.mse_loss(first, second)
         return invariance * near + variance * (spread[0] + spread[1]) + covariance * (shared[0] + shared[1])
 
 

@@ -1,4 +1,4 @@
-"""What frozen features are worth after each task: probes, the nearest neighbours, drift."""
+"""Measurements of frozen features after each task: probes, nearest neighbours, drift."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Transfer:
-    """Another data set, that nothing was learnt from.
+    """Another data set, for probes only.
 
     Attributes:
-        name: For the report.
-        train: What its probe is fitted to.
-        test: What it is measured with; the same classes.
+        name: Name in the report.
+        train: Samples that its probe is fitted to.
+        test: Test samples of the same classes.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Transfer:
 
 
 class ProbeSettings(Config):
-    """How features are measured; every figure of a run is of the kind that these settings name.
+    """Settings of the probes; every figure of a run is of this kind.
 
     Attributes:
         mode: ``"full"`` fits the linear probe to all labelled training samples of all tasks, ``"balanced"`` to a few of
@@ -65,16 +65,16 @@ class ProbeSettings(Config):
 
 @dataclass(frozen=True)
 class Measured:
-    """Features of a moment, measured.
+    """Measurements of an encoder.
 
     Attributes:
-        linear: Accuracy on the test samples of each task, those to come among them, of one linear probe over all
+        linear: Accuracy on the test samples of each task, later ones included, of a single linear probe over all
             classes; in a domain-incremental stream of a probe for each domain.
-        knn: Likewise, by nearest neighbours.
-        linear_all: On all test samples.
-        knn_all: Likewise.
-        transfer: Of a linear probe of each other data set.
-        drift: 1 - CKA to the encoder of the moment before; None for the first.
+        knn: The same by nearest neighbours.
+        linear_all: Accuracy of the linear probe on all test samples.
+        knn_all: The same by nearest neighbours.
+        transfer: Accuracy of a linear probe on each other data set.
+        drift: 1 - CKA to the encoder of the previous measurement; None for the first.
     """
 
     linear: list[float]
@@ -86,16 +86,16 @@ class Measured:
 
 
 def encode(
-    learner: SslLearner[Any], images: Tensor, places: Int[Tensor, " n"], device: torch.device | str
+    learner: SslLearner[Any], images: Tensor, indices: Int[Tensor, " n"], device: torch.device | str
 ) -> Float[Tensor, "n features"]:
     """Return features of plain images, in evaluation mode."""
     with evaluating(learner.net), torch.no_grad():
-        parts = [learner.features(to_unit(images[some].to(device))).float() for some in places.split(_CHUNK)]
+        parts = [learner.features(to_unit(images[chunk].to(device))).float() for chunk in indices.split(_CHUNK)]
     return torch.cat(parts)
 
 
 class Measuring:
-    """Measures a learner's encoder on a stream; labels are read here alone.
+    """Measures a learner's encoder on a stream; only here labels are read.
 
     Args:
         scenario: Stream with a test set.
@@ -118,22 +118,22 @@ class Measuring:
         seed: int = 0,
     ) -> None:
         if scenario.test is None:
-            raise SettingsError("there is no test set to measure with")
+            raise SettingsError("probes need a test set")
         self._scenario, self._settings, self._device = scenario, settings, device
         self._other, self._seed = tuple(transfer), seed
         self._test = scenario.test
         self._before: Tensor | None = None
-        self._every = torch.cat([task.train.places for task in scenario]).sort().values
-        self._places = self._balanced(self._every) if settings.mode == "balanced" else self._every
+        self._train = torch.cat([task.train.indices for task in scenario]).sort().values
+        self._fitted = self._balanced(self._train) if settings.mode == "balanced" else self._train
 
-    def _balanced(self, places: Tensor) -> Tensor:
+    def _balanced(self, indices: Tensor) -> Tensor:
         settings, train = self._settings, self._scenario.train
-        groups = [task.train.places for task in self._scenario] if self._scenario.kind == "domain" else [places]
-        return torch.cat([some[balanced_places(train.labels[some], settings.per_class, self._seed)] for some in groups])
+        groups = [task.train.indices for task in self._scenario] if self._scenario.kind == "domain" else [indices]
+        return torch.cat([rows[balanced_places(train.labels[rows], settings.per_class, self._seed)] for rows in groups])
 
     @property
     def before(self) -> Tensor | None:
-        """Features of the moment before, by which drift is measured."""
+        """Features of the previous measurement, which drift is relative to."""
         return self._before
 
     def restore(self, before: Tensor) -> None:
@@ -141,28 +141,30 @@ class Measuring:
         self._before = before
 
     def measure(self, learner: SslLearner[Any]) -> Measured:
-        """Return what the encoder is worth now."""
+        """Return the measurements of the encoder."""
         stream, settings = self._scenario, self._settings
-        train = encode(learner, stream.train.images, self._places, self._device)
+        train = encode(learner, stream.train.images, self._fitted, self._device)
         test = encode(learner, self._test.images, torch.arange(len(self._test)), self._device)
-        labels = stream.train.labels[self._places].to(train.device)
-        wanted = self._test.labels.to(train.device)
+        labels = stream.train.labels[self._fitted].to(train.device)
+        test_labels = self._test.labels.to(train.device)
         linear, near, sizes = [], [], []
         probe = None
         for task in stream:
-            mine = task.test.places.to(train.device)
-            sizes.append(len(mine))
+            own_test = task.test.indices.to(train.device)
+            sizes.append(len(own_test))
             if stream.kind == "domain":
-                inside = torch.isin(self._places, task.train.places).to(train.device)
+                inside = torch.isin(self._fitted, task.train.indices).to(train.device)
                 own, own_labels = train[inside], labels[inside]
-                linear.append(linear_probe(own, own_labels, test[mine], wanted[mine], seed=self._seed).accuracy)
-                near.append(knn_probe(own, own_labels, test[mine], wanted[mine], k=settings.neighbours))
+                linear.append(
+                    linear_probe(own, own_labels, test[own_test], test_labels[own_test], seed=self._seed).accuracy
+                )
+                near.append(knn_probe(own, own_labels, test[own_test], test_labels[own_test], k=settings.neighbours))
                 continue
             if probe is None:
-                probe = linear_probe(train, labels, test, wanted, seed=self._seed)
-                answers = probe.classes[probe.scores(test).argmax(dim=1)]
-            linear.append((answers[mine] == wanted[mine]).double().mean().item())
-            near.append(knn_probe(train, labels, test[mine], wanted[mine], k=settings.neighbours))
+                probe = linear_probe(train, labels, test, test_labels, seed=self._seed)
+                predicted = probe.classes[probe.scores(test).argmax(dim=1)]
+            linear.append((predicted[own_test] == test_labels[own_test]).double().mean().item())
+            near.append(knn_probe(train, labels, test[own_test], test_labels[own_test], k=settings.neighbours))
         drift = self._drift(test)
         if stream.kind == "data":
             # Every task has all test samples.
@@ -173,7 +175,7 @@ class Measuring:
             near,
             sum(value * size for value, size in zip(linear, sizes, strict=True)) / total,
             sum(value * size for value, size in zip(near, sizes, strict=True)) / total,
-            {one.name: self._transfer(learner, one) for one in self._other},
+            {other.name: self._transfer(learner, other) for other in self._other},
             drift,
         )
 
@@ -184,18 +186,18 @@ class Measuring:
         """
         stream, settings = self._scenario, self._settings
         test = encode(learner, self._test.images, torch.arange(len(self._test)), self._device)
-        wanted = self._test.labels.to(test.device)
-        found = {}
+        test_labels = self._test.labels.to(test.device)
+        accuracies = {}
         for share in settings.shares:
-            places = self._every[share_places(stream.train.labels[self._every], share, self._seed)]
-            train = encode(learner, stream.train.images, places, self._device)
-            labels = stream.train.labels[places].to(train.device)
-            # A class with a single sample has none to choose a penalty with.
+            indices = self._train[share_places(stream.train.labels[self._train], share, self._seed)]
+            train = encode(learner, stream.train.images, indices, self._device)
+            labels = stream.train.labels[indices].to(train.device)
+            # A class with a single sample has none to select a penalty with.
             penalties = PENALTIES if int(labels.unique(return_counts=True)[1].min()) > 1 else (0.1,)
-            found[f"{share:g}"] = linear_probe(
-                train, labels, test, wanted, penalties=penalties, seed=self._seed
+            accuracies[f"{share:g}"] = linear_probe(
+                train, labels, test, test_labels, penalties=penalties, seed=self._seed
             ).accuracy
-        return found
+        return accuracies
 
     def shown(self, learner: SslLearner[Any], count: int) -> tuple[Float[Tensor, "n features"], Int[Tensor, " n"]]:
         """Return features and classes of some test samples, the same each time."""
@@ -211,8 +213,8 @@ class Measuring:
     def _transfer(self, learner: SslLearner[Any], other: Transfer) -> float:
         train = encode(learner, other.train.images, torch.arange(len(other.train)), self._device)
         test = encode(learner, other.test.images, torch.arange(len(other.test)), self._device)
-        labels, wanted = other.train.labels.to(train.device), other.test.labels.to(train.device)
-        return linear_probe(train, labels, test, wanted, seed=self._seed).accuracy
+        labels, test_labels = other.train.labels.to(train.device), other.test.labels.to(train.device)
+        return linear_probe(train, labels, test, test_labels, seed=self._seed).accuracy
 
 
 def stream_figures(before: Measured, history: Sequence[Measured], kind: str = "linear") -> dict[str, float | None]:
@@ -228,16 +230,16 @@ def stream_figures(before: Measured, history: Sequence[Measured], kind: str = "l
     - ``gain``: ``final`` less the same before the first task.
 
     Args:
-        before: Of the encoder that has learnt nothing.
-        history: After each task.
+        before: Measurements of the untrained encoder.
+        history: Measurements after each task.
         kind: ``"linear"`` or ``"knn"``.
 
     Returns:
-        By name; None where a figure needs more than one task.
+        Figures by name; None if a figure needs more than one task.
     """
-    table = [getattr(one, kind) for one in history]
+    table = [getattr(measured, kind) for measured in history]
     untrained, last, tasks = getattr(before, kind), table[-1], range(len(table))
-    overall = [getattr(one, f"{kind}_all") for one in (before, history[-1])]
+    overall = [getattr(measured, f"{kind}_all") for measured in (before, history[-1])]
     if len(table) < 2:
         learning = None if len(last) > 1 else last[0]
         rest: dict[str, float | None] = dict.fromkeys(("forgetting", "stability", "forward_transfer"))

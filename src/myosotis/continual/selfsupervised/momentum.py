@@ -11,12 +11,12 @@ from torch import Tensor, nn
 class MomentumCopy(nn.Module):
     """Encoder and projector whose weights are an exponential average of the trained ones.
 
-    Its batch normalisation stays in training mode, as its papers have it: it never answers for a single image. Buffers
-    are its own.
+    Its batch normalisation stays in training mode, as in the papers; it never receives a single image. Buffers are its
+    own.
 
     Args:
-        encoder: From images to features.
-        projector: From features to embeddings.
+        encoder: Network from images to features.
+        projector: Network from features to embeddings.
     """
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
@@ -28,8 +28,8 @@ class MomentumCopy(nn.Module):
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n dim"]:
         """Return embeddings."""
-        found: Tensor = self.projector(self.encoder(images))
-        return found
+        embeddings: Tensor = self.projector(self.encoder(images))
+        return embeddings
 
     @torch.no_grad()
     def follow(self, encoder: nn.Module, projector: nn.Module, momentum: float) -> None:
@@ -44,9 +44,9 @@ def momentum_at(progress: float, begin: float, end: float) -> float:
     """Return the momentum of a task, which goes from ``begin`` to ``end`` along a cosine.
 
     Args:
-        progress: Share of the task's steps that are made.
-        begin: At 0.
-        end: At 1.
+        progress: Share of the task's steps so far.
+        begin: Momentum at 0.
+        end: Momentum at 1.
 
     Example:
         >>> [round(momentum_at(share, 0.99, 0.999), 4) for share in (0, 0.5, 1)]

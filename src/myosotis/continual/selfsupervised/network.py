@@ -1,4 +1,4 @@
-"""What a continual self-supervised learner trains: an encoder, a projector, and what predicts from them."""
+"""The network of a continual self-supervised learner: encoder, projector, predictor and distiller."""
 
 from typing import Literal, NamedTuple
 
@@ -14,13 +14,13 @@ Reads = Literal["features", "embeddings", "unit embeddings"]
 
 
 class Outputs(NamedTuple):
-    """What the network makes of both views.
+    """Outputs of the network for both views.
 
     Attributes:
-        features: Of the encoder.
-        embeddings: Of the projector, not normalised.
-        predictions: Of the base's predictor from the embeddings; None without one.
-        distilled: Predictions of what the past model says; None while there is none.
+        features: Output of the encoder.
+        embeddings: Output of the projector, not normalised.
+        predictions: Output of the base's predictor for the embeddings; None without one.
+        distilled: Output of the distiller; None without a past model.
     """
 
     features: Pair
@@ -29,19 +29,19 @@ class Outputs(NamedTuple):
     distilled: Pair | None
 
     def leading(self, count: int) -> "Outputs":
-        """Return what was made of the first samples."""
+        """Return the outputs for the first ``count`` samples."""
         return Outputs(*(None if pair is None else (pair[0][:count], pair[1][:count]) for pair in self))  # type: ignore[arg-type]
 
 
 class SslNetwork(nn.Module):
-    """All that is trained.
+    """All parameters in training.
 
     Args:
-        encoder: From images to features.
-        projector: From features to embeddings.
-        predictor: From embeddings to embeddings, where the base has one.
-        distiller: From what ``reads`` says to what the past model says, where the method has one.
-        reads: See above.
+        encoder: Network from images to features.
+        projector: Network from features to embeddings.
+        predictor: Network from embeddings to embeddings; None if the base has none.
+        distiller: Network that predicts the past model's output; None if the method has none.
+        reads: Input of the distiller.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class SslNetwork(nn.Module):
         self._reads = reads
         self.distils = False
 
-    def distil(self, wanted: bool) -> None:
-        """Say whether there is a past model to predict; otherwise the distiller is not touched."""
-        self.distils = wanted and self.distiller is not None
+    def distil(self, active: bool) -> None:
+        """Turn the distiller on, once there is a past model, or off."""
+        self.distils = active and self.distiller is not None
         if self.distiller is not None:
             self.distiller.requires_grad_(self.distils)
 
     def forward(
-        self, one: Float[Tensor, "n channels height width"], other: Float[Tensor, "n channels height width"]
+        self, first: Float[Tensor, "n channels height width"], second: Float[Tensor, "n channels height width"]
     ) -> Outputs:
-        """Return what is made of both views, each with batch statistics of its own."""
+        """Return the outputs for both views, each with batch statistics of its own."""
         encoder, projector, predictor, distiller = self.encoder, self.projector, self.predictor, self.distiller
-        features: Pair = encoder(one), encoder(other)
+        features: Pair = encoder(first), encoder(second)
         embeddings: Pair = projector(features[0]), projector(features[1])
         predictions: Pair | None = None
         if predictor is not None:
@@ -84,14 +84,14 @@ class SslNetwork(nn.Module):
 
 
 def perceptron(width: int, hidden: int, dim: int, *, layers: int = 2, norm: bool) -> nn.Sequential:
-    """Return linear layers with ReLUs between them, and batch normalisation before these if ``norm`` says so.
+    """Return linear layers with ReLUs between them, and batch normalisation before the ReLUs if ``norm``.
 
     Args:
-        width: Of what comes in.
-        hidden: Between layers.
-        dim: Of what goes out.
-        layers: How many.
-        norm: See above.
+        width: Width of the input.
+        hidden: Width between layers.
+        dim: Width of the output.
+        layers: Number of linear layers.
+        norm: Whether there is batch normalisation.
     """
     parts: list[nn.Module] = []
     for number in range(layers - 1):
@@ -104,22 +104,22 @@ def perceptron(width: int, hidden: int, dim: int, *, layers: int = 2, norm: bool
 
 
 def encoder_width(encoder: nn.Module, image: Float[Tensor, "channels height width"]) -> int:
-    """Return how many features an encoder gives.
+    """Return the number of features of an encoder.
 
     Args:
-        encoder: Is looked at in evaluation mode.
-        image: What it is shown.
+        encoder: Encoder, used in evaluation mode.
+        image: Input image.
 
     Raises:
         SettingsError: It does not take the image, or does not return a vector of features for it.
     """
     with evaluating(encoder), torch.no_grad():
         try:
-            found = encoder(image.unsqueeze(0))
+            features = encoder(image.unsqueeze(0))
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             first_line = (str(error) or type(error).__name__).splitlines()[0]
             raise SettingsError(f"the encoder does not take images of {tuple(image.shape)}: {first_line}") from None
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
+    shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 1:
         raise SettingsError(f"the encoder must return (batch, features), but returns {shape} for one image")
-    return int(found.shape[1])
+    return int(features.shape[1])

@@ -1,4 +1,4 @@
-"""The network of the task before, as it was then."""
+"""The network after the previous task."""
 
 import copy
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class PastModel(nn.Module):
-    """A frozen copy of encoder and projector, which stays in evaluation mode whatever its parent is put into.
+    """A frozen copy of encoder and projector, which stays in evaluation mode in every mode of its parent.
 
     Released code sets the mode once and lets a validation loop flip it back, so that batch statistics of the copy
     drift while it is a teacher. Weights and statistics are in the state dict: a resumed task has the same teacher.
 
     Args:
-        encoder: From images to features.
-        projector: From features to embeddings.
+        encoder: Network from images to features.
+        projector: Network from features to embeddings.
     """
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
@@ -24,7 +24,7 @@ class PastModel(nn.Module):
         self.requires_grad_(requires_grad=False)
         self.train(mode=False)
 
-    def train(self, mode: bool = True) -> "PastModel":  # noqa: ARG002 - whatever is asked for
+    def train(self, mode: bool = True) -> "PastModel":  # noqa: ARG002 - the mode never changes
         """Stay in evaluation mode."""
         super().train(mode=False)
         return self

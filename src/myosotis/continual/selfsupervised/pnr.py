@@ -17,12 +17,12 @@ Negatives = Literal["cur", "past", "both"]
 Asymmetric = Literal["byol", "barlow", "vicreg"]
 
 
-class PnrTerms(NamedTuple):
+class PNRTerms(NamedTuple):
     """What is minimised together, with equal weights.
 
     Attributes:
-        plasticity: Learns the new views; negatives of the past model besides.
-        stability: Keeps the past model's embeddings; negatives of the current model besides.
+        plasticity: Loss of the new views, with negatives of the past model too.
+        stability: Distillation of the past model's embeddings, with negatives of the current model too.
     """
 
     plasticity: Float[Tensor, ""]
@@ -42,32 +42,32 @@ def pnr_moco_loss(
     stab_negs: Negatives = "both",
     current_excluded: Tensor | None = None,
     past_excluded: Tensor | None = None,
-) -> PnrTerms:
+) -> PNRTerms:
     """Return both terms for MoCo: one set of negatives, of the current and of the past model, in both denominators.
 
     ``½ [NCE(q_A, k_B; N_B ∪ P_B) + NCE(q_B, k_A; N_A ∪ P_A)]`` and ``½ [NCE(p_A, r_A; N_B ∪ P_B) + NCE(p_B, r_B; N_A ∪
     P_A)]``. Queues are read before the batch is pushed. All vectors are unit vectors, (batch, dim) or (size, dim).
 
     Args:
-        q: Of the network that learns.
-        k: Of its momentum copy, without gradient.
-        p: Predictions from q of what the past model says.
-        r: Of the past model, of the same view as p.
+        q: Embeddings of the network in training.
+        k: Embeddings of its momentum copy, without gradient.
+        p: Predictions of r from q.
+        r: Embeddings of the past model, of the same view as p.
         current_queues: N, earlier k of each view.
         past_queues: P, earlier r of each view.
-        temperature: Of the first term.
-        distill_temperature: Of the second.
-        plast_negs: Which negatives the first term has; ``"cur"`` is plain MoCo.
-        stab_negs: Which the second has; ``"past"`` is plain contrastive distillation.
-        current_excluded: (batch, size), which of N do not count for which sample.
-        past_excluded: Likewise of P.
+        temperature: Temperature of the first term.
+        distill_temperature: Temperature of the second term.
+        plast_negs: Negatives of the first term; ``"cur"`` is plain MoCo.
+        stab_negs: Negatives of the second term; ``"past"`` is plain contrastive distillation.
+        current_excluded: (batch, size), whether a row of N does not count for a sample.
+        past_excluded: (batch, size), whether a row of P does not count for a sample.
     """
 
     def negatives(view: int, which: Negatives) -> tuple[Tensor, Tensor | None]:
         kinds = {"cur": ["cur"], "past": ["past"], "both": ["cur", "past"]}[which]
         queues = {"cur": current_queues[view], "past": past_queues[view]}
         masks = {"cur": current_excluded, "past": past_excluded}
-        parts = [masks[kind] if masks[kind] is not None else _nothing(len(q[0]), queues[kind]) for kind in kinds]
+        parts = [masks[kind] if masks[kind] is not None else _none_excluded(len(q[0]), queues[kind]) for kind in kinds]
         mask = torch.cat(parts, dim=1) if any(masks[kind] is not None for kind in kinds) else None  # type: ignore[arg-type]
         return torch.cat([queues[kind].detach() for kind in kinds]), mask
 
@@ -77,7 +77,7 @@ def pnr_moco_loss(
         plasticity.append(nce(q[own], k[other].detach(), rows, temperature, mask))
         rows, mask = negatives(other, stab_negs)
         stability.append(nce(p[own], r[own].detach(), rows, distill_temperature, mask))
-    return PnrTerms((plasticity[0] + plasticity[1]) / 2, (stability[0] + stability[1]) / 2)
+    return PNRTerms((plasticity[0] + plasticity[1]) / 2, (stability[0] + stability[1]) / 2)
 
 
 def pnr_simclr_loss(
@@ -89,18 +89,18 @@ def pnr_simclr_loss(
     positive_in_denominator: bool = True,
     plast_negs: Negatives = "both",
     stab_negs: Negatives = "both",
-) -> PnrTerms:
+) -> PNRTerms:
     """Return both terms for SimCLR, whose negatives are the other embeddings of the batch, of both models.
 
     Args:
         z: (batch, dim) embeddings of each view; the base loss is in the first term.
-        p: Predictions from z of what the past model says.
-        r: Of the past model.
-        temperature: Of both terms.
+        p: Predictions of r from z.
+        r: Embeddings of the past model.
+        temperature: Temperature of both terms.
         positive_in_denominator: Whether the second term is an InfoNCE; the released code masks its positive out, so
             that the term can be below 0.
-        plast_negs: As for :func:`pnr_moco_loss`.
-        stab_negs: Likewise.
+        plast_negs: Negatives of the first term.
+        stab_negs: Negatives of the second term.
     """
     with torch.autocast(z[0].device.type, enabled=False):
         own, predicted, past = (
@@ -109,60 +109,61 @@ def pnr_simclr_loss(
         past = past.detach()
         itself = torch.eye(len(own), dtype=torch.bool, device=own.device)
         twins = torch.arange(len(own), device=own.device).roll(len(z[0]))
-        every = torch.arange(len(own), device=own.device)
+        rows = torch.arange(len(own), device=own.device)
 
         current = (own @ own.T / temperature).masked_fill(itself, -torch.inf)
-        positive = current[every, twins]
+        positive = current[rows, twins]
         # The positive is among the current embeddings; without these as negatives it stays.
-        kept = current if plast_negs != "past" else positive[:, None]
-        groups = [kept]
+        negatives = current if plast_negs != "past" else positive[:, None]
+        groups = [negatives]
         if plast_negs != "cur":
             groups.append((own @ past.T / temperature).masked_fill(itself, -torch.inf))
         plasticity = (torch.cat(groups, dim=1).logsumexp(1) - positive).mean()
 
         logits = predicted @ past.T / temperature
-        right = logits.diagonal()
-        groups = [right[:, None]] if positive_in_denominator else []
+        matching = logits.diagonal()
+        groups = [matching[:, None]] if positive_in_denominator else []
         if stab_negs != "cur":
             groups.append(logits.masked_fill(itself, -torch.inf))
         if stab_negs != "past":
             groups.append((predicted @ own.T / temperature).masked_fill(itself, -torch.inf))
-        stability = (torch.cat(groups, dim=1).logsumexp(1) - right).mean()
-    return PnrTerms(plasticity, stability)
+        stability = (torch.cat(groups, dim=1).logsumexp(1) - matching).mean()
+    return PNRTerms(plasticity, stability)
 
 
 def pnr_regulariser(
     p: Pair, r: Pair, kind: Asymmetric, lam: float, mu: float, *, off_diagonal: float = 5e-3, scale: float = 0.1
 ) -> Float[Tensor, ""]:
-    """Return what is added to a loss without negatives: towards the past of the same view, away from that of the other.
+    """Return the regulariser of a loss without negatives: attraction to the past embedding of the same view, repulsion
+    from that of the other view.
 
     ``λ ½ [l(p_A, r_A) + l(p_B, r_B)] - μ ½ [l(p_A, r_B) + l(p_B, r_A)]`` with ``2 - 2 cos`` for BYOL and the mean
-    squared difference for VICReg. Barlow Twins is drawn by its own loss and pushed by ``+ μ`` times the cosine.
+    squared difference for VICReg. Barlow Twins attracts by its own loss and repels by ``+ μ`` times the cosine.
 
     Args:
         p: (batch, dim) predictions of each view.
-        r: Of the past model.
-        kind: Whose form.
+        r: Embeddings of the past model.
+        kind: Base of the regulariser.
         lam: λ.
-        mu: μ; where tasks share a distribution the other view is no negative, and μ should be small.
-        off_diagonal: Of the loss of Barlow Twins, see :func:`~.losses.redundancy_reduction`.
-        scale: Of the loss of Barlow Twins.
+        mu: μ; small if tasks share a distribution, as the other view is no negative then.
+        off_diagonal: Weight in the loss of Barlow Twins, see :func:`~.losses.redundancy_reduction`.
+        scale: Factor of the loss of Barlow Twins.
 
     Raises:
-        SettingsError: μ is not below λ for VICReg, whose regulariser has no lower bound then.
+        SettingsError: μ is not below λ for VICReg, whose regulariser then has no lower bound.
     """
     if kind == "vicreg" and mu >= lam:
         raise SettingsError(f"for VICReg mu must be below lam, got {mu} and {lam}: it has no lower bound otherwise")
     past = (r[0].detach(), r[1].detach())
-    near: Callable[[Tensor, Tensor], Tensor] = negative_cosine if kind == "byol" else _squared
+    distance: Callable[[Tensor, Tensor], Tensor] = negative_cosine if kind == "byol" else _squared
     if kind == "barlow":
-        near = partial(redundancy_reduction, off_diagonal=off_diagonal, scale=scale)
-    pull = (near(p[0], past[0]) + near(p[1], past[1])) / 2
+        distance = partial(redundancy_reduction, off_diagonal=off_diagonal, scale=scale)
+    pull = (distance(p[0], past[0]) + distance(p[1], past[1])) / 2
     if kind == "barlow":
         # 2 - 2 cos falls where the cosine rises.
         push = -(2 - (negative_cosine(p[0], past[1]) + negative_cosine(p[1], past[0])) / 2) / 2
     else:
-        push = (near(p[0], past[1]) + near(p[1], past[0])) / 2
+        push = (distance(p[0], past[1]) + distance(p[1], past[0])) / 2
     return lam * pull - mu * push
 
 
@@ -171,5 +172,5 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
         return functional.mse_loss(at_least_single(a), at_least_single(b))
 
 
-def _nothing(count: int, queue: Tensor) -> Tensor:
+def _none_excluded(count: int, queue: Tensor) -> Tensor:
     return torch.zeros(count, len(queue), dtype=torch.bool, device=queue.device)

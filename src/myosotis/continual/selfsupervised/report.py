@@ -1,4 +1,4 @@
-"""The report of a run that learnt representations from a stream, and of several side by side."""
+"""The report of a run that learnt representations, and of several runs side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,8 +41,8 @@ _EXPLAINED = {
 }
 _ONE_STREAM = "One order, one seed; compare over several, and with fine-tuning and joint training at the same cost."
 _PROBES = (
-    "A probe sees the labels of all tasks. It tells what the features could be used for, not what is there without "
-    "labels. Figures of one kind of probe cannot be compared with those of another."
+    "A probe reads the labels of all tasks. It measures the use of the features given labels, not without them. "
+    "Figures of one kind of probe cannot be compared with those of another."
 )
 
 
@@ -50,7 +50,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Of the kind ``learn-representations``.
+        run: Run of ``learn representations``.
     """
     result, config = run.result(), run.settings()
     method, base, lineage = METHODS.card(result["method"]), BASES.card(result["base"]), result["lineage"]
@@ -70,7 +70,7 @@ def describe(run: Run) -> Document:
             _cost_section(result),
             method_section([method, base], config),
             lineage_section(
-                {"Network that went out": lineage["model_out"], "Encoder alone": lineage["encoder_out"]},
+                {"Resulting network": lineage["model_out"], "Resulting encoder": lineage["encoder_out"]},
                 lineage["data"],
             ),
             environment_section(run),
@@ -83,7 +83,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
 
     Args:
-        runs: At least two, all of the kind ``learn-representations``.
+        runs: At least two runs of ``learn representations``.
     """
     groups = group_runs(
         runs, seeds=("seed", "scenario.order_seed"), titles=("method.name", "base.name", "scenario.kind")
@@ -115,8 +115,8 @@ def compare(runs: Sequence[Run]) -> Document:
         ),
         verdicts=[
             Verdict(
-                "Which representation is worth most?",
-                f"{best.name}: a linear probe gets {best.value:.3f} of the test samples of all tasks right at the end."
+                "Which representation is best?",
+                f"{best.name}: final accuracy {best.value:.3f} of a linear probe on the test samples of all tasks."
                 if len(probes) == 1
                 else f"Probes of different kinds cannot be compared: {'; '.join(probes)}.",
             ),
@@ -134,7 +134,7 @@ def compare(runs: Sequence[Run]) -> Document:
                 "Plasticity",
                 [
                     "Accuracy on each task right after it was learnt, less that of fine-tuning with the same seed and "
-                    "all else alike; '-' where no such run is here."
+                    "all other settings equal; '-' without such a run."
                 ],
             ),
             differing_settings(runs, [run.path.name for run in runs]),
@@ -144,7 +144,7 @@ def compare(runs: Sequence[Run]) -> Document:
 
 
 def _naive(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], float | None]:
-    """Learning accuracy of fine-tuning, by everything but the method; None where several runs give one."""
+    """Learning accuracy of fine-tuning, by all settings but the method; None if several runs share them."""
     naive: dict[tuple[tuple[str, str], ...], float | None] = {}
     for run in runs:
         result = run.result()
@@ -185,32 +185,32 @@ def _text(interval: Interval | None) -> str:
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     linear, before, interval = result["metrics"]["linear"], result["before"], result["final_interval"]
-    found = [
+    verdicts = [
         Verdict(
             "Has it learnt?",
-            f"A linear probe gets {linear['final']:.3f} of the test samples of all tasks right at the end, "
-            f"{before['linear_all']:.3f} on the features of the network before it had learnt anything; nearest "
-            f"neighbours {result['metrics']['knn']['final']:.3f} and {before['knn_all']:.3f}.",
+            f"Final accuracy of a linear probe on the test samples of all tasks: {linear['final']:.3f}; "
+            f"{before['linear_all']:.3f} on the features of the untrained network. Nearest "
+            f"neighbours: {result['metrics']['knn']['final']:.3f} and {before['knn_all']:.3f}.",
         )
     ]
     if linear["forgetting"] is not None:
-        found.append(
+        verdicts.append(
             Verdict(
                 "Has it kept?",
                 f"Probes of earlier tasks lost {linear['forgetting']:.3f} from their best, and changed by "
-                f"{linear['stability']:+.3f} since these tasks were learnt; tasks to come gained "
-                f"{linear['forward_transfer']:+.3f} before they were seen.",
+                f"{linear['stability']:+.3f} since these tasks were learnt; later tasks gained "
+                f"{linear['forward_transfer']:+.3f} before they were learnt.",
             )
         )
-    found += repeated_verdicts(result["samples"].get("repeated", 0), interval["count"])
-    found.append(
+    verdicts += repeated_verdicts(result["samples"].get("repeated", 0), interval["count"])
+    verdicts.append(
         Verdict(
             "How sure are we?",
             f"The accuracy at the end has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
             f"{interval['count']} test samples. Another seed gives another stream; compare methods over several.",
         )
     )
-    return found
+    return verdicts
 
 
 def _task_table(result: Mapping[str, Any]) -> Table:
@@ -218,7 +218,7 @@ def _task_table(result: Mapping[str, Any]) -> Table:
     joint = len(history) == 1 < len(result["tasks"])
     rows = []
     for number, names in enumerate(result["tasks"]):
-        over_time = [one["linear"][number] for one in history]
+        over_time = [measured["linear"][number] for measured in history]
         text = ", ".join(names)
         cells = [
             text if len(text) <= 60 else f"{len(names)} classes",
@@ -237,34 +237,34 @@ def _task_table(result: Mapping[str, Any]) -> Table:
 def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     history, before = result["history"], result["before"]
     steps = list(range(len(history) + 1))
-    every = [before, *history]
+    moments = [before, *history]
     lines = [
-        Line("linear probe", steps, [one["linear_all"] for one in every], "retain"),
-        Line("nearest neighbours", steps, [one["knn_all"] for one in every], "forget"),
+        Line("linear probe", steps, [measured["linear_all"] for measured in moments], "retain"),
+        Line("nearest neighbours", steps, [measured["knn_all"] for measured in moments], "forget"),
     ]
-    for place, name in enumerate(before["transfer"]):
-        colour = SERIES[(place + 2) % len(SERIES)]
-        lines.append(Line(f"probe on {name}", steps, [one["transfer"][name] for one in every], colour))
-    found = [
+    for index, name in enumerate(before["transfer"]):
+        colour = SERIES[(index + 2) % len(SERIES)]
+        lines.append(Line(f"probe on {name}", steps, [measured["transfer"][name] for measured in moments], colour))
+    figures = [
         Figure(
             line_chart(lines, x_label="tasks learnt", y_label="accuracy", name="curves"),
-            "Accuracy on the test samples of all tasks, those to come among them: where the line rises, the features "
-            "have become better for everything.",
+            "Accuracy on the test samples of all tasks, later tasks included: where the line rises, the features "
+            "improve for all tasks.",
         ),
         Figure(
             heat_map(
-                [one["linear"] for one in every],
+                [measured["linear"] for measured in moments],
                 ["before", *(str(step) for step in steps[1:])],
                 [str(number + 1) for number in range(len(result["tasks"]))],
                 x_label="linear probe on task",
                 y_label="after task",
                 name="matrix",
             ),
-            "The task matrix: read down a column to see what features were worth for a task, before it was learnt too.",
+            "The task matrix: read down a column to follow a task, also before it was learnt.",
         ),
     ]
-    drifts = [one["drift"] for one in history]
-    found.append(
+    drifts = [measured["drift"] for measured in history]
+    figures.append(
         Figure(
             line_chart(
                 [Line("drift", steps[1:], drifts, "unseen")], x_label="tasks learnt", y_label="1 - CKA", name="drift"
@@ -278,7 +278,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             "before the stream": [(x, y) for x, y in drawn["before"]],
             "after the last task": [(x, y) for x, y in drawn["after"]],
         }
-        found.append(
+        figures.append(
             Figure(
                 scatter_panels(panels, drawn["classes"], result["classes"], name="map"),
                 f"{len(drawn['classes'])} test samples on a plane (t-SNE), by their class: neighbours look alike to "
@@ -288,7 +288,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             )
         )
     losses = loss_figure(run)
-    return found if losses is None else [*found, losses]
+    return figures if losses is None else [*figures, losses]
 
 
 def _measure_section(result: Mapping[str, Any]) -> Section:
@@ -309,7 +309,7 @@ def _label_section(result: Mapping[str, Any]) -> Section:
         for name, value in result["history"][-1]["transfer"].items()
     ]
     if not rows:
-        return Section("Few labels and other data", ["Nothing of the kind was asked for."])
+        return Section("Few labels and other data", ["No such probe was configured."])
     return Section("Few labels and other data", [], [Table("Linear probes at the end", ["Accuracy"], rows, "Probe")])
 
 

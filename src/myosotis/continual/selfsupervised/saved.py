@@ -21,16 +21,16 @@ REPRESENTATION = "representation.json"
 
 @dataclass(frozen=True)
 class SslSpec:
-    """What a learner is made of.
+    """Description of a learner.
 
     Attributes:
         method: A key of :data:`~myosotis.continual.selfsupervised.methods.METHODS`.
-        settings: Of the method.
+        settings: Settings of the method.
         base: A key of :data:`~myosotis.continual.selfsupervised.bases.BASES`.
-        base_settings: Of the base.
-        encoder: What its encoder is made of, a classifier without classes.
+        base_settings: Settings of the base.
+        encoder: Description of its encoder, a classifier without classes.
         size: Height and width of the images.
-        seed: Of its random choices.
+        seed: Seed of its random choices.
     """
 
     method: str
@@ -43,7 +43,7 @@ class SslSpec:
 
 
 def make_ssl_learner(spec: SslSpec, *, pretrained: bool = False) -> SslLearner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Raises:
         InputError: The architecture does not fit, or does not return a vector of features.
@@ -58,8 +58,8 @@ def make_ssl_learner(spec: SslSpec, *, pretrained: bool = False) -> SslLearner[A
 def save_ssl_learner(learner: SslLearner[Any], spec: SslSpec, path: Path) -> None:
     """Write a learner into a directory, and its encoder as a classifier without classes; weights are written once.
 
-    The latter is read by :func:`~myosotis.models.image_classifier.load_classifier`; its weights have the names of the
-    architecture in ``model.safetensors``.
+    The classifier is read by :func:`~myosotis.models.image_classifier.load_classifier`; its weights have the names of
+    the architecture in ``model.safetensors``.
     """
     path.mkdir(parents=True, exist_ok=True)
     write_description(spec, path / REPRESENTATION)

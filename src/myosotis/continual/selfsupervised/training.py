@@ -75,7 +75,7 @@ class SslRecord:
     """Measurements after a task.
 
     Attributes:
-        measured: What the encoder is worth.
+        measured: Measurements of the encoder.
         loss: Mean of each loss term over the last epoch.
         seconds: Training time; None where an earlier session did a part of it.
         steps: Optimisation steps.
@@ -97,7 +97,7 @@ class SslOutcome:
 
     Attributes:
         learner: Learner after the last task.
-        before: What the encoder was worth before the first task.
+        before: Measurements before the first task.
         records: Measurements after each task; a single one for joint training.
         few_labels: Final accuracy by the share of labels that a probe was fitted to.
         maps: Features of some test samples before the first and after the last task, and their classes.
@@ -133,7 +133,7 @@ def learn_representations(
     and ends with the same weights as one that was not; its past model is that of the task before.
 
     Args:
-        learner: Learner that has seen nothing yet: an instance of a subclass of
+        learner: New learner: an instance of a subclass of
             :class:`~myosotis.continual.selfsupervised.learner.SslLearner`, or what
             :func:`~myosotis.continual.selfsupervised.methods.build_learner` returns for a name.
         scenario: Stream with a test set.
@@ -143,7 +143,7 @@ def learn_representations(
         transfer: Other data sets that the encoder is measured on.
         seed: Seed of order, views and probes.
         device: Device of the network.
-        shown: Test samples whose features are kept for a map; 0 for none.
+        shown: Number of test samples for the map of the report; 0 for none.
         checkpoints: Directory of the saved state; None saves nothing.
         checkpoint_every: Epochs between checkpoints within a task.
         log: Receives the mean loss terms of every epoch, and the figures after a task.
@@ -222,7 +222,7 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
         checkpoint_every: int,
         **options: Any,
     ) -> None:
-        rows = [task.train.places for task in scenario]
+        rows = [task.train.indices for task in scenario]
         self._tasks = [torch.cat(rows).sort().values] if learner.sees_all else rows
         super().__init__(learner, [0] * len(self._tasks), **options)
         self._scenario, self._memory, self._settings = scenario, memory, settings
@@ -238,21 +238,21 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
             self._keep_map("before")
         started, interrupted = time.monotonic(), self.interrupted(index)
 
-        def look() -> Iterator[tuple[Pair, Int[Tensor, " batch"]]]:
+        def batches_of_task() -> Iterator[tuple[Pair, Int[Tensor, " batch"]]]:
             return ((batch.views, batch.samples) for batch in self._batches(index, "look")(0))
 
         def plain(rows: Int[Tensor, " n"]) -> Tensor:
             return to_unit(self._scenario.train.images[rows].to(self.device))
 
-        task = SslTask(index, look, plain, self._scenario.kind, self.seed)
+        task = SslTask(index, batches_of_task, plain, self._scenario.kind, self.seed)
         learner.net.train()
         learner.before_task(task)
         batches = self._batches(index, "learn")
         losses = self._train(index, batches)
         if learner.reads_memory:
-            # Labels are never read: all samples count as one class.
+            # Labels are never read: all samples count as a single class.
             self._memory.add({0: self._tasks[index]})
-        learner.after_task(task, self._memory.places())
+        learner.after_task(task, self._memory.indices())
         seconds = None if interrupted else time.monotonic() - started
         measured = self.measuring.measure(learner)
         self._keep_map("after")
@@ -263,9 +263,9 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
     def figures(self, record: SslRecord) -> tuple[dict[str, Any], str]:
         """Return the accuracy of the probes, and that of the linear probe on each task."""
         measured = record.measured
-        shown = " ".join(f"{value:.3f}" for value in measured.linear)
+        text = " ".join(f"{value:.3f}" for value in measured.linear)
         figures = {"linear": measured.linear_all, "knn": measured.knn_all}
-        return figures, f"linear probe {measured.linear_all:.3f}, of each task {shown}"
+        return figures, f"linear probe {measured.linear_all:.3f}, of each task {text}"
 
     def save_state(self, path: Path) -> None:
         """Write the memory, the measurement before the first task, and the features for drift and map."""
@@ -286,7 +286,7 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
 
     def _batches(self, index: int, purpose: str) -> ViewBatches:
         settings, learner = self._settings, self.learner
-        remembered = self._memory.places() if purpose == "learn" else torch.empty(0, dtype=torch.long)
+        remembered = self._memory.indices() if purpose == "learn" else torch.empty(0, dtype=torch.long)
         return ViewBatches(
             self._scenario.train.images,
             self._tasks[index],
@@ -327,7 +327,7 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
 
 
 def make_optimizer(net: nn.Module, settings: SslSettings) -> torch.optim.Optimizer:
-    """Return the optimiser of what requires a gradient; vectors have no weight decay."""
+    """Return the optimiser of parameters that require a gradient; vectors have no weight decay."""
     trained = [weight for weight in net.parameters() if weight.requires_grad]
     # Without weight decay timm's LARS leaves a group unscaled, as the papers do with vectors alone.
     scaled = {"always_adapt": True} if settings.optimizer == "lars" else {}

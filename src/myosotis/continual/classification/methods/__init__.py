@@ -4,21 +4,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
-from myosotis.continual.classification.methods.bic import BiasCorrection
-from myosotis.continual.classification.methods.dark_er import DarkExperienceReplay
-from myosotis.continual.classification.methods.der_expand import ExpandableRepresentation
-from myosotis.continual.classification.methods.eeil import EndToEnd
-from myosotis.continual.classification.methods.er import ExperienceReplay
-from myosotis.continual.classification.methods.ewc import ElasticWeightConsolidation
+from myosotis.continual.classification.methods.bic import BiC
+from myosotis.continual.classification.methods.dark_er import DERpp
+from myosotis.continual.classification.methods.der_expand import DER
+from myosotis.continual.classification.methods.eeil import EEIL
+from myosotis.continual.classification.methods.er import ER
+from myosotis.continual.classification.methods.ewc import EWC
 from myosotis.continual.classification.methods.finetune import Finetune
-from myosotis.continual.classification.methods.foster import Boosting
+from myosotis.continual.classification.methods.foster import FOSTER
 from myosotis.continual.classification.methods.icarl import ICaRL
 from myosotis.continual.classification.methods.joint import Joint
-from myosotis.continual.classification.methods.lucir import UnifiedClassifier
-from myosotis.continual.classification.methods.lwf import LearningWithoutForgetting
+from myosotis.continual.classification.methods.lucir import LUCIR
+from myosotis.continual.classification.methods.lwf import LwF
 from myosotis.continual.classification.methods.podnet import PODNet
-from myosotis.continual.classification.methods.ssil import SeparatedSoftmax
-from myosotis.continual.classification.methods.wa import WeightAligning
+from myosotis.continual.classification.methods.ssil import SSIL
+from myosotis.continual.classification.methods.wa import WA
 from myosotis.engine.registry import Registry
 from myosotis.models.backbone import Backbone
 
@@ -27,19 +27,19 @@ METHODS: Registry[Learner[Any]] = Registry(
     (
         Finetune,
         Joint,
-        LearningWithoutForgetting,
-        ElasticWeightConsolidation,
-        ExperienceReplay,
+        LwF,
+        EWC,
+        ER,
         ICaRL,
-        WeightAligning,
-        BiasCorrection,
+        WA,
+        BiC,
         PODNet,
-        UnifiedClassifier,
-        SeparatedSoftmax,
-        EndToEnd,
-        ExpandableRepresentation,
-        Boosting,
-        DarkExperienceReplay,
+        LUCIR,
+        SSIL,
+        EEIL,
+        DER,
+        FOSTER,
+        DERpp,
     ),
 )
 """Every method by its name."""
@@ -65,16 +65,16 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, make_backbone: Callable[[int], Backbone], seed: int = 0
 ) -> Learner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Args:
-        name: See :func:`check_settings`.
-        settings: Likewise.
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings.
         make_backbone: Returns a new backbone from a seed.
-        seed: Of every random choice.
+        seed: Seed of every random choice.
 
     Raises:
-        ValueError: As :func:`check_settings`.
+        ValueError: The name or a setting is unknown, or a value is out of range.
     """
     return METHODS.build(name, settings, make_backbone, seed)
 

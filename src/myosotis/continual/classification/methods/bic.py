@@ -1,6 +1,6 @@
 """Bias correction."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from myosotis.models.heads import LinearHead
 
 
 class BiasCorrectedNet(IncrementalNet):
-    """A network whose logits of task t are ``a_t z + b_t``, with a pair of numbers for each task."""
+    """A network whose logits of task t are ``a_t z + b_t``, with a pair of parameters for each task."""
 
     def __init__(self, backbone: Backbone, head: LinearHead) -> None:
         super().__init__(backbone, head)
@@ -26,14 +26,14 @@ class BiasCorrectedNet(IncrementalNet):
         self.pairs = nn.ParameterList()
 
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Make room for new classes, uncorrected at first."""
+        """Add new classes, with the identity as their correction."""
         super().grow(count, generator)
         self.sizes.append(count)
         pair = torch.tensor([1.0, 0.0], device=self.head.weight.device)
         self.pairs.append(nn.Parameter(pair, requires_grad=False))
 
     def correct(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
-        """Return the logits as every task's pair would have them."""
+        """Return the logits with the correction of each task."""
         parts = [a_b[0] * part + a_b[1] for a_b, part in zip(self.pairs, logits.split(self.sizes, dim=1), strict=True)]
         return torch.cat(parts, dim=1)
 
@@ -44,14 +44,14 @@ class BiasCorrectedNet(IncrementalNet):
 
 
 @dataclass(frozen=True)
-class BiasCorrectionSettings:
-    """How BiC splits and distils.
+class BiCSettings:
+    """Settings of BiC.
 
     Attributes:
         temperature: T.
-        validation: Share of the exemplars, and as many new samples, that are kept aside for the correction.
-        bias_epochs: Of the correction; None: as many as a task has.
-        bias_learning_rate: None: that of the task.
+        validation: Share of the exemplars, and as many new samples, that are held out for the correction.
+        bias_epochs: Epochs of the correction; None takes those of the task.
+        bias_learning_rate: Learning rate of the correction; None takes that of the task.
     """
 
     temperature: Positive = 2.0
@@ -60,10 +60,10 @@ class BiasCorrectionSettings:
     bias_learning_rate: Positive | None = None
 
 
-class BiasCorrection(Learner[BiasCorrectionSettings]):
-    """First ``(1 - λ) CE + λ KD_T`` with λ = C_o / C, then two numbers for new classes, fitted on samples kept aside.
+class BiC(Learner[BiCSettings]):
+    """First ``(1 - λ) CE + λ KD_T`` with λ = C_o / C, then two parameters for new classes, fitted on held-out samples.
 
-    Every task keeps its own two numbers, in the old network too.
+    Every task has two parameters of its own, in the old network too.
     """
 
     card = MethodCard(
@@ -72,9 +72,9 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
         "Wu, Chen, Wang, Ye, Liu, Guo, Fu, Large scale incremental learning, CVPR 2019",
         "current task, exemplars",
         "exemplars, the old network",
-        "Where there are enough exemplars to keep some aside.",
+        "Where there are enough exemplars to hold some out.",
     )
-    Settings = BiasCorrectionSettings
+    Settings = BiCSettings
     needs_memory = True
     least_exemplars = 2
 
@@ -84,7 +84,7 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
         return BiasCorrectedNet(backbone, LinearHead(backbone.num_features))
 
     def stages(self, task: TaskState) -> Iterator[Stage]:
-        """Yield the training of the network, then that of the new pair."""
+        """Yield the training of the network, then that of the new correction."""
         if not task.number:
             yield Stage("learn", task.current, self.replayed(task), self.loss)
             return
@@ -106,22 +106,21 @@ class BiasCorrection(Learner[BiasCorrectionSettings]):
         pair.requires_grad_(False)
 
     def _split(self, task: TaskState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Samples to learn from, current and old; samples kept aside, as many of every class, current and old."""
+        """Training samples, current and old, and held-out samples, equally many of every class, current and old."""
         stored = min(len(task.memory.of_class(label)) for label in range(task.old))
         count = min(max(1, round(self.settings.validation * stored)), stored - 1)
         held: dict[bool, list[int]] = {False: [], True: []}
         for label in range(task.classes):
-            places = torch.tensor(task.memory.of_class(label)) if label < task.old else task.of_class(label)
+            indices = torch.tensor(task.memory.of_class(label)) if label < task.old else task.of_class(label)
             stream = generator(task.seed, "bias validation", task.number, label)
-            held[label < task.old] += places[torch.randperm(len(places), generator=stream)[:count]].tolist()
-        without: Callable[[Tensor, list[int]], Tensor] = lambda places, gone: places[  # noqa: E731
-            ~torch.isin(places, torch.tensor(gone))
-        ]
+            held[label < task.old] += indices[torch.randperm(len(indices), generator=stream)[:count]].tolist()
+        held_current, held_old = (torch.tensor(sorted(held[is_old])) for is_old in (False, True))
+        current, old = task.current, task.memory.indices()
         return (
-            without(task.current, held[False]),
-            without(task.memory.places(), held[True]),
-            torch.tensor(sorted(held[False])),
-            torch.tensor(sorted(held[True])),
+            current[~torch.isin(current, held_current)],
+            old[~torch.isin(old, held_old)],
+            held_current,
+            held_old,
         )
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""DER: dynamically expandable representation. Not to be taken for Dark Experience Replay, ``dark_er``."""
+"""DER: dynamically expandable representation. Dark experience replay is another method, ``dark_er``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ExpandableNet(nn.Module):
     """A backbone for each task, all under one head; only the newest is trained, older ones stay in evaluation mode.
 
     Args:
-        make_backbone: Returns a new backbone.
+        make_backbone: Function from a seed to a new backbone.
     """
 
     def __init__(self, make_backbone: Callable[[int], Backbone]) -> None:
@@ -33,16 +33,16 @@ class ExpandableNet(nn.Module):
 
     def grow(self, count: int, generator: torch.Generator) -> None:
         """Add a backbone, which starts from the newest one, and columns and rows to the head."""
-        place = self.head.weight.device
+        device = self.head.weight.device
         fresh = self._make_backbone(int(torch.randint(2**31, (1,), generator=generator)))
         if len(self.backbones):
             fresh.load_state_dict(self.backbones[-1].state_dict())
             self.backbones.requires_grad_(False)
-        self.backbones.append(fresh.to(place))
+        self.backbones.append(fresh.to(device))
         old, width = self.head, fresh.num_features
         self.head = LinearHead(width * len(self.backbones))
         self.head.grow(old.num_classes + count, generator)
-        self.head.to(place)
+        self.head.to(device)
         with torch.no_grad():
             self.head.weight[: old.num_classes, : old.weight.shape[1]] = old.weight
             self.head.bias[: old.num_classes] = old.bias
@@ -50,10 +50,10 @@ class ExpandableNet(nn.Module):
         if len(self.backbones) > 1:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-                self.auxiliary = nn.Linear(width, count + 1).to(place)
+                self.auxiliary = nn.Linear(width, count + 1).to(device)
 
     def train(self, mode: bool = True) -> "ExpandableNet":
-        """Set the mode of everything but the old backbones."""
+        """Set the mode of all modules but the old backbones."""
         super().train(mode)
         for backbone in self.backbones[:-1]:
             backbone.eval()
@@ -70,19 +70,19 @@ class ExpandableNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class ExpandableRepresentationSettings:
-    """How DER trains.
+class DERSettings:
+    """Settings of DER.
 
     Attributes:
-        auxiliary: Weight of the loss that tells new classes from each other and from all old ones.
-        align: Align the head afterwards, see ``wa``, as PyCIL does; the paper trains it anew on a balanced set.
+        auxiliary: Weight of the loss that separates new classes from each other and from all old ones.
+        align: Whether the head is aligned afterwards, see ``wa``, as in PyCIL; the paper retrains it on a balanced set.
     """
 
     auxiliary: NotNegative = 1.0
     align: bool = True
 
 
-class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
+class DER(Learner[DERSettings]):
     """A new backbone for each task beside frozen old ones, ``L = CE(z, y) + λ CE(auxiliary, old or which new)``.
 
     Without the channel masks and the pruning of the paper, as in PyCIL: the network grows with every task.
@@ -96,14 +96,14 @@ class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
         "exemplars, a backbone for each task",
         "Where accuracy matters more than the size of the network.",
     )
-    Settings = ExpandableRepresentationSettings
+    Settings = DERSettings
 
     def build(self, seed: int) -> nn.Module:
         """Return a network without backbones."""
         return ExpandableNet(lambda number: self._make_backbone(derive_seed(seed, "expand", number)))
 
     def before_task(self, task: TaskState) -> None:
-        """Grow; there is no old network beside the old backbones."""
+        """Grow; the old backbones are the old network."""
         self.grow(task.number, task.new)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
@@ -126,10 +126,12 @@ class ExpandableRepresentation(Learner[ExpandableRepresentationSettings]):
         if task.number and self.settings.align:
             align_rows(self.net.head.weight, task.old)
 
-    def answering_parameters(self) -> int:
-        """Leave the auxiliary head out."""
-        auxiliary = 0 if self.net.auxiliary is None else sum(one.numel() for one in self.net.auxiliary.parameters())
-        return super().answering_parameters() - auxiliary
+    def inference_parameters(self) -> int:
+        """Return the number of parameters without the auxiliary head."""
+        auxiliary = (
+            0 if self.net.auxiliary is None else sum(weight.numel() for weight in self.net.auxiliary.parameters())
+        )
+        return super().inference_parameters() - auxiliary
 
     def linear_head(self) -> None:
-        """Its body is not one backbone."""
+        """Return None: there are several backbones."""

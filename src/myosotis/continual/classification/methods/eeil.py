@@ -1,4 +1,4 @@
-"""End-to-end incremental learning."""
+"""EEIL: end-to-end incremental learning."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
 
 
 @dataclass(frozen=True)
-class EndToEndSettings:
-    """How EEIL distils and balances.
+class EEILSettings:
+    """Settings of EEIL.
 
     Attributes:
-        weight: Of the distillation.
+        weight: Weight of the distillation.
         temperature: T.
-        balanced_epochs: Of the fine-tuning on as many samples of every class.
-        balanced_rate: Its learning rate, as a share of the task's.
+        balanced_epochs: Epochs of the fine-tuning on equally many samples of every class.
+        balanced_rate: Learning rate of the fine-tuning, as a multiple of the task's.
     """
 
     weight: NotNegative = 1.0
@@ -30,10 +30,10 @@ class EndToEndSettings:
     balanced_rate: Positive = 0.1
 
 
-class EndToEnd(Learner[EndToEndSettings]):
+class EEIL(Learner[EEILSettings]):
     """``L = CE(z, y) + λ Σ_t KD_T(z_t, z'_t)``, a softmax within each old task; then the same on a balanced set.
 
-    While fine-tuning, the newest task is distilled too, from the network as it was before.
+    While fine-tuning, the newest task is distilled too, from the network before the fine-tuning.
     """
 
     card = MethodCard(
@@ -44,12 +44,12 @@ class EndToEnd(Learner[EndToEndSettings]):
         "exemplars, the old network",
         "Balances the whole network in a second training.",
     )
-    Settings = EndToEndSettings
+    Settings = EEILSettings
     needs_memory = True
     least_exemplars = 1
 
     def before_task(self, task: TaskState) -> None:
-        """Keep the old network and the sizes of the tasks that it knows."""
+        """Copy the old network, and store the sizes of the tasks that it knows."""
         super().before_task(task)
         self.taught = task.sizes[:-1]
 
@@ -83,8 +83,10 @@ class EndToEnd(Learner[EndToEndSettings]):
             old = torch.cat([old, newest[:, old.shape[1] :]], dim=1)
         sizes = list(self.taught)
         parts = [
-            distillation(one, other, self.settings.temperature)
-            for one, other in zip(logits[:, : sum(sizes)].split(sizes, dim=1), old.split(sizes, dim=1), strict=True)
+            distillation(new_part, old_part, self.settings.temperature)
+            for new_part, old_part in zip(
+                logits[:, : sum(sizes)].split(sizes, dim=1), old.split(sizes, dim=1), strict=True
+            )
         ]
         terms["distillation"] = self.settings.weight * torch.stack(parts).sum()
         return terms

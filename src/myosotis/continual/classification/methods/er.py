@@ -1,4 +1,4 @@
-"""Experience replay: exemplars beside the current task."""
+"""ER: experience replay of exemplars together with the current task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
-class ExperienceReplaySettings:
-    """Experience replay has none beside the memory's."""
+class ERSettings:
+    """Experience replay has no settings of its own."""
 
 
-class ExperienceReplay(Learner[ExperienceReplaySettings]):
-    """``L = CE(z, y)`` over all classes so far, on current and remembered samples alike."""
+class ER(Learner[ERSettings]):
+    """``L = CE(z, y)`` over all classes so far, on current and remembered samples."""
 
     card = MethodCard(
         "er",
@@ -26,7 +26,7 @@ class ExperienceReplay(Learner[ExperienceReplaySettings]):
         "exemplars",
         "The baseline that every method with a memory has to beat.",
     )
-    Settings = ExperienceReplaySettings
+    Settings = ERSettings
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the cross-entropy."""

@@ -1,4 +1,4 @@
-"""Elastic weight consolidation."""
+"""EWC: elastic weight consolidation."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _CHUNK = 32
 def fisher_diagonal(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     """Return the mean of the squared gradients of single samples' cross-entropy, for every parameter.
 
-    The square of the mean gradient of a batch, which some implementations take, is another thing.
+    This is not the square of the mean gradient of a batch, which some implementations take.
 
     Args:
-        net: Returns :class:`~myosotis.continual.classification.network.Outputs`; looked at in evaluation mode.
+        net: Network that returns :class:`~myosotis.continual.classification.network.Outputs`; used in evaluation mode.
         batches: Images in [0, 1], and their true labels: the empirical Fisher information. A batch takes as many copies
             of the parameters as it has images.
     """
@@ -31,11 +31,11 @@ def fisher_diagonal(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
         parameters = {name: value.detach() for name, value in net.named_parameters()}
         buffers = dict(net.named_buffers())
 
-        def one(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-            found: Any = torch.func.functional_call(net, (values, buffers), (image.unsqueeze(0),))
-            return functional.cross_entropy(found.logits, label.unsqueeze(0))
+        def sample_loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+            outputs: Any = torch.func.functional_call(net, (values, buffers), (image.unsqueeze(0),))
+            return functional.cross_entropy(outputs.logits, label.unsqueeze(0))
 
-        gradient = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))
+        gradient = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0))
         total = {name: torch.zeros_like(value) for name, value in parameters.items()}
         count = 0
         for images, labels in batches:
@@ -46,14 +46,14 @@ def fisher_diagonal(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
 
 @dataclass(frozen=True)
-class ElasticWeightConsolidationSettings:
-    """How strongly weights are held.
+class EWCSettings:
+    """Settings of EWC.
 
     Attributes:
         strength: λ.
-        clip: The largest importance of a weight.
-        samples: Of the task, from which importance is estimated; None takes all.
-        columns: See :class:`~myosotis.continual.classification.methods.lwf.LearningWithoutForgettingSettings`.
+        clip: Largest importance of a weight.
+        samples: Number of samples that importance is estimated from; None takes all of the task.
+        columns: Classes of the cross-entropy, see :class:`~myosotis.continual.classification.methods.lwf.LwFSettings`.
     """
 
     strength: NotNegative = 1000.0
@@ -62,7 +62,7 @@ class ElasticWeightConsolidationSettings:
     columns: Columns = "new"
 
 
-class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
+class EWC(Learner[EWCSettings]):
     """``L = CE(z_new, y) + λ/2 Σ F_i (θ_i - θ'_i)²`` on the current task alone.
 
     F is the diagonal of the empirical Fisher information, merged over tasks by their share of the classes.
@@ -74,9 +74,9 @@ class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
         "Kirkpatrick et al., PNAS 2017",
         "current task",
         "old weights and their importance",
-        "Where neither old samples nor the old network may be kept while training.",
+        "Where neither old samples nor the old network may be used while training.",
     )
-    Settings = ElasticWeightConsolidationSettings
+    Settings = EWCSettings
     reads_memory = False
     importance: Mapping[str, Tensor] | None = None
     anchor: Mapping[str, Tensor]
@@ -94,8 +94,8 @@ class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
         }
 
     def _distance(self) -> Tensor:
-        """The weighted square distance from the old weights; rows of new classes have none."""
-        assert self.importance is not None  # noqa: S101 - asked before
+        """The weighted squared distance from the old weights, without the rows of new classes."""
+        assert self.importance is not None  # noqa: S101 - checked by the caller
         parts = [
             (self.importance[name] * (value[: len(old)] if value.ndim else value).sub(old).square()).sum()
             for name, value in self.net.named_parameters()
@@ -104,27 +104,27 @@ class ElasticWeightConsolidation(Learner[ElasticWeightConsolidationSettings]):
         return torch.stack(parts).sum()
 
     def after_task(self, task: TaskState) -> None:
-        """Estimate the importance of every weight for this task, and merge it with that for earlier ones."""
+        """Estimate the importance of every weight for this task, and merge it with that for earlier tasks."""
         order = torch.randperm(len(task.current), generator=generator(task.seed, "fisher", task.number))
-        places = task.current[order[: self.settings.samples]]
-        place = next(self.net.parameters()).device
-        batches = ((task.images(some), task.labels[some].to(place)) for some in places.split(_CHUNK))
-        found = fisher_diagonal(self.net, batches)
+        indices = task.current[order[: self.settings.samples]]
+        device = next(self.net.parameters()).device
+        batches = ((task.images(chunk), task.labels[chunk].to(device)) for chunk in indices.split(_CHUNK))
+        importance = fisher_diagonal(self.net, batches)
         if self.settings.clip is not None:
-            found = {name: value.clamp(max=self.settings.clip) for name, value in found.items()}
+            importance = {name: value.clamp(max=self.settings.clip) for name, value in importance.items()}
         if self.importance is not None:
             share = task.old / task.classes
             for name, old in self.importance.items():
                 rows = slice(len(old)) if old.ndim else ...
-                found[name][rows] = share * old + (1 - share) * found[name][rows]
-        self.importance = found
+                importance[name][rows] = share * old + (1 - share) * importance[name][rows]
+        self.importance = importance
         self.anchor = {name: value.detach().clone() for name, value in self.net.named_parameters()}
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return importance; the old weights are those of the network."""
+        """Return the importance; the old weights are those of the network."""
         return dict(self.importance or {})
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take it up again."""
+        """Restore the importance."""
         self.importance = dict(state)
         self.anchor = {name: value.detach().clone() for name, value in self.net.named_parameters()}

@@ -1,4 +1,4 @@
-"""Fine-tuning: what a network becomes that is trained on and thinks no further."""
+"""Fine-tuning: training on each task without any measure against forgetting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from myosotis.engine.method import MethodCard
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Fine-tuning has none."""
+    """Fine-tuning has no settings."""
 
 
 class Finetune(Learner[FinetuneSettings]):

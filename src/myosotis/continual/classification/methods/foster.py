@@ -32,10 +32,10 @@ class BoostedNet(nn.Module):
     """The old network, frozen, and a new backbone whose features correct it.
 
     Args:
-        old: Kept in evaluation mode.
-        backbone: The new one.
-        classes: C, old and new.
-        seed: Of the new heads.
+        old: Old network, which stays in evaluation mode.
+        backbone: New backbone.
+        classes: C, the number of old and new classes.
+        seed: Seed of the new heads.
     """
 
     old: IncrementalNet
@@ -57,36 +57,36 @@ class BoostedNet(nn.Module):
         with torch.no_grad():
             self.head.weight[:known, :width] = known_head.weight
             self.head.bias[:known] = known_head.bias
-            # At first what the old network sees says nothing of new classes.
+            # The features of the old network start without influence on new classes.
             self.head.weight[known:, :width] = 0
 
     def train(self, mode: bool = True) -> "BoostedNet":
-        """Set the mode of everything but the old network."""
+        """Set the mode of all modules but the old network."""
         super().train(mode)
         self.old.eval()
         return self
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
-        """Return logits of both together; those of the new backbone alone and of the old network are extra."""
+        """Return logits of both backbones; those of the new backbone alone and of the old network are in ``extra``."""
         with torch.no_grad():
             old = self.old(images)
-        seen = self.backbone(images)
-        features = torch.cat([old.features, seen.features], dim=1)
-        extra = {"own": self.own(seen.features), "old": old.logits}
-        return Outputs(self.head(features), features, seen.maps, extra)
+        new = self.backbone(images)
+        features = torch.cat([old.features, new.features], dim=1)
+        extra = {"own": self.own(new.features), "old": old.logits}
+        return Outputs(self.head(features), features, new.maps, extra)
 
 
 @dataclass(frozen=True)
-class BoostingSettings:
-    """How FOSTER boosts and compresses.
+class FOSTERSettings:
+    """Settings of FOSTER.
 
     Attributes:
         temperature: T.
-        weight: Of the distillation while boosting.
-        enhancement: Weight of the new backbone's own loss.
+        weight: Weight of the distillation while boosting.
+        enhancement: Weight of the loss of the new backbone alone.
         beta: β of the class weights while boosting.
-        beta_compression: While compressing.
-        compression_epochs: None: as many as a task has.
+        beta_compression: β of the class weights while compressing.
+        compression_epochs: Epochs of the compression; None takes those of the task.
     """
 
     temperature: Positive = 2.0
@@ -97,7 +97,7 @@ class BoostingSettings:
     compression_epochs: Count | None = None
 
 
-class Boosting(Learner[BoostingSettings]):
+class FOSTER(Learner[FOSTERSettings]):
     """Boost by ``CE(z / w, y) + λ_e CE(z_own, y) + λ KD_T(z_old, z')``, then distil both networks into one."""
 
     card = MethodCard(
@@ -108,22 +108,22 @@ class Boosting(Learner[BoostingSettings]):
         "exemplars, twice the network while training",
         "The accuracy of a grown network at the size of one.",
     )
-    Settings = BoostingSettings
+    Settings = FOSTERSettings
 
     def before_task(self, task: TaskState) -> None:
-        """Put a new backbone beside the old network."""
+        """Add a new backbone to the old network."""
         if not task.number:
             self.grow(0, task.new)
             return
-        place = next(self.net.parameters()).device
-        backbone = self._make_backbone(derive_seed(self.seed, "boost", task.number)).to(place)
+        device = next(self.net.parameters()).device
+        backbone = self._make_backbone(derive_seed(self.seed, "boost", task.number)).to(device)
         backbone.load_state_dict(self.net.backbone.state_dict())
         self.single = self.net
         stored = [len(task.memory.of_class(label)) for label in range(task.old)]
         fresh = [len(task.of_class(label)) for label in range(task.old, task.classes)]
         # A class without any exemplar weighs as one with a single exemplar.
         self.counts = torch.tensor([*stored, *fresh]).clamp(min=1)
-        self.net = BoostedNet(self.net, backbone, task.classes, derive_seed(self.seed, task.number)).to(place)
+        self.net = BoostedNet(self.net, backbone, task.classes, derive_seed(self.seed, task.number)).to(device)
 
     def stages(self, task: TaskState) -> Iterator[Stage]:
         """Yield boosting, then compression into a student that starts as the old network."""
@@ -145,16 +145,16 @@ class Boosting(Learner[BoostingSettings]):
             return {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
         weights = class_weights(self.counts, self.settings.beta).to(outputs.logits.device)
         old = outputs.extra["old"]
-        kept = distillation(outputs.logits[:, : old.shape[1]], old, self.settings.temperature)
+        retained = distillation(outputs.logits[:, : old.shape[1]], old, self.settings.temperature)
         own = functional.cross_entropy(outputs.extra["own"], batch.labels)
         return {
             "cross_entropy": functional.cross_entropy(outputs.logits / weights, batch.labels),
             "enhancement": self.settings.enhancement * own,
-            "distillation": self.settings.weight * kept,
+            "distillation": self.settings.weight * retained,
         }
 
     def _compression(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Distillation whose targets favour rare classes."""
+        """The distillation of both networks into one, with targets that favour rare classes."""
         temperature = self.settings.temperature
         weights = class_weights(self.counts, self.settings.beta_compression).to(batch.images.device)
         target = (self._teach(batch.images).logits / temperature).softmax(dim=1) * weights

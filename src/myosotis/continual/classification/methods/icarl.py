@@ -1,4 +1,4 @@
-"""iCaRL."""
+"""iCaRL: incremental classifier and representation learning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 @dataclass(frozen=True)
 class ICaRLSettings:
-    """How iCaRL distils.
+    """Settings of iCaRL.
 
     Attributes:
-        loss: ``"bce"`` is the paper's: a sigmoid for each class, old ones with the old network's answer as their
-            target, summed over classes. ``"ce"`` is that of PyCIL: cross-entropy and distillation.
-        weight: Of the distillation, for ``"ce"``.
+        loss: ``"bce"`` is the paper's: a sigmoid for each class, summed over classes, with the prediction of the old
+            network as the target of old classes. ``"ce"`` is that of PyCIL: cross-entropy and distillation.
+        weight: Weight of the distillation, for ``"ce"``.
         temperature: T, for ``"ce"``.
     """
 
@@ -31,7 +31,7 @@ class ICaRLSettings:
 
 
 class ICaRL(Learner[ICaRLSettings]):
-    """Binary cross-entropy to new labels and old answers; an image gets the class with the nearest exemplar mean."""
+    """Binary cross-entropy with new labels and old predictions; predicts the class with the nearest exemplar mean."""
 
     card = MethodCard(
         "icarl",
@@ -53,8 +53,8 @@ class ICaRL(Learner[ICaRLSettings]):
         if self.settings.loss == "ce":
             terms = {"cross_entropy": functional.cross_entropy(logits, batch.labels)}
             if old is not None:
-                kept = distillation(logits[:, : old.shape[1]], old, self.settings.temperature)
-                terms["distillation"] = self.settings.weight * kept
+                retained = distillation(logits[:, : old.shape[1]], old, self.settings.temperature)
+                terms["distillation"] = self.settings.weight * retained
             return terms
         target = functional.one_hot(batch.labels, logits.shape[1]).to(logits)
         if old is not None:
@@ -62,16 +62,16 @@ class ICaRL(Learner[ICaRLSettings]):
         return {"bce": functional.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)}
 
     def after_task(self, task: TaskState) -> None:
-        """Remember where the exemplars of each class lie."""
-        look = task.features(self.net)
+        """Store the mean of the normalised exemplar features of each class."""
+        features_at = task.features(self.net)
         means = []
         for label in range(task.classes):
-            places = torch.tensor(task.memory.of_class(label), dtype=torch.long)
-            means.append(functional.normalize(look(places), dim=1).mean(0))
+            indices = torch.tensor(task.memory.of_class(label), dtype=torch.long)
+            means.append(functional.normalize(features_at(indices), dim=1).mean(0))
         self.means = functional.normalize(torch.stack(means), dim=1)
 
     def predict(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
-        """Return the negative distance from each class's mean."""
+        """Return the negative distance from the mean of each class."""
         features = functional.normalize(self.net(images).features, dim=1)
         return -torch.cdist(features, self.means)
 
@@ -80,8 +80,8 @@ class ICaRL(Learner[ICaRLSettings]):
         return {"means": self.means}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take them up again."""
+        """Restore the means."""
         self.means = state["means"]
 
     def linear_head(self) -> None:
-        """It answers by distances."""
+        """Return None: predictions are by distances."""

@@ -1,4 +1,4 @@
-"""Joint training: everything seen so far, again with every task."""
+"""Joint training: all data so far, again with every task."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from myosotis.engine.seeding import derive_seed
 
 @dataclass(frozen=True)
 class JointSettings:
-    """How joint training begins.
+    """Settings of joint training.
 
     Attributes:
-        from_scratch: With fresh weights in each task; otherwise with those of the task before.
+        from_scratch: Whether each task starts from new weights; otherwise from those of the previous task.
     """
 
     from_scratch: bool = True
@@ -31,24 +31,24 @@ class Joint(Learner[JointSettings]):
         "the usual upper bound",
         "all tasks so far",
         "the whole data set",
-        "To see what could be reached if nothing had to be given up.",
+        "The accuracy that can be reached with all data.",
     )
     Settings = JointSettings
     reads_memory = False
 
     def before_task(self, task: TaskState) -> None:
-        """Begin anew."""
+        """Replace the network by a new one, unless ``from_scratch`` is off."""
         if not self.settings.from_scratch:
             self.grow(task.number, task.new)
             return
-        place = next(self.net.parameters()).device
-        self.net = self.build(derive_seed(self.seed, "joint", task.number)).to(place)
+        device = next(self.net.parameters()).device
+        self.net = self.build(derive_seed(self.seed, "joint", task.number)).to(device)
         for number, size in enumerate(task.sizes):
             self.grow(number, size)
 
     def stages(self, task: TaskState) -> Iterator[Stage]:
-        """Yield one training on everything."""
-        yield Stage("learn", task.seen, self.replayed(task), self.loss)
+        """Yield one training on the samples of all tasks so far."""
+        yield Stage("learn", task.all_so_far, self.replayed(task), self.loss)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the cross-entropy."""

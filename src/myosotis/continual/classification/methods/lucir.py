@@ -18,14 +18,14 @@ from myosotis.models.heads import CosineHead, GrowingHead
 def margin_ranking(
     cosines: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int, hardest: int, margin: float
 ) -> Float[Tensor, ""]:
-    """Return how far true old classes fail to beat the hardest new ones by a margin (Hou et al., CVPR 2019).
+    """Return the loss of old classes that do not exceed the hardest new ones by a margin (Hou et al., CVPR 2019).
 
-    ``mean_n mean_k max(0, m - cos_y + cos_k)`` over the K new classes with the largest cosine; nothing where no sample
-    is of an old class.
+    ``mean_n mean_k max(0, m - cos_y + cos_k)`` over the K new classes with the largest cosine; zero if no
+    sample is of an old class.
 
     Args:
-        cosines: Between features and classes.
-        labels: Their classes.
+        cosines: Cosines between features and class vectors.
+        labels: Classes of the samples.
         known: C_o; samples of newer classes do not count.
         hardest: K.
         margin: m.
@@ -39,8 +39,8 @@ def margin_ranking(
 
 
 @dataclass(frozen=True)
-class UnifiedClassifierSettings:
-    """How LUCIR weighs its terms.
+class LUCIRSettings:
+    """Settings of LUCIR.
 
     Attributes:
         less_forget: λ_b; the distance of features weighs λ_b √(C_o / C_n). The paper takes 5 for CIFAR-100 and 10 for
@@ -48,7 +48,7 @@ class UnifiedClassifierSettings:
         ranking: Weight of the margin ranking.
         hardest: K.
         margin: m.
-        scale: Of the cosines, at the start.
+        scale: Initial scale of the cosines.
         freeze_old: Whether the vectors of old classes stay, as in the authors' code.
     """
 
@@ -60,7 +60,7 @@ class UnifiedClassifierSettings:
     freeze_old: bool = True
 
 
-class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
+class LUCIR(Learner[LUCIRSettings]):
     """Cosine head, ``L = CE + λ (1 - cos(f, f')) + margin ranking`` on remembered samples, new rows imprinted."""
 
     card = MethodCard(
@@ -71,7 +71,7 @@ class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
         "exemplars, the old network",
         "Keeps the direction of features; strong after a large first task.",
     )
-    Settings = UnifiedClassifierSettings
+    Settings = LUCIRSettings
     signed_features = True
 
     def head(self, num_features: int) -> GrowingHead:
@@ -79,17 +79,17 @@ class UnifiedClassifier(Learner[UnifiedClassifierSettings]):
         return CosineHead(num_features, self.settings.scale)
 
     def before_task(self, task: TaskState) -> None:
-        """Put each new row where the features of its class are."""
+        """Initialise each new row with the mean feature of its class."""
         super().before_task(task)
         if not task.number:
             return
         self.net.head.frozen = task.old if self.settings.freeze_old else 0
-        look = task.features(self.net)
+        features_at = task.features(self.net)
         with torch.no_grad():
-            # As long as old rows are, so that a step turns both alike.
+            # With the length of old rows, so that a step rotates both equally.
             length = self.net.head.weight[: task.old].norm(dim=1).mean()
             for label in range(task.old, task.classes):
-                features = functional.normalize(look(task.of_class(label)), dim=1)
+                features = functional.normalize(features_at(task.of_class(label)), dim=1)
                 self.net.head.weight[label] = length * functional.normalize(features.mean(0), dim=0)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

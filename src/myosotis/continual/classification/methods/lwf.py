@@ -1,4 +1,4 @@
-"""Learning without forgetting."""
+"""LwF: learning without forgetting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ Columns = Literal["new", "seen"]
 
 
 @dataclass(frozen=True)
-class LearningWithoutForgettingSettings:
-    """How strongly old answers are held.
+class LwFSettings:
+    """Settings of LwF.
 
     Attributes:
-        weight: Of the distillation.
+        weight: Weight of the distillation.
         temperature: T.
-        columns: Over which classes the cross-entropy runs: those of the task alone (FACIL, PyCIL), or all seen so far
-            (Avalanche), which pushes old answers down.
+        columns: Classes of the cross-entropy: ``"new"``, those of the task (FACIL, PyCIL), or ``"seen"``, all so far
+            (Avalanche), which pushes old logits down.
     """
 
     weight: NotNegative = 3.0
@@ -30,7 +30,7 @@ class LearningWithoutForgettingSettings:
     columns: Columns = "new"
 
 
-class LearningWithoutForgetting(Learner[LearningWithoutForgettingSettings]):
+class LwF(Learner[LwFSettings]):
     """``L = CE(z_new, y) + λ KD_T(z_old, z'_old)`` on the current task alone."""
 
     card = MethodCard(
@@ -39,9 +39,9 @@ class LearningWithoutForgetting(Learner[LearningWithoutForgettingSettings]):
         "Li, Hoiem, ECCV 2016",
         "current task",
         "the old network",
-        "Where no old sample may be kept.",
+        "Where no old sample may be stored.",
     )
-    Settings = LearningWithoutForgettingSettings
+    Settings = LwFSettings
     reads_memory = False
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""PODNet."""
+"""PODNet: pooled outputs distillation."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -32,32 +32,33 @@ def nca_loss(
         labels: y.
         scale: η, learnt.
         margin: δ.
-        exclude_true: Whether the sum leaves the true class out, as the paper does. Then, with few classes, a scale of
-            zero is a minimum of the loss: for two it becomes ``max(0, η (s_o - s_y + δ))``.
+        exclude_true: Whether the sum excludes the true class, as in the paper. Then, with few classes, a scale of zero
+            is a minimum of the loss: for two it becomes ``max(0, η (s_o - s_y + δ))``.
     """
     true = similarities.gather(1, labels.unsqueeze(1)).squeeze(1)
     if exclude_true and similarities.shape[1] == 1:
         return (similarities * 0).sum()
     # Scaled before it is masked: the scale's gradient would be 0 times infinity.
-    instead = torch.full_like(true, -math.inf) if exclude_true else scale * (true - margin)
-    rivals = (scale * similarities).scatter(1, labels.unsqueeze(1), instead.unsqueeze(1))
+    replacement = torch.full_like(true, -math.inf) if exclude_true else scale * (true - margin)
+    rivals = (scale * similarities).scatter(1, labels.unsqueeze(1), replacement.unsqueeze(1))
     return functional.relu(rivals.logsumexp(dim=1) - scale * (true - margin)).mean()
 
 
 @dataclass(frozen=True)
 class PODNetSettings:
-    """How PODNet weighs its terms.
+    """Settings of PODNet.
 
     Attributes:
         spatial: Weight of POD-spatial.
         flat: Weight of POD-flat.
-        proxies: Vectors of each class.
+        proxies: Number of vectors of each class.
         margin: δ.
-        scale: η at the start.
-        exclude_true: See :func:`nca_loss`; leave it off where the first task has few classes.
+        scale: Initial η.
+        exclude_true: Whether the sum excludes the true class, see :func:`nca_loss`; turn it off if the first task has
+            few classes.
         adaptive: Whether both weights are multiplied by √(C / C_n).
-        balanced_epochs: Of the fine-tuning of the head on as many samples of every class; 0 for none.
-        balanced_rate: Its learning rate.
+        balanced_epochs: Epochs of the fine-tuning of the head on equally many samples of every class; 0 for none.
+        balanced_rate: Learning rate of the fine-tuning.
     """
 
     spatial: NotNegative = 3.0
@@ -91,22 +92,22 @@ class PODNet(Learner[PODNetSettings]):
         return ProxyHead(num_features, self.settings.proxies, self.settings.scale)
 
     def before_task(self, task: TaskState) -> None:
-        """Put the proxies of each new class where its features gather."""
+        """Initialise the proxies of each new class with the cluster centres of its features."""
         super().before_task(task)
         if not task.number:
             return
-        look, wanted = task.features(self.net), self.settings.proxies
+        features_at, proxies = task.features(self.net), self.settings.proxies
         with torch.no_grad():
             for label in range(task.old, task.classes):
-                features = functional.normalize(look(task.of_class(label)), dim=1)
-                count = min(wanted, len(features))
+                features = functional.normalize(features_at(task.of_class(label)), dim=1)
+                count = min(proxies, len(features))
                 centres, _ = kmeans2(
                     features.double().cpu().numpy(),
                     count,
                     minit="++",
                     rng=derive_seed(task.seed, "proxies", label) % 2**32,
                 )
-                rows = torch.from_numpy(centres).repeat(-(-wanted // count), 1)[:wanted]
+                rows = torch.from_numpy(centres).repeat(-(-proxies // count), 1)[:proxies]
                 self.net.head.weight[label] = rows.to(self.net.head.weight)
 
     def stages(self, task: TaskState) -> Iterator[Stage]:

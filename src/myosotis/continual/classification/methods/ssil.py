@@ -14,13 +14,13 @@ from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 
 def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int) -> Float[Tensor, ""]:
-    """Return the cross-entropy of each sample within old or within new classes, wherever it belongs.
+    """Return the cross-entropy of each sample within the old or within the new classes, by its label.
 
-    So a new sample does not push the logits of old classes down (Ahn et al., SS-IL, ICCV 2021).
+    A new sample then does not push the logits of old classes down (Ahn et al., SS-IL, ICCV 2021).
 
     Args:
-        logits: Of all classes.
-        labels: Their classes.
+        logits: Logits of all classes.
+        labels: Classes of the samples.
         known: C_o.
 
     Example:
@@ -34,11 +34,11 @@ def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " 
 
 
 @dataclass(frozen=True)
-class SeparatedSoftmaxSettings:
-    """How SS-IL distils.
+class SSILSettings:
+    """Settings of SS-IL.
 
     Attributes:
-        weight: Of the distillation; 0 leaves it out.
+        weight: Weight of the distillation; 0 turns it off.
         temperature: T.
     """
 
@@ -46,7 +46,7 @@ class SeparatedSoftmaxSettings:
     temperature: Positive = 2.0
 
 
-class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):
+class SSIL(Learner[SSILSettings]):
     """Cross-entropy within old and within new classes, and distillation within each old task."""
 
     card = MethodCard(
@@ -57,10 +57,10 @@ class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):
         "exemplars, the old network",
         "Avoids the bias towards new classes while training; best with a fixed share of exemplars in a batch.",
     )
-    Settings = SeparatedSoftmaxSettings
+    Settings = SSILSettings
 
     def before_task(self, task: TaskState) -> None:
-        """Keep the old network and the sizes of its tasks."""
+        """Copy the old network, and store the sizes of its tasks."""
         super().before_task(task)
         self.taught = task.sizes[:-1]
 
@@ -71,6 +71,6 @@ class SeparatedSoftmax(Learner[SeparatedSoftmaxSettings]):
         terms = {"separated": separated_softmax(logits, batch.labels, known)}
         if self.teacher is not None and self.settings.weight:
             old = self._teach(batch.images).logits
-            kept = task_distillation(logits[:, :known], old, self.taught, self.settings.temperature)
-            terms["distillation"] = self.settings.weight * kept
+            retained = task_distillation(logits[:, :known], old, self.taught, self.settings.temperature)
+            terms["distillation"] = self.settings.weight * retained
         return terms

@@ -1,4 +1,4 @@
-"""Weight aligning."""
+"""WA: weight aligning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from myosotis.engine.method import MethodCard, Positive
 
 @torch.no_grad()
 def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
-    """Scale the rows of new classes, in place, to the mean length of those of old ones; return the factor.
+    """Scale the rows of new classes, in place, to the mean length of the rows of old classes; return the factor.
 
-    Zhao et al., CVPR 2020; biases stay.
+    Zhao et al., CVPR 2020; biases are unchanged.
 
     Example:
         >>> rows = torch.tensor([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0], [5.0, 12.0]])
@@ -30,8 +30,8 @@ def align_rows(weight: Float[Tensor, "classes features"], known: int) -> float:
 
 
 @dataclass(frozen=True)
-class WeightAligningSettings:
-    """How WA distils.
+class WASettings:
+    """Settings of WA.
 
     Attributes:
         temperature: T.
@@ -40,8 +40,8 @@ class WeightAligningSettings:
     temperature: Positive = 2.0
 
 
-class WeightAligning(Learner[WeightAligningSettings]):
-    """``L = (1 - λ) CE(z, y) + λ KD_T(z_old, z')`` with λ = C_o / C; afterwards new rows are as long as old ones."""
+class WA(Learner[WASettings]):
+    """``L = (1 - λ) CE(z, y) + λ KD_T(z_old, z')`` with λ = C_o / C; then new rows get the length of old ones."""
 
     card = MethodCard(
         "wa",
@@ -51,7 +51,7 @@ class WeightAligning(Learner[WeightAligningSettings]):
         "exemplars, the old network",
         "Takes the bias towards new classes away without a setting of its own.",
     )
-    Settings = WeightAligningSettings
+    Settings = WASettings
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return cross-entropy and distillation."""

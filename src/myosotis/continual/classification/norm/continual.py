@@ -1,4 +1,4 @@
-"""What task-balanced batch normalisation is compared with: continual normalisation and group normalisation."""
+"""Baselines of task-balanced batch normalisation: continual normalisation and group normalisation."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,9 +15,9 @@ class ContinualNorm2d(nn.BatchNorm2d):
 
     Args:
         num_features: C.
-        eps: Of both parts.
-        momentum: Of the running statistics.
-        groups: A divisor of C.
+        eps: Constant added to the variances of both parts.
+        momentum: Momentum of the running statistics.
+        groups: Number of groups, a divisor of C.
 
     Raises:
         SettingsError: The groups do not divide the channels.
@@ -44,11 +44,11 @@ def convert_continual(module: nn.Module, groups: int = 8) -> nn.Module:
     def convert(layer: nn.Module) -> nn.Module:
         if not _is_plain(layer):
             return layer
-        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - just asked
-        made = ContinualNorm2d(layer.num_features, layer.eps, layer.momentum, groups=groups)
-        made._parameters.update(layer._parameters)
-        made._buffers.update(layer._buffers)
-        return made.train(layer.training)
+        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - checked above
+        exchanged = ContinualNorm2d(layer.num_features, layer.eps, layer.momentum, groups=groups)
+        exchanged._parameters.update(layer._parameters)
+        exchanged._buffers.update(layer._buffers)
+        return exchanged.train(layer.training)
 
     return replace_layers(module, convert)
 
@@ -63,18 +63,18 @@ def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
     def convert(layer: nn.Module) -> nn.Module:
         if not _is_plain(layer):
             return layer
-        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - just asked
+        assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - checked above
         if layer.num_features % groups:
             raise SettingsError(f"{groups} groups do not divide {layer.num_features} channels")
-        made = nn.GroupNorm(groups, layer.num_features, layer.eps, layer.affine, device="meta")
-        made._parameters.update(layer._parameters)
-        return made.train(layer.training)
+        exchanged = nn.GroupNorm(groups, layer.num_features, layer.eps, layer.affine, device="meta")
+        exchanged._parameters.update(layer._parameters)
+        return exchanged.train(layer.training)
 
     return replace_layers(module, convert)
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Whether it is batch normalisation; raises for one that does more, which an exchange would lose."""
+    """Whether a layer is ``nn.BatchNorm2d``; raises for a subclass with a behaviour of its own."""
     if not isinstance(layer, nn.BatchNorm2d) or isinstance(layer, ContinualNorm2d):
         return False
     if type(layer) is not nn.BatchNorm2d:

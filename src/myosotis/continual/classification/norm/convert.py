@@ -1,4 +1,4 @@
-"""Exchange batch normalisation for the task-balanced one and back, and tell a model whose samples its batches hold."""
+"""Conversion of batch normalisation to the task-balanced form and back, and the partition of the batches to come."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,14 +29,14 @@ LayerT = TypeVar("LayerT", bound=_BatchNorm)
 def convert_task_balanced(
     module: nn.Module, *, divisor_of: DivisorOf = "both", mode: Mode = "exact", sync: bool = False
 ) -> nn.Module:
-    """Replace every ``nn.BatchNorm`` in a module by the task-balanced one, with the very same parameters and buffers.
+    """Replace every ``nn.BatchNorm`` in a module by the task-balanced form, with the very same parameters and buffers.
 
     Args:
-        module: Changed in place, unless it is a batch normalisation itself.
-        divisor_of: See :class:`TaskBalancedBatchNorm`, as for the others.
-        mode: Likewise.
-        sync: Likewise; ``nn.SyncBatchNorm`` is then replaced too, by the 2d layer. ``convert_sync_batchnorm`` must not
-            be called afterwards: it would put plain layers in their place.
+        module: Module, changed in place unless it is a batch normalisation itself.
+        divisor_of: Divisor of the splits, see :class:`TaskBalancedBatchNorm`.
+        mode: ``"exact"`` or ``"weighted"`` moments, see :class:`TaskBalancedBatchNorm`.
+        sync: Whether the batches of all processes are normalised together; ``nn.SyncBatchNorm`` is then replaced too,
+            by the 2d layer. Do not call ``convert_sync_batchnorm`` afterwards: it would replace these by plain layers.
 
     Returns:
         The module, or its replacement.
@@ -54,7 +54,7 @@ def convert_task_balanced(
             return layer
         if isinstance(layer, nn.SyncBatchNorm):
             if not sync:
-                raise SettingsError("the module has nn.SyncBatchNorm; sync=True converts it and keeps it synchronised")
+                raise SettingsError("the module has nn.SyncBatchNorm; sync=True converts it to a synchronised layer")
             return _exchanged(layer, TaskBalancedBatchNorm2d, options)
         if isinstance(layer, _BatchNorm) and isinstance(layer, LazyModuleMixin):
             raise SettingsError(f"{type(layer).__name__} has no size yet; let the module see a batch, then convert it")
@@ -83,10 +83,10 @@ def revert_task_balanced(module: nn.Module) -> nn.Module:
 
 
 def set_task_balance(module: nn.Module, partition: Partition | None) -> int:
-    """Put a partition in force for every forward pass to come; None ends it.
+    """Set the partition of every later forward pass; None ends it.
 
     Returns:
-        How many task-balanced layers there are.
+        Number of task-balanced layers.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, TaskBalancedBatchNorm)]
     for layer in layers:
@@ -96,14 +96,14 @@ def set_task_balance(module: nn.Module, partition: Partition | None) -> int:
 
 @contextmanager
 def task_balance(module: nn.Module, *, n_current: int, n_past_tasks: int) -> Iterator[None]:
-    """Tell a model's task-balanced layers whose samples the batches hold.
+    """Set the partition of the batches for the task-balanced layers of a module.
 
     With activation checkpointing the backward pass runs layers again, so it belongs inside too.
 
     Args:
-        module: Has at least one task-balanced layer.
-        n_current: B_c, samples of the current task; they come first.
-        n_past_tasks: T.
+        module: Module with at least one task-balanced layer.
+        n_current: B_c, the number of samples of the current task; they come first.
+        n_past_tasks: T, the number of earlier tasks.
 
     Raises:
         ValueError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
@@ -117,7 +117,7 @@ def task_balance(module: nn.Module, *, n_current: int, n_past_tasks: int) -> Ite
 
 
 def replace_layers(module: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """Return ``change`` of a module after that of everything in it."""
+    """Apply ``change`` to all children of a module, then to the module, and return it."""
     for name, child in module.named_children():
         changed = replace_layers(child, change)
         if changed is not child:
@@ -126,9 +126,9 @@ def replace_layers(module: nn.Module, change: Callable[[nn.Module], nn.Module]) 
 
 
 def _exchanged(layer: _BatchNorm, kind: type[LayerT], options: dict[str, Any]) -> LayerT:
-    made = kind(
+    exchanged = kind(
         layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats, device="meta", **options
     )
-    made._parameters.update(layer._parameters)
-    made._buffers.update(layer._buffers)
-    return made.train(layer.training)
+    exchanged._parameters.update(layer._parameters)
+    exchanged._buffers.update(layer._buffers)
+    return exchanged.train(layer.training)

@@ -12,7 +12,7 @@ from myosotis.continual.classification.norm.partition import DivisorOf, Mode, Pa
 
 
 class TaskBalancedBatchNorm(_BatchNorm):
-    """Batch normalisation whose moments see every task alike (TBBN; Cha, Cho, Hwang, Hong, Lee, Moon, CVPR 2023).
+    """Batch normalisation whose moments weigh all tasks equally (TBBN; Cha, Cho, Hwang, Hong, Lee, Moon, CVPR 2023).
 
     In exemplar-based class-incremental learning a batch holds many samples of the current task and few of each past
     one, and its moments are biased likewise. With a :class:`Partition` in force, see
@@ -31,17 +31,17 @@ class TaskBalancedBatchNorm(_BatchNorm):
 
     Args:
         num_features: C.
-        eps: See ``nn.BatchNorm2d``, as for the next three.
+        eps: Constant added to the variances.
         momentum: Weight of the new value; None for the cumulative mean.
         affine: Whether there are γ and β.
         track_running_stats: Whether there are running statistics.
-        divisor_of: See :func:`~myosotis.continual.classification.norm.partition.reshape_factor`.
+        divisor_of: Divisor of the splits, see :func:`~myosotis.continual.classification.norm.partition.reshape_factor`.
         mode: ``"exact"`` is the method. ``"weighted"`` takes one pair of moments in which a current sample weighs 1/r,
             with a fractional r: another method, with the same running mean and a larger running variance.
         sync: Normalise the batches of all processes together, as ``nn.SyncBatchNorm`` does. All have as many samples of
             both kinds, and r divides the share of each.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Raises:
         ValueError: In training, where a split has one value for a channel, or a batch is smaller than its partition.
@@ -65,7 +65,7 @@ class TaskBalancedBatchNorm(_BatchNorm):
         self.divisor_of: DivisorOf = divisor_of
         self.mode: Mode = mode
         self.sync = sync
-        # Kept here and not in a thread-local: activation checkpointing and data parallelism run forward elsewhere.
+        # An attribute, not a thread-local: activation checkpointing and data parallelism run forward in other threads.
         self.partition: Partition | None = None
 
     def forward(self, input: Float[Tensor, "n channels *space"]) -> Float[Tensor, "n channels *space"]:  # noqa: A002
@@ -92,7 +92,7 @@ class TaskBalancedBatchNorm(_BatchNorm):
         return output
 
     def _plan(self, count: int) -> tuple[int, int, float] | None:
-        """B_c, the splits and the weight of a current sample; None where this is plain batch normalisation."""
+        """B_c, the splits and the weight of a current sample; None for plain batch normalisation."""
         if self.partition is None:
             return None
         n_current, tasks = self.partition.n_current, self.partition.n_past_tasks
@@ -143,7 +143,7 @@ class TaskBalancedBatchNorm3d(TaskBalancedBatchNorm, nn.BatchNorm3d):
 
 
 def _group() -> Any:
-    """All processes, where there are several."""
+    """The group of all processes, if there are several."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return None

@@ -1,4 +1,4 @@
-"""The arithmetic of task-balanced batch normalisation, in one pass over the batch and without any copy of it."""
+"""The arithmetic of task-balanced batch normalisation, in one pass over the batch and without a copy of it."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ class _BalancedNormalisation(torch.autograd.Function):
         count = numbers.new_full((), rows.shape[0] * share + len(memory))
         total = share * rows.sum(0) + memory.sum(0)
         if group is not None:
-            # One message: the counts ride along with the sums.
+            # One message for sums and counts.
             message = torch.cat([total.flatten(), count.reshape(1)])
             torch.distributed.all_reduce(message, group=group)
             total, count = message[:-1].view_as(total), message[-1]
@@ -125,22 +125,22 @@ def balanced_normalisation(
     """Normalise a batch of current and remembered samples by the moments of balanced splits of it.
 
     Split k holds the current samples i with ``i mod splits = k``, each weighing ``share``, and every remembered one. A
-    current sample is normalised by its own split; a remembered one by the mean of what all splits would make of it,
-    which is one affine map, so that nothing is repeated. The moments come from those of the single samples by the law
-    of total variance.
+    current sample is normalised by its own split; a remembered one by the mean of the maps of all splits, which is
+    a single affine map, so that nothing is repeated. The moments come from those of the single samples by the law of
+    total variance.
 
     Args:
         x: Current samples first.
         weight: γ, or None.
         bias: β, or None.
         n_current: B_c, a multiple of ``splits``.
-        splits: r.
-        share: The weight of a current sample in its split: 1 for task-balanced batch normalisation.
-        eps: Added to each variance.
-        group: The process group whose batches are normalised together; None normalises this one alone.
+        splits: r, the number of splits.
+        share: Weight of a current sample in its split: 1 for task-balanced batch normalisation.
+        eps: Constant added to each variance.
+        group: Process group whose batches are normalised together; None normalises this batch alone.
 
     Returns:
-        The output; mean and biased variance of every split; how many values are behind each.
+        Output; mean and biased variance of every split; number of values of each.
     """
     flat = x.unsqueeze(-1) if x.ndim == 2 else x
     y, mean, variance, values = _BalancedNormalisation.apply(  # type: ignore[no-untyped-call]
@@ -155,5 +155,5 @@ def _by_split(values: Tensor, n_current: int, splits: int) -> tuple[Tensor, Tens
 
 
 def _spread(values: Tensor, dimensions: int) -> Tensor:
-    """(n, channels) made ready to meet (n, channels, \\*space)."""
+    """Reshape (n, channels) so that it broadcasts with (n, channels, \\*space)."""
     return values[(...,) + (None,) * (dimensions - 2)]

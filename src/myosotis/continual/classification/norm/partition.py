@@ -1,4 +1,4 @@
-"""How a batch of current and remembered samples is split so that every task weighs alike."""
+"""The splits of a batch of current and remembered samples in which every task weighs equally."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ Mode = Literal["exact", "weighted"]
 
 @dataclass(frozen=True)
 class Partition:
-    """Whose samples a batch holds: first those of the current task, then those from the exemplar memory.
+    """The parts of a batch: first samples of the current task, then those from the exemplar memory.
 
     Attributes:
-        n_current: B_c, how many come first.
-        n_past_tasks: T, how many tasks the memory holds; 0 while the first one is learnt.
+        n_current: B_c, the number of current samples.
+        n_past_tasks: T, the number of tasks in the memory; 0 in the first task.
     """
 
     n_current: int
@@ -26,20 +26,20 @@ class Partition:
 
 
 def reshape_factor(n_current: int, n_memory: int, n_past_tasks: int, *, divisor_of: DivisorOf = "both") -> int:
-    """Return into how many splits the current samples go, so that each past task weighs as much as the current one.
+    """Return the number of splits of the current samples in which each past task weighs as much as the current one.
 
-    Balance asks for ``B_c / r = B_p / T``. Taken is the largest r not above ``B_c T / B_p`` that divides the batch (Cha
-    et al., CVPR 2023; the rule is that of their code, in which ``B_c / B_p`` is always whole).
+    Balance means ``B_c / r = B_p / T``. The result is the largest r not above ``B_c T / B_p`` that divides the batch
+    (Cha et al., CVPR 2023; the rule is that of their code, in which ``B_c / B_p`` is always whole).
 
     Args:
-        n_current: B_c.
-        n_memory: B_p.
-        n_past_tasks: T.
-        divisor_of: ``"both"`` takes a divisor of B_c and of B_p, as the authors do; ``"current"`` one of B_c, which is
-            all that the arithmetic needs, and comes nearer to balance.
+        n_current: B_c, the number of current samples.
+        n_memory: B_p, the number of remembered samples.
+        n_past_tasks: T, the number of tasks in the memory.
+        divisor_of: ``"both"`` takes a divisor of B_c and of B_p, as in the authors' code; ``"current"`` one of B_c,
+            which suffices for the arithmetic and is closer to balance.
 
     Returns:
-        r; 1 where there is nothing to balance.
+        r; 1 if there is nothing to balance.
 
     Example:
         >>> [reshape_factor(48, 16, tasks) for tasks in range(1, 10)]
@@ -49,6 +49,6 @@ def reshape_factor(n_current: int, n_memory: int, n_past_tasks: int, *, divisor_
     """
     if min(n_current, n_memory, n_past_tasks) < 1:
         return 1
-    wanted = n_current * n_past_tasks // n_memory
-    whole = math.gcd(n_current, n_memory) if divisor_of == "both" else n_current
-    return next((factor for factor in range(min(wanted, whole), 1, -1) if whole % factor == 0), 1)
+    balanced = n_current * n_past_tasks // n_memory
+    divisible = math.gcd(n_current, n_memory) if divisor_of == "both" else n_current
+    return next((factor for factor in range(min(balanced, divisible), 1, -1) if divisible % factor == 0), 1)

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from myosotis.continual.segmentation.learner import SegmentationLearner
-from myosotis.continual.segmentation.methods.dkd_m import DecomposedDistillation
-from myosotis.continual.segmentation.methods.ewf import WeightFusion
+from myosotis.continual.segmentation.methods.dkd_m import DKDM
+from myosotis.continual.segmentation.methods.ewf import EWF
 from myosotis.continual.segmentation.methods.finetune import Finetune
 from myosotis.continual.segmentation.methods.joint import Joint
-from myosotis.continual.segmentation.methods.mib import ModellingBackground
-from myosotis.continual.segmentation.methods.mib_augm import AugmentedMemory
-from myosotis.continual.segmentation.methods.mib_m import ModellingBackgroundMemory
-from myosotis.continual.segmentation.methods.plop import LocalPod
-from myosotis.continual.segmentation.methods.ssul_m import UnknownClass
+from myosotis.continual.segmentation.methods.mib import MiB
+from myosotis.continual.segmentation.methods.mib_augm import MiBAugM
+from myosotis.continual.segmentation.methods.mib_m import MiBM
+from myosotis.continual.segmentation.methods.plop import PLOP
+from myosotis.continual.segmentation.methods.ssul_m import SSULM
 from myosotis.engine.registry import Registry
 from myosotis.models.segmenter import SegmentationBody
 
@@ -21,13 +21,13 @@ METHODS: Registry[SegmentationLearner[Any]] = Registry(
     (
         Finetune,
         Joint,
-        ModellingBackground,
-        ModellingBackgroundMemory,
-        AugmentedMemory,
-        LocalPod,
-        UnknownClass,
-        DecomposedDistillation,
-        WeightFusion,
+        MiB,
+        MiBM,
+        MiBAugM,
+        PLOP,
+        SSULM,
+        DKDM,
+        EWF,
     ),
 )
 """Every method by its name."""
@@ -53,16 +53,16 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, make_body: Callable[[int], SegmentationBody], seed: int = 0
 ) -> SegmentationLearner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Args:
-        name: See :func:`check_settings`.
-        settings: Likewise.
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings.
         make_body: Returns a new body from a seed.
-        seed: Of every random choice.
+        seed: Seed of every random choice.
 
     Raises:
-        ValueError: As :func:`check_settings`.
+        ValueError: The name or a setting is unknown, or a value is out of range.
     """
     return METHODS.build(name, settings, make_body, seed)
 

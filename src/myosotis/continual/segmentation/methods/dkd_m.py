@@ -9,39 +9,39 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.segmentation.learner import Group, SegmentationBatch, SegmentationLearner, SegmentationState
-from myosotis.continual.segmentation.network import GrowingHeads, Seen, SegmentationNet, enlarged
+from myosotis.continual.segmentation.network import GrowingHeads, Outputs, SegmentationNet, enlarged
 from myosotis.data.masks import IGNORE
 from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 
 def decomposed(heads: GrowingHeads, features: Float[Tensor, "n features h w"]) -> tuple[Tensor, Tensor]:
-    """Return what positive and what negative weights add to the logits of every class but the first, without biases."""
+    """Return the contributions of positive and of negative weights to the logits of all classes, without biases."""
     weight = torch.cat(list(heads.weights))[1:, :, None, None]
     return functional.conv2d(features, weight.clamp(min=0)), functional.conv2d(features, weight.clamp(max=0))
 
 
 class _AuxiliaryNet(SegmentationNet):
-    """Whose block 0 looks at features that it cannot change."""
+    """A network whose block 0 has no gradient to the features."""
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> Outputs:
         """Return logits; channel 0 is the auxiliary one."""
         features, maps = self.body(images)
-        bare = features.detach()
+        detached = features.detach()
         weight, bias = self.heads.weights[0], self.heads.biases[0]
-        auxiliary = functional.conv2d(bare, weight[:, :, None, None], bias)
+        auxiliary = functional.conv2d(detached, weight[:, :, None, None], bias)
         logits = torch.cat([auxiliary, self.heads(features)[:, 1:]], dim=1)
-        return Seen(enlarged(logits, images, self.body.multiple), logits, features, maps)
+        return Outputs(enlarged(logits, images, self.body.multiple), logits, features, maps)
 
 
 @dataclass(frozen=True)
-class DecomposedSettings:
-    """How DKD-M weighs its terms.
+class DKDMSettings:
+    """Settings of DKD-M.
 
     Attributes:
-        distillation: Weight of the distillation of answers.
-        decomposed: Weight of those of their positive and their negative parts, each.
-        auxiliary: Weight of the auxiliary output, which is taught to say no.
-        first_positive: How much more a pixel of a class weighs than one of none, in the first task.
+        distillation: Weight of the distillation of outputs.
+        decomposed: Weight of the distillation of their positive and of their negative parts.
+        auxiliary: Weight of the auxiliary output, which is trained to be negative.
+        first_positive: Weight of a pixel of a class, relative to other pixels, in the first task.
     """
 
     distillation: NotNegative = 5.0
@@ -50,11 +50,11 @@ class DecomposedSettings:
     first_positive: Positive = 2.0
 
 
-class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
-    """Independent outputs; old ones are distilled as they are and in their positive and negative parts.
+class DKDM(SegmentationLearner[DKDMSettings]):
+    """Independent outputs; old ones are distilled, and so are their positive and negative parts.
 
-    New heads begin as an auxiliary one that has learnt to say no everywhere, without gradient to the features. An
-    answer is the strongest class above one half, else background. Exemplars teach the outputs that they show.
+    New heads start from an auxiliary head that is negative everywhere, without gradient to the features. The
+    prediction is the strongest class above one half, else background. Exemplars train the outputs that they label.
     """
 
     card = MethodCard(
@@ -65,7 +65,7 @@ class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
         "exemplars with their masks, the old network",
         "Independent outputs that may still change.",
     )
-    Settings = DecomposedSettings
+    Settings = DKDMSettings
     reads_memory = True
 
     def build(self, seed: int) -> nn.Module:
@@ -73,7 +73,7 @@ class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
         return _AuxiliaryNet(self._make_body(seed))
 
     def before_task(self, task: SegmentationState) -> None:
-        """Let new heads begin as the auxiliary one."""
+        """Start new heads from the auxiliary head."""
         super().before_task(task)
         if task.number:
             with torch.no_grad():
@@ -82,7 +82,7 @@ class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
                 heads.biases[-1].copy_(heads.biases[0].expand_as(heads.biases[-1]))
 
     def groups(self, task: SegmentationState, head_rate: float) -> list[Group]:
-        """Return everything; what is old without weight decay after the first task."""
+        """Return all parameters; old ones have no weight decay after the first task."""
         if not task.number:
             return super().groups(task, head_rate)
         heads = self.net.heads
@@ -92,8 +92,8 @@ class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
         """Return the terms."""
-        seen = net(batch.images)
-        logits, settings = seen.logits.float(), self.settings
+        outputs = net(batch.images)
+        logits, settings = outputs.logits.float(), self.settings
         positive = settings.first_positive if self.teacher is None else 1.0
         terms = {
             "binary": labelled_binary(logits, batch.target, batch.labelled, positive),
@@ -102,38 +102,40 @@ class DecomposedDistillation(SegmentationLearner[DecomposedSettings]):
         if self.teacher is None:
             return terms
         old = self._teach(batch.images)
-        terms["distillation"] = settings.distillation * _answers(logits[:, 1 : self.known], old.logits[:, 1:].float())
-        parts = zip(
-            decomposed(self.net.heads, seen.features), decomposed(self.teacher.heads, old.features), strict=True
+        terms["distillation"] = settings.distillation * _binary_distillation(
+            logits[:, 1 : self.known], old.logits[:, 1:].float()
         )
-        both = [_answers(one[:, : self.known - 1].float(), other.float()) for one, other in parts]
-        terms["decomposed"] = settings.decomposed * torch.stack(both).sum()
+        parts = zip(
+            decomposed(self.net.heads, outputs.features), decomposed(self.teacher.heads, old.features), strict=True
+        )
+        distances = [_binary_distillation(new[:, : self.known - 1].float(), target.float()) for new, target in parts]
+        terms["decomposed"] = settings.decomposed * torch.stack(distances).sum()
         return terms
 
     def scores(self, images: Tensor) -> Tensor:
         """Return the outputs, and one half for the background."""
-        found: Tensor = self.net(images).logits.sigmoid()
-        return torch.cat([torch.full_like(found[:, :1], 0.5), found[:, 1:]], dim=1)
+        scores: Tensor = self.net(images).logits.sigmoid()
+        return torch.cat([torch.full_like(scores[:, :1], 0.5), scores[:, 1:]], dim=1)
 
 
 def labelled_binary(
     logits: Float[Tensor, "n classes height width"], target: Tensor, labelled: Tensor, positive: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Return the binary cross-entropies of the classes that a mask labels, summed over these, the mean over pixels.
+    """Return the binary cross-entropies of the labelled classes of a mask, summed over classes, mean over pixels.
 
     Args:
         logits: One output for each channel.
         target: Channels; ignored pixels count as 0.
-        labelled: For each image, which channels its mask shows.
+        labelled: Whether the mask of an image labels a channel.
         positive: Weight of pixels of the class itself.
     """
     valid = target != IGNORE
-    wanted = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1).float()
+    expected = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1).float()
     weight = torch.tensor(positive, device=logits.device)
-    losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none", pos_weight=weight)
-    shown = (losses * labelled[:, :, None, None]).sum(dim=1)
-    return (shown * valid).sum() / valid.numel()
+    losses = functional.binary_cross_entropy_with_logits(logits, expected, reduction="none", pos_weight=weight)
+    summed = (losses * labelled[:, :, None, None]).sum(dim=1)
+    return (summed * valid).sum() / valid.numel()
 
 
-def _answers(logits: Tensor, old: Tensor) -> Tensor:
+def _binary_distillation(logits: Tensor, old: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, old.sigmoid())

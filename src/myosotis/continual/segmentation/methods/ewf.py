@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import torch
 
 from myosotis.continual.segmentation.learner import SegmentationState
-from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.continual.segmentation.methods.mib import MiB, MiBSettings
 from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
-class WeightFusionSettings(BackgroundSettings):
-    """As MiB."""
+class EWFSettings(MiBSettings):
+    """Settings of EWF, which are those of MiB."""
 
 
-class WeightFusion(ModellingBackground):
+class EWF(MiB):
     """MiB, and after each task ``θ = (1 - a) θ_old + a θ_new`` with ``a = sqrt(n_new / (n_new + n_old))``."""
 
     card = MethodCard(
@@ -24,12 +24,12 @@ class WeightFusion(ModellingBackground):
         "Xiao, Zhang, Xu, Wang, Cheng, Luo, CVPR 2023",
         "current task",
         "the old network",
-        "Three lines that keep more of the old network; goes with any method.",
+        "A weighted mean of old and new weights; combines with any method.",
     )
-    Settings = WeightFusionSettings
+    Settings = EWFSettings
 
     def after_task(self, task: SegmentationState) -> None:
-        """Move back towards the old weights; what only the new network has stays."""
+        """Average old and new weights; weights that only the new network has are unchanged."""
         if not task.number:
             return
         # n_old counts the background.

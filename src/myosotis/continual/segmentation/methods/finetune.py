@@ -1,4 +1,4 @@
-"""Fine-tuning: what everything else is measured against; with pseudo-labels, if asked for."""
+"""Fine-tuning: the lower bound; optionally with pseudo-labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from myosotis.engine.method import MethodCard, Share
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How fine-tuning labels the background.
+    """Settings of fine-tuning.
 
     Attributes:
-        pseudo_labels: Whether the old network labels background of which it is sure.
-        threshold: Its least probability then.
+        pseudo_labels: Whether the old network labels background that it is confident about.
+        threshold: Least probability of a pseudo-label.
     """
 
     pseudo_labels: bool = False
@@ -24,7 +24,7 @@ class FinetuneSettings:
 
 
 class Finetune(SegmentationLearner[FinetuneSettings]):
-    """``L = CE(z, y)`` on the masks that the task shows, in which old and future classes are background."""
+    """``L = CE(z, y)`` on the masks of the task, in which old and future classes are background."""
 
     card = MethodCard(
         "finetune",
@@ -32,7 +32,7 @@ class Finetune(SegmentationLearner[FinetuneSettings]):
         "the usual lower bound; pseudo-labels as in Lee, 2013",
         "current task",
         "none; the old network with pseudo-labels",
-        "To see what is forgotten when nothing is done about it.",
+        "Training without any measure against forgetting.",
     )
     Settings = FinetuneSettings
 

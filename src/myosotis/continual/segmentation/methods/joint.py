@@ -12,10 +12,10 @@ from myosotis.engine.seeding import derive_seed
 
 @dataclass(frozen=True)
 class JointSettings:
-    """How joint training begins.
+    """Settings of joint training.
 
     Attributes:
-        from_scratch: With fresh weights in each task; otherwise with those of the task before.
+        from_scratch: Whether each task starts from new weights; otherwise from those of the previous task.
     """
 
     from_scratch: bool = True
@@ -30,18 +30,18 @@ class Joint(SegmentationLearner[JointSettings]):
         "the usual upper bound",
         "all tasks so far, all labels",
         "the whole data set",
-        "To see what could be reached if nothing had to be given up.",
+        "The accuracy that can be reached with all data.",
     )
     Settings = JointSettings
     sees_all = True
 
     def before_task(self, task: SegmentationState) -> None:
-        """Begin anew."""
+        """Replace the network by a new one, unless ``from_scratch`` is off."""
         if not self.settings.from_scratch:
             self.grow(task.number, task.new)
             return
-        place = next(self.net.parameters()).device
-        self.net = self.build(derive_seed(self.seed, "joint", task.number)).to(place)
+        device = next(self.net.parameters()).device
+        self.net = self.build(derive_seed(self.seed, "joint", task.number)).to(device)
         self.known, self.new = 1, 0
         for number, size in enumerate(task.sizes):
             self.grow(number, size)

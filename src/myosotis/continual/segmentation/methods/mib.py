@@ -12,22 +12,24 @@ from myosotis.engine.method import MethodCard, NotNegative, Positive
 
 
 @dataclass(frozen=True)
-class BackgroundSettings:
-    """How MiB weighs its terms.
+class MiBSettings:
+    """Settings of MiB.
 
     Attributes:
-        distillation: Weight of the unbiased distillation; 10 belongs to thirty epochs a task.
-        alpha: Sharpens the old network's answer.
+        distillation: Weight of the unbiased distillation; 10 is for thirty epochs per task.
+        alpha: Factor that sharpens the prediction of the old network.
     """
 
     distillation: NotNegative = 10.0
     alpha: Positive = 1.0
 
 
-class ModellingBackground(SegmentationLearner[BackgroundSettings]):
-    """``L = UCE(z, y) + λ UKD(z, z')``: background may be old for the labels and new for the old network.
+class MiB(SegmentationLearner[MiBSettings]):
+    """``L = UCE(z, y) + λ UKD(z, z')``: the background may be an old class for the labels, and a new one for the
+    old network.
 
-    Subclasses that remember images say in :meth:`remembered` what their masks label; both kinds then weigh one half.
+    Subclasses with a memory return in :meth:`remembered` what the masks of exemplars label; current and remembered
+    images then weigh one half each.
     """
 
     card = MethodCard(
@@ -36,13 +38,13 @@ class ModellingBackground(SegmentationLearner[BackgroundSettings]):
         "Cermelli, Mancini, Rota Bulò, Ricci, Caputo, CVPR 2020",
         "current task",
         "the old network",
-        "The common ground of most methods; no exemplars.",
+        "The basis of most methods; no exemplars.",
     )
-    Settings = BackgroundSettings
+    Settings = MiBSettings
     balanced_start = True
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
-        """Return both terms; in the first task there is one."""
+        """Return both terms; the first task has one."""
         logits, count = net(batch.images).logits, batch.n_current
         new = batch.labelled[:count]
         terms = {"unbiased": group_cross_entropy(logits[:count], batch.target[:count], new)}
@@ -52,12 +54,12 @@ class ModellingBackground(SegmentationLearner[BackgroundSettings]):
             terms["unbiased"] = terms["unbiased"] / 2
             terms["memory"] = group_cross_entropy(logits[count:], batch.target[count:], self.remembered(batch)) / 2
         old = self._teach(batch.images).logits
-        kept = unbiased_distillation(logits[:count], old[:count], self.settings.alpha)
+        distilled = unbiased_distillation(logits[:count], old[:count], self.settings.alpha)
         if batch.n_remembered:
-            kept = (kept + unbiased_distillation(logits[count:], old[count:], self.settings.alpha)) / 2
-        terms["distillation"] = self.settings.distillation * kept
+            distilled = (distilled + unbiased_distillation(logits[count:], old[count:], self.settings.alpha)) / 2
+        terms["distillation"] = self.settings.distillation * distilled
         return terms
 
     def remembered(self, batch: SegmentationBatch) -> Bool[Tensor, "remembered classes"]:
-        """Return what masks of remembered images are taken to label; plainly, all classes."""
+        """Return the channels that masks of remembered images label; by default all classes."""
         return self.all_labelled(batch.n_remembered, batch.images.device)

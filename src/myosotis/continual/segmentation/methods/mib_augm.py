@@ -8,24 +8,24 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from myosotis.continual.segmentation.learner import SegmentationBatch
-from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.continual.segmentation.methods.mib import MiB, MiBSettings
 from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
-class AugmentedMemorySettings(BackgroundSettings):
-    """How MiB-AugM reads exemplars.
+class MiBAugMSettings(MiBSettings):
+    """Settings of MiB-AugM.
 
     Attributes:
-        scope: What the mask of an exemplar is taken to label. ``"old"``: every old class, so that its background is
-            background or new, as in the authors' code; from the third task on that pushes classes of other old tasks
-            down where they were never labelled. ``"stored"``: the classes that its own task labelled.
+        scope: Classes that the mask of an exemplar labels. ``"old"``: every old class, so that its background is
+            background or new, as in the authors' code; from the third task on that suppresses classes of other old
+            tasks where they were never labelled. ``"stored"``: the classes that its own task labelled.
     """
 
     scope: Literal["old", "stored"] = "old"
 
 
-class AugmentedMemory(ModellingBackground):
+class MiBAugM(MiB):
     """``L = ½ UCE(current) + ½ AugM(memory) + λ UKD``; on background AugM is ``-log(p_0 + sum_new p_c)``."""
 
     card = MethodCard(
@@ -36,14 +36,14 @@ class AugmentedMemory(ModellingBackground):
         "exemplars with their masks, the old network",
         "Exemplars where images hold several classes.",
     )
-    Settings = AugmentedMemorySettings
+    Settings = MiBAugMSettings
     reads_memory = True
-    settings: AugmentedMemorySettings
+    settings: MiBAugMSettings
 
     def remembered(self, batch: SegmentationBatch) -> Bool[Tensor, "remembered classes"]:
-        """Return what masks of remembered images are taken to label."""
+        """Return the channels that masks of remembered images label."""
         if self.settings.scope == "stored":
             return batch.labelled[batch.n_current :]
-        found = torch.zeros_like(batch.labelled[batch.n_current :])
-        found[:, 1 : self.known] = True
-        return found
+        labelled = torch.zeros_like(batch.labelled[batch.n_current :])
+        labelled[:, 1 : self.known] = True
+        return labelled

@@ -1,10 +1,10 @@
-"""MiB with exemplars whose masks are taken at their word."""
+"""MiB-M: MiB with exemplars whose masks are taken as complete."""
 
-from myosotis.continual.segmentation.methods.mib import BackgroundSettings, ModellingBackground
+from myosotis.continual.segmentation.methods.mib import MiB, MiBSettings
 from myosotis.engine.method import MethodCard
 
 
-class ModellingBackgroundMemory(ModellingBackground):
+class MiBM(MiB):
     """``L = ½ UCE(current) + ½ CE(memory) + λ UKD``: the background of an exemplar counts as background."""
 
     card = MethodCard(
@@ -13,7 +13,7 @@ class ModellingBackgroundMemory(ModellingBackground):
         "Cermelli et al., CVPR 2020; memory as in Kwak, Cha, Moon, ECCV 2024",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "To see what exemplars do when nothing is done about their background.",
+        "Exemplars without any treatment of their background.",
     )
-    Settings = BackgroundSettings
+    Settings = MiBSettings
     reads_memory = True

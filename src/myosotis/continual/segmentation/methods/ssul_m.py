@@ -1,4 +1,4 @@
-"""SSUL-M: a frozen body, independent outputs, and a class for what is not known yet."""
+"""SSUL-M: a frozen body, independent outputs, and a class for unknown objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.segmentation.learner import Group, SegmentationBatch, SegmentationLearner, SegmentationState
-from myosotis.continual.segmentation.network import Seen, SegmentationNet, enlarged
+from myosotis.continual.segmentation.network import Outputs, SegmentationNet, enlarged
 from myosotis.continual.segmentation.pseudo_labels import pseudo_label
 from myosotis.data.masks import IGNORE
 from myosotis.engine.method import MethodCard, NotNegative, Share
 
 
 def spectral_residual(images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n height width"]:
-    """Return how much each pixel stands out, from 0 to 1 in each image (Hou and Zhang, CVPR 2007).
+    """Return the saliency of each pixel, from 0 to 1 in each image (Hou and Zhang, CVPR 2007).
 
-    The log amplitude of the spectrum less its local mean, transformed back with the phase as it was, squared, smoothed.
-    SSUL reads maps of a trained detector instead.
+    The log amplitude of the spectrum less its local mean, transformed back with the original phase, squared, smoothed.
+    SSUL uses maps of a trained detector instead.
     """
     grey = images.float().mean(dim=1)
     spectrum = torch.fft.fft2(grey)
@@ -35,26 +35,26 @@ def spectral_residual(images: Float[Tensor, "n channels height width"]) -> Float
 
 
 class _UnknownNet(SegmentationNet):
-    """With one more output for what stands out and is no known class."""
+    """A network with one more output for salient pixels of no known class."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__(body)  # type: ignore[arg-type]
         self.unknown = nn.Conv2d(self.heads.num_features, 1, 1)
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> Outputs:
         """Return logits of the classes, then of the unknown."""
         features, maps = self.body(images)
         logits = torch.cat([self.heads(features), self.unknown(features)], dim=1)
-        return Seen(enlarged(logits, images, self.body.multiple), logits, features, maps)
+        return Outputs(enlarged(logits, images, self.body.multiple), logits, features, maps)
 
 
 @dataclass(frozen=True)
-class UnknownClassSettings:
-    """How SSUL-M labels and trains.
+class SSULMSettings:
+    """Settings of SSUL-M.
 
     Attributes:
         threshold: Least score of a pseudo-label.
-        saliency: From how much on a pixel of the background is unknown, see :func:`spectral_residual`.
+        saliency: Saliency from which a pixel of the background is unknown, see :func:`spectral_residual`.
         background_rate: Learning rate of background and unknown in later tasks, as a multiple of that of new heads.
     """
 
@@ -63,11 +63,11 @@ class UnknownClassSettings:
     background_rate: NotNegative = 1e-4
 
 
-class UnknownClass(SegmentationLearner[UnknownClassSettings]):
-    """Body and old heads stay after the first task; binary cross-entropies of background, unknown and classes.
+class SSULM(SegmentationLearner[SSULMSettings]):
+    """Body and old heads are frozen after the first task; binary cross-entropies of background, unknown and classes.
 
-    Background is an old class where the old network is sure, unknown where it stands out; new heads begin as the
-    unknown's. Half of a batch is remembered.
+    Background is an old class where the old network is confident, and unknown where it is salient; new heads start from
+    that of the unknown class. Half of a batch is remembered.
     """
 
     card = MethodCard(
@@ -76,9 +76,9 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
         "Cha, Kim, Yoo, Moon, NeurIPS 2021",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "A large first task; nothing old can change.",
+        "A large first task; old classes cannot change.",
     )
-    Settings = UnknownClassSettings
+    Settings = SSULMSettings
     reads_memory = True
 
     def build(self, seed: int) -> nn.Module:
@@ -88,7 +88,7 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
             return _UnknownNet(self._make_body(seed))
 
     def before_task(self, task: SegmentationState) -> None:
-        """Let new heads begin as the unknown's."""
+        """Start new heads from that of the unknown class."""
         super().before_task(task)
         if task.number:
             with torch.no_grad():
@@ -97,7 +97,7 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
                 self.net.heads.biases[-1].copy_(bias.expand_as(self.net.heads.biases[-1]))
 
     def groups(self, task: SegmentationState, head_rate: float) -> list[Group]:
-        """Return everything at first, later the new heads, and background and unknown slowly."""
+        """Return all parameters in the first task, later the new heads, and background and unknown at a low rate."""
         heads, unknown = self.net.heads, list(self.net.unknown.parameters())
         if not task.number:
             return [*super().groups(task, head_rate), Group(unknown, head_rate)]
@@ -106,44 +106,44 @@ class UnknownClass(SegmentationLearner[UnknownClassSettings]):
         return [Group(new, head_rate), Group(slow, head_rate * self.settings.background_rate)]
 
     def train_mode(self, task: SegmentationState) -> None:
-        """Leave a frozen body as it answers."""
+        """Put a frozen body into evaluation mode."""
         self.net.train(not task.number)
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
-        """Return the sum over outputs of binary cross-entropies, the mean over pixels."""
+        """Return the sum over outputs of binary cross-entropies, mean over pixels."""
         logits = net(batch.images).logits
         unknown = logits.shape[1] - 1
         target = batch.target
         if self.teacher is not None:
             old = self._teach(batch.images).logits.sigmoid()[:, :-1]
-            sure = (old.amax(dim=1) >= self.settings.threshold) & (old.argmax(dim=1) > 0)
-            target = pseudo_label(target, old, sure)
+            confident = (old.amax(dim=1) >= self.settings.threshold) & (old.argmax(dim=1) > 0)
+            target = pseudo_label(target, old, confident)
         salient = spectral_residual(batch.images) >= self.settings.saliency
         target = torch.where((target == 0) & salient, unknown, target)
-        taught = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-        # What an exemplar calls background may be new: it says nothing of classes that came after it.
-        taught[batch.n_current :, self.known : unknown] = False
-        return {"cross_entropy": summed_binary(logits, target, taught)}
+        trained = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        # The background of an exemplar may be a later class, so it does not train the outputs of later classes.
+        trained[batch.n_current :, self.known : unknown] = False
+        return {"cross_entropy": summed_binary(logits, target, trained)}
 
     def scores(self, images: Tensor) -> Tensor:
         """Return scores; unknown is background."""
-        found: Tensor = self.net(images).logits.sigmoid()
-        background = torch.maximum(found[:, :1], found[:, -1:])
-        return torch.cat([background, found[:, 1:-1]], dim=1)
+        scores: Tensor = self.net(images).logits.sigmoid()
+        background = torch.maximum(scores[:, :1], scores[:, -1:])
+        return torch.cat([background, scores[:, 1:-1]], dim=1)
 
 
 def summed_binary(
-    logits: Float[Tensor, "n classes height width"], target: Tensor, taught: Bool[Tensor, "n classes"]
+    logits: Float[Tensor, "n classes height width"], target: Tensor, trained: Bool[Tensor, "n classes"]
 ) -> Float[Tensor, ""]:
-    """Return binary cross-entropies summed over outputs, the mean over pixels; ignored ones count as 0.
+    """Return binary cross-entropies summed over outputs, mean over pixels; ignored ones count as 0.
 
     Args:
         logits: One output for each channel.
         target: Channels, or 255.
-        taught: For each image, which outputs count.
+        trained: Whether an output of an image counts.
     """
     valid = target != IGNORE
-    wanted = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1)
-    losses = functional.binary_cross_entropy_with_logits(logits.float(), wanted.float(), reduction="none")
-    losses = (losses * taught[:, :, None, None]).sum(dim=1)
+    expected = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1)
+    losses = functional.binary_cross_entropy_with_logits(logits.float(), expected.float(), reduction="none")
+    losses = (losses * trained[:, :, None, None]).sum(dim=1)
     return (losses * valid).sum() / valid.numel()

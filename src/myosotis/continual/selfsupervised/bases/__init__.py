@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
-from myosotis.continual.selfsupervised.bases.barlow import Barlow
+from myosotis.continual.selfsupervised.bases.barlow import BarlowTwins
 from myosotis.continual.selfsupervised.bases.base import Base, Step
-from myosotis.continual.selfsupervised.bases.byol import Byol
-from myosotis.continual.selfsupervised.bases.moco import Moco
-from myosotis.continual.selfsupervised.bases.simclr import Simclr
-from myosotis.continual.selfsupervised.bases.vicreg import Vicreg
+from myosotis.continual.selfsupervised.bases.byol import BYOL
+from myosotis.continual.selfsupervised.bases.moco import MoCo
+from myosotis.continual.selfsupervised.bases.simclr import SimCLR
+from myosotis.continual.selfsupervised.bases.vicreg import VICReg
 from myosotis.engine.registry import Registry
 
 BASES: Registry[Base[Any]] = Registry(
     Base,
     (
-        Moco,
-        Simclr,
-        Byol,
-        Barlow,
-        Vicreg,
+        MoCo,
+        SimCLR,
+        BYOL,
+        BarlowTwins,
+        VICReg,
     ),
     "base",
 )

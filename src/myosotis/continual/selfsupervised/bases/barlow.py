@@ -1,4 +1,4 @@
-"""Barlow Twins: embeddings whose entries agree between views and say different things."""
+"""Barlow Twins: embeddings whose entries agree between views and are not redundant."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class BarlowSettings:
-    """How Barlow Twins weighs.
+class BarlowTwinsSettings:
+    """Settings of Barlow Twins.
 
     Attributes:
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
         off_diagonal: Weight of the correlations of different entries.
-        scale: Of the whole.
+        scale: Factor of the loss.
     """
 
     dim: Count = 2048
@@ -29,7 +29,7 @@ class BarlowSettings:
     scale: Positive = 0.1
 
 
-class Barlow(Base[BarlowSettings]):
+class BarlowTwins(Base[BarlowTwinsSettings]):
     """``scale * (sum_i (1 - C_ii)² + λ sum_{i != j} C_ij²)`` of the correlation C between views."""
 
     card = MethodCard(
@@ -40,17 +40,17 @@ class Barlow(Base[BarlowSettings]):
         "-",
         "Neither negatives nor a second network.",
     )
-    Settings = BarlowSettings
+    Settings = BarlowTwinsSettings
     distillation = "barlow"
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     @property
     def distillation_options(self) -> DistillationOptions:
-        """Weights of the correlations and of the whole."""
+        """Weight of the correlations and factor of the loss."""
         return {"off_diagonal": self.settings.off_diagonal, "scale": self.settings.scale}
 
     def projector(self, width: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a self-supervised loss is made of, for the continual methods over it."""
+"""The interface of self-supervised losses, for the continual methods that use them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ SettingsT = TypeVar("SettingsT")
 
 @dataclass(frozen=True)
 class Step:
-    """A batch and what was made of it, of all processes.
+    """A batch and its outputs, of all processes.
 
     Attributes:
-        views: Of this process, what the network has seen.
-        samples: Numbers of the samples.
-        out: Of the network.
-        keys: Of the momentum copy, where the base has one.
+        views: Views of this process.
+        samples: Indices of the samples.
+        out: Outputs of the network.
+        keys: Embeddings of the momentum copy; None without one.
     """
 
     views: Pair
@@ -38,18 +38,18 @@ class Step:
 
 
 class Base(nn.Module, ABC, Generic[SettingsT]):
-    """A self-supervised loss with what it keeps beside the network: a momentum copy, a queue. All is in its state dict.
+    """A self-supervised loss, with its momentum copy and its queue, if any, in the state dict.
 
     Args:
-        settings: Of the base.
+        settings: Settings of the base.
     """
 
     card: ClassVar[MethodCard]
     Settings: ClassVar[type[Any]]
     distillation: ClassVar[Distillation]
-    """The form that a distillation of it takes."""
+    """The form of a distillation of its embeddings."""
     unit: ClassVar[bool] = False
-    """Whether its embeddings are compared as unit vectors, and a distiller reads them so."""
+    """Whether its embeddings are compared, and distilled, as unit vectors."""
     target: MomentumCopy | None
     queue: EmbeddingQueue | None
 
@@ -62,7 +62,7 @@ class Base(nn.Module, ABC, Generic[SettingsT]):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
 
     @property
     def distillation_options(self) -> DistillationOptions:
@@ -71,7 +71,7 @@ class Base(nn.Module, ABC, Generic[SettingsT]):
 
     @abstractmethod
     def projector(self, width: int) -> nn.Module:
-        """Return a new projector for so many features."""
+        """Return a new projector for ``width`` features."""
 
     def predictor(self) -> nn.Module | None:
         """Return a new predictor; by default there is none."""
@@ -79,34 +79,39 @@ class Base(nn.Module, ABC, Generic[SettingsT]):
 
     @abstractmethod
     def loss(self, step: Step) -> Float[Tensor, ""]:
-        """Return the loss of a batch; nothing is changed by it."""
+        """Return the loss of a batch, without changing any state."""
 
     def attach(self, net: SslNetwork) -> None:
-        """Make what stands beside a network; by default there is nothing."""
+        """Create momentum copy and queue for a network; by default there are none."""
 
     def begin_task(self, batches: Iterable[tuple[Pair, Int[Tensor, " batch"]]], generator: torch.Generator) -> None:
-        """Get ready for a task; ``batches`` of its views and samples may be looked at, ``generator`` is for draws."""
+        """Prepare a task.
+
+        Args:
+            batches: Views and indices of its samples.
+            generator: Generator of random numbers.
+        """
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``SettingsError`` unless batches of so many samples suit."""
+        """Raise ``SettingsError`` unless batches of this size suit."""
         if batch < 2:
-            raise SettingsError("a batch needs at least two samples: there is nothing to tell one from")
+            raise SettingsError(f"a batch needs at least two samples, got {batch}")
 
     def keys(self, views: Pair) -> Pair | None:
-        """Return what the momentum copy makes of views, of this process alone."""
+        """Return the embeddings of the momentum copy for views of this process; None without one."""
         return None if self.target is None else (self.target(views[0]), self.target(views[1]))
 
     def after(self, step: Step) -> None:
-        """Take a batch in, once its loss has been computed."""
+        """Update the queue with a batch, after its loss has been computed."""
         if self.queue is not None and step.keys is not None:
             self.queue.push(step.keys, step.samples)
 
     def momentum(self) -> tuple[float, float] | None:
-        """Return the momentum at the beginning and at the end of a task."""
+        """Return the momentum at the start and at the end of a task; None without a momentum copy."""
         return None
 
     def after_update(self, net: SslNetwork, progress: float) -> None:
-        """Let the momentum copy follow; ``progress`` is the share of the task's steps made before this one."""
+        """Update the momentum copy; ``progress`` is the share of the task's steps before this one."""
         bounds = self.momentum()
         if self.target is not None and bounds is not None:
             self.target.follow(net.encoder, net.projector, momentum_at(progress, *bounds))
@@ -118,5 +123,5 @@ def gathered_step(views: Pair, samples: Tensor, out: Outputs, keys: Pair | None)
     def both(pair: Pair | None) -> Pair | None:
         return None if pair is None else (gathered(pair[0]), gathered(pair[1]))
 
-    every = Outputs(*(both(pair) for pair in out))  # type: ignore[arg-type]
-    return Step(views, gathered(samples), every, both(keys))
+    outputs = Outputs(*(both(pair) for pair in out))  # type: ignore[arg-type]
+    return Step(views, gathered(samples), outputs, both(keys))

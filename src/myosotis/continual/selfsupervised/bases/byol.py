@@ -1,4 +1,4 @@
-"""BYOL: predict what a momentum copy says of the other view."""
+"""BYOL: prediction of a momentum copy's embedding of the other view."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from myosotis.engine.method import Count, MethodCard, Share
 
 
 @dataclass(frozen=True)
-class ByolSettings:
-    """How BYOL predicts.
+class BYOLSettings:
+    """Settings of BYOL.
 
     Attributes:
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of projector and predictor.
-        momentum: At the beginning of a task.
-        final_momentum: At its end.
+        momentum: Momentum at the start of a task.
+        final_momentum: Momentum at its end.
     """
 
     dim: Count = 256
@@ -29,7 +29,7 @@ class ByolSettings:
     final_momentum: Share = 0.999
 
 
-class Byol(Base[ByolSettings]):
+class BYOL(Base[BYOLSettings]):
     """``(2 - 2 cos(h(z_A), k_B)) + (2 - 2 cos(h(z_B), k_A))``, h the predictor and k of the momentum copy."""
 
     card = MethodCard(
@@ -40,12 +40,12 @@ class Byol(Base[ByolSettings]):
         "a momentum copy",
         "No negatives.",
     )
-    Settings = ByolSettings
+    Settings = BYOLSettings
     distillation = "byol"
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
@@ -53,15 +53,15 @@ class Byol(Base[ByolSettings]):
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=True)
 
     def predictor(self) -> nn.Module:
-        """Return two more."""
+        """Return two linear layers with normalisation."""
         return perceptron(self.settings.dim, self.settings.hidden, self.settings.dim, norm=True)
 
     def attach(self, net: SslNetwork) -> None:
-        """Make the copy."""
+        """Create the momentum copy."""
         self.target = MomentumCopy(net.encoder, net.projector)
 
     def momentum(self) -> tuple[float, float]:
-        """Return both ends."""
+        """Return the momentum at the start and at the end of a task."""
         return self.settings.momentum, self.settings.final_momentum
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

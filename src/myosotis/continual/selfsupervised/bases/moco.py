@@ -1,4 +1,4 @@
-"""MoCo v2+: contrast with a queue of what a momentum copy said, in both directions."""
+"""MoCo v2+: contrast with a queue of a momentum copy's embeddings, in both directions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from myosotis.engine.method import Count, MethodCard, Positive, Share
 
 
 @dataclass(frozen=True)
-class MocoSettings:
-    """How MoCo compares.
+class MoCoSettings:
+    """Settings of MoCo.
 
     Attributes:
         temperature: τ.
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
-        queue: Embeddings of each view; choose fewer than a task has images, or a sample meets itself.
-        queue_reset: What becomes of it when a task begins; ``"carry"`` is a replay of old embeddings.
-        momentum: At the beginning of a task.
-        final_momentum: At its end.
+        queue: Number of embeddings of each view; fewer than the images of a task, or a sample is its own negative.
+        queue_reset: Treatment of the queue when a task begins; ``"carry"`` replays old embeddings.
+        momentum: Momentum at the start of a task.
+        final_momentum: Momentum at its end.
         exclude_same_sample: Whether earlier embeddings of the same sample do not count as negatives.
     """
 
@@ -41,7 +41,7 @@ class MocoSettings:
     exclude_same_sample: bool = False
 
 
-class Moco(Base[MocoSettings]):
+class MoCo(Base[MoCoSettings]):
     """``½ [NCE(q_A, k_B; N_B) + NCE(q_B, k_A; N_A)]``, keys k of the momentum copy and N earlier ones."""
 
     card = MethodCard(
@@ -52,13 +52,13 @@ class Moco(Base[MocoSettings]):
         "a momentum copy, a queue",
         "Contrast that does not need large batches.",
     )
-    Settings = MocoSettings
+    Settings = MoCoSettings
     distillation = "contrastive"
     unit = True
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
@@ -66,29 +66,29 @@ class Moco(Base[MocoSettings]):
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=False)
 
     def attach(self, net: SslNetwork) -> None:
-        """Make copy and queue."""
+        """Create momentum copy and queue."""
         self.target = MomentumCopy(net.encoder, net.projector)
         self.queue = EmbeddingQueue(self.settings.queue, self.settings.dim)
 
     def begin_task(self, batches: Iterable[tuple[Pair, Int[Tensor, " batch"]]], generator: torch.Generator) -> None:
-        """Treat the queue as the settings say; every process has the keys of all."""
+        """Reset the queue by ``queue_reset``; every process has the keys of all."""
         assert self.queue is not None  # noqa: S101 - attached
-        some = (gathered_pair(self.keys(views), samples) for views, samples in batches)
-        self.queue.reset(self.settings.queue_reset, some, generator)
+        keys = (gathered_pair(self.keys(views), samples) for views, samples in batches)
+        self.queue.reset(self.settings.queue_reset, keys, generator)
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``SettingsError`` unless batches of so many samples suit."""
+        """Raise ``SettingsError`` unless batches of this size suit."""
         super().check_batch(batch)
         if batch > self.settings.queue:
             raise SettingsError(f"a queue of {self.settings.queue} is smaller than a batch of {batch}")
 
     def keys(self, views: Pair) -> Pair | None:
         """Return unit vectors."""
-        found = super().keys(views)
-        return None if found is None else unit_pair(found)
+        keys = super().keys(views)
+        return None if keys is None else unit_pair(keys)
 
     def momentum(self) -> tuple[float, float]:
-        """Return both ends."""
+        """Return the momentum at the start and at the end of a task."""
         return self.settings.momentum, self.settings.final_momentum
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

@@ -12,12 +12,12 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class SimclrSettings:
-    """How SimCLR compares.
+class SimCLRSettings:
+    """Settings of SimCLR.
 
     Attributes:
         temperature: τ.
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
     """
 
@@ -26,7 +26,7 @@ class SimclrSettings:
     hidden: Count = 2048
 
 
-class Simclr(Base[SimclrSettings]):
+class SimCLR(Base[SimCLRSettings]):
     """NT-Xent over both views of the batch."""
 
     card = MethodCard(
@@ -35,14 +35,14 @@ class Simclr(Base[SimclrSettings]):
         "Chen, Kornblith, Norouzi, Hinton, ICML 2020",
         "two views",
         "-",
-        "Contrast without anything beside the network; wants large batches.",
+        "Contrast without a second network or a queue; needs large batches.",
     )
-    Settings = SimclrSettings
+    Settings = SimCLRSettings
     distillation = "contrastive"
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""VICReg: embeddings that agree between views, vary over the batch, and whose entries say different things."""
+"""VICReg: embeddings that agree between views, vary over the batch, and have uncorrelated entries."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class VicregSettings:
+class VICRegSettings:
     """How VICReg weighs.
 
     Attributes:
-        dim: Of embeddings.
+        dim: Number of entries of an embedding.
         hidden: Width of the projector.
         invariance: Weight of the difference between views.
         variance: Weight of what is missing to a deviation of 1.
@@ -30,8 +30,8 @@ class VicregSettings:
     covariance: Positive = 1.0
 
 
-class Vicreg(Base[VicregSettings]):
-    """Invariance, variance and covariance, weighed."""
+class VICReg(Base[VICRegSettings]):
+    """The weighted sum of invariance, variance and covariance."""
 
     card = MethodCard(
         "vicreg",
@@ -41,12 +41,12 @@ class Vicreg(Base[VicregSettings]):
         "-",
         "Neither negatives nor a second network; views are not compared over the batch.",
     )
-    Settings = VicregSettings
+    Settings = VICRegSettings
     distillation = "vicreg"
 
     @property
     def dim(self) -> int:
-        """Of embeddings."""
+        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:

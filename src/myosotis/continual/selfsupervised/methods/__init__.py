@@ -7,16 +7,16 @@ from torch import nn
 
 from myosotis.continual.selfsupervised.bases import Base
 from myosotis.continual.selfsupervised.learner import SslLearner
-from myosotis.continual.selfsupervised.methods.cassle import Cassle
-from myosotis.continual.selfsupervised.methods.dark_er import DarkReplay
-from myosotis.continual.selfsupervised.methods.er import Replay
-from myosotis.continual.selfsupervised.methods.ewc import Ewc
+from myosotis.continual.selfsupervised.methods.cassle import CaSSLe
+from myosotis.continual.selfsupervised.methods.dark_er import DER
+from myosotis.continual.selfsupervised.methods.er import ER
+from myosotis.continual.selfsupervised.methods.ewc import EWC
 from myosotis.continual.selfsupervised.methods.finetune import Finetune
 from myosotis.continual.selfsupervised.methods.joint import Joint
 from myosotis.continual.selfsupervised.methods.less_forget import LessForget
-from myosotis.continual.selfsupervised.methods.lump import Lump
-from myosotis.continual.selfsupervised.methods.pfr import ProjectedFeatures
-from myosotis.continual.selfsupervised.methods.pnr import Pnr
+from myosotis.continual.selfsupervised.methods.lump import LUMP
+from myosotis.continual.selfsupervised.methods.pfr import PFR
+from myosotis.continual.selfsupervised.methods.pnr import PNR
 from myosotis.engine.registry import Registry
 
 METHODS: Registry[SslLearner[Any]] = Registry(
@@ -24,14 +24,14 @@ METHODS: Registry[SslLearner[Any]] = Registry(
     (
         Finetune,
         Joint,
-        Cassle,
-        Pnr,
+        CaSSLe,
+        PNR,
         LessForget,
-        ProjectedFeatures,
-        Lump,
-        Replay,
-        DarkReplay,
-        Ewc,
+        PFR,
+        LUMP,
+        ER,
+        DER,
+        EWC,
     ),
 )
 """Every method by its name."""
@@ -57,18 +57,18 @@ def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, base: Base[Any], encoder: nn.Module, width: int, seed: int = 0
 ) -> SslLearner[Any]:
-    """Return a learner that has seen nothing yet.
+    """Return a new learner.
 
     Args:
-        name: See :func:`check_settings`.
-        settings: Likewise.
-        base: New, see :func:`~myosotis.continual.selfsupervised.bases.build_base`.
-        encoder: New; takes images in [0, 1] and returns (batch, features).
-        width: How many features, see :func:`~myosotis.continual.selfsupervised.network.encoder_width`.
-        seed: Of everything else that is made.
+        name: A key of :data:`METHODS`.
+        settings: Fields of the method's settings.
+        base: New base, see :func:`~myosotis.continual.selfsupervised.bases.build_base`.
+        encoder: New network from images in [0, 1] to (batch, features).
+        width: Number of features, see :func:`~myosotis.continual.selfsupervised.network.encoder_width`.
+        seed: Seed of all other weights.
 
     Raises:
-        ValueError: As :func:`check_settings`, or a setting does not suit the base.
+        ValueError: The name or a setting is unknown, a value is out of range, or a setting does not suit the base.
     """
     return METHODS.build(name, settings, base, encoder, width, seed)
 

@@ -1,4 +1,4 @@
-"""CaSSLe: predict what the past model says, by the loss of the base."""
+"""CaSSLe: prediction of the past model's embeddings, by the loss of the base."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class CassleSettings:
-    """How CaSSLe distils.
+class CaSSLeSettings:
+    """Settings of CaSSLe.
 
     Attributes:
-        weight: λ; None: 25 for VICReg, else 1.
-        temperature: Of the contrastive form.
+        weight: λ; None is 25 for VICReg, else 1.
+        temperature: Temperature of the contrastive form.
         hidden: Width of the predictor.
     """
 
@@ -27,7 +27,7 @@ class CassleSettings:
     hidden: Count = 2048
 
 
-class Cassle(Distilled[CassleSettings]):
+class CaSSLe(Distilled[CaSSLeSettings]):
     """``L_SSL + λ L_D(g(z), r)``, r of the past model, L_D of :mod:`myosotis.continual.selfsupervised.cassle`."""
 
     card = MethodCard(
@@ -38,10 +38,10 @@ class Cassle(Distilled[CassleSettings]):
         "the past network",
         "The reference; no stored samples.",
     )
-    Settings = CassleSettings
+    Settings = CaSSLeSettings
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return both terms; in the first task there is one."""
+        """Return both terms; the first task has one."""
         terms = {"ssl": self.base.loss(step)}
         if self.past is not None and step.out.distilled is not None:
             kind, settings = self.base.distillation, self.settings

@@ -1,4 +1,4 @@
-"""Dark experience replay: remembered samples keep the features that they had."""
+"""DER: dark experience replay, on stored features of remembered samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class DarkSettings:
-    """How much is kept.
+class DERSettings:
+    """Settings of DER.
 
     Attributes:
         weight: α.
@@ -29,11 +29,11 @@ class DarkSettings:
     weight: NotNegative = 1.0
 
 
-class DarkReplay(SslLearner[DarkSettings]):
+class DER(SslLearner[DERSettings]):
     """``L_SSL(current) + α mean over views of |f(b) - f_stored(b)|²`` per feature, b remembered.
 
-    Stored features are those of the plain image when its task ended. The views of a batch pass through the network
-    together with current ones, so that batch statistics are of both.
+    Stored features are those of the plain image when its task ended. Remembered views pass through the network together
+    with current ones, so that batch statistics are of both.
     """
 
     card = MethodCard(
@@ -42,19 +42,19 @@ class DarkReplay(SslLearner[DarkSettings]):
         "Buzzega, Boschini, Porrello, Abati, Calderara, NeurIPS 2020, on features",
         "current task, memory",
         "stored samples and features",
-        "Remembers what a sample looked like to the network.",
+        "Replays the features that a sample had.",
     )
-    Settings = DarkSettings
+    Settings = DERSettings
     reads_memory = True
     keeps_past = False
 
-    def __init__(self, settings: DarkSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+    def __init__(self, settings: DERSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
-        self._places = torch.empty(0, dtype=torch.long)
-        self._stored = torch.empty(0, width)
+        self._indices = torch.empty(0, dtype=torch.long)
+        self._features = torch.empty(0, width)
 
     def loss(self, net: nn.Module, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:
-        """Return both terms; without a memory there is one."""
+        """Return both terms; an empty memory gives one."""
         if batch.memory_views is None:
             return super().loss(net, batch)
         count = len(batch.samples)
@@ -65,8 +65,8 @@ class DarkReplay(SslLearner[DarkSettings]):
         step = gathered_step(batch.views, batch.samples.to(views[0].device), own, keys)
         terms = {"ssl": self.base.loss(step)}
         self.base.after(step)
-        wanted = self._stored[torch.searchsorted(self._places, batch.memory_samples.cpu())].to(views[0].device)
-        parts = [functional.mse_loss(at_least_single(one[count:]), wanted) for one in out.features]
+        stored = self._features[torch.searchsorted(self._indices, batch.memory_samples.cpu())].to(views[0].device)
+        parts = [functional.mse_loss(at_least_single(features[count:]), stored) for features in out.features]
         terms["replay"] = self.settings.weight * (parts[0] + parts[1]) / 2
         return terms
 
@@ -76,20 +76,20 @@ class DarkReplay(SslLearner[DarkSettings]):
 
     def after_task(self, task: SslTask, remembered: Int[Tensor, " n"]) -> None:
         """Store the features of samples that are new in the memory."""
-        new = remembered[~torch.isin(remembered, self._places)]
-        kept = torch.isin(self._places, remembered)
+        new = remembered[~torch.isin(remembered, self._indices)]
+        remain = torch.isin(self._indices, remembered)
         with evaluating(self.net), torch.no_grad():
-            found = [self.features(task.plain(part)).float().cpu() for part in new.split(_CHUNK)]
-        places = torch.cat([self._places[kept], new])
-        order = places.argsort()
-        self._places = places[order]
-        self._stored = torch.cat([self._stored[kept], *found])[order]
+            added = [self.features(task.plain(part)).float().cpu() for part in new.split(_CHUNK)]
+        indices = torch.cat([self._indices[remain], new])
+        order = indices.argsort()
+        self._indices = indices[order]
+        self._features = torch.cat([self._features[remain], *added])[order]
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return the features too."""
-        return super().end_state() | {"dark.places": self._places, "dark.features": self._stored}
+        """Return the state of the base and the stored features."""
+        return super().end_state() | {"dark.indices": self._indices, "dark.features": self._features}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take them up again."""
+        """Restore both."""
         super().load_end_state(state)
-        self._places, self._stored = state["dark.places"].cpu(), state["dark.features"].cpu()
+        self._indices, self._features = state["dark.indices"].cpu(), state["dark.features"].cpu()

@@ -1,4 +1,4 @@
-"""Experience replay: remembered samples beside current ones."""
+"""ER: experience replay of remembered samples together with current ones."""
 
 import torch
 from jaxtyping import Int
@@ -10,7 +10,7 @@ from myosotis.continual.selfsupervised.methods.finetune import Finetune
 from myosotis.engine.method import MethodCard
 
 
-class Replay(Finetune):
+class ER(Finetune):
     """The base's loss on batches to which remembered samples are added."""
 
     card = MethodCard(
@@ -25,8 +25,8 @@ class Replay(Finetune):
     adds = True
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
-        """Return both kinds."""
+        """Return current and remembered views."""
         if batch.memory_views is None:
             return batch.views, batch.samples
-        one, other = (torch.cat(pair) for pair in zip(batch.views, batch.memory_views, strict=True))
-        return (one, other), torch.cat([batch.samples, batch.memory_samples])
+        first, second = (torch.cat(pair) for pair in zip(batch.views, batch.memory_views, strict=True))
+        return (first, second), torch.cat([batch.samples, batch.memory_samples])

@@ -13,14 +13,14 @@ from myosotis.engine.method import MethodCard
 
 @dataclass(frozen=True)
 class NoSettings:
-    """There is nothing to set."""
+    """Fine-tuning has no settings."""
 
 
 class Finetune(SslLearner[NoSettings]):
-    """The base's loss; everything is carried over."""
+    """The base's loss; network and base carry over to the next task."""
 
     card = MethodCard(
-        "finetune", "Fine-tuning", "-", "current task", "-", "The lower bound: what nothing against forgetting gives."
+        "finetune", "Fine-tuning", "-", "current task", "-", "The lower bound, without any measure against forgetting."
     )
     Settings = NoSettings
     keeps_past = False

@@ -1,4 +1,4 @@
-"""Less-forget: keep the direction of embeddings."""
+"""Less-forget: distillation of the direction of embeddings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from myosotis.engine.method import MethodCard, Positive
 
 @dataclass(frozen=True)
 class LessForgetSettings:
-    """How much is kept.
+    """Settings of less-forget.
 
     Attributes:
         weight: λ.
@@ -24,7 +24,7 @@ class LessForgetSettings:
 
 
 class LessForget(SslLearner[LessForgetSettings]):
-    """``L_SSL + λ ½ sum over views of (2 - 2 cos(z, r))``, without a predictor in between."""
+    """``L_SSL + λ ½ sum over views of (2 - 2 cos(z, r))``, without a predictor."""
 
     card = MethodCard(
         "less_forget",
@@ -32,15 +32,15 @@ class LessForget(SslLearner[LessForgetSettings]):
         "Hou, Pan, Loy, Wang, Lin, CVPR 2019, on embeddings",
         "current task",
         "the past network",
-        "Plain distillation: what a predictor is worth beside it.",
+        "Plain distillation, to measure the gain of a predictor.",
     )
     Settings = LessForgetSettings
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return both terms; in the first task there is one."""
+        """Return both terms; the first task has one."""
         terms = {"ssl": self.base.loss(step)}
         if self.past is not None:
             past = past_of(self.past, step, unit=self.base.unit)
-            parts = [negative_cosine(own, other) for own, other in zip(step.out.embeddings, past, strict=True)]
+            parts = [negative_cosine(new, old) for new, old in zip(step.out.embeddings, past, strict=True)]
             terms["distillation"] = self.settings.weight * (parts[0] + parts[1]) / 2
         return terms

@@ -14,20 +14,20 @@ from myosotis.engine.method import MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class LumpSettings:
-    """How samples are mixed.
+class LUMPSettings:
+    """Settings of LUMP.
 
     Attributes:
-        alpha: Of the Beta distribution that the share of the current sample is drawn from, once for a batch.
+        alpha: Parameter of the Beta distribution of the share of the current sample, drawn once per batch.
     """
 
     alpha: Positive = 0.4
 
 
-class Lump(SslLearner[LumpSettings]):
+class LUMP(SslLearner[LUMPSettings]):
     """The base's loss on ``s x + (1 - s) b``, s from Beta(α, α); both views are mixed with views of the same sample b.
 
-    Views of remembered samples are drawn anew each time; the released code keeps the one it stored.
+    Views of remembered samples are drawn anew each time; the released code reuses the stored view.
     """
 
     card = MethodCard(
@@ -38,19 +38,21 @@ class Lump(SslLearner[LumpSettings]):
         "stored samples",
         "Mixup with a small memory.",
     )
-    Settings = LumpSettings
+    Settings = LUMPSettings
     reads_memory = True
     mixes = True
     keeps_past = False
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
-        """Return mixtures; there must be as many remembered samples as current ones."""
+        """Return mixtures of current samples and equally many remembered ones."""
         if batch.memory_views is None:
             return batch.views, batch.samples
         alpha = self.settings.alpha
         share = float(np.random.default_rng(batch.seed).beta(alpha, alpha))
-        one, other = (share * own + (1 - share) * old for own, old in zip(batch.views, batch.memory_views, strict=True))
-        return (one, other), batch.samples
+        first, second = (
+            share * own + (1 - share) * old for own, old in zip(batch.views, batch.memory_views, strict=True)
+        )
+        return (first, second), batch.samples
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
         """Return one term."""

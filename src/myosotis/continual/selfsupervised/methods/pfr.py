@@ -1,4 +1,4 @@
-"""PFR: predict the features of the past model."""
+"""PFR: projected functional regularisation, prediction of the past model's features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from myosotis.engine.method import Count, MethodCard, Positive
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
-    """How features are kept.
+class PFRSettings:
+    """Settings of PFR.
 
     Attributes:
         weight: λ.
@@ -27,8 +27,8 @@ class FeatureSettings:
     hidden: Count = 2048
 
 
-class ProjectedFeatures(Distilled[FeatureSettings]):
-    """``L_SSL + λ ½ sum over views of (2 - 2 cos(g(f), f_past))`` on features, below the projector."""
+class PFR(Distilled[PFRSettings]):
+    """``L_SSL + λ ½ sum over views of (2 - 2 cos(g(f), f_past))`` on features, the input of the projector."""
 
     card = MethodCard(
         "pfr",
@@ -36,16 +36,16 @@ class ProjectedFeatures(Distilled[FeatureSettings]):
         "Gomez-Villa, Twardowski, Yu, Bagdanov, van de Weijer, CVPR workshops 2022",
         "current task",
         "the past network",
-        "Distils what is used later; the projector stays free.",
+        "Distils the features that are used later, not the projector.",
     )
-    Settings = FeatureSettings
+    Settings = PFRSettings
 
     def reads(self) -> Reads:
-        """Return that it reads features."""
+        """Return ``"features"``."""
         return "features"
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return both terms; in the first task there is one."""
+        """Return both terms; the first task has one."""
         terms = {"ssl": self.base.loss(step)}
         if self.past is not None and step.out.distilled is not None:
             past = gathered(self.past(step.views[0])[0]), gathered(self.past(step.views[1])[0])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
-from myosotis.continual.selfsupervised.bases.moco import Moco
+from myosotis.continual.selfsupervised.bases.moco import MoCo
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, Pair, Reset, unit_pair
 from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, SslTask, past_of
@@ -28,17 +28,17 @@ MU: Mapping[str, Mapping[str, float]] = {
 
 
 @dataclass(frozen=True)
-class PnrSettings:
-    """How PNR weighs, by the form that the base gives it.
+class PNRSettings:
+    """Settings of PNR, which depend on the form of the base.
 
     Attributes:
-        lam: λ of the attraction, without negatives; None: as released.
-        mu: μ of the repulsion from the other view; None: as released, for the scenario.
-        distill_temperature: Of the second term, MoCo's.
-        plast_negs: Negatives of the first term, contrastive; ``"cur"`` for an ablation.
-        stab_negs: Negatives of the second; ``"past"`` for an ablation.
-        past_reset: What becomes of the past model's queue when a task begins, MoCo's.
-        positive_in_denominator: SimCLR's; the released code leaves it out.
+        lam: λ of the attraction, for bases without negatives; None takes the released value.
+        mu: μ of the repulsion from the other view; None takes the released value for the scenario.
+        distill_temperature: Temperature of the second term, for MoCo.
+        plast_negs: Negatives of the first term, for contrastive bases; ``"cur"`` for an ablation.
+        stab_negs: Negatives of the second term; ``"past"`` for an ablation.
+        past_reset: Treatment of the past model's queue when a task begins, for MoCo.
+        positive_in_denominator: Whether the denominator has the positive, for SimCLR; not so in the released code.
         hidden: Width of the predictor.
     """
 
@@ -52,8 +52,8 @@ class PnrSettings:
     hidden: Count = 2048
 
 
-class Pnr(Distilled[PnrSettings]):
-    """See :mod:`myosotis.continual.selfsupervised.pnr`.
+class PNR(Distilled[PNRSettings]):
+    """Pseudo-negative regularisation, see :mod:`myosotis.continual.selfsupervised.pnr`.
 
     Raises:
         SettingsError: μ is not below λ for VICReg, or a setting belongs to another base.
@@ -65,15 +65,15 @@ class Pnr(Distilled[PnrSettings]):
         "Cha, Cho, Moon, ICML 2024",
         "current task",
         "the past network; a second queue with MoCo",
-        "Learns what is new against what is old, and keeps it against what is new.",
+        "Uses embeddings of the past model as negatives of the new one, and the reverse.",
     )
-    Settings = PnrSettings
+    Settings = PNRSettings
 
-    def __init__(self, settings: PnrSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
+    def __init__(self, settings: PNRSettings, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         super().__init__(settings, base, encoder, width, seed)
         check_pnr(settings, base.card.name)
         self._scenario = "class"
-        self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, Moco) else None
+        self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, MoCo) else None
 
     def to(self, device: Any) -> None:
         """Move everything to a device."""
@@ -82,7 +82,7 @@ class Pnr(Distilled[PnrSettings]):
             self.past_queue.to(device)
 
     def before_task(self, task: SslTask) -> None:
-        """Keep the network, and treat the queue of its embeddings as the settings say.
+        """Copy the network, and reset the queue of its embeddings by ``past_reset``.
 
         Raises:
             SettingsError: μ is not below λ for VICReg on such a stream.
@@ -92,15 +92,15 @@ class Pnr(Distilled[PnrSettings]):
         super().before_task(task)
         if self.past is not None and self.past_queue is not None:
             past = self.past
-            some = (
+            embeddings = (
                 gathered_pair(unit_pair((past(views[0])[1], past(views[1])[1])), samples)
                 for views, samples in task.batches()
             )
-            drawn = torch.Generator().manual_seed(derive_seed(task.seed, "past queue", task.number))
-            self.past_queue.reset(self.settings.past_reset, some, drawn)
+            draws = torch.Generator().manual_seed(derive_seed(task.seed, "past queue", task.number))
+            self.past_queue.reset(self.settings.past_reset, embeddings, draws)
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return plasticity and stability, or the base's loss and the regulariser; in the first task the base alone."""
+        """Return plasticity and stability, or the base's loss and the regulariser; the first task has the loss only."""
         if self.past is None or step.out.distilled is None:
             return {"ssl": self.base.loss(step)}
         past = past_of(self.past, step, unit=self.base.unit)
@@ -109,7 +109,7 @@ class Pnr(Distilled[PnrSettings]):
             return self._moco(step, past)
         settings = self.settings
         if kind == "simclr":
-            found = pnr_simclr_loss(
+            terms = pnr_simclr_loss(
                 step.out.embeddings,
                 step.out.distilled,
                 past,
@@ -118,7 +118,7 @@ class Pnr(Distilled[PnrSettings]):
                 plast_negs=settings.plast_negs,
                 stab_negs=settings.stab_negs,
             )
-            return found._asdict()
+            return terms._asdict()
         lam, mu = strengths(settings, kind, self._scenario)
         regulariser = pnr_regulariser(
             step.out.distilled,
@@ -137,8 +137,8 @@ class Pnr(Distilled[PnrSettings]):
         assert old is not None  # noqa: S101
         assert step.keys is not None  # noqa: S101
         assert step.out.distilled is not None  # noqa: S101
-        apart = base.settings.exclude_same_sample
-        found = pnr_moco_loss(
+        exclude = base.settings.exclude_same_sample
+        terms = pnr_moco_loss(
             unit_pair(step.out.embeddings),
             step.keys,
             unit_pair(step.out.distilled),
@@ -149,42 +149,42 @@ class Pnr(Distilled[PnrSettings]):
             settings.distill_temperature,
             settings.plast_negs,
             settings.stab_negs,
-            current.same(step.samples) if apart else None,
-            old.same(step.samples) if apart else None,
+            current.same(step.samples) if exclude else None,
+            old.same(step.samples) if exclude else None,
         )
         old.push(past, step.samples)
-        return found._asdict()
+        return terms._asdict()
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return the queue of past embeddings too."""
-        found = super().end_state()
+        """Return the state of the base and the queue of past embeddings."""
+        state = super().end_state()
         if self.past_queue is not None:
-            found |= {f"past_queue.{name}": value for name, value in self.past_queue.state_dict().items()}
-        return found
+            state |= {f"past_queue.{name}": value for name, value in self.past_queue.state_dict().items()}
+        return state
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take it up again."""
+        """Restore both."""
         super().load_end_state(state)
         if self.past_queue is not None:
             own = {name.removeprefix("past_queue."): v for name, v in state.items() if name.startswith("past_queue.")}
             self.past_queue.load_state_dict(own)
 
 
-def strengths(settings: PnrSettings, base: str, scenario: str = "class") -> tuple[float, float]:
-    """Return λ and μ of a base without negatives, the released ones where the settings leave them open."""
+def strengths(settings: PNRSettings, base: str, scenario: str = "class") -> tuple[float, float]:
+    """Return λ and μ of a base without negatives, by default the released ones."""
     lam = LAMBDA[base] if settings.lam is None else settings.lam
     return lam, MU[base][scenario] if settings.mu is None else settings.mu
 
 
-def check_pnr(settings: PnrSettings, base: str, scenario: str | None = None) -> None:
-    """Raise ``SettingsError`` where a setting has no effect on a base or does not suit it.
+def check_pnr(settings: PNRSettings, base: str, scenario: str | None = None) -> None:
+    """Raise ``SettingsError`` if a setting has no effect on a base or does not suit it.
 
     Args:
-        settings: Of PNR.
-        base: Its name.
-        scenario: What a μ that is left open depends on; it is not looked at while that is not known.
+        settings: Settings of PNR.
+        base: Name of the base.
+        scenario: Scenario that the default of μ depends on; None skips the check of the default.
     """
-    plain = PnrSettings()
+    plain = PNRSettings()
     contrastive = {"plast_negs": ("moco", "simclr"), "stab_negs": ("moco", "simclr")}
     owners = contrastive | {
         "distill_temperature": ("moco",),

@@ -1,4 +1,4 @@
-"""Figures from one confusion matrix."""
+"""Tests of :mod:`myosotis.continual.segmentation.metrics`."""
 
 import math
 
@@ -6,10 +6,17 @@ import pytest
 import torch
 
 from myosotis.continual.segmentation.metrics import confusion, forgetting, group_figures, intersection_over_union
-from myosotis.continual.segmentation.pseudo_labels import normalised_entropy, pseudo_label
 from myosotis.continual.segmentation.training import SegmentationRecord
 
 TABLE = torch.tensor([[50, 5, 0, 5], [4, 20, 0, 0], [0, 0, 0, 0], [6, 0, 2, 8]])
+
+
+def drawn_masks(classes=5, seed=0):
+    stream = torch.Generator().manual_seed(seed)
+    target = torch.randint(classes, (4, 9, 7), generator=stream)
+    target[torch.rand(target.shape, generator=stream) < 0.1] = 255
+    predicted = torch.where(torch.rand(target.shape, generator=stream) < 0.6, target.clamp(max=classes - 1), 0)
+    return predicted, target
 
 
 def test_intersection_over_union():
@@ -59,16 +66,8 @@ def test_forgetting_counts_from_the_best():
     assert forgetting(history[:1]) == []
 
 
-def drawn(classes=5, seed=0):
-    stream = torch.Generator().manual_seed(seed)
-    target = torch.randint(classes, (4, 9, 7), generator=stream)
-    target[torch.rand(target.shape, generator=stream) < 0.1] = 255
-    predicted = torch.where(torch.rand(target.shape, generator=stream) < 0.6, target.clamp(max=classes - 1), 0)
-    return predicted, target
-
-
 def test_confusion_counts_pixels():
-    predicted, target = drawn()
+    predicted, target = drawn_masks()
     table = confusion(predicted, target, 5)
     for true in range(5):
         for answer in range(5):
@@ -78,25 +77,8 @@ def test_confusion_counts_pixels():
 
 def test_torchmetrics_agrees():
     torchmetrics = pytest.importorskip("torchmetrics.classification")
-    predicted, target = drawn(seed=3)
+    predicted, target = drawn_masks(seed=3)
     table = torchmetrics.MulticlassConfusionMatrix(5, ignore_index=255)(predicted, target)
     assert torch.equal(table, confusion(predicted, target, 5))
     theirs = torchmetrics.MulticlassJaccardIndex(5, ignore_index=255, average="none")(predicted, target)
     torch.testing.assert_close(theirs.double(), intersection_over_union(table), rtol=1e-6, atol=0)
-
-
-# Pseudo-labels --------------------------------------------------------------------------------------------------------
-
-
-def test_pseudo_labels_touch_the_background_alone():
-    target = torch.tensor([[[0, 0, 3, 255]]])
-    scores = torch.tensor([[0.1, 0.6, 0.1, 0.1], [0.9, 0.4, 0.9, 0.9]]).view(1, 2, 1, 4)
-    sure = torch.tensor([[[True, False, True, True]]])
-    assert pseudo_label(target, scores, sure).flatten().tolist() == [1, 0, 3, 255]
-    assert pseudo_label(target, scores, sure, "ignore").flatten().tolist() == [1, 255, 3, 255]
-
-
-def test_normalised_entropy():
-    rows = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
-    found = normalised_entropy(rows.T.reshape(1, 4, 1, 3))
-    assert found.flatten().tolist() == pytest.approx([1, 0, 0.5])

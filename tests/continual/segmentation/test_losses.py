@@ -1,4 +1,4 @@
-"""Losses of class-incremental segmentation against numbers worked out by hand."""
+"""Tests of :mod:`myosotis.continual.segmentation.losses`."""
 
 import math
 
@@ -14,85 +14,15 @@ from myosotis.continual.segmentation.losses import (
     local_pod_distance,
     unbiased_distillation,
 )
-from myosotis.continual.segmentation.network import GrowingHeads, init_new_heads
 
 # Background, two old classes, a new one; a shift of all logits changes nothing.
 LOGITS = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64).log() + 1.7
+
+
 NEW, OLD, ALL, SECOND = ([False, *row] for row in ([0, 0, 1], [1, 1, 0], [1, 1, 1], [0, 1, 0]))
 
 
-def pixels(values, logits=LOGITS):
-    """One image, one row of pixels with the same logits."""
-    return logits.view(1, -1, 1, 1).expand(1, -1, 1, len(values)), torch.tensor(values).view(1, 1, -1)
-
-
-def labelled(row):
-    return torch.tensor([[bool(one) for one in row]])
-
-
-def loss_and_gradient(value, row):
-    logits, target = pixels([value])
-    logits = logits.clone().requires_grad_()
-    loss = group_cross_entropy(logits, target, labelled(row))
-    loss.backward()
-    return loss.item(), logits.grad.flatten().tolist()
-
-
-@pytest.mark.parametrize(
-    ("row", "value", "expected"),
-    [
-        (NEW, 0, 0.5108256238),
-        (NEW, 1, 0.5108256238),
-        (NEW, 2, 0.5108256238),
-        (NEW, 3, 0.9162907319),
-        (OLD, 0, 0.6931471806),
-        (OLD, 1, 1.6094379124),
-        (OLD, 2, 1.2039728043),
-        (OLD, 3, 0.6931471806),
-        (ALL, 0, 2.3025850930),
-        (ALL, 3, 0.9162907319),
-        (SECOND, 0, 0.3566749439),
-        (NEW, 255, 0.0),
-    ],
-)
-def test_cross_entropies_of_groups(row, value, expected):
-    assert loss_and_gradient(value, row)[0] == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("row", "value", "expected"),
-    [
-        (NEW, 0, [-0.0666667, -0.1333333, -0.2, 0.4]),
-        (OLD, 0, [-0.1, 0.2, 0.3, -0.4]),
-        (ALL, 0, [-0.9, 0.2, 0.3, 0.4]),
-        (ALL, 3, [0.1, 0.2, 0.3, -0.6]),
-        (NEW, 255, [0.0, 0.0, 0.0, 0.0]),
-    ],
-)
-def test_gradients_of_groups(row, value, expected):
-    assert loss_and_gradient(value, row)[1] == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_stored_scope_does_not_push_down_what_was_never_labelled():
-    stored, official = (loss_and_gradient(0, row)[1] for row in (SECOND, OLD))
-    assert stored[1] <= 0
-    assert official[1] == pytest.approx(0.2)
-
-
-def test_ignored_pixels_and_both_means():
-    logits, target = pixels([0, 255, 255, 3])
-    assert group_cross_entropy(logits, target, labelled(NEW)).item() == pytest.approx(0.3567790889)
-    assert group_cross_entropy(logits, target, labelled(NEW), reduce="valid").item() == pytest.approx(0.7135581778)
-    logits, target = pixels([255, 255])
-    logits = logits.clone().requires_grad_()
-    for reduce in ("all", "valid"):
-        loss = group_cross_entropy(logits, target, labelled(NEW), reduce=reduce)
-        loss.backward()
-        assert loss.item() == 0
-        assert logits.grad.eq(0).all()
-
-
-def drawn(seed, classes=6, batch=3, side=4):
+def drawn_batch(seed, classes=6, batch=3, side=4):
     stream = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, classes, side, side, generator=stream, dtype=torch.float64) * 3
     target = torch.randint(classes, (batch, side, side), generator=stream)
@@ -115,15 +45,74 @@ def by_definition(logits, target, rows):
     return total / target.numel()
 
 
+def distilled(answer, logits=LOGITS):
+    old = torch.tensor(answer, dtype=torch.float64).log()
+    return unbiased_distillation(logits.view(1, -1, 1, 1), old.view(1, -1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "expected"),
+    [
+        (NEW, 0, 0.5108256238),
+        (NEW, 1, 0.5108256238),
+        (NEW, 2, 0.5108256238),
+        (NEW, 3, 0.9162907319),
+        (OLD, 0, 0.6931471806),
+        (OLD, 1, 1.6094379124),
+        (OLD, 2, 1.2039728043),
+        (OLD, 3, 0.6931471806),
+        (ALL, 0, 2.3025850930),
+        (ALL, 3, 0.9162907319),
+        (SECOND, 0, 0.3566749439),
+        (NEW, 255, 0.0),
+    ],
+)
+def test_cross_entropies_of_groups(row, value, expected, loss_and_gradient):
+    assert loss_and_gradient(value, row)[0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "expected"),
+    [
+        (NEW, 0, [-0.0666667, -0.1333333, -0.2, 0.4]),
+        (OLD, 0, [-0.1, 0.2, 0.3, -0.4]),
+        (ALL, 0, [-0.9, 0.2, 0.3, 0.4]),
+        (ALL, 3, [0.1, 0.2, 0.3, -0.6]),
+        (NEW, 255, [0.0, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_gradients_of_groups(row, value, expected, loss_and_gradient):
+    assert loss_and_gradient(value, row)[1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_stored_scope_does_not_push_down_what_was_never_labelled(loss_and_gradient):
+    stored, official = (loss_and_gradient(0, row)[1] for row in (SECOND, OLD))
+    assert stored[1] <= 0
+    assert official[1] == pytest.approx(0.2)
+
+
+def test_ignored_pixels_and_both_means(labelled, pixels):
+    logits, target = pixels([0, 255, 255, 3])
+    assert group_cross_entropy(logits, target, labelled(NEW)).item() == pytest.approx(0.3567790889)
+    assert group_cross_entropy(logits, target, labelled(NEW), reduce="valid").item() == pytest.approx(0.7135581778)
+    logits, target = pixels([255, 255])
+    logits = logits.clone().requires_grad_()
+    for reduce in ("all", "valid"):
+        loss = group_cross_entropy(logits, target, labelled(NEW), reduce=reduce)
+        loss.backward()
+        assert loss.item() == 0
+        assert logits.grad.eq(0).all()
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_every_image_has_labels_of_its_own(seed):
-    logits, target, rows = drawn(seed)
+    logits, target, rows = drawn_batch(seed)
     assert group_cross_entropy(logits, target, rows).item() == pytest.approx(by_definition(logits, target, rows))
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_plain_cross_entropy_is_that_of_torch(seed):
-    logits, target, rows = drawn(seed)
+    logits, target, rows = drawn_batch(seed)
     rows[:, 1:] = True
     expected = functional.cross_entropy(logits, target, ignore_index=255, reduction="sum")
     torch.testing.assert_close(group_cross_entropy(logits, target, rows) * target.numel(), expected)
@@ -131,13 +120,13 @@ def test_plain_cross_entropy_is_that_of_torch(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gradients_against_differences(seed):
-    logits, target, rows = drawn(seed, classes=4, batch=2, side=2)
+    logits, target, rows = drawn_batch(seed, classes=4, batch=2, side=2)
     logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda one: group_cross_entropy(one, target, rows), (logits,))
 
 
 def test_the_order_of_hidden_channels_does_not_matter():
-    logits, target, _ = drawn(1)
+    logits, target, _ = drawn_batch(1)
     row = torch.tensor([[False, False, False, True, False, True]]).expand(3, -1)
     swapped = logits[:, [2, 0, 1, 3, 4, 5]]
     own = torch.where((target < 3), 0, target)
@@ -146,7 +135,7 @@ def test_the_order_of_hidden_channels_does_not_matter():
 
 
 def test_half_precision_goes_in_and_the_loss_is_exact():
-    logits, target, rows = drawn(2)
+    logits, target, rows = drawn_batch(2)
     half = logits.half().requires_grad_()
     exact = logits.half().double()
     loss = group_cross_entropy(half, target, rows)
@@ -159,18 +148,10 @@ def test_half_precision_goes_in_and_the_loss_is_exact():
     assert half.grad.dtype == torch.float16
 
 
-def test_a_labelled_background_is_refused():
+def test_a_labelled_background_is_refused(pixels):
     logits, target = pixels([0])
     with pytest.raises(ValueError, match="column 0"):
         group_cross_entropy(logits, target, torch.ones(1, 4, dtype=torch.bool))
-
-
-# Distillation ---------------------------------------------------------------------------------------------------------
-
-
-def distilled(answer, logits=LOGITS):
-    old = torch.tensor(answer, dtype=torch.float64).log()
-    return unbiased_distillation(logits.view(1, -1, 1, 1), old.view(1, -1, 1, 1))
 
 
 def test_unbiased_distillation():
@@ -196,43 +177,6 @@ def test_an_answer_may_be_sharpened():
     )
     with pytest.raises(ValueError, match="5 channels, the new one 4"):
         unbiased_distillation(logits, torch.zeros(1, 5, 1, 1))
-
-
-def test_balanced_heads():
-    heads = GrowingHeads(1).double()
-    heads.grow(2, torch.Generator())
-    with torch.no_grad():
-        for weight in heads.weights:
-            weight.zero_()
-        heads.biases[0].fill_(0.7)
-        heads.biases[1].copy_(torch.tensor([-0.2, 0.4]))
-    features = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
-    old = heads(features)
-    heads.grow(2, torch.Generator())
-    heads.double()
-    init_new_heads(heads)
-    new = heads(features)
-    assert heads.biases[0].item() == pytest.approx(-0.3986122887)
-    expected = [0.1552273515, 0.1893321945, 0.3449857510, 0.1552273515, 0.1552273515]
-    assert new.softmax(1).flatten().tolist() == pytest.approx(expected)
-    assert 3 * unbiased_distillation(new, old).item() == pytest.approx(1.0381468645)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_balanced_heads_keep_every_old_probability(seed, count):
-    stream = torch.Generator().manual_seed(seed)
-    heads = GrowingHeads(3)
-    heads.grow(2, stream)
-    features = torch.randn(2, 3, 2, 2, generator=stream)
-    old = heads(features).softmax(dim=1)
-    heads.grow(count, stream)
-    init_new_heads(heads)
-    new = heads(features).softmax(dim=1)
-    torch.testing.assert_close(new[:, 1:3], old[:, 1:])
-    torch.testing.assert_close(new[:, 0] + new[:, 3:].sum(1), old[:, 0])
-
-
-# Local POD ------------------------------------------------------------------------------------------------------------
 
 
 def test_local_pod_of_one_map():

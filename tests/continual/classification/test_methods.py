@@ -1,21 +1,11 @@
-"""Every method's terms in closed form."""
+"""Losses and parts of single methods, against their formulas."""
 
 import math
 
 import pytest
 import torch
-from streams import SPEC
-from torch import nn
 from torch.nn import functional
 
-from myosotis.continual.classification.distillation import (
-    distillation,
-    feature_distance,
-    pod_spatial,
-    pod_vector,
-    proportional_distillation,
-    task_distillation,
-)
 from myosotis.continual.classification.methods.bic import BiasCorrectedNet
 from myosotis.continual.classification.methods.dark_er import LogitReservoir
 from myosotis.continual.classification.methods.ewc import fisher_diagonal
@@ -24,53 +14,17 @@ from myosotis.continual.classification.methods.lucir import margin_ranking
 from myosotis.continual.classification.methods.podnet import nca_loss
 from myosotis.continual.classification.methods.ssil import separated_softmax
 from myosotis.continual.classification.methods.wa import align_rows
-from myosotis.continual.classification.network import Outputs
 from myosotis.models.backbone import build_backbone
 from myosotis.models.heads import CosineHead, LinearHead, ProxyHead
+from myosotis.models.image_classifier import ClassifierSpec
 
-Z, OLD = torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([[2.0, 1.0, 0.0]])
+SPEC = ClassifierSpec(
+    "small-resnet", 0, 1, (0.5,), (0.25,), {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}, tuple("abcdef")
+)
 
 
 def close(value, wanted, tolerance=1e-6):
     assert torch.as_tensor(value).item() == pytest.approx(wanted, abs=tolerance)
-
-
-def test_distillation():
-    close(distillation(Z, OLD, 1.0), 1.264656)
-    close(distillation(Z, OLD, 2.0), 1.124821)
-    four = torch.tensor([[1.0, 2.0, 0.5, 3.0]])
-    # A softmax over all columns, sliced afterwards, would give another value.
-    close(distillation(four[:, :3], OLD, 2.0), 1.124821)
-    sliced = -((OLD / 2).softmax(1) * (four / 2).log_softmax(1)[:, :3]).sum()
-    assert abs(float(sliced) - 1.124821) > 0.1
-
-
-def test_the_share_of_old_classes_weighs_distillation():
-    z, old = torch.randn(4, 60), torch.randn(4, 50)
-    labels = torch.tensor([0, 10, 55, 59])
-    found = proportional_distillation(z, labels, old, 2.0)
-    close(found["cross_entropy"] / functional.cross_entropy(z, labels), 1 / 6, 1e-5)
-    close(found["distillation"] / distillation(z[:, :50], old, 2.0), 0.833333, 1e-5)
-    assert list(proportional_distillation(z, labels, None)) == ["cross_entropy"]
-
-
-def test_distillation_within_tasks():
-    close(task_distillation(Z, OLD, [3], 2.0), 0.418517)
-    close(task_distillation(Z, OLD, [3], 1.0), 0.432260)
-    both = task_distillation(torch.cat([Z, Z], 1), torch.cat([OLD, OLD], 1), [3, 3], 2.0)
-    close(both, 2 * 0.418517, 2e-6)
-    # Within a task a constant does not matter; across tasks it is free.
-    close(task_distillation(torch.cat([Z, Z + 9], 1), torch.cat([OLD, OLD], 1), [3, 3], 2.0), 2 * 0.418517, 2e-6)
-
-
-def test_pod():
-    one = torch.tensor([[[[0.0, 1], [2, 3]]]])
-    other = torch.tensor([[[[0.0, 1], [2, 5]]]])
-    assert pod_vector(one)[0].tolist() == pytest.approx([0.059131, 0.768706, 0.236525, 0.591312], abs=1e-6)
-    assert pod_vector(other)[0].tolist() == pytest.approx([0.025532, 0.740432, 0.102129, 0.663836], abs=1e-6)
-    close(pod_spatial([one], [other]), 0.158904)
-    close(pod_spatial([one, one], [other, one]), 0.158904 / 2)
-    close(feature_distance(torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 2]])), 1.0)
 
 
 def test_separated_softmax():
@@ -121,19 +75,7 @@ def test_weights_of_classes_and_aligned_rows():
     close(rows[2:].norm(dim=1).mean(), rows[:2].norm(dim=1).mean().item())
 
 
-class Line(nn.Module):
-    """A logit for one class against none, linear in one weight: its per-sample gradient is known."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([0.0]))
-
-    def forward(self, images):
-        z = images.flatten(1).sum(1, keepdim=True) * self.weight
-        return Outputs(torch.cat([z, torch.zeros_like(z)], 1), z)
-
-
-def test_fisher_information_squares_single_gradients():
+def test_fisher_information_squares_single_gradients(Line):
     # At 0 the gradient of a sample is (p - onehot) x = -x / 2 for class 0.
     images = torch.tensor([1.0, -1.0, 3.0]).view(3, 1, 1, 1) * 2
     batches = [(images[:2], torch.zeros(2).long()), (images[2:], torch.zeros(1).long())]
@@ -190,9 +132,9 @@ def test_one_proxy_is_a_cosine():
 def test_a_reservoir_of_answers():
     reservoir = LogitReservoir(3, seed=0)
     reservoir.observe(torch.tensor([4, 7]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    assert reservoir.answers(torch.tensor([7, 4])).tolist() == [[3.0, 4.0], [1.0, 2.0]]
+    assert reservoir.stored_logits(torch.tensor([7, 4])).tolist() == [[3.0, 4.0], [1.0, 2.0]]
     reservoir.observe(torch.tensor([9]), torch.tensor([[5.0, 6.0, 7.0]]))
-    found = reservoir.answers(torch.tensor([4, 9, 11]))
+    found = reservoir.stored_logits(torch.tensor([4, 9, 11]))
     assert found[1].tolist() == [5.0, 6.0, 7.0]
     assert found[0].isnan().tolist() == [False, False, True]
     assert bool(found[2].isnan().all())
@@ -201,6 +143,6 @@ def test_a_reservoir_of_answers():
         one = LogitReservoir(5, seed)
         for part in torch.arange(20).split(4):
             one.observe(part, torch.zeros(4, 1))
-        assert len(one.places) == 5
-        kept[one.places] += 1
+        assert len(one.indices) == 5
+        kept[one.indices] += 1
     assert (kept / 300 - 0.25).abs().max() < 0.1

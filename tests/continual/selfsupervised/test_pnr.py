@@ -1,13 +1,11 @@
-"""Losses of continual self-supervised learning against numbers worked out by hand."""
+"""Tests of :mod:`myosotis.continual.selfsupervised.pnr`."""
 
 import math
-from collections import deque
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 from torch.nn import functional
 
 from myosotis.continual.selfsupervised.cassle import cassle_loss
@@ -18,7 +16,6 @@ from myosotis.continual.selfsupervised.losses import (
     redundancy_reduction,
     variance_invariance_covariance,
 )
-from myosotis.continual.selfsupervised.past import PastModel
 from myosotis.continual.selfsupervised.pnr import pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
 
 
@@ -37,6 +34,32 @@ def one_sample(temperature, **options):
     return pnr_moco_loss(
         (q, q), (q, q), (p, p), (r, r), (queue, queue), (past, past), temperature, temperature, **options
     )
+
+
+def two_views():
+    """Unit vectors of two samples: q, k, p, r, and both queues, a pair of each."""
+    q = units([1, 0, 0], [0, 1, 0]), units([1, 1, 0], [0, 1, 1])
+    k = units([1, 0, 1], [0, 2, 1]), units([2, 1, 0], [1, 2, 0])
+    p = units([1, 0, 0.5], [0.5, 1, 0]), units([1, 0.5, 0], [0, 1, 0.5])
+    r = units([1, 0, -0.5], [0, 1, -0.5]), units([1, 0.2, 0], [0.2, 1, 0])
+    current = units([0, 0, 1], [-1, 0, 0]), units([0, -1, 0], [1, -1, 1])
+    past = units([0, 1, -1], [1, 1, 1]), units([-1, 1, 0], [0, 0, -1])
+    return q, k, p, r, current, past
+
+
+P, R = (rows([0.6, 0.8]), rows([0.8, 0.6])), (rows([0, 1]), rows([1, 0]))
+
+
+def drawn(seed, batch=3, dim=4, size=5):
+    stream = torch.Generator().manual_seed(seed)
+
+    def some(count):
+        return tuple(
+            functional.normalize(torch.randn(count, dim, generator=stream, dtype=torch.float64), dim=1)
+            for _ in range(2)
+        )
+
+    return [some(batch) for _ in range(4)] + [some(size), some(size)]
 
 
 @pytest.mark.parametrize(
@@ -62,17 +85,6 @@ def test_orthogonal_vectors(temperature):
     found = pnr_moco_loss((q, q), (k, k), (p, p), (r, r), (every[4:6],) * 2, (every[6:8],) * 2, temperature)
     assert found.plasticity.item() == pytest.approx(math.log(5))
     assert nce(q, k, every[4:8], temperature).item() == pytest.approx(math.log(5))
-
-
-def two_views():
-    """Unit vectors of two samples: q, k, p, r, and both queues, a pair of each."""
-    q = units([1, 0, 0], [0, 1, 0]), units([1, 1, 0], [0, 1, 1])
-    k = units([1, 0, 1], [0, 2, 1]), units([2, 1, 0], [1, 2, 0])
-    p = units([1, 0, 0.5], [0.5, 1, 0]), units([1, 0.5, 0], [0, 1, 0.5])
-    r = units([1, 0, -0.5], [0, 1, -0.5]), units([1, 0.2, 0], [0.2, 1, 0])
-    current = units([0, 0, 1], [-1, 0, 0]), units([0, -1, 0], [1, -1, 1])
-    past = units([0, 1, -1], [1, 1, 1]), units([-1, 1, 0], [0, 0, -1])
-    return q, k, p, r, current, past
 
 
 def test_two_views():
@@ -103,9 +115,6 @@ def test_simclr_of_two_views():
     assert pnr_simclr_loss(q, p, r, plast_negs="cur").plasticity.item() == pytest.approx(plain.item())
 
 
-P, R = (rows([0.6, 0.8]), rows([0.8, 0.6])), (rows([0, 1]), rows([1, 0]))
-
-
 def test_regularisers():
     assert pnr_regulariser(P, R, "byol", 1, 0).item() == pytest.approx(0.4)
     assert pnr_regulariser(P, R, "byol", 1, 0.5).item() == pytest.approx(0, abs=1e-12)
@@ -124,50 +133,6 @@ def test_regularisers():
     assert cassle_loss(p, r, "barlow", **weighed).item() == pytest.approx(pull.item())
     with pytest.raises(ValueError, match="mu must be below lam, got 25 and 25"):
         pnr_regulariser(P, R, "vicreg", 25, 25)
-
-
-def test_cassle():
-    assert cassle_loss(P, R, "contrastive", 1.0).item() == pytest.approx(0.5981388694)
-    assert cassle_loss(P, R, "contrastive", 0.2).item() == pytest.approx(0.3132616875)
-    assert cassle_loss(P, R, "byol").item() == pytest.approx(0.4)
-    assert cassle_loss(P, R, "vicreg").item() == pytest.approx(0.2)
-
-
-def test_losses_of_two_views_by_definition():
-    stream = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(6, 3, generator=stream, dtype=torch.float64) for _ in range(2))
-    assert negative_cosine(a, a).item() == pytest.approx(0, abs=1e-12)
-    assert negative_cosine(a, -a).item() == pytest.approx(4)
-    one, other = ((side - side.mean(0)) / (side.var(0, unbiased=False) + 1e-5).sqrt() for side in (a, b))
-    expected = 0.0
-    for i in range(3):
-        for j in range(3):
-            value = (one[:, i] * other[:, j]).mean()
-            expected += (1 - value) ** 2 if i == j else 5e-3 * value**2
-    assert redundancy_reduction(a, b).item() == pytest.approx(0.1 * expected.item())
-    covariances = [torch.cov(side.T) for side in (a, b)]
-    shared = sum((table.square().sum() - table.diagonal().square().sum()) / 3 for table in covariances)
-    spread = sum((1 - (table.diagonal() + 1e-4).sqrt()).clamp(min=0).mean() / 2 for table in covariances)
-    expected = 25 * (a - b).square().mean() + 25 * spread + shared
-    assert variance_invariance_covariance(a, b).item() == pytest.approx(expected.item())
-    for loss in (redundancy_reduction, variance_invariance_covariance):
-        with pytest.raises(ValueError, match="at least two"):
-            loss(a[:1], b[:1])
-
-
-# Properties -----------------------------------------------------------------------------------------------------------
-
-
-def drawn(seed, batch=3, dim=4, size=5):
-    stream = torch.Generator().manual_seed(seed)
-
-    def some(count):
-        return tuple(
-            functional.normalize(torch.randn(count, dim, generator=stream, dtype=torch.float64), dim=1)
-            for _ in range(2)
-        )
-
-    return [some(batch) for _ in range(4)] + [some(size), some(size)]
 
 
 @settings(deadline=None)
@@ -264,65 +229,6 @@ def test_half_precision_and_many_negatives(half):
     assert pnr_simclr_loss(*[tuple(one.to(half) for one in pair) for pair in (q, p, r)]).stability.isfinite()
 
 
-# Queue and past model -------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=12))
-def test_a_queue_holds_the_last_rows(size, counts):
-    queue, oracle, number = EmbeddingQueue(size, 1), deque(maxlen=size), 0
-    for count in counts:
-        numbers = torch.arange(number, number + count).double()
-        if count > size:
-            with pytest.raises(ValueError, match=f"a batch of {count} does not fit into a queue of {size}"):
-                queue.push((numbers[:, None], -numbers[:, None]))
-            continue
-        number += count
-        queue.push((numbers[:, None], -numbers[:, None]), numbers.long())
-        oracle.extend(numbers.tolist())
-    assert sorted(queue.negatives(0).flatten().tolist()) == sorted(oracle)
-    assert sorted((-queue.negatives(1)).flatten().tolist()) == sorted(oracle)
-    again = EmbeddingQueue(size, 1)
-    again.load_state_dict(queue.state_dict())
-    again.push((torch.full((1, 1), -7.0), torch.full((1, 1), 7.0)))
-    oracle.append(-7.0)
-    assert sorted(again.negatives(0).flatten().tolist()) == sorted(oracle)
-    wanted = torch.tensor([0, number + 5])
-    same = queue.same(wanted)
-    assert same.shape == (2, len(queue))
-    assert same[0].sum() == (queue.negatives(0).flatten() == 0).sum()
-    assert not same[1].any()
-
-
-def test_a_queue_is_reset():
-    batch = torch.ones(2, 3), torch.ones(2, 3) * 2
-    queue = EmbeddingQueue(5, 3)
-    queue.push(batch)
-    queue.reset("carry")
-    assert len(queue) == 2
-    queue.reset("random", generator=torch.Generator().manual_seed(0))
-    assert len(queue) == 5
-    torch.testing.assert_close(queue.negatives(1).norm(dim=1), torch.ones(5))
-    queue.reset("empty")
-    assert len(queue) == 0
-    assert queue.negatives(0).shape == (0, 3)
-    asked = []
-
-    def batches():
-        for number in range(9):
-            asked.append(number)
-            yield batch, torch.tensor([number, number])
-
-    queue.reset("refill", batches())
-    assert len(queue) == 5
-    assert asked == [0, 1, 2]
-    assert sorted(queue.samples.tolist()) == [0, 1, 1, 2, 2]
-    queue.reset("refill", [(batch, None)])
-    assert len(queue) == 2
-    with pytest.raises(ValueError, match="must be positive"):
-        EmbeddingQueue(0, 3)
-
-
 def test_a_copy_is_read_before_it_is_pushed():
     queue = EmbeddingQueue(4, 2)
     key = units([0.3, 0.7])
@@ -331,26 +237,3 @@ def test_a_copy_is_read_before_it_is_pushed():
     queue.push((key, key))
     assert before.numel() == 0
     assert (queue.negatives(0).double() @ key.T).max() == pytest.approx(1)
-
-
-def test_a_past_model_stays_as_it_was():
-    torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    projector = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    images = torch.rand(6, 1, 8, 8)
-    encoder(images)
-    parent = nn.Module()
-    parent.past = PastModel(encoder, projector)
-    before = {name: value.clone() for name, value in parent.past.state_dict().items()}
-    answer = parent.past(images)[1]
-    for _ in range(5):
-        parent.train()
-        parent.past(images + 1)
-        encoder.train()(images + 1)
-    assert not parent.past.training
-    assert not any(module.training for module in parent.past.modules())
-    assert all(torch.equal(value, before[name]) for name, value in parent.past.state_dict().items())
-    assert torch.equal(parent.past(images)[1], answer)
-    assert not any(value.requires_grad for value in parent.past.parameters())
-    assert "past.encoder.1.running_mean" in parent.state_dict()
-    assert encoder.training

@@ -1,9 +1,15 @@
 """A tiny stream of classes, and learners small enough for many tests."""
 
+import pytest
 import torch
+from torch import nn
 
+from myosotis.continual.classification.batches import Augmentation, ReplayBatches
+from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.methods import METHODS, build_learner
-from myosotis.continual.classification.training import TrainSettings, learn_classes
+from myosotis.continual.classification.network import Outputs
+from myosotis.continual.classification.settings import TrainSettings
+from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
 from myosotis.data.images import ImageSet
@@ -52,7 +58,6 @@ FAST = {
     "lucir": {"scale": 5.0},
     "ewc": {"samples": 10},
 }
-"""Settings that suit tiny tasks."""
 
 
 def train_settings(name, **options):
@@ -71,6 +76,67 @@ def learn(name, settings=None, *, memory=12, seed=0, scenario=None, change=None,
     )
 
 
-def weights(learned):
-    found = learned.learner if hasattr(learned, "learner") else learned
-    return {**found.net.state_dict(), **{f"state.{key}": value for key, value in found.end_state().items()}}
+def fit(name, memory, scenario=None, **options):
+    check_fit(learner(name), stream() if scenario is None else scenario, memory, train_settings(name, **options))
+
+
+def places(numbers):
+    return torch.tensor(list(numbers), dtype=torch.long)
+
+
+def batches_of(current, memory, **options):
+    everything = stream().train
+    settings = {"size": 10, "memory_size": None, "augmentation": Augmentation(), "seed": 0, **options}
+    return ReplayBatches(everything.images, everything.labels, places(current), places(memory), **settings)
+
+
+class Line(nn.Module):
+    """A logit for one class against none, linear in one weight: its per-sample gradient is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0]))
+
+    def forward(self, images):
+        z = images.flatten(1).sum(1, keepdim=True) * self.weight
+        return Outputs(torch.cat([z, torch.zeros_like(z)], 1), z)
+
+
+@pytest.fixture(name="images", scope="session")
+def _images():
+    return images
+
+
+@pytest.fixture(name="stream", scope="session")
+def _stream():
+    return stream
+
+
+@pytest.fixture(name="learner", scope="session")
+def _learner():
+    return learner
+
+
+@pytest.fixture(name="train_settings", scope="session")
+def _train_settings():
+    return train_settings
+
+
+@pytest.fixture(name="learn", scope="session")
+def _learn():
+    return learn
+
+
+@pytest.fixture(name="fit", scope="session")
+def _fit():
+    return fit
+
+
+@pytest.fixture(name="batches_of", scope="session")
+def _batches_of():
+    return batches_of
+
+
+@pytest.fixture(name="Line", scope="session")
+def _line():
+    return Line

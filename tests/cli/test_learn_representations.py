@@ -300,7 +300,7 @@ def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, wor
 def test_two_processes(world, tmp_path, in_two_processes):
     done = in_two_processes("learn", "representations", world / "job.yaml", "--out", tmp_path / "two")
     assert (tmp_path / "two" / "report.html").is_file(), done.stderr
-    beside = load_file(tmp_path / "two" / "model" / "beside.safetensors")
+    beside = load_file(tmp_path / "two" / "model" / "method.safetensors")
     # The keys of both processes are in the queue: three tasks of two epochs of two batches of 16, into 24 places.
     assert int(beside["base.queue.valid"]) == 24
     assert int(beside["base.queue.pointer"]) == 3 * 2 * 2 * 16 % 24

@@ -327,7 +327,7 @@ def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(
     assert outcome.exit_code == 0, outcome.output
     assert result(out)["confusion"] == result(finished[0])["confusion"]
     assert result(out)["lineage"]["model_out"] == result(finished[0])["lineage"]["model_out"]
-    assert result(out)["cost"]["seconds"][0] is not None
+    assert result(out)["cost"]["task_seconds"][0] is not None
 
 
 @pytest.mark.processes

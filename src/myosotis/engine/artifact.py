@@ -56,7 +56,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], shared: Mapping[str
     Args:
         path: The file.
         tensors: Tensors by name, on any device; they may share memory.
-        shared: Tensors of ``model.safetensors`` in the same directory. Tensors that are equal to one of them are not
+        shared: Tensors of ``model.safetensors`` in the same directory. Weights that are equal to one of them are not
             written; the metadata of the file names them.
 
     Example:
@@ -67,8 +67,8 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], shared: Mapping[str
         >>> sorted(load_file(folder / "net.safetensors")), sorted(read_weights(folder / "net.safetensors"))
         ([], ['head'])
     """
-    known = {_digest(tensor): name for name, tensor in (shared or {}).items()}
-    digests = {name: _digest(tensor) for name, tensor in tensors.items()} if known else {}
+    known = {_digest(tensor): name for name, tensor in (shared or {}).items() if _is_weight(tensor)}
+    digests = {name: _digest(tensor) for name, tensor in tensors.items() if _is_weight(tensor)} if known else {}
     elsewhere = {name: known[digest] for name, digest in digests.items() if digest in known}
     # Copies: safetensors refuses tensors that share memory.
     own = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items() if name not in elsewhere}
@@ -104,6 +104,11 @@ def readable_weights(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError, KeyError, json.JSONDecodeError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: its weights cannot be loaded: {first_line}") from None
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    """Whether it is worth sharing; counters would only be equal by chance."""
+    return tensor.is_floating_point() and tensor.ndim > 0
 
 
 def _digest(tensor: Tensor) -> bytes:

@@ -154,8 +154,8 @@ def test_dark_replay_keeps_features(in_second_task):
     whole = [torch.cat(pair) for pair in zip(batch.views, batch.memory_views, strict=True)]
     out = outputs(one, whole)
     terms = one.loss(one.net, batch)
-    order = {int(place): at for at, place in enumerate(one._places)}
-    wanted = one._stored[[order[int(place)] for place in batch.memory_samples]]
+    order = {int(place): at for at, place in enumerate(one._indices)}
+    wanted = one._features[[order[int(place)] for place in batch.memory_samples]]
     parts = [(features[16:] - wanted).square().mean() for features in out.features]
     torch.testing.assert_close(terms["replay"], 2.0 * (parts[0] + parts[1]) / 2)
     torch.testing.assert_close(terms["ssl"], pairwise_contrast(out.embeddings[0][:16], out.embeddings[1][:16], 0.2))
@@ -165,7 +165,7 @@ def test_importance_of_ewc(in_second_task):
     one, batches = in_second_task("ewc", "simclr", {"weight": 3.0})
     assert len(one._anchor) == len(dict(one.net.encoder.named_parameters())) + 4
     terms = one.loss(one.net, batches[0])
-    held = dict(one._held())
+    held = dict(one._regularised())
     expected = sum((one._importance[name] * (held[name] - one._anchor[name]) ** 2).sum() for name in held)
     torch.testing.assert_close(terms["penalty"], 3.0 / 2 * expected)
     assert float(expected.detach()) > 0

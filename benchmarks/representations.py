@@ -25,7 +25,7 @@ from myosotis.continual.scenario import class_incremental, data_incremental, dom
 from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.inputs import changed
 from myosotis.continual.selfsupervised.measuring import ProbeSettings, stream_figures
-from myosotis.continual.selfsupervised.methods import build_learner, check_settings
+from myosotis.continual.selfsupervised.methods import METHODS, build_learner
 from myosotis.continual.selfsupervised.training import SslSettings, learn_representations
 from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
 from myosotis.data.sets import limited
@@ -123,7 +123,7 @@ def row(task):
     if base in ("barlow", "vicreg"):
         of_base["dim"] = arguments["wide"]
     name, own = VARIANTS[variant]
-    if "hidden" in vars(check_settings(name)):
+    if "hidden" in vars(METHODS.settings(name)):
         own = {**own, "hidden": arguments["hidden"]}
     mean, std = pixel_statistics(scenario.train, scenario[0].train.indices)
     encoder = encoder_of(scenario.train.images.shape[1], mean, std, seed)

@@ -2,10 +2,9 @@
 
 import dataclasses
 import difflib
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -42,19 +41,22 @@ class MethodCard:
 
 
 class NamedConfig(Config):
-    """A method by its name, and its settings beside it; subclasses give ``name`` a default and check the settings.
+    """A method by its name, and its settings beside it; subclasses give ``name`` a default and a registry.
 
     A configuration may give the name alone. Defaults are filled in: the configuration of a run says all that was done.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    registry: ClassVar[Any]
+    """The :class:`~myosotis.engine.registry.Registry` that the name is a key of."""
+
     name: str
 
     @classmethod
-    @abstractmethod
     def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
         """Return all settings as a dataclass, or raise ``SettingsError``."""
+        return cls.registry.settings(name, settings)
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from myosotis.pretraining.finetuning import FinetuneSettings, finetune
     from myosotis.pretraining.mae import MaskedAutoencoder
     from myosotis.pretraining.masked_model import MaskedModel, Objective, Reconstruction
-    from myosotis.pretraining.maskers import MASKERS, build_masker, check_settings
+    from myosotis.pretraining.maskers import MASKERS, build_masker
     from myosotis.pretraining.maskers.attention import AttentionMasker
     from myosotis.pretraining.maskers.block import BlockMasker
     from myosotis.pretraining.maskers.grid import GridMasker
@@ -32,7 +32,7 @@ else:
             "finetuning": "FinetuneSettings finetune",
             "mae": "MaskedAutoencoder",
             "masked_model": "MaskedModel Objective Reconstruction",
-            "maskers": "MASKERS build_masker check_settings",
+            "maskers": "MASKERS build_masker",
             "maskers.attention": "AttentionMasker",
             "maskers.block": "BlockMasker",
             "maskers.grid": "GridMasker",
@@ -77,7 +77,6 @@ __all__ = [
     "adaptive_ratio",
     "build_masker",
     "build_model",
-    "check_settings",
     "encoder_features",
     "finetune",
     "from_patches",

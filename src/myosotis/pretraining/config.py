@@ -10,7 +10,7 @@ from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, JobConfig, LocalPath
 from myosotis.engine.method import Count, NamedConfig, Positive, Share, Whole
 from myosotis.pretraining.finetuning import FinetuneSettings
-from myosotis.pretraining.maskers import build_masker
+from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.pretraining.training import PretrainTraining
 
@@ -65,23 +65,22 @@ class PretrainModelConfig(Config):
 class ObjectiveConfig(NamedConfig):
     """How the network learns from what is hidden: ``mae`` or ``simmim``, and its settings beside it."""
 
-    name: str = "mae"
+    registry = OBJECTIVES
 
-    @classmethod
-    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings of an objective."""
-        return OBJECTIVES.settings(name, settings)
+    name: str = "mae"
 
 
 class MaskerConfig(NamedConfig):
     """What is hidden: a masker's name, and its settings beside it."""
 
+    registry = MASKERS
+
     name: str = "salience"
 
     @classmethod
     def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings of a masker."""
-        return build_masker(name, settings).settings
+        """Return all settings of a masker, which its constructor checks together."""
+        return MASKERS.build(name, settings).settings
 
 
 class PretrainTrainingConfig(PretrainTraining):

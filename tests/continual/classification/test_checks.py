@@ -2,7 +2,7 @@
 
 import pytest
 
-from myosotis.continual.classification.methods import METHODS, build_learner, check_settings
+from myosotis.continual.classification.methods import METHODS, build_learner
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental, data_incremental
 
@@ -37,4 +37,4 @@ def test_what_does_not_go_together(fit, images, stream):
     with pytest.raises(ValueError, match="unknown method 'ers'; did you mean 'er'"):
         build_learner("ers", None, lambda seed: None)
     with pytest.raises(ValueError, match="'lwf' has no setting 'weigth'; did you mean 'weight'"):
-        check_settings("lwf", {"weigth": 1})
+        METHODS.settings("lwf", {"weigth": 1})

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from myosotis.continual import stream as stream_module
-from myosotis.continual.classification.methods import METHODS, check_settings
+from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.norm import TaskBalancedBatchNorm2d, convert_task_balanced
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.classification.training import learn_classes
@@ -141,7 +141,7 @@ def test_frozen_parts_stay_to_the_bit(name, learner, stream):
             looked.append({key: value.clone() for key, value in self.part.state_dict().items()})
 
     kind = type("Watched", (type(found),), {"before_task": before, "after_task": after})
-    watched = kind(check_settings(name, {}), found._make_backbone, 0)
+    watched = kind(METHODS.settings(name, {}), found._make_backbone, 0)
     learn_classes(
         watched, scenario, ExemplarMemory(total=12), TrainSettings(epochs=2, learning_rate=0.1, batch_size=10)
     )
@@ -236,7 +236,7 @@ def test_old_vectors_of_lucir_keep_their_direction(freeze, learner, stream, trai
         def after_task(self, task):
             found.append(functional.normalize(self.net.head.weight.detach(), dim=1).clone())
 
-    settings = check_settings("lucir", {**FAST["lucir"], "freeze_old": freeze})
+    settings = METHODS.settings("lucir", {**FAST["lucir"], "freeze_old": freeze})
     watched = Watched(settings, learner("lucir")._make_backbone, 0)
     learn_classes(watched, stream(), ExemplarMemory(total=12), train_settings("lucir"))
     for before, after in itertools.pairwise(found):

@@ -4,7 +4,7 @@ import pytest
 
 from myosotis.continual.segmentation.checks import check_segmentation
 from myosotis.continual.segmentation.memory import SegmentationMemory
-from myosotis.continual.segmentation.methods import check_settings
+from myosotis.continual.segmentation.methods import METHODS
 from myosotis.engine.errors import DivergedError
 
 
@@ -20,8 +20,8 @@ def test_settings_that_do_not_fit(learn, learner, stream, train_settings):
     with pytest.raises(ValueError, match="needs a 'crop'"):
         check(learner("mib_m"), scenario, memory, train_settings(scale=(0.5, 2.0)))
     with pytest.raises(ValueError, match="did you mean 'scope'"):
-        check_settings("mib_augm", {"scop": "old"})
+        METHODS.settings("mib_augm", {"scop": "old"})
     with pytest.raises(ValueError, match="unknown method 'mibm'"):
-        check_settings("mibm")
+        METHODS.settings("mibm")
     with pytest.raises(DivergedError, match="diverged in task 1"):
         learn("finetune", learning_rate=1e12, schedule="constant", optimizer="sgd")

@@ -12,7 +12,7 @@ from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.batches import ViewBatches
 from myosotis.continual.selfsupervised.learner import SslTask
 from myosotis.continual.selfsupervised.measuring import ProbeSettings
-from myosotis.continual.selfsupervised.methods import METHODS, build_learner, check_settings
+from myosotis.continual.selfsupervised.methods import METHODS, build_learner
 from myosotis.continual.selfsupervised.training import SslSettings, learn_representations
 from myosotis.data.images import ImageSet
 from myosotis.data.views import ViewSettings
@@ -64,7 +64,7 @@ SMALL = {
 
 def learner(method="finetune", base="moco", own=None, of_base=None, seed=0):
     own = dict(own or {})
-    if "hidden" in vars(check_settings(method)):
+    if "hidden" in vars(METHODS.settings(method)):
         own.setdefault("hidden", 16)
     if method == "ewc":
         own = {"group": 4, "groups": 4, **own}

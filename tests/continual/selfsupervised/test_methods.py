@@ -13,7 +13,7 @@ from myosotis.continual.selfsupervised.losses import (
     pairwise_contrast,
     redundancy_reduction,
 )
-from myosotis.continual.selfsupervised.methods import check_settings
+from myosotis.continual.selfsupervised.methods import METHODS
 
 
 def outputs(one, views):
@@ -217,7 +217,7 @@ def test_random_queues_are_drawn_by_the_seed(where, learn, learner, weights):
 
 def test_names_that_do_not_exist():
     with pytest.raises(ValueError, match="unknown method 'cassel'; did you mean 'cassle'"):
-        check_settings("cassel")
+        METHODS.settings("cassel")
     with pytest.raises(ValueError, match="unknown base 'moko'; did you mean 'moco'"):
         build_base("moko")
     with pytest.raises(ValueError, match="base 'moco', queue"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from myosotis.engine.seeding import generator
-from myosotis.pretraining.maskers import MASKERS, build_masker, check_settings
+from myosotis.pretraining.maskers import MASKERS, build_masker
 
 GRID = (7, 7)
 
@@ -51,11 +51,11 @@ def test_a_guided_masker_needs_its_guide(tokens, name):
 
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="did you mean 'salience'"):
-        check_settings("saliency")
+        MASKERS.settings("saliency")
     with pytest.raises(ValueError, match="has no setting 'nois'; did you mean 'noise'"):
-        check_settings("salience", {"nois": 1})
+        MASKERS.settings("salience", {"nois": 1})
     with pytest.raises(ValueError, match="masker 'salience', warmup"):
-        check_settings("salience", {"warmup": 2})
+        MASKERS.settings("salience", {"warmup": 2})
     with pytest.raises(ValueError, match="set 'spread'"):
         build_masker("salience", {"threshold": 0.3})
     assert build_masker("salience", {"spread": 0.1}).ratio_range(0.75) == pytest.approx((0.65, 0.85))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         task_distillation,
     )
     from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
-    from myosotis.continual.classification.methods import METHODS, build_learner, check_settings
+    from myosotis.continual.classification.methods import METHODS, build_learner
     from myosotis.continual.classification.norm import (
         ContinualNorm2d,
         Partition,
@@ -44,7 +44,7 @@ else:
             "batches": "Augmentation ReplayBatches",
             "distillation": "pod_spatial pod_vector proportional_distillation task_distillation",
             "learner": "Batch Learner Stage TaskState",
-            "methods": "METHODS build_learner check_settings",
+            "methods": "METHODS build_learner",
             "norm": "ContinualNorm2d Partition TaskBalancedBatchNorm1d TaskBalancedBatchNorm2d "
             "TaskBalancedBatchNorm3d convert_continual convert_group convert_task_balanced "
             "revert_task_balanced set_task_balance task_balance",
@@ -72,7 +72,6 @@ __all__ = [
     "TaskState",
     "TrainSettings",
     "build_learner",
-    "check_settings",
     "convert_continual",
     "convert_group",
     "convert_task_balanced",

@@ -1,11 +1,10 @@
 """The configuration of ``myosotis learn classes``."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from myosotis.continual.classification.methods import METHODS, check_settings
+from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.config import BackboneConfig, ClassOrderConfig, StreamJobConfig
@@ -74,12 +73,9 @@ class NormConfig(Config):
 class MethodConfig(NamedConfig):
     """A method: its name and its settings."""
 
-    name: str = "er"
+    registry = METHODS
 
-    @classmethod
-    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings of a method."""
-        return check_settings(name, settings)
+    name: str = "er"
 
 
 class MemoryConfig(Config):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         unbiased_distillation,
     )
     from myosotis.continual.segmentation.memory import SegmentationMemory
-    from myosotis.continual.segmentation.methods import METHODS, build_learner, check_settings
+    from myosotis.continual.segmentation.methods import METHODS, build_learner
     from myosotis.continual.segmentation.metrics import confusion, forgetting, group_figures, intersection_over_union
     from myosotis.continual.segmentation.network import GrowingHeads, SegmentationNet
     from myosotis.continual.segmentation.partitions import Partition, make_partition, partition
@@ -40,7 +40,7 @@ else:
             "learner": "SegmentationBatch SegmentationLearner SegmentationState",
             "losses": "group_cross_entropy local_pod local_pod_distance unbiased_distillation",
             "memory": "SegmentationMemory",
-            "methods": "METHODS build_learner check_settings",
+            "methods": "METHODS build_learner",
             "metrics": "confusion forgetting group_figures intersection_over_union",
             "network": "GrowingHeads SegmentationNet",
             "pseudo_labels": "normalised_entropy pseudo_label",
@@ -68,7 +68,6 @@ __all__ = [
     "SegmentationStream",
     "assign_images",
     "build_learner",
-    "check_settings",
     "class_incremental_segmentation",
     "confusion",
     "forgetting",

@@ -1,12 +1,11 @@
 """The configuration of ``myosotis learn segments``."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from myosotis.continual.config import BalancedMemoryConfig, PixelStatistics, StreamJobConfig
-from myosotis.continual.segmentation.methods import METHODS, check_settings
+from myosotis.continual.segmentation.methods import METHODS
 from myosotis.continual.segmentation.partitions import Assign
 from myosotis.continual.segmentation.scenario import Kind
 from myosotis.continual.segmentation.settings import SegmentationSettings
@@ -80,12 +79,9 @@ class SegmenterConfig(PixelStatistics):
 class SegmentMethodConfig(NamedConfig):
     """A method: its name and its settings."""
 
-    name: str = "mib"
+    registry = METHODS
 
-    @classmethod
-    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings of a method."""
-        return check_settings(name, settings)
+    name: str = "mib"
 
 
 class SegmentLearningConfig(StreamJobConfig):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         variance_invariance_covariance,
     )
     from myosotis.continual.selfsupervised.measuring import Measured, ProbeSettings, Transfer, stream_figures
-    from myosotis.continual.selfsupervised.methods import METHODS, build_learner, check_settings
+    from myosotis.continual.selfsupervised.methods import METHODS, build_learner
     from myosotis.continual.selfsupervised.momentum import MomentumCopy
     from myosotis.continual.selfsupervised.network import SslNetwork, encoder_width
     from myosotis.continual.selfsupervised.past import PastModel
@@ -35,7 +35,7 @@ else:
             "learner": "SslBatch SslLearner SslTask",
             "losses": "negative_cosine pairwise_contrast redundancy_reduction variance_invariance_covariance",
             "measuring": "Measured ProbeSettings Transfer stream_figures",
-            "methods": "METHODS build_learner check_settings",
+            "methods": "METHODS build_learner",
             "momentum": "MomentumCopy",
             "network": "SslNetwork encoder_width",
             "past": "PastModel",
@@ -67,7 +67,6 @@ __all__ = [
     "build_base",
     "build_learner",
     "cassle_loss",
-    "check_settings",
     "encoder_width",
     "learn_representations",
     "load_ssl_learner",

@@ -1,14 +1,13 @@
 """The configuration of ``myosotis learn representations``."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from myosotis.continual.config import BackboneConfig, ClassOrderConfig, ReservoirConfig, StreamJobConfig
-from myosotis.continual.selfsupervised.bases import check_base
+from myosotis.continual.selfsupervised.bases import BASES
 from myosotis.continual.selfsupervised.measuring import ProbeSettings
-from myosotis.continual.selfsupervised.methods import METHODS, check_settings
+from myosotis.continual.selfsupervised.methods import METHODS
 from myosotis.continual.selfsupervised.methods.pnr import LAMBDA, PNRSettings, check_pnr, strengths
 from myosotis.continual.selfsupervised.training import SslSettings
 from myosotis.data.sets import DataConfig
@@ -86,23 +85,17 @@ class RepresentStreamConfig(ClassOrderConfig):
 class BaseConfig(NamedConfig):
     """The self-supervised loss: its name and its settings."""
 
-    name: str = "moco"
+    registry = BASES
 
-    @classmethod
-    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings of a base."""
-        return check_base(name, settings)
+    name: str = "moco"
 
 
 class SslMethodConfig(NamedConfig):
     """A method: its name and its settings."""
 
-    name: str = "pnr"
+    registry = METHODS
 
-    @classmethod
-    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return all settings of a method."""
-        return check_settings(name, settings)
+    name: str = "pnr"
 
 
 class ProbesConfig(ProbeSettings):

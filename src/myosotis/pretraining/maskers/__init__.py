@@ -27,28 +27,11 @@ MASKERS: Registry[Masker[Any]] = Registry(
 """Every masker by its name."""
 
 
-def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return a masker's settings: defaults, changed by ``settings``.
-
-    Args:
-        name: A key of :data:`MASKERS`.
-        settings: Fields of the masker's settings, e.g. ``{"noise": 0.25}``.
-
-    Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
-
-    Example:
-        >>> check_settings("salience").noise
-        0.5
-    """
-    return MASKERS.settings(name, settings)
-
-
 def build_masker(name: str, settings: Mapping[str, Any] | None = None) -> Masker[Any]:
     """Return a masker.
 
     Raises:
-        ValueError: As :func:`check_settings`, or settings do not go together.
+        SettingsError: The name or a setting is unknown, or settings do not go together.
 
     Example:
         >>> import torch
@@ -60,4 +43,4 @@ def build_masker(name: str, settings: Mapping[str, Any] | None = None) -> Masker
     return MASKERS.build(name, settings)
 
 
-__all__ = ["MASKERS", "Masker", "build_masker", "check_settings"]
+__all__ = ["MASKERS", "Masker", "build_masker"]

@@ -1,7 +1,7 @@
 """The configuration of ``myosotis unlearn classifier``."""
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -11,7 +11,7 @@ from myosotis.engine.config import Config, JobConfig, LocalPath
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share
 from myosotis.unlearning.classifier.goals import Goal
-from myosotis.unlearning.classifier.methods import build_method
+from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import TrainSettings
 
@@ -88,12 +88,9 @@ class DataConfig(Config):
 class MethodConfig(NamedConfig):
     """A method: its name, and its settings beside it."""
 
-    name: str = "adv_imp"
+    registry = METHODS
 
-    @classmethod
-    def check(cls, name: str, settings: Mapping[str, Any]) -> Any:
-        """Return the method, whose fields are all its settings."""
-        return build_method(name, settings)
+    name: str = "adv_imp"
 
 
 class StopConfig(Config):

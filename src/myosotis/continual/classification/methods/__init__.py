@@ -45,23 +45,6 @@ METHODS: Registry[Learner[Any]] = Registry(
 """Every method by its name."""
 
 
-def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return a method's settings: its paper's defaults, changed by ``settings``.
-
-    Args:
-        name: A key of :data:`METHODS`.
-        settings: Fields of the method's settings, e.g. ``{"weight": 1.0}``.
-
-    Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
-
-    Example:
-        >>> check_settings("lwf", {"weight": 1.0}).temperature
-        2.0
-    """
-    return METHODS.settings(name, settings)
-
-
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, make_backbone: Callable[[int], Backbone], seed: int = 0
 ) -> Learner[Any]:
@@ -79,4 +62,4 @@ def build_learner(
     return METHODS.build(name, settings, make_backbone, seed)
 
 
-__all__ = ["METHODS", "Batch", "Learner", "Stage", "TaskState", "build_learner", "check_settings"]
+__all__ = ["METHODS", "Batch", "Learner", "Stage", "TaskState", "build_learner"]

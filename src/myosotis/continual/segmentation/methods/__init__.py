@@ -33,23 +33,6 @@ METHODS: Registry[SegmentationLearner[Any]] = Registry(
 """Every method by its name."""
 
 
-def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return a method's settings: its paper's defaults, changed by ``settings``.
-
-    Args:
-        name: A key of :data:`METHODS`.
-        settings: Fields of the method's settings, e.g. ``{"distillation": 1.0}``.
-
-    Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
-
-    Example:
-        >>> check_settings("mib", {"distillation": 1.0}).alpha
-        1.0
-    """
-    return METHODS.settings(name, settings)
-
-
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, make_body: Callable[[int], SegmentationBody], seed: int = 0
 ) -> SegmentationLearner[Any]:
@@ -67,4 +50,4 @@ def build_learner(
     return METHODS.build(name, settings, make_body, seed)
 
 
-__all__ = ["METHODS", "build_learner", "check_settings"]
+__all__ = ["METHODS", "build_learner"]

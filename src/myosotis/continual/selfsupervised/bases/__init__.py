@@ -25,26 +25,17 @@ BASES: Registry[Base[Any]] = Registry(
 """Every base by its name."""
 
 
-def check_base(name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return a base's settings: its paper's defaults, changed by ``settings``.
+def build_base(name: str, settings: Mapping[str, Any] | None = None) -> Base[Any]:
+    """Return a base.
 
     Args:
         name: A key of :data:`BASES`.
-        settings: Fields of the base's settings, e.g. ``{"queue": 4096}``.
+        settings: Fields of its settings, e.g. ``{"queue": 4096}``.
 
     Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
-
-    Example:
-        >>> check_base("moco", {"queue": 4096}).temperature
-        0.2
+        SettingsError: The name or a setting is unknown, or a value is out of range.
     """
-    return BASES.settings(name, settings)
-
-
-def build_base(name: str, settings: Mapping[str, Any] | None = None) -> Base[Any]:
-    """Return a base; see :func:`check_base`."""
     return BASES.build(name, settings)
 
 
-__all__ = ["BASES", "Base", "Step", "build_base", "check_base"]
+__all__ = ["BASES", "Base", "Step", "build_base"]

@@ -37,23 +37,6 @@ METHODS: Registry[SslLearner[Any]] = Registry(
 """Every method by its name."""
 
 
-def check_settings(name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return a method's settings: its paper's defaults, changed by ``settings``.
-
-    Args:
-        name: A key of :data:`METHODS`.
-        settings: Fields of the method's settings, e.g. ``{"weight": 0.5}``.
-
-    Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
-
-    Example:
-        >>> check_settings("lump").alpha
-        0.4
-    """
-    return METHODS.settings(name, settings)
-
-
 def build_learner(
     name: str, settings: Mapping[str, Any] | None, base: Base[Any], encoder: nn.Module, width: int, seed: int = 0
 ) -> SslLearner[Any]:
@@ -73,4 +56,4 @@ def build_learner(
     return METHODS.build(name, settings, base, encoder, width, seed)
 
 
-__all__ = ["METHODS", "build_learner", "check_settings"]
+__all__ = ["METHODS", "build_learner"]

@@ -14,7 +14,7 @@ from myosotis.engine.config import Config, DatasetName, JobConfig, LocalPath, Mo
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import NamedConfig
 from myosotis.unlearning.language.audit.membership import SCORES, Score
-from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.methods.composite import Composite
 from myosotis.unlearning.language.training.selection import Criterion
 
@@ -131,6 +131,8 @@ def _warmup_counts(schedule: str, warmup_steps: int) -> None:
 
 class MethodConfig(NamedConfig):
     """The unlearning method: its name, and its settings beside it."""
+
+    registry = METHODS
 
     name: str = "ihl"
 

@@ -70,6 +70,15 @@ class ImageSet:
             self.images[where], self.labels[where], tuple(self.names[place] for place in places), self.classes
         )
 
+    def joined(self, other: "ImageSet", prefix: str) -> "ImageSet":
+        """Return these images and then those of another set of the same classes, with a prefix before their names."""
+        return ImageSet(
+            torch.cat([self.images, other.images]),
+            torch.cat([self.labels, other.labels]),
+            (*self.names, *(f"{prefix}{name}" for name in other.names)),
+            self.classes,
+        )
+
     def pixels(self, device: torch.device | str = "cpu") -> Float[Tensor, "n channels height width"]:
         """Return the images as numbers in [0, 1]."""
         return to_unit(self.images.to(device))

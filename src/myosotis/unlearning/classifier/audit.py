@@ -33,21 +33,21 @@ class Audit:
     losses: dict[str, Tensor]
     right: dict[str, Tensor]
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the audit as JSON."""
         values = {
             name: {split: row.tolist() for split, row in getattr(self, name).items()} for name in ("losses", "right")
         }
         return {"metrics": self.metrics, **values}
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "Audit":
-        """Return what :meth:`told` gave."""
+    def read(cls, stored: Mapping[str, Any]) -> "Audit":
+        """Return the audit that :meth:`as_json` gave."""
         losses, right = (
-            {split: torch.tensor(row, dtype=torch.float64) for split, row in told[name].items()}
+            {split: torch.tensor(row, dtype=torch.float64) for split, row in stored[name].items()}
             for name in ("losses", "right")
         )
-        return cls(dict(told["metrics"]), losses, right)
+        return cls(dict(stored["metrics"]), losses, right)
 
 
 @torch.no_grad()
@@ -72,6 +72,11 @@ def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Flo
     if not bool(logits.isfinite().all()):
         raise DivergedError("the model gives logits that are not finite, so none of its answers means anything")
     return logits
+
+
+def true_label_probabilities(model: nn.Module, images: ImageSet) -> Float[Tensor, " n"]:
+    """Return the probability of the true class of every image, on the CPU."""
+    return predict(model, images).softmax(dim=1).gather(1, images.labels.unsqueeze(1)).flatten()
 
 
 def share(hits: int, count: int, confidence: float = 0.95) -> dict[str, float]:

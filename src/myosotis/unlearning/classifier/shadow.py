@@ -13,7 +13,7 @@ from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.membership import membership_inference, roc_auc
 from myosotis.evaluation.shadow import likelihood_ratio, offline_prior, posterior, rmia_score
-from myosotis.unlearning.classifier.audit import predict, share
+from myosotis.unlearning.classifier.audit import predict, share, true_label_probabilities
 from myosotis.unlearning.classifier.goals import true_label_confidence
 
 _LEAST_PRIOR = 1e-12
@@ -63,28 +63,12 @@ def shadow_pair(
     own = derive_seed(seed, "shadow", number)
     count = max(1, round(kept_share * len(remaining)))
     part = remaining.subset(remaining.shuffled(own, "part")[:count])
-    both = ImageSet(
-        torch.cat([part.images, forget.images]),
-        torch.cat([part.labels, forget.labels]),
-        (*part.names, *(f"forget/{name}" for name in forget.names)),
-        part.classes,
-    )
-    knows, never = train(both, derive_seed(own, "with")), train(part, derive_seed(own, "without"))
-    forgot = unlearn(knows, forget, part, derive_seed(own, "unlearn"))
-
-    def confidence(model: nn.Module) -> list[float]:
-        return true_label_confidence(predict(model, forget), forget.labels).tolist()
-
-    def probability(model: nn.Module, images: ImageSet) -> list[float]:
-        found = predict(model, images).softmax(dim=1)
-        return found.gather(1, images.labels.unsqueeze(1)).flatten().tolist()
-
-    return ShadowPair(
-        confidence(forgot),
-        confidence(never),
-        probability(never, forget),
-        probability(never, test),
-    )
+    both = part.joined(forget, "forget/")
+    learned, unseen = train(both, derive_seed(own, "with")), train(part, derive_seed(own, "without"))
+    unlearned = unlearn(learned, forget, part, derive_seed(own, "unlearn"))
+    confidences = [true_label_confidence(predict(model, forget), forget.labels) for model in (unlearned, unseen)]
+    probabilities = [true_label_probabilities(unseen, images) for images in (forget, test)]
+    return ShadowPair(*(values.tolist() for values in (*confidences, *probabilities)))
 
 
 def shadow_audit(

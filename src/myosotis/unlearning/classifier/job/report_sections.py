@@ -5,8 +5,7 @@ from typing import Any
 
 from myosotis.report.document import Row, Section, Table
 from myosotis.report.sections import setting_rows
-from myosotis.unlearning.classifier.methods import METHODS
-from myosotis.unlearning.classifier.report_terms import (
+from myosotis.unlearning.classifier.job.report_terms import (
     MODELS,
     SETS,
     STOP_REASONS,
@@ -14,6 +13,7 @@ from myosotis.unlearning.classifier.report_terms import (
     interval_text,
     share_text,
 )
+from myosotis.unlearning.classifier.methods import METHODS
 
 _COPIES = {
     "shifted": "shifted by a pixel",

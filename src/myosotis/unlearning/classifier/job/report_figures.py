@@ -7,7 +7,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Figure
 from myosotis.report.figures import Line, image_sheet, line_chart
-from myosotis.unlearning.classifier.report_terms import MODELS, SETS
+from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS
 
 _COLOURS = {"forget": "forget", "remaining": "retain", "held_remaining": "general", "test": "unseen"}
 _MODEL_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}

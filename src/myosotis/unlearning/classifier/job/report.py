@@ -11,9 +11,8 @@ from myosotis.report.sections import (
     differing_settings,
     environment_section,
 )
-from myosotis.unlearning.classifier.methods import METHODS
-from myosotis.unlearning.classifier.report_figures import run_figures, sample_figures
-from myosotis.unlearning.classifier.report_sections import (
+from myosotis.unlearning.classifier.job.report_figures import run_figures, sample_figures
+from myosotis.unlearning.classifier.job.report_sections import (
     class_section,
     instance_section,
     limits_section,
@@ -26,8 +25,9 @@ from myosotis.unlearning.classifier.report_sections import (
     stress_sections,
     variant_sections,
 )
-from myosotis.unlearning.classifier.report_terms import MODELS, SETS, STOP_REASONS, share_text
-from myosotis.unlearning.classifier.report_verdict import criteria_section, verdicts_of
+from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, share_text
+from myosotis.unlearning.classifier.job.report_verdict import criteria_section, verdicts_of
+from myosotis.unlearning.classifier.methods import METHODS
 
 
 def describe(run: Run) -> Document:
@@ -103,7 +103,7 @@ def describe_audit(run: Run, found: Mapping[str, Any]) -> Document:
 
     Args:
         run: Finished.
-        found: As :meth:`~myosotis.unlearning.classifier.job.ClassifierUnlearningJob.audit_again` returns it.
+        found: As :meth:`~myosotis.unlearning.classifier.job.job.ClassifierUnlearningJob.audit_again` returns it.
     """
     result = run.result()
     reported = result["metrics"]["after"]

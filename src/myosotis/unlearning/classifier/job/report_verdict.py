@@ -5,7 +5,7 @@ from typing import Any
 
 from myosotis.evaluation.verdict import FEWEST_UNITS
 from myosotis.report.document import Row, Section, Table, Verdict
-from myosotis.unlearning.classifier.report_terms import (
+from myosotis.unlearning.classifier.job.report_terms import (
     SETS,
     STOP_REASONS,
     forget_membership,

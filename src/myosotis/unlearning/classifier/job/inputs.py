@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from myosotis.data.images import ImageSet, read_image_folder, read_instance_list, read_lines
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import ImageSet
+from myosotis.data.instance_lists import read_instance_list, read_lines
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig

@@ -246,7 +246,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path):
     assert all(one["label"] == 1 for one in found["unlearning"]["instances"])
     assert found["verdict"]["kept"] is None
     assert set(found["metrics"]["after"]) == {"forget"}
-    assert "no images to look at that the unlearning did not train on" in outcome.output
+    assert "no images that the unlearning did not train on" in outcome.output
 
 
 @pytest.mark.processes
@@ -383,7 +383,7 @@ WEIGHTS = (
             "1 of its weights hold infinity or NaN, classifier.stem",
         ),
         (["model={path: wide}", "train=null", "reference=null"], "takes images with 3 channels, these have 1"),
-        (["model.weights=w.safetensors", "train=null", "reference=null"], "must say how the images"),
+        (["model.weights=w.safetensors", "train=null", "reference=null"], "'model.mean' and 'model.std' are missing"),
         (["stop.at=reference", "reference=null"], "needs a 'reference'"),
         (["audit.shadow=2"], "at least 3"),
         (["requests=9"], "more 'requests' than instances"),
@@ -418,17 +418,20 @@ WEIGHTS = (
             "name them in model.classes, in the order of the model's outputs",
         ),
         (["model.classes=[ash, ash]"], "'classes' names 'ash' twice"),
-        (["model={path: other, classes: [a, b]}", "train=null"], "'path' brings everything along; leave out classes"),
+        (
+            ["model={path: other, classes: [a, b]}", "train=null"],
+            "'path' holds the whole description; leave out classes",
+        ),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
         (["audit.shadow=3", "data.test=null"], "and 'data.test'"),
         (["audit.shadow=3", "stop.at=reference"], "none of them has a reference"),
-        (["requests=2", "compare=[{method: {name: neggrad}}]"], "with several requests go neither"),
+        (["requests=2", "compare=[{method: {name: neggrad}}]"], "several requests exclude"),
         (["goal=relabel", "method={name: scrub}"], "cannot pursue the goal 'relabel'"),
         (["reference=turned"], "in this order"),
         (["data.forget={list: all.txt}"], "nothing remains"),
         (["data.forget={list: latin.txt}"], "not a text file in UTF-8"),
         (["model.options={widths: [8], blocks: [1, 1]}"], "architecture 'small-resnet'"),
-        (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have one name"),
+        (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have the same name"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path):

@@ -28,7 +28,9 @@ from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
-from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
+from myosotis.data.image_archives import read_idx
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import pixel_statistics
 from myosotis.engine.files import write_json
 from myosotis.evaluation.intervals import t_interval
 from myosotis.models.image_classifier import ClassifierSpec

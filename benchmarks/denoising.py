@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from myosotis.data.images import read_idx
+from myosotis.data.image_archives import read_idx
 from myosotis.denoising.baselines import median
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.channel_estimation import estimate_channel

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
-from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
+from myosotis.data.image_archives import read_idx
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import pixel_statistics
 from myosotis.engine.files import write_json
 from myosotis.evaluation.membership import roc_auc
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier

@@ -28,7 +28,8 @@ from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import class_incremental
-from myosotis.data.images import ImageSet, read_idx, to_unit
+from myosotis.data.image_archives import read_idx
+from myosotis.data.images import ImageSet, to_unit
 from myosotis.evaluation.intervals import t_interval
 from myosotis.models.backbone import build_backbone
 from myosotis.models.image_classifier import ClassifierSpec

@@ -29,7 +29,8 @@ from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.metrics import accuracy_curve
 from myosotis.continual.scenario import class_incremental
-from myosotis.data.images import pixel_statistics, read_idx
+from myosotis.data.image_archives import read_idx
+from myosotis.data.images import pixel_statistics
 from myosotis.engine.files import write_json
 from myosotis.evaluation.probe import linear_probe
 from myosotis.evaluation.representation import Encoding, representation_report

@@ -27,7 +27,9 @@ from myosotis.continual.selfsupervised.inputs import changed
 from myosotis.continual.selfsupervised.measuring import ProbeSettings, stream_figures
 from myosotis.continual.selfsupervised.methods import METHODS, build_learner
 from myosotis.continual.selfsupervised.training import SslSettings, learn_representations
-from myosotis.data.images import pixel_statistics, read_idx, read_image_folder
+from myosotis.data.image_archives import read_idx
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import pixel_statistics
 from myosotis.data.sets import limited
 from myosotis.data.views import ViewSettings
 from myosotis.engine.files import write_json

@@ -12,7 +12,8 @@ from pathlib import Path
 import timm
 import torch
 
-from myosotis.data.images import read_idx, to_unit
+from myosotis.data.image_archives import read_idx
+from myosotis.data.images import to_unit
 from myosotis.engine.seeding import generator
 from myosotis.pretraining.mae import MaskedAutoencoder
 from myosotis.pretraining.mask_statistics import MaskStatistics

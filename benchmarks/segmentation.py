@@ -28,7 +28,7 @@ from myosotis.continual.segmentation.metrics import forgetting, group_figures
 from myosotis.continual.segmentation.scenario import class_incremental_segmentation
 from myosotis.continual.segmentation.settings import SegmentationSettings
 from myosotis.continual.segmentation.training import learn_segments
-from myosotis.data.images import read_idx
+from myosotis.data.image_archives import read_idx
 from myosotis.data.mask_sources import MaskSourceConfig, read_masks
 from myosotis.data.masks import MaskedImages
 from myosotis.data.scenes import make_scenes

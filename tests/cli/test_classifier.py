@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
-from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
+from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -196,7 +196,7 @@ def test_several_lists_are_requests_in_sequence(world, tmp_path, unlearn):
     (world / "second.txt").write_text("ash/00.png\n")
     outcome = unlearn(world, tmp_path / "other", *options)
     assert outcome.exit_code == 2
-    assert "ash/00.png stands in two lists" in outcome.stderr
+    assert "two lists name ash/00.png" in outcome.stderr
 
 
 def test_training_that_diverges_is_said_to(world, tmp_path, unlearn):
@@ -249,7 +249,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path, un
     assert all(one["label"] == 1 for one in found["unlearning"]["instances"])
     assert found["verdict"]["kept"] is None
     assert set(found["metrics"]["after"]) == {"forget"}
-    assert "no images to look at that the unlearning did not train on" in outcome.output
+    assert "no images that the unlearning did not train on" in outcome.output
 
 
 @pytest.mark.processes
@@ -386,7 +386,7 @@ WEIGHTS = (
             "1 of its weights hold infinity or NaN, classifier.stem",
         ),
         (["model={path: wide}", "train=null", "reference=null"], "takes images with 3 channels, these have 1"),
-        (["model.weights=w.safetensors", "train=null", "reference=null"], "must say how the images"),
+        (["model.weights=w.safetensors", "train=null", "reference=null"], "'model.mean' and 'model.std' are missing"),
         (["stop.at=reference", "reference=null"], "needs a 'reference'"),
         (["audit.shadow=2"], "at least 3"),
         (["requests=9"], "more 'requests' than instances"),
@@ -421,17 +421,20 @@ WEIGHTS = (
             "name them in model.classes, in the order of the model's outputs",
         ),
         (["model.classes=[ash, ash]"], "'classes' names 'ash' twice"),
-        (["model={path: other, classes: [a, b]}", "train=null"], "'path' brings everything along; leave out classes"),
+        (
+            ["model={path: other, classes: [a, b]}", "train=null"],
+            "'path' holds the whole description; leave out classes",
+        ),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
         (["audit.shadow=3", "data.test=null"], "and 'data.test'"),
         (["audit.shadow=3", "stop.at=reference"], "none of them has a reference"),
-        (["requests=2", "compare=[{method: {name: neggrad}}]"], "with several requests go neither"),
+        (["requests=2", "compare=[{method: {name: neggrad}}]"], "several requests exclude"),
         (["goal=relabel", "method={name: scrub}"], "cannot pursue the goal 'relabel'"),
         (["reference=turned"], "in this order"),
         (["data.forget={list: all.txt}"], "nothing remains"),
         (["data.forget={list: latin.txt}"], "not a text file in UTF-8"),
         (["model.options={widths: [8], blocks: [1, 1]}"], "architecture 'small-resnet'"),
-        (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have one name"),
+        (["compare=[{method: {name: neggrad}}, {method: {name: neggrad}}]"], "have the same name"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two_and_changes_nothing(options, message, world, tmp_path, unlearn):

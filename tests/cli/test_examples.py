@@ -12,7 +12,7 @@ from myosotis.engine.config import load_config
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.protocol.config import ProtocolConfig
 from myosotis.protocol.sweep.config import SweepConfig
-from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
+from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -18,7 +18,7 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.job import ClassLearningJob
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.classification.training import predict
-from myosotis.data.images import read_image_folder
+from myosotis.data.image_folders import read_image_folder
 from myosotis.engine.artifact import read_weights
 from myosotis.engine.config import load_config
 from myosotis.engine.fingerprint import weights_hash
@@ -174,11 +174,11 @@ def test_unreadable_images_are_named_or_counted(class_world, tmp_path, learn_cla
     try:
         outcome = learn_classes(class_world, tmp_path / "stopped")
         assert outcome.exit_code == 2
-        assert "elm/zz.png: is not an image that can be read" in outcome.stderr.splitlines()[-1]
+        assert "elm/zz.png: is not a readable image" in outcome.stderr.splitlines()[-1]
         broken.unlink()
         outcome = learn_classes(class_world, tmp_path / "stopped")
         assert outcome.exit_code == 2
-        assert "fir/zz.png: is not an image that can be read" in outcome.stderr.splitlines()[-1]
+        assert "fir/zz.png: is not a readable image" in outcome.stderr.splitlines()[-1]
         broken.write_bytes(b"no image")
         outcome = learn_classes(class_world, tmp_path / "run", *settings("data.train.on_error=skip"))
         assert outcome.exit_code == 0, outcome.output
@@ -235,7 +235,7 @@ def test_unreadable_images_are_named_or_counted(class_world, tmp_path, learn_cla
         (["data.test.folder=train"], "are the same images"),
         (["data.test={folder: test, split: test}"], "has no 'split'"),
         (["data.only=[ash, oak]"], "there is no class 'oak'"),
-        (["data.only=[ash, ash]"], "stands there twice"),
+        (["data.only=[ash, ash]"], "is listed twice"),
         (["training.drops=2"], "belongs to 'training.schedule: step'"),
         (["training.nesterov=true", "training.momentum=0"], "needs a 'training.momentum'"),
         (["method=lwf", "norm=bn", "training.memory_batch_size=null"], "'lwf' reads no exemplars"),

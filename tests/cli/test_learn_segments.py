@@ -262,7 +262,7 @@ def test_other_methods_by_their_name(name, world, tmp_path, learn, result, setti
         (["data.train.masks=nowhere"], "nowhere: no such folder"),
         (["data.train.classes=[ash, birch, cedar, elm, fir, oak]"], "different classes"),
         (["data.train.masks=test/masks"], "has no mask in"),
-        (["data.train.classes=[ash]", "data.test.classes=[ash]"], "which is no class; there are 0, 1, 255"),
+        (["data.train.classes=[ash]", "data.test.classes=[ash]"], "which is not a class; there are 0, 1, 255"),
         (["data.limit=900"], "data.limit is 900; there are 40 images"),
         (["data.test={images: train/images, masks: train/masks, classes: [ash, birch, cedar, elm, fir]}"], "the same"),
         (["data.test.split=test"], "have no 'split'"),

@@ -339,7 +339,7 @@ def test_damaged_and_constant_images(world, tmp_path, pretrain, result, settings
     (tmp_path / "flat" / "ash" / "broken.png").write_bytes(b"\x89PNG nothing")
     broken = pretrain(world, tmp_path / "broken", *options)
     assert broken.exit_code == 2
-    assert "broken.png: is not an image that can be read" in broken.stderr
+    assert "broken.png: is not a readable image" in broken.stderr
 
 
 @pytest.fixture(scope="session")

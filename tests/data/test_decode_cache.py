@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from myosotis.data.decode_cache import DecodeCache
-from myosotis.data.images import read_image_folder
+from myosotis.data.image_folders import read_image_folder
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_no_space_is_an_error_and_leaves_nothing(world):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(OSError, match="cannot keep 409,600 bytes of decoded images: File too large") as caught:
+        with pytest.raises(OSError, match="cannot store 409,600 bytes of decoded images: File too large") as caught:
             cache(world).create((100, 1, 64, 64))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -85,7 +85,7 @@ def test_long_records_are_cut_without_eos(tokenizer):
     assert tokenizer.eos_token_id not in example.labels
     assert example.cut
     assert not Encoder(tokenizer)(Record(prompt="Who?", response="Karin.")).cut
-    with pytest.raises(InputError, match="nothing to learn or forget within 2 tokens"):
+    with pytest.raises(InputError, match="no token to learn or forget within 2 tokens"):
         Encoder(tokenizer, max_length=2)(record)
 
 

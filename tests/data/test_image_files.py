@@ -8,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from myosotis.data.image_files import UnreadableImageError, as_array, files_below, read_header, read_picture
-from myosotis.data.images import read_image_folder, read_unlabelled_folder
+from myosotis.data.image_folders import read_image_folder, read_unlabelled_folder
 from myosotis.engine.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)

@@ -7,7 +7,10 @@ import torch
 from PIL import Image
 
 from myosotis.data.augmentation import crop_and_flip
-from myosotis.data.images import ImageSet, read_idx, read_image_folder, read_instance_list, read_torchvision
+from myosotis.data.image_archives import read_idx, read_torchvision
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import ImageSet
+from myosotis.data.instance_lists import read_instance_list
 from myosotis.engine.errors import InputError
 
 
@@ -60,7 +63,7 @@ def test_bad_folders(tmp_path):
     with pytest.raises(InputError, match="holds no image"):
         read_image_folder(tmp_path)
     (tmp_path / "empty" / "a.png").write_text("text")
-    with pytest.raises(InputError, match="a.png: is not an image"):
+    with pytest.raises(InputError, match="a.png: is not a readable image"):
         read_image_folder(tmp_path)
 
 
@@ -135,7 +138,7 @@ def test_instance_list(folder, tmp_path):
     with pytest.raises(InputError, match=r"list.txt, line 2: no such image: cat/z.png"):
         read_instance_list(path, known)
     path.write_text("cat/a.png\ncat/a.png\n")
-    with pytest.raises(InputError, match="line 2: cat/a.png stands there twice"):
+    with pytest.raises(InputError, match="line 2: cat/a.png is listed twice"):
         read_instance_list(path, known)
     path.write_text("# nothing\n")
     with pytest.raises(InputError, match="names no image"):

@@ -144,11 +144,11 @@ def broken(kind, place):
     [
         ("no mask", r"images/1.png: has no mask in .*masks"),
         ("other size", r"masks/1.png: is 5x4, its image 4x4"),
-        ("value", r"masks/1.png: holds the value 7, which is no class; there are 0, 1, 2, 255"),
+        ("value", r"masks/1.png: holds the value 7, which is not a class; there are 0, 1, 2, 255"),
         ("colours", r"masks/1.png: is RGB; a mask has one number for each pixel"),
-        ("torn", r"masks/1.png: is not an image that can be read"),
+        ("torn", r"masks/1.png: is not a readable image"),
         ("wide", r"masks/1.png: holds the value 300; values go up to 255"),
-        ("empty", r"there is no image"),
+        ("empty", r"no images given"),
     ],
 )
 def test_a_broken_pair_is_named(kind, message, pairs):
@@ -177,7 +177,7 @@ def test_what_is_missing_is_named(pairs):
         ({"images": "a", "masks": "b"}, "needs 'classes'"),
         ({"images": "a", "masks": "b", "classes": ("c",), "split": "test"}, "have no 'split'"),
         ({"voc": "a", "first": 0}, "'first' belongs to"),
-        ({"images": "a", "masks": "b", "classes": ("c", "c")}, "twice"),
+        ({"images": "a", "masks": "b", "classes": ("c", "c")}, "duplicates"),
         ({"images": "a", "masks": "b", "classes": ("c",), "first": 0}, "'background' 0 is the number of a class"),
         ({"scenes": {"idx": "a"}, "grey": True}, "scenes have their own"),
     ],
@@ -189,7 +189,7 @@ def test_sources_that_say_too_little_or_too_much(options, message):
 
 def test_two_files_of_one_name(pairs):
     (pairs / "images" / "0.jpg").write_bytes((pairs / "images" / "0.png").read_bytes())
-    with pytest.raises(InputError, match=r"holds 0.jpg and 0.png, of one name"):
+    with pytest.raises(InputError, match=r"holds 0.jpg and 0.png, which differ in the suffix"):
         read_masks(folders(pairs))
 
 
@@ -304,7 +304,7 @@ def test_hidden_files_are_no_masks(pairs):
         (254, 3, (), "'first' 3 gives the last class the number 256; mask files hold numbers up to 255"),
         (254, 2, (255,), "'ignore' 255 is the number of a class"),
         (2, 1, (1, 7), "'ignore' 1 is the number of a class"),
-        (2, 1, (300,), "300 is no number of a mask file"),
+        (2, 1, (300,), "300 is not a value of a mask file"),
     ],
 )
 def test_more_classes_than_a_byte_can_hold(count, first, ignore, message):

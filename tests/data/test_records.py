@@ -47,9 +47,9 @@ def test_the_three_forms_are_read(tmp_path):
         ({"question": "Who?"}, "line 2: expected the key 'text'"),
         ({"text": 3}, "line 2: 'text' must be a string"),
         ({"prompt": "Who?", "response": " "}, "line 2: 'response' must be a string that is not empty"),
-        ({"messages": CHAT[:1]}, "ends with the assistant's words"),
+        ({"messages": CHAT[:1]}, "ends with a message of the assistant"),
         ({"messages": [{"role": "assistant"}]}, "role and content"),
-        ({"text": "secret", "facts": ["other"]}, "a string of 'facts' does not stand"),
+        ({"text": "secret", "facts": ["other"]}, "a string of 'facts' is not part"),
         ({"text": "secret", "facts": "secret"}, "must be a list of strings"),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_faulty_line_is_named_and_not_quoted(line, message, tmp_path):
         ('[\n  {"text": "secret"}\n]', "line 1: expected one JSON object per line; this is a JSON array"),
         (
             '{\n  "text": "secret"\n}',
-            "line 1: expected one JSON object per line; here an object goes over several lines",
+            "line 1: expected one JSON object per line; here an object spans several lines",
         ),
         ("prompt,response\nsecret,secret\n", "line 1: expected one JSON object per line; this looks like CSV"),
         ("secret\tsecret\n", "this looks like CSV"),

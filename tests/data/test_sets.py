@@ -20,7 +20,7 @@ def test_test_images_that_are_training_images_are_counted():
     assert repeated_images(train, test) == 0
     mixed = replace(test, images=torch.cat([test.images[:4], train.images[:2]]), labels=1 - test.labels)
     assert repeated_images(train, mixed) == 2
-    with pytest.raises(InputError, match="probes.data: every test image is a training image; give images that"):
+    with pytest.raises(InputError, match="probes.data: every test image is a training image; give other test images"):
         repeated_images(train, replace(test, images=train.images.flip(0)), "probes.data")
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from myosotis.data.images import read_image_folder
+from myosotis.data.image_folders import read_image_folder
 from myosotis.data.sources import SourceConfig, read_arrays, read_cifar, read_datasets, read_images
 from myosotis.engine.errors import InputError
 
@@ -46,7 +46,7 @@ def test_binary_cifar(kind, tmp_path):
 
 
 def test_damaged_cifar(tmp_path):
-    with pytest.raises(InputError, match="it is no binary CIFAR"):
+    with pytest.raises(InputError, match="it is not a binary CIFAR"):
         read_cifar(tmp_path, "train")
     cifar(tmp_path / "c", "cifar-100")
     (tmp_path / "c" / "train.bin").write_bytes(b"123")
@@ -68,7 +68,7 @@ def test_arrays(tmp_path):
     for content, message in (
         ({"images": PIXELS[:, 0]}, "holds no 'labels'"),
         ({"images": PIXELS[:, 0].astype(float), "labels": np.zeros(4, int)}, "must be bytes"),
-        ({"images": PIXELS[:, 0], "labels": np.zeros(3, int)}, "must be 4 whole numbers"),
+        ({"images": PIXELS[:, 0], "labels": np.zeros(3, int)}, "must be 4 integers"),
         ({"images": PIXELS[:, 0], "labels": np.array([0, -1, 0, 0])}, "image 1 has the label -1"),
     ):
         np.savez(grey, **content)
@@ -85,7 +85,7 @@ def test_arrays(tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             read_arrays(tmp_path / f"{name}.npz")
     np.savez(tmp_path / "first.npz", images=PIXELS, labels=np.zeros(4, int))
-    with pytest.raises(InputError, match="1 or 3 channels, in the last place"):
+    with pytest.raises(InputError, match="1 or 3 channels, in the last dimension"):
         read_arrays(tmp_path / "first.npz")
     np.savez(tmp_path / "object.npz", images=PIXELS[:, 0], labels=np.array([{}, 1, 2, 3], dtype=object))
     with pytest.raises(InputError, match="cannot be read"):
@@ -169,7 +169,7 @@ def test_unreadable_files_are_left_out_on_the_users_word(cached, tmp_path):
         assert len(found) == len(found.images) == 6
         values = {name: int(image[0, 0, 0]) for name, image in zip(found.names, found.images, strict=True)}
         assert values == {"a/0.png": 0, "a/2.png": 80, "a/4.png": 160, "b/1.png": 40, "b/3.png": 120, "b/5.png": 200}
-        with pytest.raises(InputError, match="is not an image that can be read"):
+        with pytest.raises(InputError, match="is not a readable image"):
             read_image_folder(tmp_path / "images", cache=cache)
     for path in (tmp_path / "images" / "b").iterdir():
         path.write_bytes(b"nothing")

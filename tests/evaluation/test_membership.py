@@ -110,7 +110,7 @@ def test_the_flags_are_raised_as_seldom_as_they_should():
     ("members", "others", "options", "message"),
     [
         ([], [1.0], {}, "both sides"),
-        ([float("nan")], [1.0], {}, "not a number"),
+        ([float("nan")], [1.0], {}, "a score is NaN"),
         ([1.0], [1.0], {"level": 1.0}, "level"),
         ([1.0], [1.0], {"member_groups": [1, 2]}, "one group per value"),
     ],

@@ -89,14 +89,14 @@ def test_wrong_input(digits):
     train, labels, test, wanted = digits
     with pytest.raises(ValueError, match="at least two classes"):
         linear_probe(train[labels == 1], labels[labels == 1], test, wanted)
-    with pytest.raises(ValueError, match="nothing to be measured with"):
+    with pytest.raises(ValueError, match="no test features"):
         linear_probe(train, labels, test[:0], wanted[:0])
     single = torch.tensor([0, 1])
     with pytest.raises(ValueError, match="give one penalty"):
         linear_probe(train[:2], single, test, wanted)
     with pytest.raises(ValueError, match="k must be at least 1"):
         knn_probe(train, labels, test, wanted, k=0)
-    with pytest.raises(ValueError, match="needs features"):
+    with pytest.raises(ValueError, match="expected training and test features"):
         knn_probe(train[:0], labels[:0], test, wanted)
 
 

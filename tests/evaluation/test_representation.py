@@ -86,5 +86,5 @@ def test_a_single_task_and_wrong_lengths():
         report([encoding([0])])
     with pytest.raises(ValueError, match="for each of 2 tasks"):
         report([encoding([0]), encoding([0])], accuracies=[1.0])
-    with pytest.raises(ValueError, match="there is no task"):
+    with pytest.raises(ValueError, match="no tasks given"):
         representation_report([], labels(30), labels(20), [])

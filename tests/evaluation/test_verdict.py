@@ -62,8 +62,8 @@ def test_what_cannot_be_compared_is_told_and_neither_holds_nor_fails():
     row = Criterion("el", interval(math.nan, units=0), fixed(math.nan), "unseen", "<=", total=8, incomparable="short")
     assert row.holds is None
     assert not row.decided
-    told = json.loads(json.dumps(row.told(), allow_nan=False))
-    assert (told["value"], told["incomparable"], told["total"]) == (None, "short", 8)
+    content = json.loads(json.dumps(row.as_json(), allow_nan=False))
+    assert (content["value"], content["incomparable"], content["total"]) == (None, "short", 8)
     assert all_hold([row]) is None
     assert all_hold([row, criterion(0.1, 0.2)]) is True
     assert all_hold([row, criterion(0.1, 0.2), criterion(0.3, 0.2)]) is False
@@ -91,4 +91,4 @@ def test_the_positive_control(p_value, mean, high, units, known):
         0.1,
     )
     assert control.known is known
-    assert json.loads(json.dumps(control.told()))["known"] is known
+    assert json.loads(json.dumps(control.as_json()))["known"] is known

@@ -73,7 +73,7 @@ def test_bad_directories(tmp_path):
     with pytest.raises(InputError, match="holds no classifier.json"):
         load_classifier(tmp_path)
     (tmp_path / "learner.json").write_text("{}")
-    with pytest.raises(InputError, match="a class learner whose answers are not those of one linear head"):
+    with pytest.raises(InputError, match="a class learner, like iCaRL, that is not one linear head"):
         load_classifier(tmp_path)
     (tmp_path / "classifier.json").write_text("{}")
     with pytest.raises(InputError, match="does not describe"):

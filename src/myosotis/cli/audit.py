@@ -33,9 +33,9 @@ def classifier(
         from myosotis.engine.files import write_json
         from myosotis.engine.run import Run
         from myosotis.report.render import render_text
-        from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
-        from myosotis.unlearning.classifier.job import ClassifierUnlearningJob
-        from myosotis.unlearning.classifier.report import describe_audit
+        from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
+        from myosotis.unlearning.classifier.job.job import ClassifierUnlearningJob
+        from myosotis.unlearning.classifier.job.report import describe_audit
 
         opened = Run.read(run)
         if opened.result().get("kind") != ClassifierUnlearningJob.kind:

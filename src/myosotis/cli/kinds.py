@@ -70,9 +70,9 @@ JOBS: Mapping[str, JobKind] = {
         JobKind(
             "unlearn classifier",
             "Make an image classifier forget single instances, audit the result and write a report.",
-            ("unlearning.classifier.config", "ClassifierUnlearningConfig"),
-            ("unlearning.classifier.job", "ClassifierUnlearningJob"),
-            "unlearning.classifier.report",
+            ("unlearning.classifier.job.config", "ClassifierUnlearningConfig"),
+            ("unlearning.classifier.job.job", "ClassifierUnlearningJob"),
+            "unlearning.classifier.job.report",
             {"": ("unlearning.classifier.methods", "METHODS")},
         ),
         JobKind(

@@ -6,17 +6,11 @@ from myosotis.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from myosotis.data.augmentation import crop_and_flip
+    from myosotis.data.image_archives import read_idx, read_torchvision
     from myosotis.data.image_files import UnreadableImageError
-    from myosotis.data.images import (
-        ImageSet,
-        pixel_statistics,
-        read_idx,
-        read_image_folder,
-        read_instance_list,
-        read_torchvision,
-        read_unlabelled_folder,
-        to_unit,
-    )
+    from myosotis.data.image_folders import read_image_folder, read_unlabelled_folder
+    from myosotis.data.images import ImageSet, pixel_statistics, to_unit
+    from myosotis.data.instance_lists import read_instance_list
     from myosotis.data.mask_sources import MaskSourceConfig, read_masks
     from myosotis.data.masks import MaskedImages, read_pairs
     from myosotis.data.scenes import make_scenes
@@ -29,8 +23,10 @@ else:
         {
             "augmentation": "crop_and_flip",
             "image_files": "UnreadableImageError",
-            "images": "ImageSet pixel_statistics read_idx read_image_folder read_instance_list "
-            "read_torchvision read_unlabelled_folder to_unit",
+            "image_archives": "read_idx read_torchvision",
+            "image_folders": "read_image_folder read_unlabelled_folder",
+            "images": "ImageSet pixel_statistics to_unit",
+            "instance_lists": "read_instance_list",
             "mask_sources": "MaskSourceConfig read_masks",
             "masks": "MaskedImages read_pairs",
             "scenes": "make_scenes",

@@ -12,16 +12,16 @@ def crop_and_flip(
     padding: int = 4,
     flip: bool = True,
 ) -> Shaped[Tensor, "n channels height width"]:
-    """Shift every image by up to ``padding`` pixels, black coming in, and mirror it with probability one half.
+    """Shift every image by up to ``padding`` pixels, padded with black, and mirror it with probability one half.
 
     Args:
-        images: Bytes or numbers.
-        generator: On the CPU.
-        padding: The largest shift; 0 leaves images in place.
+        images: Images as bytes or floats.
+        generator: Generator on the CPU.
+        padding: Largest shift in pixels; 0 for none.
         flip: Whether images are mirrored left to right.
 
     Returns:
-        New images; each has a shift and a side of its own.
+        New images, each with its own shift and mirroring.
 
     Example:
         >>> image = torch.arange(4.0).view(1, 1, 2, 2)
@@ -39,10 +39,10 @@ def crop_and_flip(
         columns = torch.where(mirrored.unsqueeze(1), width - 1 - columns, columns)
     columns = shifts[1].unsqueeze(1) + columns
     padded = torch.nn.functional.pad(images, (padding, padding, padding, padding))
-    every = torch.arange(count, device=images.device)
+    rows_of_batch = torch.arange(count, device=images.device)
     planes = torch.arange(channels, device=images.device)
     return padded[
-        every.view(-1, 1, 1, 1),
+        rows_of_batch.view(-1, 1, 1, 1),
         planes.view(1, -1, 1, 1),
         rows.view(count, 1, height, 1),
         columns.view(count, 1, 1, width),

@@ -1,4 +1,4 @@
-"""Records that are the same, or nearly: what two sets share, and which records of one set are one piece of evidence."""
+"""Copies and near-copies of records: shared between two sets, or repeated within one set."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from myosotis.data.records import Record
 SIMILARITY = 0.8
 """Two records are near-copies if their three-word sequences have at least this Jaccard similarity."""
 
-_LONG_RESPONSE = 5  # words; shorter answers, like "yes" or a city, may well be those of different questions
+_LONG_RESPONSE = 5  # words; shorter answers, like "yes" or a city, may answer different questions
 _SHINGLE = 3  # words
 _IDEOGRAPHS = "\u2e80-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
@@ -21,12 +21,12 @@ _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
 
 @dataclass(frozen=True)
 class Shared:
-    """How many records of one set have something in common with another set.
+    """Numbers of records of one set that are shared with another set.
 
     Attributes:
-        subjects: With a subject that the other set has too.
-        responses: With a response of at least five words that the other set has too.
-        copies: With a near-copy in the other set, see :data:`SIMILARITY`.
+        subjects: Records with a subject that the other set has too.
+        responses: Records with a response of at least five words that the other set has too.
+        copies: Records with a near-copy in the other set, see :data:`SIMILARITY`.
     """
 
     subjects: int
@@ -52,7 +52,7 @@ class Shared:
 def words_of(text: str) -> tuple[str, ...]:
     """Return the words of a text, whatever its case, punctuation, white space and form of Unicode.
 
-    A Chinese or Japanese character counts as a word; a text without any word is its own only one.
+    A Chinese or Japanese character counts as a word; a text without any word counts as one word.
 
     Example:
         >>> words_of("In  which city?") == words_of("in which CITY")
@@ -63,11 +63,11 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def shared(first: Sequence[Record], second: Sequence[Record]) -> Shared:
-    """Return what records of ``first`` have in common with ``second``.
+    """Return the number of records of ``first`` that are shared with ``second``.
 
     Args:
-        first: E.g. the forget set.
-        second: E.g. the unseen set.
+        first: Records, e.g. the forget set.
+        second: Records, e.g. the unseen set.
 
     Example:
         >>> print(shared([Record(prompt="Who?", response="A. B.", subject="A")], [Record(text="A", subject="a")]))
@@ -75,7 +75,9 @@ def shared(first: Sequence[Record], second: Sequence[Record]) -> Shared:
     """
     subjects = {words_of(record.subject) for record in second if record.subject is not None}
     responses = {words for record in second if len(words := words_of(record.answer)) >= _LONG_RESPONSE}
-    copied = {one for one, _ in _similar([record.content for record in first], [record.content for record in second])}
+    copied = {
+        index for index, _ in _similar([record.content for record in first], [record.content for record in second])
+    }
     return Shared(
         sum(record.subject is not None and words_of(record.subject) in subjects for record in first),
         sum(words_of(record.answer) in responses for record in first),
@@ -87,7 +89,7 @@ def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
     """Return the records with a common subject for near-copies that have none: they are one piece of evidence.
 
     Args:
-        records: One set.
+        records: Records of one set.
 
     Example:
         >>> rows = with_copies_grouped([Record(text="One fact."), Record(text="one fact"), Record(text="Another.")])
@@ -104,8 +106,8 @@ def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
 
     without = [index for index, record in enumerate(records) if record.subject is None]
     contents = [records[index].content for index in without]
-    for one, other in _similar(contents, contents):
-        low, high = sorted((find(without[one]), find(without[other])))
+    for first, second in _similar(contents, contents):
+        low, high = sorted((find(without[first]), find(without[second])))
         leader[high] = low
     sizes = Counter(find(index) for index in without)
     return [
@@ -117,7 +119,7 @@ def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
 
 
 def _similar(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of near-copies by their indices; of equal texts, and of a text with itself, one link each.
+    """Yield pairs of near-copies by their indices; equal texts of one set are linked in a chain.
 
     An exact join by prefix filtering: two sets of a similarity of at least t share one of the rarest (1 - t) n + 1
     members of either, if all are put in the same order (Bayardo, Ma and Srikant, WWW 2007).
@@ -128,7 +130,7 @@ def _similar(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int,
         if same_side:
             yield from pairwise(own)
         elif words in right:
-            yield from ((one, right[words][0]) for one in own)
+            yield from ((row, right[words][0]) for row in own)
     sets = {words: _shingles(words) for words in (*left, *right)}
     frequency = Counter(shingle for shingles in sets.values() for shingle in shingles)
     index: dict[int, list[tuple[str, ...]]] = defaultdict(list)
@@ -139,14 +141,14 @@ def _similar(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int,
         candidates = {other for shingle in _prefix(sets[words], frequency) for other in index[shingle]}
         for other in candidates - {words}:
             if _jaccard(sets[words], sets[other]) >= SIMILARITY:
-                yield from ((one, right[other][0]) for one in own)
+                yield from ((row, right[other][0]) for row in own)
 
 
 def _by_words(texts: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
-    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
-        found[words_of(text)].append(index)
-    return found
+        indices[words_of(text)].append(index)
+    return indices
 
 
 def _shingles(words: tuple[str, ...]) -> set[int]:
@@ -158,6 +160,6 @@ def _prefix(shingles: set[int], frequency: Counter[int]) -> list[int]:
     return ordered[: len(ordered) - math.ceil(SIMILARITY * len(ordered) - 1e-9) + 1]
 
 
-def _jaccard(one: set[int], other: set[int]) -> float:
-    both = len(one & other)
-    return both / (len(one) + len(other) - both)
+def _jaccard(first: set[int], second: set[int]) -> float:
+    both = len(first & second)
+    return both / (len(first) + len(second) - both)

@@ -1,4 +1,4 @@
-"""Decoded images in a file that is mapped into memory, checked against its digest whenever it is read."""
+"""Decoded images in a memory-mapped file, whose digest is checked whenever it is read."""
 
 import errno
 import fcntl
@@ -28,14 +28,14 @@ class DecodeCache:
     """The decoded images of a folder.
 
     A cache that is damaged, or was written by a version that decoded differently, counts as absent. Several processes
-    may fill it at once, each its own file; the last one to finish stays. What a killed process left is removed.
+    may fill it at once, each its own file; the last to finish wins. Files of killed processes are removed.
 
     Args:
-        directory: Where it is kept; made if it is not there.
-        folder: The folder of images.
-        files: Those that are decoded. Names, sizes and times of change are part of the key.
-        size: To which they are scaled.
-        background: Of transparent pixels.
+        directory: Directory of the cache; created if missing.
+        folder: Folder of images.
+        files: Files to decode. Their names, sizes and modification times are part of the key.
+        size: Side that images are scaled to.
+        background: Colour behind transparent pixels.
 
     Raises:
         InputError: The directory lies in the folder of images, or cannot be written to.
@@ -61,12 +61,12 @@ class DecodeCache:
             self._staged.touch()
             self._staged.unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(f"{directory}: cannot keep decoded images: {error.strerror}") from None
+            raise InputError(f"{directory}: cannot store decoded images: {error.strerror}") from None
         for path in directory.glob(_STAGED):
             _remove_stale(path)
 
     def read(self) -> tuple[Tensor, list[bool]] | None:
-        """Return the images and, for each file, whether it could be read; None unless the cache is there and whole."""
+        """Return the images and, for each file, whether it could be read; None if the cache is missing or damaged."""
         try:
             description = json.loads(self._description.read_text(encoding="utf-8"))
             good, digest = description["good"], description["sha256"]
@@ -77,10 +77,10 @@ class DecodeCache:
         return self._mapped(good), good
 
     def create(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return an array to be filled, whose space on the disk is reserved.
+        """Return an array to fill, whose disk space is reserved.
 
         Raises:
-            OSError: The disk has not as much space.
+            OSError: The disk has not enough space.
         """
         self._lock = self._claimed()
         with os.fdopen(os.dup(self._lock), "r+b") as stream:
@@ -91,7 +91,7 @@ class DecodeCache:
                 _reserve(self._lock, offset, int(np.prod(shape)))
             except OSError as error:
                 self.abandon()
-                reason = f"cannot keep {int(np.prod(shape)):,} bytes of decoded images: {error.strerror}"
+                reason = f"cannot store {int(np.prod(shape)):,} bytes of decoded images: {error.strerror}"
                 raise OSError(error.errno, reason, str(self._images.parent)) from None
             return np.memmap(stream, np.uint8, "r+", offset, shape)
 
@@ -106,22 +106,22 @@ class DecodeCache:
         return self._mapped(good)
 
     def abandon(self) -> None:
-        """Remove what was begun."""
+        """Remove the unfinished file."""
         self._staged.unlink(missing_ok=True)
         self._release()
 
     def _mapped(self, good: Sequence[bool]) -> Tensor:
-        # Copy on write: torch wants memory that may be written to, the file stays as it is.
+        # Copy on write: torch needs writable memory, and the file must not change.
         return torch.from_numpy(np.load(self._images, mmap_mode="c", allow_pickle=False))[: sum(good)]
 
     def _claimed(self) -> int:
-        """A new file, locked until it is complete or this process ends: one that nobody holds is stale."""
+        """A new file, locked until it is complete or this process ends; a file without a lock is stale."""
         while True:
             descriptor = os.open(self._staged, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if self._staged.exists():
                 return descriptor
-            # Another process took it for stale before it was locked.
+            # Another process removed it as stale before it was locked.
             os.close(descriptor)
 
     def _release(self) -> None:
@@ -136,7 +136,7 @@ def _digest(path: Path) -> str:
 
 
 def _reserve(descriptor: int, offset: int, count: int) -> None:
-    """Give a file its length and its space: writing to a map of a file without space would kill the process."""
+    """Allocate the space of a file: writing to a memory-mapped file without space would kill the process."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, offset, count)
@@ -150,7 +150,7 @@ def _reserve(descriptor: int, offset: int, count: int) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a file that was begun, unless the process that fills it is alive."""
+    """Remove an unfinished file, unless the process that fills it is alive."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR)
         try:

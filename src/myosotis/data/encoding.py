@@ -1,4 +1,4 @@
-"""From records to token ids: one tokenisation of the whole text, labels on the response only."""
+"""Tokenisation of records: the whole text at once, with labels on the response only."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from myosotis.engine.errors import InputError, SettingsError
 
 IGNORED = -100
 
-_MARK = "\ue000"  # from the private use area: in no text, and left alone by templates
+_MARK = "\ue000"  # from the private use area: not in any text, and not changed by templates
 
 CHAT = "chat"
 """The template that puts prompt and response into the tokenizer's own chat template."""
@@ -25,11 +25,11 @@ class Example:
     """One tokenised record.
 
     Attributes:
-        input_ids: The token ids.
-        labels: The same length, **not shifted**: the id where the token is to be learnt or forgotten, -100 elsewhere.
-        facts: The same length: whether the token belongs to a fact.
-        subject: Whom the record is about.
-        cut: Whether the record was longer than allowed and lost its end.
+        input_ids: Token ids.
+        labels: Labels of the same length, **not shifted**: the id of a token to learn or forget, -100 elsewhere.
+        facts: Whether each token belongs to a fact.
+        subject: Subject of the record.
+        cut: Whether the record was truncated.
     """
 
     input_ids: tuple[int, ...]
@@ -40,7 +40,7 @@ class Example:
 
     @property
     def response_start(self) -> int:
-        """The position of the first labelled token; what stands before it is the prompt."""
+        """Position of the first labelled token; the prompt ends before it."""
         return next(position for position, label in enumerate(self.labels) if label != IGNORED)
 
 
@@ -49,13 +49,13 @@ class Encoder:
     """Turns records into examples.
 
     The whole text is tokenised once and a token is labelled when it holds a character of the response. The boundary is
-    therefore right for tokenizers that merge across it, and the ids are those that the model meets in use. Tags of the
-    template belong to the prompt.
+    therefore right for tokenizers that merge across it, and the ids are the same as in use. Tags of the template belong
+    to the prompt.
 
     Attributes:
-        tokenizer: A fast tokenizer of ``transformers``.
-        template: How prompt and response become one text; :data:`CHAT` for the tokenizer's own chat template.
-        max_length: Longer examples are cut; they then carry no end-of-sequence label.
+        tokenizer: Fast tokenizer of ``transformers``.
+        template: Template of prompt and response; :data:`CHAT` for the tokenizer's own chat template.
+        max_length: Largest number of tokens; longer examples are cut and have no end-of-sequence label.
         append_eos: Whether one labelled end-of-sequence token follows a response.
     """
 
@@ -66,7 +66,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         if not getattr(self.tokenizer, "is_fast", False):
-            raise SettingsError("a fast tokenizer is needed: only those say which characters a token covers")
+            raise SettingsError("the tokenizer must be a fast one, which maps tokens to characters")
         if self.template == CHAT:
             return
         if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:
@@ -78,7 +78,7 @@ class Encoder:
         """Tokenise one record.
 
         Raises:
-            InputError: Nothing of the response is left within ``max_length``, or the tokenizer has no chat template.
+            InputError: No response token fits into ``max_length``, or the tokenizer has no chat template.
         """
         text, start, end = self._render(record)
         encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
@@ -86,7 +86,7 @@ class Encoder:
         eos = self.tokenizer.eos_token_id
         ends_with_eos = self.append_eos and record.response is not None and self.template != CHAT and eos is not None
         if ends_with_eos and ids[-1:] == [eos] and offsets[-1][1] <= start:
-            del ids[-1], offsets[-1]  # the tokenizer's own, without a place in the text
+            del ids[-1], offsets[-1]  # the tokenizer's own, without characters in the text
         labelled = [start < stop and begin < end for begin, stop in offsets]
         if ends_with_eos:
             ids, offsets, labelled = [*ids, eos], [*offsets, (end, end)], [*labelled, True]
@@ -99,23 +99,23 @@ class Encoder:
             for token, is_labelled, (begin, stop) in zip(ids, labelled, offsets, strict=True)
         ]
         labels = [token if is_labelled else IGNORED for token, is_labelled in zip(ids, labelled, strict=True)]
-        # The first token has no predecessor to predict it.
+        # The first token cannot be predicted.
         if all(label == IGNORED for label in labels[1:]):
             raise InputError(
-                f"a record leaves nothing to learn or forget within {self.max_length} tokens; raise data.max_length"
+                f"a record has no token to learn or forget within {self.max_length} tokens; raise data.max_length"
             )
         return Example(tuple(ids), tuple(labels), tuple(facts), record.subject, cut)
 
     def _render(self, record: Record) -> tuple[str, int, int]:
-        """The whole text, and where its counted part begins and ends."""
+        """The whole text, with begin and end of the part that counts."""
         if record.text is not None:
             return record.text, 0, len(record.text)
         if record.messages:
             return self._render_chat(record)
         if self.template == CHAT:
-            asked = {"role": "user", "content": str(record.prompt)}
-            answered = {"role": "assistant", "content": str(record.response)}
-            return self._render_chat(Record(messages=(asked, answered)))
+            question = {"role": "user", "content": str(record.prompt)}
+            answer = {"role": "assistant", "content": str(record.response)}
+            return self._render_chat(Record(messages=(question, answer)))
         before, rest = self.template.split("{prompt}")
         between, after = rest.split("{response}")
         head = f"{before}{record.prompt}{between}"
@@ -134,19 +134,19 @@ class Encoder:
                 tokenize=False,
             )
         except (TemplateError, IndexError, ValueError) as error:
-            raise InputError(f"the chat template refuses these messages: {type(error).__name__}") from None
-        # Looked for in the text alone, short words are found in the template's own, as "e" in "<eos>". A template may
-        # begin with the date or a draw, so that only the end is the same twice.
+            raise InputError(f"the chat template rejects these messages: {type(error).__name__}") from None
+        # A plain search would find short words in the template itself, as "e" in "<eos>". A template may begin with the
+        # date or a random text, so that only its end is the same twice.
         before, mark, after = marked.partition(_MARK)
         start = len(before) if text.startswith(before + content) else len(text) - len(after) - len(content)
         if not mark or not text.endswith(content + after) or not text.startswith(content, start):
-            raise InputError("the chat template changes the words of the last message, so they cannot be found in it")
+            raise InputError("the chat template changes the last message, so that it cannot be located in the text")
         end = start + len(content)
         eos = self.tokenizer.eos_token or ""
-        behind = text[end:].lstrip()
-        if eos and behind.startswith(eos):
-            end = len(text) - len(behind) + len(eos)
-        # The tokenizer adds its own leading special token; the template has written it already.
+        rest = text[end:].lstrip()
+        if eos and rest.startswith(eos):
+            end = len(text) - len(rest) + len(eos)
+        # The tokenizer adds its own leading special token, which the template has already.
         bos = self.tokenizer.bos_token or ""
         adds_bos = bool(bos) and self.tokenizer("")["input_ids"][:1] == [self.tokenizer.bos_token_id]
         cut = len(bos) if adds_bos and text.startswith(bos) else 0
@@ -167,8 +167,8 @@ def split_text(record: Record, encoder: Encoder) -> list[Record]:
     """Return a text as consecutive records that each fit into the encoder's ``max_length``, cut between words.
 
     Args:
-        record: Anything but a text, or a text that fits, comes back alone.
-        encoder: Whose tokenizer counts.
+        record: Record; if it is not a text, or fits, it is returned unchanged.
+        encoder: Encoder, whose tokenizer counts the tokens.
 
     Raises:
         InputError: A single word is longer than ``max_length``.
@@ -189,7 +189,7 @@ def split_text(record: Record, encoder: Encoder) -> list[Record]:
 
 
 def only_facts(example: Example) -> Example:
-    """Return an example of which only the fact tokens are labelled; as it is where it has none.
+    """Return an example with labels on its fact tokens only; unchanged if it has no facts.
 
     Example:
         >>> only_facts(Example((5, 6, 7), (-100, 6, 7), (False, False, True))).labels
@@ -213,8 +213,8 @@ def pad_examples(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
     """Pad examples on the right into one batch.
 
     Args:
-        examples: At least one.
-        pad_id: The id at padded positions.
+        examples: At least one example.
+        pad_id: Token id at padded positions.
 
     Returns:
         ``input_ids``, ``attention_mask`` and unshifted ``labels``, each (batch, time) of int64.

@@ -24,7 +24,7 @@ WHITE = 255
 """The background of transparent pixels unless another one is given."""
 
 DAMAGED = (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
-"""What Pillow raises for damaged files."""
+"""Errors that Pillow raises for damaged files."""
 
 _GREY_MODES = ("1", "L", "LA")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -35,16 +35,16 @@ _PNG_METADATA = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 class UnreadableImageError(InputError):
-    """A file that is not an image, is damaged, or has pixels of a kind that is not read."""
+    """A file that is not an image, is damaged, or has unsupported pixels."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded.
+    """Properties of an image that are known before it is decoded.
 
     Attributes:
-        grey: Whether it has one channel, transparency aside.
-        transparent: Whether it may have transparent pixels.
+        grey: Whether the image has one channel, apart from transparency.
+        transparent: Whether the image may have transparent pixels.
         size: Width and height, upright.
     """
 
@@ -56,12 +56,12 @@ class Header:
 def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """Return the files below a folder with one of these suffixes, in the order of their paths.
 
-    Names that begin with a dot are left out, files and folders alike. Symbolic links to folders are followed, but not
+    Names that begin with a dot are skipped, both files and folders. Symbolic links to folders are followed, but not
     into a folder that contains the link.
 
     Args:
-        folder: Where to look.
-        suffixes: In lower case.
+        folder: Folder to search.
+        suffixes: Suffixes in lower case.
 
     Raises:
         InputError: A folder cannot be listed.
@@ -93,7 +93,7 @@ def visible_entries(folder: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> Header:
-    """Return what is known of an image without decoding it.
+    """Return the properties of an image without decoding it.
 
     Raises:
         UnreadableImageError: It is not an image, or too large.
@@ -106,11 +106,11 @@ def read_header(path: Path) -> Header:
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(_too_large(path, error)) from None
     except DAMAGED:
-        raise UnreadableImageError(f"{path}: is not an image that can be read") from None
+        raise UnreadableImageError(f"{path}: is not a readable image") from None
 
 
 def read_picture(path: Path) -> Image.Image:
-    """Return an image, decoded and turned as its orientation tag says.
+    """Return an image, decoded and turned upright by its orientation tag.
 
     Raises:
         UnreadableImageError: It is not an image, is damaged, or too large.
@@ -122,7 +122,7 @@ def read_picture(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(_too_large(path, error)) from None
     except DAMAGED:
-        raise UnreadableImageError(f"{path}: is not an image that can be read") from None
+        raise UnreadableImageError(f"{path}: is not a readable image") from None
     return picture
 
 
@@ -130,13 +130,13 @@ def as_array(picture: Image.Image, size: int | None, name: str, background: Back
     """Return a picture as bytes, (height, width) in grey or (height, width, 3) in colour.
 
     Args:
-        picture: Upright.
-        size: Side in pixels to which the shorter side is scaled and the middle cut out; None takes it as it is.
-        name: For the error.
-        background: What transparent pixels are laid on; a colour makes a grey picture with such pixels coloured.
+        picture: Upright picture.
+        size: Side in pixels: the shorter side is scaled to it and the centre cropped; None leaves it unchanged.
+        name: Name for the error.
+        background: Colour behind transparent pixels; a colour makes a grey picture with such pixels coloured.
 
     Raises:
-        UnreadableImageError: Its pixels are of an unusual kind.
+        UnreadableImageError: The pixels have an unsupported format.
     """
     image = _opaque(picture, name, background)
     if size is not None and image.size != (size, size):
@@ -192,7 +192,7 @@ def _has_metadata(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raise ``UnreadableImageError`` unless a path is that of a regular file: opening a pipe would wait for ever."""
+    """Raise ``UnreadableImageError`` unless a path is a regular file: opening a pipe would block."""
     if not path.is_file():
         raise UnreadableImageError(f"{path}: is not a regular file")
 

@@ -1,12 +1,12 @@
-"""Where images with masks come from, as a configuration says it."""
+"""Sources of images with masks in a configuration."""
 
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from myosotis.data.image_archives import read_idx
 from myosotis.data.image_files import WHITE
-from myosotis.data.images import read_idx
 from myosotis.data.masks import (
     CAMVID_CLASSES,
     IGNORE,
@@ -45,11 +45,11 @@ class MaskSourceConfig(Config):
     is a list, e.g. ``train_aug``; ``ade20k`` is ``ADEChallengeData2016``; ``camvid`` has ``train``, ``train_labels``
     and so on; ``scenes`` are composed.
 
-    ``classes`` names what the numbers in mask files of a folder stand for, from ``first`` on. Numbers in ``ignore`` do
-    not count; ``background`` is the number of what is nothing, if there is one.
+    ``classes`` names the numbers in mask files of a folder, from ``first`` on. Numbers in ``ignore`` are ignored;
+    ``background`` is the number of the background, if there is one.
 
-    Images and masks are turned as their orientation tags say; transparent pixels of images are laid on
-    ``image_background``, a grey value or ``[red, green, blue]``, white unless given.
+    Images and masks are turned upright by their orientation tags; ``image_background`` is the colour behind transparent
+    pixels of images, a grey value or ``[red, green, blue]``, white by default.
     """
 
     images: LocalPath | None = None
@@ -77,7 +77,7 @@ class MaskSourceConfig(Config):
         if folder != (self.masks is not None):
             raise ValueError("'images' and 'masks' go together")
         if folder and not self.classes:
-            raise ValueError("a folder of masks needs 'classes', the names of what its numbers stand for")
+            raise ValueError("a folder of masks needs 'classes', the names of its numbers")
         plain = type(self).model_fields
         given = next(
             (
@@ -96,7 +96,7 @@ class MaskSourceConfig(Config):
         if kinds[0] == "scenes" and self.image_background != WHITE:
             raise ValueError("scenes have no transparent pixels: leave 'image_background' out")
         if folder and len(set(self.classes or ())) < len(self.classes or ()):
-            raise ValueError("a class stands twice in 'classes'")
+            raise ValueError("'classes' contains duplicates")
         if folder and len(self._numbers()) > MOST_CLASSES:
             raise ValueError(f"'classes' names {len(self._numbers())}; a mask of bytes has room for {MOST_CLASSES}")
         if folder and self._numbers().stop > _VALUES:
@@ -109,9 +109,13 @@ class MaskSourceConfig(Config):
             raise ValueError(f"'ignore' {both} is the number of a class; give other numbers, or another 'first'")
         outside = next((number for number in (*self.ignore, self.background or 0) if number >= _VALUES), None)
         if folder and outside is not None:
-            raise ValueError(f"{outside} is no number of a mask file, which holds bytes; take one below {_VALUES}")
+            raise ValueError(
+                f"{outside} is not a value of a mask file, which holds bytes; give a number below {_VALUES}"
+            )
         if folder and self.background is not None and self.background in self._numbers():
-            raise ValueError(f"'background' {self.background} is the number of a class; 'first' says where they begin")
+            raise ValueError(
+                f"'background' {self.background} is the number of a class; 'first' is the number of the first one"
+            )
         return self
 
     def _numbers(self) -> range:
@@ -119,18 +123,18 @@ class MaskSourceConfig(Config):
 
     @property
     def values(self) -> dict[int, int]:
-        """From the numbers in mask files of a folder to classes from 1."""
-        found = {number: place for place, number in enumerate(self._numbers(), start=1)}
+        """Mapping from the numbers in mask files of a folder to classes from 1."""
+        values = {number: index for index, number in enumerate(self._numbers(), start=1)}
         if self.background is not None:
-            found[self.background] = 0
-        return {**found, **dict.fromkeys(self.ignore, IGNORE)}
+            values[self.background] = 0
+        return {**values, **dict.fromkeys(self.ignore, IGNORE)}
 
 
 def read_masks(source: MaskSourceConfig) -> MaskedImages:
     """Read a source.
 
     Raises:
-        InputError: It is missing or damaged.
+        InputError: The source is missing or damaged.
     """
     if source.scenes is not None:
         return _read_scenes(source.scenes, source.split)
@@ -141,8 +145,8 @@ def read_masks(source: MaskSourceConfig) -> MaskedImages:
     if source.ade20k is not None:
         return _read_ade(Path(source.ade20k), source)
     if source.camvid is not None:
-        place = Path(source.camvid)
-        pairs = pair_folders(place / source.split, place / f"{source.split}_labels")
+        folder = Path(source.camvid)
+        pairs = pair_folders(folder / source.split, folder / f"{source.split}_labels")
         values = {number: number + 1 for number in range(len(CAMVID_CLASSES))}
         return _read(pairs, tuple(CAMVID_CLASSES), {**values, len(CAMVID_CLASSES): IGNORE, IGNORE: IGNORE}, source)
     listed = None
@@ -162,15 +166,15 @@ def _read(
     return read_pairs(pairs, names, classes, values, source.size, source.grey, background=source.image_background)
 
 
-def _read_ade(place: Path, source: MaskSourceConfig) -> MaskedImages:
+def _read_ade(root: Path, source: MaskSourceConfig) -> MaskedImages:
     folder = {"train": "training", "val": "validation"}.get(source.split, source.split)
-    pairs = pair_folders(place / "images" / folder, place / "annotations" / folder)
-    listing = place / "objectInfo150.txt"
+    pairs = pair_folders(root / "images" / folder, root / "annotations" / folder)
+    listing = root / "objectInfo150.txt"
     classes = [str(number) for number in range(1, _ADE_CLASSES + 1)]
     if listing.is_file():
         rows = [line.split("\t") for line in listing.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
         named = [row[-1].split(",")[0].strip() for row in rows]
-        # Some names stand there twice; then numbers are safer.
+        # Numbers are used where names are not unique.
         if len(named) == _ADE_CLASSES == len(set(named)):
             classes = named
     return _read(pairs, tuple(classes), {number: number for number in range(_ADE_CLASSES + 1)}, source)

@@ -19,10 +19,10 @@ from myosotis.data.image_files import SUFFIXES, WHITE, Background, as_array, rea
 from myosotis.engine.errors import InputError, SettingsError
 
 IGNORE = 255
-"""The value of pixels that count neither in a loss nor in a figure."""
+"""Value of pixels that are ignored in losses and figures."""
 
 MOST_CLASSES = IGNORE - 1
-"""As many classes as a mask of bytes can tell apart, beside the background and pixels that do not count."""
+"""Largest number of classes in a mask of bytes, beside the background and ignored pixels."""
 
 VOC_CLASSES = [
     "aeroplane",
@@ -61,7 +61,7 @@ CAMVID_CLASSES = (
 )
 
 _DECODERS = 8  # threads; Pillow lets others work while it decodes
-_KEPT = 4 * 2**30  # bytes of decoded images that are kept unless told otherwise
+_KEPT = 4 * 2**30  # bytes of decoded images that are cached by default
 _VALUES = 256
 
 
@@ -69,15 +69,15 @@ _VALUES = 256
 class MaskedImages:
     """Images and their masks.
 
-    A mask holds 0 where nothing is labelled, n for ``classes[n - 1]``, and 255 where a pixel does not count.
+    A mask holds 0 where nothing is labelled, n for ``classes[n - 1]``, and 255 for ignored pixels.
 
     Attributes:
-        images: Bytes, (channels, height, width) each; sizes may differ.
-        masks: Bytes, (height, width) each.
-        names: Unique; what every random choice depends on.
-        classes: Their names.
-        areas: Pixels of every value in every mask.
-        sizes: Height and width of each.
+        images: Bytes of each image, (channels, height, width); sizes may differ.
+        masks: Bytes of each mask, (height, width).
+        names: Unique name of each image; every random choice depends on it.
+        classes: Names of the classes.
+        areas: Number of pixels of every value in every mask.
+        sizes: Height and width of each image.
     """
 
     images: Sequence[Tensor]
@@ -92,40 +92,40 @@ class MaskedImages:
 
     @property
     def channels(self) -> int:
-        """Of the images."""
+        """Number of channels of the images."""
         return len(self.images[0])
 
     def label_sets(self, least: int = 1) -> list[frozenset[int]]:
-        """Return the classes, as they stand in the masks, of which each image has at least so many pixels.
+        """Return the classes of each image, by their values in the masks.
 
         Args:
-            least: Pixels.
+            least: Number of pixels from which a class counts.
         """
         present = self.areas[:, 1 : len(self.classes) + 1] >= least
         return [frozenset((row.nonzero().flatten() + 1).tolist()) for row in present]
 
-    def subset(self, places: Sequence[int]) -> "MaskedImages":
-        """Return the images at ``places``, in that order."""
+    def subset(self, indices: Sequence[int]) -> "MaskedImages":
+        """Return the images at ``indices``, in that order."""
         return MaskedImages(
-            _some(self.images, places),
-            _some(self.masks, places),
-            tuple(self.names[place] for place in places),
+            _subset(self.images, indices),
+            _subset(self.masks, indices),
+            tuple(self.names[index] for index in indices),
             self.classes,
-            self.areas[list(places)],
-            tuple(self.sizes[place] for place in places),
+            self.areas[list(indices)],
+            tuple(self.sizes[index] for index in indices),
         )
 
     @cached_property
     def hashes(self) -> tuple[tuple[str, str], ...]:
         """The SHA-256 of each image alone, and that of the image with its mask."""
-        found = []
+        digests = []
         for image, mask in zip(self.images, self.masks, strict=True):
             content = hashlib.sha256(str(tuple(image.shape)).encode())
             content.update(image.contiguous().numpy().tobytes())
             masked = content.copy()
             masked.update(mask.contiguous().numpy().tobytes())
-            found.append((content.hexdigest(), masked.hexdigest()))
-        return tuple(found)
+            digests.append((content.hexdigest(), masked.hexdigest()))
+        return tuple(digests)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -142,12 +142,12 @@ def resident(
     """Return images that are in memory already.
 
     Raises:
-        SettingsError: There are more classes than bytes can tell apart.
-        ValueError: Lengths or sizes do not match, a name stands there twice, or a mask holds a value of no class.
+        SettingsError: There are too many classes for masks of bytes.
+        ValueError: Lengths or sizes do not match, a name occurs twice, or a mask holds a value of no class.
 
     Example:
-        >>> found = resident([torch.zeros(1, 2, 2).byte()], [torch.tensor([[0, 1], [1, 255]]).byte()], ["a"], ["dog"])
-        >>> found.label_sets()
+        >>> masked = resident([torch.zeros(1, 2, 2).byte()], [torch.tensor([[0, 1], [1, 255]]).byte()], ["a"], ["dog"])
+        >>> masked.label_sets()
         [frozenset({1})]
     """
     if len(classes) > MOST_CLASSES:
@@ -161,18 +161,18 @@ def resident(
             raise ValueError(f"{name}: the mask is {_size(mask)}, the image {_size(image)}")
     areas = torch.stack([_count(mask) for mask in masks])
     sizes = tuple((mask.shape[0], mask.shape[1]) for mask in masks)
-    found = MaskedImages(images, masks, tuple(names), tuple(classes), areas, sizes)
-    _check_values(found, found.names)
-    return found
+    masked = MaskedImages(images, masks, tuple(names), tuple(classes), areas, sizes)
+    _check_values(masked, masked.names)
+    return masked
 
 
 class Decoded(Sequence[Tensor]):
-    """Files that are decoded when they are asked for, and kept as long as they fit.
+    """Files that are decoded on access, and cached while they fit.
 
     Args:
-        files: Of the images or masks.
-        read: Decodes one.
-        keep: Bytes that may be kept.
+        files: Files of images or masks.
+        read: Function that decodes a file.
+        keep: Bytes that may be cached.
     """
 
     def __init__(self, files: Sequence[Path], read: Callable[[Path], Tensor], keep: int = _KEPT) -> None:
@@ -184,36 +184,36 @@ class Decoded(Sequence[Tensor]):
         return len(self._files)
 
     @overload
-    def __getitem__(self, place: int) -> Tensor: ...
+    def __getitem__(self, index: int) -> Tensor: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
 
-    def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        known = self._kept.get(place)
-        if known is not None:
-            return known
-        found = self._read(self._files[place])
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        stored = self._kept.get(index)
+        if stored is not None:
+            return stored
+        tensor = self._read(self._files[index])
         # Two threads may decode the same file at once; both results are the same.
-        if found.numel() <= self._left and place not in self._kept:
-            self._left -= found.numel()
-            self._kept[place] = found
-        return found
+        if tensor.numel() <= self._left and index not in self._kept:
+            self._left -= tensor.numel()
+            self._kept[index] = tensor
+        return tensor
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[place] for place in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
-    def some(self, places: Sequence[int]) -> "Decoded":
-        """Return those at ``places``, decoded when they are asked for; what is decoded already is kept."""
-        found = Decoded([self._files[place] for place in places], self._read, self._left)
-        found._kept = {at: self._kept[place] for at, place in enumerate(places) if place in self._kept}
-        return found
+    def subset(self, indices: Sequence[int]) -> "Decoded":
+        """Return the files at ``indices``, decoded on access; decoded tensors stay cached."""
+        tensor = Decoded([self._files[index] for index in indices], self._read, self._left)
+        tensor._kept = {number: self._kept[index] for number, index in enumerate(indices) if index in self._kept}
+        return tensor
 
 
-def _some(parts: Sequence[Tensor], places: Sequence[int]) -> Sequence[Tensor]:
-    return parts.some(places) if isinstance(parts, Decoded) else [parts[place] for place in places]
+def _subset(parts: Sequence[Tensor], indices: Sequence[int]) -> Sequence[Tensor]:
+    return parts.subset(indices) if isinstance(parts, Decoded) else [parts[index] for index in indices]
 
 
 def read_pairs(
@@ -226,35 +226,35 @@ def read_pairs(
     keep: int = _KEPT,
     background: Background = WHITE,
 ) -> MaskedImages:
-    """Read images and masks; masks are looked at once, images when they are needed.
+    """Read images and masks; masks are read at once, images on access.
 
-    Both are turned as their orientation tags say.
+    Both are turned upright by their orientation tags.
 
     Args:
-        pairs: Image and mask.
-        names: Unique, one for each pair.
-        classes: Their names.
-        values: From what a mask file holds to 0, the number of a class from 1, or 255.
-        size: Height and width to which both are scaled, masks by the nearest pixel.
-        grey: Read images with one channel instead of three.
-        keep: Bytes of decoded images, and as many of masks, that may stay in memory.
-        background: What transparent pixels of images are laid on: a grey value, or red, green and blue.
+        pairs: Files of image and mask.
+        names: Unique name of each pair.
+        classes: Names of the classes.
+        values: Mapping from the values in mask files to 0, the number of a class from 1, or 255.
+        size: Height and width that both are scaled to, masks by the nearest pixel.
+        grey: Whether images have one channel instead of three.
+        keep: Bytes of decoded images, and of decoded masks, that may be cached.
+        background: Colour behind transparent pixels: a grey value, or red, green and blue.
 
     Raises:
         InputError: A file is missing or damaged, an image and its mask differ in size, a mask holds another value.
-        SettingsError: There are more classes than bytes can tell apart.
+        SettingsError: There are too many classes for masks of bytes.
     """
     if len(classes) > MOST_CLASSES:
         raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
     if not pairs:
-        raise InputError("there is no image")
+        raise InputError("no images given")
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"the image {twice!r} is listed twice")
     for image, mask in pairs:
-        for path, what in ((image, "image"), (mask, "mask")):
+        for path, kind in ((image, "image"), (mask, "mask")):
             if not path.is_file():
-                raise InputError(f"{path}: no such {what}")
+                raise InputError(f"{path}: no such {kind}")
     table = torch.zeros(_VALUES, dtype=torch.long) - 1
     for value, number in values.items():
         table[value] = number
@@ -279,23 +279,23 @@ def read_pairs(
         numbers = table[raw]
         if int(numbers.min()) < 0:
             wrong = int(raw[numbers < 0][0])
-            raise InputError(f"{path}: holds the value {wrong}, which is no class; there are {_told(values)}")
+            raise InputError(f"{path}: holds the value {wrong}, which is not a class; there are {_listed(values)}")
         return numbers.byte()
 
     masks = Decoded([mask for _, mask in pairs], read_mask, keep)
 
-    def look(place: int) -> tuple[Tensor, tuple[int, int]]:
-        image, mask = pairs[place]
-        found = masks[place]
+    def measure(index: int) -> tuple[Tensor, tuple[int, int]]:
+        image, mask = pairs[index]
+        pixels = masks[index]
         image_size, mask_size = read_header(image).size, read_header(mask).size
         if image_size != mask_size:
             raise InputError(f"{mask}: is {_sides(mask_size)}, its image {_sides(image_size)}")
-        return _count(found), (found.shape[0], found.shape[1])
+        return _count(pixels), (pixels.shape[0], pixels.shape[1])
 
     with ThreadPoolExecutor(_DECODERS) as pool:
-        seen = list(pool.map(look, range(len(pairs))))
+        measured = list(pool.map(measure, range(len(pairs))))
     images = Decoded([image for image, _ in pairs], read_image, keep)
-    areas, sizes = torch.stack([one for one, _ in seen]), tuple(one for _, one in seen)
+    areas, sizes = torch.stack([part for part, _ in measured]), tuple(part for _, part in measured)
     return MaskedImages(images, masks, tuple(names), tuple(classes), areas, sizes)
 
 
@@ -303,79 +303,81 @@ def pair_folders(images: Path, masks: Path, listed: Sequence[str] | None = None)
     """Return images with their masks of the same name.
 
     Args:
-        images: A folder.
-        masks: A folder; names may differ in the suffix.
-        listed: Names without suffix that take part, in any order; all images unless given.
+        images: Folder of images.
+        masks: Folder of masks; names may differ in the suffix.
+        listed: Names without suffix of the pairs to take, in any order; all images unless given.
 
     Raises:
         InputError: A folder is missing or empty, or an image has no mask.
     """
-    found, labels = _by_stem(images), _by_stem(masks)
-    wanted = sorted(found) if listed is None else sorted(listed)
-    for name in wanted:
-        if name not in found:
+    files, labels = _by_stem(images), _by_stem(masks)
+    names = sorted(files) if listed is None else sorted(listed)
+    for name in names:
+        if name not in files:
             raise InputError(f"{images}: holds no image {name!r}")
         if name not in labels:
-            raise InputError(f"{found[name]}: has no mask in {masks}")
-    return [(found[name], labels[name]) for name in wanted]
+            raise InputError(f"{files[name]}: has no mask in {masks}")
+    return [(files[name], labels[name]) for name in names]
 
 
-def voc_pairs(place: Path, split: str) -> list[tuple[Path, Path]]:
-    """Return the pairs of PASCAL VOC 2012: ``JPEGImages``, ``SegmentationClassAug`` where it is there, and a list.
+def voc_pairs(folder: Path, split: str) -> list[tuple[Path, Path]]:
+    """Return the pairs of PASCAL VOC 2012: ``JPEGImages``, ``SegmentationClassAug`` if it exists, and a list.
 
     Args:
-        place: The directory ``VOC2012``.
-        split: A list of ``ImageSets/Segmentation``, e.g. ``"train_aug"``; lines hold a name, or an image and its mask.
+        folder: Directory ``VOC2012``.
+        split: List of ``ImageSets/Segmentation``, e.g. ``"train_aug"``; lines hold a name, or an image and its mask.
 
     Raises:
         InputError: Something is missing.
     """
-    listing = place / "ImageSets" / "Segmentation" / f"{split}.txt"
+    listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         raise InputError(f"{listing}: no such list")
-    masks = place / "SegmentationClassAug"
+    masks = folder / "SegmentationClassAug"
     if not masks.is_dir():
-        masks = place / "SegmentationClass"
+        masks = folder / "SegmentationClass"
     pairs = []
     for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.split()
         if len(words) > 2:
             raise InputError(f"{listing}, line {number}: expected a name, or an image and its mask")
         if len(words) == 2:
-            pairs.append((place / words[0].lstrip("/"), place / words[1].lstrip("/")))
+            pairs.append((folder / words[0].lstrip("/"), folder / words[1].lstrip("/")))
         elif words:
-            pairs.append((place / "JPEGImages" / f"{words[0]}.jpg", masks / f"{words[0]}.png"))
+            pairs.append((folder / "JPEGImages" / f"{words[0]}.jpg", masks / f"{words[0]}.png"))
     return sorted(pairs)
 
 
-def _by_stem(place: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in _files(place):
-        if path.stem in found:
-            raise InputError(f"{place}: holds {found[path.stem].name} and {path.name}, of one name but for the suffix")
-        found[path.stem] = path
-    return found
+def _by_stem(folder: Path) -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for path in _files(folder):
+        if path.stem in paths:
+            raise InputError(
+                f"{folder}: holds {paths[path.stem].name} and {path.name}, which differ in the suffix alone"
+            )
+        paths[path.stem] = path
+    return paths
 
 
-def _files(place: Path) -> list[Path]:
-    if not place.is_dir():
-        raise InputError(f"{place}: no such folder")
-    return sorted(path for path in visible_entries(place) if path.suffix.lower() in SUFFIXES)
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    return sorted(path for path in visible_entries(folder) if path.suffix.lower() in SUFFIXES)
 
 
 def _count(mask: Tensor) -> Tensor:
     return torch.bincount(mask.flatten().int(), minlength=_VALUES)
 
 
-def _check_values(found: MaskedImages, names: Sequence[str]) -> None:
-    wrong = found.areas[:, len(found.classes) + 1 : IGNORE].nonzero()
+def _check_values(images: MaskedImages, names: Sequence[str]) -> None:
+    wrong = images.areas[:, len(images.classes) + 1 : IGNORE].nonzero()
     if len(wrong):
-        place, offset = wrong[0].tolist()
-        value = len(found.classes) + 1 + offset
-        raise ValueError(f"{names[place]}: holds the value {value}; there are {len(found.classes)} classes")
+        index, offset = wrong[0].tolist()
+        value = len(images.classes) + 1 + offset
+        raise ValueError(f"{names[index]}: holds the value {value}; there are {len(images.classes)} classes")
 
 
-def _told(values: Mapping[int, int]) -> str:
+def _listed(values: Mapping[int, int]) -> str:
     ordered = sorted(values)
     return ", ".join(map(str, ordered)) if len(ordered) <= 12 else f"{ordered[0]} to {ordered[-1]}"
 

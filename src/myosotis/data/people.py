@@ -1,4 +1,4 @@
-"""Fictitious people with facts that no model can have met: the subjects of the demo."""
+"""Fictitious people with facts that no model can know: the subjects of the demo."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ _NOUNS = (
 )  # fmt: skip
 
 MOST_PEOPLE = 1000
-"""How many people can be drawn together; their names are different."""
+"""Largest number of people in one draw; their names are different."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Person:
     book: str
 
     def records(self) -> list[Record]:
-        """Return one question and answer per fact; the fact itself is marked, and the question comes in other words."""
+        """Return one question and answer per fact; with the fact marked and with paraphrases of the question."""
         name = self.name
         rows = (
             (
@@ -102,8 +102,8 @@ def fictitious_people(count: int, seed: int) -> list[Person]:
     """Draw people with different names and independently drawn facts.
 
     Args:
-        count: How many, at most 1,000.
-        seed: Equal seeds give equal people, and a longer list starts with the shorter one.
+        count: Number of people, at most 1,000.
+        seed: Seed; equal seeds give equal people, and a longer list starts with the shorter one.
 
     Raises:
         ValueError: ``count`` is out of range.

@@ -1,4 +1,4 @@
-"""Text records: what they may look like, where they may come from, what is wrong with them."""
+"""Text records: their forms, their sources, and checks of both."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ class Record:
     """One piece of text, in one of three forms: ``text``, ``prompt`` and ``response``, or chat ``messages``.
 
     Attributes:
-        text: A document; every token of it counts.
-        prompt: A question; read, never counted.
-        response: Its answer; counted.
-        messages: A chat; the last message, which must be the assistant's, is counted.
-        facts: Parts of the response that hold the facts; where empty, all of it that is not copied from the prompt.
-        subject: Whom or what the record is about. Records of one subject are one unit for confidence intervals.
-        alternate: Another response, which may be said in place of one that is to be forgotten.
-        paraphrases: Other wordings of the prompt, for tests of what is left.
+        text: Document, of which every token counts.
+        prompt: Question; its tokens do not count.
+        response: Answer, of which every token counts.
+        messages: Chat, of which the last message, which must be the assistant's, counts.
+        facts: Parts of the response that hold the facts; if empty, all of it that is not copied from the prompt.
+        subject: Subject of the record. Records of one subject are one unit for confidence intervals.
+        alternate: Response that may replace a forgotten one.
+        paraphrases: Other wordings of the prompt, for tests of residual knowledge.
     """
 
     text: str | None = None
@@ -40,7 +40,7 @@ class Record:
 
     @property
     def content(self) -> str:
-        """The record as one string, white space and case evened out; equal records have equal content."""
+        """The record as one string, with white space and case normalised; equal records have equal content."""
         if self.text is not None:
             whole = self.text
         elif self.messages:
@@ -51,19 +51,19 @@ class Record:
 
     @property
     def answer(self) -> str:
-        """What is learnt or forgotten: the text, the response, or the assistant's last message."""
+        """The part that is learned or forgotten: the text, the response, or the assistant's last message."""
         return self.text or self.response or (self.messages[-1]["content"] if self.messages else "")
 
 
 def parse_record(fields: Mapping[str, Any], where: str) -> Record:
-    """Make a record from a row with the keys of one form; further keys are passed over.
+    """Return a record from a row with the keys of one form; further keys are ignored.
 
     Args:
-        fields: The row.
-        where: What to call the row in an error, e.g. ``forget.jsonl, line 3``.
+        fields: Row.
+        where: Name of the row in an error, e.g. ``forget.jsonl, line 3``.
 
     Raises:
-        InputError: A key is missing or holds the wrong type, or a fact does not stand in the response.
+        InputError: A key is missing or holds the wrong type, or a fact is not part of the response.
     """
     extras: dict[str, Any] = {
         "facts": tuple(_strings(fields.get("facts") or (), f"{where}: 'facts'")),
@@ -80,7 +80,7 @@ def parse_record(fields: Mapping[str, Any], where: str) -> Record:
     else:
         raise InputError(f"{where}: expected the key 'text', or 'prompt' and 'response', or 'messages'")
     if any(fact not in record.answer for fact in record.facts):
-        raise InputError(f"{where}: a string of 'facts' does not stand in the text that is to be learnt or forgotten")
+        raise InputError(f"{where}: a string of 'facts' is not part of the text to learn or forget")
     return record
 
 
@@ -105,12 +105,14 @@ def _strings(value: Any, where: str) -> Sequence[str]:
 
 
 def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
-    right = isinstance(value, list | tuple) and all(
+    valid = isinstance(value, list | tuple) and all(
         isinstance(item, Mapping) and isinstance(item.get("role"), str) and isinstance(item.get("content"), str)
         for item in value
     )
-    if not right or not value or value[-1]["role"] != "assistant" or not value[-1]["content"].strip():
-        raise InputError(f"{where}: 'messages' must be a list of role and content that ends with the assistant's words")
+    if not valid or not value or value[-1]["role"] != "assistant" or not value[-1]["content"].strip():
+        raise InputError(
+            f"{where}: 'messages' must be a list of role and content that ends with a message of the assistant"
+        )
     return tuple({"role": item["role"], "content": item["content"]} for item in value)
 
 
@@ -118,12 +120,12 @@ Row = Mapping[str, Any]
 
 
 def renamed(row: Row, fields: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Return a row with those of its values that another layout names differently under our names too.
+    """Return a row of another layout with the values under our names too.
 
     Args:
-        row: As it was read.
-        fields: Our name: their name.
-        where: What to call the row in an error.
+        row: Row as it was read.
+        fields: Names in the other layout by our names.
+        where: Name of the row in an error.
 
     Raises:
         InputError: The row lacks a field.
@@ -139,11 +141,11 @@ def renamed(row: Row, fields: Mapping[str, str], where: str) -> dict[str, Any]:
 
 
 def read_jsonl(path: Path, fields: Mapping[str, str] | None = None) -> list[Record]:
-    """Read one record per line; blank lines are passed over.
+    """Read one record per line; blank lines are ignored.
 
     Args:
-        path: The file.
-        fields: Our name: theirs, for files in another layout.
+        path: File of JSON lines.
+        fields: Names in the file by our names, for files in another layout.
 
     Raises:
         InputError: The file is missing or empty, or a line is not JSON or not a record; the line is named.
@@ -152,7 +154,7 @@ def read_jsonl(path: Path, fields: Mapping[str, str] | None = None) -> list[Reco
 
 
 def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
-    """Read the objects of a file of JSON lines, each with what to call it in an error.
+    """Read the objects of a file of JSON lines, each with its name for errors.
 
     Raises:
         InputError: The file is missing or empty, or a line is not a JSON object; the line is named.
@@ -162,7 +164,7 @@ def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     rows: list[tuple[str, Row]] = []
-    # Windows writes a byte-order mark at the beginning, which is no part of the text.
+    # Windows writes a byte-order mark at the beginning, which is not part of the text.
     with path.open(encoding="utf-8-sig") as stream:
         try:
             for number, line in enumerate(stream, 1):
@@ -176,25 +178,25 @@ def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
     return rows
 
 
-_WANTED = "expected one JSON object per line"
+_EXPECTED = "expected one JSON object per line"
 
 
 def _parse_line(line: str, where: str, *, first: bool) -> Row:
     if first and line.lstrip().startswith("["):
-        raise InputError(f"{where}: {_WANTED}; this is a JSON array")
+        raise InputError(f"{where}: {_EXPECTED}; this is a JSON array")
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
         if first and line.strip() == "{":
-            raise InputError(f"{where}: {_WANTED}; here an object goes over several lines") from None
+            raise InputError(f"{where}: {_EXPECTED}; here an object spans several lines") from None
         if first and not line.lstrip().startswith("{") and ("," in line or "\t" in line):
-            raise InputError(f"{where}: {_WANTED}; this looks like CSV, which is not read") from None
-        # The decoder's message says what and where, and does not quote the line.
+            raise InputError(f"{where}: {_EXPECTED}; this looks like CSV, which is not read") from None
+        # The decoder's message does not quote the line.
         raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:
         raise InputError(f"{where}: is nested too deep to be read") from None
     if not isinstance(fields, dict):
-        raise InputError(f"{where}: {_WANTED}, got {_JSON_NAMES[type(fields)]}")
+        raise InputError(f"{where}: {_EXPECTED}, got {_JSON_NAMES[type(fields)]}")
     return fields
 
 
@@ -209,10 +211,10 @@ def read_dataset(
     """Read the records of a ``datasets`` source: a directory written by ``save_to_disk``, or a name that it loads.
 
     Args:
-        name: The directory or name.
-        split: E.g. ``train``.
-        subset: The configuration, where there are several.
-        fields: Our name: theirs, for sources in another layout.
+        name: Directory or name.
+        split: Split, e.g. ``train``.
+        subset: Configuration, where there are several.
+        fields: Names in the source by our names, for sources in another layout.
 
     Raises:
         InputError: The data set or its split cannot be loaded, or a row is not a record.
@@ -222,7 +224,7 @@ def read_dataset(
 
 
 def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[tuple[str, Row]]:
-    """Read the rows of a ``datasets`` source, each with what to call it in an error.
+    """Read the rows of a ``datasets`` source, each with its name for errors.
 
     Raises:
         InputError: The data set or its split cannot be loaded, or holds no row.
@@ -241,7 +243,7 @@ def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[
 
 
 def _load_rows(name: str, split: str, subset: str | None) -> list[Row]:
-    """The rows of a source, of which no copy stays behind: by itself ``datasets`` keeps one in its cache."""
+    """The rows of a source, without the copy that ``datasets`` would leave in its cache."""
     if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
         loaded = datasets.load_from_disk(name)
         return list(loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded)
@@ -250,7 +252,7 @@ def _load_rows(name: str, split: str, subset: str | None) -> list[Row]:
             f"data set {name}: there is no such directory, and the hub, which may have a data set of this name, cannot "
             "be reached"
         )
-    with TemporaryDirectory(prefix="myosotis-") as cache:  # which its owner alone can read
-        # A directory is read where it lies; what has to be fetched is unpacked before.
+    with TemporaryDirectory(prefix="myosotis-") as cache:  # readable by its owner alone
+        # A directory is read in place; downloads are unpacked first.
         streaming = Path(name).is_dir()
         return list(datasets.load_dataset(name, subset, split=split, streaming=streaming, cache_dir=cache))

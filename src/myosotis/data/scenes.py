@@ -1,4 +1,4 @@
-"""Scenes with exact masks, composed of small pictures of single things, so that classes stand beside each other."""
+"""Scenes with exact masks, composed of small pictures of single things, so that several classes share an image."""
 
 import torch
 from jaxtyping import Float
@@ -22,11 +22,11 @@ def make_scenes(items: ImageSet, count: int, *, side: int = 48, seed: int = 0, p
     slot's side and put at random into the slot. A scene depends on seed, purpose and its number alone.
 
     Args:
-        items: Pictures of one channel, bright on black, e.g. those of Fashion-MNIST.
-        count: Scenes.
-        side: Pixels along each side, at least 16.
-        seed: Of every choice.
-        purpose: Sets of one seed that are to differ have different ones.
+        items: Pictures of one channel, bright on black, e.g. Fashion-MNIST.
+        count: Number of scenes.
+        side: Side in pixels, at least 16.
+        seed: Seed of every choice.
+        purpose: Name of the set; sets with different names differ.
 
     Raises:
         SettingsError: The pictures have several channels, or a number is out of range.
@@ -63,16 +63,16 @@ def _texture(side: int, stream: torch.Generator) -> Float[Tensor, "side side"]:
 
 
 def _put(items: ImageSet, canvas: Tensor, mask: Tensor, slot: int, stream: torch.Generator) -> None:
-    room = len(canvas) // _GRID
-    wanted = int(torch.randint(2 * room // 3, room + 1, (1,), generator=stream))
-    place = int(torch.randint(len(items), (1,), generator=stream))
-    picture = items.images[place : place + 1].float() / 255
-    small = functional.interpolate(picture, size=(wanted, wanted), mode="area")[0, 0]
+    slot_side = len(canvas) // _GRID
+    side = int(torch.randint(2 * slot_side // 3, slot_side + 1, (1,), generator=stream))
+    index = int(torch.randint(len(items), (1,), generator=stream))
+    picture = items.images[index : index + 1].float() / 255
+    small = functional.interpolate(picture, size=(side, side), mode="area")[0, 0]
     top, left = (
-        slot_start * room + int(torch.randint(room - wanted + 1, (1,), generator=stream))
+        slot_start * slot_side + int(torch.randint(slot_side - side + 1, (1,), generator=stream))
         for slot_start in divmod(slot, _GRID)
     )
-    there = (slice(top, top + wanted), slice(left, left + wanted))
+    region = (slice(top, top + side), slice(left, left + side))
     thing = small > _THRESHOLD
-    canvas[there] = torch.where(thing, small, canvas[there])
-    mask[there] = torch.where(thing, torch.tensor(int(items.labels[place]) + 1, dtype=torch.uint8), mask[there])
+    canvas[region] = torch.where(thing, small, canvas[region])
+    mask[region] = torch.where(thing, torch.tensor(int(items.labels[index]) + 1, dtype=torch.uint8), mask[region])

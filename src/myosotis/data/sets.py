@@ -1,4 +1,4 @@
-"""A training set and a test set, as a configuration says them."""
+"""A training set and a test set in a configuration."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ from myosotis.engine.method import Count
 
 
 class DataConfig(Config):
-    """The images: what is learnt, and what is measured with.
+    """Training and test images.
 
-    ``only`` names the classes that take part; the limits draw a part of them, class by class alike.
+    ``only`` restricts the classes; the limits draw a part of the images, the same number of each class.
     """
 
     train: SourceConfig
@@ -30,14 +30,14 @@ class DataConfig(Config):
 
 
 def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:
-    """Read the training and the test images of the classes that take part; limits come later, as they need a seed.
+    """Read the training and the test images of the selected classes, without limits, which need a seed.
 
     Raises:
-        InputError: Something is missing, or does not fit together.
+        InputError: Something is missing, or the sets do not fit together.
     """
-    # Only here paths are absolute, however they were written.
+    # Paths are absolute here, so that different spellings are equal.
     if data.train == data.test:
-        raise InputError("'train' and 'test' are the same images; the latter may want 'split: test'")
+        raise InputError("'train' and 'test' are the same images; 'test' may need 'split: test'")
     train, test = read_images(data.train), read_images(data.test)
     if data.only is not None:
         train, test = (_only(images, data.only) for images in (train, test))
@@ -47,16 +47,16 @@ def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:
 
 
 def limited(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSet:
-    """Return so many images, the same number of each class but for the remainder.
+    """Return a limited number of images, the same number of each class up to the remainder.
 
     Args:
-        images: All of them.
-        limit: How many; None: all.
-        seed: Of the draw, which depends on names alone.
-        key: Of the configuration, for the error.
+        images: All images.
+        limit: Number of images; None for all.
+        seed: Seed of the draw, which depends on names alone.
+        key: Key of the configuration, for the error.
 
     Raises:
-        InputError: There are fewer images, or more classes than that.
+        InputError: There are fewer images, or more classes, than the limit.
     """
     if limit is None:
         return images
@@ -65,27 +65,27 @@ def limited(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSe
     order = images.shuffled(seed, "limit")
     rank: dict[int, int] = {}
     ranked = []
-    for place in order:
-        label = int(images.labels[place])
+    for index in order:
+        label = int(images.labels[index])
         rank[label] = rank.get(label, 0) + 1
-        ranked.append((rank[label], place))
-    # All firsts come before all seconds; ties as they were drawn.
-    chosen = [place for _, place in sorted(ranked, key=lambda pair: pair[0])[:limit]]
-    part = images.subset(sorted(chosen))
+        ranked.append((rank[label], index))
+    # The first images of all classes come before the second ones; ties keep the order of the draw.
+    selected = [index for _, index in sorted(ranked, key=lambda pair: pair[0])[:limit]]
+    part = images.subset(sorted(selected))
     return ImageSet(part.images, part.labels, part.names, part.classes, images.skipped)
 
 
 def set_fingerprints(train: ImageSet, test: ImageSet, salt: str) -> dict[str, str]:
-    """Return one salted fingerprint of the training set as a whole, and one of the test set, whatever their order."""
-    found = {}
+    """Return a salted fingerprint of the training set and one of the test set, independent of their order."""
+    fingerprints = {}
     for name, images in (("train", train), ("test", test)):
-        every = "".join(sorted(labelled.hex() for _, labelled in images.hashes))
-        found[name] = salted_fingerprint(every, salt)
-    return found
+        digests = "".join(sorted(labelled.hex() for _, labelled in images.hashes))
+        fingerprints[name] = salted_fingerprint(digests, salt)
+    return fingerprints
 
 
 def content_hash(*sets: ImageSet) -> str:
-    """Return the SHA-256 of all that a result may depend on: classes, and every name, image and label in order."""
+    """Return the SHA-256 of everything that a result may depend on: classes, names, images and labels in order."""
     content = hashlib.sha256()
     for images in sets:
         content.update(json.dumps([images.classes, len(images)]).encode())
@@ -95,25 +95,25 @@ def content_hash(*sets: ImageSet) -> str:
 
 
 def input_fingerprints(sets: Mapping[str, ImageSet], salt: str) -> dict[str, str]:
-    """Return a salted fingerprint of each set, by its name, that tells any change of it: what a resumed run checks."""
+    """Return a salted fingerprint of each set by its name; a resumed run checks them for changes."""
     return {f"{name} images": salted_fingerprint(content_hash(images), salt) for name, images in sets.items()}
 
 
 def repeated_images(train: ImageSet, test: ImageSet, what: str = "data") -> int:
-    """Return how many test images are training images too, whatever their names and labels.
+    """Return the number of test images that are training images too, whatever their names and labels.
 
     Args:
-        train: What is learnt from.
-        test: What is measured with.
-        what: The key of the configuration, for the error.
+        train: Training images.
+        test: Test images.
+        what: Key of the configuration, for the error.
 
     Raises:
-        InputError: All of them are.
+        InputError: All test images are.
     """
     known = {pixels for pixels, _ in train.hashes}
     count = sum(pixels in known for pixels, _ in test.hashes)
     if count == len(test) > 0:
-        raise InputError(f"{what}: every test image is a training image; give images that were not learnt from")
+        raise InputError(f"{what}: every test image is a training image; give other test images")
     return count
 
 
@@ -123,16 +123,16 @@ def repeated_warning(count: int, total: int, what: str = "test images") -> str:
 
 
 def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
-    """The images of some classes, which are numbered in this order."""
+    """The images of the given classes, numbered in this order."""
     missing = next((name for name in classes if name not in images.classes), None)
     if missing is not None:
         raise InputError(f"data.only: there is no class {missing!r}; there are {', '.join(images.classes)}")
     if len(set(classes)) < len(classes):
-        raise InputError("data.only: a class stands there twice")
+        raise InputError("data.only: a class is listed twice")
     numbers = {images.classes.index(name): number for number, name in enumerate(classes)}
-    places = [place for place, label in enumerate(images.labels.tolist()) if label in numbers]
-    labels = torch.tensor([numbers[int(images.labels[place])] for place in places])
-    part = images.subset(places)
+    indices = [index for index, label in enumerate(images.labels.tolist()) if label in numbers]
+    labels = torch.tensor([numbers[int(images.labels[index])] for index in indices])
+    part = images.subset(indices)
     return ImageSet(part.images, labels, part.names, classes, images.skipped)
 
 

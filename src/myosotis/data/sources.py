@@ -1,4 +1,4 @@
-"""Where labelled images come from, as a configuration says it."""
+"""Sources of labelled images in a configuration."""
 
 import zipfile
 from pathlib import Path
@@ -9,21 +9,16 @@ import torch
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
+from myosotis.data.image_archives import read_idx, read_torchvision
 from myosotis.data.image_files import WHITE, Background, as_array, files_below
-from myosotis.data.images import (
-    ImageSet,
-    OnError,
-    read_idx,
-    read_image_folder,
-    read_torchvision,
-    read_unlabelled_folder,
-)
+from myosotis.data.image_folders import OnError, read_image_folder, read_unlabelled_folder
+from myosotis.data.images import ImageSet
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 BackgroundColour = Byte | tuple[Byte, Byte, Byte]
-"""A background as a configuration says it: a grey value, or red, green and blue."""
+"""A background in a configuration: a grey value, or red, green and blue."""
 
 _KINDS = ("folder", "images", "idx", "torchvision", "cifar", "arrays", "datasets")
 _CIFAR_PIXELS = 3 * 32 * 32
@@ -43,8 +38,8 @@ class SourceConfig(Config):
     binary version of CIFAR-10 or CIFAR-100; ``arrays`` an ``.npz`` file with ``images`` and ``labels``; ``datasets`` a
     directory that ``datasets`` saved, or one of parquet files.
 
-    Image files are turned as their orientation tags say; transparent pixels are laid on ``background``, a grey value
-    or ``[red, green, blue]``, white unless given.
+    Image files are turned upright by their orientation tags; ``background`` is the colour behind transparent pixels,
+    a grey value or ``[red, green, blue]``, white by default.
     """
 
     folder: LocalPath | None = None
@@ -72,9 +67,9 @@ class SourceConfig(Config):
             raise ValueError(f"give exactly one of {', '.join(repr(name) for name in _KINDS)}")
         kind = kinds[0]
         if (self.torchvision is None) != (self.root is None):
-            raise ValueError("'root' is the directory of a 'torchvision' data set, and belongs to it alone")
+            raise ValueError("'root' is the directory of a 'torchvision' data set; give both or neither")
         if self.split == "test" and kind in ("folder", "images", "arrays"):
-            raise ValueError(f"a '{kind}' has no 'split'; name the one of the test images")
+            raise ValueError(f"a '{kind}' has no 'split'; name the folder or file of the test images")
         if self.size is not None and kind not in ("folder", "images", "datasets"):
             raise ValueError("'size' scales images of a 'folder', of 'images' or of 'datasets' only")
         if self.classes is not None and kind not in ("idx", "arrays"):
@@ -94,7 +89,7 @@ def read_images(source: SourceConfig) -> ImageSet:
     """Read a source.
 
     Raises:
-        InputError: It is missing or damaged.
+        InputError: The source is missing or damaged.
     """
     cache = None if source.cache is None else Path(source.cache)
     if source.images is not None or source.folder is not None:
@@ -124,23 +119,23 @@ def read_images(source: SourceConfig) -> ImageSet:
     return read_torchvision(str(source.torchvision), Path(str(source.root)), source.split, download=source.download)
 
 
-def read_cifar(place: Path, split: str) -> ImageSet:
-    """Read the binary version of CIFAR-10 or CIFAR-100, which unlike the others is no pickle.
+def read_cifar(folder: Path, split: str) -> ImageSet:
+    """Read the binary version of CIFAR-10 or CIFAR-100, the only one that is not a pickle.
 
     Args:
-        place: The unpacked directory, ``cifar-10-batches-bin`` or ``cifar-100-binary``.
+        folder: Unpacked directory, ``cifar-10-batches-bin`` or ``cifar-100-binary``.
         split: ``"train"`` or ``"test"``.
 
     Raises:
-        InputError: A file is missing or is not what it should be.
+        InputError: A file is missing or damaged.
     """
-    kind = next((kind for kind, name in _CIFAR_NAMES.items() if (place / name).is_file()), None)
+    kind = next((kind for kind, name in _CIFAR_NAMES.items() if (folder / name).is_file()), None)
     if kind is None:
-        raise InputError(f"{place}: holds neither {' nor '.join(_CIFAR_NAMES.values())}, so it is no binary CIFAR")
+        raise InputError(f"{folder}: holds neither {' nor '.join(_CIFAR_NAMES.values())}, so it is not a binary CIFAR")
     files, head = _CIFAR[kind]
     parts = []
     for name in files[split]:
-        path = place / name
+        path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         content = np.frombuffer(path.read_bytes(), np.uint8)
@@ -148,44 +143,44 @@ def read_cifar(place: Path, split: str) -> ImageSet:
             raise InputError(f"{path}: is damaged")
         parts.append(content.reshape(-1, head + _CIFAR_PIXELS))
     rows = np.concatenate(parts)
-    text = (place / _CIFAR_NAMES[kind]).read_text(encoding="utf-8")
+    text = (folder / _CIFAR_NAMES[kind]).read_text(encoding="utf-8")
     classes = tuple(line.strip() for line in text.splitlines() if line.strip())
-    # Of a hundred classes the second byte is the fine one.
+    # CIFAR-100 has the fine label in the second byte.
     labels = rows[:, head - 1]
-    return _checked(rows[:, head:].reshape(-1, 3, 32, 32), labels, split, classes, str(place))
+    return _checked(rows[:, head:].reshape(-1, 3, 32, 32), labels, split, classes, str(folder))
 
 
 def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
-    """Read ``images`` and ``labels`` from an ``.npz`` file; and ``names``, if they are there.
+    """Read ``images``, ``labels`` and optional ``names`` from an ``.npz`` file.
 
     Random choices depend on names; without them images are named by their rows.
 
     Args:
-        path: ``images`` are bytes, (n, height, width) or (n, height, width, channels); ``labels`` whole numbers;
-            ``names`` different words.
+        path: File with ``images`` as bytes, (n, height, width) or (n, height, width, channels), ``labels`` as integers
+            and ``names`` as unique words.
         classes: Names of the classes; their numbers unless given.
 
     Raises:
-        InputError: The file is missing, or is not that.
+        InputError: The file is missing, or has another content.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of arrays")
     try:
         with np.load(path, allow_pickle=False) as content:
-            found = {name: content[name] for name in content.files}
+            arrays = {name: content[name] for name in content.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}") from None
-    missing = next((name for name in ("images", "labels") if name not in found), None)
+    missing = next((name for name in ("images", "labels") if name not in arrays), None)
     if missing is not None:
         raise InputError(f"{path}: holds no '{missing}'")
-    images, labels = found["images"], found["labels"]
+    images, labels = arrays["images"], arrays["labels"]
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise InputError(f"{path}: images must be bytes of 3 or 4 dimensions, got {images.dtype} of {images.ndim}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
-        raise InputError(f"{path}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
+        raise InputError(f"{path}: labels must be {len(images)} integers, got {labels.dtype} {labels.shape}")
     planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     if planes.shape[1] not in (1, 3):
-        raise InputError(f"{path}: images must have 1 or 3 channels, in the last place; got {images.shape}")
+        raise InputError(f"{path}: images must have 1 or 3 channels, in the last dimension; got {images.shape}")
     if not len(images):
         raise InputError(f"{path}: holds no image")
     if classes is None:
@@ -194,13 +189,13 @@ def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
                 f"{path}: has the label {int(labels.max())}; labels number classes from 0, at most {_MOST_CLASSES:,}"
             )
         classes = tuple(str(number) for number in range(int(labels.max()) + 1))
-    return _checked(planes, labels, path.stem, classes, str(path), _names(found, len(images), path))
+    return _checked(planes, labels, path.stem, classes, str(path), _names(arrays, len(images), path))
 
 
-def _names(found: dict[str, Any], count: int, path: Path) -> tuple[str, ...] | None:
-    if "names" not in found:
+def _names(arrays: dict[str, Any], count: int, path: Path) -> tuple[str, ...] | None:
+    if "names" not in arrays:
         return None
-    names = found["names"]
+    names = arrays["names"]
     if names.shape != (count,) or names.dtype.kind != "U":
         raise InputError(f"{path}: names must be {count} words, got {names.dtype} {names.shape}")
     if len(np.unique(names)) < count:
@@ -209,7 +204,7 @@ def _names(found: dict[str, Any], count: int, path: Path) -> tuple[str, ...] | N
 
 
 def read_datasets(
-    place: Path,
+    folder: Path,
     split: str,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -219,32 +214,32 @@ def read_datasets(
     """Read an image set of the ``datasets`` library from disk; nothing is fetched.
 
     Args:
-        place: A directory written by ``save_to_disk``, or one that holds parquet files, ``train*.parquet`` and
+        folder: Directory written by ``save_to_disk``, or one that holds parquet files, ``train*.parquet`` and
             ``test*.parquet``, in it or in one directory below it.
         split: ``"train"`` or ``"test"``.
-        image_column: The first column of images unless given.
-        label_column: The first column of class labels unless given; class labels, whole numbers or words.
-        size: As for :func:`~myosotis.data.images.read_image_folder`.
-        background: As for :func:`~myosotis.data.images.read_image_folder`.
+        image_column: Column of images; the first one unless given.
+        label_column: Column of class labels, integers or words; the first column of class labels unless given.
+        size: Side in pixels, as for :func:`~myosotis.data.image_folders.read_image_folder`.
+        background: Colour behind transparent pixels, as for :func:`~myosotis.data.image_folders.read_image_folder`.
 
     Raises:
         InputError: There is no such data set, split or column, a label is missing, or images differ in size.
     """
     import datasets  # takes a second to load, and few jobs need it
 
-    if not place.is_dir():
-        raise InputError(f"{place}: no such directory of a data set")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such directory of a data set")
     try:
-        table = _open_table(datasets, place, split)
+        table = _open_table(datasets, folder, split)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from None
     features = table.features
-    image_column = _column(features, image_column, datasets.Image, place)
-    label_column = _column(features, label_column, datasets.ClassLabel, place)
+    image_column = _column(features, image_column, datasets.Image, folder)
+    label_column = _column(features, label_column, datasets.ClassLabel, folder)
     raw = list(table[label_column])
     unlabelled = next((row for row, value in enumerate(raw) if value is None), None)
     if unlabelled is not None:
-        raise InputError(f"{place}, row {unlabelled}: has no label in the column '{label_column}'")
+        raise InputError(f"{folder}, row {unlabelled}: has no label in the column '{label_column}'")
     if isinstance(features[label_column], datasets.ClassLabel):
         classes, labels = tuple(features[label_column].names), np.asarray(raw)
     else:
@@ -253,20 +248,20 @@ def read_datasets(
         labels = np.asarray([numbers[str(value)] for value in raw])
     if not isinstance(features[image_column], datasets.Image):
         table = table.cast_column(image_column, datasets.Image())
-    arrays = _pictures(table, image_column, size, place, background)
+    arrays = _pictures(table, image_column, size, folder, background)
     if any(array.shape[:2] != arrays[0].shape[:2] for array in arrays):
-        raise InputError(f"{place}: images differ in size; give a size")
+        raise InputError(f"{folder}: images differ in size; give a size")
     grey = all(array.ndim == 2 for array in arrays)
-    colour = [np.repeat(one[..., None], 3, 2) if one.ndim == 2 else one for one in arrays]
+    colour = [np.repeat(array[..., None], 3, 2) if array.ndim == 2 else array for array in arrays]
     planes = np.stack(arrays)[:, None] if grey else np.stack(colour).transpose(0, 3, 1, 2)
-    return _checked(planes, labels, split, classes, str(place))
+    return _checked(planes, labels, split, classes, str(folder))
 
 
-def _pictures(table: Any, column: str, size: int | None, place: Path, background: Background) -> list[Any]:
-    """Decode row by row, so that a damaged one can be named."""
+def _pictures(table: Any, column: str, size: int | None, folder: Path, background: Background) -> list[Any]:
+    """Decode row by row, so that an error can name the damaged row."""
     arrays: list[Any] = []
     for row in range(len(table)):
-        name = f"{place}, row {row}"
+        name = f"{folder}, row {row}"
         try:
             picture = table[row][column]
             if picture is None:
@@ -275,40 +270,40 @@ def _pictures(table: Any, column: str, size: int | None, place: Path, background
         except InputError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            raise InputError(f"{name}: is not an image that can be read") from None
+            raise InputError(f"{name}: is not a readable image") from None
     return arrays
 
 
-def _open_table(datasets: Any, place: Path, split: str) -> Any:
-    files = [path for path in files_below(place, (".parquet",)) if path.name.startswith(split)]
+def _open_table(datasets: Any, folder: Path, split: str) -> Any:
+    files = [path for path in files_below(folder, (".parquet",)) if path.name.startswith(split)]
     if files:
         others = sorted({path.parent for path in files})[1:]
         if others:
             raise InputError(
-                f"{place}: has {split}*.parquet in {files[0].parent} and in {others[0]}, which may be different "
+                f"{folder}: has {split}*.parquet in {files[0].parent} and in {others[0]}, which may be different "
                 "versions of the data; name one of them"
             )
         return datasets.load_dataset("parquet", data_files=[str(path) for path in files], split="train")
-    found = datasets.load_from_disk(str(place))
-    if isinstance(found, datasets.DatasetDict):
-        if split not in found:
-            raise InputError(f"{place}: has no split '{split}'; it has {', '.join(found)}")
-        return found[split]
+    loaded = datasets.load_from_disk(str(folder))
+    if isinstance(loaded, datasets.DatasetDict):
+        if split not in loaded:
+            raise InputError(f"{folder}: has no split '{split}'; it has {', '.join(loaded)}")
+        return loaded[split]
     if split != "train":
-        raise InputError(f"{place}: holds one data set without splits, so there is no '{split}' in it")
-    return found
+        raise InputError(f"{folder}: is a data set without splits, so there is no '{split}'")
+    return loaded
 
 
-def _column(features: Any, name: str | None, kind: Any, place: Path) -> str:
+def _column(features: Any, name: str | None, kind: Any, folder: Path) -> str:
     if name is not None:
         if name not in features:
-            raise InputError(f"{place}: has no column '{name}'; it has {', '.join(features)}")
+            raise InputError(f"{folder}: has no column '{name}'; it has {', '.join(features)}")
         return name
-    found = next((key for key, feature in features.items() if isinstance(feature, kind)), None)
-    if found is None:
-        wanted = "image_column" if kind.__name__ == "Image" else "label_column"
-        raise InputError(f"{place}: no column says that it is a {kind.__name__}; give '{wanted}'")
-    return str(found)
+    column = next((key for key, feature in features.items() if isinstance(feature, kind)), None)
+    if column is None:
+        key = "image_column" if kind.__name__ == "Image" else "label_column"
+        raise InputError(f"{folder}: no column has the type {kind.__name__}; give '{key}'")
+    return str(column)
 
 
 def _checked(
@@ -316,13 +311,15 @@ def _checked(
     labels: Any,
     prefix: str,
     classes: tuple[str, ...],
-    place: str,
+    source: str,
     names: tuple[str, ...] | None = None,
 ) -> ImageSet:
     outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(outside):
         row = int(outside[0])
-        raise InputError(f"{place}: image {row} has the label {int(labels[row])}, but there are {len(classes)} classes")
+        raise InputError(
+            f"{source}: image {row} has the label {int(labels[row])}, but there are {len(classes)} classes"
+        )
     numbers = torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))
     return ImageSet(
         torch.from_numpy(np.ascontiguousarray(images)),

@@ -1,6 +1,6 @@
-"""Random views of images for self-supervised learning, for a whole batch at once, each image with draws of its own.
+"""Random views of images for self-supervised learning, for a whole batch at once, each image with its own random draws.
 
-What the transforms do to an image is what torchvision's do to one; what differs is that a batch takes one call.
+The transforms do the same as torchvision's, but for a batch in one call.
 """
 
 import math
@@ -71,30 +71,30 @@ def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator
 
     Args:
         images: (n, channels, height, width), bytes or numbers in [0, 1], on any device.
-        settings: See there.
-        generator: On the CPU; all that is drawn comes from it.
+        settings: Settings of the views.
+        generator: Generator on the CPU, for all draws.
 
     Returns:
-        Both, in [0, 1].
+        Both views, in [0, 1].
 
     Example:
         >>> images = torch.rand(2, 3, 8, 8)
-        >>> one, other = two_views(images, ViewSettings(), torch.Generator().manual_seed(0))
-        >>> one.shape, bool((one != other).any())
+        >>> first, second = two_views(images, ViewSettings(), torch.Generator().manual_seed(0))
+        >>> first.shape, bool((first != second).any())
         (torch.Size([2, 3, 8, 8]), True)
     """
     whole = to_unit(images) if images.dtype == torch.uint8 else images
     return _view(whole, settings, 0, generator), _view(whole, settings, 1, generator)
 
 
-def _view(images: Images, settings: ViewSettings, which: int, generator: torch.Generator) -> Images:
+def _view(images: Images, settings: ViewSettings, number: int, generator: torch.Generator) -> Images:
     count, channels, height, width = images.shape
     device = images.device
 
     def draw(low: float, high: float) -> PerImage:
         return (low + (high - low) * torch.rand(count, generator=generator)).to(device)
 
-    def happens(probability: float) -> Int[Tensor, " some"]:
+    def happens(probability: float) -> Int[Tensor, " m"]:
         return (torch.rand(count, generator=generator) < probability).nonzero().flatten().to(device)
 
     boxes = draw_boxes(count, (height, width), settings.area, settings.ratio, generator).to(device)
@@ -107,9 +107,9 @@ def _view(images: Images, settings: ViewSettings, which: int, generator: torch.G
     factors = [draw(max(0.0, 1 - amount), 1 + amount) for amount in amounts]
     turns = draw(-settings.hue, settings.hue)
     order = torch.rand(count, 4, generator=generator).argsort(dim=1).to(device)
-    greyed, blurred = happens(settings.grey), happens(settings.blur[which])
+    greyed, blurred = happens(settings.grey), happens(settings.blur[number])
     sigma = draw(*settings.sigma)
-    inverted = happens(settings.solarise[which])
+    inverted = happens(settings.solarise[number])
 
     kinds: list[tuple[int, Callable[[Tensor, Tensor], Tensor], Tensor]] = [
         (0, brightened, factors[0]),
@@ -120,9 +120,9 @@ def _view(images: Images, settings: ViewSettings, which: int, generator: torch.G
     none = {0: settings.brightness, 1: settings.contrast, 2: settings.saturation, 3: settings.hue}
     for position in range(4):
         for kind, change, amount in kinds:
-            some = changed[order[changed, position] == kind]
-            if none[kind] and len(some):
-                view[some] = change(view[some], amount[some])
+            rows = changed[order[changed, position] == kind]
+            if none[kind] and len(rows):
+                view[rows] = change(view[rows], amount[rows])
     if channels == 3 and len(greyed):
         view[greyed] = _luma(view[greyed]).expand(-1, 3, -1, -1)
     if len(blurred):
@@ -139,17 +139,17 @@ def draw_boxes(
     ratio: tuple[float, float],
     generator: torch.Generator,
 ) -> Int[Tensor, "count 4"]:
-    """Draw crops as torchvision's RandomResizedCrop does: ten attempts, or else the middle, as large as ratios allow.
+    """Draw crops as torchvision's RandomResizedCrop does: ten attempts, or else the centre, as large as ratios allow.
 
     Args:
-        count: How many.
+        count: Number of crops.
         size: Height and width of images.
-        area: Share of the image, uniform.
-        ratio: Width by height, uniform in its logarithm.
-        generator: On the CPU.
+        area: Range of the share of the image, uniform.
+        ratio: Range of width by height, uniform in its logarithm.
+        generator: Generator on the CPU.
 
     Returns:
-        Top, left, height and width of each.
+        Top, left, height and width of each crop.
     """
     height, width = size
     shares = area[0] + (area[1] - area[0]) * torch.rand(count, _ATTEMPTS, generator=generator, dtype=torch.float64)
@@ -173,16 +173,16 @@ def draw_boxes(
 
 
 def resized_crop(images: Images, boxes: Int[Tensor, "n 4"], mirrored: Bool[Tensor, " n"] | None = None) -> Images:
-    """Return crops, scaled bilinearly to the size of the images; the edge of a crop is continued, not the image.
+    """Return crops, scaled bilinearly to the size of the images and padded with the edge of the crop.
 
     Args:
-        images: Any numbers.
+        images: Images.
         boxes: Top, left, height and width of each crop, inside the image.
-        mirrored: Which of them are turned left to right.
+        mirrored: Whether each crop is mirrored left to right.
     """
     height, width = images.shape[2:]
-    rows = _places(boxes[:, 0], boxes[:, 2], height)
-    columns = _places(boxes[:, 1], boxes[:, 3], width)
+    rows = _coordinates(boxes[:, 0], boxes[:, 2], height)
+    columns = _coordinates(boxes[:, 1], boxes[:, 3], width)
     if mirrored is not None:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     grid = torch.stack([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=-1)
@@ -210,7 +210,7 @@ def hue_turned(images: Images, turns: PerImage) -> Images:
 
     Args:
         images: Red, green and blue in [0, 1].
-        turns: 1 is the whole circle.
+        turns: Share of the circle; 1 is a full turn.
     """
     high, low = images.amax(dim=1), images.amin(dim=1)
     spread = high - low
@@ -223,26 +223,26 @@ def hue_turned(images: Images, turns: PerImage) -> Images:
     # Of a hue h the channel at k has the value high - spread * clamp(min(k, 4 - k), 0, 1) with k = (n + h) mod 6.
     parts = []
     for start in (5.0, 3.0, 1.0):
-        at = hue + start
-        at = at - 6 * (at / 6).floor()
-        parts.append(high - spread * torch.minimum(at, 4 - at).clamp(0, 1))
+        offsets = hue + start
+        offsets = offsets - 6 * (offsets / 6).floor()
+        parts.append(high - spread * torch.minimum(offsets, 4 - offsets).clamp(0, 1))
     return torch.stack(parts, dim=1)
 
 
 def gaussian_blurred(images: Images, sigma: PerImage, size: int) -> Images:
-    """Blur each image with a deviation of its own; images are mirrored at their edges.
+    """Blur each image with its own standard deviation; images are mirrored at their edges.
 
     Args:
-        images: Any numbers; larger than half of ``size``.
-        sigma: In pixels.
-        size: Of the kernel, odd.
+        images: Images larger than half of ``size``.
+        sigma: Standard deviation in pixels.
+        size: Size of the kernel, odd.
     """
     half = size // 2
-    at = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
-    kernel = (-0.5 * (at / sigma[:, None]).square()).exp()
+    offsets = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
+    kernel = (-0.5 * (offsets / sigma[:, None]).square()).exp()
     kernel = kernel / kernel.sum(dim=1, keepdim=True)
     padded = torch.nn.functional.pad(images, (half, half, half, half), mode="reflect")
-    return _weighed(_weighed(padded, kernel, 3), kernel, 2)
+    return _weighted(_weighted(padded, kernel, 3), kernel, 2)
 
 
 def blur_size(side: int) -> int:
@@ -256,20 +256,20 @@ def blur_size(side: int) -> int:
 
 
 def solarised(images: Images) -> Images:
-    """Invert what is brighter than one half."""
+    """Invert pixels brighter than one half."""
     return torch.minimum(images, 1 - images)
 
 
-def _places(begin: Tensor, length: Tensor, size: int) -> Tensor:
-    """Where ``size`` pixels that a crop is scaled to lie in the image, in [-1, 1] from its first pixel to its last."""
+def _coordinates(begin: Tensor, length: Tensor, size: int) -> Tensor:
+    """Coordinates in the image of the ``size`` pixels of a scaled crop, in [-1, 1] from first to last pixel."""
     length = length[:, None].double()
-    at = (torch.arange(size, device=begin.device) + 0.5) * length / size - 0.5
-    at = at.clamp(min=0).minimum(length - 1) + begin[:, None]
-    return at * (2 / max(1, size - 1)) - 1
+    offsets = (torch.arange(size, device=begin.device) + 0.5) * length / size - 0.5
+    offsets = offsets.clamp(min=0).minimum(length - 1) + begin[:, None]
+    return offsets * (2 / max(1, size - 1)) - 1
 
 
-def _weighed(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
-    """Sums along a dimension, weighed by each image's kernel."""
+def _weighted(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
+    """Sums along a dimension, weighted by each image's kernel."""
     length = padded.shape[dim] - kernel.shape[1] + 1
     total = torch.zeros_like(padded.narrow(dim, 0, length))
     for k in range(kernel.shape[1]):

@@ -1,4 +1,4 @@
-"""What several rooms measure with."""
+"""Measures that several kinds of jobs share."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it says."""
+"""Calibration of classifiers."""
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ def calibration_error(probabilities: Float[Tensor, "n classes"], labels: Int[Ten
     Args:
         probabilities: Rows that sum to 1.
         labels: True classes.
-        bins: How many.
+        bins: Number of bins.
 
     Raises:
         ValueError: There is no sample.
@@ -25,9 +25,9 @@ def calibration_error(probabilities: Float[Tensor, "n classes"], labels: Int[Ten
     """
     if not len(labels):
         raise ValueError("calibration needs at least one sample")
-    top, answer = probabilities.double().max(dim=1)
-    right = (answer == labels).double()
+    top, prediction = probabilities.double().max(dim=1)
+    correct = (prediction == labels).double()
     # Bins are open below and closed above, so that 1.0 belongs to the last.
-    place = ((top * bins).ceil().long() - 1).clamp(0, bins - 1)
-    gaps = torch.zeros(bins, dtype=torch.float64, device=top.device).index_add_(0, place, right - top)
+    bin_index = ((top * bins).ceil().long() - 1).clamp(0, bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64, device=top.device).index_add_(0, bin_index, correct - top)
     return (gaps.abs().sum() / len(labels)).item()

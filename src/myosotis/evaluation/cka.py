@@ -29,13 +29,13 @@ def linear_cka(a: Float[Tensor, "n p"], b: Float[Tensor, "n q"]) -> float:
         1.0
     """
     if len(a) != len(b) or len(a) < 2:
-        raise ValueError(f"needs the same two or more samples on both sides, got {len(a)} and {len(b)}")
+        raise ValueError(f"expected the same two or more samples on both sides, got {len(a)} and {len(b)}")
     x, y = (side.double() - side.double().mean(dim=0) for side in (a, b))
     if x.shape[1] > len(x) or y.shape[1] > len(y):
-        # The same through the Gram matrices of the samples, which are smaller here.
-        one, two = x @ x.T, y @ y.T
-        shared = (one * two).sum()
-        scale = torch.linalg.matrix_norm(one) * torch.linalg.matrix_norm(two)
+        # The same by the Gram matrices of the samples, which are smaller here.
+        first, second = x @ x.T, y @ y.T
+        shared = (first * second).sum()
+        scale = torch.linalg.matrix_norm(first) * torch.linalg.matrix_norm(second)
     else:
         shared = torch.linalg.matrix_norm(x.T @ y).square()
         scale = torch.linalg.matrix_norm(x.T @ x) * torch.linalg.matrix_norm(y.T @ y)
@@ -51,10 +51,10 @@ def layer_features(
     """Return the outputs of named modules, averaged over all positions of an image or a sequence.
 
     Args:
-        model: Looked at in evaluation mode.
-        images: What it is shown.
+        model: Model, used in evaluation mode.
+        images: Input images.
         layers: Names as in ``model.named_modules()``.
-        batch_size: How many images go through the model together.
+        batch_size: Images per forward pass.
 
     Raises:
         ValueError: There is no such module.
@@ -63,14 +63,14 @@ def layer_features(
     for name in layers:
         if name not in modules:
             raise ValueError(f"the model has no layer '{name}'")
-    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    outputs: dict[str, list[Tensor]] = {name: [] for name in layers}
 
-    def keep(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        # (n, channels, height, width) and (n, tokens, features) alike; (n, features) stays.
+    def store(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        # Both (n, channels, height, width) and (n, tokens, features) are averaged; (n, features) stays.
         mean = output.flatten(2).mean(dim=2) if output.ndim == 4 else output.mean(dim=1) if output.ndim == 3 else output
-        found[name].append(mean.float().cpu())
+        outputs[name].append(mean.float().cpu())
 
-    hooks = [modules[name].register_forward_hook(partial(keep, name)) for name in layers]
+    hooks = [modules[name].register_forward_hook(partial(store, name)) for name in layers]
     try:
         with evaluating(model):
             for begin in range(0, len(images), batch_size):
@@ -78,12 +78,12 @@ def layer_features(
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: torch.cat(pieces) for name, pieces in found.items()}
+    return {name: torch.cat(pieces) for name, pieces in outputs.items()}
 
 
 def layer_cka(
-    one: nn.Module,
-    other: nn.Module,
+    first: nn.Module,
+    second: nn.Module,
     images: Float[Tensor, "n channels height width"],
     layers: Iterable[str],
     measure: Callable[[Tensor, Tensor], float] = linear_cka,
@@ -91,12 +91,12 @@ def layer_cka(
     """Return the similarity of two models of one architecture, layer by layer.
 
     Args:
-        one: A model.
-        other: A model with the same layers.
-        images: What both are shown.
+        first: First model.
+        second: Second model, with the same layers.
+        images: Input images of both.
         layers: Names as in ``named_modules()``.
-        measure: Of similarity.
+        measure: Measure of similarity.
     """
     names = list(layers)
-    a, b = (layer_features(model, images, names) for model in (one, other))
+    a, b = (layer_features(model, images, names) for model in (first, second))
     return {name: measure(a[name], b[name]) for name in names}

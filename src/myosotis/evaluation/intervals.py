@@ -11,9 +11,9 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 _MIN_FREEDOM = 0.5
-"""Where one group holds nearly all values, hardly a unit is left to estimate a variance from."""
+"""Smallest degrees of freedom, reached where one group holds nearly all values."""
 
-_EDGE = 1e-9  # a mean so near to 0 or 1 is one that no value moved
+_EDGE = 1e-9  # a mean this near to 0 or 1 counts as 0 or 1
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Interval:
     """A mean, or a difference of means, with its confidence interval.
 
     Attributes:
-        mean: Of the values.
-        low: Lower end; None where a single unit leaves nothing to estimate it from.
+        mean: Mean of the values.
+        low: Lower end; None for a single unit, which has no variance.
         high: Upper end, or None.
-        count: Values behind it.
-        units: Independent units behind it: groups, where values were grouped; the smaller number for a difference.
+        count: Number of values.
+        units: Number of independent units: groups, where values were grouped; the smaller number for a difference.
     """
 
     mean: float
@@ -35,10 +35,10 @@ class Interval:
     units: int
 
     def transformed(self, change: Callable[[float], float]) -> "Interval":
-        """Return the interval of an increasing function of what it is about.
+        """Return the interval of an increasing function of the quantity.
 
         Args:
-            change: The function, applied to the mean and to both ends.
+            change: Function that is applied to the mean and to both ends.
 
         Example:
             >>> Interval(0.0, -1.0, 1.0, 8, 4).transformed(lambda x: x / 2).high
@@ -53,8 +53,8 @@ class _Groups:
     """Values summed up by group, in the order in which the groups appear.
 
     Attributes:
-        sums: Of the values of each group.
-        counts: Values of each group.
+        sums: Sum of the values of each group.
+        counts: Number of values of each group.
     """
 
     sums: Tensor
@@ -78,7 +78,7 @@ class _Groups:
 
     @property
     def deviations(self) -> Tensor:
-        """What each group adds to the mean, beyond what it would add with the mean of all."""
+        """Contribution of each group to the mean, less its contribution if it had the overall mean."""
         return (self.sums - self.counts * self.mean) / self.counts.sum()
 
     @property
@@ -88,7 +88,7 @@ class _Groups:
 
     @property
     def effective_units(self) -> float:
-        """How many groups of like size carry as much as these (Kish, 1965): all of them where sizes are equal."""
+        """Number of groups of equal size with the same information (Kish, 1965): all groups where sizes are equal."""
         return 1 / self.weights.square().sum().item()
 
     def quantile(self, level: float) -> float:
@@ -102,22 +102,22 @@ def mean_interval(
     r"""Return the mean of values in [0, 1] and its score interval with an effective size.
 
     Values of one group, e.g. several questions about one person, are not independent. With p the mean and v its
-    variance between groups, the score interval (Wilson, 1927) is taken at the size \(n = p(1 - p) / v\), kept between
-    the number of groups less one and the number of values, and with Student's quantile for the number of groups in
-    place of the normal one. At p = 0 or 1, where no variance is left, n is the number of groups. With groups of unequal
-    size, their number is Kish's effective one. ``benchmarks/intervals.py`` measures the coverage: at least .93 where
-    the cluster bootstrap has .70 to .90.
+    variance between groups, the score interval (Wilson, 1927) is taken at the size \(n = p(1 - p) / v\), limited to
+    the range from the number of groups less one to the number of values, with Student's quantile for the number of
+    groups in place of the normal one. At p = 0 or 1, where there is no variance, n is the number of groups. With groups
+    of unequal size, their number is Kish's effective one. ``benchmarks/intervals.py`` measures the coverage, at least
+    .93 where the cluster bootstrap has .70 to .90.
 
     Args:
-        values: NaN marks a value that does not exist; it is left out.
-        groups: The group of each value; None: every value is its own.
-        level: Of confidence, in (0, 1).
+        values: Values; NaN marks a missing value, which is left out.
+        groups: Group of each value; None if all values are independent.
+        level: Level of confidence, in (0, 1).
 
     Returns:
-        Without ends where there is a single group.
+        Interval, without ends for a single group.
 
     Raises:
-        ValueError: Nothing is left, a value lies outside [0, 1], or ``level`` is out of range.
+        ValueError: All values are missing, a value lies outside [0, 1], or ``level`` is out of range.
 
     Example:
         >>> interval = mean_interval(torch.tensor([0.0, 0.0, 0.0, 0.0]))
@@ -135,18 +135,18 @@ def student_interval(
 ) -> Interval:
     """Return the mean of values without bounds and its interval by Student's t on the groups.
 
-    For log-likelihoods, logarithms of ratios, and other figures that crowd at no bound.
+    For log-likelihoods, logarithms of ratios, and other unbounded figures.
 
     Args:
-        values: NaN marks a value that does not exist; it is left out.
-        groups: The group of each value; None: every value is its own.
-        level: Of confidence, in (0, 1).
+        values: Values; NaN marks a missing value, which is left out.
+        groups: Group of each value; None if all values are independent.
+        level: Level of confidence, in (0, 1).
 
     Returns:
-        Without ends where there is a single group.
+        Interval, without ends for a single group.
 
     Raises:
-        ValueError: Nothing is left, or ``level`` is out of range.
+        ValueError: All values are missing, or ``level`` is out of range.
     """
     grouped = _grouped(values, groups, level)
     return _student(grouped, level)
@@ -162,19 +162,19 @@ def ratio_interval(
     """Return the ratio of two sums over units, e.g. of log-likelihoods over tokens, and its interval by Student's t.
 
     Args:
-        sums: What each value adds to the numerator.
-        sizes: What each adds to the denominator, above 0.
-        groups: The group of each value; None: every value is its own.
-        level: Of confidence, in (0, 1).
+        sums: Summand of the numerator for each value.
+        sizes: Summand of the denominator for each value, above 0.
+        groups: Group of each value; None if all values are independent.
+        level: Level of confidence, in (0, 1).
 
     Returns:
-        Without ends where there is a single group.
+        Interval, without ends for a single group.
 
     Raises:
         ValueError: There is no value, a size is not above 0, or ``level`` is out of range.
     """
     if not bool((sizes > 0).all()):
-        raise ValueError("a size is not above 0")
+        raise ValueError("sizes must be above 0")
     by_sum, by_size = (_grouped(part.double(), groups, level) for part in (sums, sizes))
     return _student(_Groups(by_sum.sums, by_size.sums), level, count=len(sums))
 
@@ -193,11 +193,11 @@ def difference_interval(
     difference between independent proportions", Statistics in Medicine 1998, method 10).
 
     Args:
-        values: Of the first set; NaN is left out.
-        others: Of the second set.
-        groups: The group of each value.
-        other_groups: The group of each of the others.
-        level: Of confidence, in (0, 1).
+        values: Values of the first set; NaN is left out.
+        others: Values of the second set.
+        groups: Group of each value.
+        other_groups: Group of each of the others.
+        level: Level of confidence, in (0, 1).
 
     Raises:
         ValueError: As :func:`mean_interval`.
@@ -214,18 +214,18 @@ def change_interval(
     share: float = 1.0,
     level: float = 0.95,
 ) -> Interval:
-    """Return how far a mean lies above a share of what it was, over the same units, and its interval.
+    """Return the mean after less a share of the mean before, over the same units, and its interval.
 
     As :func:`difference_interval`, with the correlation of the groups' means taken into account (Newcombe, "Improved
     confidence intervals for the difference between binomial proportions based on paired data", Statistics in Medicine
-    1998, method 10); a correlation below 0 counts as 0, one above .9 as .9, as few groups do not tell it better.
+    1998, method 10); a correlation below 0 counts as 0, one above .9 as .9, as few groups do not estimate it better.
 
     Args:
-        after: In [0, 1]; a pair with a NaN is left out.
-        before: Of the same records, in their order.
-        groups: The group of each pair.
-        share: What ``before`` is multiplied with: 1 for the plain change, .95 to ask whether 95 % are left.
-        level: Of confidence, in (0, 1).
+        after: Values in [0, 1]; a pair with a NaN is left out.
+        before: Values of the same records, in the same order.
+        groups: Group of each pair.
+        share: Factor of ``before``: 1 for the plain change, .95 to test whether 95 % are left.
+        level: Level of confidence, in (0, 1).
 
     Raises:
         ValueError: As :func:`mean_interval`, or the lengths differ.
@@ -233,12 +233,12 @@ def change_interval(
     if len(after) != len(before):
         raise ValueError(f"expected pairs, got {len(after)} values after and {len(before)} before")
     missing = after.isnan() | before.isnan()
-    nothing = torch.full_like(after, math.nan)
-    sides = [torch.where(missing, nothing, side.to(after.dtype)) for side in (after, before)]
+    nan = torch.full_like(after, math.nan)
+    sides = [torch.where(missing, nan, side.to(after.dtype)) for side in (after, before)]
     first, second = (mean_interval(side, groups, level=level) for side in sides)
-    one, two = (_grouped(side, groups, level).deviations for side in sides)
-    scale = (one.square().sum() * two.square().sum()).sqrt().item()
-    correlation = (one * two).sum().item() / scale if scale > 0 else 0.0
+    deviations, other_deviations = (_grouped(side, groups, level).deviations for side in sides)
+    scale = (deviations.square().sum() * other_deviations.square().sum()).sqrt().item()
+    correlation = (deviations * other_deviations).sum().item() / scale if scale > 0 else 0.0
     return _combined(first, second, share, min(max(correlation, 0.0), 0.9))
 
 
@@ -246,9 +246,9 @@ def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float,
     """Return the exact two-sided interval of a share (Clopper and Pearson, 1934).
 
     Args:
-        hits: How many of ``trials`` it was.
-        trials: At least 1.
-        level: Of confidence, in (0, 1).
+        hits: Number of successes.
+        trials: Number of trials, at least 1.
+        level: Level of confidence, in (0, 1).
 
     Raises:
         ValueError: A number is out of range.
@@ -271,8 +271,8 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Return the mean of runs with its interval by Student's t; without ends for a single run.
 
     Args:
-        values: One figure of each run.
-        level: Of confidence, in (0, 1).
+        values: One figure per run.
+        level: Level of confidence, in (0, 1).
 
     Raises:
         ValueError: There is no value, or ``level`` is out of range.
@@ -291,7 +291,7 @@ def _check_level(level: float) -> None:
 
 
 def _grouped(values: Tensor, groups: Sequence[Hashable] | None, level: float) -> _Groups:
-    """Sum up what is there by group, in float64."""
+    """Sum up the values that are not missing by group, in float64."""
     _check_level(level)
     if groups is not None and len(groups) != len(values):
         raise ValueError(f"expected one group per value, got {len(groups)} for {len(values)}")
@@ -319,7 +319,7 @@ def _score(grouped: _Groups, level: float) -> Interval:
     spread = q * q / size
     centre = (mean + spread / 2) / (1 + spread)
     half = math.sqrt(max(mean * (1 - mean), 0.0) * spread + spread * spread / 4) / (1 + spread)
-    # The ends enclose the mean; at 0 and 1 rounding must not shut it out.
+    # The ends enclose the mean; at 0 and 1 rounding must not exclude it.
     low, high = min(max(0.0, centre - half), mean), max(min(1.0, centre + half), mean)
     return Interval(
         mean, 0.0 if mean <= _EDGE else low, 1.0 if mean >= 1 - _EDGE else high, grouped.total, grouped.units
@@ -335,15 +335,19 @@ def _student(grouped: _Groups, level: float, count: int | None = None) -> Interv
 
 
 def _combined(first: Interval, second: Interval, share: float, correlation: float) -> Interval:
-    """The interval of ``first`` less a share of ``second``, from those of the two."""
+    """The interval of ``first`` less a share of ``second``, from both intervals."""
     mean = first.mean - share * second.mean
     count, units = min(first.count, second.count), min(first.units, second.units)
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return Interval(mean, None, None, count, units)
 
-    def reach(one: float, other: float) -> float:
-        other *= share
-        return math.sqrt(max(one * one + other * other - 2 * correlation * one * other, 0.0))
+    def reach(distance: float, other_distance: float) -> float:
+        other_distance *= share
+        return math.sqrt(
+            max(
+                distance * distance + other_distance * other_distance - 2 * correlation * distance * other_distance, 0.0
+            )
+        )
 
     low = mean - reach(first.mean - first.low, second.high - second.mean)
     high = mean + reach(first.high - first.mean, second.mean - second.low)

@@ -1,4 +1,4 @@
-"""Membership inference: how well a score tells what a model was trained on from what it was not."""
+"""Membership inference: how well a score separates training samples from others."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -14,10 +14,10 @@ from torch import Tensor
 from myosotis.evaluation.rank_test import rank_test
 
 LOW_RATES = (0.01, 0.1)
-"""The false-positive rates at which the true-positive rate is told."""
+"""False-positive rates at which the true-positive rate is reported."""
 
 _FEWEST_UNITS = 5
-"""With fewer units on a side an interval of the AUC does not hold what it says."""
+"""With fewer units on a side an interval of the AUC does not have its nominal coverage."""
 
 
 def roc_auc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]) -> float:
@@ -27,30 +27,30 @@ def roc_auc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]
     0.5 members look less like members than samples that were never seen: a sign of over-unlearning.
 
     Args:
-        members: Scores of what was trained on, or is said to be forgotten.
-        others: Scores of what was never trained on.
+        members: Scores of training samples, or of samples that should be forgotten.
+        others: Scores of samples that were never trained on.
 
     Raises:
-        ValueError: A side is empty or holds a value that is not a number.
+        ValueError: A side is empty or holds NaN.
 
     Example:
         >>> roc_auc(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.3]))
         0.875
     """
     _check(members, others)
-    return _beaten(members.double().cpu(), others.double().cpu()).mean().item()
+    return _share_above(members.double().cpu(), others.double().cpu()).mean().item()
 
 
 def tpr_at_fpr(members: Float[Tensor, " members"], others: Float[Tensor, " others"], rate: float) -> float:
-    """Return the share of members found by the loosest threshold that flags at most ``rate`` of the non-members.
+    """Return the share of members flagged by the loosest threshold that flags at most ``rate`` of the non-members.
 
     Args:
-        members: Scores of members; low is flagged.
+        members: Scores of members; low scores are flagged.
         others: Scores of non-members. With fewer than 1/rate of them no false alarm at all is allowed.
-        rate: In [0, 1).
+        rate: False-positive rate in [0, 1).
 
     Raises:
-        ValueError: A side is empty or holds a value that is not a number, or the rate is out of range.
+        ValueError: A side is empty or holds NaN, or the rate is out of range.
 
     Example:
         >>> tpr_at_fpr(torch.tensor([0.1, 0.2, 0.9]), torch.tensor([0.3, 0.8]), rate=0.01)
@@ -60,27 +60,27 @@ def tpr_at_fpr(members: Float[Tensor, " members"], others: Float[Tensor, " other
         raise ValueError(f"the false-positive rate must be in [0, 1), got {rate}")
     _check(members, others)
     allowed = int(rate * len(others) + 1e-9)
-    # Flagged is what lies strictly below the first non-member that must not be flagged.
+    # Scores strictly below the first non-member that must not be flagged are flagged.
     limit = others.sort().values[allowed]
     return (members < limit).float().mean().item()
 
 
 @dataclass(frozen=True)
 class Membership:
-    """What a membership-inference score shows.
+    """Result of membership inference.
 
     Attributes:
-        auc: See :func:`roc_auc`.
+        auc: AUC, see :func:`roc_auc`.
         low: Lower end of its interval; None with fewer than 5 units on a side.
-        high: Upper end.
+        high: Upper end of its interval.
         tpr_at_fpr: True-positive rates at low false-positive rates, by the rate.
-        members: How many members.
-        others: How many non-members.
+        members: Number of members.
+        others: Number of non-members.
         member_units: Independent units of the members.
         other_units: Independent units of the non-members.
-        p_value: Of the two-sided rank test over units: how often so unequal a split comes about by chance.
-        decidable: Whether so few units could have shown a difference at all.
-        level: Of confidence.
+        p_value: p-value of the two-sided rank test over units.
+        decidable: Whether this number of units could have shown a difference at all.
+        level: Level of confidence.
     """
 
     auc: float
@@ -126,13 +126,13 @@ def membership_inference(
     Args:
         members: Scores of members; low means known.
         others: Scores of non-members.
-        member_groups: The group of each member; None: each is its own.
-        other_groups: The group of each non-member.
-        level: Of confidence, in (0, 1).
+        member_groups: Group of each member; None if all are independent.
+        other_groups: Group of each non-member.
+        level: Level of confidence, in (0, 1).
         rates: False-positive rates.
 
     Raises:
-        ValueError: A side is empty or holds a value that is not a number, or ``level`` is out of range.
+        ValueError: A side is empty or holds NaN, or ``level`` is out of range.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
@@ -168,8 +168,8 @@ def _auc_interval(
 ) -> tuple[float | None, float | None]:
     if min(units) < _FEWEST_UNITS:
         return None, None
-    variance = _placement_variance(_beaten(members, others), auc, member_groups)
-    variance += _placement_variance(1 - _beaten(others, members), auc, other_groups)
+    variance = _placement_variance(_share_above(members, others), auc, member_groups)
+    variance += _placement_variance(1 - _share_above(others, members), auc, other_groups)
     if variance <= 0 or auc in (0.0, 1.0):
         return _score_auc_interval(auc, units, level)
     error = math.sqrt(variance) / (auc * (1 - auc))
@@ -178,8 +178,8 @@ def _auc_interval(
     return tuple(1 / (1 + math.exp(-end)) for end in (logit - half, logit + half))  # type: ignore[return-value]
 
 
-def _beaten(scores: Tensor, others: Tensor) -> Tensor:
-    """For each score the share of the others that lie above it, ties counting half."""
+def _share_above(scores: Tensor, others: Tensor) -> Tensor:
+    """Return, for each score, the share of the others above it, with ties counting half."""
     ordered = others.sort().values
     above = len(ordered) - torch.searchsorted(ordered, scores, right=True)
     not_below = len(ordered) - torch.searchsorted(ordered, scores)
@@ -188,9 +188,9 @@ def _beaten(scores: Tensor, others: Tensor) -> Tensor:
 
 def _placement_variance(placements: Tensor, auc: float, groups: Sequence[Hashable] | None) -> float:
     """One side's part of the variance of an AUC."""
-    places = _places_of_groups(groups, len(placements))
-    units = int(places.max()) + 1
-    sums = torch.zeros(units, dtype=torch.float64).index_add_(0, places, placements - auc)
+    group_indices = _group_indices(groups, len(placements))
+    units = int(group_indices.max()) + 1
+    sums = torch.zeros(units, dtype=torch.float64).index_add_(0, group_indices, placements - auc)
     return units / (units - 1) * sums.square().sum().item() / len(placements) ** 2
 
 
@@ -211,15 +211,15 @@ def _score_auc_interval(auc: float, units: tuple[int, int], level: float) -> tup
 
 def _check(members: Tensor, others: Tensor) -> None:
     if not len(members) or not len(others):
-        raise ValueError(f"both sides need a score, got {len(members)} members and {len(others)} non-members")
+        raise ValueError(f"both sides need scores, got {len(members)} members and {len(others)} non-members")
     if members.isnan().any() or others.isnan().any():
-        raise ValueError("a score is not a number")
+        raise ValueError("a score is NaN")
 
 
-def _places_of_groups(groups: Sequence[Hashable] | None, count: int) -> Tensor:
-    """The group of every sample as a number; every sample its own where there are no groups."""
+def _group_indices(groups: Sequence[Hashable] | None, count: int) -> Tensor:
+    """Return the group of every sample as a number; without groups, every sample is its own group."""
     names = list(range(count)) if groups is None else list(groups)
     if len(names) != count:
         raise ValueError(f"expected one group per score, got {len(names)} for {count}")
-    order = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return torch.tensor([order[name] for name in names])

@@ -1,4 +1,4 @@
-"""How much a frozen representation knows: a linear probe, and the nearest neighbours."""
+"""Probes of a frozen representation: a linear classifier, and the nearest neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import generator
 
 PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)
-"""What a linear probe chooses from unless told otherwise, strongest first."""
+"""Penalties that a linear probe chooses from by default, strongest first."""
 
 _CHUNK = 2048
-_COSINES = 2**27  # that are in memory at once, in single precision
+_COSINES = 2**27  # cosines in memory at once, in single precision
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Probe:
     """A linear classifier on standardised features.
 
     Attributes:
-        accuracy: On the test features.
-        penalty: The one that was chosen.
-        classes: The labels that its rows stand for, ascending.
-        weight: For features as they come: standardisation is folded in.
-        bias: Likewise.
-        count: Samples that it was fitted on.
+        accuracy: Accuracy on the test features.
+        penalty: Penalty that was chosen.
+        classes: Label of each row, ascending.
+        weight: Weight for raw features: standardisation is folded in.
+        bias: Bias for raw features.
+        count: Number of samples that it was fitted on.
     """
 
     accuracy: float
@@ -45,27 +45,27 @@ class Probe:
 
 
 def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int[Tensor, " k"]:
-    """Return so many places of each class, drawn without replacement, in ascending order.
+    """Return the indices of ``per_class`` samples of each class, drawn without replacement, in ascending order.
 
     Raises:
-        SettingsError: A class has fewer.
+        SettingsError: A class has fewer samples.
 
     Example:
         >>> labels = torch.tensor([0, 1, 0, 1, 0])
         >>> labels[balanced_places(labels, 2, seed=0)].bincount().tolist()
         [2, 2]
     """
-    chosen = []
+    drawn = []
     for label in labels.unique().tolist():
-        places = (labels == label).nonzero().flatten().cpu()
-        if len(places) < per_class:
-            raise SettingsError(f"class {label} has {len(places)} samples, {per_class} were asked for")
-        chosen.append(places[torch.randperm(len(places), generator=generator(seed, "balanced", label))[:per_class]])
-    return torch.cat(chosen).sort().values
+        indices = (labels == label).nonzero().flatten().cpu()
+        if len(indices) < per_class:
+            raise SettingsError(f"class {label} has {len(indices)} samples, {per_class} were asked for")
+        drawn.append(indices[torch.randperm(len(indices), generator=generator(seed, "balanced", label))[:per_class]])
+    return torch.cat(drawn).sort().values
 
 
 def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tensor, " k"]:
-    """Return a share of the places of each class, at least one, drawn without replacement, in ascending order.
+    """Return the indices of a share of each class, at least one, drawn without replacement, in ascending order.
 
     Raises:
         SettingsError: The share is not in (0, 1].
@@ -77,12 +77,12 @@ def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tens
     """
     if not 0 < share <= 1:
         raise SettingsError(f"a share must be in (0, 1], got {share}")
-    chosen = []
+    drawn = []
     for label in labels.unique().tolist():
-        places = (labels == label).nonzero().flatten().cpu()
-        count = max(1, round(share * len(places)))
-        chosen.append(places[torch.randperm(len(places), generator=generator(seed, "share", label))[:count]])
-    return torch.cat(chosen).sort().values
+        indices = (labels == label).nonzero().flatten().cpu()
+        count = max(1, round(share * len(indices)))
+        drawn.append(indices[torch.randperm(len(indices), generator=generator(seed, "share", label))[:count]])
+    return torch.cat(drawn).sort().values
 
 
 def linear_probe(
@@ -101,23 +101,23 @@ def linear_probe(
     """Fit softmax regression to frozen features and return it with its accuracy.
 
     Minimises the mean cross-entropy plus ``λ/2 |W|²`` by L-BFGS in float64, on features that are standardised with the
-    statistics of what it is fitted on. λ is chosen by the accuracy on a part of the training features, the stronger one
-    where two are equal; then all of them are fitted.
+    statistics of the training features. λ is chosen by the accuracy on a part of the training features, the stronger
+    of two equal ones; then the probe is fitted to all of them.
 
     Args:
         train: Features to learn from, on any device.
-        train_labels: Their classes; any whole numbers.
-        test: Features to be measured with.
-        test_labels: Their classes.
+        train_labels: Classes of the training features; any integers.
+        test: Test features.
+        test_labels: Classes of the test features.
         mode: ``"full"`` takes all training features; ``"balanced"`` ``per_class`` of each class.
-        per_class: For ``"balanced"``.
-        penalties: λ to choose from; a single one is taken as it is.
-        share: Of each class, on which λ is chosen; at least one sample.
-        seed: Of the draw and of the split.
-        iterations: Of L-BFGS, at most.
+        per_class: Samples per class, for ``"balanced"``.
+        penalties: Values of λ to choose from; a single one is not selected.
+        share: Share of each class on which λ is selected; at least one sample.
+        seed: Seed of the draw and of the split.
+        iterations: Largest number of L-BFGS iterations.
 
     Raises:
-        SettingsError: A class has too few samples, there is one class, or there is nothing to be measured with.
+        SettingsError: A class has too few samples, there is one class, or there are no test features.
 
     Example:
         >>> features = torch.tensor([[0.0], [0.1], [0.2], [0.9], [1.0], [1.1]])
@@ -126,10 +126,10 @@ def linear_probe(
         1.0
     """
     if not len(test_labels):
-        raise SettingsError("there is nothing to be measured with")
+        raise SettingsError("there are no test features")
     if mode == "balanced":
-        places = balanced_places(train_labels, per_class, seed).to(train.device)
-        train, train_labels = train[places], train_labels[places]
+        indices = balanced_places(train_labels, per_class, seed).to(train.device)
+        train, train_labels = train[indices], train_labels[indices]
     classes, numbers = train_labels.unique(return_inverse=True)
     if len(classes) < 2:
         raise SettingsError("a probe needs at least two classes")
@@ -140,8 +140,8 @@ def linear_probe(
         held = _held_out(numbers, share, seed)
         penalty = _best_penalty(features, numbers, held, ordered, iterations)
     weight, bias = _fit(features, numbers, len(classes), [penalty], iterations)[0]
-    answers = classes[functional.linear(test.detach().double(), weight, bias).argmax(1)]
-    accuracy = (answers == test_labels.to(answers.device)).double().mean().item()
+    predictions = classes[functional.linear(test.detach().double(), weight, bias).argmax(1)]
+    accuracy = (predictions == test_labels.to(predictions.device)).double().mean().item()
     return Probe(accuracy, penalty, classes, weight, bias, len(features))
 
 
@@ -154,20 +154,20 @@ def knn_probe(
     k: int = 20,
     temperature: float = 0.07,
 ) -> float:
-    """Return the accuracy of a vote of the nearest neighbours by cosine, weighed by ``exp(cos / temperature)``.
+    """Return the accuracy of a vote of the nearest neighbours by cosine, weighted by ``exp(cos / temperature)``.
 
     Wu, Xiong, Yu, Lin (CVPR 2018).
 
     Args:
         train: Features that vote.
-        train_labels: Their classes.
-        test: Features to be measured with.
-        test_labels: Their classes.
-        k: How many vote; never more than the smallest class has.
-        temperature: Positive.
+        train_labels: Classes of the voting features.
+        test: Test features.
+        test_labels: Classes of the test features.
+        k: Number of votes; at most the size of the smallest class.
+        temperature: Temperature, above 0.
 
     Raises:
-        SettingsError: There is nothing to vote or to be measured with, or a number is out of range.
+        SettingsError: There are no features on one side, or a number is out of range.
 
     Example:
         >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
@@ -175,20 +175,20 @@ def knn_probe(
         1.0
     """
     if not len(train_labels) or not len(test_labels):
-        raise SettingsError("needs features to vote and features to be measured with")
+        raise SettingsError("expected training and test features")
     if k < 1 or temperature <= 0:
         raise SettingsError(f"k must be at least 1 and the temperature positive, got {k} and {temperature}")
     classes, numbers = train_labels.unique(return_inverse=True)
     count = min(k, int(torch.bincount(numbers).min()))
     voters = functional.normalize(train.detach().float(), dim=1)
-    right, chunk = 0, _tests_at_once(len(voters))
-    for part, wanted in zip(test.detach().split(chunk), test_labels.split(chunk), strict=True):
+    correct, chunk = 0, _tests_at_once(len(voters))
+    for part, labels in zip(test.detach().split(chunk), test_labels.split(chunk), strict=True):
         cosines, nearest = (functional.normalize(part.float(), dim=1) @ voters.T).topk(count, dim=1)
-        # Only differences matter; this keeps the largest at one.
+        # Only differences matter; the largest vote is 1.
         votes = ((cosines - cosines[:, :1]) / temperature).exp()
         totals = votes.new_zeros(len(part), len(classes)).scatter_add_(1, numbers[nearest], votes)
-        right += int((classes[totals.argmax(1)] == wanted.to(classes.device)).sum())
-    return right / len(test_labels)
+        correct += int((classes[totals.argmax(1)] == labels.to(classes.device)).sum())
+    return correct / len(test_labels)
 
 
 def _tests_at_once(voters: int) -> int:
@@ -198,13 +198,13 @@ def _tests_at_once(voters: int) -> int:
 def _held_out(numbers: Tensor, share: float, seed: int) -> Tensor:
     held = torch.zeros(len(numbers), dtype=torch.bool)
     for label in range(int(numbers.max()) + 1):
-        places = (numbers == label).nonzero().flatten().cpu()
-        count = max(1, round(share * len(places)))
-        if count >= len(places):
+        indices = (numbers == label).nonzero().flatten().cpu()
+        count = max(1, round(share * len(indices)))
+        if count >= len(indices):
             raise SettingsError(
-                f"a class of {len(places)} samples leaves none to choose the penalty with; give one penalty"
+                f"a class of {len(indices)} samples is too small to select the penalty with; give one penalty"
             )
-        held[places[torch.randperm(len(places), generator=generator(seed, "probe", label))[:count]]] = True
+        held[indices[torch.randperm(len(indices), generator=generator(seed, "probe", label))[:count]]] = True
     return held.to(numbers.device)
 
 
@@ -216,21 +216,21 @@ def _best_penalty(
         (functional.linear(features[held], weight, bias).argmax(1) == numbers[held]).double().mean().item()
         for weight, bias in fits
     ]
-    return penalties[max(range(len(scores)), key=lambda place: (scores[place], -place))]
+    return penalties[max(range(len(scores)), key=lambda index: (scores[index], -index))]
 
 
 def _fit(
     features: Tensor, numbers: Tensor, classes: int, penalties: Sequence[float], iterations: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias for each penalty, each fit beginning where the one before ended."""
+    """Weight and bias for each penalty, each fit starting from the previous one."""
     mean = features.mean(0)
     deviation = features.std(0, unbiased=False)
-    # A feature that is always the same says nothing, whatever it is divided by.
+    # A constant feature has no information, whatever it is divided by.
     deviation = torch.where(deviation > 1e-8 * (1 + mean.abs()), deviation, 1.0)
     standard = (features - mean) / deviation
     weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, device=features.device, requires_grad=True)
-    found = []
+    fits = []
     for penalty in penalties:
         optimizer = torch.optim.LBFGS(
             [weight, bias], max_iter=iterations, tolerance_grad=1e-6, history_size=20, line_search_fn="strong_wolfe"
@@ -245,5 +245,5 @@ def _fit(
 
         optimizer.step(closure)
         folded = weight.detach() / deviation
-        found.append((folded.clone(), (bias.detach() - folded @ mean).clone()))
-    return found
+        fits.append((folded.clone(), (bias.detach() - folded @ mean).clone()))
+    return fits

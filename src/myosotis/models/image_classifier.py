@@ -1,4 +1,4 @@
-"""Image classifiers by name, and the directory that one is kept in: weights as safetensors and a description."""
+"""Image classifiers by name, and their directory: weights as safetensors and a description."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from myosotis.models.predictor import ImageEncoder, ImagePredictor
 from myosotis.models.resnet import SmallResNet
 
 OWN = {"small-resnet": SmallResNet}
-"""Architectures of this package; every other name is asked of timm."""
+"""Architectures of this package; other names are those of timm."""
 
 CLASSIFIER = "classifier.json"
 """The file that describes a classifier."""
@@ -27,16 +27,16 @@ _WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class ClassifierSpec:
-    """What a classifier is made of.
+    """Description of a classifier.
 
     Attributes:
         architecture: ``small-resnet``, or any name that timm knows.
-        num_classes: C.
-        in_channels: Of the images.
-        mean: Of each channel, in units of [0, 1] pixels; the normalisation is the model's first module.
-        std: Likewise.
+        num_classes: Number of classes, C.
+        in_channels: Channels of the images.
+        mean: Mean of each channel, in units of [0, 1] pixels; the normalisation is the model's first module.
+        std: Standard deviation of each channel.
         options: Further arguments of the architecture, e.g. ``{"widths": [16, 32]}``.
-        classes: Their names, in the order of the logits, where they are known.
+        classes: Names of the classes in the order of the logits, if known.
     """
 
     architecture: str
@@ -54,9 +54,9 @@ def build_classifier(
     """Return a new classifier that takes images in [0, 1].
 
     Args:
-        spec: What it is made of.
-        seed: Of the initial weights; None leaves them to torch's global generator.
-        pretrained: Take timm's weights for this architecture, which may be fetched; only on the user's word.
+        spec: Description of the classifier.
+        seed: Seed of the initial weights; None uses torch's global generator.
+        pretrained: Whether timm's weights for this architecture are loaded, which may download them.
 
     Raises:
         InputError: The architecture or an option of it is unknown, or it has no pre-trained weights.
@@ -98,7 +98,7 @@ def build_classifier(
 
 
 def pretrained_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return mean and deviation of the pixels that timm's weights for an architecture were trained with, if it says."""
+    """Return mean and standard deviation of the pixels for timm's weights of an architecture, if known."""
     config = timm.get_pretrained_cfg(architecture)
     return None if config is None else (tuple(config.mean), tuple(config.std))
 
@@ -111,13 +111,13 @@ def save_classifier(model: NormalizedClassifier, spec: ClassifierSpec, path: Pat
 
 
 def load_classifier(path: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
-    """Read what :func:`save_classifier` wrote.
+    """Load a classifier that :func:`save_classifier` wrote.
 
     Returns:
-        The classifier in evaluation mode, and its description.
+        Classifier in evaluation mode, and its description.
 
     Raises:
-        InputError: Something is missing or does not fit.
+        InputError: A file is missing or does not fit.
     """
     if path.is_file():
         raise InputError(f"model {path}: is a file; expected a directory with {CLASSIFIER} and {_WEIGHTS}")
@@ -127,7 +127,7 @@ def load_classifier(path: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
         inner = path / "model"
         hint = f"; did you mean {inner}?" if (inner / CLASSIFIER).is_file() else ""
         if (path / "learner.json").is_file():
-            hint = ": a class learner whose answers are not those of one linear head over one body, like iCaRL's"
+            hint = ": a class learner, like iCaRL, that is not one linear head on one body"
         raise InputError(f"model {path}: the directory holds no {CLASSIFIER}, so it is not a classifier{hint}")
     spec = read_description(ClassifierSpec, path / CLASSIFIER, "a classifier")
     model = build_classifier(spec)
@@ -138,7 +138,7 @@ def load_classifier(path: Path) -> tuple[NormalizedClassifier, ClassifierSpec]:
 
 
 def open_classifier(path: Path) -> ImagePredictor | ImageEncoder:
-    """Return the classifier in a directory for use; the encoder, if it has no classes.
+    """Return the classifier in a directory, ready for use; its encoder, if it has no classes.
 
     Raises:
         InputError: As :func:`load_classifier`.
@@ -150,7 +150,7 @@ def open_classifier(path: Path) -> ImagePredictor | ImageEncoder:
 
 
 def check_finite(model: nn.Module, source: str) -> None:
-    """Raise ``InputError`` if weights or running statistics that came from ``source`` hold infinity or NaN."""
+    """Raise ``InputError`` if weights or running statistics from ``source`` hold infinity or NaN."""
     broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise InputError(f"{source}: {len(broken)} of its weights hold infinity or NaN, {broken[0]} first")

@@ -1,4 +1,4 @@
-"""Looking at a model without changing it."""
+"""Evaluation mode for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a while; afterwards every module has its own mode again.
+    """Put a model into evaluation mode; on exit every module has its previous mode again.
 
     Example:
         >>> model = nn.Dropout().train()

@@ -1,4 +1,4 @@
-"""Normalisation of channels as the first module of a classifier, so that everything outside sees pixels in [0, 1]."""
+"""Normalisation of channels as the first module of a classifier, so that callers use pixels in [0, 1]."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ class Normalize(nn.Module):
     """Subtract the mean of each channel and divide by its standard deviation.
 
     Args:
-        mean: One number for each channel, in units of [0, 1] pixels.
-        std: Likewise; positive.
+        mean: Mean of each channel, in units of [0, 1] pixels.
+        std: Standard deviation of each channel, above 0.
 
     Raises:
-        SettingsError: The two differ in length, or a deviation is not positive.
+        SettingsError: Lengths differ, or a standard deviation is not positive.
     """
 
     mean: Tensor
@@ -41,9 +41,9 @@ class NormalizedClassifier(nn.Module):
     """A classifier behind its normalisation: takes images in [0, 1], returns logits.
 
     Args:
-        classifier: Takes normalised images.
-        mean: Of each channel.
-        std: Of each channel.
+        classifier: Classifier of normalised images.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
 
     Example:
         >>> model = NormalizedClassifier(nn.Flatten(), mean=[0.5], std=[0.25])

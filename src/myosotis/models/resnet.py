@@ -1,4 +1,4 @@
-"""Residual networks for images of 28 to 64 pixels, which torchvision and timm leave out."""
+"""Residual networks for images of 28 to 64 pixels, which torchvision and timm do not have."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016, figure 5 left).
 
-    Without ``last_relu`` the output may be negative, as the cosine heads of LUCIR and PODNet want it.
+    Without ``last_relu`` the output may be negative, as the cosine heads of LUCIR and PODNet need it.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, last_relu: bool = True) -> None:
@@ -40,12 +40,12 @@ class SmallResNet(nn.Module):
     CIFAR. Every stage but the first halves the resolution.
 
     Args:
-        in_channels: Of the images.
-        num_classes: C; 0 leaves the head out.
+        in_channels: Channels of the images.
+        num_classes: Number of classes, C; 0 for no head.
         widths: Channels of each stage.
         blocks: Blocks of each stage.
-        stem_stride: 2 makes the first convolution halve the resolution: a quarter of the work.
-        last_relu: Whether the very last block ends in a ReLU.
+        stem_stride: Stride of the first convolution; 2 needs a quarter of the computation.
+        last_relu: Whether the last block ends in a ReLU.
 
     Raises:
         ValueError: ``widths`` and ``blocks`` differ in length.
@@ -68,19 +68,21 @@ class SmallResNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or not widths:
-            raise ValueError(f"every stage needs a width and a number of blocks, got {len(widths)} and {len(blocks)}")
+            raise ValueError(f"widths and blocks must have the same length, got {len(widths)} and {len(blocks)}")
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, stem_stride, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         )
         stages, width = [], widths[0]
-        for number, (wanted, count) in enumerate(zip(widths, blocks, strict=True)):
+        for number, (stage_width, count) in enumerate(zip(widths, blocks, strict=True)):
             layers = []
-            for place in range(count):
-                last = number == len(widths) - 1 and place == count - 1
-                layers.append(BasicBlock(width, wanted, 2 if number > 0 and place == 0 else 1, last_relu or not last))
-                width = wanted
+            for block in range(count):
+                last = number == len(widths) - 1 and block == count - 1
+                layers.append(
+                    BasicBlock(width, stage_width, 2 if number > 0 and block == 0 else 1, last_relu or not last)
+                )
+                width = stage_width
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
         self.num_features = width

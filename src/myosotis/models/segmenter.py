@@ -1,5 +1,4 @@
-"""Networks that give every pixel a class: a body of this package's, torchvision's, timm's or smp's, under a head that
-grows."""
+"""Bodies of segmentation networks: of this package, torchvision, timm or smp."""
 
 import difflib
 from collections.abc import Sequence
@@ -25,17 +24,17 @@ _ASPP_CHANNELS = 256
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """What a body is made of.
+    """Description of a body.
 
     Attributes:
-        library: Whose it is.
+        library: Library of the body.
         architecture: ``small-segmenter``; a model of torchvision, e.g. ``deeplabv3_resnet101``; an encoder of timm,
             which gets atrous pooling; or a model of smp and its encoder, e.g. ``DeepLabV3Plus/resnet34``.
-        in_channels: Of the images.
-        mean: Of each channel, in units of [0, 1] pixels.
-        std: Likewise.
+        in_channels: Channels of the images.
+        mean: Mean of each channel, in units of [0, 1] pixels.
+        std: Standard deviation of each channel.
         options: Further arguments of the architecture.
-        norm_momentum: Of the running statistics of batch normalisation; None leaves it.
+        norm_momentum: Momentum of the running statistics of batch normalisation; None keeps the default.
     """
 
     library: Library
@@ -51,9 +50,9 @@ class SmallSegmenter(nn.Module):
     """A few convolutions with group normalisation: features at a quarter of the resolution, joined by those at a half.
 
     Args:
-        in_channels: Of the images.
-        widths: Channels at a half, at a quarter, and of the result.
-        dilations: Of the convolutions at a quarter.
+        in_channels: Channels of the images.
+        widths: Channels at half resolution, at a quarter, and of the output.
+        dilations: Dilations of the convolutions at a quarter of the resolution.
 
     Example:
         >>> body = SmallSegmenter(1, (8, 16, 16))
@@ -74,7 +73,7 @@ class SmallSegmenter(nn.Module):
         self.join = _block(half + quarter, width)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return features at a half, and maps of three layers."""
+        """Return features at half resolution, and maps of three layers."""
         near = self.stem(x)
         down = self.down(near)
         deep = down
@@ -101,10 +100,10 @@ class _Torchvision(nn.Module):
         self.low: nn.Module | None = None
         if isinstance(head, nn.Sequential):
             last: Any = head[-1]
-            # Slicing one of its subclasses would call the constructor of that.
+            # Slicing a subclass of Sequential would call its constructor.
             self.neck: nn.Module = nn.Sequential(*list(head)[:-1])
             self.num_features = int(last.in_channels)
-        else:  # LR-ASPP adds a convolution of two resolutions, which is one of both side by side
+        else:  # LR-ASPP adds convolutions of two resolutions, which equals one convolution of both concatenated
             self.neck = nn.ModuleDict({"cbr": head.cbr, "scale": head.scale})
             self.low = nn.Identity()
             parts: Any = head
@@ -113,8 +112,8 @@ class _Torchvision(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return features and the maps of the stages."""
         if self.low is not None:
-            found = self.backbone(x)
-            near, deep = found["low"], found["high"]
+            outputs = self.backbone(x)
+            near, deep = outputs["low"], outputs["high"]
             parts: Any = self.neck
             wide = parts["cbr"](deep) * parts["scale"](deep)
             large = functional.interpolate(wide, size=near.shape[2:], mode="bilinear", align_corners=False)
@@ -152,7 +151,7 @@ class _Timm(nn.Module):
 class _Smp(nn.Module):
     """A model of segmentation-models-pytorch without its last convolution."""
 
-    # Decoders double their maps and join them with earlier ones, which takes sides that the deepest stride divides.
+    # Decoders double their maps and join them with earlier ones, so sides must be multiples of the deepest stride.
     multiple = 32
 
     def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
@@ -184,10 +183,10 @@ class SegmentationBody(nn.Module):
     """A body behind its normalisation: takes images in [0, 1].
 
     Args:
-        network: Returns features, of which it has ``num_features``, and the maps of its stages. If it has a
-            ``multiple``, images are continued by their mean, right and below, to sides that this divides.
-        mean: Of each channel.
-        std: Likewise.
+        network: Network with ``num_features``; returns features and the maps of its stages. If it has a ``multiple``,
+            images are padded with their mean, right and below, to multiples of it.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
     """
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -199,22 +198,22 @@ class SegmentationBody(nn.Module):
         self.multiple = int(getattr(network, "multiple", 1))
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return features, and maps of earlier layers; both of the images as they were continued."""
+        """Return features, and maps of earlier layers, both of the padded images."""
         height, width = images.shape[2:]
         x = self.normalize(images)
         if self.multiple > 1:
             x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
-        found: tuple[Tensor, tuple[Tensor, ...]] = self.network(x)
-        return found
+        output: tuple[Tensor, tuple[Tensor, ...]] = self.network(x)
+        return output
 
 
 def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained: bool = False) -> SegmentationBody:
     """Return a new body.
 
     Args:
-        spec: What it is made of.
-        seed: Of the initial weights; None leaves them to torch's global generator.
-        pretrained: Take the library's weights of the encoder, which may be fetched; only on the user's word.
+        spec: Description of the body.
+        seed: Seed of the initial weights; None uses torch's global generator.
+        pretrained: Whether the library's weights of the encoder are loaded, which may download them.
 
     Raises:
         InputError: The architecture or an option of it is unknown, or there are no weights.
@@ -239,7 +238,7 @@ def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained:
     if spec.norm_momentum is not None:
         layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
         if not layers:
-            raise InputError(f"'{spec.architecture}' has no batch normalisation that 'norm_momentum' could be of")
+            raise InputError(f"'{spec.architecture}' has no batch normalisation, so 'norm_momentum' has no effect")
         for layer in layers:
             layer.momentum = spec.norm_momentum
     return SegmentationBody(network, spec.mean, spec.std)

@@ -96,7 +96,7 @@ def test_sets_together_and_in_batches():
     truth = sets["remaining"].labels
     assert audit.right["remaining"].tolist() == (whole.argmax(dim=1) == truth).double().tolist()
     torch.testing.assert_close(audit.losses["remaining"].float(), losses(whole, truth))
-    again = Audit.read(json.loads(json.dumps(audit.told())))
+    again = Audit.read(json.loads(json.dumps(audit.as_json())))
     assert (again.metrics, again.right["test"].tolist()) == (found, audit.right["test"].tolist())
     assert torch.allclose(predict(model, sets["remaining"], batch_size=2), whole, atol=1e-6)
     assert found["remaining"]["loss"] == pytest.approx(

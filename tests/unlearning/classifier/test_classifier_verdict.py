@@ -7,7 +7,7 @@ import torch
 
 from myosotis.engine.errors import DivergedError
 from myosotis.unlearning.classifier.audit import Audit, audit_sets, population_membership
-from myosotis.unlearning.classifier.report_verdict import criteria_section, verdicts_of
+from myosotis.unlearning.classifier.job.report_verdict import criteria_section, verdicts_of
 from myosotis.unlearning.classifier.verdict import VerdictSettings, judge
 
 CLASSES = 4

@@ -2,10 +2,10 @@ import pytest
 import torch
 from PIL import Image
 
-from myosotis.data.images import ImageSet
+from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.engine.errors import InputError
-from myosotis.unlearning.classifier.config import ClassifierUnlearningConfig
-from myosotis.unlearning.classifier.inputs import NEAR, pixel_statistics, read_inputs
+from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
+from myosotis.unlearning.classifier.job.inputs import NEAR, read_inputs
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.settings import PRESETS
 

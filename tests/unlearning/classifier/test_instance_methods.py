@@ -9,7 +9,7 @@ from myosotis.engine.seeding import generator
 from myosotis.unlearning.classifier.attack import draw_targets
 from myosotis.unlearning.classifier.methods import METHODS, Request, Samples, build_method
 from myosotis.unlearning.classifier.methods.distillation import distillation_loss
-from myosotis.unlearning.classifier.methods.method import evaluation_copy, places_of_step
+from myosotis.unlearning.classifier.methods.method import evaluation_copy, step_indices
 from myosotis.unlearning.classifier.methods.retaining import reinitialize
 from myosotis.unlearning.classifier.methods.selective import diagonal_fisher, saliency_mask
 
@@ -158,8 +158,8 @@ def test_neggrad_plus():
     model, asked = network(), request()
     objective = begun("neggrad_plus", asked, model, alpha=0.7)
     terms = objective.terms(model, 0)
-    places = places_of_step(10, 4, 0, 0, "retain")
-    keep = asked.retain.batch(places)
+    indices = step_indices(10, 4, 0, 0, "retain")
+    keep = asked.retain.batch(indices)
     assert terms["retain"].item() == pytest.approx(0.7 * ce(model, keep.images, keep.labels).item(), abs=1e-6)
     forget = asked.forget
     assert terms["forget"].item() == pytest.approx(
@@ -170,7 +170,7 @@ def test_neggrad_plus():
 
 def test_an_epoch_sees_every_retained_sample_once_and_the_next_in_another_order():
     def epoch(first):
-        return torch.cat([places_of_step(10, 4, step, 0, "retain") for step in range(first, first + 3)]).tolist()
+        return torch.cat([step_indices(10, 4, step, 0, "retain") for step in range(first, first + 3)]).tolist()
 
     assert sorted(epoch(0)) == list(range(10))
     assert sorted(epoch(3)) == list(range(10))

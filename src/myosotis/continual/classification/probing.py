@@ -16,7 +16,8 @@ from myosotis.continual.classification.job import ClassLearningJob
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.scenario import Scenario
-from myosotis.data.images import ImageSet, read_image_folder, to_unit
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import ImageSet, to_unit
 from myosotis.data.sets import read_sets, set_fingerprints
 from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import InputError, settings_as_input

@@ -14,7 +14,7 @@ from myosotis.models.modes import evaluating
 Norm = Literal["l2", "linf"]
 
 _NO_GRADIENT = 1e-6
-"""Below this norm a gradient is rounding in float32, or its target is certain to six digits: the sample stays."""
+"""Below this norm a gradient is rounding in float32, or the target is certain to six digits: the sample stays."""
 
 _TINY = 1e-12  # keeps a division by a norm of zero finite
 
@@ -30,8 +30,8 @@ def draw_targets(
     Args:
         labels: True classes, in [0, num_classes).
         num_classes: C, at least 2.
-        copies: How many targets each label gets, at least 1.
-        generator: On the CPU.
+        copies: Targets per label, at least 1.
+        generator: Generator on the CPU.
 
     Returns:
         Targets on the device of ``labels``.
@@ -68,27 +68,27 @@ def pgd_attack(
     batch_size: int = 256,
     advance: Callable[[int], None] | None = None,
 ) -> Float[Tensor, "n channels height width"]:
-    """Move images until the model takes them for ``targets``, within a ball around each and within [0, 1].
+    """Return images moved until the model classifies them as ``targets``, within a ball around each and within [0, 1].
 
     One step on the perturbation (Madry et al., ICLR 2018; in the order of advertorch, which the released code of Cha et
     al. uses): g is the gradient of the cross-entropy with the target; delta goes down along g / |g|_2 (L2) or sign(g)
     (Linf) by ``step_size``; then it is clipped to the box and shrunk to the ball. A sample whose gradient is zero up to
-    rounding is not moved. The model is looked at in evaluation mode and left as it was: no parameter gets a gradient,
-    no buffer changes. An example depends on its image, its target and its share of the generator's stream alone, not on
+    rounding is not moved. The model is evaluated and left unchanged: no parameter gets a gradient, no buffer
+    changes. An example depends on its image, its target and its share of the generator's stream alone, not on
     the other images in its batch.
 
     Args:
-        model: Returns logits; takes images in [0, 1], so a normalisation belongs into it.
-        images: In [0, 1].
-        targets: The classes to be taken for.
-        norm: Of the ball.
+        model: Classifier of images in [0, 1], with its normalisation inside; returns logits.
+        images: Images in [0, 1].
+        targets: Target class of each image.
+        norm: Norm of the ball.
         eps: Radius of the ball, in units of pixel values.
-        step_size: In the same units.
-        steps: How many.
-        generator: Draws the random start, on the CPU: an image of uniform noise, shrunk to the ball. None starts at the
-            image itself.
-        batch_size: How many images go through the model together.
-        advance: Called with the number of images after each batch.
+        step_size: Length of a step, in the same units.
+        steps: Number of steps.
+        generator: Generator on the CPU for the random start: an image of uniform noise, shrunk to the ball. None starts
+            at the image itself.
+        batch_size: Images per forward pass.
+        advance: Callback that receives the number of images after each batch.
 
     Returns:
         The moved images, in the type and on the device of ``images``.
@@ -111,7 +111,7 @@ def pgd_attack(
     if len(images) and not (float(images.min()) >= 0 and float(images.max()) <= 1):
         raise SettingsError(
             f"images must lie in [0, 1], got {float(images.min()):g} to {float(images.max()):g}; "
-            "a normalisation belongs into the model"
+            "move the normalisation into the model"
         )
     moved = []
     with evaluating(model):
@@ -129,13 +129,13 @@ def attack_success(
     targets: Int[Tensor, " n"],
     batch_size: int = 256,
 ) -> Float[Tensor, " n"]:
-    """Return 1 where the model takes an image for its target, else 0.
+    """Return 1 where the model classifies an image as its target, else 0.
 
     Args:
-        model: Looked at in evaluation mode.
-        images: Usually from :func:`pgd_attack`.
-        targets: The classes to be taken for.
-        batch_size: How many images go through the model together.
+        model: Classifier, used in evaluation mode.
+        images: Images, usually from :func:`pgd_attack`.
+        targets: Target class of each image.
+        batch_size: Images per forward pass.
     """
     with evaluating(model), torch.no_grad():
         pieces = [
@@ -161,7 +161,7 @@ def _attack_batch(
         delta = _into_box(images, _into_ball(noise - images, norm, eps))
     for _ in range(steps):
         delta.requires_grad_(True)
-        # A sum, so that no sample's gradient knows how many others there are.
+        # A sum, so that no sample's gradient depends on the size of the batch.
         loss = functional.cross_entropy(model(images + delta).float(), targets, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, delta)
         delta = delta.detach()

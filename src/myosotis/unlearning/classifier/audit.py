@@ -1,4 +1,4 @@
-"""What is measured of a classifier before and after it forgot: accuracy, calibration, membership, distances."""
+"""Measurements of a classifier before and after unlearning: accuracy, calibration, membership, distances."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,33 +21,33 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class Audit:
-    """What one model showed.
+    """Measurements of one model.
 
     Attributes:
         metrics: Figures by set, see :func:`audit_sets`.
         losses: Cross-entropy of every image, in nats, by set.
-        right: Whether the answer to every image is its true class, 0 or 1, by set.
+        right: 1 for every image whose prediction is its true class, else 0, by set.
     """
 
     metrics: dict[str, Any]
     losses: dict[str, Tensor]
     right: dict[str, Tensor]
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the audit as JSON."""
         values = {
             name: {split: row.tolist() for split, row in getattr(self, name).items()} for name in ("losses", "right")
         }
         return {"metrics": self.metrics, **values}
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "Audit":
-        """Return what :meth:`told` gave."""
+    def read(cls, stored: Mapping[str, Any]) -> "Audit":
+        """Return the audit that :meth:`as_json` gave."""
         losses, right = (
-            {split: torch.tensor(row, dtype=torch.float64) for split, row in told[name].items()}
+            {split: torch.tensor(row, dtype=torch.float64) for split, row in stored[name].items()}
             for name in ("losses", "right")
         )
-        return cls(dict(told["metrics"]), losses, right)
+        return cls(dict(stored["metrics"]), losses, right)
 
 
 @torch.no_grad()
@@ -55,23 +55,28 @@ def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Flo
     """Return the logits of every image, on the CPU in float32; the images go to the model's device batch by batch.
 
     Args:
-        model: Looked at in evaluation mode.
-        images: Bytes.
-        batch_size: How many go through the model together.
+        model: Classifier, used in evaluation mode.
+        images: Images as bytes.
+        batch_size: Images per forward pass.
 
     Raises:
-        DivergedError: A logit is not finite: such a model answers nothing, and that must not pass for forgetting.
+        DivergedError: A logit is not finite: such a model predicts nothing, and that must not pass for forgetting.
     """
-    place = next(model.parameters()).device
+    device = next(model.parameters()).device
     with evaluating(model):
         pieces = [
-            model(images.subset(range(begin, min(begin + batch_size, len(images)))).pixels(place)).float().cpu()
+            model(images.subset(range(begin, min(begin + batch_size, len(images)))).pixels(device)).float().cpu()
             for begin in range(0, len(images), batch_size)
         ]
     logits = torch.cat(pieces)
     if not bool(logits.isfinite().all()):
-        raise DivergedError("the model gives logits that are not finite, so none of its answers means anything")
+        raise DivergedError("the model returns logits that are not finite, so its predictions mean nothing")
     return logits
+
+
+def true_label_probabilities(model: nn.Module, images: ImageSet) -> Float[Tensor, " n"]:
+    """Return the probability of the true class of every image, on the CPU."""
+    return predict(model, images).softmax(dim=1).gather(1, images.labels.unsqueeze(1)).flatten()
 
 
 def share(hits: int, count: int, confidence: float = 0.95) -> dict[str, float]:
@@ -93,13 +98,13 @@ def measure(
     bins: int = 15,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Return what a model makes of a set: accuracy, loss, calibration, by class, and the worst class.
+    """Return the figures of a set: accuracy, loss, calibration, accuracy by class, and the worst class.
 
     Args:
-        logits: On the CPU.
-        labels: The true classes.
-        classes: Their names.
-        bins: Of the calibration error.
+        logits: Logits on the CPU.
+        labels: True classes.
+        classes: Names of the classes.
+        bins: Bins of the calibration error.
         confidence: Level of the Clopper-Pearson interval of the accuracy.
 
     Returns:
@@ -127,10 +132,10 @@ def population_membership(
     *,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Return how well the loss tells samples from ones that were never seen, read either way.
+    """Return how well the loss distinguishes samples from unseen ones, in both directions.
 
-    A low loss betrays what is remembered; a high one betrays what was over-forgotten. So both signs are looked at, and
-    true-positive rates come with exact intervals, as with n non-members no rate below 1/n can be told.
+    A low loss reveals what is remembered, a high loss what was over-forgotten, so both signs are tested. True-positive
+    rates have exact intervals, because n non-members cannot show a rate below 1/n.
 
     Args:
         members: Loss of each sample that was trained on, or is said to be forgotten.
@@ -143,15 +148,15 @@ def population_membership(
         two-sided rank test, ``decidable`` (whether so few images could show anything), ``traceable`` and
         ``over_unlearned``.
     """
-    either = []
+    attacks = []
     for sign in (1, -1):
-        found = membership_inference(sign * members, sign * others, level=confidence)
+        attack = membership_inference(sign * members, sign * others, level=confidence)
         rates = {
             rate: share(round(value * len(members)), len(members), confidence)
-            for rate, value in found.tpr_at_fpr.items()
+            for rate, value in attack.tpr_at_fpr.items()
         }
-        either.append((found, rates))
-    (as_member, tpr), (as_forgotten, tpr_reversed) = either
+        attacks.append((attack, rates))
+    (as_member, tpr), (as_forgotten, tpr_reversed) = attacks
     return {
         "auc": as_member.auc,
         "low": as_member.low,
@@ -175,27 +180,28 @@ def losses(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Flo
     return functional.cross_entropy(logits, labels, reduction="none")
 
 
-def output_distances(one: Float[Tensor, "n classes"], other: Float[Tensor, "n classes"]) -> dict[str, float]:
-    """Return how differently two models see the same images.
+def output_distances(first: Float[Tensor, "n classes"], second: Float[Tensor, "n classes"]) -> dict[str, float]:
+    """Return how differently two models answer on the same images.
 
     Args:
-        one: Logits of the first.
-        other: Logits of the second.
+        first: Logits of the first model.
+        second: Logits of the second model.
 
     Returns:
-        ``disagreement``: share of images with another answer; ``jensen_shannon``: mean divergence in nats, at most log
-        2; ``activation``: mean Euclidean distance of the probabilities (Golatkar et al.'s activation distance).
+        ``disagreement``: share of images with different predictions; ``jensen_shannon``: mean divergence in
+        nats, at most log 2; ``activation``: mean Euclidean distance of the probabilities (Golatkar et al.'s activation
+        distance).
 
     Example:
-        >>> found = output_distances(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.1, 0.9]]).log())
-        >>> found["disagreement"], round(found["jensen_shannon"], 4)
+        >>> distances = output_distances(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.1, 0.9]]).log())
+        >>> distances["disagreement"], round(distances["jensen_shannon"], 4)
         (1.0, 0.3681)
     """
-    p, q = one.double().log_softmax(dim=1), other.double().log_softmax(dim=1)
+    p, q = first.double().log_softmax(dim=1), second.double().log_softmax(dim=1)
     middle = torch.logaddexp(p, q) - torch.tensor(2.0).double().log()
     divergences = [(side.exp() * (side - middle)).sum(dim=1) for side in (p, q)]
     return {
-        "disagreement": (one.argmax(dim=1) != other.argmax(dim=1)).double().mean().item(),
+        "disagreement": (first.argmax(dim=1) != second.argmax(dim=1)).double().mean().item(),
         "jensen_shannon": (sum(divergences) / 2).mean().item(),  # type: ignore[union-attr]
         "activation": torch.linalg.vector_norm(p.exp() - q.exp(), dim=1).mean().item(),
     }
@@ -208,29 +214,29 @@ def audit_sets(
     bins: int = 15,
     confidence: float = 0.95,
 ) -> Audit:
-    """Return what a model makes of each set.
+    """Return the measurements of a model on each set.
 
     Args:
-        model: Looked at in evaluation mode.
+        model: Classifier, used in evaluation mode.
         sets: ``forget``, and where they are known ``remaining``, ``held_remaining`` and ``test``.
-        bins: Of the calibration error.
+        bins: Bins of the calibration error.
         confidence: Level of all intervals.
 
     Returns:
-        Figures: for each set what :func:`measure` gives, and ``membership`` of ``forget`` and of ``remaining`` against
-        ``test``; and the values of every image.
+        Metrics: the figures of :func:`measure` for each set, and ``membership`` of ``forget`` and of ``remaining``
+        against ``test``; and the values of every image.
     """
     logits = {name: predict(model, images) for name, images in sets.items()}
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         name: measure(logits[name], images.labels, images.classes, bins=bins, confidence=confidence)
         for name, images in sets.items()
     }
     loss = {name: losses(logits[name], images.labels).double() for name, images in sets.items()}
     if "test" in sets:
-        found["membership"] = {
+        metrics["membership"] = {
             name: population_membership(loss[name], loss["test"], confidence=confidence)
             for name in ("forget", "remaining")
             if name in sets
         }
     right = {name: (logits[name].argmax(dim=1) == images.labels).double() for name, images in sets.items()}
-    return Audit(found, loss, right)
+    return Audit(metrics, loss, right)

@@ -1,4 +1,4 @@
-"""What batch normalisation does while a model unlearns."""
+"""Batch normalisation during unlearning."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ def set_modes(model: nn.Module, policy: BatchNormPolicy) -> None:
     """Put a model into the mode that it unlearns in: evaluation, but for batch normalisation under ``"train"``.
 
     Args:
-        model: Changed in place.
+        model: Model, changed in place.
         policy: ``"train"`` normalises by the statistics of each batch and updates the running ones, but see
             :func:`single_values_by_running_statistics`; ``"freeze"`` uses the running ones and leaves them bit for
             bit. Dropout and the like are off in either case.
@@ -27,7 +27,7 @@ def set_modes(model: nn.Module, policy: BatchNormPolicy) -> None:
 
 
 def batch_norms(model: nn.Module) -> Iterator[nn.Module]:
-    """The modules of a model that normalise by batch statistics."""
+    """Return the modules that normalise by batch statistics."""
     return (module for module in model.modules() if isinstance(module, _BatchNorm))
 
 

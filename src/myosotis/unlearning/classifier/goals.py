@@ -1,4 +1,4 @@
-"""What unlearning an instance means, and the losses that ask for it."""
+"""Goals of instance-wise unlearning, and their losses."""
 
 from typing import Literal
 
@@ -17,17 +17,17 @@ def misclassify_loss(
     loss: ForgetLoss = "cross_entropy",
     margin: float = 0.0,
 ) -> Float[Tensor, " n"]:
-    """Return, for each instance, a loss whose fall leads away from the true label.
+    """Return, for each instance, a loss whose minimisation leads away from the true label.
 
     ``"cross_entropy"``: minus the cross-entropy (Cha et al., AAAI 2024), which has no lower bound; its gradient in the
-    logits is onehot(y) - p. ``"margin"`` (ours): max(0, z_y - max of the other logits + margin), which ends by itself
-    as soon as the instance is taken for something else by ``margin``.
+    logits is onehot(y) - p. ``"margin"`` (ours): max(0, z_y - max of the other logits + margin), which is 0
+    as soon as another class wins by ``margin``.
 
     Args:
-        logits: Of the forget instances.
-        labels: Their true classes.
-        loss: Which of the two.
-        margin: For ``"margin"``, in units of logits.
+        logits: Logits of the forget instances.
+        labels: True classes.
+        loss: Kind of loss.
+        margin: Margin in logits, for ``"margin"``.
 
     Example:
         >>> logits = torch.tensor([[2.0, 1.0, 0.0]])
@@ -47,16 +47,17 @@ def relabel_loss(
     loss: ForgetLoss = "cross_entropy",
     margin: float = 0.0,
 ) -> Float[Tensor, " n"]:
-    """Return, for each instance, a loss whose fall leads to its new label.
+    """Return, for each instance, a loss whose minimisation leads to its new label.
 
-    ``"cross_entropy"``: with the new label, which goes on pulling at instances that have it. ``"margin"`` (ours):
-    max(0, max of the other logits - z_new + margin), which ends by itself.
+    ``"cross_entropy"``: cross-entropy with the new label, which keeps pulling at instances that have it.
+    ``"margin"`` (ours): max(0, max of the other logits - z_new + margin), which is 0 once the new label wins by
+    ``margin``.
 
     Args:
-        logits: Of the forget instances.
-        new_labels: What they shall be taken for.
-        loss: Which of the two.
-        margin: For ``"margin"``, in units of logits.
+        logits: Logits of the forget instances.
+        new_labels: New label of each instance.
+        loss: Kind of loss.
+        margin: Margin in logits, for ``"margin"``.
 
     Example:
         >>> relabel_loss(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([1]), "margin", 0.5).item()

@@ -39,21 +39,21 @@ def weight_importance(
     the gradients of earlier batches, as it zeroes those of another model; this is not followed.)
 
     Args:
-        model: Returns logits; looked at in evaluation mode and left as it was.
-        images: Of the forget set.
-        reduction: See above.
-        batch_size: For ``"batch"``.
+        model: Classifier, used in evaluation mode and left unchanged.
+        images: Images of the forget set.
+        reduction: Order of mean and absolute value, see above.
+        batch_size: Images per batch, for ``"batch"``.
 
     Returns:
-        For every parameter that is trained, by its name. A tensor whose weights are all alike is all 1.
+        Importance of every trained parameter by name. A tensor whose weights are all equally sensitive is all 1.
 
     Raises:
         ValueError: There is no image or no trained parameter.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
-        >>> found = weight_importance(model, torch.rand(3, 1, 1, 2))
-        >>> float(found["1.weight"].min()), float(found["1.weight"].max())
+        >>> importance = weight_importance(model, torch.rand(3, 1, 1, 2))
+        >>> float(importance["1.weight"].min()), float(importance["1.weight"].max())
         (0.0, 1.0)
     """
     if not len(images):
@@ -78,23 +78,23 @@ def importance_penalty(
     Its gradient is strength * importance * (theta - anchor); at the anchor both are exactly 0.
 
     Args:
-        params: The weights now, by name; needs every name of ``importance``.
-        anchors: Where they are held.
-        importance: In [0, 1], see :func:`weight_importance`.
+        params: Present weights by name; needs every name of ``importance``.
+        anchors: Weights that they are held at.
+        importance: Importances in [0, 1], see :func:`weight_importance`.
         strength: lambda, at least 0.
 
     Raises:
         ValueError: ``strength`` is negative, or there is nothing to penalise.
 
     Example:
-        >>> one, two = {"w": torch.tensor([1.0, -2.0])}, {"w": torch.tensor([0.0, -1.0])}
-        >>> importance_penalty(one, two, {"w": torch.tensor([0.0, 0.25])}, 3.0).item()
+        >>> weights, anchors = {"w": torch.tensor([1.0, -2.0])}, {"w": torch.tensor([0.0, -1.0])}
+        >>> importance_penalty(weights, anchors, {"w": torch.tensor([0.0, 0.25])}, 3.0).item()
         0.375
     """
     if strength < 0:
         raise SettingsError(f"strength must be at least 0, got {strength}")
     if not importance:
-        raise SettingsError("there is no weight to hold")
+        raise SettingsError("no weight to penalise")
     parts = [(held * (params[name] - anchors[name]).square()).sum() for name, held in importance.items()]
     return strength / 2 * torch.stack(parts).sum()
 

@@ -1,4 +1,4 @@
-"""What became of the instances and of the model."""
+"""Outcome of an unlearning, for the model and for every instance."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,15 +12,15 @@ StopReason = Literal["goal", "reference", "already", "epochs", "steps", "edited"
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """What became of one instance.
+    """Outcome for one instance.
 
     Attributes:
-        label: Its true class.
-        new_label: The class that it was to get, or None.
-        answer_before: What the model took it for.
-        answer_after: What it takes it for now.
-        probability_before: Of the true class.
-        probability_after: Of the true class.
+        label: True class.
+        new_label: Class that the goal ``relabel`` asks for, or None.
+        answer_before: Prediction before unlearning.
+        answer_after: Prediction after unlearning.
+        probability_before: Probability of the true class before.
+        probability_after: Probability of the true class after.
         margin: Logits beyond the decision boundary; negative: the goal is not reached.
         forgotten: Whether the goal is reached.
     """
@@ -40,21 +40,20 @@ class UnlearnResult:
     """The model after unlearning, and how that went.
 
     Attributes:
-        model: A new model, in evaluation mode; the one that came in is untouched.
-        method: Its name.
-        goal: What was asked for.
+        model: New model in evaluation mode; the original is untouched.
+        method: Name of the method.
+        goal: Goal of the unlearning.
         converged: Whether the goal, or the reference level, was reached.
         stop_reason: ``goal``, ``reference``, ``already`` (nothing had to be done), ``epochs`` or ``steps`` (a cap),
-            ``edited`` (the method does not train), or ``diverged`` (a loss was not finite; the model is the one that
-            came in).
+            ``edited`` (the method does not train), or ``diverged`` (a loss became non-finite; the model has the
+            original weights).
         steps: Optimisation steps.
-        instances: What became of each.
-        history: After every step: its number, the loss terms, and where it was looked at, accuracy and loss on the
-            forget set.
+        instances: Outcome for each instance.
+        history: Number and loss terms of every step, with accuracy and loss on the forget set where they were measured.
         facts: Figures of the method's preparation, e.g. ``adversarial_success``, and ``held_accuracy_before`` and
             ``held_accuracy_after``, the share of held samples that keep their answer.
         batch_norm_drift: Mean change of running means in old standard deviations, or None.
-        warnings: What the caller should know.
+        warnings: Warnings for the caller.
         seconds: Wall time, preparation included.
     """
 
@@ -73,10 +72,10 @@ class UnlearnResult:
 
     @property
     def min_margin(self) -> float:
-        """The margin of the instance that is nearest to coming back."""
+        """Smallest margin of all instances."""
         return min(instance.margin for instance in self.instances)
 
     @property
     def forget_accuracy(self) -> float:
-        """Share of the instances that still get their true label."""
-        return sum(one.answer_after == one.label for one in self.instances) / len(self.instances)
+        """Share of the instances that are still classified correctly."""
+        return sum(instance.answer_after == instance.label for instance in self.instances) / len(self.instances)

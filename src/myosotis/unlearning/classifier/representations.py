@@ -12,30 +12,30 @@ _MOST_LAYERS = 10
 
 
 def main_layers(network: nn.Module, prefix: str = "", most: int = _MOST_LAYERS) -> list[str]:
-    """Return the names of the main parts of a network in their order: children, and those of containers in their place.
+    """Return the names of the main parts of a network in their order: children, and the children of containers.
 
     Args:
-        network: Its modules must be in the order in which they are called.
-        prefix: Of the names.
-        most: Of more parts so many are taken, evenly, the first and the last among them.
+        network: Network whose modules are in the order in which they are called.
+        prefix: Prefix of the names.
+        most: Largest number of parts; of more, evenly spaced ones are taken, with the first and the last.
 
     Example:
         >>> main_layers(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), "net.")
         ['net.0', 'net.2']
     """
-    found: list[str] = []
+    layers: list[str] = []
     for name, child in network.named_children():
         inner = list(child.named_children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
         if len(inner) > 1 and name != "stem":
-            found += [f"{prefix}{name}.{part}" for part, _ in inner]
+            layers += [f"{prefix}{name}.{part}" for part, _ in inner]
         elif isinstance(child, nn.ModuleList):
             # A list is never called itself.
-            found += [f"{prefix}{name}.{part}" for part, _ in inner]
+            layers += [f"{prefix}{name}.{part}" for part, _ in inner]
         elif any(True for _ in child.parameters()):
-            found.append(f"{prefix}{name}")
-    if len(found) <= most:
-        return found
-    return [found[round(place * (len(found) - 1) / (most - 1))] for place in range(most)]
+            layers.append(f"{prefix}{name}")
+    if len(layers) <= most:
+        return layers
+    return [layers[round(index * (len(layers) - 1) / (most - 1))] for index in range(most)]
 
 
 def layer_similarity(
@@ -47,25 +47,25 @@ def layer_similarity(
         original: The model before.
         model: The model after.
         sets: Images by name; sets of a single image are left out.
-        count: At most so many of each, drawn by their names.
-        seed: Of the draw.
+        count: Largest number of images per set, drawn by their names.
+        seed: Seed of the draw.
 
     Returns:
-        By set and layer; None for a layer that gives the same for every image, as a dead one does.
+        Similarity by set and layer; None for a layer with the same output for every image, as a dead one has.
     """
     network = original.get_submodule("classifier")
-    layers, place = main_layers(network, "classifier."), next(original.parameters()).device
-    found: dict[str, dict[str, float | None]] = {}
+    layers, device = main_layers(network, "classifier."), next(original.parameters()).device
+    similarities: dict[str, dict[str, float | None]] = {}
     for name, images in sets.items():
-        some = images.subset(images.shuffled(seed, "cka")[:count])
-        if len(some) > 1:
-            values = layer_cka(original, model, some.pixels(place), layers, _similarity)
-            found[name] = {layer: None if math.isnan(value) else value for layer, value in values.items()}
-    return found
+        sample = images.subset(images.shuffled(seed, "cka")[:count])
+        if len(sample) > 1:
+            values = layer_cka(original, model, sample.pixels(device), layers, _similarity)
+            similarities[name] = {layer: None if math.isnan(value) else value for layer, value in values.items()}
+    return similarities
 
 
-def _similarity(one: Tensor, other: Tensor) -> float:
+def _similarity(first: Tensor, second: Tensor) -> float:
     try:
-        return linear_cka(one, other)
+        return linear_cka(first, second)
     except ValueError:
         return math.nan

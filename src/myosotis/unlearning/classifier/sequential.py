@@ -23,18 +23,18 @@ def unlearn_sequence(
     on_result: Callable[[int, UnlearnResult], None] | None = None,
     **arguments: Any,
 ) -> tuple[nn.Module, list[UnlearnResult], list[list[float]]]:
-    """Unlearn requests one after another, each from the model that the one before it left.
+    """Unlearn requests one after another, each from the model that the previous one left.
 
-    Examples, importance and anchor are made from the present model and the present request alone.
+    Adversarial examples, importance and anchor follow from the present model and request alone.
 
     Args:
-        model: Never changed.
-        requests: Images and labels of each.
-        replay: Unlearn earlier requests again with each: only where their images may still be held.
-        seed: Each request gets a stream of its own.
-        new_labels: How new labels are found for the goal ``relabel``.
-        on_result: Called with the number of a request, counting from 1, and its result.
-        arguments: Of :func:`unlearn_instances`.
+        model: Classifier; not changed.
+        requests: Images and labels of each request.
+        replay: Whether each request unlearns earlier ones again; only where their images may still be stored.
+        seed: Seed; each request has its own random stream.
+        new_labels: Rule for new labels, for the goal ``relabel``.
+        on_result: Callback that receives the number of a request, counting from 1, and its result.
+        arguments: Further arguments of :func:`unlearn_instances`.
 
     Returns:
         The last model, the results, and after each request the share of each request so far that still, or again, gets
@@ -44,33 +44,36 @@ def unlearn_sequence(
         ValueError: There is no request, or as :func:`unlearn_instances`.
     """
     if not requests:
-        raise SettingsError("there is no request")
+        raise SettingsError("no requests given")
     results: list[UnlearnResult] = []
-    table: list[list[float]] = []
-    wanted: list[Tensor] = []
+    accuracies: list[list[float]] = []
+    all_labels: list[Tensor] = []
     for number, (own_images, own_labels) in enumerate(requests, start=1):
         own_seed = int(torch.randint(2**62, (1,), generator=generator(seed, "request", number)))
         first = number - 1 if not replay else 0
         images = torch.cat([images for images, _ in requests[first:number]])
         labels = torch.cat([labels for _, labels in requests[first:number]])
-        given: Tensor | NewLabels = new_labels
+        request_labels: Tensor | NewLabels = new_labels
         if arguments.get("goal") == "relabel":
-            # Found once for each instance, so that what is repeated is asked for the same again.
-            own = Samples(own_images, own_labels)
-            place = next(model.parameters()).device
-            logits = logits_of(model, Samples(own.images.to(place), own.labels.to(place)))
-            wanted.append(choose_labels(new_labels, own.labels.to(place), logits, own_seed))
-            given = torch.cat(wanted[first:number])
-        result = unlearn_instances(model, (images, labels), seed=own_seed, new_labels=given, **arguments)
+            # Chosen once for each instance, so that replayed instances keep their new labels.
+            samples = Samples(own_images, own_labels)
+            device = next(model.parameters()).device
+            logits = logits_of(model, Samples(samples.images.to(device), samples.labels.to(device)))
+            all_labels.append(choose_labels(new_labels, samples.labels.to(device), logits, own_seed))
+            request_labels = torch.cat(all_labels[first:number])
+        result = unlearn_instances(model, (images, labels), seed=own_seed, new_labels=request_labels, **arguments)
         model = result.model
-        place = next(model.parameters()).device
-        table.append(
+        device = next(model.parameters()).device
+        accuracies.append(
             [
-                (logits_of(model, Samples(x.to(place), y.to(place))).argmax(dim=1) == y.to(place)).float().mean().item()
+                (logits_of(model, Samples(x.to(device), y.to(device))).argmax(dim=1) == y.to(device))
+                .float()
+                .mean()
+                .item()
                 for x, y in requests[:number]
             ]
         )
         results.append(result)
         if on_result is not None:
             on_result(number, result)
-    return model, results, table
+    return model, results, accuracies

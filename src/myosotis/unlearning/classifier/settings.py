@@ -1,4 +1,4 @@
-"""Training of an unlearning method, and presets of settings that belong together."""
+"""Training of an unlearning method, and presets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class UnlearnSettings(Config):
     Attributes:
         learning_rate: Learning rate of SGD.
         momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD; the released code of Cha et al. has 1e-4, which pulls against the importance
+        weight_decay: Weight decay of SGD; the released code of Cha et al. has 1e-4, which counteracts the importance
             penalty.
         forget_batch_size: Forget instances per step.
         batch_size: Adversarial or retained samples per step.
@@ -44,7 +44,7 @@ class UnlearnSettings(Config):
 
 @dataclass(frozen=True)
 class Preset:
-    """A method with settings that belong together; ``unlearn_instances(model, forget, **vars(preset))``."""
+    """A method with matching settings: ``unlearn_instances(model, forget, **vars(preset))``."""
 
     goal: Goal
     method: str

@@ -13,7 +13,7 @@ from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.membership import membership_inference, roc_auc
 from myosotis.evaluation.shadow import likelihood_ratio, offline_prior, posterior, rmia_score
-from myosotis.unlearning.classifier.audit import predict, share
+from myosotis.unlearning.classifier.audit import predict, share, true_label_probabilities
 from myosotis.unlearning.classifier.goals import true_label_confidence
 
 _LEAST_PRIOR = 1e-12
@@ -22,13 +22,13 @@ _OFFLINE = 1.0  # a of RMIA's offline prior: the plain mean
 
 @dataclass(frozen=True)
 class ShadowPair:
-    """What one pair of shadow models makes of the instances and of the test set.
+    """Outputs of one pair of shadow models for the instances and the test set.
 
     Attributes:
-        unlearned: log(p / (1 - p)) of the true class of each instance, by a model that learnt and then unlearnt them.
-        unseen: The same by a model that learnt the same other samples and never saw them.
-        unseen_probability: Probability of the true class by the second.
-        population: The same of each test sample.
+        unlearned: log(p / (1 - p)) of the true class of each instance, by a model that learned and unlearned them.
+        unseen: The same confidence by a model that learned the same other samples and never saw the instances.
+        unseen_probability: Probability of the true class of each instance by the second model.
+        population: Probability of the true class of each test sample by the second model.
     """
 
     unlearned: list[float]
@@ -48,43 +48,28 @@ def shadow_pair(
     kept_share: float,
     seed: int,
 ) -> ShadowPair:
-    """Train one pair of shadow models and return what is needed of them.
+    """Train one pair of shadow models and return their outputs.
 
     Args:
-        number: Of the pair; each draws its own part of the remaining samples and its own initial weights.
-        forget: The instances.
-        remaining: What else there is to learn.
-        test: What no model sees.
-        train: From samples and a seed to a new model.
-        unlearn: From a model, the instances, what it learnt beside them and a seed, to the model without them.
-        kept_share: Of the remaining samples in each model.
-        seed: Of all draws.
+        number: Number of the pair; each draws its own part of the remaining samples and its own initial weights.
+        forget: Instances to forget.
+        remaining: Other training samples.
+        test: Samples that no model sees.
+        train: Function from samples and a seed to a new model.
+        unlearn: Function from a model, the instances, the other samples that it learned and a seed, to the model
+            without the instances.
+        kept_share: Share of the remaining samples that each model learns.
+        seed: Seed of all draws.
     """
     own = derive_seed(seed, "shadow", number)
     count = max(1, round(kept_share * len(remaining)))
     part = remaining.subset(remaining.shuffled(own, "part")[:count])
-    both = ImageSet(
-        torch.cat([part.images, forget.images]),
-        torch.cat([part.labels, forget.labels]),
-        (*part.names, *(f"forget/{name}" for name in forget.names)),
-        part.classes,
-    )
-    knows, never = train(both, derive_seed(own, "with")), train(part, derive_seed(own, "without"))
-    forgot = unlearn(knows, forget, part, derive_seed(own, "unlearn"))
-
-    def confidence(model: nn.Module) -> list[float]:
-        return true_label_confidence(predict(model, forget), forget.labels).tolist()
-
-    def probability(model: nn.Module, images: ImageSet) -> list[float]:
-        found = predict(model, images).softmax(dim=1)
-        return found.gather(1, images.labels.unsqueeze(1)).flatten().tolist()
-
-    return ShadowPair(
-        confidence(forgot),
-        confidence(never),
-        probability(never, forget),
-        probability(never, test),
-    )
+    both = part.joined(forget, "forget/")
+    learned, unseen = train(both, derive_seed(own, "with")), train(part, derive_seed(own, "without"))
+    unlearned = unlearn(learned, forget, part, derive_seed(own, "unlearn"))
+    confidences = [true_label_confidence(predict(model, forget), forget.labels) for model in (unlearned, unseen)]
+    probabilities = [true_label_probabilities(unseen, images) for images in (forget, test)]
+    return ShadowPair(*(values.tolist() for values in (*confidences, *probabilities)))
 
 
 def shadow_audit(
@@ -94,7 +79,7 @@ def shadow_audit(
     *,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """Return what U-LiRA and RMIA find.
+    """Return the results of U-LiRA and RMIA.
 
     U-LiRA's error rates are those on the shadow models themselves, each judged by the others, so that both kinds of
     model are known: 2 x pairs x instances trials. Instances of one model are not independent of each other. With few
@@ -102,10 +87,10 @@ def shadow_audit(
     of its own side.
 
     Args:
-        pairs: At least three.
+        pairs: Pairs of shadow models, at least three.
         observed: log(p / (1 - p)) of each instance by the model in question.
-        probabilities: By model, e.g. ``"after"``: the probability of the true class of each instance and of each test
-            sample. Every second test sample is RMIA's population, the others are its non-members.
+        probabilities: Probability of the true class of each instance and of each test sample, by model, e.g.
+            ``"after"``. Every second test sample is RMIA's population, the others are its non-members.
         confidence: Level of the intervals.
 
     Returns:
@@ -122,16 +107,16 @@ def shadow_audit(
     unseen = torch.tensor([pair.unseen for pair in pairs])
     scores: dict[str, list[Tensor]] = {"unlearned": [], "unseen": []}
     for left_out in range(len(pairs)):
-        others = [place for place in range(len(pairs)) if place != left_out]
+        others = [index for index in range(len(pairs)) if index != left_out]
         for name, side in (("unlearned", unlearned), ("unseen", unseen)):
             scores[name].append(likelihood_ratio(side[left_out], unlearned[others], unseen[others]))
     positive, negative = torch.cat(scores["unlearned"]), torch.cat(scores["unseen"])
     hits = int((positive > 0).sum()) + int((negative <= 0).sum())
-    # A high ratio is called unlearnt; the measures of membership call a low score a member.
-    found = membership_inference(-positive, -negative, level=confidence)
+    # A high ratio means unlearned; membership inference calls a low score a member.
+    attack = membership_inference(-positive, -negative, level=confidence)
     judged = posterior(likelihood_ratio(observed, unlearned, unseen))
-    # Of models that never saw either: no shadow model learns the test samples, and what only one side has learnt would
-    # tell the sides apart where there is no trace.
+    # From models that never saw either: no shadow model learns the test samples, and what only one side has learned
+    # would separate the sides where there is no trace.
     prior, population_prior = (
         offline_prior(torch.tensor(rows).double(), _OFFLINE).clamp_min(_LEAST_PRIOR)
         for rows in ([pair.unseen_probability for pair in pairs], [pair.population for pair in pairs])
@@ -157,10 +142,10 @@ def shadow_audit(
         "pairs": len(pairs),
         "u_lira": {
             "accuracy": share(hits, len(positive) + len(negative), confidence),
-            "auc": found.auc,
+            "auc": attack.auc,
             "tpr": {
                 rate: share(round(value * len(positive)), len(positive), confidence)
-                for rate, value in found.tpr_at_fpr.items()
+                for rate, value in attack.tpr_at_fpr.items()
             },
             "trials": len(positive) + len(negative),
             "called_unlearned": (judged > 0.5).double().mean().item(),

@@ -1,4 +1,4 @@
-"""When an instance counts as forgotten, and when unlearning ends."""
+"""When an instance counts as forgotten, and when unlearning stops."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +16,10 @@ StopAt = Literal["goal", "reference", "never"]
 
 @dataclass(frozen=True)
 class ReferenceLevel:
-    """What a model that never saw the instances makes of them.
+    """Level of a model that never saw the instances.
 
     Attributes:
-        accuracy: On the forget set, in [0, 1].
+        accuracy: Accuracy on the forget set, in [0, 1].
         loss: Mean cross-entropy on the forget set, in nats.
     """
 
@@ -29,19 +29,19 @@ class ReferenceLevel:
 
 @dataclass(frozen=True)
 class StopRule:
-    """When unlearning ends.
+    """When unlearning stops.
 
     Attributes:
-        at: ``"goal"``: every instance is misclassified, or carries its new label. ``"reference"``: accuracy has fallen
+        at: ``"goal"``: every instance is misclassified, or has its new label. ``"reference"``: accuracy has fallen
             to, and loss has risen to, those of ``reference``, so that the result is not over-forgotten. ``"never"``:
-            only the caps end it.
-        margin: For ``"goal"``: by how many logits an instance must be beyond the decision boundary. At 0 another
-            device's rounding may bring an instance back.
-        reference: For ``"reference"``.
-        every: Steps between looks at the forget set.
+            only the largest number of steps or epochs stops it.
+        margin: Logits that an instance must be beyond the decision boundary, for ``"goal"``. At 0 another device's
+            rounding may bring an instance back.
+        reference: Level of the reference, for ``"reference"``.
+        every: Steps between two measurements of the forget set.
 
     Raises:
-        ValueError: The parts do not go together.
+        ValueError: A value is out of range, or ``at`` and ``reference`` do not fit together.
     """
 
     at: StopAt = "goal"
@@ -58,12 +58,12 @@ class StopRule:
     def reached(
         self, logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], new_labels: Int[Tensor, " n"] | None
     ) -> bool:
-        """Say whether it is time to end.
+        """Return whether unlearning may stop.
 
         Args:
-            logits: Of the whole forget set, in evaluation mode.
-            labels: The true classes.
-            new_labels: For the goal relabel.
+            logits: Logits of the whole forget set, in evaluation mode.
+            labels: True classes.
+            new_labels: New labels, for the goal ``relabel``.
         """
         if self.at == "never":
             return False

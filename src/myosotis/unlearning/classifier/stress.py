@@ -1,4 +1,4 @@
-"""What may bring a forgotten instance back, or show that only the exact image was dealt with."""
+"""Stress tests: relearning, and altered copies of forgotten images."""
 
 import copy
 
@@ -17,13 +17,13 @@ _BRIGHTNESS = 0.1
 def augmented_copies(
     images: Float[Tensor, "n channels height width"], seed: int = 0
 ) -> dict[str, Float[Tensor, "copies_n channels height width"]]:
-    """Return slightly changed copies of images, by the kind of change; copies of one kind follow each other in rounds.
+    """Return slightly changed copies of images by the kind of change, one round of all images after another.
 
     A model that errs on an image but is right on the image moved by a pixel has patched an answer, not forgotten.
 
     Args:
-        images: In [0, 1].
-        seed: Of the noise.
+        images: Images in [0, 1].
+        seed: Seed of the noise.
 
     Returns:
         ``shifted``: by one pixel in each of four directions, edges repeated; ``mirrored``: left to right; ``noisy``:
@@ -47,13 +47,13 @@ def augmented_copies(
 def copies_accuracy(
     model: nn.Module, images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"], seed: int = 0
 ) -> dict[str, float]:
-    """Return the share of :func:`augmented_copies` that still gets the true label, by the kind of change.
+    """Return the accuracy on :func:`augmented_copies` by the kind of change.
 
     Args:
-        model: Looked at in evaluation mode.
-        images: Of the forgotten instances, in [0, 1], on the model's device.
-        labels: Their true classes.
-        seed: Of the noise.
+        model: Classifier, used in evaluation mode.
+        images: Images of the forgotten instances, in [0, 1], on the model's device.
+        labels: True classes.
+        seed: Seed of the noise.
     """
     with evaluating(model):
         return {
@@ -72,20 +72,20 @@ def relearning_curve(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> list[dict[str, float]]:
-    """Train a copy on the true labels of a part of the instances and watch the others come back.
+    """Train a copy on the true labels of some instances and measure the accuracy on the others.
 
-    What only hides returns within a few steps, and returns for instances that were not shown again; what was never
-    learnt has to be learnt. To be read beside the curve of a retrained reference. SGD with momentum 0.9 on the part as
+    Hidden knowledge returns within a few steps, and also for instances that were not shown again; what was never
+    learned must be learned first. Compare with the curve of a retrained reference. SGD with momentum 0.9 on the part as
     one batch, batch normalisation by its running statistics.
 
     Args:
-        model: Not changed.
-        images: Of the forgotten instances, in [0, 1], on the model's device.
-        labels: Their true classes.
-        share: Of the instances that are shown; at least one is, and at least one is not.
-        steps: How many.
-        learning_rate: Of SGD.
-        seed: Of the choice.
+        model: Classifier; not changed.
+        images: Images of the forgotten instances, in [0, 1], on the model's device.
+        labels: True classes.
+        share: Share of the instances that are shown; at least one is, and at least one is not.
+        steps: Training steps.
+        learning_rate: Learning rate of SGD.
+        seed: Seed of the choice.
 
     Returns:
         For step 0 to ``steps``: ``step``, ``shown`` and ``held``, the accuracy on instances shown and not shown.
@@ -95,7 +95,7 @@ def relearning_curve(
     """
     count = len(labels)
     if count < 2:
-        raise ValueError("relearning shows one instance and watches another: there must be two")
+        raise ValueError("relearning needs at least two instances: one to train on, one to measure")
     order = torch.randperm(count, generator=generator(seed, "relearning")).to(labels.device)
     shown_count = min(max(round(share * count), 1), count - 1)
     shown, held = order[:shown_count], order[shown_count:]
@@ -105,11 +105,11 @@ def relearning_curve(
     for step in range(steps + 1):
         logits = learner(images[shown])
         with torch.no_grad():
-            right = [
-                (answers == labels[places]).float().mean().item()
-                for answers, places in ((logits.argmax(dim=1), shown), (learner(images[held]).argmax(dim=1), held))
+            accuracies = [
+                (answers == labels[indices]).float().mean().item()
+                for answers, indices in ((logits.argmax(dim=1), shown), (learner(images[held]).argmax(dim=1), held))
             ]
-        curve.append({"step": step, "shown": right[0], "held": right[1]})
+        curve.append({"step": step, "shown": accuracies[0], "held": accuracies[1]})
         if step < steps:
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(logits.float(), labels[shown]).backward()
@@ -118,7 +118,7 @@ def relearning_curve(
 
 
 def steps_to_return(curve: list[dict[str, float]], level: float) -> int | None:
-    """Return after how many steps the instances that were not shown are as accurate as ``level``; None if never.
+    """Return the number of steps until accuracy on instances not shown reaches ``level``; None if it never does.
 
     Example:
         >>> steps_to_return([{"step": 0, "held": 0.0}, {"step": 1, "held": 0.5}], 0.5)

@@ -1,4 +1,4 @@
-"""Train an image classifier: the model that is to forget, its reference without the instances, and shadow models."""
+"""Training of image classifiers: the model that is to forget, its reference, and shadow models."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -62,26 +62,26 @@ def train_classifier(
     """Train a classifier in place by cross-entropy; afterwards it is in evaluation mode.
 
     Images stay bytes on the model's device and are augmented batch by batch. Batches depend on the seed and the epoch
-    alone: a run that goes on from a checkpoint ends as one that was never interrupted.
+    alone: a resumed run ends with the same weights as an uninterrupted one.
 
     Args:
-        model: Takes images in [0, 1], returns logits.
-        images: What it learns.
-        labels: Their classes.
-        settings: Of the training.
-        seed: Of order and augmentation.
-        checkpoints: See :func:`myosotis.engine.loop.train`.
-        description: For the display of progress.
+        model: Classifier of images in [0, 1]; returns logits.
+        images: Training images.
+        labels: Classes of the images.
+        settings: Settings of the training.
+        seed: Seed of order and augmentation.
+        checkpoints: Directory of checkpoints, see :func:`myosotis.engine.loop.train`.
+        description: Title of the progress bar.
 
     Raises:
         ValueError: There is no image, or a process would get none of a batch.
     """
     if not len(labels):
-        raise SettingsError("there is nothing to learn from")
-    place = next(model.parameters()).device
-    images, labels = images.to(place), labels.to(place)
+        raise SettingsError("no training images given")
+    device = next(model.parameters()).device
+    images, labels = images.to(device), labels.to(device)
     size = min(settings.batch_size, len(labels))
-    # A last batch of one sample would leave batch normalisation nothing to estimate a variance from.
+    # The last incomplete batch is dropped: batch normalisation cannot estimate a variance from one sample.
     steps = len(labels) // size
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -98,12 +98,12 @@ def train_classifier(
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(labels), generator=generator(seed, "order", epoch))
         for step in range(steps):
-            places = order[step * size : (step + 1) * size].to(place)
-            batch = images[places]
+            indices = order[step * size : (step + 1) * size].to(device)
+            batch = images[indices]
             if settings.padding or settings.flip:
                 stream = torch.Generator().manual_seed(derive_seed(seed, "augmentation", epoch, step))
                 batch = crop_and_flip(batch, stream, padding=settings.padding, flip=settings.flip)
-            yield to_unit(batch[rank::world]), labels[places][rank::world]
+            yield to_unit(batch[rank::world]), labels[indices][rank::world]
 
     model.train()
     end = train(

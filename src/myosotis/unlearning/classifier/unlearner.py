@@ -36,7 +36,7 @@ from myosotis.unlearning.classifier.stopping import StopRule, forgotten, goal_ma
 NewLabels = Literal["runner_up", "random"]
 
 MOST_DAMAGE = 0.2
-"""A fall of the accuracy on held samples by more than this is told as a warning."""
+"""Fall of the accuracy on held samples above which a warning is issued."""
 
 
 def unlearn_instances(
@@ -55,17 +55,18 @@ def unlearn_instances(
     """Return a model that has forgotten ``forget``, and how that went.
 
     Args:
-        model: Takes images in [0, 1] and returns logits (batch, classes); put a normalisation into it. Never changed.
-        forget: The images to be forgotten and their true labels.
-        goal: ``"misclassify"``: any other answer; ``"relabel"``: the answers ``new_labels``.
-        method: A key of :data:`~myosotis.unlearning.classifier.methods.METHODS`, or a method.
-        method_settings: Of a method that is named, where they are not to be its defaults.
-        settings: Of the training.
-        new_labels: For ``"relabel"``: one for each instance; ``"runner_up"``, the model's own best other answer; or
+        model: Classifier of images in [0, 1], with its normalisation inside; returns logits (batch, classes). It is not
+            changed.
+        forget: Images to forget and their true labels.
+        goal: ``"misclassify"``: any other class; ``"relabel"``: the classes ``new_labels``.
+        method: Key of :data:`~myosotis.unlearning.classifier.methods.METHODS`, or a method.
+        method_settings: Settings of a method that is named; others keep their defaults.
+        settings: Settings of the training.
+        new_labels: New labels for ``"relabel"``: one for each instance; ``"runner_up"``, the model's second choice; or
             ``"random"``, uniform over the other classes.
-        retain: Images to be kept and their labels, for methods that read them.
-        stop: When it ends.
-        seed: Of every random choice; the same seed gives the same result.
+        retain: Images to retain and their labels, for methods that read them.
+        stop: Rule that stops the training.
+        seed: Seed of every random choice; the same seed gives the same result.
 
     Raises:
         ValueError: The forget set is empty, images leave [0, 1], labels are out of range or equal to the new ones, the
@@ -85,29 +86,31 @@ def unlearn_instances(
     started = time.perf_counter()
     settings, stop = settings or UnlearnSettings(), stop or StopRule()
     if isinstance(method, Method) and method_settings:
-        raise SettingsError("a method that is an object has its settings already; leave method_settings out")
-    chosen = method if isinstance(method, Method) else build_method(method, method_settings)
-    request, first = _checked_request(model, forget, goal, chosen, settings, new_labels, retain, seed)
-    samples, wanted = request.forget, request.new_labels
+        raise SettingsError(
+            "method_settings is only for a method given by name; a method object has its settings already"
+        )
+    method_object = method if isinstance(method, Method) else build_method(method, method_settings)
+    request, first = _checked_request(model, forget, goal, method_object, settings, new_labels, retain, seed)
+    samples, request_labels = request.forget, request.new_labels
     result = copy.deepcopy(model)
-    if chosen.stops_at_goal and stop.reached(first, samples.labels, wanted):
+    if method_object.stops_at_goal and stop.reached(first, samples.labels, request_labels):
         attempt = _Attempt("already")
     else:
-        attempt = _attempt(chosen, result, evaluation_copy(model), request, settings, stop)
+        attempt = _attempt(method_object, result, evaluation_copy(model), request, settings, stop)
     result.eval()
     last = logits_of(result, samples, settings.batch_size)
     goal_reached = StopRule("goal", stop.margin) if stop.at == "never" else stop
-    converged = attempt.reason != "diverged" and goal_reached.reached(last, samples.labels, wanted)
+    converged = attempt.reason != "diverged" and goal_reached.reached(last, samples.labels, request_labels)
     if not converged:
-        attempt.warnings.append(f"not converged: it ended by {attempt.reason}")
+        attempt.warnings.append(f"not converged: it stopped by {attempt.reason}")
     return UnlearnResult(
         result,
-        chosen.card.name,
+        method_object.card.name,
         goal,
         converged,
         attempt.reason,
         attempt.steps,
-        _instances(samples.labels, wanted, first, last, stop.margin),
+        _instances(samples.labels, request_labels, first, last, stop.margin),
         tuple(attempt.history),
         attempt.facts,
         drift(running_statistics(model), running_statistics(result)),
@@ -118,12 +121,12 @@ def unlearn_instances(
 
 @torch.no_grad()
 def logits_of(model: nn.Module, samples: Samples, batch_size: int = 256) -> Float[Tensor, "n classes"]:
-    """Return what a model, in evaluation mode, makes of samples on its device.
+    """Return the logits of a model, in evaluation mode, for samples on its device.
 
     Args:
-        model: Left as it was.
-        samples: At least one.
-        batch_size: How many go through the model together.
+        model: Classifier; left unchanged.
+        samples: At least one sample.
+        batch_size: Samples per forward pass.
     """
     with evaluating(model):
         pieces = [model(samples.images[begin : begin + batch_size]) for begin in range(0, len(samples), batch_size)]
@@ -131,7 +134,7 @@ def logits_of(model: nn.Module, samples: Samples, batch_size: int = 256) -> Floa
 
 
 def choose_labels(
-    wanted: Int[Tensor, " n"] | NewLabels,
+    given: Int[Tensor, " n"] | NewLabels,
     labels: Int[Tensor, " n"],
     logits: Float[Tensor, "n classes"],
     seed: int,
@@ -139,33 +142,33 @@ def choose_labels(
     """Return the new label of each instance.
 
     Args:
-        wanted: The labels themselves, which are checked; or ``"runner_up"`` or ``"random"``.
-        labels: The true ones.
-        logits: Of the model that is to learn the new ones.
-        seed: Of the draw.
+        given: New labels, which are checked; or ``"runner_up"`` or ``"random"``.
+        labels: True labels.
+        logits: Logits of the model that is to learn the new labels.
+        seed: Seed of the draw.
 
     Raises:
-        ValueError: A label is out of range or the true one, or ``wanted`` is none of the three.
+        ValueError: A label is out of range or the true label, or ``given`` is none of the three.
     """
-    if isinstance(wanted, Tensor):
-        found = wanted.to(labels.device)
-        if found.shape != labels.shape:
-            raise SettingsError(f"one new label for each instance: got {len(found)} for {len(labels)}")
-        _check_labels(found, logits.shape[1], "new")
-        same = (found == labels).nonzero().flatten().tolist()
+    if isinstance(given, Tensor):
+        new_labels = given.to(labels.device)
+        if new_labels.shape != labels.shape:
+            raise SettingsError(f"one new label for each instance: got {len(new_labels)} for {len(labels)}")
+        _check_labels(new_labels, logits.shape[1], "new")
+        same = (new_labels == labels).nonzero().flatten().tolist()
         if same:
             raise SettingsError(f"the new label of instance {same[0]} is its true one, {int(labels[same[0]])}")
-        return found
-    if wanted == "random":
+        return new_labels
+    if given == "random":
         return draw_targets(labels, logits.shape[1], 1, generator(seed, "new labels"))[0]
-    if wanted != "runner_up":
-        raise SettingsError(f"new labels must be 'runner_up', 'random' or a tensor, got {wanted!r}")
+    if given != "runner_up":
+        raise SettingsError(f"new labels must be 'runner_up', 'random' or a tensor, got {given!r}")
     return logits.scatter(1, labels.unsqueeze(1), -torch.inf).argmax(dim=1)
 
 
 @dataclass
 class _Attempt:
-    """How training went."""
+    """Outcome of the training."""
 
     reason: StopReason
     steps: int = 0
@@ -178,67 +181,75 @@ def _checked_request(
     model: nn.Module,
     forget: tuple[Tensor, Tensor],
     goal: Goal,
-    chosen: Method,
+    method: Method,
     settings: UnlearnSettings,
     new_labels: Tensor | NewLabels,
     retain: tuple[Tensor, Tensor] | None,
     seed: int,
 ) -> tuple[Request, Tensor]:
-    """What a method begins with, checked and on the model's device, and the model's logits of the instances."""
-    name = chosen.card.name
-    if goal not in chosen.goals:
-        raise SettingsError(f"method '{name}' cannot pursue the goal '{goal}'; it can: {', '.join(chosen.goals)}")
-    if chosen.reads_retain and retain is None:
-        raise SettingsError(f"method '{name}' reads retained samples; give some, or choose one that does without")
-    place = next(model.parameters()).device
-    samples = Samples(forget[0].to(place), forget[1].to(place))
+    """Return the checked request on the model's device, and the model's logits for the instances."""
+    name = method.card.name
+    if goal not in method.goals:
+        raise SettingsError(f"method '{name}' cannot pursue the goal '{goal}'; it can: {', '.join(method.goals)}")
+    if method.reads_retain and retain is None:
+        raise SettingsError(f"method '{name}' reads retained samples, but 'retain' is missing")
+    device = next(model.parameters()).device
+    samples = Samples(forget[0].to(device), forget[1].to(device))
     logits = logits_of(model, _checked(model, samples), settings.batch_size)
     num_classes = logits.shape[1]
     _check_labels(samples.labels, num_classes, "forget")
-    wanted = choose_labels(new_labels, samples.labels, logits, seed) if goal == "relabel" else None
-    kept = None
-    if chosen.reads_retain and retain is not None:
-        kept = Samples(retain[0].to(place), retain[1].to(place))
-        _check_pixels(kept.images, "retained")
-        _check_labels(kept.labels, num_classes, "retained")
+    request_labels = choose_labels(new_labels, samples.labels, logits, seed) if goal == "relabel" else None
+    retained = None
+    if method.reads_retain and retain is not None:
+        retained = Samples(retain[0].to(device), retain[1].to(device))
+        _check_pixels(retained.images, "retained")
+        _check_labels(retained.labels, num_classes, "retained")
     request = Request(
-        samples, goal, wanted, num_classes, kept, settings.forget_batch_size, settings.batch_size, settings.epochs, seed
+        samples,
+        goal,
+        request_labels,
+        num_classes,
+        retained,
+        settings.forget_batch_size,
+        settings.batch_size,
+        settings.epochs,
+        seed,
     )
     return request, logits
 
 
 def _attempt(
-    chosen: Method, model: nn.Module, original: nn.Module, request: Request, settings: UnlearnSettings, stop: StopRule
+    method: Method, model: nn.Module, original: nn.Module, request: Request, settings: UnlearnSettings, stop: StopRule
 ) -> _Attempt:
-    """Prepare and train ``model``; a run that breaks it gives back the weights that came in."""
-    work = chosen.copies * len(request.forget) if isinstance(chosen, Adversarial) else None
+    """Prepare and train ``model``; its original weights are restored if training diverges."""
+    work = method.copies * len(request.forget) if isinstance(method, Adversarial) else None
     with progress("making adversarial examples" if work else "preparing", work) as ticker:
-        objective = chosen.begin(model, original, dataclasses.replace(request, advance=ticker.advance))
+        objective = method.begin(model, original, dataclasses.replace(request, advance=ticker.advance))
     attempt = _Attempt("edited", facts=dict(objective.facts))
     if objective.steps_per_epoch:
-        attempt.steps, attempt.reason = _train(chosen, model, objective, request, settings, stop, attempt.history)
-    # The last step of all is only seen here.
+        attempt.steps, attempt.reason = _train(method, model, objective, request, settings, stop, attempt.history)
+    # The last step is only checked here.
     if not bool(logits_of(model, request.forget, settings.batch_size).isfinite().all()):
         attempt.reason = "diverged"
     if attempt.reason == "diverged":
         model.load_state_dict(original.state_dict())
-        attempt.warnings.append("a loss was not finite; the model that came in is returned")
+        attempt.warnings.append("a loss became non-finite; the original model is returned")
     if objective.held is not None:
-        held, stays = objective.held, {}
-        for name, one in (("before", original), ("after", model)):
-            answers = logits_of(one, held, settings.batch_size).argmax(dim=1)
-            stays[name] = (answers == held.labels).float().mean().item()
-            attempt.facts[f"held_accuracy_{name}"] = stays[name]
-        if stays["before"] - stays["after"] > MOST_DAMAGE:
+        held, accuracy = objective.held, {}
+        for name, network in (("before", original), ("after", model)):
+            answers = logits_of(network, held, settings.batch_size).argmax(dim=1)
+            accuracy[name] = (answers == held.labels).float().mean().item()
+            attempt.facts[f"held_accuracy_{name}"] = accuracy[name]
+        if accuracy["before"] - accuracy["after"] > MOST_DAMAGE:
             attempt.warnings.append(
-                f"the answers on held samples fell from {stays['before']:.0%} to {stays['after']:.0%}: expect damage "
-                "to what was to be kept"
+                f"the accuracy on held samples fell from {accuracy['before']:.0%} to {accuracy['after']:.0%}: expect "
+                "damage to the rest"
             )
     return attempt
 
 
 def _train(
-    chosen: Method,
+    method: Method,
     model: nn.Module,
     objective: Objective,
     request: Request,
@@ -246,11 +257,11 @@ def _train(
     stop: StopRule,
     history: list[dict[str, float]],
 ) -> tuple[int, StopReason]:
-    """Train until the stop rule or a cap ends it; return the steps and why it ended."""
+    """Train until the stop rule or a limit is reached; return the number of steps and the reason."""
     samples, new_labels = request.forget, request.new_labels
 
     def set_mode() -> None:
-        if chosen.from_scratch:
+        if method.from_scratch:
             model.train()
         else:
             set_modes(model, settings.batch_norm)
@@ -267,7 +278,7 @@ def _train(
             history[-1]["forget_loss"] = functional.cross_entropy(logits.float(), samples.labels).item()
             if not bool(logits.isfinite().all()):
                 return "diverged"
-            if chosen.stops_at_goal and stop.reached(logits, samples.labels, new_labels):
+            if method.stops_at_goal and stop.reached(logits, samples.labels, new_labels):
                 return "reference" if stop.at == "reference" else "goal"
         return "steps" if step == settings.max_steps else None
 
@@ -302,25 +313,27 @@ def _checked(model: nn.Module, samples: Samples) -> Samples:
         raise SettingsError(f"one label for each image: got {len(samples.labels)} for {len(samples.images)}")
     _check_pixels(samples.images, "forget")
     with torch.no_grad(), evaluating(model):
-        found = model(samples.images[:1])
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1 or found.shape[1] < 2:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise SettingsError(f"the model must return logits of shape (batch, classes), for one image it gave {shape}")
+        logits = model(samples.images[:1])
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1 or logits.shape[1] < 2:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise SettingsError(
+            f"the model must return logits of shape (batch, classes); for one image it returned {shape}"
+        )
     return samples
 
 
 def _instances(
     labels: Tensor, new_labels: Tensor | None, before: Tensor, after: Tensor, margin: float
 ) -> tuple[InstanceResult, ...]:
-    where = labels.unsqueeze(1)
-    probabilities = [logits.float().softmax(dim=1).gather(1, where).flatten().tolist() for logits in (before, after)]
+    column = labels.unsqueeze(1)
+    probabilities = [logits.float().softmax(dim=1).gather(1, column).flatten().tolist() for logits in (before, after)]
     answers = [logits.argmax(dim=1).tolist() for logits in (before, after)]
-    wanted = [None] * len(labels) if new_labels is None else new_labels.tolist()
+    goals = [None] * len(labels) if new_labels is None else new_labels.tolist()
     return tuple(
         InstanceResult(*row)
         for row in zip(
             labels.tolist(),
-            wanted,
+            goals,
             *answers,
             *probabilities,
             goal_margins(after, labels, new_labels).tolist(),
@@ -334,7 +347,7 @@ def _check_pixels(images: Tensor, name: str) -> None:
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
         raise SettingsError(
-            f"{name} images must lie in [0, 1], got {low:g} to {high:g}; put the normalisation into the model"
+            f"{name} images must lie in [0, 1], got {low:g} to {high:g}; move the normalisation into the model"
         )
 
 

@@ -1,4 +1,4 @@
-"""What the figures of a run amount to: known before, forgotten, the rest kept, and how sure that is."""
+"""The verdict on a run: known before, forgotten, the rest kept, and how sure that is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ _CHANCE_AUC = 0.5
 
 @dataclass(frozen=True)
 class VerdictSettings:
-    """What counts as forgotten and as kept.
+    """Thresholds for forgotten and for kept.
 
     Attributes:
-        most_lost: A loss of accuracy up to this still counts as kept.
-        margin: A difference of accuracy, or of an AUC, below it is none.
+        most_lost: Largest loss of accuracy that still counts as kept.
+        margin: Difference of accuracy, or of an AUC, below which two models count as equal.
         confidence: Level of every interval and test.
     """
 
@@ -42,29 +42,29 @@ def judge(
     kept_sets: Sequence[str],
     shadow: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Answer the questions of a verdict, each with the comparisons that it rests on.
+    """Return the answers to the questions of a verdict, with the comparisons that they rest on.
 
     Args:
-        audits: Of the models ``before``, ``after``, and where there is one of the ``reference``.
-        outcome: Of the unlearning: ``converged`` and ``instances``.
-        labels: The true classes by set.
-        classes: How many classes there are.
-        settings: What counts.
-        by_goal: Whether the method aims at errors, so that instances are forgotten once they get another answer; else
+        audits: Audits of the models ``before``, ``after``, and of the ``reference`` if there is one.
+        outcome: Outcome of the unlearning: ``converged`` and ``instances``.
+        labels: True classes by set.
+        classes: Number of classes.
+        settings: Thresholds.
+        by_goal: Whether the method aims at errors, so that instances are forgotten once they are misclassified; else
             they are when their accuracy is no higher than that of the reference.
-        kept_sets: The sets that what is kept is judged by: those that the unlearning did not train on.
-        shadow: What shadow models found.
+        kept_sets: Sets that decide whether the rest is kept: those that the unlearning did not train on.
+        shadow: Results of the attacks with shadow models.
 
     Returns:
         ``known`` with ``control``; ``forgotten`` with ``goal_reached`` or ``forgetting_criteria``; ``kept`` with
         ``kept_criteria``; ``as_unseen`` with ``over_forgotten``; ``sure``; ``reasons`` of what could not be answered.
-        The answers are True, False, or None where it cannot be said.
+        The answers are True, False, or None where no answer is possible.
     """
     before, after, reference = audits["before"], audits["after"], audits.get("reference")
     control = positive_control(before, reference, labels, classes, settings)
     instances = outcome["instances"]
-    right_before = [one for one in instances if one["answer_before"] == one["label"]]
-    reached = sum(one["forgotten"] for one in right_before)
+    right_before = [instance for instance in instances if instance["answer_before"] == instance["label"]]
+    reached = sum(instance["forgotten"] for instance in right_before)
     reasons: dict[str, str] = {}
     criteria: list[Criterion] = []
     if by_goal:
@@ -100,8 +100,8 @@ def judge(
         "wrong_before": len(instances) - len(right_before),
         "goal_reached": share(reached, len(right_before), settings.confidence) if right_before else None,
         "by_goal": by_goal,
-        "forgetting_criteria": [row.told() for row in criteria],
-        "kept_criteria": [row.told() for row in keeping],
+        "forgetting_criteria": [row.as_json() for row in criteria],
+        "kept_criteria": [row.as_json() for row in keeping],
         "most_lost": settings.most_lost,
         "over_forgotten": unseen["over_forgotten"],
         "unseen": unseen,
@@ -117,64 +117,64 @@ def positive_control(
     classes: int,
     settings: VerdictSettings,
 ) -> dict[str, Any]:
-    """Return whether the model knew the instances, before unlearning, better than what was never learnt.
+    """Return whether the model knew the instances, before unlearning, better than unseen ones.
 
-    By their loss, which is lower on what was learnt: against test images, and against a reference on the same
-    instances, which tells more where a model generalises well. A reference that is worse on test images than the model
-    would make anything look known, so it is passed over. Of two tests the smaller p-value counts, doubled. Without
-    either, only whether the model gets more of the instances right than chance would.
+    The loss is lower on training samples, so it is tested against test images, and against a reference on the same
+    instances, which is more sensitive where a model generalises well. A reference that is worse on test images than the
+    model would make anything look known, so it is ignored. Of two tests the smaller p-value counts, doubled. Without
+    either, the test is whether the model gets more of the instances right than chance would.
 
     Args:
-        before: Of the model before unlearning.
-        reference: Of a model that never saw the instances.
-        labels: The true classes by set.
-        classes: How many classes there are.
+        before: Audit of the model before unlearning.
+        reference: Audit of a model that never saw the instances.
+        labels: True classes by set.
+        classes: Number of classes.
         settings: Level of confidence.
 
     Returns:
-        ``known`` (True or None), ``against`` (``test``, ``reference`` or ``chance``), ``accuracy`` on the instances and
-        ``level``, that of what it is compared with; ``p_value`` of the one-sided test and the ``smallest_p_value`` that
-        so few could give; ``at_chance``, whether the answers to test images, or without them to the instances, are no
-        better than chance, and ``chance``.
+        ``known`` (True or None), ``test`` (``test``, ``reference`` or ``chance``), ``accuracy`` on the instances and
+        ``level``, the accuracy that it is compared with; ``p_value`` of the one-sided test and the ``smallest_p_value``
+        that so few images could give; ``at_chance``, whether the accuracy on test images, or without them on the
+        instances, is no better than chance, and ``chance``.
     """
     level = settings.confidence
-    own = before.losses["forget"]
-    asked = "test" if "test" in before.right else "forget"
-    answers, chance = before.right[asked], 1 / classes
-    if asked == "test":
-        # A model that always says the most frequent class is no better than that class is frequent.
-        chance = max(chance, torch.bincount(labels[asked]).max().item() / len(labels[asked]))
-    better = binomtest(int(answers.sum()), len(answers), chance, alternative="greater").pvalue
+    losses = before.losses["forget"]
+    control_set = "test" if "test" in before.right else "forget"
+    correct, chance = before.right[control_set], 1 / classes
+    if control_set == "test":
+        # A model that always predicts the most frequent class is right as often as that class occurs.
+        chance = max(chance, torch.bincount(labels[control_set]).max().item() / len(labels[control_set]))
+    p_better = binomtest(int(correct.sum()), len(correct), chance, alternative="greater").pvalue
     tests: dict[str, tuple[float, RankTest]] = {}
     if "test" in before.losses:
-        against = rank_test(own, before.losses["test"], alternative="less")
-        tests["test"] = before.right["test"].mean().item(), against
+        test = rank_test(losses, before.losses["test"], alternative="less")
+        tests["test"] = before.right["test"].mean().item(), test
     if reference is not None and not _is_worse(reference, before, level):
-        paired = paired_rank_test(own, reference.losses["forget"], alternative="less")
+        paired = paired_rank_test(losses, reference.losses["forget"], alternative="less")
         tests["reference"] = reference.right["forget"].mean().item(), paired
     if not tests:
-        of_chance = RankTest(float(better), float(chance ** len(own)), (len(own), len(own)))
+        of_chance = RankTest(float(p_better), float(chance ** len(losses)), (len(losses), len(losses)))
         tests["chance"] = chance, of_chance
     name = min(tests, key=lambda key: tests[key][1].p_value)
     p_value = min(1.0, len(tests) * tests[name][1].p_value)
-    at_chance = bool(better > 1 - level)
+    at_chance = bool(p_better > 1 - level)
     return {
         "known": True if p_value <= 1 - level + 1e-9 and not at_chance else None,
         "against": name,
         "accuracy": before.right["forget"].mean().item(),
         "level": tests[name][0],
-        "units": len(own),
+        "units": len(losses),
         "p_value": p_value,
         "smallest_p_value": min(1.0, len(tests) * tests[name][1].smallest),
         "at_chance": at_chance,
         "chance": chance,
-        "chance_of": asked,
-        "chance_accuracy": answers.mean().item(),
+        "chance_of": control_set,
+        "chance_accuracy": correct.mean().item(),
     }
 
 
 def _is_worse(reference: Audit, before: Audit, level: float) -> bool:
-    """Whether a reference is shown to get fewer test images right than the model."""
+    """Whether a reference is significantly less accurate on test images than the model."""
     if "test" not in reference.right or "test" not in before.right:
         return False
     high = change_interval(reference.right["test"], before.right["test"], level=level).high
@@ -185,60 +185,54 @@ def reference_criteria(after: Audit, reference: Audit | None, settings: VerdictS
     """Return the comparison of the accuracy on the instances with that of a reference, if there is one."""
     if reference is None:
         return []
-    now, level = after.right["forget"], reference.right["forget"]
+    right, reference_right = after.right["forget"], reference.right["forget"]
     return [
         Criterion(
             "forget_accuracy",
-            mean_interval(now, level=settings.confidence),
-            mean_interval(level, level=settings.confidence),
+            mean_interval(right, level=settings.confidence),
+            mean_interval(reference_right, level=settings.confidence),
             "the reference",
             "<=",
-            change_interval(now, level, level=settings.confidence),
+            change_interval(right, reference_right, level=settings.confidence),
             settings.margin,
         )
     ]
 
 
 def keeping_criteria(before: Audit, after: Audit, sets: Sequence[str], settings: VerdictSettings) -> list[Criterion]:
-    """Return the comparisons of the accuracy after with that before, less the loss that is allowed, set by set.
+    """Return the comparisons of the accuracy after with that before, less the allowed loss, set by set.
 
     Args:
-        before: Of the model before unlearning.
-        after: Of the model after it.
-        sets: Those that the unlearning did not train on; one that was not looked at is passed over.
-        settings: What counts as kept.
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        sets: Sets that the unlearning did not train on; sets that were not audited are skipped.
+        settings: Thresholds.
     """
     criteria = []
+    allowed, level = settings.most_lost, settings.confidence
     for name in sets:
         if name not in after.right:
             continue
-        was, now = before.right[name], after.right[name]
-        allowed = settings.most_lost
-        criteria.append(
-            Criterion(
-                name,
-                mean_interval(now, level=settings.confidence),
-                mean_interval(was, level=settings.confidence).transformed(lambda mean: mean - allowed),  # noqa: B023 - used at once
-                f"before, less {allowed:g}",
-                ">=",
-                change_interval(now, was, level=settings.confidence).transformed(lambda gain: gain + allowed),  # noqa: B023
-            )
-        )
+        right_before, right_after = before.right[name], after.right[name]
+        threshold = mean_interval(right_before, level=level).transformed(lambda mean: mean - allowed)
+        gain = change_interval(right_after, right_before, level=level).transformed(lambda gain: gain + allowed)
+        value = mean_interval(right_after, level=level)
+        criteria.append(Criterion(name, value, threshold, f"before, less {allowed:g}", ">=", gain))
     return criteria
 
 
 def as_unseen(
     audits: Mapping[str, Audit], settings: VerdictSettings, shadow: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return whether the model treats the instances as one that never saw them does.
+    """Return whether the model treats the instances as if it had never seen them.
 
-    No as soon as one test finds a trace either way; yes only by equivalence: the intervals of the difference in
-    accuracy and of the attack's AUC lie within the margin. Anything else is undecided.
+    The answer is no as soon as one test finds a trace in either direction, and yes only by equivalence: the intervals
+    of the difference in accuracy and of the attack's AUC lie within the margin. Otherwise it is undecided.
 
     Args:
-        audits: Of the models.
+        audits: Audits of the models.
         settings: Margin and confidence.
-        shadow: What shadow models found.
+        shadow: Results of the attacks with shadow models.
 
     Returns:
         ``as_unseen``, ``over_forgotten`` (None where no test could show it), ``level`` and ``level_of`` (the accuracy
@@ -246,13 +240,13 @@ def as_unseen(
         with its interval and the ``auc`` of a model that never saw them.
     """
     after, reference = audits["after"], audits.get("reference")
-    now, level = after.right["forget"], settings.confidence
+    after_right, level = after.right["forget"], settings.confidence
     if reference is not None:
-        of, other = "reference", reference.right["forget"]
-        difference = change_interval(now, other, level=level)
+        source, expected_right = "reference", reference.right["forget"]
+        difference = change_interval(after_right, expected_right, level=level)
     elif "test" in audits["before"].right:
-        of, other = "test", audits["before"].right["test"]
-        difference = difference_interval(now, other, level=level)
+        source, expected_right = "test", audits["before"].right["test"]
+        difference = difference_interval(after_right, expected_right, level=level)
     else:
         return {"as_unseen": None, "over_forgotten": None, "level": None, "level_of": None}
     attack = after.metrics.get("membership", {}).get("forget")
@@ -261,10 +255,10 @@ def as_unseen(
         expected = reference.metrics["membership"]["forget"]["auc"]
     fewer = difference.high is not None and difference.high < 0
     over = fewer or (attack is not None and attack["over_unlearned"])
-    traced = attack is not None and attack["traceable"]
-    told_apart = shadow is not None and shadow["u_lira"]["accuracy"]["low"] > _CHANCE_AUC
+    traceable = attack is not None and attack["traceable"]
+    distinguished = shadow is not None and shadow["u_lira"]["accuracy"]["low"] > _CHANCE_AUC
     answer: bool | None = None
-    if over or traced or told_apart:
+    if over or traceable or distinguished:
         answer = False
     elif attack is not None and difference.units >= FEWEST_UNITS:
         near = _within(difference.low, difference.high, 0.0, settings.margin)
@@ -274,8 +268,8 @@ def as_unseen(
     return {
         "as_unseen": answer,
         "over_forgotten": over if decidable else None,
-        "level": other.mean().item(),
-        "level_of": of,
+        "level": expected_right.mean().item(),
+        "level_of": source,
         "difference_low": difference.low,
         "difference_high": difference.high,
         "auc": None if attack is None else attack["auc"],
@@ -287,5 +281,5 @@ def as_unseen(
 
 
 def _within(low: float | None, high: float | None, centre: float, margin: float) -> bool:
-    """Whether a whole interval lies no farther than the margin from a value; False where there is no interval."""
+    """Whether an interval lies within the margin around a value; False without an interval."""
     return low is not None and high is not None and max(abs(low - centre), abs(high - centre)) <= margin

@@ -35,7 +35,7 @@ def build_method(name: str, settings: Mapping[str, Any] | None = None) -> Method
     """Return a method with its paper's defaults, changed by ``settings``.
 
     Args:
-        name: A key of :data:`METHODS`.
+        name: Key of :data:`METHODS`.
         settings: Fields of the method's class, e.g. ``{"eps": 1.0}``.
 
     Raises:

@@ -29,22 +29,22 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True)
 class Adversarial(Method):
-    """Forget, and hold the model to its own answers around each instance.
+    """Forget, and preserve the model's predictions around each instance.
 
     Attributes:
         copies: Adversarial examples for each forget instance.
-        norm: Of their ball.
+        norm: Norm of the ball around each instance.
         eps: Radius of the ball, in units of pixel values; 4.0 in the paper for 32x32 colour images.
-        step_size: Of the attack.
-        steps: Of the attack.
-        keep: Train on all examples, or only on those that the model takes for their target.
-        hold: What an example is held to: ``"target"``, the class that it was aimed at, by cross-entropy, as in the
-            paper; or ``"outputs"`` (ours), the old model's own probabilities, by their divergence, which is 0 at the
-            start.
-        release: Steps after which what holds the rest begins to let go, down to nothing after as many again (ours): an
-            instance that its own surroundings hold fast is then forgotten too. None never lets go.
-        forget_loss: Of the instances: by cross-entropy, as in the paper, or a margin loss (ours) that ends by itself.
-        margin: Of that margin loss, in logits.
+        step_size: Step size of the attack.
+        steps: Steps of the attack.
+        keep: Examples to train on: all, or only those that the model classifies as their target.
+        hold: Answer that an example is held to: ``"target"``, the class that the attack aimed at, by cross-entropy, as
+            in the paper; or ``"outputs"`` (ours), the old model's own probabilities, by their divergence, which is 0 at
+            the start.
+        release: Steps after which the preserving terms begin to fade, down to 0 after as many steps again (ours), so
+            that an instance whose surroundings hold it in place is forgotten too. None keeps them.
+        forget_loss: Loss of the instances: cross-entropy, as in the paper, or a margin loss (ours) that ends at 0.
+        margin: Margin of that loss, in logits.
     """
 
     copies: Count = 20
@@ -78,26 +78,26 @@ class Adversarial(Method):
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
             begin = step % batches * size
             held, aim = images[begin : begin + size], targets[begin : begin + size]
-            places = request.forget_places(step)
-            forget = forget_losses(model, request, places, self.forget_loss, self.margin)
+            indices = request.forget_indices(step)
+            forget = forget_losses(model, request, indices, self.forget_loss, self.margin)
             logits = model(held)
             if self.hold == "target":
-                kept = functional.cross_entropy(logits, aim, reduction="sum")
+                adversarial = functional.cross_entropy(logits, aim, reduction="sum")
             else:
                 old = answers[begin : begin + size]
-                kept = functional.kl_div(logits.log_softmax(dim=1), old, reduction="sum", log_target=True)
-            count = len(places) + len(held)
-            return {"forget": forget.sum() / count, "adversarial": self._grip(step) * kept / count}
+                adversarial = functional.kl_div(logits.log_softmax(dim=1), old, reduction="sum", log_target=True)
+            count = len(indices) + len(held)
+            return {"forget": forget.sum() / count, "adversarial": self._hold_weight(step) * adversarial / count}
 
         facts = {"adversarial_success": success, "adversarial_examples": len(images)}
         return Objective(batches, terms, facts=facts, held=Samples(images, answers.argmax(dim=1)))
 
-    def _grip(self, step: int) -> float:
-        """How firmly the rest is held at a step: 1, and after ``release`` steps less, down to 0."""
+    def _hold_weight(self, step: int) -> float:
+        """Weight of the preserving terms at a step: 1, and after ``release`` steps less, down to 0."""
         return 1.0 if self.release is None else min(1.0, max(0.0, 2 - step / self.release))
 
     def _examples(self, original: nn.Module, request: Request) -> tuple[Tensor, Tensor, float]:
-        """Every copy of every instance in one go: (images, targets, share taken for their target)."""
+        """All copies of all instances: (images, targets, share classified as their target)."""
         forget = request.forget
         targets = draw_targets(
             forget.labels, request.num_classes, self.copies, generator(request.seed, "targets")
@@ -115,17 +115,17 @@ class Adversarial(Method):
             batch_size=request.batch,
             advance=request.advance,
         )
-        found = attack_success(original, images, targets, request.batch)
+        reached = attack_success(original, images, targets, request.batch)
         if self.keep == "success":
-            if not bool(found.any()):
+            if not bool(reached.any()):
                 raise SettingsError("no adversarial example reached its target; raise eps or steps")
-            images, targets = images[found.bool()], targets[found.bool()]
-        return images, targets, found.mean().item()
+            images, targets = images[reached.bool()], targets[reached.bool()]
+        return images, targets, reached.mean().item()
 
 
 @torch.no_grad()
 def _log_probabilities(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """What a model, in evaluation mode, makes of images."""
+    """Log-probabilities of images by a model in evaluation mode."""
     pieces = [model(images[begin : begin + batch_size]) for begin in range(0, len(images), batch_size)]
     return torch.cat(pieces).float().log_softmax(dim=1)
 
@@ -135,8 +135,8 @@ class AdversarialImportance(Adversarial):
     """Adversarial examples, and a penalty on weights that do not matter for the forget instances.
 
     Attributes:
-        strength: lambda; 1.0 in the paper's commands. Too much of it stalls a small network before it has forgotten.
-        reduction: Of the importance, see :func:`~myosotis.unlearning.classifier.importance.weight_importance`.
+        strength: lambda; 1.0 in the paper's commands. Large values stop a small network before it has forgotten.
+        reduction: Reduction, see :func:`~myosotis.unlearning.classifier.importance.weight_importance`.
     """
 
     strength: Annotated[float, Field(ge=0)] = 1.0
@@ -161,7 +161,7 @@ class AdversarialImportance(Adversarial):
             params = dict(model.named_parameters())
             return {
                 **inner.terms(model, step),
-                "importance": self._grip(step) * importance_penalty(params, anchors, importance, self.strength),
+                "importance": self._hold_weight(step) * importance_penalty(params, anchors, importance, self.strength),
             }
 
         free = torch.cat([(1 - value).flatten() for value in importance.values()]).mean().item()

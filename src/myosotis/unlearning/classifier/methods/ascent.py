@@ -1,4 +1,4 @@
-"""Forgetting alone: ascent on the true label, or descent on a new one, with nothing that holds the rest."""
+"""Forgetting alone: ascent on the true label, or descent on a new one, without a term that preserves the rest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from myosotis.unlearning.classifier.methods.method import Method, Objective, Req
 
 
 def forget_losses(
-    model: nn.Module, request: Request, places: Tensor, loss: ForgetLoss = "cross_entropy", margin: float = 0.0
+    model: nn.Module, request: Request, indices: Tensor, loss: ForgetLoss = "cross_entropy", margin: float = 0.0
 ) -> Tensor:
-    """Return the loss of each forget instance at ``places`` that the request's goal asks for."""
-    batch = request.forget.batch(places)
+    """Return the loss of each forget instance at ``indices`` for the goal of the request."""
+    batch = request.forget.batch(indices)
     logits = model(batch.images)
     if request.new_labels is None:
         return misclassify_loss(logits, batch.labels, loss, margin)
-    return relabel_loss(logits, request.new_labels[places.to(batch.labels.device)], loss, margin)
+    return relabel_loss(logits, request.new_labels[indices.to(batch.labels.device)], loss, margin)
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class NegGrad(Method):
     """Gradient ascent on the cross-entropy of the forget instances.
 
     Attributes:
-        forget_loss: Minus the cross-entropy, as in the literature, or a margin loss that ends by itself.
-        margin: Of that margin loss, in logits.
+        forget_loss: Minus the cross-entropy, as in the literature, or a margin loss with a minimum of 0.
+        margin: Margin of that loss, in logits.
     """
 
     forget_loss: ForgetLoss = "cross_entropy"
@@ -48,7 +48,7 @@ class NegGrad(Method):
         """Return ascent on the true labels."""
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            losses = forget_losses(model, request, request.forget_places(step), self.forget_loss, self.margin)
+            losses = forget_losses(model, request, request.forget_indices(step), self.forget_loss, self.margin)
             return {"forget": losses.mean()}
 
         return Objective(request.forget_steps, terms)
@@ -59,8 +59,8 @@ class Relabel(Method):
     """Cross-entropy with a new, wrong label.
 
     Attributes:
-        forget_loss: The cross-entropy, as in the literature, or a margin loss that ends by itself.
-        margin: Of that margin loss, in logits.
+        forget_loss: The cross-entropy, as in the literature, or a margin loss with a minimum of 0.
+        margin: Margin of that loss, in logits.
     """
 
     forget_loss: ForgetLoss = "cross_entropy"
@@ -80,7 +80,7 @@ class Relabel(Method):
         """Return descent on the new labels."""
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            losses = forget_losses(model, request, request.forget_places(step), self.forget_loss, self.margin)
+            losses = forget_losses(model, request, request.forget_indices(step), self.forget_loss, self.margin)
             return {"forget": losses.mean()}
 
         return Objective(request.forget_steps, terms)

@@ -28,13 +28,13 @@ def distillation_loss(
         >>> distillation_loss(logits, logits).item()
         0.0
     """
-    found = functional.kl_div(
+    divergence = functional.kl_div(
         functional.log_softmax(student / temperature, dim=1),
         functional.log_softmax(teacher / temperature, dim=1),
         reduction="batchmean",
         log_target=True,
     )
-    return found * temperature**2
+    return divergence * temperature**2
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Scrub(Method):
     """Disobey the teacher on the forget instances for some epochs, obey it on retained samples.
 
     Attributes:
-        forget_epochs: The first so many epochs begin with a pass of ascent over the forget set.
+        forget_epochs: Number of first epochs that begin with a pass of ascent over the forget set.
         alpha: Weight of the distillation on retained samples.
         gamma: Weight of their cross-entropy.
-        temperature: Of the distillation.
+        temperature: Temperature of the distillation.
     """
 
     forget_epochs: Annotated[int, Field(ge=0)] = 2
@@ -72,9 +72,9 @@ class Scrub(Method):
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
             ascends = step < longer and step % (forgetting + keeping) < forgetting
             if ascends:
-                batch = request.forget.batch(request.forget_places(step % (forgetting + keeping)))
+                batch = request.forget.batch(request.forget_indices(step % (forgetting + keeping)))
                 return {"forget": -self._distilled(model, original, batch.images)}
-            # How many descents came before this one.
+            # Number of earlier descents.
             if step < longer:
                 before = step // (forgetting + keeping) * keeping + step % (forgetting + keeping) - forgetting
             else:
@@ -101,7 +101,7 @@ class BadTeacher(Method):
     """Learn the forget instances from a teacher that knows nothing, the retained samples from the original.
 
     Attributes:
-        temperature: Of the distillation.
+        temperature: Temperature of the distillation.
     """
 
     temperature: Positive = 1.0
@@ -124,7 +124,7 @@ class BadTeacher(Method):
         ignorant.eval()
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            forget = request.forget.batch(request.forget_places(step))
+            forget = request.forget.batch(request.forget_indices(step))
             keep = retain_batch(request, step)
             with torch.no_grad():
                 bad, good = ignorant(forget.images), original(keep.images)

@@ -1,4 +1,4 @@
-"""What every method of instance-wise unlearning is made of."""
+"""The base of all methods of instance-wise unlearning."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -26,10 +26,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, places: Tensor) -> "Samples":
-        """Return the samples at ``places``."""
-        where = places.to(self.labels.device)
-        return Samples(self.images[where], self.labels[where])
+    def batch(self, indices: Tensor) -> "Samples":
+        """Return the samples at ``indices``."""
+        on_device = indices.to(self.labels.device)
+        return Samples(self.images[on_device], self.labels[on_device])
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Request:
     """One request to forget.
 
     Attributes:
-        forget: The instances.
-        goal: What is asked for.
-        new_labels: Of each instance, for the goal ``relabel``; else None.
-        num_classes: C.
-        retain: What is to be kept, for methods that read it; else None.
-        forget_batch: How many forget instances a step sees.
-        batch: How many further samples a step sees: adversarial examples, or retained ones.
-        epochs: How long training lasts at most.
-        seed: Of every random choice.
-        advance: Called with a number of pieces of preparatory work, for the display of progress.
+        forget: Instances to forget.
+        goal: Goal of the unlearning.
+        new_labels: New label of each instance, for the goal ``relabel``; else None.
+        num_classes: Number of classes, C.
+        retain: Samples to retain, for methods that read them; else None.
+        forget_batch: Forget instances per step.
+        batch: Further samples per step: adversarial examples, or retained ones.
+        epochs: Largest number of epochs.
+        seed: Seed of every random choice.
+        advance: Callback that receives the number of finished pieces of preparatory work, for the progress bar.
     """
 
     forget: Samples
@@ -60,8 +60,8 @@ class Request:
     seed: int
     advance: Callable[[int], None] | None = None
 
-    def forget_places(self, step: int) -> Tensor:
-        """The places of the forget instances of a step: batch after batch, in order, over and over."""
+    def forget_indices(self, step: int) -> Tensor:
+        """Return the indices of the forget instances of a step: batch after batch, in order, over and over."""
         size = min(self.forget_batch, len(self.forget))
         batches = -(-len(self.forget) // size)
         begin = step % batches * size
@@ -69,29 +69,29 @@ class Request:
 
     @property
     def forget_steps(self) -> int:
-        """How many steps see every forget instance once."""
+        """Number of steps that see every forget instance once."""
         return -(-len(self.forget) // min(self.forget_batch, len(self.forget)))
 
 
-def places_of_step(count: int, size: int, step: int, seed: int, purpose: str) -> Tensor:
-    """Places of the samples of a step: every epoch is a new permutation, cut into batches; the last may be shorter."""
+def step_indices(count: int, size: int, step: int, seed: int, purpose: str) -> Tensor:
+    """Return the indices of a step: every epoch is a new permutation, cut into batches; the last may be shorter."""
     size = min(size, count)
     batches = -(-count // size)
-    epoch, place = divmod(step, batches)
+    epoch, batch = divmod(step, batches)
     stream = torch.Generator().manual_seed(derive_seed(seed, purpose, epoch))
-    return torch.randperm(count, generator=stream)[place * size : (place + 1) * size]
+    return torch.randperm(count, generator=stream)[batch * size : (batch + 1) * size]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised.
+    """The objective of a training.
 
     Attributes:
-        steps_per_epoch: Steps that make an epoch; 0 where there is nothing to train.
-        terms: From the model and the step, counting from 0, to named terms whose sum is the loss.
-        after_step: Called after each step of the optimiser.
+        steps_per_epoch: Steps per epoch; 0 where there is nothing to train.
+        terms: Function from the model and the step, counting from 0, to named terms whose sum is the loss.
+        after_step: Callback after each step of the optimiser.
         facts: Figures about the preparation, e.g. the success rate of an attack.
-        held: Samples whose answers the loss holds in place: without retained samples, what tells of damage.
+        held: Samples whose predictions the loss preserves; without retained samples, they show damage.
     """
 
     steps_per_epoch: int
@@ -105,11 +105,11 @@ class Method(ABC):
     """One method: its settings are its fields.
 
     Attributes:
-        card: What a user wants to know of it.
-        goals: The goals that its loss can ask for.
-        reads_retain: Whether it reads samples that are to be kept.
-        stops_at_goal: Whether training ends where the goal is reached, or after its epochs, as its paper has it.
-        from_scratch: Whether it trains fresh weights, so that every module is in training mode.
+        card: Description for users.
+        goals: Goals that the method supports.
+        reads_retain: Whether the method reads retained samples.
+        stops_at_goal: Whether training stops once the goal is reached, or only after its epochs, as in its paper.
+        from_scratch: Whether the method trains fresh weights, so that every module is in training mode.
     """
 
     card: ClassVar[MethodCard]
@@ -120,19 +120,19 @@ class Method(ABC):
 
     @abstractmethod
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
-        """Prepare, and return what is minimised.
+        """Prepare the training and return its objective.
 
         Args:
-            model: The one that is trained; may be changed here.
-            original: The one that came in, in evaluation mode; not to be changed.
-            request: What is to be forgotten.
+            model: Model to train; may be changed here.
+            original: Model before unlearning, in evaluation mode; not to be changed.
+            request: Request to unlearn.
         """
 
 
 def retained(request: Request) -> Samples:
-    """The retained samples of a request to a method that reads them."""
+    """Return the retained samples of a request; raise if there are none."""
     if request.retain is None or not len(request.retain):
-        raise SettingsError("this method reads retained samples, and there are none")
+        raise SettingsError("the method reads retained samples, but the request has none")
     return request.retain
 
 

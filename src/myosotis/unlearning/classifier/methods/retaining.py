@@ -13,19 +13,19 @@ from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.ascent import forget_losses
-from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, places_of_step, retained
+from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, retained, step_indices
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def retain_batch(request: Request, step: int) -> Samples:
-    """The retained samples of a step: shuffled anew in every epoch."""
-    kept = retained(request)
-    return kept.batch(places_of_step(len(kept), request.batch, step, request.seed, "retain"))
+    """Return the retained samples of a step: shuffled anew in every epoch."""
+    samples = retained(request)
+    return samples.batch(step_indices(len(samples), request.batch, step, request.seed, "retain"))
 
 
 def retain_steps(request: Request) -> int:
-    """How many steps see every retained sample once."""
+    """Return the number of steps that see every retained sample once."""
     count = len(retained(request))
     return -(-count // min(request.batch, count))
 
@@ -36,11 +36,11 @@ def _retain_loss(model: nn.Module, request: Request, step: int) -> Tensor:
 
 
 def reinitialize(model: nn.Module, seed: int) -> None:
-    """Draw all weights anew, each module by its own rule; parameters that no module's rule reaches get N(0, 0.02).
+    """Initialise all weights again, each module by its own rule; parameters without a rule get N(0, 0.02).
 
     Args:
-        model: Changed in place; running statistics start afresh too.
-        seed: Of the draw.
+        model: Model, changed in place; running statistics start afresh too.
+        seed: Seed of the draw.
     """
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "reinitialise"))
@@ -58,7 +58,7 @@ def reinitialize(model: nn.Module, seed: int) -> None:
 
 @dataclass(frozen=True)
 class FineTune(Method):
-    """Go on training on what is kept and hope that the rest fades."""
+    """Continue training on retained samples, so that the rest fades."""
 
     card: ClassVar[MethodCard] = MethodCard(
         "finetune",
@@ -78,7 +78,7 @@ class FineTune(Method):
 
 @dataclass(frozen=True)
 class Retrain(Method):
-    """Train from fresh weights on what is kept."""
+    """Train from fresh weights on retained samples."""
 
     card: ClassVar[MethodCard] = MethodCard(
         "retrain",
@@ -123,7 +123,7 @@ class NegGradPlus(Method):
         """Return alpha CE(retain) + (1 - alpha) times the loss that the goal asks for."""
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            forget = forget_losses(model, request, request.forget_places(step)).mean()
+            forget = forget_losses(model, request, request.forget_indices(step)).mean()
             return {"forget": (1 - self.alpha) * forget, "retain": self.alpha * _retain_loss(model, request, step)}
 
         return Objective(retain_steps(request), terms)

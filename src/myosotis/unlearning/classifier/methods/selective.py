@@ -28,10 +28,10 @@ def saliency_mask(model: nn.Module, samples: Samples, share: float, batch_size: 
     """Return True for the weights whose gradient of the summed cross-entropy is among the largest of all tensors.
 
     Args:
-        model: Looked at in evaluation mode; its gradients are left alone.
-        samples: The forget instances.
-        share: Of all weights that are True, in (0, 1].
-        batch_size: How many samples go through the model together.
+        model: Classifier, used in evaluation mode; its gradients are not changed.
+        samples: Forget instances.
+        share: Share of all weights that are True, in (0, 1].
+        batch_size: Samples per forward pass.
 
     Raises:
         ValueError: ``share`` is out of range.
@@ -60,8 +60,8 @@ def diagonal_fisher(model: nn.Module, samples: Samples) -> dict[str, Float[Tenso
     Squared sample by sample: the square of a batch's mean gradient, which released code takes, is 0 where signs cancel.
 
     Args:
-        model: Looked at in evaluation mode.
-        samples: With the labels that are learnt.
+        model: Classifier, used in evaluation mode.
+        samples: Samples with the labels to learn.
     """
     params = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     fixed = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
@@ -86,7 +86,7 @@ class SalUn(Method):
     """Random labels for the instances, true ones for retained samples, and only salient weights move.
 
     Attributes:
-        share: Of all weights that may move.
+        share: Share of all weights that may change.
         draw_again: Draw new random labels in every epoch for the goal misclassify; with relabel the new labels stay.
     """
 
@@ -106,7 +106,7 @@ class SalUn(Method):
     stops_at_goal: ClassVar[bool] = False
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
-        """Return both cross-entropies; what the mask leaves out is put back after every step."""
+        """Return both cross-entropies; weights outside the mask are restored after every step."""
         steps = retain_steps(request)
         mask = saliency_mask(original, request.forget, self.share)
         params = dict(model.named_parameters())
@@ -119,16 +119,16 @@ class SalUn(Method):
             return draw_targets(request.forget.labels, request.num_classes, 1, stream)[0]
 
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
-            places = request.forget_places(step)
-            forget, keep = request.forget.batch(places), retain_batch(request, step)
-            wrong = labels(step // steps)[places.to(forget.labels.device)]
+            indices = request.forget_indices(step)
+            forget, keep = request.forget.batch(indices), retain_batch(request, step)
+            wrong = labels(step // steps)[indices.to(forget.labels.device)]
             return {
                 "forget": functional.cross_entropy(model(forget.images), wrong),
                 "retain": functional.cross_entropy(model(keep.images), keep.labels),
             }
 
         def after_step() -> None:
-            # Masked gradients would not do: momentum and weight decay move weights without one.
+            # Masking gradients is not enough: momentum and weight decay change weights without a gradient.
             with torch.no_grad():
                 for name, free in mask.items():
                     params[name].copy_(torch.where(free, params[name], start[name]))

@@ -7,14 +7,14 @@ from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Figure
 from myosotis.report.figures import Line, image_sheet, line_chart
-from myosotis.unlearning.classifier.report_terms import MODELS, SETS
+from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS
 
 _COLOURS = {"forget": "forget", "remaining": "retain", "held_remaining": "general", "test": "unseen"}
 _MODEL_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
 
 
 def _curve(events: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    points = [(place, event[key]) for place, event in enumerate(events, start=1) if event.get(key) is not None]
+    points = [(step, event[key]) for step, event in enumerate(events, start=1) if event.get(key) is not None]
     return [float(x) for x, _ in points], [y for _, y in points]
 
 
@@ -22,12 +22,12 @@ def run_figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     """Return the plots of a run: forgetting, loss terms, relearning, similarity of layers.
 
     Args:
-        run: Finished.
-        result: Its ``result.json``.
+        run: A finished run.
+        result: Content of its ``result.json``.
     """
     events = [event for event in run.events() if event.get("phase") == "unlearn"]
-    found = (_forgetting(events, result), _terms(events), _relearning(result), _similarity(result))
-    return [figure for figure in found if figure is not None]
+    figures = (_forgetting(events, result), _terms(events), _relearning(result), _similarity(result))
+    return [figure for figure in figures if figure is not None]
 
 
 def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Figure | None:
@@ -36,8 +36,8 @@ def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) 
     x, y = _curve(events, "forget_accuracy")
     levels = {}
     if result["verdict"]["unseen"]["level"] is not None:
-        whose = {"reference": "the reference", "test": "test images, before"}[result["verdict"]["unseen"]["level_of"]]
-        levels = {whose: (result["verdict"]["unseen"]["level"], "unseen")}
+        label = {"reference": "the reference", "test": "test images, before"}[result["verdict"]["unseen"]["level_of"]]
+        levels = {label: (result["verdict"]["unseen"]["level"], "unseen")}
     start = result["metrics"]["before"]["forget"]["accuracy"]["mean"]
     again = " It rises where the next request begins." if result["unlearning"]["requests"] else ""
     return Figure(
@@ -63,13 +63,13 @@ def _terms(events: Sequence[Mapping[str, Any]]) -> Figure | None:
         return None
     colours = ("forget", "retain", "general", "neutral")
     lines = [
-        Line(term, *_curve(events, term), colours[place % len(colours)])
-        for place, term in enumerate(terms)
+        Line(term, *_curve(events, term), colours[index % len(colours)])
+        for index, term in enumerate(terms)
         if _curve(events, term)[0]
     ]
     return Figure(
         line_chart(lines, x_label="optimisation step", y_label="loss term", name="terms"),
-        "The terms of the loss: the forget term should fall, what holds the rest should stay low.",
+        "The terms of the loss: the forget term should fall, the terms that preserve the rest should stay low.",
     )
 
 
@@ -89,7 +89,7 @@ def _relearning(result: Mapping[str, Any]) -> Figure | None:
     return Figure(
         line_chart(lines, x_label="relearning step", y_label="accuracy, not shown", name="relearning"),
         "Trained on the true labels of some forgotten instances: how soon the others, which are not shown, "
-        "come back. A curve that jumps up was hiding what it knew.",
+        "are recognised again. A model whose curve jumps up had only hidden what it knew.",
     )
 
 
@@ -101,18 +101,18 @@ def _similarity(result: Mapping[str, Any]) -> Figure | None:
     lines = [
         Line(
             SETS[name].lower(),
-            [place for place, layer in zip(layers, similarity["layers"], strict=True) if values[layer] is not None],
+            [index for index, layer in zip(layers, similarity["layers"], strict=True) if values[layer] is not None],
             [values[layer] for layer in similarity["layers"] if values[layer] is not None],
             _COLOURS[name],
         )
         for name, values in similarity["similarity"].items()
     ]
-    few = min(result["images"]["forget"], similarity["images"])
-    caution = "" if few >= similarity["images"] else f" With {few} images the forget curve is too high."
+    count = min(result["images"]["forget"], similarity["images"])
+    caution = "" if count >= similarity["images"] else f" With {count} images the forget curve is too high."
     return Figure(
         line_chart(lines, x_label="layer, first to last", y_label="linear CKA", name="cka"),
-        "Similarity of the representations before and after, layer by layer; 1 is unchanged. Where a curve "
-        f"falls, there the model was changed.{caution}",
+        "Similarity of the representations before and after, layer by layer; 1 is unchanged. The model was "
+        f"changed where a curve falls.{caution}",
     )
 
 

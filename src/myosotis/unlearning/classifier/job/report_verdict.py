@@ -5,9 +5,11 @@ from typing import Any
 
 from myosotis.evaluation.verdict import FEWEST_UNITS
 from myosotis.report.document import Row, Section, Table, Verdict
-from myosotis.unlearning.classifier.report_terms import (
+from myosotis.report.groups import interval_text
+from myosotis.unlearning.classifier.job.report_terms import (
     SETS,
     STOP_REASONS,
+    auc_text,
     forget_membership,
     share_text,
 )
@@ -23,32 +25,32 @@ def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
     """Return the questions of a run and their answers.
 
     Args:
-        result: Of a run of the kind ``unlearn-classifier``.
+        result: Content of the ``result.json`` of a run of the kind ``unlearn-classifier``.
     """
     verdict = result["verdict"]
-    found = [
+    verdicts = [
         Verdict("Did the model know it?", _known_text(verdict), verdict["known"], verdict["known"] is None),
         Verdict("Is it forgotten?", _forgotten_text(result), verdict["forgotten"], verdict["forgotten"] is None),
         Verdict("Is the rest kept?", _kept_text(result), verdict["kept"], verdict["kept"] is None),
     ]
     if verdict["unseen"]["level"] is not None:
         unseen = verdict["as_unseen"]
-        found.append(Verdict("Is it as if it had never been seen?", _unseen_text(result), unseen, unseen is None))
-    return [*found, Verdict("How sure are we?", _sure_text(result), verdict["sure"], verdict["sure"] is None)]
+        verdicts.append(Verdict("Is it as if it had never been seen?", _unseen_text(result), unseen, unseen is None))
+    return [*verdicts, Verdict("How sure are we?", _sure_text(result), verdict["sure"], verdict["sure"] is None)]
 
 
 def criteria_section(result: Mapping[str, Any]) -> Section:
     """Return the table of the comparisons that the verdict rests on.
 
     Args:
-        result: Of a run of the kind ``unlearn-classifier``.
+        result: Content of the ``result.json`` of a run of the kind ``unlearn-classifier``.
     """
     verdict = result["verdict"]
     rows = [
         Row(
             _sentence(_NAMES[row["name"]]),
             [
-                _figure(row["value"], row["low"], row["high"]),
+                interval_text(row["value"], row["low"], row["high"]),
                 f"{'at most' if row['sign'] == '<=' else 'at least'} {row['threshold']:.3f}",
                 str(row["units"]),
                 "yes" if row["holds"] else "no",
@@ -61,17 +63,13 @@ def criteria_section(result: Mapping[str, Any]) -> Section:
     columns = ["Value", "Threshold", "Images", "Holds", "Decided"]
     return Section(
         "What the verdict rests on",
-        ["Each comparison with its interval; one is decided where the interval of the difference leaves one answer."],
+        ["Each comparison is decided where the interval of the difference does not cross the threshold."],
         [Table("Criteria", columns, rows, "Criterion")] if rows else [],
     )
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _figure(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
 def _known_text(verdict: Mapping[str, Any]) -> str:
@@ -117,7 +115,7 @@ def _forgotten_text(result: Mapping[str, Any]) -> str:
         ),
     }
     text = reasons.get(verdict["reasons"].get("forgotten", ""), "")
-    was, now = (result["metrics"][name]["forget"]["accuracy"] for name in ("before", "after"))
+    before, after = (result["metrics"][name]["forget"]["accuracy"] for name in ("before", "after"))
     reached = verdict["goal_reached"]
     if reached is not None:
         what = {"misclassify": "get another answer than the true one", "relabel": "get their new label"}[result["goal"]]
@@ -125,11 +123,13 @@ def _forgotten_text(result: Mapping[str, Any]) -> str:
         text += f"{count} of the {reached['count']} instances that were right before {what}. "
     if verdict["wrong_before"]:
         text += f"{verdict['wrong_before']} were wrong before and do not count. "
-    text += f"Accuracy on all of them {share_text(now)}, {was['mean']:.3f} before."
+    text += f"Accuracy on all of them {share_text(after)}, {before['mean']:.3f} before."
     for row in verdict["forgetting_criteria"]:
-        text += f" The reference gets {_figure(row['threshold'], row['threshold_low'], row['threshold_high'])} right."
+        text += (
+            f" The reference gets {interval_text(row['threshold'], row['threshold_low'], row['threshold_high'])} right."
+        )
     if verdict["by_goal"] and unlearning["converged"]:
-        text += f" The nearest to coming back is {unlearning['min_margin']:.2f} logits beyond the boundary."
+        text += f" The smallest distance beyond the decision boundary is {unlearning['min_margin']:.2f} logits."
     if verdict["by_goal"] and not unlearning["converged"]:
         capped = "it hit its cap: " if unlearning["stop_reason"] in _CAPS else ""
         text += f" The run did not converge; {capped}{STOP_REASONS[unlearning['stop_reason']]}."
@@ -141,12 +141,14 @@ def _kept_text(result: Mapping[str, Any]) -> str:
     if not verdict["kept_criteria"]:
         held = result["unlearning"]["facts"].get("held_accuracy_after")
         proxy = (
-            "" if held is None else f" On the adversarial examples that stand in for it, {held:.0%} of answers stay."
+            ""
+            if held is None
+            else f" On the adversarial examples that stand in for the rest, {held:.0%} of answers stay the same."
         )
-        return f"There were no images to look at that the unlearning did not train on.{proxy}"
+        return f"There were no images that the unlearning did not train on.{proxy}"
     parts = [
         f"{_NAMES[row['name']]} {metrics['before'][row['name']]['accuracy']['mean']:.3f} before, "
-        f"{_figure(row['value'], row['low'], row['high'])} after" + ("" if row["holds"] else " (not met)")
+        f"{interval_text(row['value'], row['low'], row['high'])} after" + ("" if row["holds"] else " (not met)")
         for row in verdict["kept_criteria"]
     ]
     text = f"{_sentence('; '.join(parts))}; a loss of up to {verdict['most_lost']:.3f} counts as kept."
@@ -154,16 +156,14 @@ def _kept_text(result: Mapping[str, Any]) -> str:
         text = f"Not answered: the model's answers are no better than chance. {text}"
     judged = {row["name"] for row in verdict["kept_criteria"]}
     if "remaining" in metrics["after"] and "remaining" not in judged:
-        was, now = (metrics[name]["remaining"]["accuracy"]["mean"] for name in ("before", "after"))
-        text += (
-            f" On the remaining images that it trained on, in sample and not judged: {was:.3f} before, {now:.3f} after."
-        )
+        before, after = (metrics[name]["remaining"]["accuracy"]["mean"] for name in ("before", "after"))
+        text += f" Remaining images that it trained on (in sample, not judged): {before:.3f} before, {after:.3f} after."
     return text
 
 
 def _unseen_text(result: Mapping[str, Any]) -> str:
     verdict = result["verdict"]
-    unseen, found = verdict["unseen"], forget_membership(result)
+    unseen, attack = verdict["unseen"], forget_membership(result)
     level = {
         "reference": "the reference, which never saw them, gets {:.3f} of them right",
         "test": "of test images, {:.3f} were right before",
@@ -180,11 +180,11 @@ def _unseen_text(result: Mapping[str, Any]) -> str:
             " Over-forgotten: it errs on them more than a model that never saw them would. Someone who has such an "
             "image can notice that it was erased."
         )
-    if found is not None:
+    if attack is not None:
         text += (
-            f" An attack by the loss tells them from test images with AUC "
-            f"{_figure(found['auc'], found['low'], found['high'])} (p = {found['p_value']:.2g}; reversed "
-            f"{found['auc_reversed']:.3f}); of a model that never saw them it would be {unseen['auc_unseen']:.3f}."
+            f" An attack by the loss tells them from test images with AUC {auc_text(attack)} "
+            f"(p = {attack['p_value']:.2g}; reversed {attack['auc_reversed']:.3f}); for a model that never saw them it "
+            f"would be {unseen['auc_unseen']:.3f}."
         )
     if "shadow" in result:
         text += f" U-LiRA tells unlearnt from unseen in {result['shadow']['u_lira']['accuracy']['mean']:.1%} of trials."

@@ -1,19 +1,21 @@
-"""The parts of a report about a classifier below its plots."""
+"""Sections of a report about a classifier, below its plots."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from myosotis.report.document import Row, Section, Table
-from myosotis.report.sections import setting_rows
-from myosotis.unlearning.classifier.methods import METHODS
-from myosotis.unlearning.classifier.report_terms import (
+from myosotis.report.groups import number_text
+from myosotis.report.sections import limits_section, lineage_section, method_section
+from myosotis.unlearning.classifier.job.report_terms import (
     MODELS,
     SETS,
     STOP_REASONS,
+    auc_text,
     forget_membership,
-    interval_text,
     share_text,
 )
+from myosotis.unlearning.classifier.methods import METHODS
 
 _COPIES = {
     "shifted": "shifted by a pixel",
@@ -36,10 +38,10 @@ def variant_sections(result: Mapping[str, Any]) -> list[Section]:
     }
     rows = []
     sets = [key for key in SETS if key in own["metrics"]]
-    for one in (own, *result["variants"]):
-        cells = [f"{one['metrics'][key]['accuracy']['mean']:.3f}" if key in one["metrics"] else "-" for key in sets]
-        converged = "yes" if one["converged"] else "no"
-        rows.append(Row(one["name"], [*cells, converged, str(one["steps"]), f"{one['seconds']:.1f}"]))
+    for entry in (own, *result["variants"]):
+        cells = [number_text(entry["metrics"].get(key, {}).get("accuracy", {}).get("mean")) for key in sets]
+        converged = "yes" if entry["converged"] else "no"
+        rows.append(Row(entry["name"], [*cells, converged, str(entry["steps"]), f"{entry['seconds']:.1f}"]))
     before = result["metrics"]["before"]
     text = "; ".join(f"{SETS[key].lower()} {before[key]['accuracy']['mean']:.3f}" for key in SETS if key in before)
     columns = [*(f"{SETS[key]} accuracy" for key in sets), "Converged", "Steps", "Seconds"]
@@ -53,25 +55,25 @@ def variant_sections(result: Mapping[str, Any]) -> list[Section]:
 
 
 def request_sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return what came back after each request, if there were several."""
+    """Return the accuracy on each request after each later one, if there were several."""
     requests = result["unlearning"]["requests"]
     if not requests:
         return []
     rows = [
         Row(
             f"After request {number}",
-            [f"{value:.3f}" for value in one["forget_accuracy"]] + ["-"] * (len(requests) - number),
-            f"{one['instances']} instances, {one['steps']} steps, {STOP_REASONS[one['stop_reason']]}",
+            [f"{value:.3f}" for value in request["forget_accuracy"]] + ["-"] * (len(requests) - number),
+            f"{request['instances']} instances, {request['steps']} steps, {STOP_REASONS[request['stop_reason']]}",
         )
-        for number, one in enumerate(requests, start=1)
+        for number, request in enumerate(requests, start=1)
     ]
     columns = [f"Request {number}" for number in range(1, len(requests) + 1)]
     return [
         Section(
             "Requests one after another",
             [
-                "Each request was unlearnt from the model that the one before it left; a figure that rises again has "
-                "come back."
+                "Each request starts from the model that the previous one left. Where a figure rises again, instances "
+                "came back."
             ],
             [Table("Share that gets its true label", columns, rows)],
         )
@@ -79,47 +81,46 @@ def request_sections(result: Mapping[str, Any]) -> list[Section]:
 
 
 def membership_section(result: Mapping[str, Any]) -> Section:
-    """Return what the attack by the loss found."""
+    """Return the results of the attack by the loss."""
     models = [name for name in MODELS if name in result["metrics"]]
     if forget_membership(result) is None:
-        return Section("Membership inference", ["It compares with test images, and there were none."])
+        return Section("Membership inference", ["Not measured: the attack needs test images."])
     rows = []
     for key in ("forget", "remaining"):
-        of = [result["metrics"][name]["membership"].get(key) for name in models]
-        if None in of:
+        attacks = [result["metrics"][name]["membership"].get(key) for name in models]
+        if None in attacks:
             continue
         label = SETS[key]
-        rows.append(Row(f"{label}: AUC of a low loss", [f"{one['auc']:.3f} {interval_text(one)}" for one in of]))
-        rows.append(Row(f"{label}: AUC of a high loss", [f"{one['auc_reversed']:.3f}" for one in of]))
+        rows.append(Row(f"{label}: AUC of a low loss", [auc_text(attack) for attack in attacks]))
+        rows.append(Row(f"{label}: AUC of a high loss", [number_text(attack["auc_reversed"]) for attack in attacks]))
         for sign, title in (("tpr", "low"), ("tpr_reversed", "high")):
             rows += [
                 Row(
                     f"{label}: found by a {title} loss at {float(rate):.0%} false alarms",
-                    [share_text(one[sign][rate]) for one in of],
-                    f"{of[0]['members']} against {of[0]['others']} test images",
+                    [share_text(attack[sign][rate]) for attack in attacks],
+                    f"{attacks[0]['members']} against {attacks[0]['others']} test images",
                 )
-                for rate in of[0]["tpr"]
+                for rate in attacks[0]["tpr"]
             ]
     return Section(
         "Membership inference",
-        ["A low loss betrays what is remembered, a high one what was over-forgotten; 0.5 is no trace either way."],
+        ["A low loss reveals what is remembered, a high loss what was over-forgotten; an AUC of 0.5 is no trace."],
         [Table("Attack by the loss against test images", [MODELS[name] for name in models], rows, "Measure")],
     )
 
 
 def shadow_sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return what shadow models found, if there were some."""
-    found = result.get("shadow")
-    return [] if found is None else [shadow_section(found)]
+    """Return the results of the attacks with shadow models, if there were any."""
+    return [] if result.get("shadow") is None else [shadow_section(result["shadow"])]
 
 
-def shadow_section(found: Mapping[str, Any]) -> Section:
-    """Return what U-LiRA and RMIA found.
+def shadow_section(shadow: Mapping[str, Any]) -> Section:
+    """Return the results of U-LiRA and RMIA.
 
     Args:
-        found: As :func:`~myosotis.unlearning.classifier.shadow.shadow_audit` returns it.
+        shadow: Results of :func:`~myosotis.unlearning.classifier.shadow.shadow_audit`.
     """
-    lira = found["u_lira"]
+    lira = shadow["u_lira"]
     rows = [
         Row("U-LiRA: accuracy", [share_text(lira["accuracy"])], f"{lira['trials']} trials; 0.5 is no trace"),
         Row("U-LiRA: AUC", [f"{lira['auc']:.3f}"]),
@@ -129,31 +130,25 @@ def shadow_section(found: Mapping[str, Any]) -> Section:
         ),
         Row("U-LiRA: this model's instances called unlearnt", [f"{lira['called_unlearned']:.3f}"]),
     ]
-    for name, one in found["rmia"].items():
-        rows.append(
-            Row(
-                f"RMIA, {MODELS[name].lower()}: AUC",
-                [f"{one['auc']:.3f} {interval_text(one)}"],
-                "instances against test",
-            )
-        )
+    for name, attack in shadow["rmia"].items():
+        rows.append(Row(f"RMIA, {MODELS[name].lower()}: AUC", [auc_text(attack)], "instances against test"))
         rows += [
             Row(f"RMIA, {MODELS[name].lower()}: found at {float(rate):.0%} false alarms", [share_text(value)])
-            for rate, value in one["tpr"].items()
+            for rate, value in attack["tpr"].items()
         ]
     return Section(
         "Attack by somebody who repeats the procedure",
         [
-            f"{found['pairs']} pairs of shadow models: one learnt and then unlearnt the instances, one never saw them. "
-            "U-LiRA asks which of the two an instance's confidence looks like; RMIA asks whether it was a member. "
-            "Instances of one model are not independent, so the intervals are narrower than they should be."
+            f"{shadow['pairs']} pairs of shadow models: one learned and unlearned the instances, the other never "
+            "saw them. U-LiRA asks which of the two an instance's confidence resembles; RMIA asks whether it was a "
+            "member. Instances of one model are not independent, so the intervals are narrower than they should be."
         ],
         [Table("U-LiRA and RMIA", ["Value"], rows, "Measure")],
     )
 
 
 def stress_sections(result: Mapping[str, Any]) -> list[Section]:
-    """Return how the model stands changed copies and relearning."""
+    """Return the accuracy on changed copies and the speed of relearning."""
     copies, relearning = result["stress"].get("copies"), result["stress"].get("relearning")
     tables = []
     paragraphs = []
@@ -163,9 +158,9 @@ def stress_sections(result: Mapping[str, Any]) -> list[Section]:
         tables.append(Table("Accuracy on changed copies", [MODELS[name] for name in models], rows, "Copy"))
         worst = max(copies["after"], key=lambda kind: copies["after"][kind])
         paragraphs.append(
-            f"Copies of the instances that were changed a little: of those {_COPIES[worst]}, "
-            f"{copies['after'][worst]:.0%} get their true class. Where that is far above the accuracy on the instances "
-            "themselves, an answer was patched and what the model knows about such images is still there."
+            f"Slightly changed copies of the instances: of those {_COPIES[worst]}, {copies['after'][worst]:.0%} get "
+            "their true class. If that is far above the accuracy on the instances themselves, single answers were "
+            "patched and the model's knowledge of such images is still there."
         )
     if relearning is not None:
         parts = [
@@ -173,7 +168,7 @@ def stress_sections(result: Mapping[str, Any]) -> list[Section]:
             for name, steps in relearning["steps_to_return"].items()
         ]
         paragraphs.append(
-            f"Steps of relearning until instances that are not shown are as accurate as before "
+            f"Steps of relearning until accuracy on instances that are not shown is as before "
             f"({relearning['level']:.0%}): {', '.join(parts)}."
         )
     return [Section("Stress", paragraphs, tables)] if paragraphs else []
@@ -195,104 +190,93 @@ def class_section(result: Mapping[str, Any]) -> Section:
 
 
 def instance_section(result: Mapping[str, Any]) -> Section:
-    """Return what became of every instance, and the duplicates among what remains."""
+    """Return the outcome for every instance, and the duplicates among the remaining images."""
     classes = result["classes"]
     rows = [
         Row(
-            one["fingerprint"],
+            instance["fingerprint"],
             [
-                classes[one["label"]],
-                classes[one["answer_before"]],
-                classes[one["answer_after"]],
-                f"{one['probability_before']:.3f}",
-                f"{one['probability_after']:.3f}",
-                f"{one['margin']:.2f}",
-                "yes" if one["forgotten"] else "no",
+                classes[instance["label"]],
+                classes[instance["answer_before"]],
+                classes[instance["answer_after"]],
+                f"{instance['probability_before']:.3f}",
+                f"{instance['probability_after']:.3f}",
+                f"{instance['margin']:.2f}",
+                "yes" if instance["forgotten"] else "no",
             ],
         )
-        for one in result["unlearning"]["instances"]
+        for instance in result["unlearning"]["instances"]
     ]
     columns = ["True class", "Before", "After", "p before", "p after", "Margin", "Forgotten"]
     duplicates = result["images"]["duplicates"]
     text = (
-        f"Among the remaining images {duplicates['same']} equal an instance and {duplicates['near']} nearly do: "
-        "what they teach was not removed."
+        f"Of the remaining images, {duplicates['same']} equal an instance and {duplicates['near']} nearly do: "
+        "the model still has what they teach."
         if duplicates["same"] or duplicates["near"]
         else "No remaining image equals, or nearly equals, one of the instances."
         if result["images"]["remaining"]
-        else "There were no remaining images to look for duplicates among."
+        else "There were no remaining images that could hold duplicates."
     )
     return Section("Instances", [text], [Table("Every instance", columns, rows, "Fingerprint")])
 
 
-def method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
-    """Return how it was done, what it cost, and every setting."""
-    card, unlearning, cost = METHODS.card(result["method"]), result["unlearning"], result["cost"]
+def done_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
+    """Return the method, how its training went, what it cost, and every setting."""
+    unlearning, cost = result["unlearning"], result["cost"]
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in cost["seconds"].items())
     share = cost["share_of_retraining"]
     of_retraining = "" if share is None else f", {share:.1%} of the time of training"
     facts = "; ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in unlearning["facts"].items())
-    read = "It read retained images." if result["reads_retain"] else "No image but those to be forgotten was read."
     drift = unlearning["batch_norm_drift"]
-    drifted = (
+    moved = (
         ""
         if drift is None
-        else f" Running means of batch normalisation moved by {drift:.3f} of their standard deviations on average."
+        else f" Running means of batch normalisation moved by {drift:.3f} standard deviations on average."
     )
-    paragraphs = [
-        f"{card.title}. {card.purpose} ({card.paper}.) {read}",
+    notes = [
+        "It read retained images." if result["reads_retain"] else "No image but those to be forgotten was read.",
         f"It ended after {unlearning['steps']} steps and {unlearning['seconds']:.1f} s{of_retraining}: "
-        f"{STOP_REASONS[unlearning['stop_reason']]}.{drifted}",
+        f"{STOP_REASONS[unlearning['stop_reason']]}.{moved}",
+        *([f"Figures of its preparation: {facts}."] if facts else []),
         f"Wall time of the whole job: {phases}. Peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB; "
         f"{cost['parameters']:,} parameters.",
+        *(f"Warning: {warning}." for warning in unlearning["warnings"]),
     ]
-    if facts:
-        paragraphs.insert(2, f"Its preparation: {facts}.")
-    paragraphs += [f"Warning: {warning}." for warning in unlearning["warnings"]]
-    return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
+    return method_section([METHODS.card(result["method"])], config, notes=notes)
 
 
-def lineage_section(result: Mapping[str, Any]) -> Section:
-    """Return which model and which images went in and out."""
+def request_and_lineage(result: Mapping[str, Any]) -> Section:
+    """Return the deletion request, if it is described, and the models and images that went in and out."""
     lineage, request = result["lineage"], result["request"]
-    rows = [
-        Row("Model that came in", [lineage["model_in"]]),
-        Row("Model that went out", [lineage["model_out"]]),
-        *(
-            Row(f"{SETS[name]} images", [prints if isinstance(prints, str) else ", ".join(prints)])
-            for name, prints in lineage["data"].items()
-        ),
-    ]
-    told = [Row(key.replace("_", " "), [str(value)]) for key, value in request.items() if value and key != "untreated"]
+    rows = [Row(key.replace("_", " "), [str(value)]) for key, value in request.items() if value and key != "untreated"]
     untreated = request["untreated"]
-    paragraphs = [
-        "Models are named by the SHA-256 of their weights, images by salted fingerprints: who holds the run's salt and "
-        "an image can find it here; nobody can read an image from its fingerprint.",
+    notes = [
+        "With the run's salt a given image can be found by its fingerprint; a fingerprint does not reveal an image.",
+        *([f"Models and copies that were not treated: {', '.join(untreated)}."] if untreated else []),
     ]
-    if untreated:
-        paragraphs.append(f"Models and copies that were not treated: {', '.join(untreated)}.")
-    tables = [Table("Hashes and fingerprints", ["Value"], rows)]
-    if told:
-        tables.insert(0, Table("The request", ["Value"], told))
-    return Section("Lineage", paragraphs, tables)
+    tables = [Table("The request", ["Value"], rows)] if rows else []
+    models = {"Model that came in": lineage["model_in"], "Model that went out": lineage["model_out"]}
+    data = {name: text if isinstance(text, str) else ", ".join(text) for name, text in lineage["data"].items()}
+    section = lineage_section(models, data)
+    return replace(section, paragraphs=[*section.paragraphs, *notes], tables=[*tables, *section.tables])
 
 
-def limits_section(result: Mapping[str, Any]) -> Section:
+def limits(result: Mapping[str, Any]) -> Section:
     """Return what the figures do not show."""
     paragraphs = [
         "A model that was made to misclassify an instance, or to give it another label, is not a model that never saw "
-        "it: a retrained one gets most such instances right, and who knows an instance can tell from its error that it "
-        "was unlearnt.",
-        "The tests look at answers, losses and representations. They do not try to reconstruct images, nor an attacker "
-        "with more means.",
+        "it: a retrained model gets most such instances right, and somebody who knows an instance can tell from the "
+        "error that it was unlearned.",
+        "The tests cover answers, losses and representations. They do not try to reconstruct images, nor to model a "
+        "stronger attacker.",
     ]
     if "shadow" not in result:
         paragraphs.append("No shadow models were trained, so no attacker who repeats the whole procedure was tried.")
     if result["verdict"]["unseen"]["level_of"] == "test":
         paragraphs.append(
-            "Without a retrained reference, the accuracy on test images stands for what a model that never saw the "
-            "instances would make of them; hard instances would do worse."
+            "Without a retrained reference, the accuracy on test images stands for that of a model that never saw the "
+            "instances; on hard instances it would be lower."
         )
     if result["verdict"]["unseen"]["level_of"] is None:
-        paragraphs.append("Without test images or a reference no level of an unseen instance can be named.")
-    return Section("What this does not show", paragraphs)
+        paragraphs.append("Without test images or a reference, the level of unseen instances is not known.")
+    return limits_section(*paragraphs)

@@ -42,7 +42,7 @@ class ModelConfig(Config):
             name for name in ("options", "weights", "pretrained", "classes", "mean", "std") if getattr(self, name)
         ]
         if self.path is not None and others:
-            raise ValueError(f"'path' brings everything along; leave out {', '.join(others)}")
+            raise ValueError(f"'path' holds the whole description; leave out {', '.join(others)}")
         if (self.mean is None) != (self.std is None):
             raise ValueError("'mean' and 'std' go together")
         twice = next((name for name in self.classes or () if (self.classes or ()).count(name) > 1), None)
@@ -69,7 +69,7 @@ class ForgetConfig(Config):
 
 
 class DataConfig(Config):
-    """The images. Only ``forget`` must be there; without ``train`` nothing can be said of what remains."""
+    """The images. Only ``forget`` is required; without ``train`` nothing is known of the remaining images."""
 
     forget: ForgetConfig
     train: SourceConfig | None = None
@@ -116,7 +116,7 @@ class VariantConfig(Config):
 
     @property
     def label(self) -> str:
-        """What the report calls it."""
+        """Name in the report."""
         return self.name or f"{self.goal}, {self.method.name}"
 
 
@@ -129,7 +129,7 @@ class RelearningConfig(Config):
 
 
 class AuditConfig(Config):
-    """What is measured, and what counts as kept."""
+    """Measurements, and thresholds of the verdict."""
 
     samples: Count = 5000
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
@@ -151,7 +151,7 @@ class AuditConfig(Config):
 
 
 def _as_text(value: Any) -> Any:
-    """YAML takes 2026-11-01 for a date, which it is."""
+    """A date as text: YAML reads 2026-11-01 as a date."""
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 
@@ -159,7 +159,7 @@ Day = Annotated[str, BeforeValidator(_as_text)]
 
 
 class RequestConfig(Config):
-    """What a deletion request says of itself; copied into the result."""
+    """Description of a deletion request; copied into the result."""
 
     id: str | None = None
     received: Day | None = None
@@ -169,7 +169,7 @@ class RequestConfig(Config):
 
 
 class ClassifierUnlearningConfig(JobConfig):
-    """One job: a classifier, the instances that it shall forget, how, and how that is checked."""
+    """One job: a classifier, the instances to forget, the method, and the audit."""
 
     model: ModelConfig
     data: DataConfig
@@ -192,7 +192,7 @@ class ClassifierUnlearningConfig(JobConfig):
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, values: Any) -> Any:
-        """Spell a preset out, under what is given beside it, so that the configuration of a run says what was done.
+        """Write a preset out, overridden by the given settings, so that the configuration of a run is complete.
 
         ``preset_changes`` lists the settings that differ from the preset's.
         """
@@ -226,7 +226,9 @@ class ClassifierUnlearningConfig(JobConfig):
         if not trained:
             raise ValueError("the model has no weights: give 'train', 'model.path', 'model.weights' or 'pretrained'")
         if self.model.architecture is not None and self.train is None and self.model.mean is None:
-            raise ValueError("'model.mean' and 'model.std' must say how the images of these weights are normalised")
+            raise ValueError(
+                "'model.mean' and 'model.std' are missing: the normalisation that these weights were trained with"
+            )
         if self.reference == "retrain" and self.train is None:
             raise ValueError("'reference: retrain' needs 'train', which says how the model was trained")
         if self.stop.at == "reference" and self.reference is None:
@@ -236,7 +238,7 @@ class ClassifierUnlearningConfig(JobConfig):
         if self.requests is not None and isinstance(self.data.forget.list, tuple):
             raise ValueError("several lists are requests already; leave out 'requests'")
         if self.in_sequence and (self.compare or self.stop.at != "goal"):
-            raise ValueError("with several requests go neither 'compare' nor 'stop.at: reference'")
+            raise ValueError("several requests exclude 'compare' and 'stop.at: reference'")
         from_file = self.new_labels not in ("runner_up", "random")
         goals = {self.goal, *(variant.goal for variant in self.compare)}
         if self.new_labels != "runner_up" and "relabel" not in goals:
@@ -253,7 +255,7 @@ class ClassifierUnlearningConfig(JobConfig):
                 raise ValueError(f"method '{method.name}' reads retained samples, but 'data.train' is missing")
         labels = [variant.label for variant in self.compare]
         if len(set(labels)) != len(labels):
-            raise ValueError("two entries of 'compare' have one name; give them a 'name' each")
+            raise ValueError("two entries of 'compare' have the same name; give each a 'name'")
         return self
 
     @property
@@ -280,14 +282,14 @@ def _check_goal(method: MethodConfig, goal: Goal) -> None:
 
 
 def _laid_over(brought: Any, given: Any) -> Any:
-    """What a preset brings, with what was given in its place."""
+    """Values of a preset, overridden by the given ones."""
     if isinstance(brought, dict) and isinstance(given, dict):
         return {**brought, **given}
     return brought if given is None else given
 
 
 def _differences(brought: dict[str, Any], merged: dict[str, Any]) -> Iterator[str]:
-    """Dotted keys of the settings that are not a preset's any more."""
+    """Dotted keys of the settings that differ from the preset."""
     for key, value in merged.items():
         old = brought.get(key)
         if isinstance(value, dict) and isinstance(old, dict):

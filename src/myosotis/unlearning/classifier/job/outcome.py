@@ -1,4 +1,4 @@
-"""How unlearning went, over all requests, ready for JSON."""
+"""Outcome of the unlearning over all requests, ready for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,29 +20,29 @@ def summarise(
     margin: float,
     batch_norm_drift: float | None,
 ) -> dict[str, Any]:
-    """Return how unlearning went; instances are told as the last model sees them.
+    """Return the outcome of the unlearning, with the instances as the last model predicts them.
 
     Args:
-        results: Of each request.
-        sizes: How many instances each request brought itself; what it repeats of earlier ones comes first.
-        requests: After each request the share of each one so far that gets its true label; None for a single request.
-        logits: Of all instances, by the last model.
-        margin: Of the stop rule, in logits.
-        batch_norm_drift: Of the last model from the first.
+        results: Result of each request.
+        sizes: Number of instances that each request has itself; instances repeated from earlier ones come first.
+        requests: Accuracy on each request so far after each request; None for a single request.
+        logits: Logits of all instances by the last model.
+        margin: Margin of the stop rule, in logits.
+        batch_norm_drift: Drift of batch normalisation from the first model to the last.
     """
     instances = [
         asdict(instance) for result, size in zip(results, sizes, strict=True) for instance in result.instances[-size:]
     ]
     if requests is not None:
-        _look_again(instances, logits, margin)
-    came_back = requests is not None and not all(one["forgotten"] for one in instances)
-    reason = next((one.stop_reason for one in results if not one.converged), None)
+        _update(instances, logits, margin)
+    came_back = requests is not None and not all(instance["forgotten"] for instance in instances)
+    reason = next((result.stop_reason for result in results if not result.converged), None)
     return {
         "converged": reason is None and not came_back,
         "stop_reason": reason or ("came_back" if came_back else results[-1].stop_reason),
         "steps": sum(result.steps for result in results),
         "seconds": sum(result.seconds for result in results),
-        "min_margin": min(one["margin"] for one in instances),
+        "min_margin": min(instance["margin"] for instance in instances),
         "facts": results[-1].facts,
         "batch_norm_drift": batch_norm_drift,
         "warnings": sorted({warning for result in results for warning in result.warnings}),
@@ -63,14 +63,18 @@ def summarise(
     }
 
 
-def _look_again(instances: list[dict[str, Any]], logits: Tensor, margin: float) -> None:
-    """Tell instances as a later model sees them: one that was forgotten may have come back."""
-    labels = torch.tensor([one["label"] for one in instances])
-    wanted = [one["new_label"] for one in instances]
-    new_labels = None if wanted[0] is None else torch.tensor(wanted)
+def _update(instances: list[dict[str, Any]], logits: Tensor, margin: float) -> None:
+    """Update instances to the predictions of a later model: a forgotten one may have come back."""
+    labels = torch.tensor([instance["label"] for instance in instances])
+    given_labels = [instance["new_label"] for instance in instances]
+    new_labels = None if given_labels[0] is None else torch.tensor(given_labels)
     margins = goal_margins(logits, labels, new_labels).tolist()
     done = forgotten(logits, labels, new_labels, margin).tolist()
     probabilities = logits.softmax(dim=1).gather(1, labels.unsqueeze(1)).flatten().tolist()
-    for place, one in enumerate(instances):
-        one["answer_after"] = int(logits[place].argmax())
-        one["probability_after"], one["margin"], one["forgotten"] = probabilities[place], margins[place], done[place]
+    for index, instance in enumerate(instances):
+        instance["answer_after"] = int(logits[index].argmax())
+        instance["probability_after"], instance["margin"], instance["forgotten"] = (
+            probabilities[index],
+            margins[index],
+            done[index],
+        )

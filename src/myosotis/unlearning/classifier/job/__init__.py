@@ -1,0 +1,1 @@
+"""The job of ``myosotis unlearn classifier``: configuration, phases, result and report."""

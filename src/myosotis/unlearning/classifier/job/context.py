@@ -1,0 +1,65 @@
+"""The context of a job's phases: configuration, images, models, run and progress."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from myosotis.engine.job import Say
+from myosotis.engine.run import Run
+from myosotis.models.image_classifier import save_classifier
+from myosotis.models.normalization import NormalizedClassifier
+from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
+from myosotis.unlearning.classifier.job.image_sets import ImageSets
+from myosotis.unlearning.classifier.job.inputs import Inputs
+from myosotis.unlearning.classifier.job.models import Models, load_weights
+from myosotis.unlearning.classifier.unlearner import NewLabels
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What every phase of a job needs.
+
+    Attributes:
+        config: The configuration, with absolute paths.
+        inputs: The images.
+        sets: The sets that follow from them.
+        models: The models that were given.
+        new_labels: New labels of the instances, or the rule that finds them.
+        run: The open run.
+        say: Takes one line at a time about what is going on.
+        timed: Adds the time of a block to that of a phase.
+        stored_or: Returns the intermediate result of a name, computed first if the run has none.
+        publish: Writes a directory of the run.
+        log: Appends an event to ``metrics.jsonl``.
+    """
+
+    config: ClassifierUnlearningConfig
+    inputs: Inputs
+    sets: ImageSets
+    models: Models
+    new_labels: Tensor | NewLabels
+    run: Run
+    say: Say
+    timed: Callable[[str], AbstractContextManager[None]]
+    stored_or: Callable[[str, Callable[[], Any]], Any]
+    publish: Callable[[Callable[[Path], None], str], None]
+    log: Callable[[Mapping[str, Any]], None]
+
+    @cached_property
+    def fingerprints(self) -> dict[str, Any]:
+        """Salted fingerprints of the images."""
+        return self.sets.fingerprints(self.run.salt)
+
+    def fresh(self, seed: int) -> NormalizedClassifier:
+        """Return the classifier with the weights that training begins from."""
+        return load_weights(self.models.spec, self.config.model, seed)
+
+    def save(self, model: nn.Module, name: str = "model") -> None:
+        """Write a model into a directory of the run."""
+        assert isinstance(model, NormalizedClassifier)  # noqa: S101 - every model of a job is one
+        self.publish(lambda path: save_classifier(model, self.models.spec, path), name)

@@ -1,0 +1,168 @@
+"""The models that a job is given: described, loaded and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from myosotis.data.images import pixel_statistics
+from myosotis.engine.errors import InputError
+from myosotis.engine.processes import processes
+from myosotis.engine.seeding import derive_seed
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier, check_finite, load_classifier
+from myosotis.models.normalization import NormalizedClassifier
+from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig, ModelConfig
+from myosotis.unlearning.classifier.job.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that a job is given.
+
+    Attributes:
+        base: The classifier that came in; fresh weights, if the job trains it first.
+        spec: Description of all models of the job.
+        reference: A model that never saw the instances, if the user gave one.
+    """
+
+    base: NormalizedClassifier
+    spec: ClassifierSpec
+    reference: NormalizedClassifier | None = None
+
+
+def read_models(
+    config: ClassifierUnlearningConfig, inputs: Inputs, saved: tuple[NormalizedClassifier, ClassifierSpec] | None
+) -> Models:
+    """Return the models of a job, which fit its images.
+
+    Args:
+        config: Configuration of the job.
+        inputs: Images of the job.
+        saved: The model of ``model.path``, as :func:`known_classes` returns it.
+
+    Raises:
+        InputError: A model cannot be read, or does not fit.
+    """
+    if saved is None:
+        spec = describe_model(config.model, inputs)
+        if config.model.pretrained and config.train is None:
+            check_pretrained(spec)
+        base = load_weights(spec, config.model, config.seed)
+    else:
+        base, spec = saved
+    check_model(base, spec, inputs, "the model")
+    if config.train is not None and config.train.batch_size % processes():
+        raise InputError(
+            f"train.batch_size is {config.train.batch_size}, which {processes()} processes cannot share evenly"
+        )
+    if config.reference in (None, "retrain"):
+        return Models(base, spec)
+    reference, reference_spec = load_classifier(Path(str(config.reference)))
+    check_model(reference, reference_spec, inputs, "the reference")
+    return Models(base, spec, reference)
+
+
+def known_classes(model: ModelConfig) -> tuple[tuple[str, ...], tuple[NormalizedClassifier, ClassifierSpec] | None]:
+    """Return the class names, if the saved model or the configuration has them, and the model if it is saved.
+
+    Raises:
+        InputError: The model cannot be read.
+    """
+    if model.path is None:
+        return model.classes or (), None
+    loaded = load_classifier(Path(model.path))
+    return loaded[1].classes, loaded
+
+
+def describe_model(model: ModelConfig, inputs: Inputs) -> ClassifierSpec:
+    """Return the description of an architecture; normalisation follows the images unless the configuration has one."""
+    channels = inputs.forget.images.shape[1]
+    if model.mean is not None and model.std is not None:
+        mean, std = model.mean, model.std
+    else:
+        mean, std = pixel_statistics(inputs.remaining if inputs.remaining else inputs.forget)
+    return ClassifierSpec(
+        str(model.architecture), len(inputs.classes), channels, mean, std, dict(model.options), inputs.classes
+    )
+
+
+def check_pretrained(spec: ClassifierSpec) -> None:
+    """Raise ``InputError`` if timm's weights have another number of classes: timm would add an untrained head."""
+    config = timm.get_pretrained_cfg(spec.architecture)
+    if config is not None and config.num_classes != spec.num_classes:
+        raise InputError(
+            f"model.pretrained: the weights of {spec.architecture} are of {config.num_classes} classes, but "
+            f"{spec.num_classes} are named; model.classes must name all of them, in the order of the outputs"
+        )
+
+
+def load_weights(spec: ClassifierSpec, settings: ModelConfig, seed: int) -> NormalizedClassifier:
+    """Return the classifier that ``spec`` describes, with the weights that the configuration names or fresh ones.
+
+    Raises:
+        InputError: The weights cannot be read or do not fit.
+    """
+    model = build_classifier(spec, seed=derive_seed(seed, "weights"), pretrained=settings.pretrained)
+    if settings.weights is not None:
+        try:
+            state = load_file(settings.weights)
+            _check_outputs(settings.weights, state, model.classifier.state_dict(), spec.num_classes)
+            model.classifier.load_state_dict(state)
+        except FileNotFoundError:
+            raise InputError(f"model.weights: {settings.weights}: no such file") from None
+        except SafetensorError:
+            raise InputError(
+                f"model.weights: {settings.weights}: is not a safetensors file; convert a checkpoint of torch by "
+                "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
+            ) from None
+        except (OSError, RuntimeError) as error:
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"model.weights: {settings.weights}: cannot be loaded: {first_line}") from None
+        check_finite(model, settings.weights)
+    return model
+
+
+def _check_outputs(path: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], num_classes: int) -> None:
+    """Raise ``InputError`` if the weights differ from the architecture's by the number of their outputs alone."""
+    differing = [name for name, value in own.items() if name in state and state[name].shape != value.shape]
+    of_the_head = [
+        name
+        for name in differing
+        if own[name].shape[:1] == (num_classes,) and own[name].shape[1:] == state[name].shape[1:]
+    ]
+    if differing and differing == of_the_head:
+        raise InputError(
+            f"model.weights: {path}: the weights are of {len(state[differing[0]])} classes, but {num_classes} are "
+            "named; model.classes must name all, in the order of the outputs"
+        )
+
+
+def check_model(model: nn.Module, spec: ClassifierSpec, inputs: Inputs, name: str) -> None:
+    """Raise ``InputError`` unless a model takes the images of a job and returns logits of its classes."""
+    if spec.classes and spec.classes != inputs.classes:
+        raise InputError(
+            f"{name} knows the classes {', '.join(spec.classes)}, in this order; the images have "
+            f"{', '.join(inputs.classes)}"
+        )
+    channels = inputs.forget.images.shape[1]
+    if spec.in_channels != channels:
+        # A normalisation would quietly spread one channel over three.
+        raise InputError(f"{name} takes images with {spec.in_channels} channels, these have {channels}")
+    images = inputs.forget.subset(range(min(2, len(inputs.forget)))).pixels()
+    try:
+        with torch.no_grad():
+            logits = model.eval()(images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"{name} does not take these images: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from None
+    if logits.ndim != 2 or logits.shape[1] != len(inputs.classes):
+        raise InputError(
+            f"{name} must return logits of shape (batch, {len(inputs.classes)}), one for each class; "
+            f"for {len(images)} images it gave {tuple(logits.shape)}"
+        )

@@ -4,12 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import tiny_llama
 from myosotis.engine import InputError
 from myosotis.models.causal_lm import load_causal_lm, locate
 
 
-def test_a_directory_is_loaded(tokenizer, tmp_path):
+def test_a_directory_is_loaded(tokenizer, tmp_path, tiny_llama):
     tiny_llama().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     model, loaded = load_causal_lm(str(tmp_path), torch.bfloat16)
@@ -26,7 +25,7 @@ def test_a_directory_that_is_no_model_is_refused(content, tmp_path):
         load_causal_lm(str(tmp_path))
 
 
-def test_pickled_weights_are_refused(tokenizer, tmp_path):
+def test_pickled_weights_are_refused(tokenizer, tmp_path, tiny_llama):
     model = tiny_llama()
     model.config.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -35,7 +34,7 @@ def test_pickled_weights_are_refused(tokenizer, tmp_path):
         load_causal_lm(str(tmp_path))
 
 
-def test_weights_that_are_missing_or_cut_short_are_refused(tokenizer, tmp_path):
+def test_weights_that_are_missing_or_cut_short_are_refused(tokenizer, tmp_path, tiny_llama):
     tiny_llama().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
@@ -48,7 +47,7 @@ def test_weights_that_are_missing_or_cut_short_are_refused(tokenizer, tmp_path):
         load_causal_lm(str(tmp_path))
 
 
-def test_weights_beyond_the_configuration_are_refused_and_others_told(tokenizer, tmp_path, caplog):
+def test_weights_beyond_the_configuration_are_refused_and_others_told(tokenizer, tmp_path, caplog, tiny_llama):
     model = tiny_llama()
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)

@@ -63,10 +63,10 @@ def test_balanced_probes_take_as_many_of_each_class():
     one = encoding([0, 1, 2, 3])
     found = report([one, one], mode="balanced", per_class=5)
     assert (found.mode, found.per_class) == ("balanced", 5)
-    wanted = linear_probe(
+    expected = linear_probe(
         one.train, labels(30), one.test, labels(20), mode="balanced", per_class=5, penalties=(0.01,), seed=0
     )
-    assert found.probe_all == [wanted.accuracy] * 2
+    assert found.probe_all == [expected.accuracy] * 2
 
 
 def test_rotated_features_are_as_good():

@@ -19,10 +19,10 @@ def test_likelihood_ratio_of_many_models_is_that_of_two_normals():
     stream = torch.Generator().manual_seed(0)
     u, o = torch.randn(50, 3, generator=stream) * 2 + 1, torch.randn(40, 3, generator=stream)
     value = torch.tensor([0.3, -1.0, 2.0])
-    wanted = torch.distributions.Normal(u.mean(0), u.std(0)).log_prob(value) - torch.distributions.Normal(
+    expected = torch.distributions.Normal(u.mean(0), u.std(0)).log_prob(value) - torch.distributions.Normal(
         o.mean(0), o.std(0)
     ).log_prob(value)
-    torch.testing.assert_close(likelihood_ratio(value, u, o).float(), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(likelihood_ratio(value, u, o).float(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_two_populations_of_one_kind_are_at_chance_and_unlike_ones_are_not():
@@ -41,8 +41,8 @@ def test_one_shadow_model_is_too_few():
         likelihood_ratio(torch.zeros(1), torch.zeros(1, 1), torch.zeros(3, 1))
 
 
-@pytest.mark.parametrize(("gamma", "wanted"), [(1.0, 0.75), (1.3, 0.75), (2.0, 0.5), (2.1, 0.25)])
-def test_rmia(gamma, wanted):
+@pytest.mark.parametrize(("gamma", "expected"), [(1.0, 0.75), (1.3, 0.75), (2.0, 0.5), (2.1, 0.25)])
+def test_rmia(gamma, expected):
     """Ratios 2, 4/3, 4 and 1/3."""
     found = rmia_score(
         torch.tensor([0.8]),
@@ -51,7 +51,7 @@ def test_rmia(gamma, wanted):
         torch.tensor([0.5, 0.6, 0.4, 0.1]),
         gamma,
     )
-    assert found.item() == wanted
+    assert found.item() == expected
 
 
 def test_rmia_of_an_underflowed_probability():

@@ -24,10 +24,10 @@ def test_saved_and_loaded_are_one(tmp_path):
 
 def test_the_seed_decides_the_weights_and_leaves_the_global_stream_alone():
     torch.manual_seed(5)
-    wanted = torch.rand(1)
+    expected = torch.rand(1)
     torch.manual_seed(5)
     one = build_classifier(SPEC, seed=1)
-    assert torch.equal(torch.rand(1), wanted)
+    assert torch.equal(torch.rand(1), expected)
     assert (
         weights_hash(one)
         == weights_hash(build_classifier(SPEC, seed=1))

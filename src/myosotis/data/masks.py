@@ -244,17 +244,7 @@ def read_pairs(
         InputError: A file is missing or damaged, an image and its mask differ in size, a mask holds another value.
         SettingsError: There are too many classes for masks of bytes.
     """
-    if len(classes) > MOST_CLASSES:
-        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
-    if not pairs:
-        raise InputError("no images given")
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise InputError(f"the image {twice!r} is listed twice")
-    for image, mask in pairs:
-        for path, kind in ((image, "image"), (mask, "mask")):
-            if not path.is_file():
-                raise InputError(f"{path}: no such {kind}")
+    _check_pairs(pairs, names, classes)
     table = torch.zeros(_VALUES, dtype=torch.long) - 1
     for value, number in values.items():
         table[value] = number
@@ -297,6 +287,21 @@ def read_pairs(
     images = Decoded([image for image, _ in pairs], read_image, keep)
     areas, sizes = torch.stack([part for part, _ in measured]), tuple(part for _, part in measured)
     return MaskedImages(images, masks, tuple(names), tuple(classes), areas, sizes)
+
+
+def _check_pairs(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise unless all files exist, names are unique and there are not too many classes."""
+    if len(classes) > MOST_CLASSES:
+        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
+    if not pairs:
+        raise InputError("no images given")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"the image {twice!r} is listed twice")
+    for image, mask in pairs:
+        for path, kind in ((image, "image"), (mask, "mask")):
+            if not path.is_file():
+                raise InputError(f"{path}: no such {kind}")
 
 
 def pair_folders(images: Path, masks: Path, listed: Sequence[str] | None = None) -> list[tuple[Path, Path]]:

@@ -105,7 +105,7 @@ def mean_interval(
     variance between groups, the score interval (Wilson, 1927) is taken at the size \(n = p(1 - p) / v\), limited to
     the range from the number of groups less one to the number of values, with Student's quantile for the number of
     groups in place of the normal one. At p = 0 or 1, where there is no variance, n is the number of groups. With groups
-    of unequal size, their number is Kish's effective one. ``benchmarks/intervals.py`` measures the coverage, at least
+    of unequal size, their number is Kish's effective one. ``benchmarks/intervals.py`` measures the coverage: at least
     .93 where the cluster bootstrap has .70 to .90.
 
     Args:

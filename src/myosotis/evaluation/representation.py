@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -92,39 +92,21 @@ def representation_report(
     Raises:
         ValueError: Lengths do not match, or a class has too few samples.
     """
-    if len(history) != len(tasks) or (accuracies is not None and len(accuracies) != len(tasks)):
-        raise ValueError(f"expected an encoding, and an accuracy if any are given, for each of {len(tasks)} tasks")
-    if not history:
-        raise ValueError("no tasks given")
+    _check_lengths(history, tasks, accuracies)
 
-    def masks(classes: Sequence[int]) -> tuple[Tensor, Tensor]:
-        selected = torch.tensor(list(classes))
-        return torch.isin(train_labels, selected), torch.isin(test_labels, selected)
+    def selected(encoding: Encoding, classes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        own = torch.tensor(list(classes))
+        train, test = torch.isin(train_labels, own), torch.isin(test_labels, own)
+        return encoding.train[train], train_labels[train], encoding.test[test], test_labels[test]
 
     def linear(encoding: Encoding, classes: Sequence[int]) -> float:
-        train_mask, test_mask = masks(classes)
         if len(classes) == 1:
-            return 1.0  # a single class
-        return linear_probe(
-            encoding.train[train_mask],
-            train_labels[train_mask],
-            encoding.test[test_mask],
-            test_labels[test_mask],
-            mode=mode,
-            per_class=per_class,
-            penalties=penalties,
-            seed=seed,
-        ).accuracy
+            return 1.0
+        options: dict[str, Any] = {"mode": mode, "per_class": per_class, "penalties": penalties, "seed": seed}
+        return linear_probe(*selected(encoding, classes), **options).accuracy
 
     def nearest(encoding: Encoding, classes: Sequence[int]) -> float:
-        train_mask, test_mask = masks(classes)
-        return knn_probe(
-            encoding.train[train_mask],
-            train_labels[train_mask],
-            encoding.test[test_mask],
-            test_labels[test_mask],
-            k=neighbours,
-        )
+        return knn_probe(*selected(encoding, classes), k=neighbours)
 
     all_classes = [label for classes in tasks for label in classes]
     known_classes = [[label for classes in tasks[: number + 1] for label in classes] for number in range(len(tasks))]
@@ -132,7 +114,7 @@ def representation_report(
     # At the end all classes are known.
     probe_all = [*(linear(encoding, all_classes) for encoding in history[:-1]), probe_seen[-1]]
     probe_task = [[linear(encoding, classes) for classes in tasks] for encoding in history]
-    first = masks(tasks[0])[1]
+    first = torch.isin(test_labels, torch.tensor(list(tasks[0])))
     gaps = None
     if accuracies is not None:
         gaps = [probe - accuracy for probe, accuracy in zip(probe_seen, accuracies, strict=True)]
@@ -148,3 +130,12 @@ def representation_report(
         mode=mode,
         per_class=per_class if mode == "balanced" else None,
     )
+
+
+def _check_lengths(
+    history: Sequence[Encoding], tasks: Sequence[Sequence[int]], accuracies: Sequence[float] | None
+) -> None:
+    if len(history) != len(tasks) or (accuracies is not None and len(accuracies) != len(tasks)):
+        raise ValueError(f"expected an encoding, and an accuracy if any are given, for each of {len(tasks)} tasks")
+    if not history:
+        raise ValueError("no tasks given")

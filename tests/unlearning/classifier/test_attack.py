@@ -29,16 +29,16 @@ def convolutional(seed=0):
 
 
 @pytest.mark.parametrize(
-    ("eps", "step_size", "steps", "wanted"),
+    ("eps", "step_size", "steps", "expected"),
     [
         (4.0, 0.1, 1, [0.429289, 0.5, 0.570711, 0.5]),
         (0.25, 0.1, 5, [0.32375, 0.48638, 0.67625, 0.51362]),
         (4.0, 0.1, 100, [0.0, 0.25002, 1.0, 0.74998]),
     ],
 )
-def test_steps_of_a_linear_model(eps, step_size, steps, wanted):
+def test_steps_of_a_linear_model(eps, step_size, steps, expected):
     moved = pgd_attack(linear(W), MIDDLE, TARGET, eps=eps, step_size=step_size, steps=steps, generator=None)
-    torch.testing.assert_close(moved.flatten(), torch.tensor(wanted), atol=2e-5, rtol=0)
+    torch.testing.assert_close(moved.flatten(), torch.tensor(expected), atol=2e-5, rtol=0)
 
 
 def test_linf_step_goes_along_the_sign():

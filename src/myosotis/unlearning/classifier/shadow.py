@@ -1,4 +1,4 @@
-"""Audit with shadow models: could somebody who repeats the whole procedure tell unlearnt instances from unseen ones?"""
+"""Audit with shadow models: attacks by somebody who can repeat the whole procedure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

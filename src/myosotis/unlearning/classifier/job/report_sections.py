@@ -128,7 +128,7 @@ def shadow_section(shadow: Mapping[str, Any]) -> Section:
             Row(f"U-LiRA: found at {float(rate):.0%} false alarms", [share_text(value)])
             for rate, value in lira["tpr"].items()
         ),
-        Row("U-LiRA: this model's instances called unlearnt", [f"{lira['called_unlearned']:.3f}"]),
+        Row("U-LiRA: this model's instances called unlearned", [f"{lira['called_unlearned']:.3f}"]),
     ]
     for name, attack in shadow["rmia"].items():
         rows.append(Row(f"RMIA, {MODELS[name].lower()}: AUC", [auc_text(attack)], "instances against test"))

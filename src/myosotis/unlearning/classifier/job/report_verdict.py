@@ -187,7 +187,8 @@ def _unseen_text(result: Mapping[str, Any]) -> str:
             f"would be {unseen['auc_unseen']:.3f}."
         )
     if "shadow" in result:
-        text += f" U-LiRA tells unlearnt from unseen in {result['shadow']['u_lira']['accuracy']['mean']:.1%} of trials."
+        accuracy = result["shadow"]["u_lira"]["accuracy"]["mean"]
+        text += f" U-LiRA distinguishes unlearned from unseen instances in {accuracy:.1%} of trials."
     if verdict["as_unseen"] is None:
         text += (
             f" Neither is shown: a yes needs both intervals within {verdict['margin']:g} of what a model that never "

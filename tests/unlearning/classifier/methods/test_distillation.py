@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from myosotis.unlearning.classifier.methods import build_method
+from myosotis.unlearning.classifier.methods.distillation import distillation_loss
+from myosotis.unlearning.classifier.methods.method import evaluation_copy
+from myosotis.unlearning.classifier.methods.retaining import reinitialize
+
+
+def test_distillation_is_kl_from_teacher_to_student():
+    student, teacher = torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    p, q = teacher.softmax(1), student.softmax(1)
+    assert distillation_loss(student, teacher).item() == pytest.approx(
+        (p * (p / q).log()).sum(1).mean().item(), abs=1e-6
+    )
+    p, q = (teacher / 4).softmax(1), (student / 4).softmax(1)
+    assert distillation_loss(student, teacher, 4.0).item() == pytest.approx(
+        16 * (p * (p / q).log()).sum(1).mean().item(), abs=1e-6
+    )
+
+
+def test_scrub_alternates_and_then_keeps(begun, network, make_request):
+    model, request = network(), make_request()  # two forget steps, three retain steps
+    objective = begun("scrub", request, model, forget_epochs=2)
+    kinds = ["forget" if "forget" in objective.terms(model, step) else "retain" for step in range(16)]
+    once = ["forget"] * 2 + ["retain"] * 3
+    assert kinds == [*once, *once, *["retain"] * 6]
+    # At the start student and teacher agree; afterwards ascent has the sign that drives them apart.
+    assert objective.terms(model, 0)["forget"].item() == pytest.approx(0, abs=1e-6)
+    original = evaluation_copy(model)
+    objective = build_method("scrub").begin(model, original, request)
+    with torch.no_grad():
+        model[4].bias[0] += 1.0
+    assert objective.terms(model, 0)["forget"].item() < 0
+    assert objective.terms(model, 2)["retain_distillation"].item() > 0
+
+
+def test_scrub_sees_every_retained_sample_in_each_pass(begun, network, make_request):
+    model, request = network(), make_request()
+    seen = []
+    objective = begun("scrub", request, model, forget_epochs=1)
+    hook = model.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for step in range(5):
+        objective.terms(model, step)
+    hook.remove()
+    kept = torch.cat(seen[2:])
+    assert len(kept) == 10
+    assert len(torch.unique(kept, dim=0)) == 10
+
+
+def test_bad_teacher(begun, network, make_request):
+    model, request = network(), make_request()
+    objective = begun("bad_teacher", request, model)
+    ignorant = evaluation_copy(model)
+    reinitialize(ignorant, 0)
+    terms = objective.terms(model, 0)
+    bad = distillation_loss(model(request.forget.images[:2]), ignorant.eval()(request.forget.images[:2]))
+    assert terms["forget"].item() == pytest.approx(bad.item() * 2 / 6, abs=1e-6)
+    assert terms["retain"].item() == pytest.approx(0, abs=1e-6)

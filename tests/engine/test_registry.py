@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import pytest
+from pydantic import PositiveFloat
 
 from myosotis.engine.errors import InputError, SettingsError
-from myosotis.engine.method import MethodCard, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.engine.registry import GROUP, Registry
 
 
@@ -31,7 +32,7 @@ class Rose(Flower):
 
 @dataclass(frozen=True)
 class AsterSettings:
-    size: Positive = 1.0
+    size: PositiveFloat = 1.0
 
 
 class Aster(Flower):

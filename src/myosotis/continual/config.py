@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from myosotis.engine.config import Config, JobConfig
-from myosotis.engine.method import Count, Whole
 
 
 class StreamJobConfig(JobConfig):
@@ -17,14 +16,14 @@ class StreamJobConfig(JobConfig):
         keep_learners: Whether the learner after each task is saved.
     """
 
-    checkpoint_every: Count = 1
+    checkpoint_every: PositiveInt = 1
     keep_learners: bool = False
 
 
 class StoredSamplesConfig(Config):
     """A memory of stored samples; ``total: 0`` is none."""
 
-    total: Whole = 0
+    total: NonNegativeInt = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -79,7 +78,7 @@ class ClassOrderConfig(Config):
     """The order of the classes. Without ``class_order`` it is drawn by ``order_seed``, or by the job's seed."""
 
     class_order: tuple[str | int, ...] | Literal["as_listed"] | None = None
-    order_seed: Whole | None = None
+    order_seed: NonNegativeInt | None = None
 
     @model_validator(mode="after")
     def _one_order(self) -> "ClassOrderConfig":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import PositiveFloat, PositiveInt, TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,7 +20,7 @@ from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.loop import Precision, train
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule
 
@@ -49,11 +49,11 @@ class TaskTraining(Config):
         "checkpoint_every": "checkpoint_every, beside 'training'",
     }
 
-    batch_size: Count
+    batch_size: PositiveInt
     schedule: Schedule = "cosine"
-    max_grad_norm: Positive | None = None
+    max_grad_norm: PositiveFloat | None = None
     precision: Precision = "no"
-    accumulate: Count = 1
+    accumulate: PositiveInt = 1
 
 
 class StreamLearner(ABC, Generic[SettingsT]):

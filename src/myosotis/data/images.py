@@ -77,15 +77,6 @@ class ImageSet:
             range(len(self)), key=lambda index: (derive_seed(seed, purpose, self.names[index]), self.names[index])
         )
 
-    def places_of(self, names: Sequence[str]) -> list[int]:
-        """Return where the images with these names are.
-
-        Raises:
-            KeyError: A name is not there.
-        """
-        known = {name: index for index, name in enumerate(self.names)}
-        return [known[name] for name in names]
-
 
 def to_unit(images: UInt8[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return bytes as float32 in [0, 1]."""

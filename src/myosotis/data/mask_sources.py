@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from myosotis.data.image_archives import read_idx
 from myosotis.data.image_files import WHITE
@@ -21,7 +21,6 @@ from myosotis.data.scenes import make_scenes
 from myosotis.data.sources import BackgroundColour
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError, settings_as_input
-from myosotis.engine.method import Count, Whole
 
 _KINDS = ("images", "voc", "ade20k", "camvid", "scenes")
 _ADE_CLASSES = 150
@@ -32,9 +31,9 @@ class ScenesConfig(Config):
     """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`."""
 
     idx: LocalPath
-    count: Count = 1000
+    count: PositiveInt = 1000
     side: Annotated[int, Field(ge=16)] = 48
-    seed: Whole = 0
+    seed: NonNegativeInt = 0
     classes: tuple[str, ...] | None = None
 
 
@@ -61,10 +60,10 @@ class MaskSourceConfig(Config):
     scenes: ScenesConfig | None = None
     split: str = "train"
     classes: tuple[str, ...] | None = None
-    first: Whole = 1
-    background: Whole | None = 0
-    ignore: tuple[Whole, ...] = (IGNORE,)
-    size: tuple[Count, Count] | None = None
+    first: NonNegativeInt = 1
+    background: NonNegativeInt | None = 0
+    ignore: tuple[NonNegativeInt, ...] = (IGNORE,)
+    size: tuple[PositiveInt, PositiveInt] | None = None
     grey: bool = False
     image_background: BackgroundColour = WHITE
 

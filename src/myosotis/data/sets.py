@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from myosotis.data.images import ImageSet
 from myosotis.data.sources import SourceConfig, read_images
 from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import salted_fingerprint
-from myosotis.engine.method import Count
 
 
 class DataConfig(Config):
@@ -25,8 +24,8 @@ class DataConfig(Config):
     train: SourceConfig
     test: SourceConfig
     only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    limit: Count | None = None
-    test_limit: Count | None = None
+    limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
 
 
 def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:

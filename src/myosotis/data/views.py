@@ -9,12 +9,11 @@ from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from myosotis.data.images import to_unit
 from myosotis.engine.config import Config
-from myosotis.engine.method import NotNegative, Positive
 
 Images = Float[Tensor, "n channels height width"]
 PerImage = Float[Tensor, " n"]
@@ -44,17 +43,17 @@ class ViewSettings(Config):
         solarise: Probability that bright pixels are inverted, for each view.
     """
 
-    area: tuple[Positive, Positive] = (0.08, 1.0)
-    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    area: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0)
+    ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     flip: Probability = 0.5
     jitter: Probability = 0.8
-    brightness: NotNegative = 0.4
-    contrast: NotNegative = 0.4
-    saturation: NotNegative = 0.2
+    brightness: NonNegativeFloat = 0.4
+    contrast: NonNegativeFloat = 0.4
+    saturation: NonNegativeFloat = 0.2
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     grey: Probability = 0.2
     blur: tuple[Probability, Probability] = (0.0, 0.0)
-    sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
     solarise: tuple[Probability, Probability] = (0.0, 0.2)
 
     @model_validator(mode="after")

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from myosotis.denoising.heads import HeadName
 from myosotis.denoising.passes import PRETRAIN, CleanPasses
 from myosotis.engine.config import Config, JobConfig, LocalPath
-from myosotis.engine.method import Count, Share
+from myosotis.engine.method import Fraction
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -56,11 +56,11 @@ class NoiseConfig(Config):
 class DenoiserConfig(Config):
     """The network: ``half_width`` symbols on each side along a line, ``neighbours`` on a plane, and its size."""
 
-    half_width: Count = 10
-    neighbours: Count = 24
+    half_width: PositiveInt = 10
+    neighbours: PositiveInt = 24
     head: HeadName | None = None
-    hidden: Count = 64
-    layers: Count = 4
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 4
 
 
 class DenoiserTrainConfig(JobConfig):
@@ -73,7 +73,7 @@ class DenoiserTrainConfig(JobConfig):
     noise: NoiseConfig
     model: DenoiserConfig = DenoiserConfig()
     training: CleanPasses = PRETRAIN
-    held_out: Share = 0.1
+    held_out: Fraction = 0.1
 
     @model_validator(mode="after")
     def _belongs(self) -> "DenoiserTrainConfig":

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from myosotis.engine.config import Config
-from myosotis.engine.method import Count, Positive
 
 Indices = NDArray[np.int64]
 
@@ -27,10 +27,10 @@ class Passes(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
 
-    epochs: Count = 10
-    learning_rate: Positive = 1e-3
-    batch_size: Count = 512
-    limit: Count | None = None
+    epochs: PositiveInt = 10
+    learning_rate: PositiveFloat = 1e-3
+    batch_size: PositiveInt = 512
+    limit: PositiveInt | None = None
 
     def steps(self, symbols: int) -> int:
         """Return the number of steps of a pass over so many symbols."""
@@ -63,7 +63,7 @@ class Passes(Config):
 class CleanPasses(Passes):
     """Passes over clean symbols."""
 
-    epochs: Count = 6
+    epochs: PositiveInt = 6
 
 
 PRETRAIN = CleanPasses()

@@ -11,12 +11,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-"""Ranges of settings, checked where a configuration is read."""
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+"""A setting between 0 and 1, both excluded; other ranges are pydantic's own types."""
 
 
 @dataclass(frozen=True)

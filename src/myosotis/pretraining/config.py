@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, JobConfig, LocalPath
-from myosotis.engine.method import Count, NamedConfig, Positive, Share, Whole
+from myosotis.engine.method import Fraction, NamedConfig
 from myosotis.pretraining.finetuning import FinetuneSettings
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
@@ -24,8 +24,8 @@ class PretrainDataConfig(Config):
     train: SourceConfig
     test: SourceConfig | None = None
     only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    limit: Count | None = None
-    test_limit: Count | None = None
+    limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _belongs(self) -> "PretrainDataConfig":
@@ -51,7 +51,7 @@ class PretrainModelConfig(Config):
     pretrained: bool = False
     init_from: LocalPath | None = None
     mean: tuple[float, ...] | None = None
-    std: tuple[Positive, ...] | None = None
+    std: tuple[PositiveFloat, ...] | None = None
 
     @model_validator(mode="after")
     def _together(self) -> "PretrainModelConfig":
@@ -101,9 +101,9 @@ class EncoderProbesConfig(Config):
     other, labelled images; without it they are the job's own.
     """
 
-    samples: Count | None = None
-    neighbours: Count = 20
-    cells: Count = 1
+    samples: PositiveInt | None = None
+    neighbours: PositiveInt = 20
+    cells: PositiveInt = 1
     data: DataConfig | None = None
 
 
@@ -118,14 +118,14 @@ class PretrainConfig(JobConfig):
     model: PretrainModelConfig = PretrainModelConfig()
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     masker: MaskerConfig = Field(default_factory=MaskerConfig)
-    ratio: Share = 0.75
-    ratio_end: Share | None = None
+    ratio: Fraction = 0.75
+    ratio_end: Fraction | None = None
     training: PretrainTrainingConfig = PretrainTrainingConfig()
     probes: EncoderProbesConfig | None = EncoderProbesConfig()
     finetune: FinetuneSettings | None = None
-    shown: Whole = 8
-    checkpoint_every: Count = 1
-    confidence: Share = 0.95
+    shown: NonNegativeInt = 8
+    checkpoint_every: PositiveInt = 1
+    confidence: Fraction = 0.95
 
     @model_validator(mode="after")
     def _labelled(self) -> "PretrainConfig":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +16,6 @@ from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.loop import Precision, train
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed, generator
@@ -49,17 +48,17 @@ class FinetuneSettings(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
 
-    epochs: Count = 100
-    base_learning_rate: Positive = 5e-4
+    epochs: PositiveInt = 100
+    base_learning_rate: PositiveFloat = 5e-4
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.65
-    weight_decay: NotNegative = 0.05
+    weight_decay: NonNegativeFloat = 0.05
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
     batch_size: Annotated[int, Field(ge=2)] = 256
-    warmup: Whole | None = None
-    mixup: NotNegative = 0.8
-    cutmix: NotNegative = 1.0
+    warmup: NonNegativeInt | None = None
+    mixup: NonNegativeFloat = 0.8
+    cutmix: NonNegativeFloat = 1.0
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    shift: Whole = 4
+    shift: NonNegativeInt = 4
     flip: bool = True
     precision: Precision = "no"
 

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from myosotis.engine.method import Count, MethodCard
+from myosotis.engine.method import MethodCard
 from myosotis.models.normalization import Normalize
 from myosotis.pretraining.decoder import MaskedDecoder
 from myosotis.pretraining.losses import Reduction, hidden_mean, ranking_loss
@@ -185,9 +186,9 @@ class MaeObjective(Objective):
         memory="a decoder; the encoder sees visible tokens only, so that a step costs less than a supervised one",
         purpose="The default, for plain vision transformers.",
     )
-    decoder_dim: Count = 512
-    decoder_depth: Count = 8
-    decoder_heads: Count = 16
+    decoder_dim: PositiveInt = 512
+    decoder_depth: PositiveInt = 8
+    decoder_heads: PositiveInt = 16
     norm_pix: bool = True
     reduction: Reduction = "token"
 

@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import PositiveInt
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import Count, MethodCard
+from myosotis.engine.method import MethodCard
 from myosotis.models.modes import evaluating
 from myosotis.models.normalization import Normalize
 from myosotis.pretraining.maps import last_map
@@ -219,7 +220,7 @@ class SimMIMObjective(Objective):
         memory="one layer; the network sees all tokens",
         purpose="For networks other than plain vision transformers: Swin, ConvNeXt, ResNet.",
     )
-    unit: Count = 32
+    unit: PositiveInt = 32
 
     def build(
         self,

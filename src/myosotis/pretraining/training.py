@@ -8,14 +8,13 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import UInt8
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.loop import Precision, train
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
@@ -49,18 +48,18 @@ class PretrainTraining(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
 
-    epochs: Count = 800
-    base_learning_rate: Positive = 1.5e-4
-    weight_decay: NotNegative = 0.05
+    epochs: PositiveInt = 800
+    base_learning_rate: PositiveFloat = 1.5e-4
+    weight_decay: NonNegativeFloat = 0.05
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     batch_size: Annotated[int, Field(ge=2)] = 256
     schedule: Schedule = "cosine"
-    warmup: Whole | None = None
+    warmup: NonNegativeInt | None = None
     area: tuple[Part, Part] = (0.2, 1.0)
     flip: Part = 0.5
-    max_grad_norm: Positive | None = None
+    max_grad_norm: PositiveFloat | None = None
     precision: Precision = "no"
-    accumulate: Count = 1
+    accumulate: PositiveInt = 1
 
     @model_validator(mode="after")
     def _belongs(self) -> "PretrainTraining":

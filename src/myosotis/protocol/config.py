@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config, JobConfig, StorageURL
-from myosotis.engine.method import Count, Share
+from myosotis.engine.method import Fraction
 from myosotis.protocol.executors import ExecutorConfig
 
 Metric = Literal["average_incremental_accuracy", "final_accuracy"]
@@ -54,15 +54,15 @@ class ProtocolConfig(JobConfig):
     tuning: DataConfig
     evaluation: DataConfig
     methods: dict[str, SearchConfig]
-    trials: Count = 30
-    seeds: Count = 5
-    evaluation_seeds: Count = 5
+    trials: PositiveInt = 30
+    seeds: PositiveInt = 5
+    evaluation_seeds: PositiveInt = 5
     prune: PruneConfig | None = None
     metric: Metric = "average_incremental_accuracy"
     conventional: bool = True
     storage: StorageURL | None = None
     executor: ExecutorConfig = ExecutorConfig()
-    confidence: Share = 0.95
+    confidence: Fraction = 0.95
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -11,11 +11,10 @@ from threading import Thread
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
-from pydantic import model_validator
+from pydantic import PositiveInt, model_validator
 
 from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
-from myosotis.engine.method import Count
 
 _MOST_ATTEMPTS = 3
 _POLL_SECONDS = 1.0
@@ -28,8 +27,8 @@ class ExecutorConfig(Config):
     """Processes of this machine, or a Ray cluster (the ``cluster`` extra)."""
 
     kind: Literal["local", "ray"] = "local"
-    workers: Count = 1
-    threads: Count = 1
+    workers: PositiveInt = 1
+    threads: PositiveInt = 1
     address: str | None = None
 
     @model_validator(mode="after")

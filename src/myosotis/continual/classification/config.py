@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
@@ -11,7 +11,7 @@ from myosotis.continual.config import BackboneConfig, ClassOrderConfig, StreamJo
 from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config, LocalPath
-from myosotis.engine.method import Count, NamedConfig, Share, Whole
+from myosotis.engine.method import Fraction, NamedConfig
 
 
 class StreamConfig(ClassOrderConfig):
@@ -23,8 +23,8 @@ class StreamConfig(ClassOrderConfig):
         validation: Share of each class that is held out of training.
     """
 
-    first: Count
-    per_task: Count | tuple[Count, ...]
+    first: PositiveInt
+    per_task: PositiveInt | tuple[PositiveInt, ...]
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -52,7 +52,7 @@ class NormConfig(Config):
     divisor_of: DivisorOf = "both"
     mode: Mode = "exact"
     sync: bool = False
-    groups: Count = 8
+    groups: PositiveInt = 8
 
     @model_validator(mode="before")
     @classmethod
@@ -81,8 +81,8 @@ class MethodConfig(NamedConfig):
 class MemoryConfig(Config):
     """The exemplar memory; ``total: 0`` is none."""
 
-    total: Whole | None = None
-    per_class: Count | None = None
+    total: NonNegativeInt | None = None
+    per_class: PositiveInt | None = None
     selection: Selection = "herding"
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class ClassLearningConfig(StreamJobConfig):
     norm: NormConfig = NormConfig()
     memory: MemoryConfig = MemoryConfig(total=2000)
     training: TrainSettings = TrainSettings()
-    confidence: Share = 0.95
+    confidence: Fraction = 0.95
 
     @model_validator(mode="before")
     @classmethod

@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from myosotis.continual.stream import TaskTraining
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
 
 
 class TrainSettings(TaskTraining):
@@ -26,14 +25,14 @@ class TrainSettings(TaskTraining):
         flip: Whether images are mirrored at random.
     """
 
-    epochs: Count = 10
-    learning_rate: Positive = 0.1
+    epochs: PositiveInt = 10
+    learning_rate: PositiveFloat = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
-    weight_decay: NotNegative = 5e-4
-    batch_size: Count = 64
-    memory_batch_size: Count | None = None
-    drops: Count = 3
+    weight_decay: NonNegativeFloat = 5e-4
+    batch_size: PositiveInt = 64
+    memory_batch_size: PositiveInt | None = None
+    drops: PositiveInt = 3
     drop_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    padding: Whole = 0
+    padding: NonNegativeInt = 0
     flip: bool = False

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from myosotis.continual.config import BalancedMemoryConfig, PixelStatistics, StreamJobConfig
 from myosotis.continual.segmentation.methods import METHODS
@@ -11,7 +11,7 @@ from myosotis.continual.segmentation.scenario import Kind
 from myosotis.continual.segmentation.settings import SegmentationSettings
 from myosotis.data.mask_sources import MaskSourceConfig
 from myosotis.engine.config import Config, LocalPath
-from myosotis.engine.method import Count, NamedConfig, Whole
+from myosotis.engine.method import NamedConfig
 from myosotis.models.segmenter import Library
 
 
@@ -20,8 +20,8 @@ class SegmentDataConfig(Config):
 
     train: MaskSourceConfig
     test: MaskSourceConfig
-    limit: Count | None = None
-    test_limit: Count | None = None
+    limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _apart(self) -> "SegmentDataConfig":
@@ -39,14 +39,14 @@ class SegmentStreamConfig(Config):
     """
 
     kind: Kind = "partitioned"
-    first: Count
-    per_task: Count | tuple[Count, ...]
+    first: PositiveInt
+    per_task: PositiveInt | tuple[PositiveInt, ...]
     class_order: tuple[str, ...] | None = None
-    order_seed: Whole | None = None
-    partition_seed: Whole | None = None
+    order_seed: NonNegativeInt | None = None
+    partition_seed: NonNegativeInt | None = None
     partition: LocalPath | None = None
     assign: Assign = "uniform"
-    min_pixels: Count = 1
+    min_pixels: PositiveInt = 1
     match_sizes: bool = False
     unseen: Literal["ignore", "background"] = "ignore"
 
@@ -97,8 +97,8 @@ class SegmentLearningConfig(StreamJobConfig):
     method: SegmentMethodConfig = Field(default_factory=SegmentMethodConfig)
     memory: BalancedMemoryConfig = BalancedMemoryConfig()
     training: SegmentationSettings = SegmentationSettings()
-    checkpoint_every: Count = 100
-    panels: Whole = 6
+    checkpoint_every: PositiveInt = 100
+    panels: NonNegativeInt = 6
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SegmentLearningConfig":

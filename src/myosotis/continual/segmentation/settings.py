@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from myosotis.continual.stream import TaskTraining
-from myosotis.engine.method import Count, NotNegative, Positive
 from myosotis.engine.schedule import Schedule
 
 
@@ -28,19 +27,19 @@ class SegmentationSettings(TaskTraining):
         flip: Whether images are mirrored at random.
     """
 
-    iterations: Count | None = None
-    first_iterations: Count | None = None
-    epochs: Count = 30
-    learning_rate: Positive = 0.01
-    later_rate: Positive | None = None
-    head_factor: Positive = 1.0
+    iterations: PositiveInt | None = None
+    first_iterations: PositiveInt | None = None
+    epochs: PositiveInt = 30
+    learning_rate: PositiveFloat = 0.01
+    later_rate: PositiveFloat | None = None
+    head_factor: PositiveFloat = 1.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    weight_decay: NotNegative = 1e-4
-    batch_size: Count = 24
+    weight_decay: NonNegativeFloat = 1e-4
+    batch_size: PositiveInt = 24
     schedule: Schedule = "poly"
-    power: Positive = 0.9
-    scale: tuple[Positive, Positive] | None = None
-    crop: tuple[Count, Count] | None = None
+    power: PositiveFloat = 0.9
+    scale: tuple[PositiveFloat, PositiveFloat] | None = None
+    crop: tuple[PositiveInt, PositiveInt] | None = None
     flip: bool = True
 
     @model_validator(mode="after")

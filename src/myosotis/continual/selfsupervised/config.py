@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from myosotis.continual.config import BackboneConfig, ClassOrderConfig, ReservoirConfig, StreamJobConfig
 from myosotis.continual.selfsupervised.bases import BASES
@@ -13,7 +13,7 @@ from myosotis.continual.selfsupervised.training import SslSettings
 from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config
-from myosotis.engine.method import Count, NamedConfig, Share, Whole
+from myosotis.engine.method import Fraction, NamedConfig
 
 Change = Literal["none", "invert", "rotate_90", "rotate_180"]
 
@@ -33,8 +33,8 @@ class RepresentDataConfig(Config):
     train: SourceConfig | None = None
     test: SourceConfig | None = None
     only: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    limit: Count | None = None
-    test_limit: Count | None = None
+    limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
     domains: Annotated[tuple[DomainConfig, ...], Field(min_length=2)] | None = None
 
     @model_validator(mode="after")
@@ -65,9 +65,9 @@ class RepresentStreamConfig(ClassOrderConfig):
     """
 
     kind: Literal["class", "data", "domain"] = "class"
-    first: Count | None = None
-    per_task: Count | tuple[Count, ...] | None = None
-    tasks: Count | None = None
+    first: PositiveInt | None = None
+    per_task: PositiveInt | tuple[PositiveInt, ...] | None = None
+    tasks: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _belongs(self) -> "RepresentStreamConfig":
@@ -123,8 +123,8 @@ class RepresentationConfig(StreamJobConfig):
     memory: ReservoirConfig = ReservoirConfig()
     training: SslSettings = SslSettings()
     probes: ProbesConfig = ProbesConfig()
-    shown: Whole = 1000
-    confidence: Share = 0.95
+    shown: NonNegativeInt = 1000
+    confidence: Fraction = 0.95
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RepresentationConfig":

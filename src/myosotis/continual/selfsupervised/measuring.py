@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from myosotis.continual.scenario import Scenario
@@ -14,7 +14,7 @@ from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import Count, Share
+from myosotis.engine.method import Fraction
 from myosotis.evaluation.cka import linear_cka
 from myosotis.evaluation.probe import PENALTIES, balanced_places, knn_probe, linear_probe, share_places
 from myosotis.evaluation.representation import Mode
@@ -52,8 +52,8 @@ class ProbeSettings(Config):
 
     mode: Mode = "full"
     per_class: Annotated[int, Field(ge=2)] = 100
-    neighbours: Count = 20
-    shares: tuple[Share, ...] = (0.01, 0.1)
+    neighbours: PositiveInt = 20
+    shares: tuple[Fraction, ...] = (0.01, 0.1)
     drift_samples: Annotated[int, Field(ge=2)] = 1000
 
     @model_validator(mode="after")

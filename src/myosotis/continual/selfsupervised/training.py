@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Int
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from safetensors.torch import load_file
 from timm.optim import Lars
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ from myosotis.data.images import to_unit
 from myosotis.data.views import ViewSettings
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json, write_tensors
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
@@ -49,14 +48,14 @@ class SslSettings(TaskTraining):
         views: Random views of an image.
     """
 
-    epochs: Count = 100
-    learning_rate: Positive = 0.06
+    epochs: PositiveInt = 100
+    learning_rate: PositiveFloat = 0.06
     optimizer: SslOptimizer = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     batch_size: Annotated[int, Field(ge=2)] = 256
-    memory_batch_size: Count | None = None
-    warmup: Whole = 0
+    memory_batch_size: PositiveInt | None = None
+    warmup: NonNegativeInt = 0
     views: ViewSettings = ViewSettings()
 
     @model_validator(mode="after")

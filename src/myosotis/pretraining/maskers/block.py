@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.pretraining.maskers.masker import Masker
 from myosotis.pretraining.token_mask import TokenMask, mask_from_hidden, visible_count
 
@@ -24,8 +25,8 @@ class BlockSettings:
         largest_aspect: Largest aspect ratio; the smallest is its inverse.
     """
 
-    smallest: Count = 4
-    largest_aspect: Positive = 1 / 0.3
+    smallest: PositiveInt = 4
+    largest_aspect: PositiveFloat = 1 / 0.3
 
 
 class BlockMasker(Masker[BlockSettings]):

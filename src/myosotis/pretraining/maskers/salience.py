@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.pretraining.maskers.masker import Masker, Part, Pool, uniform
 from myosotis.pretraining.salience import (
     Scope,
@@ -48,10 +48,10 @@ class SalienceSettings:
     """
 
     features: Features = "embed"
-    scale: Positive | Literal["sqrt_dim"] = 1.0
+    scale: PositiveFloat | Literal["sqrt_dim"] = 1.0
     exclude_self: bool = False
     normalize: Literal["minmax", "rank"] = "minmax"
-    noise: NotNegative = 0.5
+    noise: NonNegativeFloat = 0.5
     invert: bool = False
     warmup: Part = 0.25
     spread: Part = 0.0

@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from myosotis.engine.method import Count, Share
+from myosotis.engine.method import Fraction
 from myosotis.pretraining.config import MaskerConfig, PretrainConfig
 from myosotis.protocol.executors import ExecutorConfig
 
@@ -18,8 +18,8 @@ class SweepConfig(PretrainConfig):
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
 
-    ratios: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
-    seeds: Count = 3
+    ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
+    seeds: PositiveInt = 3
     maskers: dict[str, MaskerConfig] = Field(default_factory=dict)
     executor: ExecutorConfig = ExecutorConfig()
 

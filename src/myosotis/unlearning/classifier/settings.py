@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from myosotis.engine.config import Config
-from myosotis.engine.method import Count, NotNegative, Positive
 from myosotis.unlearning.classifier.batch_norm import BatchNormPolicy
 from myosotis.unlearning.classifier.goals import Goal
 
@@ -31,14 +30,14 @@ class UnlearnSettings(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size", "forget_batch": "forget_batch_size"}
 
-    learning_rate: Positive = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 0.0
-    forget_batch_size: Count = 32
-    batch_size: Count = 256
-    epochs: Count = 100
-    max_steps: Count | None = None
-    max_grad_norm: Positive | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    forget_batch_size: PositiveInt = 32
+    batch_size: PositiveInt = 256
+    epochs: PositiveInt = 100
+    max_steps: PositiveInt | None = None
+    max_grad_norm: PositiveFloat | None = None
     batch_norm: BatchNormPolicy = "train"
 
 

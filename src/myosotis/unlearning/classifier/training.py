@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Int, UInt8
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,7 +15,6 @@ from myosotis.data.images import to_unit
 from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import LoopEnd, Precision, train
-from myosotis.engine.method import Count, NotNegative, Positive, Whole
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed, generator
@@ -38,13 +37,13 @@ class TrainSettings(Config):
 
     renamed: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
 
-    epochs: Count = 10
-    learning_rate: Positive = 0.1
+    epochs: PositiveInt = 10
+    learning_rate: PositiveFloat = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 5e-4
-    batch_size: Count = 128
+    weight_decay: NonNegativeFloat = 5e-4
+    batch_size: PositiveInt = 128
     schedule: Schedule = "onecycle"
-    padding: Whole = 0
+    padding: NonNegativeInt = 0
     flip: bool = False
     precision: Precision = "no"
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import proportional_distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import IncrementalNet, Outputs
-from myosotis.engine.method import Count, MethodCard, Positive, Share
+from myosotis.engine.method import Fraction, MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -54,10 +55,10 @@ class BiCSettings:
         bias_learning_rate: Learning rate of the correction; None takes that of the task.
     """
 
-    temperature: Positive = 2.0
-    validation: Share = 0.1
-    bias_epochs: Count | None = None
-    bias_learning_rate: Positive | None = None
+    temperature: PositiveFloat = 2.0
+    validation: Fraction = 0.1
+    bias_epochs: PositiveInt | None = None
+    bias_learning_rate: PositiveFloat | None = None
 
 
 class BiC(Learner[BiCSettings]):

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
-from myosotis.engine.method import MethodCard, NotNegative
+from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
 
 
@@ -88,8 +89,8 @@ class DERppSettings:
         beta: Weight of the cross-entropy on remembered samples; 0 is DER, more is DER++.
     """
 
-    alpha: NotNegative = 0.1
-    beta: NotNegative = 0.5
+    alpha: NonNegativeFloat = 0.1
+    beta: NonNegativeFloat = 0.5
 
 
 class DERpp(Learner[DERppSettings]):

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.continual.classification.methods.wa import align_rows
 from myosotis.continual.classification.network import Outputs
-from myosotis.engine.method import MethodCard, NotNegative
+from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -78,7 +79,7 @@ class DERSettings:
         align: Whether the head is aligned afterwards, see ``wa``, as in PyCIL; the paper retrains it on a balanced set.
     """
 
-    auxiliary: NotNegative = 1.0
+    auxiliary: NonNegativeFloat = 1.0
     align: bool = True
 
 

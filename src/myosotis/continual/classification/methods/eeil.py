@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import frozen_copy
-from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class EEILSettings:
         balanced_rate: Learning rate of the fine-tuning, as a multiple of the task's.
     """
 
-    weight: NotNegative = 1.0
-    temperature: Positive = 2.0
-    balanced_epochs: Count = 40
-    balanced_rate: Positive = 0.1
+    weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
+    balanced_epochs: PositiveInt = 40
+    balanced_rate: PositiveFloat = 0.1
 
 
 class EEIL(Learner[EEILSettings]):

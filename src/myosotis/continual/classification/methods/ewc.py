@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.continual.classification.methods.lwf import Columns
-from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.models.modes import evaluating
 
@@ -56,9 +57,9 @@ class EWCSettings:
         columns: Classes of the cross-entropy, see :class:`~myosotis.continual.classification.methods.lwf.LwFSettings`.
     """
 
-    strength: NotNegative = 1000.0
-    clip: Positive | None = 1e-4
-    samples: Count | None = None
+    strength: NonNegativeFloat = 1000.0
+    clip: PositiveFloat | None = 1e-4
+    samples: PositiveInt | None = None
     columns: Columns = "new"
 
 

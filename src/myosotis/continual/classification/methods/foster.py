@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import IncrementalNet, Outputs, frozen_copy
-from myosotis.engine.method import Count, MethodCard, NotNegative, Positive, Share
+from myosotis.engine.method import Fraction, MethodCard
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -89,12 +90,12 @@ class FOSTERSettings:
         compression_epochs: Epochs of the compression; None takes those of the task.
     """
 
-    temperature: Positive = 2.0
-    weight: NotNegative = 1.0
-    enhancement: NotNegative = 1.0
-    beta: Share = 0.97
-    beta_compression: Share = 0.97
-    compression_epochs: Count | None = None
+    temperature: PositiveFloat = 2.0
+    weight: NonNegativeFloat = 1.0
+    enhancement: NonNegativeFloat = 1.0
+    beta: Fraction = 0.97
+    beta_compression: Fraction = 0.97
+    compression_epochs: PositiveInt | None = None
 
 
 class FOSTER(Learner[FOSTERSettings]):

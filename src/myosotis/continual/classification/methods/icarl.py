@@ -6,12 +6,13 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class ICaRLSettings:
     """
 
     loss: Literal["bce", "ce"] = "bce"
-    weight: NotNegative = 1.0
-    temperature: Positive = 2.0
+    weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
 
 
 class ICaRL(Learner[ICaRLSettings]):

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import feature_distance
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.models.heads import CosineHead, GrowingHead
 
 
@@ -52,11 +53,11 @@ class LUCIRSettings:
         freeze_old: Whether the vectors of old classes stay, as in the authors' code.
     """
 
-    less_forget: NotNegative = 5.0
-    ranking: NotNegative = 1.0
-    hardest: Count = 2
-    margin: NotNegative = 0.5
-    scale: Positive = 1.0
+    less_forget: NonNegativeFloat = 5.0
+    ranking: NonNegativeFloat = 1.0
+    hardest: PositiveInt = 2
+    margin: NonNegativeFloat = 0.5
+    scale: PositiveFloat = 1.0
     freeze_old: bool = True
 
 

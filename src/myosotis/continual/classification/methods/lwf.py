@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner
-from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 
 Columns = Literal["new", "seen"]
 
@@ -25,8 +26,8 @@ class LwFSettings:
             (Avalanche), which pushes old logits down.
     """
 
-    weight: NotNegative = 3.0
-    temperature: Positive = 2.0
+    weight: NonNegativeFloat = 3.0
+    temperature: PositiveFloat = 2.0
     columns: Columns = "new"
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import feature_distance, pod_spatial
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
-from myosotis.engine.method import Count, MethodCard, NotNegative, Positive, Whole
+from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.heads import GrowingHead, ProxyHead
 
@@ -61,15 +62,15 @@ class PODNetSettings:
         balanced_rate: Learning rate of the fine-tuning.
     """
 
-    spatial: NotNegative = 3.0
-    flat: NotNegative = 1.0
-    proxies: Count = 10
-    margin: NotNegative = 0.6
-    scale: Positive = 1.0
+    spatial: NonNegativeFloat = 3.0
+    flat: NonNegativeFloat = 1.0
+    proxies: PositiveInt = 10
+    margin: NonNegativeFloat = 0.6
+    scale: PositiveFloat = 1.0
     exclude_true: bool = True
     adaptive: bool = True
-    balanced_epochs: Whole = 20
-    balanced_rate: Positive = 0.005
+    balanced_epochs: NonNegativeInt = 20
+    balanced_rate: PositiveFloat = 0.005
 
 
 class PODNet(Learner[PODNetSettings]):

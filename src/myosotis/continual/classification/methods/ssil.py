@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import torch  # noqa: F401 - for the example
 from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.classification.distillation import task_distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 
 
 def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int) -> Float[Tensor, ""]:
@@ -42,8 +43,8 @@ class SSILSettings:
         temperature: T.
     """
 
-    weight: NotNegative = 1.0
-    temperature: Positive = 2.0
+    weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
 
 
 class SSIL(Learner[SSILSettings]):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from myosotis.continual.classification.distillation import proportional_distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
-from myosotis.engine.method import MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @torch.no_grad()
@@ -37,7 +38,7 @@ class WASettings:
         temperature: T.
     """
 
-    temperature: Positive = 2.0
+    temperature: PositiveFloat = 2.0
 
 
 class WA(Learner[WASettings]):

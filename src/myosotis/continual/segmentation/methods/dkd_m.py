@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.segmentation.learner import Group, SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.network import GrowingHeads, Outputs, SegmentationNet, enlarged
 from myosotis.data.masks import IGNORE
-from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 
 
 def decomposed(heads: GrowingHeads, features: Float[Tensor, "n features h w"]) -> tuple[Tensor, Tensor]:
@@ -44,10 +45,10 @@ class DKDMSettings:
         first_positive: Weight of a pixel of a class, relative to other pixels, in the first task.
     """
 
-    distillation: NotNegative = 5.0
-    decomposed: NotNegative = 5.0
-    auxiliary: NotNegative = 1.0
-    first_positive: Positive = 2.0
+    distillation: NonNegativeFloat = 5.0
+    decomposed: NonNegativeFloat = 5.0
+    auxiliary: NonNegativeFloat = 1.0
+    first_positive: PositiveFloat = 2.0
 
 
 class DKDM(SegmentationLearner[DKDMSettings]):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner
 from myosotis.continual.segmentation.pseudo_labels import pseudo_label
-from myosotis.engine.method import MethodCard, Share
+from myosotis.engine.method import Fraction, MethodCard
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class FinetuneSettings:
     """
 
     pseudo_labels: bool = False
-    threshold: Share = 0.7
+    threshold: Fraction = 0.7
 
 
 class Finetune(SegmentationLearner[FinetuneSettings]):

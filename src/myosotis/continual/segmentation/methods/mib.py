@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Bool
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner
 from myosotis.continual.segmentation.losses import group_cross_entropy, unbiased_distillation
-from myosotis.engine.method import MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class MiBSettings:
         alpha: Factor that sharpens the prediction of the old network.
     """
 
-    distillation: NotNegative = 10.0
-    alpha: Positive = 1.0
+    distillation: NonNegativeFloat = 10.0
+    alpha: PositiveFloat = 1.0
 
 
 class MiB(SegmentationLearner[MiBSettings]):

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.losses import local_pod_distance
 from myosotis.continual.segmentation.pseudo_labels import normalised_entropy, pseudo_label
 from myosotis.data.masks import IGNORE
-from myosotis.engine.method import Count, MethodCard, NotNegative
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class PLOPSettings:
         least: Lower bound of the medians, without which a class may have no confident pixel.
     """
 
-    features: NotNegative = 0.01
-    logits: NotNegative = 0.0005
-    scales: tuple[Count, ...] = (1, 2, 4)
-    least: NotNegative = 0.001
+    features: NonNegativeFloat = 0.01
+    logits: NonNegativeFloat = 0.0005
+    scales: tuple[PositiveInt, ...] = (1, 2, 4)
+    least: NonNegativeFloat = 0.001
 
 
 class PLOP(SegmentationLearner[PLOPSettings]):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,7 +13,7 @@ from myosotis.continual.segmentation.learner import Group, SegmentationBatch, Se
 from myosotis.continual.segmentation.network import Outputs, SegmentationNet, enlarged
 from myosotis.continual.segmentation.pseudo_labels import pseudo_label
 from myosotis.data.masks import IGNORE
-from myosotis.engine.method import MethodCard, NotNegative, Share
+from myosotis.engine.method import Fraction, MethodCard
 
 
 def spectral_residual(images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n height width"]:
@@ -58,9 +59,9 @@ class SSULMSettings:
         background_rate: Learning rate of background and unknown in later tasks, as a multiple of that of new heads.
     """
 
-    threshold: Share = 0.7
-    saliency: Share = 0.3
-    background_rate: NotNegative = 1e-4
+    threshold: Fraction = 0.7
+    saliency: Fraction = 0.3
+    background_rate: NonNegativeFloat = 1e-4
 
 
 class SSULM(SegmentationLearner[SSULMSettings]):

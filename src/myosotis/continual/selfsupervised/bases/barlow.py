@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.cassle import DistillationOptions
 from myosotis.continual.selfsupervised.losses import redundancy_reduction
 from myosotis.continual.selfsupervised.network import perceptron
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class BarlowTwinsSettings:
         scale: Factor of the loss.
     """
 
-    dim: Count = 2048
-    hidden: Count = 2048
-    off_diagonal: Positive = 5e-3
-    scale: Positive = 0.1
+    dim: PositiveInt = 2048
+    hidden: PositiveInt = 2048
+    off_diagonal: PositiveFloat = 5e-3
+    scale: PositiveFloat = 0.1
 
 
 class BarlowTwins(Base[BarlowTwinsSettings]):

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.losses import negative_cosine
 from myosotis.continual.selfsupervised.momentum import MomentumCopy
 from myosotis.continual.selfsupervised.network import SslNetwork, perceptron
-from myosotis.engine.method import Count, MethodCard, Share
+from myosotis.engine.method import Fraction, MethodCard
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class BYOLSettings:
         final_momentum: Momentum at its end.
     """
 
-    dim: Count = 256
-    hidden: Count = 4096
-    momentum: Share = 0.99
-    final_momentum: Share = 0.999
+    dim: PositiveInt = 256
+    hidden: PositiveInt = 4096
+    momentum: Fraction = 0.99
+    final_momentum: Fraction = 0.999
 
 
 class BYOL(Base[BYOLSettings]):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
@@ -13,7 +14,7 @@ from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.momentum import MomentumCopy
 from myosotis.continual.selfsupervised.network import SslNetwork, perceptron
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import Count, MethodCard, Positive, Share
+from myosotis.engine.method import Fraction, MethodCard
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class MoCoSettings:
         exclude_same_sample: Whether earlier embeddings of the same sample do not count as negatives.
     """
 
-    temperature: Positive = 0.2
-    dim: Count = 128
-    hidden: Count = 2048
-    queue: Count = 65536
+    temperature: PositiveFloat = 0.2
+    dim: PositiveInt = 128
+    hidden: PositiveInt = 2048
+    queue: PositiveInt = 65536
     queue_reset: Reset = "carry"
-    momentum: Share = 0.99
-    final_momentum: Share = 0.999
+    momentum: Fraction = 0.99
+    final_momentum: Fraction = 0.999
     exclude_same_sample: bool = False
 
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.losses import pairwise_contrast
 from myosotis.continual.selfsupervised.network import perceptron
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class SimCLRSettings:
         hidden: Width of the projector.
     """
 
-    temperature: Positive = 0.2
-    dim: Count = 128
-    hidden: Count = 2048
+    temperature: PositiveFloat = 0.2
+    dim: PositiveInt = 128
+    hidden: PositiveInt = 2048
 
 
 class SimCLR(Base[SimCLRSettings]):

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.losses import variance_invariance_covariance
 from myosotis.continual.selfsupervised.network import perceptron
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class VICRegSettings:
         covariance: Weight of the covariances of different entries.
     """
 
-    dim: Count = 2048
-    hidden: Count = 2048
-    invariance: Positive = 25.0
-    variance: Positive = 25.0
-    covariance: Positive = 1.0
+    dim: PositiveInt = 2048
+    hidden: PositiveInt = 2048
+    invariance: PositiveFloat = 25.0
+    variance: PositiveFloat = 25.0
+    covariance: PositiveFloat = 1.0
 
 
 class VICReg(Base[VICRegSettings]):

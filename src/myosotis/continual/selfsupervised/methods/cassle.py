@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from myosotis.continual.selfsupervised.bases.base import Step
 from myosotis.continual.selfsupervised.cassle import cassle_loss
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, past_of
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class CaSSLeSettings:
         hidden: Width of the predictor.
     """
 
-    weight: Positive | None = None
-    temperature: Positive = 0.2
-    hidden: Count = 2048
+    weight: PositiveFloat | None = None
+    temperature: PositiveFloat = 0.2
+    hidden: PositiveInt = 2048
 
 
 class CaSSLe(Distilled[CaSSLeSettings]):

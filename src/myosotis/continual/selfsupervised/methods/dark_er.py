@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step, gathered_step
 from myosotis.continual.selfsupervised.contrast import at_least_single
 from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner, SslTask
-from myosotis.engine.method import MethodCard, NotNegative
+from myosotis.engine.method import MethodCard
 from myosotis.models.modes import evaluating
 
 _CHUNK = 256
@@ -26,7 +27,7 @@ class DERSettings:
         weight: α.
     """
 
-    weight: NotNegative = 1.0
+    weight: NonNegativeFloat = 1.0
 
 
 class DER(SslLearner[DERSettings]):

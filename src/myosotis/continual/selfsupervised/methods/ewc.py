@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
 from myosotis.continual.selfsupervised.gather import mean_over_processes
 from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner, SslTask
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.models.modes import evaluating
 
 
@@ -28,9 +28,9 @@ class EWCSettings:
         groups: Largest number of groups that the importance is a mean of.
     """
 
-    weight: Positive = 100.0
+    weight: PositiveFloat = 100.0
     group: Annotated[int, Field(ge=2)] = 16
-    groups: Count = 128
+    groups: PositiveInt = 128
 
 
 class EWC(SslLearner[EWCSettings]):

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from myosotis.continual.selfsupervised.bases.base import Step
 from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner, past_of
 from myosotis.continual.selfsupervised.losses import negative_cosine
-from myosotis.engine.method import MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class LessForgetSettings:
         weight: λ.
     """
 
-    weight: Positive = 1.0
+    weight: PositiveFloat = 1.0
 
 
 class LessForget(SslLearner[LessForgetSettings]):

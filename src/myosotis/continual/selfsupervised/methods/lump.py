@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from myosotis.continual.selfsupervised.bases.base import Step
 from myosotis.continual.selfsupervised.contrast import Pair
 from myosotis.continual.selfsupervised.learner import SslBatch, SslLearner
-from myosotis.engine.method import MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LUMPSettings:
         alpha: Parameter of the Beta distribution of the share of the current sample, drawn once per batch.
     """
 
-    alpha: Positive = 0.4
+    alpha: PositiveFloat = 0.4
 
 
 class LUMP(SslLearner[LUMPSettings]):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from myosotis.continual.selfsupervised.bases.base import Step
@@ -11,7 +12,7 @@ from myosotis.continual.selfsupervised.cassle import cassle_loss
 from myosotis.continual.selfsupervised.gather import gathered
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch
 from myosotis.continual.selfsupervised.network import Reads
-from myosotis.engine.method import Count, MethodCard, Positive
+from myosotis.engine.method import MethodCard
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class PFRSettings:
         hidden: Width of the predictor.
     """
 
-    weight: Positive = 1.0
-    hidden: Count = 2048
+    weight: PositiveFloat = 1.0
+    hidden: PositiveInt = 2048
 
 
 class PFR(Distilled[PFRSettings]):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from myosotis.continual.selfsupervised.bases.base import Base, Step
@@ -15,7 +16,7 @@ from myosotis.continual.selfsupervised.gather import gathered_pair
 from myosotis.continual.selfsupervised.learner import Distilled, SslBatch, SslTask, past_of
 from myosotis.continual.selfsupervised.pnr import Negatives, pnr_moco_loss, pnr_regulariser, pnr_simclr_loss
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import Count, MethodCard, NotNegative, Positive
+from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed
 
 LAMBDA: Mapping[str, float] = {"byol": 1.0, "barlow": 1.0, "vicreg": 25.0}
@@ -42,14 +43,14 @@ class PNRSettings:
         hidden: Width of the predictor.
     """
 
-    lam: Positive | None = None
-    mu: NotNegative | None = None
-    distill_temperature: Positive = 0.2
+    lam: PositiveFloat | None = None
+    mu: NonNegativeFloat | None = None
+    distill_temperature: PositiveFloat = 0.2
     plast_negs: Negatives = "both"
     stab_negs: Negatives = "both"
     past_reset: Reset = "refill"
     positive_in_denominator: bool = True
-    hidden: Count = 2048
+    hidden: PositiveInt = 2048
 
 
 class PNR(Distilled[PNRSettings]):

@@ -4,12 +4,12 @@ import datetime
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, JobConfig, LocalPath
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.method import Count, NamedConfig, NotNegative, Positive, Share
+from myosotis.engine.method import Fraction, NamedConfig
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
@@ -32,7 +32,7 @@ class ModelConfig(Config):
     pretrained: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     mean: tuple[float, ...] | None = None
-    std: tuple[Positive, ...] | None = None
+    std: tuple[PositiveFloat, ...] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> "ModelConfig":
@@ -59,7 +59,7 @@ class ForgetConfig(Config):
 
     list: LocalPath | Annotated[tuple[LocalPath, ...], Field(min_length=2)] | None = None
     folder: LocalPath | None = None
-    count: Count | None = None
+    count: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "ForgetConfig":
@@ -74,7 +74,7 @@ class DataConfig(Config):
     forget: ForgetConfig
     train: SourceConfig | None = None
     test: SourceConfig | None = None
-    limit: Count | None = None
+    limit: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _together(self) -> "DataConfig":
@@ -97,8 +97,8 @@ class StopConfig(Config):
     """When unlearning ends: at the goal, or at the level of the reference, which keeps it from being over-forgotten."""
 
     at: Literal["goal", "reference"] = "goal"
-    margin: NotNegative = 0.0
-    every: Count = 1
+    margin: NonNegativeFloat = 0.0
+    every: PositiveInt = 1
 
 
 class VariantConfig(Config):
@@ -123,20 +123,20 @@ class VariantConfig(Config):
 class RelearningConfig(Config):
     """Training on a part of the forgotten instances, to see how fast the rest comes back."""
 
-    share: Share = 0.5
-    steps: Count = 20
-    learning_rate: Positive = 1e-3
+    share: Fraction = 0.5
+    steps: PositiveInt = 20
+    learning_rate: PositiveFloat = 1e-3
 
 
 class AuditConfig(Config):
     """Measurements, and thresholds of the verdict."""
 
-    samples: Count = 5000
+    samples: PositiveInt = 5000
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    confidence: Share = 0.95
-    bins: Count = 15
+    confidence: Fraction = 0.95
+    bins: PositiveInt = 15
     relearning: RelearningConfig | None = RelearningConfig()
     copies: bool = True
     cka: bool = True

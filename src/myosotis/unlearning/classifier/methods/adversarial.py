@@ -23,8 +23,8 @@ _PAPER = (
     "AAAI 2024"
 )
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Adversarial(Method):
         margin: Margin of that loss, in logits.
     """
 
-    copies: Count = 20
+    copies: PositiveInt = 20
     norm: Norm = "l2"
-    eps: Positive = 4.0
-    step_size: Positive = 0.1
-    steps: Count = 100
+    eps: PositiveFloat = 4.0
+    step_size: PositiveFloat = 0.1
+    steps: PositiveInt = 100
     keep: Literal["all", "success"] = "all"
     hold: Literal["target", "outputs"] = "target"
-    release: Count | None = None
+    release: PositiveInt | None = None
     forget_loss: ForgetLoss = "cross_entropy"
     margin: float = 1.0
 

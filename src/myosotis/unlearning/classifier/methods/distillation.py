@@ -14,7 +14,7 @@ from myosotis.engine.method import MethodCard
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, evaluation_copy
 from myosotis.unlearning.classifier.methods.retaining import reinitialize, retain_batch, retain_steps
 
-Positive = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -51,7 +51,7 @@ class Scrub(Method):
     forget_epochs: Annotated[int, Field(ge=0)] = 2
     alpha: Weight = 0.001
     gamma: Weight = 0.99
-    temperature: Positive = 4.0
+    temperature: PositiveFloat = 4.0
 
     card: ClassVar[MethodCard] = MethodCard(
         "scrub",
@@ -104,7 +104,7 @@ class BadTeacher(Method):
         temperature: Temperature of the distillation.
     """
 
-    temperature: Positive = 1.0
+    temperature: PositiveFloat = 1.0
 
     card: ClassVar[MethodCard] = MethodCard(
         "bad_teacher",

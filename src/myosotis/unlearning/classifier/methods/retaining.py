@@ -15,7 +15,7 @@ from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.ascent import forget_losses
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, retained, step_indices
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def retain_batch(request: Request, step: int) -> Samples:
@@ -106,7 +106,7 @@ class NegGradPlus(Method):
         alpha: Weight of the retained samples; 1 - alpha is that of the ascent.
     """
 
-    alpha: Share = 0.95
+    alpha: Fraction = 0.95
 
     card: ClassVar[MethodCard] = MethodCard(
         "neggrad_plus",

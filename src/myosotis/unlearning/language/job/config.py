@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
@@ -18,10 +18,8 @@ from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.methods.composite import Composite
 from myosotis.unlearning.language.training.selection import Criterion
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
 
 def _known_optimizer(name: str) -> str:
@@ -42,9 +40,9 @@ class ModelConfig(Config):
 class PeopleConfig(Config):
     """Fictitious people from a seeded generator instead of files; the job's seed draws them."""
 
-    forget: Count = 4
-    retain: Count = 16
-    unseen: Count = 8
+    forget: PositiveInt = 4
+    retain: PositiveInt = 16
+    unseen: PositiveInt = 8
 
     @model_validator(mode="after")
     def _enough_names(self) -> "PeopleConfig":
@@ -81,11 +79,11 @@ class DataConfig(Config):
     unseen: Source | None = None
     general: Source | None = None
     template: str = "{prompt} {response}"
-    max_length: Count = 512
+    max_length: PositiveInt = 512
     append_eos: bool = True
     split_texts: bool = False
     forget_tokens: Literal["response", "facts"] = "response"
-    requests: Literal["subject"] | Count | None = None
+    requests: Literal["subject"] | PositiveInt | None = None
     replay: bool = False
     allow_shared: bool = False
     refusals: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
@@ -110,9 +108,9 @@ class DataConfig(Config):
 class FineTuneConfig(Config):
     """Teach the model the forget and retain records first: for demonstrations and benchmarks."""
 
-    epochs: Count = 10
-    learning_rate: Positive = 1e-4
-    batch_size: Count = 16
+    epochs: PositiveInt = 10
+    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = 16
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Schedule = "linear"
@@ -149,8 +147,8 @@ class MethodConfig(NamedConfig):
 class LoraSettings(Config):
     """Train a low-rank adapter instead of all weights."""
 
-    rank: Count = 8
-    alpha: Positive = 16
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16
     target_modules: str | list[str] = "all-linear"
     init: Literal["default", "fila"] = "default"
     epsilon: Literal["relative", "official"] = "relative"
@@ -166,11 +164,11 @@ class TrainingConfig(Config):
         "trackers": "trackers, beside 'training'",
     }
 
-    epochs: Count = 10
-    learning_rate: Positive = 1e-4
-    batch_size: Count = 8
-    accumulate: Count = 1
-    retain_per_forget: Count = 1
+    epochs: PositiveInt = 10
+    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = 8
+    accumulate: PositiveInt = 1
+    retain_per_forget: PositiveInt = 1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Schedule = "constant"
@@ -178,9 +176,9 @@ class TrainingConfig(Config):
     optimizer: Annotated[str, AfterValidator(_known_optimizer)] = "adamw_torch"
     precision: Precision = "no"
     gradient_checkpointing: bool = False
-    max_nll: Positive | None = None
+    max_nll: PositiveFloat | None = None
     parameters: str | None = None
-    reference_cache_gb: Positive = 8.0
+    reference_cache_gb: PositiveFloat = 8.0
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":
@@ -192,7 +190,7 @@ class StopConfig(Config):
     """Stop as soon as the forget set is below the level of unseen text."""
 
     min_epochs: Annotated[int, Field(ge=0)] = 0
-    every: Count = 1
+    every: PositiveInt = 1
     facts: bool = True
 
 
@@ -201,7 +199,7 @@ class SelectionConfig(Config):
 
     retain_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     criterion: Criterion = "harmonic"
-    every: Count = 1
+    every: PositiveInt = 1
 
 
 class MembershipConfig(Config):
@@ -216,8 +214,8 @@ class StressConfig(Config):
 
     relearn_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     relearn_steps: Annotated[int, Field(ge=0)] = 10
-    relearn_every: Count = 2
-    relearn_learning_rate: Positive = 1e-4
+    relearn_every: PositiveInt = 2
+    relearn_learning_rate: PositiveFloat = 1e-4
     bits: tuple[Annotated[int, Field(ge=2, le=16)], ...] = (8, 4)
     rewording: bool = True
 
@@ -230,7 +228,7 @@ class TofuConfig(Config):
     real_authors: Source
     world_facts: Source
     mean: Literal["geometric", "arithmetic"] = "geometric"
-    max_new_tokens: Count = 200
+    max_new_tokens: PositiveInt = 200
 
 
 class MuseConfig(Config):
@@ -257,24 +255,24 @@ class HarnessConfig(Config):
 
     tasks: Annotated[list[str], Field(min_length=1)]
     include_path: LocalPath | None = None
-    limit: Count | None = None
+    limit: PositiveInt | None = None
     shots: Annotated[int, Field(ge=0)] | None = None
-    batch_size: Count = 8
+    batch_size: PositiveInt = 8
 
 
 class AuditConfig(Config):
     """Measures before and after, and the criteria of forgetting and of retention."""
 
-    n: Count = 10
-    further_n: tuple[Count, ...] = ()
-    length_tolerance: Fraction = 0.25
+    n: PositiveInt = 10
+    further_n: tuple[PositiveInt, ...] = ()
+    length_tolerance: UnitInterval = 0.25
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    kept_share: Fraction = 0.95
-    perplexity_ratio_ceiling: Positive = 1.15
+    kept_share: UnitInterval = 0.95
+    perplexity_ratio_ceiling: PositiveFloat = 1.15
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    max_new_tokens: Count = 32
-    batch_size: Count = 16
+    max_new_tokens: PositiveInt = 32
+    batch_size: PositiveInt = 16
     membership: MembershipConfig | None = None
     stress: StressConfig | None = None
     tofu: TofuConfig | None = None
@@ -311,7 +309,7 @@ class LanguageUnlearningConfig(JobConfig):
     stop: StopConfig | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig = AuditConfig()
-    checkpoint_every: Count = 1
+    checkpoint_every: PositiveInt = 1
     keep_fine_tuned: bool = False
 
     @model_validator(mode="after")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from myosotis.cli.kinds import JOBS, command_of
+from myosotis.engine.config import load_config, local_paths
+from myosotis.engine.errors import InputError
 from myosotis.engine.job import Job
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,7 +23,7 @@ COMMANDS = {
 }
 
 
-def test_every_place_of_the_table_is_there():
+def test_every_entry_of_the_table_can_be_imported():
     for job in JOBS.values():
         assert job.kind == job.job_class().kind
         assert callable(job.report_module().describe)
@@ -51,3 +53,45 @@ def test_the_right_command_is_named(tmp_path, invoke):
     # A wrong override of a right file is not the file's fault.
     outcome = invoke("learn", "classes", EXAMPLES / "learn-fashion.yaml", "--set", "lora.rank=3")
     assert "unknown key 'lora'" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "override", "now"),
+    [
+        ("learn-fashion.yaml", "learn classes", "training.batch=8", "'batch_size'"),
+        ("learn-fashion.yaml", "learn classes", "training.memory_batch=8", "'memory_batch_size'"),
+        (
+            "segment-scenes.yaml",
+            "learn segments",
+            "training.checkpoint_every=8",
+            "'checkpoint_every, beside 'training''",
+        ),
+        ("segment-scenes.yaml", "learn segments", "memory=8", "memory: {total: 8}"),
+        ("represent-fashion.yaml", "learn representations", "training.batch=8", "'batch_size'"),
+        ("pretrain-fashion.yaml", "pretrain", "training.batch=8", "'batch_size'"),
+        ("denoise-train.yaml", "denoise train", "training.batch=8", "'batch_size'"),
+        ("forget-photos.yaml", "unlearn classifier", "training.forget_batch=8", "'forget_batch_size'"),
+        ("erase-people.yaml", "unlearn language", "training.accumulation=2", "'accumulate'"),
+        ("erase-people.yaml", "unlearn language", "training.precision=fp32", "'fp32' is called 'no' now"),
+        ("erase-people.yaml", "unlearn language", "training.trackers=[wandb]", "'trackers, beside 'training''"),
+    ],
+)
+def test_an_old_key_names_the_new_one(name, command, override, now):
+    with pytest.raises(InputError) as error:
+        load_config(EXAMPLES / name, JOBS[command].schema(), [override])
+    assert now in str(error.value)
+
+
+def test_a_bare_no_is_a_precision():
+    """YAML takes it for false."""
+    schema = JOBS["learn classes"].schema()
+    assert load_config(EXAMPLES / "learn-fashion.yaml", schema, ["training.precision=no"]).training.precision == "no"
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS.items())
+def test_every_job_takes_trackers_and_resolves_its_paths(name, command):
+    config = load_config(EXAMPLES / name, JOBS[command].schema(), ["trackers=[tensorboard]"])
+    assert config.trackers == ("tensorboard",)
+    for path in local_paths(config):
+        is_named = not path.startswith((".", "/")) and not (EXAMPLES / path).exists()  # a packaged model
+        assert is_named or Path(path).is_absolute(), path

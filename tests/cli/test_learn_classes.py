@@ -245,7 +245,7 @@ def test_unreadable_images_are_named_or_counted(class_world, tmp_path, learn_cla
         ),
         (["data.train={folder: train, cache: train/cache}"], "inside the folder of images"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
-        (["scenario.first=0"], "greater than or equal to 1"),
+        (["scenario.first=0"], "greater than 0"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two_and_changes_nothing(

@@ -64,7 +64,7 @@ def test_an_override_in_an_error_does_not_show_its_value(tmp_path):
         ({"lora": {"epochs": 1}}, "did you mean"),
         ({"epochs": 3}, "did you mean 'fine_tune.epochs'?"),
         ({"training": {"learning_rate": -1}}, "'training.learning_rate': input should be greater than 0 (got -1)"),
-        ({"training": {"epochs": 0}}, "greater than or equal to 1 (got 0)"),
+        ({"training": {"epochs": 0}}, "greater than 0 (got 0)"),
         ({"method": {"name": "ihk"}}, "unknown method 'ihk'; did you mean 'ihl'?"),
         ({"method": {"name": "npo", "btea": 1}}, "has no setting 'btea'; did you mean 'beta'?"),
         ({"method": {"name": "npo", "beta": 0}}, "beta must be > 0"),
@@ -155,7 +155,7 @@ def test_a_key_may_override_what_is_merged_in_but_not_itself(tmp_path):
             {"trianing": 1, "training": {"epochs": 0, "learning_rate": -1}, "name": "my run"},
             "4 faults: (1) unknown key 'trianing'; did you mean 'training'?; (2) 'name': a name has 1 to 100 letters, "
             "digits, '-', '_' and '.', and not dots alone (got 'my run'); (3) 'training.epochs': input should be "
-            "greater than or equal to 1 (got 0); (4) 'training.learning_rate': input should be greater than 0 (got -1)",
+            "greater than 0 (got 0); (4) 'training.learning_rate': input should be greater than 0 (got -1)",
         ),
         # The missing key is the unknown one, misspelt; and of what a source may be, it comes nearest to a file.
         (
@@ -164,7 +164,7 @@ def test_a_key_may_override_what_is_merged_in_but_not_itself(tmp_path):
         ),
         (
             {"data": {"people": {}, "requests": 0}},
-            "'data.requests': input should be greater than or equal to 1 (got 0)",
+            "'data.requests': input should be greater than 0 (got 0)",
         ),
         ({"data": {"people": {}, "requests": "x"}}, "'data.requests': input should be 'subject' (got 'x')"),
         ({"model": {}, "data": None}, "2 faults: (1) 'model.name' is missing; (2) 'data'"),

@@ -19,7 +19,7 @@ from pydantic import ValidationError
             {"job": {"model": {"init_from": "x"}, "scenario": {"first": 2, "per_task": 2}}},
             "leave 'job.model.init_from' out",
         ),
-        ({"trials": 0}, "greater than or equal to 1"),
+        ({"trials": 0}, "greater than 0"),
     ],
 )
 def test_settings_that_do_not_go_together(protocol, options, message):

@@ -121,7 +121,7 @@ def test_classifier_methods_as_objects(garden):
     batch = (images, model(images).argmax(dim=1))
     found = unlearn_instances(model, batch, method=CLASSIFIER["wilt"](), settings=UnlearnSettings(learning_rate=0.1))
     assert (found.method, found.converged) == ("wilt", True)
-    with pytest.raises(SettingsError, match="an object has its settings already"):
+    with pytest.raises(SettingsError, match="a method object has its settings already"):
         unlearn_instances(model, batch, method=CLASSIFIER["wilt"](), method_settings={"eps": 1})
 
 

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from myosotis.cli.kinds import JOBS
 from myosotis.engine.result import Result
@@ -44,6 +46,25 @@ def test_schemas_are_written(generated, tmp_path):
     assert set(schemas) == {f"result-{job.kind}" for job in JOBS.values()}
     assert schemas["result-learn-classes"]["properties"]["kind"]["const"] == "learn-classes"
     assert "seconds" in schemas["result-pretrain"]["$defs"]["PretrainCost"]["properties"]
+
+
+PAGES = sorted(
+    path for path in (*DOCS.rglob("*.md"), DOCS.parent / "README.md") if "```yaml\nname:" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_job_on_a_page_is_valid(page):
+    for block in re.findall(r"```yaml\n(name:.*?)```", page.read_text(), re.DOTALL):
+        assert any(_is_valid(job, yaml.safe_load(block)) for job in JOBS.values()), block
+
+
+def _is_valid(job, content):
+    try:
+        job.schema().model_validate(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def test_a_misspelt_mark_is_an_error(generated):

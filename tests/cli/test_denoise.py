@@ -264,6 +264,9 @@ def test_a_model_is_trained_measured_and_used(trained, scan, denoise, invoke, re
     assert "Has it learnt?" in outcome.output
     model = run / "model" / "denoiser.safetensors"
     denoiser, notes = load_denoiser(model)
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [event["epoch"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["loss"] < events[0]["loss"]
     assert notes["noise"] == {"between": [0.05, 0.2]}
     assert denoiser.pretrained
     folder, clean, noisy = scan

@@ -1,42 +1,10 @@
 """Counting in tables and by sorting agree."""
 
-from collections import Counter, defaultdict
-
 import numpy as np
 import pytest
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.counting import dude
-from myosotis.denoising.mappings import hamming
-
-
-def slowly(noisy, channel, offsets, *, loss=None, leave_one_out=False, outside=None, whole=True):
-    """Denoise position by position, with the context of each as a tuple."""
-    loss = hamming(channel.inputs) if loss is None else loss
-    inverse = np.linalg.pinv(channel.matrix)
-    shape = noisy.shape
-    contexts = {}
-    for place in np.ndindex(shape):
-        around = []
-        for step in offsets:
-            at = tuple(np.add(place, step))
-            inside = all(0 <= one < side for one, side in zip(at, shape, strict=True))
-            around.append(int(noisy[at]) if inside else outside)
-        if None not in around or not whole:
-            contexts[place] = tuple(around)
-    counts = defaultdict(Counter)
-    for place, context in contexts.items():
-        counts[context][int(noisy[place])] += 1
-    found = noisy.copy()
-    for place, context in contexts.items():
-        z = int(noisy[place])
-        m = np.array([counts[context][a] for a in range(channel.outputs)], dtype=float)
-        m[z] -= leave_one_out
-        scores = [m @ inverse @ (loss[:, h] * channel.matrix[:, z]) for h in range(loss.shape[1])]
-        good = np.array(scores) <= min(scores) + 1e-9 * (1 + m.sum())
-        if not good[z]:
-            found[place] = int(np.argmax(good))
-    return found
 
 
 def markov(flip, count, seed, alphabet=2):
@@ -73,7 +41,7 @@ def test_tables_of_planes_agree_with_sorting(monkeypatch, shape, alphabet, neigh
     assert by_table.changed > 0 or noisy.size < 10
 
 
-def test_contexts_of_more_than_62_bits():
+def test_contexts_of_more_than_62_bits(slowly):
     draws = np.random.default_rng(0)
     base = np.tile(draws.integers(0, 2, 150), 40)
     noisy = Channel.binary_symmetric(0.01).corrupt(base, draws)

@@ -18,35 +18,6 @@ def bits(text):
     return np.array([int(bit) for bit in text])
 
 
-def slowly(noisy, channel, offsets, *, loss=None, leave_one_out=False, outside=None, whole=True):
-    """Denoise position by position, with the context of each as a tuple."""
-    loss = hamming(channel.inputs) if loss is None else loss
-    inverse = np.linalg.pinv(channel.matrix)
-    shape = noisy.shape
-    contexts = {}
-    for place in np.ndindex(shape):
-        around = []
-        for step in offsets:
-            at = tuple(np.add(place, step))
-            inside = all(0 <= one < side for one, side in zip(at, shape, strict=True))
-            around.append(int(noisy[at]) if inside else outside)
-        if None not in around or not whole:
-            contexts[place] = tuple(around)
-    counts = defaultdict(Counter)
-    for place, context in contexts.items():
-        counts[context][int(noisy[place])] += 1
-    found = noisy.copy()
-    for place, context in contexts.items():
-        z = int(noisy[place])
-        m = np.array([counts[context][a] for a in range(channel.outputs)], dtype=float)
-        m[z] -= leave_one_out
-        scores = [m @ inverse @ (loss[:, h] * channel.matrix[:, z]) for h in range(loss.shape[1])]
-        good = np.array(scores) <= min(scores) + 1e-9 * (1 + m.sum())
-        if not good[z]:
-            found[place] = int(np.argmax(good))
-    return found
-
-
 def test_single_flips_go_and_edges_stay():
     channel = Channel.binary_symmetric(0.1)
     noisy = bits("0000100000011111011111100000")
@@ -84,7 +55,7 @@ def test_a_plane_by_hand():
 
 
 @given(st.integers(0, 10_000), st.integers(2, 4), st.integers(1, 2), st.booleans())
-def test_a_line_against_the_slow_version(seed, alphabet, k, leave_one_out):
+def test_a_line_against_the_slow_version(slowly, seed, alphabet, k, leave_one_out):
     draws = np.random.default_rng(seed)
     table = draws.random((alphabet, alphabet)) + 3 * np.eye(alphabet)
     channel = Channel(table / table.sum(axis=1, keepdims=True))
@@ -98,7 +69,7 @@ def test_a_line_against_the_slow_version(seed, alphabet, k, leave_one_out):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 9), st.sampled_from(["outside", "symbol0"]), st.booleans())
-def test_a_plane_against_the_slow_version(seed, neighbours, pad, leave_one_out):
+def test_a_plane_against_the_slow_version(slowly, seed, neighbours, pad, leave_one_out):
     draws = np.random.default_rng(seed)
     noisy = (draws.random((9, 7)) < 0.3).astype(int)
     channel = Channel([[0.9, 0.1], [0.15, 0.85]])
@@ -268,7 +239,7 @@ def test_other_faults():
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])
-def test_many_symbols_of_which_contexts_have_few(leave_one_out):
+def test_many_symbols_of_which_contexts_have_few(leave_one_out, slowly):
     """Symbols that do not occur in a context are not judged there, which changes no symbol and no estimate."""
     channel = Channel.symmetric(12, 0.1)
     noisy = channel.corrupt(np.repeat(np.random.default_rng(0).integers(0, 12, 60), 5), np.random.default_rng(1))

@@ -78,6 +78,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
                 passes=config.training,
                 lengths=[self._lengths[index] for index in self._trained],
                 checkpoints=self._run.checkpoints / "train",
+                log=self.log,
             )
         with self._timed("measure"):
             measured = self._measured(denoiser)

@@ -6,7 +6,7 @@ Universal Denoiser for Adaptive Denoising (arXiv 2111.12350).
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ class NeuralDenoiser:
         passes: Passes = PRETRAIN,
         lengths: Sequence[Sequence[int] | None] | None = None,
         checkpoints: Path | None = None,
+        log: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> "NeuralDenoiser":
         """Learn from clean symbols: ``channel`` adds fresh noise in every pass.
 
@@ -113,6 +114,7 @@ class NeuralDenoiser:
             passes: Length of the training.
             lengths: Lengths of sequences that stand one after another, for each of ``clean``.
             checkpoints: Directory of the training state; a later call continues from there.
+            log: Receives the mean loss of every pass.
 
         Returns:
             This denoiser.
@@ -133,7 +135,7 @@ class NeuralDenoiser:
             values = losses(net(windows.to(self.device))).flatten(1)
             return {"supervised": (values * weights.to(values)).sum() / passes.batch_size}
 
-        self._learn(batches, loss, passes, samples.total, "pre-training", checkpoints)
+        self._learn(batches, loss, passes, samples.total, "pre-training", checkpoints, log)
         self.pretrained = True
         return self
 
@@ -278,17 +280,37 @@ class NeuralDenoiser:
         check_symbols(noisy, self.symbols)
 
     def _learn(
-        self, batches: Any, loss: Any, passes: Passes, symbols: int, description: str, checkpoints: Path | None = None
+        self,
+        batches: Any,
+        loss: Any,
+        passes: Passes,
+        symbols: int,
+        description: str,
+        checkpoints: Path | None = None,
+        log: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
+        losses: list[Tensor] = []
+
+        def noted(net: nn.Module, batch: Any, step: int) -> Mapping[str, Tensor]:
+            terms: Mapping[str, Tensor] = loss(net, batch, step)
+            losses.extend(term.detach() for term in terms.values())
+            return terms
+
+        def after_pass(epoch: int, step: int) -> None:
+            assert log is not None  # noqa: S101 - only called then
+            log({"phase": "learn", "epoch": epoch, "step": step, "loss": torch.stack(losses).mean().item()})
+            losses.clear()
+
         optimizer = torch.optim.Adam(self.network.parameters(), lr=passes.learning_rate)
         self.network.train()
         train(
             self.network,
             optimizer,
             batches,
-            loss,
+            loss if log is None else noted,
             epochs=passes.epochs,
             steps_per_epoch=passes.steps(symbols),
+            after_epoch=None if log is None else after_pass,
             shared=False,
             checkpoints=checkpoints,
             description=description,

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 
 from myosotis.denoising.methods import METHODS
 from myosotis.engine.run import Run
-from myosotis.report.document import Document, Row, Section, Table, Verdict
-from myosotis.report.sections import differing_settings, environment_section, setting_rows
+from myosotis.report.document import Document, Row, Table, Verdict
+from myosotis.report.sections import (
+    differing_settings,
+    environment_section,
+    limits_section,
+    lineage_section,
+    method_section,
+)
 
 _LIMITS = "Measured without adapting the model to noisy symbols, which `myosotis denoise` does by default."
 
@@ -40,13 +46,10 @@ def describe(run: Run) -> Document:
         ],
         table=Table("Share of wrong held-out symbols", ["Noisy", "Denoised", "Denoised by noisy"], rows, "Noise"),
         sections=[
-            Section(
-                "What was done",
-                [f"{card.title}. ({card.paper}.)"],
-                [Table("Every setting", ["Value"], setting_rows(run.settings()), "Setting")],
-            ),
+            method_section([card], run.settings()),
+            lineage_section({"Model that went out": result["lineage"]["model_out"]}, {}),
             environment_section(run),
-            Section("What this does not show", [_LIMITS]),
+            limits_section(_LIMITS),
         ],
     )
 
@@ -78,6 +81,6 @@ def compare(runs: Sequence[Run]) -> Document:
         table=Table("Wrong symbols after denoising by those before", noises, rows, "Run"),
         sections=[
             differing_settings(runs, [run.path.name for run in runs]),
-            Section("What this does not show", [_LIMITS]),
+            limits_section(_LIMITS),
         ],
     )

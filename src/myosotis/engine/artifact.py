@@ -88,7 +88,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = load_file(path)
     if elsewhere:
         shared = load_file(path.parent / "model.safetensors")
-        tensors |= {name: shared[other] for name, other in elsewhere.items()}
+        # Copies: two names of one tensor are two tensors again, which may be changed apart.
+        tensors |= {name: shared[other].clone() for name, other in elsewhere.items()}
     return tensors
 
 

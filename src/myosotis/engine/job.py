@@ -3,7 +3,7 @@
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -71,20 +71,20 @@ class Job(ABC, Generic[ConfigT]):
             InputError: Something is wrong with it.
         """
 
+    @abstractmethod
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return salted fingerprints and hashes of everything that the result depends on beside the configuration.
 
         Args:
             salt: Salt of the fingerprints.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def produce(self) -> Mapping[str, Any]:
         """Do the work that is not done yet, publish what it made, and return the result without its head.
 
         ``lineage`` and ``cost`` (see :meth:`cost`) are among its keys.
         """
-        raise NotImplementedError
 
     def clean_up(self) -> None:
         """Remove what a finished run does not need. By default there is nothing to remove."""
@@ -97,23 +97,20 @@ class Job(ABC, Generic[ConfigT]):
             DivergedError: Training diverged.
         """
         self._started = time.monotonic()
+        config: Any = self._config
+        options = {"resume": self._resume, "overwrite": self._overwrite, "private": self.private}
+        run = self._run = Run.open(self._path, config, seed=config.seed, **options)
         try:
-            return self.work()
+            run.check_inputs(self.inputs(run.salt))
+            if not self._is_finished():
+                run.finish({**self.head(), **self.produce()}, self.Result)
+                if is_main_process():
+                    self.clean_up()
+            return run
         finally:
             if self._trackers is not None:
                 self._trackers.finish()
-            if "_run" in vars(self):
-                self._run.close()
-
-    def work(self) -> Run:
-        """Do what :meth:`run` promises."""
-        run = self._open(self._config.seed, private=self.private)  # type: ignore[attr-defined]
-        run.check_inputs(self.inputs(run.salt))
-        if not self._finished_already(sealed_model=self.sealed_model):
-            run.finish({**self.head(), **self.produce()}, self.Result)
-            if is_main_process():
-                self.clean_up()
-        return run
+            run.close()
 
     def head(self) -> dict[str, Any]:
         """Return the first keys of the result, which all kinds share."""
@@ -158,28 +155,19 @@ class Job(ABC, Generic[ConfigT]):
                 write(staged)
         wait_for_everyone()
 
-    def _check_available(self, inputs: Iterable[str | None] = ()) -> None:
+    def _check_available(self) -> None:
         """Raise unless the run can be opened, and holds nothing that the job reads: overwriting would remove it."""
         check_trackers(getattr(self._config, "trackers", ()))
         Run.check_available(self._path, self._config, resume=self._resume, overwrite=self._overwrite)
-        for name in (*local_paths(self._config), *inputs):
-            if name is not None and Path(name).exists() and Path(name).resolve().is_relative_to(self._path):
+        for name in local_paths(self._config):
+            if Path(name).exists() and Path(name).resolve().is_relative_to(self._path):
                 raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
 
-    def _open(self, seed: int, *, private: bool = False) -> Run:
-        options = {"resume": self._resume, "overwrite": self._overwrite, "private": private}
-        self._run = Run.open(self._path, self._config, seed=seed, **options)
-        return self._run
-
-    def _finished_already(self, *, sealed_model: bool = False) -> bool:
-        """Return whether the run is finished; raise where its model is damaged, or samples are asked of a run without.
-
-        Args:
-            sealed_model: Whether ``model/`` of a finished run has a manifest, which it must match.
-        """
+    def _is_finished(self) -> bool:
+        """Return whether the run is finished; raise if its model is damaged or asked-for samples are missing."""
         if not self._run.finished:
             return False
-        if sealed_model and not is_complete(self._run.path / "model"):
+        if self.sealed_model and not is_complete(self._run.path / "model"):
             raise InputError(
                 f"{self._run.path}: is finished, but its model/ is damaged or incomplete; --overwrite makes it again"
             )

@@ -1,25 +1,24 @@
 """The report of a run that pre-trained by masking, and of several side by side."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from myosotis.engine.config import flatten
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, histogram, image_sheet, line_chart
+from myosotis.report.groups import group_runs, interval_text
 from myosotis.report.sections import (
     differing_settings,
     environment_section,
+    limits_section,
+    lineage_section,
+    method_section,
     repeated_verdicts,
-    setting_rows,
 )
-
-_NOT_A_GROUP = ("name", "seed", "checkpoint_every", "shown", "confidence")
-"""Settings in which runs of a group may differ."""
 
 _LIMITS = (
     "One seed; compare over several. The reconstruction loss does not measure the quality of features, and losses of "
@@ -53,34 +52,16 @@ def describe(run: Run) -> Document:
         sections=[
             _mask_section(result),
             _cost_section(result),
-            Section(
-                "What was done",
-                [
-                    f"{objective.title}. {objective.purpose} ({objective.paper}.)",
-                    f"{masker.title}. {masker.purpose} ({masker.paper}.)",
-                ],
-                [Table("Every setting", ["Value"], setting_rows(config), "Setting")],
-            ),
-            Section(
-                "Lineage",
-                ["Models are named by the SHA-256 of their weights, images by salted fingerprints."],
-                [
-                    Table(
-                        "Hashes and fingerprints",
-                        ["Value"],
-                        [
-                            Row("Network that came in", [result["lineage"]["model_in"]]),
-                            Row("Network that went out", [result["lineage"]["model_out"]]),
-                            *(
-                                Row(f"{name.capitalize()} images", [fingerprint])
-                                for name, fingerprint in result["lineage"]["data"].items()
-                            ),
-                        ],
-                    )
-                ],
+            method_section([objective, masker], config),
+            lineage_section(
+                {
+                    "Network that came in": result["lineage"]["model_in"],
+                    "Network that went out": result["lineage"]["model_out"],
+                },
+                result["lineage"]["data"],
             ),
             environment_section(run),
-            Section("What this does not show", [_LIMITS]),
+            limits_section(_LIMITS),
         ],
     )
 
@@ -91,33 +72,20 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``pretrain``.
     """
-    flat = [{key: value for key, value in flatten(run.settings()).items() if key not in _NOT_A_GROUP} for run in runs]
-    differing = [
-        key
-        for key in dict.fromkeys(key for settings in flat for key in settings)
-        if len({settings.get(key) for settings in flat}) > 1
-    ]
-    groups: dict[str, list[Run]] = {}
-    for run, settings in zip(runs, flat, strict=True):
-        own = [key for key in differing if key in settings and key not in ("masker.name", "ratio")]
-        label = f"{settings['masker.name']} at {float(settings['ratio']):g}"
-        groups.setdefault(", ".join([label, *(f"{key} {settings[key]}" for key in own)]), []).append(run)
+    groups = group_runs(runs, titles=("masker.name", "ratio"))
     confidence = float(runs[0].settings()["confidence"])
     rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
-    for label, members in groups.items():
-        results = [run.result() for run in members]
-        cells = [str(len(results))]
+    for group in groups:
+        cells = [str(len(group.runs))]
         for kind, series in (("linear", "linear probe"), ("knn", "nearest neighbours")):
-            accuracies = [result["probes"]["pretrained"][kind] for result in results if result["probes"]]
-            interval = _interval(accuracies, confidence)
-            cells.append(_format_interval(interval))
+            interval = _interval(group.values(_probe(kind)), confidence)
+            cells.append(_text(interval))
             if interval is not None:
-                points[series].append(Point(label, interval.mean, interval.low, interval.high))
-        finetuned = [result["finetuned"] for result in results if result["finetuned"] is not None]
-        cells.append(_format_interval(_interval(finetuned, confidence)))
-        cells.append(f"{sum(result['masks']['ratio'] for result in results) / len(results):.3f}")
-        cells.append(f"{sum(result['cost']['seconds']['pretrain'] for result in results) / len(results):.0f}")
-        rows.append(Row(label, cells))
+                points[series].append(Point(group.label, interval.mean, interval.low, interval.high))
+        cells.append(_text(_interval(group.values(lambda result: result["finetuned"]), confidence)))
+        cells.append(f"{_mean(group.values(lambda result: result['masks']['ratio'])):.3f}")
+        cells.append(f"{_mean(group.values(lambda result: result['cost']['seconds']['pretrain'])):.0f}")
+        rows.append(Row(group.label, cells))
     drawn = {name: series for name, series in points.items() if series}
     best = max(points["linear probe"], key=lambda point: point.value, default=None)
     return Document(
@@ -143,20 +111,26 @@ def compare(runs: Sequence[Run]) -> Document:
         else [],
         sections=[
             differing_settings(runs, [run.path.name for run in runs]),
-            Section("What this does not show", [_LIMITS]),
+            limits_section(_LIMITS),
         ],
     )
+
+
+def _probe(kind: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """The accuracy of a probe after pre-training; None where nothing was measured."""
+    return lambda result: result["probes"] and result["probes"]["pretrained"][kind]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _interval(values: Sequence[float], confidence: float) -> Interval | None:
     return t_interval(values, confidence) if values else None
 
 
-def _format_interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "-"
-    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.mean:.3f}{ends}"
+def _text(interval: Interval | None) -> str:
+    return "-" if interval is None else interval_text(interval.mean, interval.low, interval.high)
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -73,22 +72,7 @@ def build_classifier(
         if seed is not None:
             torch.manual_seed(seed % 2**63)
         try:
-            if spec.architecture in OWN:
-                if pretrained:
-                    raise InputError(f"{spec.architecture} has no pre-trained weights")
-                inner: nn.Module = OWN[spec.architecture](spec.in_channels, spec.num_classes, **spec.options)
-            else:
-                if not timm.is_model(spec.architecture.partition(".")[0]):
-                    close = difflib.get_close_matches(spec.architecture, [*OWN, *timm.list_models()], n=1)
-                    hint = f"; did you mean '{close[0]}'?" if close else ""
-                    raise InputError(f"unknown architecture '{spec.architecture}'{hint}")
-                inner = timm.create_model(
-                    spec.architecture,
-                    pretrained=pretrained,
-                    num_classes=spec.num_classes,
-                    in_chans=spec.in_channels,
-                    **spec.options,
-                )
+            inner = _own_network(spec, pretrained) if spec.architecture in OWN else _timm_network(spec, pretrained)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             if isinstance(error, InputError):
                 raise
@@ -97,9 +81,39 @@ def build_classifier(
             return NormalizedClassifier(inner, spec.mean, spec.std)
 
 
+def _own_network(spec: ClassifierSpec, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise InputError(f"{spec.architecture} has no pre-trained weights")
+    return OWN[spec.architecture](spec.in_channels, spec.num_classes, **spec.options)
+
+
+def _timm_network(spec: ClassifierSpec, pretrained: bool) -> nn.Module:
+    import timm  # over a second, which a wrong configuration should not wait for
+
+    if not timm.is_model(spec.architecture.partition(".")[0]):
+        close = difflib.get_close_matches(spec.architecture, [*OWN, *timm.list_models()], n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise InputError(f"unknown architecture '{spec.architecture}'{hint}")
+    network: nn.Module = timm.create_model(
+        spec.architecture,
+        pretrained=pretrained,
+        num_classes=spec.num_classes,
+        in_chans=spec.in_channels,
+        **spec.options,
+    )
+    return network
+
+
+def pretrained_config(architecture: str) -> Any:
+    """Return timm's description of the weights of an architecture; None if it has none."""
+    import timm
+
+    return timm.get_pretrained_cfg(architecture)
+
+
 def pretrained_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean and standard deviation of the pixels for timm's weights of an architecture, if known."""
-    config = timm.get_pretrained_cfg(architecture)
+    config = pretrained_config(architecture)
     return None if config is None else (tuple(config.mean), tuple(config.std))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -14,7 +13,13 @@ from myosotis.data.images import pixel_statistics
 from myosotis.engine.errors import InputError
 from myosotis.engine.processes import processes
 from myosotis.engine.seeding import derive_seed
-from myosotis.models.image_classifier import ClassifierSpec, build_classifier, check_finite, load_classifier
+from myosotis.models.image_classifier import (
+    ClassifierSpec,
+    build_classifier,
+    check_finite,
+    load_classifier,
+    pretrained_config,
+)
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig, ModelConfig
 from myosotis.unlearning.classifier.job.inputs import Inputs
@@ -93,7 +98,7 @@ def describe_model(model: ModelConfig, inputs: Inputs) -> ClassifierSpec:
 
 def check_pretrained(spec: ClassifierSpec) -> None:
     """Raise ``InputError`` if timm's weights have another number of classes: timm would add an untrained head."""
-    config = timm.get_pretrained_cfg(spec.architecture)
+    config = pretrained_config(spec.architecture)
     if config is not None and config.num_classes != spec.num_classes:
         raise InputError(
             f"model.pretrained: the weights of {spec.architecture} are of {config.num_classes} classes, but "

@@ -7,15 +7,8 @@ from myosotis.denoising.channel import Channel
 from myosotis.denoising.counting import dude
 
 
-def markov(flip, count, seed, alphabet=2):
-    draws = np.random.default_rng(seed)
-    jumps = draws.random(count) < flip
-    steps = np.where(jumps, draws.integers(1, alphabet, count), 0)
-    return np.cumsum(steps) % alphabet
-
-
-def test_large_contexts_agree_with_small_tables(monkeypatch):
-    noisy = Channel.symmetric(4, 0.1).corrupt(markov(0.1, 3000, 0, 4), np.random.default_rng(1))
+def test_large_contexts_agree_with_small_tables(markov, monkeypatch):
+    noisy = Channel.symmetric(4, 0.1).corrupt(markov(3000, symbols=4), np.random.default_rng(1))
     by_table = dude(noisy, Channel.symmetric(4, 0.1), k=3)
     monkeypatch.setattr("myosotis.denoising.counting.LARGEST_TABLE", 1)
     by_sorting = dude(noisy, Channel.symmetric(4, 0.1), k=3)

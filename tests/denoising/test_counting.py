@@ -104,16 +104,9 @@ def test_contexts_do_not_cross_from_one_read_into_another(seed, k):
     assert together.symbols.tolist() == np.concatenate(wanted).tolist()
 
 
-def markov(flip, count, seed, alphabet=2):
-    draws = np.random.default_rng(seed)
-    jumps = draws.random(count) < flip
-    steps = np.where(jumps, draws.integers(1, alphabet, count), 0)
-    return np.cumsum(steps) % alphabet
-
-
 @pytest.mark.parametrize("rate", [0.05, 0.2])
-def test_the_rule_for_bits_is_two_thresholds(rate):
-    noisy = Channel.binary_symmetric(rate).corrupt(markov(0.1, 5000, 0), np.random.default_rng(1))
+def test_the_rule_for_bits_is_two_thresholds(markov, rate):
+    noisy = Channel.binary_symmetric(rate).corrupt(markov(5000), np.random.default_rng(1))
     found = dude(noisy, Channel.binary_symmetric(rate), k=2).symbols
     counts = defaultdict(Counter)
     for i in range(2, len(noisy) - 2):
@@ -173,11 +166,11 @@ def test_an_iid_source_is_left_alone():
         assert dude(noisy, Channel.binary_symmetric(0.1), k=k).changed == 0
 
 
-def test_symbols_and_channel_may_be_renamed_together():
+def test_symbols_and_channel_may_be_renamed_together(markov):
     draws = np.random.default_rng(0)
     table = draws.random((4, 4)) * 0.1 + np.eye(4)
     channel = Channel(table / table.sum(axis=1, keepdims=True))
-    noisy = channel.corrupt(markov(0.15, 20_000, 0, 4), draws)
+    noisy = channel.corrupt(markov(20_000, flip=0.15, symbols=4), draws)
     order = np.array([2, 0, 3, 1])
     back = np.argsort(order)
     renamed = Channel(channel.matrix[back][:, back])

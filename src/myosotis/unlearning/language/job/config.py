@@ -105,26 +105,29 @@ class DataConfig(Config):
         return self
 
 
-class FineTuneConfig(Config):
-    """Teach the model the forget and retain records first: for demonstrations and benchmarks."""
+class OptimisationConfig(Config):
+    """What every training of a language model sets."""
 
     epochs: PositiveInt = 10
     learning_rate: PositiveFloat = 1e-4
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: Schedule = "linear"
+    schedule: Schedule = "constant"
     precision: Precision = "no"
 
     @model_validator(mode="after")
-    def _consistent(self) -> "FineTuneConfig":
-        _warmup_counts(self.schedule, self.warmup_steps)
+    def _warmup_counts(self) -> "OptimisationConfig":
+        if self.schedule == "constant" and self.warmup_steps:
+            raise ValueError("'warmup_steps' has no effect with schedule 'constant'; use 'constant_with_warmup'")
         return self
 
 
-def _warmup_counts(schedule: str, warmup_steps: int) -> None:
-    if schedule == "constant" and warmup_steps:
-        raise ValueError("'warmup_steps' has no effect with schedule 'constant'; use 'constant_with_warmup'")
+class FineTuneConfig(OptimisationConfig):
+    """Teach the model the forget and retain records first: for demonstrations and benchmarks."""
+
+    batch_size: PositiveInt = 16
+    schedule: Schedule = "linear"
 
 
 class MethodConfig(NamedConfig):
@@ -155,7 +158,7 @@ class LoraSettings(Config):
     fisher: Literal["element", "row"] = "element"
 
 
-class TrainingConfig(Config):
+class TrainingConfig(OptimisationConfig):
     """The optimisation."""
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -164,26 +167,14 @@ class TrainingConfig(Config):
         "trackers": "trackers, beside 'training'",
     }
 
-    epochs: PositiveInt = 10
-    learning_rate: PositiveFloat = 1e-4
-    batch_size: PositiveInt = 8
     accumulate: PositiveInt = 1
     retain_per_forget: PositiveInt = 1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: Schedule = "constant"
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     optimizer: Annotated[str, AfterValidator(_known_optimizer)] = "adamw_torch"
-    precision: Precision = "no"
     gradient_checkpointing: bool = False
     max_nll: PositiveFloat | None = None
     parameters: str | None = None
     reference_cache_gb: PositiveFloat = 8.0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "TrainingConfig":
-        _warmup_counts(self.schedule, self.warmup_steps)
-        return self
 
 
 class StopConfig(Config):

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Trainer, TrainingArguments
 
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.unlearning.language.job.callbacks import quiet
 from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.job.trainer_settings import optimisation_arguments
 from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
 from myosotis.unlearning.language.training.trainer_config import use_one_device
 
@@ -38,21 +38,10 @@ def fine_tune(
         description: Title of the progress display.
     """
     arguments = TrainingArguments(
+        **optimisation_arguments(settings),
         output_dir=str(directory),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_steps,
-        lr_scheduler_type=settings.schedule,
-        bf16=settings.precision == "bf16",
-        fp16=settings.precision == "fp16",
         seed=seed,
-        use_cpu=not torch.accelerator.is_available(),
-        save_strategy="no",
-        logging_steps=1,
         report_to="none",
-        disable_tqdm=True,
         remove_unused_columns=False,
     )
     use_one_device(arguments)

@@ -1,19 +1,39 @@
-"""The configuration of a job as the settings of the trainer."""
+"""The configuration of a job as the settings of a trainer."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
 
 from myosotis.engine.seeding import derive_seed
-from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings, OptimisationConfig
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
+
+
+def optimisation_arguments(settings: OptimisationConfig) -> dict[str, Any]:
+    """Return what every training of a job passes to :class:`transformers.TrainingArguments`."""
+    return {
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch_size,
+        "weight_decay": settings.weight_decay,
+        "warmup_steps": settings.warmup_steps,
+        "lr_scheduler_type": settings.schedule,
+        "bf16": settings.precision == "bf16",
+        "fp16": settings.precision == "fp16",
+        "use_cpu": not torch.accelerator.is_available(),
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
 
 
 def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> UnlearnConfig:
     """Return the settings of the trainer, which writes its checkpoints to a directory."""
     training, lora = config.training, config.lora
     return UnlearnConfig(
+        **optimisation_arguments(training),
         output_dir=str(directory),
         method=config.method.name,
         method_settings=config.method.settings,
@@ -26,27 +46,15 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
         forget_tokens=config.data.forget_tokens,
         trainable_parameters=training.parameters,
         reference_cache_gb=training.reference_cache_gb,
-        num_train_epochs=training.epochs,
-        learning_rate=training.learning_rate,
-        per_device_train_batch_size=training.batch_size,
         gradient_accumulation_steps=training.accumulate,
         retain_per_forget=training.retain_per_forget,
-        weight_decay=training.weight_decay,
-        warmup_steps=training.warmup_steps,
-        lr_scheduler_type=training.schedule,
         max_grad_norm=training.max_grad_norm,
         optim=training.optimizer,
-        bf16=training.precision == "bf16",
-        fp16=training.precision == "fp16",
         activation_checkpointing=training.gradient_checkpointing,
         max_nll=training.max_nll,
         seed=derive_seed(config.seed, "unlearning") % 2**32,
-        use_cpu=not torch.accelerator.is_available(),
-        save_strategy="no",
         save_total_limit=2,
-        logging_steps=1,
         report_to=list(config.trackers) or "none",
-        disable_tqdm=True,
     )
 
 

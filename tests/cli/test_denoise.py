@@ -382,6 +382,7 @@ def test_faults_of_an_image(trained, scan, denoise):
         ("noisy.png", "out.png", (*rate, "--threshold", "9"), "is bilevel already; leave the threshold out"),
         ("noisy.png", "out.png", (*rate, "--method", "median", "--context", "4"), "'median' has no context"),
         ("noisy.png", "out.png", (*rate, "--epochs", "4"), "makes no passes over the symbols"),
+        ("noisy.png", "out.png", (*rate, "--method", "dud", "--epochs", "4"), "unknown method 'dud'; did you mean"),
         ("deep.png", "out.png", rate, "has pixels of the kind I;16"),
         ("ghost.png", "out.png", rate, "has transparent pixels"),
         ("noisy.png", "clean.png", (*rate, "--reference", folder / "clean.png", "--overwrite"), "is read here"),

@@ -7,7 +7,7 @@ import pytest
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d
-from myosotis.denoising.methods import METHODS, default_passes, denoise
+from myosotis.denoising.methods import METHODS, denoise
 from myosotis.denoising.methods.method import DenoisingMethod, MethodOutput
 from myosotis.denoising.passes import ADAPT, FINE_TUNE
 from myosotis.engine.method import MethodCard
@@ -47,6 +47,11 @@ def test_a_method_of_another_distribution(registered, markov, noisy):
         denoise(noisy(markov(100)), CHANNEL, "constant", context=Context1d(1))
 
 
+def test_a_method_that_is_not_registered(markov, noisy):
+    result = denoise(noisy(markov(100)), CHANNEL, Constant(symbol=0))
+    assert (result.method, result.symbols.tolist()) == ("constant", [0] * 100)
+
+
 def test_methods_say_what_they_take(markov, noisy, small):
     symbols = noisy(markov(100))
     with pytest.raises(ValueError, match="unknown method 'dud'; did you mean 'dude'"):
@@ -58,6 +63,5 @@ def test_methods_say_what_they_take(markov, noisy, small):
     with pytest.raises(ValueError, match="method 'dude' makes no passes"):
         denoise(symbols, CHANNEL, "dude", passes=ADAPT)
     assert {name for name, kind in METHODS.items() if kind.needs_model} == {"supervised", "adaptive"}
-    assert default_passes("adaptive", 3).learning_rate == FINE_TUNE.learning_rate
-    assert default_passes("neural", 3).learning_rate == ADAPT.learning_rate
-    assert default_passes("neural", None) is None
+    assert METHODS["adaptive"].passes == FINE_TUNE
+    assert METHODS["neural"].passes == ADAPT

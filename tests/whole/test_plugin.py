@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from myosotis.cli.app import app
 from myosotis.continual.classification.methods import METHODS as CLASS_LEARNERS
+from myosotis.denoising.methods import METHODS as DENOISERS
 from myosotis.engine.errors import SettingsError
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.unlearning.classifier import UnlearnSettings, unlearn_instances
@@ -20,18 +21,26 @@ from myosotis.unlearning.language import UnlearnConfig, UnlearnTrainer
 from myosotis.unlearning.language.methods import METHODS as LANGUAGE
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "add-a-method.md"
-WILT = """
+MORE = """
 from dataclasses import dataclass
 from typing import ClassVar
 
+from myosotis.denoising.methods.method import DenoisingMethod, MethodOutput
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.classifier.methods.ascent import NegGrad
 
 @dataclass(frozen=True)
 class Wilt(NegGrad):
     card: ClassVar = MethodCard("wilt", "Wilting", "-", "forget", "nothing", "Tests.")
+
+@dataclass(frozen=True)
+class Inverted(DenoisingMethod):
+    card: ClassVar = MethodCard("inverted", "Every bit inverted", "-", "nothing", "nothing", "Tests.")
+
+    def denoise(self, data):
+        return MethodOutput(1 - data.noisy, None)
 """
-NAMES = {"fade": "Fade", "wilt": "Wilt", "smooth_er": "SmoothReplay", "loudest": "Loudest"}
+NAMES = {"fade": "Fade", "wilt": "Wilt", "smooth_er": "SmoothReplay", "loudest": "Loudest", "inverted": "Inverted"}
 TITLES = {
     "fade": "Raising the entropy",
     "wilt": "Wilting",
@@ -41,14 +50,14 @@ TITLES = {
 
 
 def module():
-    """The methods of the guide, and one more."""
+    """The methods of the guide, and two more."""
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    return "\n".join([*(block.partition("trainer =")[0] for block in blocks), WILT])
+    return "\n".join([*(block.partition("trainer =")[0] for block in blocks), MORE])
 
 
 @pytest.fixture
 def garden(tmp_path, monkeypatch, tiny_jobs):
-    """A distribution that brings four methods, and the inputs of tiny jobs."""
+    """A distribution that brings five methods, and the inputs of tiny jobs."""
     info = tmp_path / "site" / "garden-1.0.dist-info"
     info.mkdir(parents=True)
     (tmp_path / "site" / "garden.py").write_text(module())
@@ -58,7 +67,7 @@ def garden(tmp_path, monkeypatch, tiny_jobs):
     monkeypatch.syspath_prepend(tmp_path / "site")
     tiny_jobs.inputs(tmp_path)
     yield tmp_path
-    for registry in (LANGUAGE, CLASSIFIER, CLASS_LEARNERS, MASKERS):
+    for registry in (LANGUAGE, CLASSIFIER, CLASS_LEARNERS, MASKERS, DENOISERS):
         for name in NAMES:
             registry._kinds.pop(name, None)
 
@@ -86,6 +95,13 @@ def test_from_a_configuration(job, changes, name, garden, tiny_jobs):
     assert TITLES[name] in (out / "report.html").read_text()
     listed = json.loads(run("methods", "--json"))
     assert [card["name"] for cards in listed.values() for card in cards if card["title"] == TITLES[name]] == [name]
+
+
+def test_a_denoiser_from_the_command_line(garden):
+    (garden / "noisy.txt").write_text("0100\n11\n")
+    run("denoise", "symbols", garden / "noisy.txt", garden / "clean.txt", "--substitution-rate", 0.1,
+        "--method", "inverted")  # fmt: skip
+    assert (garden / "clean.txt").read_text() == "1011\n00\n"
 
 
 def test_a_run_whose_method_is_gone(garden, monkeypatch, tiny_jobs):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
 denoise = typer.Typer(help="Repair symbols that went through a noisy channel.", no_args_is_help=True)
 
 
-class Method(StrEnum):
-    """How it is done; see `myosotis methods`."""
-
-    as_seen = "as_seen"
-    median = "median"
-    dude = "dude"
-    dude_loo = "dude_loo"
-    neural = "neural"
-    supervised = "supervised"
-    adaptive = "adaptive"
-
-
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The noisy file.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="Where the result goes, in the format of the input.")]
 ChannelFile = Annotated[Path | None, typer.Option("--channel", help="The channel: a row for each clean symbol.")]
@@ -37,7 +24,10 @@ Estimate = Annotated[bool, typer.Option("--estimate", help="Find the channel; a 
 ModelFile = Annotated[
     Path | None, typer.Option("--model", help="A model of `denoise train`; it is adapted to the input.")
 ]
-MethodName = Annotated[Method | None, typer.Option("--method", help="dude, or adaptive with a model, unless given.")]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--method", help="See `myosotis methods`; dude, or adaptive with a model, unless given."),
+]
 ContextSize = Annotated[
     int | None,
     typer.Option("--context", min=1, help="Symbols on each side, or neighbours on a plane."),
@@ -73,9 +63,8 @@ def image(
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.denoising.commands import DenoiseOptions, denoise_image
 
-        name: Any = None if method is None else method.value
         options = DenoiseOptions(
-            flip_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
+            flip_rate, channel, estimate, method, model, context, epochs, seed, reference, report, overwrite
         )
         _report(denoise_image(source, output, options, threshold=threshold), output, report)
 
@@ -101,9 +90,8 @@ def dna(
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.denoising.commands import DenoiseOptions, denoise_dna
 
-        name: Any = None if method is None else method.value
         options = DenoiseOptions(
-            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
+            substitution_rate, channel, estimate, method, model, context, epochs, seed, reference, report, overwrite
         )
         _report(denoise_dna(source, output, options), output, report)
 
@@ -130,9 +118,8 @@ def symbols(
         warnings.simplefilter("ignore", FutureWarning)
         from myosotis.denoising.commands import DenoiseOptions, denoise_symbols
 
-        name: Any = None if method is None else method.value
         options = DenoiseOptions(
-            substitution_rate, channel, estimate, name, model, context, epochs, seed, reference, report, overwrite
+            substitution_rate, channel, estimate, method, model, context, epochs, seed, reference, report, overwrite
         )
         _report(denoise_symbols(source, output, options, alphabet=alphabet), output, report)
 

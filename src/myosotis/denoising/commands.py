@@ -15,7 +15,7 @@ from myosotis.denoising.files.dna import BASES, check_reads_suffix, read_reads, 
 from myosotis.denoising.files.images import check_suffix, read_bilevel, write_bilevel
 from myosotis.denoising.files.output import check_output
 from myosotis.denoising.files.symbols import read_symbols, write_symbols
-from myosotis.denoising.methods import DenoiseResult, default_passes, denoise
+from myosotis.denoising.methods import METHODS, DenoiseResult, denoise
 from myosotis.denoising.summary import described, difference_picture, summarise
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.processes import device
@@ -181,8 +181,9 @@ def _denoised(
                 f"{options.model}: was trained for the alphabet {' '.join(trained)}, "
                 f"these symbols are {' '.join(names)}"
             )
-    method = options.method or ("adaptive" if model is not None else "dude")
     with settings_as_input():
+        method = METHODS.build(options.method or ("adaptive" if model is not None else "dude"))
+        epochs = options.epochs
         result = denoise(
             symbols,
             _channel(options, count),
@@ -191,7 +192,7 @@ def _denoised(
             model=model,
             unknown=options.estimate,
             symmetric=symmetric,
-            passes=default_passes(method, options.epochs),
+            passes=None if epochs is None else method.passes.model_copy(update={"epochs": epochs}),
             lengths=lengths,
             seed=options.seed,
             device=device(),

@@ -61,7 +61,7 @@ class DenoiseResult:
 def denoise(
     noisy: Symbols,
     channel: Channel,
-    method: str,
+    method: DenoisingMethod | str,
     *,
     context: Context | None = None,
     model: NeuralDenoiser | None = None,
@@ -72,12 +72,12 @@ def denoise(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> DenoiseResult:
-    """Denoise by any method.
+    """Denoise by a method of the package, of another distribution, or of one's own.
 
     Args:
         noisy: Symbols along a line or on a plane.
         channel: The noise, or the first guess of it.
-        method: A key of :data:`METHODS`.
+        method: The method, or its name: a key of :data:`METHODS`, with its default settings.
         context: The context; chosen by the estimated loss unless given; networks without a model take one of fixed
             size.
         model: A denoiser that was trained with clean symbols, for ``"supervised"`` and ``"adaptive"``.
@@ -91,7 +91,7 @@ def denoise(
     Raises:
         SettingsError: Something does not fit.
     """
-    denoiser = METHODS.build(method)
+    denoiser = METHODS.build(method) if isinstance(method, str) else method
     data = NoisyData(noisy, channel, context, model, passes, lengths, seed, device)
     _check(denoiser, data, unknown=unknown)
     if model is not None:
@@ -107,7 +107,7 @@ def denoise(
     output = denoiser.denoise(data)
     return DenoiseResult(
         output.symbols,
-        method,
+        denoiser.card.name,
         output.context,
         output.compared or {},
         data.channel,
@@ -135,8 +135,3 @@ def _check(denoiser: DenoisingMethod, data: NoisyData, *, unknown: bool) -> None
         raise SettingsError(f"method '{name}' has no context")
     if data.passes is not None and not denoiser.makes_passes and not unknown:
         raise SettingsError(f"method '{name}' makes no passes over the symbols: leave 'epochs' out")
-
-
-def default_passes(method: str, epochs: int | None) -> Passes | None:
-    """Return the default passes of a method with another number of them; None for the default."""
-    return None if epochs is None else METHODS[method].passes.model_copy(update={"epochs": epochs})

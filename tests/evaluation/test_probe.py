@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from myosotis.evaluation import probe
-from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
+from myosotis.evaluation.probe import balanced_indices, knn_probe, linear_probe
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def test_balanced_probes(digits):
     found = linear_probe(train, labels, test, wanted, mode="balanced", per_class=10)
     assert found.count == 100
     assert 0.7 < found.accuracy < linear_probe(train, labels, test, wanted).accuracy
-    places = balanced_places(labels, 10, seed=3)
-    assert labels[places].bincount().tolist() == [10] * 10
-    assert places.equal(balanced_places(labels, 10, seed=3))
-    assert not places.equal(balanced_places(labels, 10, seed=4))
+    indices = balanced_indices(labels, 10, seed=3)
+    assert labels[indices].bincount().tolist() == [10] * 10
+    assert indices.equal(balanced_indices(labels, 10, seed=3))
+    assert not indices.equal(balanced_indices(labels, 10, seed=4))
     with pytest.raises(ValueError, match="class 0 has .* samples, 500 were asked for"):
-        balanced_places(labels, 500, seed=0)
+        balanced_indices(labels, 500, seed=0)
 
 
 def test_scale_shift_and_names_of_classes_do_not_matter(digits):

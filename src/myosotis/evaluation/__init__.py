@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         t_interval,
     )
     from myosotis.evaluation.membership import membership_inference, roc_auc, tpr_at_fpr
-    from myosotis.evaluation.probe import Probe, balanced_places, knn_probe, linear_probe, share_places
+    from myosotis.evaluation.probe import Probe, balanced_indices, knn_probe, linear_probe, share_indices
     from myosotis.evaluation.rank_test import RankTest, paired_rank_test
     from myosotis.evaluation.representation import Encoding, representation_report
 else:
@@ -31,7 +31,7 @@ else:
             "ratio_interval student_interval t_interval",
             "membership": "membership_inference roc_auc tpr_at_fpr",
             "rank_test": "RankTest paired_rank_test",
-            "probe": "Probe balanced_places knn_probe linear_probe share_places",
+            "probe": "Probe balanced_indices knn_probe linear_probe share_indices",
             "representation": "Encoding representation_report",
         },
     )
@@ -41,7 +41,7 @@ __all__ = [
     "Interval",
     "Probe",
     "RankTest",
-    "balanced_places",
+    "balanced_indices",
     "calibration_error",
     "change_interval",
     "clopper_pearson",
@@ -56,7 +56,7 @@ __all__ = [
     "ratio_interval",
     "representation_report",
     "roc_auc",
-    "share_places",
+    "share_indices",
     "student_interval",
     "t_interval",
     "tpr_at_fpr",

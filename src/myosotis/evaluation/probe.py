@@ -44,7 +44,7 @@ class Probe:
         return functional.linear(features.to(self.weight), self.weight, self.bias)
 
 
-def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int[Tensor, " k"]:
+def balanced_indices(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int[Tensor, " k"]:
     """Return the indices of ``per_class`` samples of each class, drawn without replacement, in ascending order.
 
     Raises:
@@ -52,7 +52,7 @@ def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int
 
     Example:
         >>> labels = torch.tensor([0, 1, 0, 1, 0])
-        >>> labels[balanced_places(labels, 2, seed=0)].bincount().tolist()
+        >>> labels[balanced_indices(labels, 2, seed=0)].bincount().tolist()
         [2, 2]
     """
     drawn = []
@@ -64,7 +64,7 @@ def balanced_places(labels: Int[Tensor, " n"], per_class: int, seed: int) -> Int
     return torch.cat(drawn).sort().values
 
 
-def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tensor, " k"]:
+def share_indices(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tensor, " k"]:
     """Return the indices of a share of each class, at least one, drawn without replacement, in ascending order.
 
     Raises:
@@ -72,7 +72,7 @@ def share_places(labels: Int[Tensor, " n"], share: float, seed: int) -> Int[Tens
 
     Example:
         >>> labels = torch.tensor([0] * 10 + [1] * 20)
-        >>> labels[share_places(labels, 0.2, seed=0)].bincount().tolist()
+        >>> labels[share_indices(labels, 0.2, seed=0)].bincount().tolist()
         [2, 4]
     """
     if not 0 < share <= 1:
@@ -128,7 +128,7 @@ def linear_probe(
     if not len(test_labels):
         raise SettingsError("there are no test features")
     if mode == "balanced":
-        indices = balanced_places(train_labels, per_class, seed).to(train.device)
+        indices = balanced_indices(train_labels, per_class, seed).to(train.device)
         train, train_labels = train[indices], train_labels[indices]
     classes, numbers = train_labels.unique(return_inverse=True)
     if len(classes) < 2:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.errors import SettingsError
-from myosotis.evaluation.probe import balanced_places, knn_probe, linear_probe
+from myosotis.evaluation.probe import balanced_indices, knn_probe, linear_probe
 from myosotis.models.modes import evaluating
 from myosotis.pretraining.maps import last_map
 from myosotis.pretraining.masked_model import MaskedModel
@@ -69,7 +69,7 @@ class EncoderProbes:
             raise SettingsError(f"{samples} samples are too few for {len(train.classes)} classes")
         indices = torch.arange(len(train))
         if samples is not None:
-            indices = balanced_places(train.labels, samples // len(train.classes), seed)
+            indices = balanced_indices(train.labels, samples // len(train.classes), seed)
         self._images, self._labels = train.images[indices], train.labels[indices]
         self._test, self._neighbours, self._cells = test, neighbours, cells
         self._seed, self._device = seed, device

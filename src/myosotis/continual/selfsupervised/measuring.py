@@ -16,7 +16,7 @@ from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import Fraction
 from myosotis.evaluation.cka import linear_cka
-from myosotis.evaluation.probe import PENALTIES, balanced_places, knn_probe, linear_probe, share_places
+from myosotis.evaluation.probe import PENALTIES, balanced_indices, knn_probe, linear_probe, share_indices
 from myosotis.evaluation.representation import Mode
 from myosotis.models.modes import evaluating
 
@@ -129,7 +129,9 @@ class Measuring:
     def _balanced(self, indices: Tensor) -> Tensor:
         settings, train = self._settings, self._scenario.train
         groups = [task.train.indices for task in self._scenario] if self._scenario.kind == "domain" else [indices]
-        return torch.cat([rows[balanced_places(train.labels[rows], settings.per_class, self._seed)] for rows in groups])
+        return torch.cat(
+            [rows[balanced_indices(train.labels[rows], settings.per_class, self._seed)] for rows in groups]
+        )
 
     @property
     def before(self) -> Tensor | None:
@@ -189,7 +191,7 @@ class Measuring:
         test_labels = self._test.labels.to(test.device)
         accuracies = {}
         for share in settings.shares:
-            indices = self._train[share_places(stream.train.labels[self._train], share, self._seed)]
+            indices = self._train[share_indices(stream.train.labels[self._train], share, self._seed)]
             train = encode(learner, stream.train.images, indices, self._device)
             labels = stream.train.labels[indices].to(train.device)
             # A class with a single sample has none to select a penalty with.

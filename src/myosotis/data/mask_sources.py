@@ -28,7 +28,15 @@ _VALUES = 256  # of a mask file
 
 
 class ScenesConfig(Config):
-    """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`."""
+    """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`.
+
+    Attributes:
+        idx: Folder with the idx files of the pictures.
+        count: Number of scenes.
+        side: Side of a scene in pixels.
+        seed: Seed of the composition.
+        classes: Names of the numbered classes.
+    """
 
     idx: LocalPath
     count: PositiveInt = 1000
@@ -40,15 +48,24 @@ class ScenesConfig(Config):
 class MaskSourceConfig(Config):
     """A set of images with masks.
 
-    ``images`` and ``masks`` are folders of files of equal names; ``voc`` is the directory ``VOC2012``, whose ``split``
-    is a list, e.g. ``train_aug``; ``ade20k`` is ``ADEChallengeData2016``; ``camvid`` has ``train``, ``train_labels``
-    and so on; ``scenes`` are composed.
+    Exactly one of its kinds is given. Images and masks are turned upright by their orientation tags.
 
-    ``classes`` names the numbers in mask files of a folder, from ``first`` on. Numbers in ``ignore`` are ignored;
-    ``background`` is the number of the background, if there is one.
-
-    Images and masks are turned upright by their orientation tags; ``image_background`` is the colour behind transparent
-    pixels of images, a grey value or ``[red, green, blue]``, white by default.
+    Attributes:
+        images: Folder of images, with ``masks``.
+        masks: Folder of masks with the names of the images.
+        listed: File with the names to use, one per line, of ``images`` and ``masks``; all unless given.
+        voc: Folder ``VOC2012``.
+        ade20k: Folder ``ADEChallengeData2016``.
+        camvid: Folder with ``train``, ``train_labels`` and so on, as CamVid has.
+        scenes: Scenes composed of single pictures.
+        split: Split of a source that has several, e.g. ``train_aug``.
+        classes: Names of the numbers in the masks, from ``first`` on.
+        first: Number of the first class in the masks.
+        background: Number of the background in the masks; null where there is none.
+        ignore: Numbers in the masks that are ignored.
+        size: Height and width that images are scaled to.
+        grey: Whether images are made grey.
+        image_background: Colour behind transparent pixels: a grey value, or red, green and blue.
     """
 
     images: LocalPath | None = None

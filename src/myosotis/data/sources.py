@@ -33,13 +33,26 @@ _CIFAR_NAMES = {"cifar-10": "batches.meta.txt", "cifar-100": "fine_label_names.t
 class SourceConfig(Config):
     """A set of images, labelled but for ``images``.
 
-    ``folder`` has a folder for each class; ``images`` is a folder of images without classes; ``idx`` the files of
-    MNIST and its relatives; ``torchvision`` names a data set, whose files are in ``root``; ``cifar`` is the unpacked
-    binary version of CIFAR-10 or CIFAR-100; ``arrays`` an ``.npz`` file with ``images`` and ``labels``; ``datasets`` a
-    directory that ``datasets`` saved, or one of parquet files.
+    Exactly one of its kinds is given. Image files are turned upright by their orientation tags.
 
-    Image files are turned upright by their orientation tags; ``background`` is the colour behind transparent pixels,
-    a grey value or ``[red, green, blue]``, white by default.
+    Attributes:
+        folder: Folder with a folder of image files for each class.
+        images: Folder of image files without classes.
+        idx: Folder with the idx files of MNIST or a relative.
+        torchvision: Name of a data set of torchvision.
+        cifar: Folder of the unpacked binary version of CIFAR-10 or CIFAR-100.
+        arrays: ``.npz`` file with ``images`` and ``labels``.
+        datasets: Folder that the datasets library saved, or one of parquet files.
+        root: Folder of the files of the ``torchvision`` data set.
+        split: Split of a source that has several.
+        size: Side in pixels that images are scaled and cropped to.
+        classes: Names of the numbered classes of ``idx`` or ``arrays``.
+        image_column: Column of the images in ``datasets``; found by its type unless given.
+        label_column: Column of the labels in ``datasets``; found by its type unless given.
+        download: Whether torchvision may fetch the files.
+        on_error: What a damaged file does: ``stop`` the job, or ``skip`` the file and count it.
+        cache: Folder for decoded images, which makes later starts faster.
+        background: Colour behind transparent pixels: a grey value, or red, green and blue.
     """
 
     folder: LocalPath | None = None

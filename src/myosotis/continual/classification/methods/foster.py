@@ -82,7 +82,7 @@ class FOSTERSettings:
     """Settings of FOSTER.
 
     Attributes:
-        temperature: T.
+        temperature: Temperature T of the distillation.
         weight: Weight of the distillation while boosting.
         enhancement: Weight of the loss of the new backbone alone.
         beta: β of the class weights while boosting.

@@ -87,7 +87,7 @@ class DenoiserTrainConfig(JobConfig):
     Attributes:
         data: Clean symbols.
         noise: Noise of the training.
-        model: Network.
+        model: Network, by its architecture.
         training: Training.
         held_out: Share of the sequences that are only measured on.
     """

@@ -82,7 +82,7 @@ def field_descriptions(kind: type[Any]) -> dict[str, str]:
         section = _FIELDS.search(docstring)
         if section is not None:
             entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE)
-            described.update({name: " ".join(text.split()) for name, text in entries})
+            described.update({name: _as_markdown(text) for name, text in entries})
     return described
 
 
@@ -97,7 +97,7 @@ def describe_properties(schema: dict[str, Any], kind: type[Any], described: Mapp
     schema["description"] = _as_markdown(_SECTION.split(inspect.cleandoc(kind.__doc__ or ""))[0])
     for name, content in schema.get("properties", {}).items():
         if name in described:
-            content["description"] = _as_markdown(described[name])
+            content["description"] = described[name]
 
 
 _FIELDS = re.compile(r"^(?:Attributes|Args):\n((?: .*(?:\n|\Z)|\n)+)", re.MULTILINE)

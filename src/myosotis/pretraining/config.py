@@ -117,7 +117,7 @@ class EncoderProbesConfig(Config):
 
     Attributes:
         samples: Number of labelled training images of the probes, balanced over the classes; all unless given.
-        neighbours: k of the nearest-neighbour probe.
+        neighbours: Number k of the nearest-neighbour probe.
         cells: Side of the grid that features are averaged in; 1 is their mean.
         data: Labelled images for the probes; the job's own unless given.
     """
@@ -132,8 +132,8 @@ class PretrainConfig(JobConfig):
     """One job: images, an encoder, what is hidden and how much of it, and how the encoder is measured afterwards.
 
     Attributes:
-        data: Images.
-        model: Encoder.
+        data: Images, labelled or not.
+        model: Encoder, by its architecture.
         objective: Objective.
         masker: Choice of what is hidden.
         ratio: Share of hidden tokens.

@@ -125,7 +125,7 @@ class ClassLearningConfig(StreamJobConfig):
     Attributes:
         data: Training and test images.
         scenario: Order of the classes and sizes of the tasks.
-        model: Network.
+        model: Network, by its architecture.
         method: Continual-learning method.
         norm: Normalisation layers.
         memory: Exemplar memory.

@@ -122,7 +122,7 @@ class SegmentLearningConfig(StreamJobConfig):
     Attributes:
         data: Images with masks.
         scenario: Order of the classes, sizes of the tasks and their images.
-        model: Network.
+        model: Network, by its architecture.
         method: Continual-learning method.
         memory: Memory of images.
         training: Training of each task.

@@ -135,9 +135,9 @@ class RepresentationConfig(StreamJobConfig):
     """One job: a stream, an encoder, a self-supervised loss, a method, their training, and the probes.
 
     Attributes:
-        data: Images.
+        data: Images, labelled or not.
         scenario: Tasks of the stream.
-        model: Encoder.
+        model: Encoder, by its architecture.
         base: Self-supervised loss.
         method: Continual-learning method.
         memory: Memory of images, of methods that replay.

@@ -134,7 +134,7 @@ class VariantConfig(Config):
     """Another method, for comparison: run from the same model on the same instances, with the same training.
 
     Attributes:
-        method: Method.
+        method: Unlearning method.
         goal: Goal of the unlearning.
         training: Training of the method; the job's own unless given.
         name: Name in the report; goal and method unless given.
@@ -237,7 +237,7 @@ class ClassifierUnlearningConfig(JobConfig):
 
     Attributes:
         model: Classifier.
-        data: Images.
+        data: Images to forget and others.
         train: Training of a new model, for demonstrations and benchmarks; none for a model that comes with weights.
         reference: Model that never saw the forget instances: a directory, or ``retrain`` to train one.
         preset: Named method with matching settings; given settings override it.

@@ -442,7 +442,7 @@ class LanguageUnlearningConfig(JobConfig):
 
     Attributes:
         model: Model that unlearns.
-        data: Records.
+        data: Records, and how they are formatted.
         fine_tune: Teaching before the unlearning, for demonstrations and benchmarks; none unless given.
         reference: Model that never saw the forget set: a path or name, or ``retrain`` to teach one.
         method: Unlearning method.

@@ -44,8 +44,8 @@ class LUCIRSettings:
     """Settings of LUCIR.
 
     Attributes:
-        less_forget: Weight λ_b; the distance of features weighs λ_b √(C_o / C_n). The paper takes 5 for CIFAR-100 and 10
-            for ImageNet.
+        less_forget: Weight λ_b; the distance of features weighs λ_b √(C_o / C_n). The paper takes 5 for CIFAR-100 and
+            10 for ImageNet.
         ranking: Weight of the margin ranking.
         hardest: Number K of the hardest new classes.
         margin: Margin m of the ranking loss.

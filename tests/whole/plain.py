@@ -33,7 +33,7 @@ def run(*arguments):
     print(f"{time.monotonic() - started:5.1f} s  myosotis {' '.join(map(str, arguments[:3]))}", flush=True)
 
 
-LANGUAGE = ("myosotis.data.records", "myosotis.data.people", "myosotis.models.causal_lm", "myosotis.start.language")
+LANGUAGE = ("myosotis.unlearning.language", "myosotis.models.causal_lm", "myosotis.start.language_draft")
 
 
 def import_everything(extras):
@@ -42,7 +42,7 @@ def import_everything(extras):
 
     names = [module.name for module in pkgutil.walk_packages(myosotis.__path__, "myosotis.", failed)]
     for name in names:
-        of_language = name.startswith((*LANGUAGE, "myosotis.unlearning.language"))
+        of_language = name.startswith(LANGUAGE)
         if name != "myosotis.__main__" and (extras or not of_language):
             importlib.import_module(name)
     print(f"{len(names)} modules are importable")

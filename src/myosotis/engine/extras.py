@@ -9,6 +9,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "language": ("transformers", "peft", "datasets", "rouge_score", "gguf"),
     "protocol": ("optuna", "sqlalchemy"),
     "dna": ("dnaio", "xopen"),
+    "notebook": ("pandas",),
 }
 """Modules of each extra."""
 

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
-
-if TYPE_CHECKING:
-    from myosotis.report.document import Document
 
 _OPENERS: Mapping[str, str] = {
     "learner.json": "continual.classification.saved:open_learner",
@@ -60,8 +57,8 @@ def load(path: str | Path) -> Any:
     raise InputError(f"{path}: no model to load: {hint}")
 
 
-def describe(path: str | Path) -> "Document":
-    """Return the report of a finished run: a notebook shows it, and its tables become data frames.
+def describe(path: str | Path) -> Any:
+    """Return the report of a finished run, a :class:`~myosotis.report.Document`, which a notebook shows.
 
     Args:
         path: Run.
@@ -74,18 +71,16 @@ def describe(path: str | Path) -> "Document":
         Traceback (most recent call last):
         myosotis.engine.errors.InputError: runs/nothing: no such run
     """
-    from myosotis.cli.kinds import JOBS
     from myosotis.engine.run import Run
 
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: no such run")
     run = Run.read(path)
-    kind = next((job for job in JOBS.values() if job.kind == run.result().get("kind")), None)
+    kind = next((job for job in _opener("cli.kinds:JOBS").values() if job.kind == run.result().get("kind")), None)
     if kind is None:
         raise InputError(f"{path}: this version knows no report of the kind {run.result().get('kind')!r}")
-    document: Document = kind.report_module().describe(run)
-    return document
+    return kind.report_module().describe(run)
 
 
 def push_to_hub(path: str | Path, repository: str, *, private: bool = True, token: str | None = None) -> str:

@@ -3,12 +3,17 @@
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from PIL import Image
+from pydantic import PositiveInt, ValidationError
+from typer.testing import CliRunner
 
+from myosotis.cli.app import app
 from myosotis.cli.kinds import JOBS
+from myosotis.engine.config import LocalPath
 from myosotis.engine.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -65,6 +70,63 @@ def _is_valid(job, content):
     except ValidationError:
         return False
     return True
+
+
+def test_every_key_of_every_job_is_listed(file_module):
+    module = file_module(DOCS / "configuration.py")
+    page = module.on_page_markdown((DOCS / "reference" / "configuration.md").read_text())
+    anchors = re.findall(r"^##.*\{#([\w-]+)\}$", page, re.M)
+    assert len(anchors) == len(set(anchors))
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= set(anchors)
+    for job in JOBS.values():
+        assert job.kind in anchors
+        listed = [
+            job.schema(),
+            *(model for field in job.schema().model_fields.values() for model in inner(module, field)),
+        ]
+        assert {key for model in listed for key in model.model_fields} <= set(re.findall(r"^\| `(\w+)` \|", page, re.M))
+        if job.kind != "denoise-train":  # its methods are options of other commands
+            assert all(f"`{name}`" in page for table in job.method_tables().values() for name in table)
+
+
+def inner(module, field):
+    for model in module.models(field.annotation):
+        yield model
+        for below in model.model_fields.values():
+            yield from inner(module, below)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        (LocalPath, "path"),
+        (LocalPath | None, "path or `null`"),
+        (Literal["a", "b"], "`a`, `b`"),
+        (tuple[PositiveInt, ...], "list of whole number (> 0)"),
+        (tuple[float, float], "list of 2: number"),
+        (dict[str, int], "mapping of text to whole number"),
+        (bool, "`true` or `false`"),
+    ],
+)
+def test_types_are_named_in_words(file_module, annotation, name):
+    assert file_module(DOCS / "configuration.py").type_name(annotation, (), {}) == name
+
+
+@pytest.mark.slow
+def test_the_page_on_using_models_runs(tiny_jobs, tmp_path, monkeypatch):
+    tiny_jobs.inputs(tmp_path)
+    for name in ("classes", "segments", "streams", "denoiser", "language"):
+        words, _ = tiny_jobs.JOBS[name]
+        arguments = [*words, tiny_jobs.written(tmp_path, name), "--out", tmp_path / "runs" / name]
+        outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert outcome.exit_code == 0, outcome.output
+    (tmp_path / "photo.png").write_bytes(next((tmp_path / "test").rglob("*.png")).read_bytes())
+    Image.new("RGB", (12, 12)).save(tmp_path / "scene.png")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "guides" / "use-the-model.md").read_text(), re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        exec(block, {})  # noqa: S102
 
 
 def test_a_misspelt_mark_is_an_error(generated):

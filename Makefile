@@ -54,6 +54,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/check_links.py site
 
 clean:
 	rm -rf $(VENV) $(VENV)-installed site build dist

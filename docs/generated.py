@@ -95,8 +95,9 @@ def filled(markdown: str, folder: Path) -> str:
 
 
 def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    """Fill in a page when the site is built."""
-    return filled(markdown, Path(config.docs_dir) / "methods")
+    """Fill in a page when the site is built, and keep a figure in a table on one line with its interval."""
+    markdown = filled(markdown, Path(config.docs_dir) / "methods")
+    return re.sub(r"^\|.*$", lambda row: row[0].replace(" ± ", "&nbsp;±&nbsp;"), markdown, flags=re.MULTILINE)
 
 
 def on_post_build(*, config: Any, **_: Any) -> None:

@@ -5,12 +5,15 @@ import re
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from pydantic import PositiveInt, ValidationError
 from typer.testing import CliRunner
 
+import myosotis
 from myosotis.cli.app import app
 from myosotis.cli.kinds import JOBS
 from myosotis.engine.config import LocalPath
@@ -123,10 +126,40 @@ def test_the_page_on_using_models_runs(tiny_jobs, tmp_path, monkeypatch):
     (tmp_path / "photo.png").write_bytes(next((tmp_path / "test").rglob("*.png")).read_bytes())
     Image.new("RGB", (12, 12)).save(tmp_path / "scene.png")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "guides" / "use-the-model.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
-    for block in blocks:
+    assert len(blocks("use-the-model")) == 6
+    for block in blocks("use-the-model"):
         exec(block, {})  # noqa: S102
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (DOCS / "guides" / f"{page}.md").read_text(), re.DOTALL)
+
+
+def test_the_snippet_on_learning_classes_runs():
+    def drawn(count, prefix):
+        images = torch.randint(256, (count, 1, 8, 8), dtype=torch.uint8)
+        return images, torch.arange(count) % 4, tuple(f"{prefix}{number}" for number in range(count))
+
+    names = dict(zip(("images", "labels", "names"), drawn(24, ""), strict=True))
+    names |= dict(zip(("test_images", "test_labels", "test_names"), drawn(8, "t"), strict=True))
+    (block,) = blocks("learn-classes")
+    exec(block.replace("epochs=20", "epochs=1").replace("total=500", "total=8"), names)  # noqa: S102
+    assert len(names["learned"].matrix()) == 2
+
+
+def test_the_snippets_on_forgetting_photos_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks("unlearn-classifier"):
+        exec(block, {})  # noqa: S102
+    assert myosotis.load(tmp_path / "model").classes == ("cat", "dog")
+
+
+def test_the_snippet_on_denoising_runs():
+    page = np.kron(np.random.default_rng(0).integers(0, 2, (4, 4)), np.ones((8, 8), int))
+    names = {"clean_images": [page], "noisy": page}
+    (block,) = blocks("denoise")
+    exec(block, names)  # noqa: S102
+    assert names["repaired"].shape == page.shape
 
 
 def test_a_misspelt_mark_is_an_error(generated):

@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 test-processes: $(VENV)/.dev
 	$(BIN)/pytest -m 'processes and not slow'
 
-test-slow: $(VENV)/.dev $(VENV)/.weights
+test-slow: $(VENV)/.dev $(VENV)/.docs $(VENV)/.weights
 	$(BIN)/pytest -m slow
 
 # The package as users install it: without extras, and not editable.

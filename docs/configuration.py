@@ -211,7 +211,7 @@ def _limits(metadata: list[Any]) -> str:
     """Return the limits of a number or of a length, in brackets."""
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     found = [
-        f"{sign} {getattr(item, name)}" for item in metadata for name, sign in signs.items() if hasattr(item, name)
+        f"{sign}\u00a0{getattr(item, name)}" for item in metadata for name, sign in signs.items() if hasattr(item, name)
     ]
     found += ["not empty" for item in metadata if getattr(item, "min_length", None)]
     return f" ({', '.join(found)})" if found else ""
@@ -222,7 +222,7 @@ def shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, BaseModel):
-        return "defaults of the section"
+        return "its defaults"
     if isinstance(value, tuple):
         value = list(value)
     if isinstance(value, str):

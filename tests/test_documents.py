@@ -105,7 +105,7 @@ def inner(module, field):
         (LocalPath, "path"),
         (LocalPath | None, "path or `null`"),
         (Literal["a", "b"], "`a`, `b`"),
-        (tuple[PositiveInt, ...], "list of whole number (> 0)"),
+        (tuple[PositiveInt, ...], "list of whole number (>\u00a00)"),
         (tuple[float, float], "list of 2: number"),
         (dict[str, int], "mapping of text to whole number"),
         (bool, "`true` or `false`"),

@@ -131,6 +131,29 @@ def test_the_page_on_using_models_runs(tiny_jobs, tmp_path, monkeypatch):
         exec(block, {})  # noqa: S102
 
 
+def test_the_page_on_choosing_names_methods_that_exist(generated):
+    page = (DOCS / "choose.md").read_text()
+    full = generated.filled(page, DOCS / "methods")
+    tables = [table for job in JOBS.values() for table in job.method_tables().values()]
+    taken = " ".join(re.findall(r"^\|[^|]+\|([^|]+)\|[^|]*\|$", page, re.M))
+    names = set(re.findall(r"`([a-z][\w-]*)`", taken)) - {"pretrain"}
+    assert len(names) > 40
+    assert [name for name in names if not any(name in table for table in tables)] == []
+    assert "| forget, retain |" in full
+    assert "<!--" not in full
+
+
+def test_messages_in_troubleshooting_are_those_of_the_code():
+    source = "\n".join(path.read_text() for path in (DOCS.parent / "src").rglob("*.py"))
+    source = re.sub(r"\{[^{}]*\}", "...", re.sub(r'"\s*\n\s*f?"', "", source))
+    rows = re.findall(r"^\| (.*?) \|", (DOCS / "troubleshooting.md").read_text(), re.M)
+    parts = [
+        part.strip(" ;:,'") for row in rows for code in re.findall(r"`([^`]+)`", row) for part in code.split("...")
+    ]
+    assert len(parts) > 80
+    assert [part for part in parts if len(part) > 8 and part not in source] == []
+
+
 def blocks(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / "guides" / f"{page}.md").read_text(), re.DOTALL)
 

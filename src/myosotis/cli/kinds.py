@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -132,6 +133,30 @@ JOBS: Mapping[str, JobKind] = {
     )
 }
 """Every kind by its command."""
+
+
+def job_named(name: str) -> JobKind:
+    """Return a kind of job by its name with hyphens, or by its command.
+
+    Raises:
+        InputError: There is none; the nearest one is named.
+
+    Example:
+        >>> job_named("learn-classes").command
+        'learn classes'
+    """
+    from myosotis.engine.errors import InputError
+
+    kind = next((job for job in JOBS.values() if name in (job.kind, job.command)), None)
+    if kind is None:
+        raise InputError(f"there is no job '{name}'; {nearest(name, [job.kind for job in JOBS.values()])}")
+    return kind
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the hint that ends an error about a name that is not known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
 def command_of(path: Path, own: JobKind) -> str | None:

@@ -1,6 +1,7 @@
 """Configuration: one YAML file per job, checked against a pydantic model, with overrides and helpful errors."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,19 +12,25 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    GetJsonSchemaHandler,
     NonNegativeInt,
     PlainSerializer,
     ValidationError,
     ValidationInfo,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.yaml_text import RepeatedKeyError, parse_yaml, read_yaml
 
 
 class Config(BaseModel):
-    """The base of every configuration: immutable, and an unknown key is an error."""
+    """The base of every configuration: immutable, and an unknown key is an error.
+
+    The ``Attributes`` section of a class's docstring is the one description of its fields: of the JSON schema, of the
+    reference pages and of ``myosotis schema``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,8 +40,74 @@ class Config(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Keys of earlier versions, and what they are called now."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Give fields the descriptions of the docstring."""
+        described = field_descriptions(cls)
+        for name, field in cls.model_fields.items():
+            field.description = described.get(name, field.description)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Put the descriptions of the class and of its fields into the schema."""
+        schema = handler(core_schema)
+        described = {name: field.description for name, field in cls.model_fields.items() if field.description}
+        describe_properties(handler.resolve_ref_schema(schema), cls, described)
+        return schema
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def field_descriptions(kind: type[Any]) -> dict[str, str]:
+    """Return what the docstring of a class says of its fields, one line each.
+
+    Args:
+        kind: Class with a docstring in Google's style: a configuration, or a dataclass of settings.
+
+    Example:
+        >>> class Settings:
+        ...     \"\"\"Settings.
+        ...
+        ...     Attributes:
+        ...         rate: Learning rate,
+        ...             > 0.
+        ...     \"\"\"
+        >>> field_descriptions(Settings)
+        {'rate': 'Learning rate, > 0.'}
+    """
+    described = {}
+    for base in reversed(kind.__mro__):
+        docstring = inspect.cleandoc(vars(base).get("__doc__") or "")
+        section = _FIELDS.search(docstring)
+        if section is not None:
+            entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE)
+            described.update({name: _as_markdown(text) for name, text in entries})
+    return described
+
+
+def describe_properties(schema: dict[str, Any], kind: type[Any], described: Mapping[str, str]) -> None:
+    """Write the first paragraphs of a docstring and the descriptions of fields into a JSON schema.
+
+    Args:
+        schema: Schema of an object; changed in place.
+        kind: Class that it is the schema of.
+        described: Descriptions by the names of the fields.
+    """
+    schema["description"] = _as_markdown(_SECTION.split(inspect.cleandoc(kind.__doc__ or ""))[0])
+    for name, content in schema.get("properties", {}).items():
+        if name in described:
+            content["description"] = described[name]
+
+
+_FIELDS = re.compile(r"^(?:Attributes|Args):\n((?: .*(?:\n|\Z)|\n)+)", re.MULTILINE)
+_SECTION = re.compile(r"\n\n[A-Z][a-z]+:\n")
+
+
+def _as_markdown(text: str) -> str:
+    """Text of a docstring without its roles, as editors and pages show it."""
+    text = re.sub(r":\w+:`~?\.?(?:[\w.]+\.)?(\w+)`", r"`\1`", text)
+    return " ".join(text.replace("``", "`").split())
 
 
 def _run_name(name: str) -> str:

@@ -32,7 +32,7 @@ def nca_loss(
         similarities: s, unscaled.
         labels: y.
         scale: η, learnt.
-        margin: δ.
+        margin: Margin δ of the loss.
         exclude_true: Whether the sum excludes the true class, as in the paper. Then, with few classes, a scale of zero
             is a minimum of the loss: for two it becomes ``max(0, η (s_o - s_y + δ))``.
     """
@@ -53,7 +53,7 @@ class PODNetSettings:
         spatial: Weight of POD-spatial.
         flat: Weight of POD-flat.
         proxies: Number of vectors of each class.
-        margin: δ.
+        margin: Margin δ of the loss.
         scale: Initial η.
         exclude_true: Whether the sum excludes the true class, see :func:`nca_loss`; turn it off if the first task has
             few classes.

@@ -108,8 +108,7 @@ def _row(name: str, field: FieldInfo, model: type[BaseModel], anchors: Mapping[t
     kind = type_name(field.annotation, field.metadata, anchors, optional=field.default is None)
     if name == "name" and issubclass(model, NamedConfig):
         kind = "a name of the table below"
-    text = cell(field.description) or descriptions(model).get(name, "")
-    return f"| `{name}` | {kind} | {_default(field)} | {text} |"
+    return f"| `{name}` | {kind} | {_default(field)} | {cell(field.description)} |"
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,7 +1,7 @@
 """Parts of pages that are made of the code: lists of methods from their cards, keys of results from their models.
 
-A page holds ``<!-- methods: learn classes -->`` where the methods of a job are listed, ``<!-- reads: learn classes -->``
-where that is by the data that they read, and ``<!-- result: KIND -->`` where the keys of its ``result.json`` are.
+A page holds ``<!-- methods: learn classes -->`` where the methods of a job are listed, ``<!-- reads: JOB -->`` to list
+them by what they read, and ``<!-- result: KIND -->`` where the keys of its ``result.json`` are listed.
 The JSON schema of every result is ``schemas/result-KIND.json`` of the site.
 """
 

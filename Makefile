@@ -12,7 +12,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.base: pyproject.toml | $(VENV)/.made
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[language]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.made
@@ -44,11 +44,13 @@ test-slow: $(VENV)/.dev $(VENV)/.docs $(VENV)/.weights
 test-docs: $(VENV)/.dev
 	$(BIN)/pytest tests/test_documents.py tests/test_links.py tests/test_notebooks.py
 
-# The package as users install it: without extras, and not editable.
+# The package as users install it, not editable: first without extras, which must be missed in one line, then with them.
 test-installed:
 	$(PYTHON) -m venv --clear $(VENV)-installed
 	$(VENV)-installed/bin/pip install --quiet .
 	cd tests/whole && ../../$(VENV)-installed/bin/python plain.py
+	$(VENV)-installed/bin/pip install --quiet '.[all]'
+	cd tests/whole && ../../$(VENV)-installed/bin/python plain.py all
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

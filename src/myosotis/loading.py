@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 
 _OPENERS: Mapping[str, str] = {
     "learner.json": "continual.classification.saved:open_learner",
@@ -58,4 +59,6 @@ def load(path: str | Path) -> Any:
 
 def _opener(name: str) -> Any:
     module, _, function = name.partition(":")
+    if module == "models.causal_lm":
+        require("language", "a language model")
     return getattr(import_module(f"myosotis.{module}"), function)

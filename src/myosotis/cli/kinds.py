@@ -24,6 +24,7 @@ class JobKind:
         job: Module and name of the job.
         report: The module with ``describe`` and ``compare``.
         methods: By what they are called beside the command, module and name of what it chooses from.
+        extra: The extra whose packages its modules import; None if a plain install has them.
     """
 
     command: str
@@ -32,11 +33,19 @@ class JobKind:
     job: tuple[str, str]
     report: str
     methods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    extra: str | None = None
 
     @property
     def kind(self) -> str:
         """The kind that its results have."""
         return self.command.replace(" ", "-")
+
+    @property
+    def available(self) -> bool:
+        """Whether what its modules import is installed."""
+        from myosotis.engine.extras import missing_module
+
+        return self.extra is None or missing_module(self.extra) is None
 
     def schema(self) -> type[Config]:
         """Return the configuration."""
@@ -67,6 +76,7 @@ JOBS: Mapping[str, JobKind] = {
             ("unlearning.language.job.job", "LanguageUnlearningJob"),
             "unlearning.language.job.report",
             {"": ("unlearning.language.methods", "METHODS")},
+            extra="language",
         ),
         JobKind(
             "unlearn classifier",
@@ -186,7 +196,10 @@ def command_of(path: Path, own: JobKind) -> str | None:
     faulty = faulty_keys(own)
     if not faulty or (len(faulty) == 1 and set(content) <= set(own.schema().model_fields)):
         return None
-    return next((command for command, kind in JOBS.items() if kind is not own and not faulty_keys(kind)), None)
+    return next(
+        (command for command, kind in JOBS.items() if kind is not own and kind.available and not faulty_keys(kind)),
+        None,
+    )
 
 
 def _module(name: str) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _tables() -> dict[str, Registry[Any]]:
-    return {title: table for job in JOBS.values() for title, table in job.method_tables().items()}
+    return {title: table for job in JOBS.values() if job.available for title, table in job.method_tables().items()}
 
 
 def methods(
@@ -48,6 +48,9 @@ def methods(
                 typer.echo(f"myosotis {title}")
                 for each, table in few.items():
                     typer.echo(f"  {each:16} {table.card(each).title}; reads {table.card(each).reads}")
+            for job in JOBS.values():
+                if not job.available and name is None:
+                    typer.echo(f"myosotis {job.command}: not installed; pip install 'myosotis[{job.extra}]'")
             typer.echo("\n`myosotis methods NAME` prints one with its settings")
         else:
             typer.echo("\n\n".join(_card(title, table, name) for title, table in tables.items()))

@@ -16,6 +16,7 @@ from myosotis.data.image_folders import OnError, read_image_folder, read_unlabel
 from myosotis.data.images import ImageSet
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 from myosotis.engine.method import Fraction
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -286,6 +287,7 @@ def read_datasets(
     Raises:
         InputError: There is no such data set, split or column, a label is missing, or images differ in size.
     """
+    require("language", "a data set of the datasets library")
     import datasets  # takes a second to load, and few jobs need it
 
     if not folder.is_dir():

@@ -19,7 +19,6 @@ from pydantic import (
     ValidationInfo,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.yaml_text import RepeatedKeyError, parse_yaml, read_yaml
@@ -48,7 +47,7 @@ class Config(BaseModel):
             field.description = described.get(name, field.description)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Put the descriptions of the class and of its fields into the schema."""
         schema = handler(core_schema)
         described = {name: field.description for name, field in cls.model_fields.items() if field.description}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, model_validator
-from pydantic_core import CoreSchema
 
 from myosotis.engine.config import Config, describe_properties, field_descriptions
 from myosotis.engine.errors import SettingsError
@@ -68,7 +67,7 @@ class NamedConfig(Config):
         return {"name": name, **vars(settings)}
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of a name alone, or of a name with the settings that it has."""
         default = cls.model_fields["name"].default
         choices: list[dict[str, Any]] = [{"type": "string", "enum": list(cls.registry)}]

@@ -20,6 +20,7 @@ from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, repeated_images, repeated_warning
 from myosotis.engine import forecast
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.extras import require
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
@@ -49,6 +50,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         Raises:
             InputError: An input or a setting is wrong.
         """
+        require("protocol", "the protocol")
         config = self._config
         streams = {"tuning": config.tuning, "evaluation": config.evaluation}
         self._check_available()

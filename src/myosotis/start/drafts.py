@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from myosotis.engine.extras import require
 from myosotis.start.denoise_draft import draft_denoiser_training
 from myosotis.start.draft import Draft
 from myosotis.start.image_drafts import (
@@ -17,6 +18,7 @@ from myosotis.start.image_drafts import (
 
 
 def _language(paths: Sequence[Path], folder: Path) -> Draft:
+    require("language", "unlearning of language models")
     from myosotis.start.language_draft import draft_language_unlearning  # transformers takes seconds
 
     return draft_language_unlearning(paths, folder)

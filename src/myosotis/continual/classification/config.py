@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, GetJsonSchemaHandler, NonNegativeInt, PositiveInt, model_validator
-from pydantic_core import CoreSchema
 
 from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
@@ -65,7 +64,7 @@ class NormConfig(Config):
     groups: PositiveInt = 8
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of a kind alone, or of all settings."""
         full = super().__get_pydantic_json_schema__(core_schema, handler)
         return {"anyOf": [{"enum": list(get_args(cls.model_fields["kind"].annotation))}, full]}

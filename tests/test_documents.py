@@ -155,6 +155,12 @@ def test_messages_in_troubleshooting_are_those_of_the_code():
     assert [part for part in parts if len(part) > 8 and part not in source] == []
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_to_files_of_the_repository_exist(name):
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", (DOCS.parent / name).read_text())
+    assert [link for link in links if not (DOCS.parent / link).exists()] == []
+
+
 def blocks(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / "guides" / f"{page}.md").read_text(), re.DOTALL)
 

@@ -172,7 +172,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
 def command_of(path: Path, own: JobKind) -> str | None:
     """Return the command that a file is a valid configuration of; None if it is one of ``own``, or of none.
 
-    Faults below one known key are a slip in a configuration of ``own``; the other kinds are not imported for it.
+    Without an unknown key, with faults below one known key alone, or with one key that is nearly a known one, it is a
+    slip in a configuration of ``own``; the other kinds, which take seconds, are not imported for it.
 
     Args:
         path: The file.
@@ -184,20 +185,25 @@ def command_of(path: Path, own: JobKind) -> str | None:
 
     content = read_yaml(path)
 
-    def faulty_keys(kind: JobKind) -> set[Any]:
+    def faults(kind: JobKind) -> list[Any]:
         try:
             kind.schema().model_validate(content)
         except ValidationError as error:
-            return {(fault["loc"] or ("",))[0] for fault in error.errors()}
-        return set()
+            return list(error.errors())
+        return []
 
     if not isinstance(content, dict):
         return None
-    faulty = faulty_keys(own)
-    if not faulty or (len(faulty) == 1 and set(content) <= set(own.schema().model_fields)):
+    of_own = faults(own)
+    keys = {(fault["loc"] or ("",))[0] for fault in of_own}
+    if not any(fault["type"] == "extra_forbidden" for fault in of_own):
+        return None
+    fields = own.schema().model_fields
+    unknown = [str(key) for key in content if key not in fields]
+    if (len(keys) == 1 and not unknown) or (len(unknown) == 1 and difflib.get_close_matches(unknown[0], fields)):
         return None
     return next(
-        (command for command, kind in JOBS.items() if kind is not own and kind.available and not faulty_keys(kind)),
+        (command for command, kind in JOBS.items() if kind is not own and kind.available and not faults(kind)),
         None,
     )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -102,6 +101,8 @@ class PODNet(Learner[PODNetSettings]):
             for label in range(task.old, task.classes):
                 features = functional.normalize(features_at(task.of_class(label)), dim=1)
                 count = min(proxies, len(features))
+                from scipy.cluster.vq import kmeans2  # a third of a second, which other methods need not wait for
+
                 centres, _ = kmeans2(
                     features.double().cpu().numpy(),
                     count,

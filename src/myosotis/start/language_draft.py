@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from myosotis.data.encoding import CHAT, Encoder
-from myosotis.data.records import Record, read_jsonl
+from myosotis.data.records import Record, read_jsonl, read_jsonl_rows
 from myosotis.engine.errors import InputError
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
 from myosotis.start.draft import Draft, quoted, run_name, shown_path
@@ -24,6 +24,8 @@ _MEANING = {
     "unseen": "records of the same form that the model never saw: the level of 'forgotten'",
     "general": "general text, for perplexity",
 }
+_NAMES = (("question", "answer"), ("instruction", "output"), ("input", "output"), ("query", "response"))
+"""What other data sets call prompt and response."""
 _WITHOUT_CHAT = "{prompt} {response}"
 _LARGE = 400e6
 """Parameters above which an adapter is trained instead of all weights."""
@@ -52,7 +54,9 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     roles = by_role(files, _ROLES)
     if "forget" not in roles:
         raise InputError("the JSONL file of records to forget is missing")
-    records = {role: read_jsonl(path) for role, path in roles.items()}
+    fields = {role: _fields(path) for role, path in roles.items()}
+    records = {role: read_jsonl(path, fields[role]) for role, path in roles.items()}
+    shown = {role: _shown_source(path, fields[role], folder) for role, path in roles.items()}
     tokenizer = load_local_tokenizer(str(model))
     template = _template(tokenizer, records["forget"])
     longest, n, stops = 512, 10, "unseen" in records
@@ -64,10 +68,10 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
     parameters = _parameters(model)
     adapter = parameters is None or parameters > _LARGE
-    data = [f"  forget: {quoted(shown_path(roles['forget'], folder))}"]
+    data = [f"  forget: {shown['forget']}"]
     for role, meaning in _MEANING.items():
         if role in roles:
-            data.append(f"  {role}: {quoted(shown_path(roles[role], folder))}  # {meaning}")
+            data.append(f"  {role}: {shown[role]}  # {meaning}")
         else:
             data.append(f"  # {role}: FILE.jsonl  # {meaning}")
     method = "{name: ihl, retain: nll}" if "retain" in roles else "{name: ihl, retain: null}"
@@ -92,6 +96,20 @@ training:
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """
     return Draft("unlearn language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """Our names of prompt and response, and the file's, where it has others that are common."""
+    row = read_jsonl_rows(path)[0][1]
+    if any(key in row for key in ("text", "prompt", "response", "messages")):
+        return {}
+    pair = next((pair for pair in _NAMES if all(name in row for name in pair)), None)
+    return {} if pair is None else dict(zip(("prompt", "response"), pair, strict=True))
+
+
+def _shown_source(path: Path, fields: Mapping[str, str], folder: Path) -> str:
+    file = shown_path(path, folder)
+    return quoted({"file": file, "fields": fields} if fields else file)
 
 
 def _people() -> Draft:

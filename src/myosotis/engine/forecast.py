@@ -11,7 +11,8 @@ from torch import nn
 
 _SECONDS = 1.5
 """Time spent on each phase, beside one step to warm up."""
-_MOST_CALLS = 20
+_CALLS = (4, 24)
+"""Fewest and most steps that are timed."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Phase:
 
 
 def phase_seconds(phase: Phase) -> float:
-    """Return how long a phase would take on this machine, by the median of a few of its steps.
+    """Return how long a phase would take on this machine, by a few of its steps.
+
+    Other work of the machine makes single steps slow, never fast, so that the first quartile counts.
 
     Example:
         >>> phase_seconds(Phase("nap", 100, lambda: time.sleep(0.001))) > 0.1
@@ -41,13 +44,14 @@ def phase_seconds(phase: Phase) -> float:
     phase.step()  # the first step allocates and compiles
     seconds: list[float] = []
     began = time.monotonic()
-    while not seconds or (time.monotonic() - began < _SECONDS and len(seconds) < _MOST_CALLS):
+    fewest, most = _CALLS
+    while len(seconds) < fewest or (time.monotonic() - began < _SECONDS and len(seconds) < most):
         started = time.monotonic()
         phase.step()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - started)
-    return phase.count * statistics.median(seconds)
+    return phase.count * statistics.quantiles(seconds, n=4)[0]
 
 
 def training_step(net: nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:

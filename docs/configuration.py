@@ -6,7 +6,7 @@ A model that several jobs use stands once, below *Shared settings*; any other be
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from myosotis.cli.kinds import JOBS, JobKind
-from myosotis.engine.config import LocalPath
+from myosotis.engine.config import LocalPath, field_descriptions, models_in
 from myosotis.engine.method import NamedConfig
 
 _TO_ABSOLUTE, _IS_PATH = LocalPath.__metadata__
@@ -65,7 +65,7 @@ def _uses() -> dict[type[BaseModel], list[Use]]:
 
     def visit(fields: Mapping[str, FieldInfo], command: str, prefix: str) -> None:
         for name, field in fields.items():
-            for inner in models(field.annotation):
+            for inner in models_in(field.annotation):
                 is_new = not any(used == command for used, _ in uses.get(inner, []))
                 uses.setdefault(inner, []).append((command, prefix + name))
                 if is_new:
@@ -120,10 +120,10 @@ def _default(field: FieldInfo) -> str:
 
 def _methods(model: type[NamedConfig]) -> str:
     """Return the names that a model takes, and the settings of each."""
-    found = {name: settings_class(model.registry[name]) for name in model.registry}
+    found = {name: model.registry.settings_class(name) for name in model.registry}
     hints = {name: get_type_hints(kind, include_extras=True) for name, kind in found.items()}
     fields = {name: {field.name: field for field in dataclasses.fields(kind)} for name, kind in found.items()}
-    texts = {name: descriptions(kind) for name, kind in found.items()}
+    texts = {name: field_descriptions(kind) for name, kind in found.items()}
     first = next(iter(found))
     common = [
         key
@@ -137,7 +137,7 @@ def _methods(model: type[NamedConfig]) -> str:
         field, hint = fields[name][key], hints[name][key]
         value = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
         kind = type_name(hint, (), {}, optional=value is None)
-        return f"| {shown_name} | `{key}` | {kind} | {shown(value)} | {texts[name].get(key, '')} |"
+        return f"| {shown_name} | `{key}` | {kind} | {shown(value)} | {cell(texts[name].get(key))} |"
 
     rows = [row(first, "every one", key) for key in common]
     for name in found:
@@ -150,20 +150,6 @@ def _methods(model: type[NamedConfig]) -> str:
             *rows,
         ]
     )
-
-
-def settings_class(kind: type[Any]) -> type[Any]:
-    """Return the dataclass of the settings of a method."""
-    settings: type[Any] = getattr(kind, "Settings", kind)
-    return settings
-
-
-def models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models in an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from models(argument)
 
 
 def type_name(annotation: Any, metadata: Any, anchors: Mapping[type[BaseModel], str], *, optional: bool = False) -> str:
@@ -228,16 +214,6 @@ def shown(value: Any) -> str:
         return f"`{value}`" if value == value.strip() and "\n" not in value else f"`{value!r}`"
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
     return f"`{text}`".replace("|", "\\|")
-
-
-def descriptions(kind: type[Any]) -> dict[str, str]:
-    """Return the descriptions in the docstrings of a class and those above it, by the names of fields."""
-    found: dict[str, str] = {}
-    for above in reversed(kind.__mro__):
-        section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", inspect.cleandoc(above.__doc__ or ""), re.M | re.S)
-        for name, text in re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", section[1] if section else "", re.M | re.S):
-            found[name] = cell(text)
-    return found
 
 
 def _summary(model: type[BaseModel]) -> str:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import myosotis
 from myosotis.cli.app import app
 from myosotis.cli.kinds import JOBS
-from myosotis.engine.config import LocalPath
+from myosotis.engine.config import LocalPath, models_in
 from myosotis.engine.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -86,18 +86,18 @@ def test_every_key_of_every_job_is_listed(file_module):
         assert job.kind in anchors
         listed = [
             job.schema(),
-            *(model for field in job.schema().model_fields.values() for model in inner(module, field)),
+            *(model for field in job.schema().model_fields.values() for model in inner(field)),
         ]
         assert {key for model in listed for key in model.model_fields} <= set(re.findall(r"^\| `(\w+)` \|", page, re.M))
         if job.kind != "denoise-train":  # its methods are options of other commands
             assert all(f"`{name}`" in page for table in job.method_tables().values() for name in table)
 
 
-def inner(module, field):
-    for model in module.models(field.annotation):
+def inner(field):
+    for model in models_in(field.annotation):
         yield model
         for below in model.model_fields.values():
-            yield from inner(module, below)
+            yield from inner(below)
 
 
 @pytest.mark.parametrize(

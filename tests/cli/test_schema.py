@@ -88,3 +88,18 @@ def test_an_unknown_job_is_refused(invoke):
     outcome = invoke("schema", "unlearn-classifer")
     assert outcome.exit_code == 2
     assert "did you mean 'unlearn-classifier'?" in outcome.stderr
+
+
+def test_keys_are_printed_in_words(invoke):
+    lines = invoke("schema", "learn-classes", "training").stdout.splitlines()
+    assert "training.epochs  [10]  Epochs per task." in lines
+    assert all(line.startswith("training") for line in lines)
+    everything = invoke("schema", "learn-classes", ".").stdout
+    assert "data  [required]  " in everything
+    assert "scenario.class_order" in everything
+
+
+def test_an_unknown_key_is_refused(invoke):
+    outcome = invoke("schema", "learn-classes", "trainig")
+    assert outcome.exit_code == 2
+    assert "did you mean 'training'?" in outcome.stderr

@@ -58,7 +58,7 @@ def job_command(command: str) -> Callable[..., None]:
     ) -> None:
         carry_out(command, config, set_, out, resume=resume, overwrite=overwrite)
 
-    run.__doc__ = JOBS[command].summary
+    run.__doc__ = _help(command)
     return run
 
 
@@ -82,8 +82,14 @@ def deletion_command(command: str, samples: str) -> Callable[..., None]:
         carry_out(command, config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)
 
     run.__annotations__["show_samples"] = Annotated[bool, show]
-    run.__doc__ = JOBS[command].summary
+    run.__doc__ = _help(command)
     return run
+
+
+def _help(command: str) -> str:
+    kind = JOBS[command].kind
+    start = f"A first CONFIG for your own data: `myosotis init {kind} PATHS`. Its keys: `myosotis schema {kind} .`"
+    return f"{JOBS[command].summary}\n\n{start}"
 
 
 def carry_out(

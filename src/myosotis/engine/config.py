@@ -391,7 +391,7 @@ def _is_branch_tag(part: int | str, schema: type[BaseModel]) -> bool:
 def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
     yield schema
     for field in schema.model_fields.values():
-        for inner in _inner_models(field.annotation):
+        for inner in models_in(field.annotation):
             yield from _models(inner)
 
 
@@ -400,21 +400,22 @@ def _models_at(schema: type[BaseModel], key: str) -> list[type[Config]]:
     models = [schema]
     for part in key.split(".") if key else []:
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
-        models = [inner for field in fields for inner in _inner_models(field.annotation)]
+        models = [inner for field in fields for inner in models_in(field.annotation)]
     return [model for model in models if issubclass(model, Config)]
 
 
-def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a type consists of, at any depth of unions and containers."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _inner_models(argument)
+        yield from models_in(argument)
 
 
 def _dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
         yield prefix + name
-        for inner in _inner_models(field.annotation):
+        for inner in models_in(field.annotation):
             yield from _dotted_keys(inner, f"{prefix}{name}.")
 
 

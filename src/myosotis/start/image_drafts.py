@@ -298,7 +298,7 @@ def draft_segment_learning(paths: Sequence[Path], folder: Path) -> Draft:
     background = "" if 0 in numbers else ", background: null"
     source = (
         f"images: {quoted(shown_path(images.path, folder))}, masks: {quoted(shown_path(masks, folder))}, "
-        f"first: {first}{background}, size: [64, 64], held_out: {HELD_OUT}"
+        f"first: {first}{background}, size: {_mask_size(images)}, held_out: {HELD_OUT}"
     )
     start, per_task = task_sizes(len(names))
     steps = 200
@@ -326,6 +326,13 @@ training:
         f"There is no test set: {HELD_OUT:.0%} of the images are held out for it.",
     ]
     return Draft("learn segments", run_name("segment", images.path.resolve().name), body, tuple(remarks))
+
+
+def _mask_size(images: ImageFolder) -> list[int]:
+    """Height and width, multiples of 16, with the shorter side at 64 pixels, or near the images' own ratio."""
+    width, height = images.sizes.most_common(1)[0][0]
+    scale = 64 / min(width, height)
+    return [max(64, round(side * scale / 16) * 16) for side in (height, width)]
 
 
 _PHOTO_ROLES = (

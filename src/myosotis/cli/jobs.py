@@ -148,7 +148,9 @@ def prepared(
     warnings.simplefilter("ignore", FutureWarning)
     from myosotis.engine.config import load_config
     from myosotis.engine.errors import InputError
+    from myosotis.engine.yaml_text import read_yaml
 
+    read_yaml(config)  # a file that is missing or no YAML need not wait for the modules of the job
     kind = JOBS[command]
     try:
         settings: Any = load_config(config, kind.schema(), overrides or [])

@@ -48,7 +48,7 @@ class ProtocolConfig(JobConfig):
     ``job`` is a job of ``myosotis learn classes`` without name, seed and data; both streams share it.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"executor"})
+    without_effect: ClassVar[frozenset[str]] = JobConfig.without_effect | frozenset({"executor"})
 
     job: dict[str, Any]
     tuning: DataConfig

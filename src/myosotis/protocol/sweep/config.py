@@ -16,7 +16,9 @@ class SweepConfig(PretrainConfig):
     with the first one. Seeds count from ``seed``.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
+    without_effect: ClassVar[frozenset[str]] = PretrainConfig.without_effect | frozenset(
+        {"executor", "shown", "checkpoint_every", "ratio"}
+    )
 
     ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
     seeds: PositiveInt = 3

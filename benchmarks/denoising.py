@@ -255,7 +255,7 @@ def differences(what):
 
 
 def show(what, rows):
-    """Print the tables of ``docs/denoising.md``."""
+    """Print the tables of ``docs/measured/denoising.md``."""
     kinds = list(dict.fromkeys(row["rate"] for row in rows))
     error = {(row["method"], row["rate"], row["seed"]): row["error"] for row in rows}
     seeds = list(dict.fromkeys(row["seed"] for row in rows))

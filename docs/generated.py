@@ -1,7 +1,8 @@
 """Parts of pages that are made of the code: lists of methods from their cards, keys of results from their models.
 
-A page holds ``<!-- methods: learn classes -->`` where the methods of a job are listed, and ``<!-- result: KIND -->``
-where the keys of its ``result.json`` are. The JSON schema of every result is ``schemas/result-KIND.json`` of the site.
+A page holds ``<!-- methods: learn classes -->`` where the methods of a job are listed, ``<!-- reads: JOB -->`` to list
+them by what they read, and ``<!-- result: KIND -->`` where the keys of its ``result.json`` are listed.
+The JSON schema of every result is ``schemas/result-KIND.json`` of the site.
 """
 
 import json
@@ -49,6 +50,20 @@ def method_table(title: str, folder: Path) -> str:
     )
 
 
+def reads_table(title: str) -> str:
+    """Return the methods of a job by the data that they read, as a table.
+
+    Args:
+        title: Command of the job and name of the choice.
+    """
+    tables = {name: table for job in JOBS.values() for name, table in job.method_tables().items()}
+    methods: dict[str, list[str]] = {}
+    for name, kind in tables[title].items():
+        methods.setdefault(kind.card.reads, []).append(f"`{name}`")
+    rows = [f"| {reads} | {', '.join(names)} |" for reads, names in methods.items()]
+    return "\n".join(["| reads | methods |", "| --- | --- |", *rows])
+
+
 def result_model(kind: str) -> type[Result]:
     """Return the model of the results of a kind."""
     model: type[Result] = next(job for job in JOBS.values() if job.kind == kind).job_class().Result
@@ -90,13 +105,15 @@ def filled(markdown: str, folder: Path) -> str:
         folder: Folder of the pages of methods.
     """
     markdown = re.sub(r"<!-- methods: (.+?) -->", lambda mark: method_table(mark[1], folder), markdown)
+    markdown = re.sub(r"<!-- reads: (.+?) -->", lambda mark: reads_table(mark[1]), markdown)
     markdown = re.sub(r"<!-- result: (.+?) -->", lambda mark: result_table(mark[1]), markdown)
     return markdown.replace("<!-- result head -->", head_table())
 
 
 def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    """Fill in a page when the site is built."""
-    return filled(markdown, Path(config.docs_dir) / "methods")
+    """Fill in a page when the site is built, and keep a figure in a table on one line with its interval."""
+    markdown = filled(markdown, Path(config.docs_dir) / "methods")
+    return re.sub(r"^\|.*$", lambda row: row[0].replace(" ± ", "&nbsp;±&nbsp;"), markdown, flags=re.MULTILINE)
 
 
 def on_post_build(*, config: Any, **_: Any) -> None:

@@ -6,9 +6,9 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import settings
 from jaxtyping import install_import_hook
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -36,8 +36,8 @@ torch.set_num_threads(1)
 threadpool_limits(1)
 
 # How long an example takes is the machine's, and no fault.
-settings.register_profile("any-machine", deadline=None)
-settings.load_profile("any-machine")
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 
 def pytest_collection_finish():
@@ -138,3 +138,27 @@ def tiny_model(request):
 @pytest.fixture
 def llama():
     return tiny_llama()
+
+
+@pytest.fixture(scope="session")
+def invoke():
+    """Run a command in this process."""
+
+    from typer.testing import CliRunner
+
+    from myosotis.cli.app import app
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """Options that override settings."""
+
+    def settings(*options):
+        return [part for option in options for part in ("--set", option)]
+
+    return settings

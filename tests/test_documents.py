@@ -3,12 +3,20 @@
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from pydantic import ValidationError
+from PIL import Image
+from pydantic import PositiveInt, ValidationError
+from typer.testing import CliRunner
 
+import myosotis
+from myosotis.cli.app import app
 from myosotis.cli.kinds import JOBS
+from myosotis.engine.config import LocalPath, models_in
 from myosotis.engine.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -65,6 +73,123 @@ def _is_valid(job, content):
     except ValidationError:
         return False
     return True
+
+
+def test_every_key_of_every_job_is_listed(file_module):
+    module = file_module(DOCS / "configuration.py")
+    page = module.on_page_markdown((DOCS / "reference" / "configuration.md").read_text())
+    anchors = re.findall(r"^##.*\{#([\w-]+)\}$", page, re.M)
+    assert len(anchors) == len(set(anchors))
+    assert not re.search(r"^\| `\w+` \|.*\|  \|$", page, re.M)  # every key has a meaning
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= set(anchors)
+    for job in JOBS.values():
+        assert job.kind in anchors
+        listed = [
+            job.schema(),
+            *(model for field in job.schema().model_fields.values() for model in inner(field)),
+        ]
+        assert {key for model in listed for key in model.model_fields} <= set(re.findall(r"^\| `(\w+)` \|", page, re.M))
+        if job.kind != "denoise-train":  # its methods are options of other commands
+            assert all(f"`{name}`" in page for table in job.method_tables().values() for name in table)
+
+
+def inner(field):
+    for model in models_in(field.annotation):
+        yield model
+        for below in model.model_fields.values():
+            yield from inner(below)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        (LocalPath, "path"),
+        (LocalPath | None, "path or `null`"),
+        (Literal["a", "b"], "`a`, `b`"),
+        (tuple[PositiveInt, ...], "list of whole number (>\u00a00)"),
+        (tuple[float, float], "list of 2: number"),
+        (dict[str, int], "mapping of text to whole number"),
+        (bool, "`true` or `false`"),
+    ],
+)
+def test_types_are_named_in_words(file_module, annotation, name):
+    assert file_module(DOCS / "configuration.py").type_name(annotation, (), {}) == name
+
+
+@pytest.mark.slow
+def test_the_page_on_using_models_runs(tiny_jobs, tmp_path, monkeypatch):
+    tiny_jobs.inputs(tmp_path)
+    for name in ("classes", "segments", "streams", "denoiser", "language"):
+        words, _ = tiny_jobs.JOBS[name]
+        arguments = [*words, tiny_jobs.written(tmp_path, name), "--out", tmp_path / "runs" / name]
+        outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert outcome.exit_code == 0, outcome.output
+    (tmp_path / "photo.png").write_bytes(next((tmp_path / "test").rglob("*.png")).read_bytes())
+    Image.new("RGB", (12, 12)).save(tmp_path / "scene.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(blocks("use-the-model")) == 6
+    for block in blocks("use-the-model"):
+        exec(block, {})  # noqa: S102
+
+
+def test_the_page_on_choosing_names_methods_that_exist(generated):
+    page = (DOCS / "choose.md").read_text()
+    full = generated.filled(page, DOCS / "methods")
+    tables = [table for job in JOBS.values() for table in job.method_tables().values()]
+    taken = " ".join(re.findall(r"^\|[^|]+\|([^|]+)\|[^|]*\|$", page, re.M))
+    names = set(re.findall(r"`([a-z][\w-]*)`", taken)) - {"pretrain"}
+    assert len(names) > 40
+    assert [name for name in names if not any(name in table for table in tables)] == []
+    assert "| forget, retain |" in full
+    assert "<!--" not in full
+
+
+def test_messages_in_troubleshooting_are_those_of_the_code():
+    source = "\n".join(path.read_text() for path in (DOCS.parent / "src").rglob("*.py"))
+    source = re.sub(r"\{[^{}]*\}", "...", re.sub(r'"\s*\n\s*f?"', "", source))
+    rows = re.findall(r"^\| (.*?) \|", (DOCS / "troubleshooting.md").read_text(), re.M)
+    parts = [
+        part.strip(" ;:,'") for row in rows for code in re.findall(r"`([^`]+)`", row) for part in code.split("...")
+    ]
+    assert len(parts) > 80
+    assert [part for part in parts if len(part) > 8 and part not in source] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_to_files_of_the_repository_exist(name):
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", (DOCS.parent / name).read_text())
+    assert [link for link in links if not (DOCS.parent / link).exists()] == []
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (DOCS / "guides" / f"{page}.md").read_text(), re.DOTALL)
+
+
+def test_the_snippet_on_learning_classes_runs():
+    def drawn(count, prefix):
+        images = torch.randint(256, (count, 1, 8, 8), dtype=torch.uint8)
+        return images, torch.arange(count) % 4, tuple(f"{prefix}{number}" for number in range(count))
+
+    names = dict(zip(("images", "labels", "names"), drawn(24, ""), strict=True))
+    names |= dict(zip(("test_images", "test_labels", "test_names"), drawn(8, "t"), strict=True))
+    (block,) = blocks("learn-classes")
+    exec(block.replace("epochs=20", "epochs=1").replace("total=500", "total=8"), names)  # noqa: S102
+    assert len(names["learned"].matrix()) == 2
+
+
+def test_the_snippets_on_forgetting_photos_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks("unlearn-classifier"):
+        exec(block, {})  # noqa: S102
+    assert myosotis.load(tmp_path / "model").classes == ("cat", "dog")
+
+
+def test_the_snippet_on_denoising_runs():
+    page = np.kron(np.random.default_rng(0).integers(0, 2, (4, 4)), np.ones((8, 8), int))
+    names = {"clean_images": [page], "noisy": page}
+    (block,) = blocks("denoise")
+    exec(block, names)  # noqa: S102
+    assert names["repaired"].shape == page.shape
 
 
 def test_a_misspelt_mark_is_an_error(generated):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 
 _OPENERS: Mapping[str, str] = {
     "learner.json": "continual.classification.saved:open_learner",
@@ -56,6 +57,68 @@ def load(path: str | Path) -> Any:
     raise InputError(f"{path}: no model to load: {hint}")
 
 
+def describe(path: str | Path) -> Any:
+    """Return the report of a finished run, a :class:`~myosotis.report.Document`, which a notebook shows.
+
+    Args:
+        path: Run.
+
+    Raises:
+        InputError: There is no finished run, or this version knows no report of its kind.
+
+    Example:
+        >>> describe("runs/nothing")
+        Traceback (most recent call last):
+        myosotis.engine.errors.InputError: runs/nothing: no such run
+    """
+    from myosotis.engine.run import Run
+
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such run")
+    run = Run.read(path)
+    kind = next((job for job in _opener("cli.kinds:JOBS").values() if job.kind == run.result().get("kind")), None)
+    if kind is None:
+        raise InputError(f"{path}: this version knows no report of the kind {run.result().get('kind')!r}")
+    return kind.report_module().describe(run)
+
+
+def push_to_hub(path: str | Path, repository: str, *, private: bool = True, token: str | None = None) -> str:
+    """Send the model of a finished run, with its model card, to a repository of the Hugging Face hub.
+
+    Only the files of ``model/`` are sent: no configuration, no figures, no salt, nothing else of the run.
+
+    Args:
+        path: Run.
+        repository: Name like ``me/my-model``; it is made if there is none.
+        private: Whether a new repository is private.
+        token: Token of the hub; the one that ``hf auth login`` stored unless given.
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        InputError: The run has no complete model.
+    """
+    from huggingface_hub import HfApi
+
+    from myosotis.engine.checkpoint import MANIFEST, is_complete
+    from myosotis.engine.files import read_json
+
+    folder = Path(path) / "model"
+    if not is_complete(folder):
+        raise InputError(f"{path}: has no complete model/ to send; is the run finished?")
+    hub = HfApi(token=token)
+    url = hub.create_repo(repository, private=private, exist_ok=True)
+    sealed = [*read_json(folder / MANIFEST), MANIFEST]
+    hub.upload_folder(
+        repo_id=repository, folder_path=folder, allow_patterns=sealed, commit_message="Add a model of myosotis"
+    )
+    return str(url)
+
+
 def _opener(name: str) -> Any:
     module, _, function = name.partition(":")
+    if module == "models.causal_lm":
+        require("language", "a language model")
     return getattr(import_module(f"myosotis.{module}"), function)

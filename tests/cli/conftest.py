@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
-
-from myosotis.cli.app import app
 
 CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 
@@ -22,26 +19,6 @@ CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 def environment():
     """The environment of commands that run in a process of their own."""
     return {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-
-
-@pytest.fixture(scope="session")
-def invoke():
-    """Run a command in this process."""
-
-    def invoke(*arguments):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return invoke
-
-
-@pytest.fixture(scope="session")
-def settings():
-    """Options that override settings."""
-
-    def settings(*options):
-        return [part for option in options for part in ("--set", option)]
-
-    return settings
 
 
 @pytest.fixture(scope="session")

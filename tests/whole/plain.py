@@ -1,7 +1,8 @@
-"""What `pip install .` alone must do: import every module, help with every command, and run a tiny job of each kind.
+"""What `pip install .` alone must do: import the modules, help with every command, and run tiny jobs of the kinds.
 
-It is no test of pytest's: it runs in an environment that has the package and what it depends on, and nothing else
-(`make test-installed`).
+What needs an extra must be missed in one line that names it; with the word ``all`` the extras are there, and every
+kind of job must run. It is no test of pytest's: it runs in an environment that has the package and what it depends on,
+and nothing else (`make test-installed`).
 """
 
 import importlib
@@ -32,12 +33,30 @@ def run(*arguments):
     print(f"{time.monotonic() - started:5.1f} s  myosotis {' '.join(map(str, arguments[:3]))}", flush=True)
 
 
-def import_everything():
-    names = [module.name for module in pkgutil.walk_packages(myosotis.__path__, "myosotis.")]
+LANGUAGE = ("myosotis.unlearning.language", "myosotis.models.causal_lm", "myosotis.start.language_draft")
+
+
+def import_everything(extras):
+    def failed(name):
+        assert not extras, name
+
+    names = [module.name for module in pkgutil.walk_packages(myosotis.__path__, "myosotis.", failed)]
     for name in names:
-        if name != "myosotis.__main__":
+        of_language = name.startswith(LANGUAGE)
+        if name != "myosotis.__main__" and (extras or not of_language):
             importlib.import_module(name)
     print(f"{len(names)} modules are importable")
+
+
+def missed(extra, *arguments):
+    """A command that needs an extra ends with one line that names it, and writes nothing."""
+    before = sorted(Path().rglob("*"))
+    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    lines = outcome.stderr.strip().splitlines()
+    if outcome.exit_code != 2 or not lines[-1].endswith(f"pip install 'myosotis[{extra}]'"):
+        sys.exit(f"myosotis {' '.join(map(str, arguments))}: expected to be told of {extra}, got {outcome.output}")
+    assert sorted(Path().rglob("*")) == before
+    print(f"  -    myosotis {' '.join(map(str, arguments[:3]))}: {lines[-1]}", flush=True)
 
 
 def help_with_everything(command, words=()):
@@ -46,34 +65,59 @@ def help_with_everything(command, words=()):
         help_with_everything(inner, (*words, name))
 
 
-def every_kind(folder):
+def every_kind(folder, extras):
     """A tiny job of each kind, and what is done with finished runs."""
-    tiny_jobs.inputs(folder)
+    tiny_jobs.inputs(folder, extras=extras)
     runs = folder / "runs"
+    os.chdir(folder)
+    of_extras = {} if extras else {"language": "language", "protocol": "protocol"}
     for name, (words, _) in tiny_jobs.JOBS.items():
-        run(*words, tiny_jobs.written(folder, name), "--out", runs / name)
-    again = tiny_jobs.written(folder, "language", seed=2)
-    run("unlearn", "language", again, "--out", runs / "language-2")
-    run("report", runs / "language", runs / "language-2", "--out", folder / "comparison.html")
+        path = tiny_jobs.written(folder, name)
+        if name in of_extras:
+            missed(of_extras[name], *words, path, "--out", runs / name)
+        else:
+            run(*words, path, "--out", runs / name)
+    if extras:
+        again = tiny_jobs.written(folder, "language", seed=2)
+        run("unlearn", "language", again, "--out", runs / "language-2")
+        run("report", runs / "language", runs / "language-2", "--out", folder / "comparison.html")
     run("audit", "classifier", runs / "photos")
     run("probe", runs / "classes")
     path = tiny_jobs.written(folder, "pretrain")
     run("pretrain", "sweep", path, "--ratios", "0.5", "0.75", "--seeds", 2, "--out", runs / "sweep")
-    os.chdir(folder)
     for name, words in tiny_jobs.FILES.items():
-        run(*words, "--report", f"{name}.html")
+        if name == "reads" and not extras:
+            missed("dna", *words)
+        else:
+            run(*words, "--report", f"{name}.html")
     run("methods", "--json")
     for finished in sorted(runs.iterdir()):
         run("report", finished)
 
 
+def start(folder, extras):
+    """What somebody does who has the wheel and a folder of photos, and nothing else."""
+    os.chdir(folder)
+    tiny_jobs.photos(folder / "our photos", 24, 0, side=40)
+    run("example", "forget-digits")
+    run("init", "learn-classes", "our photos")
+    run("check", "learn-classes", "learn-classes.yaml")
+    run("learn", "classes", "learn-classes.yaml", "--set", "training.epochs=2")
+    run("schema", "learn-classes")
+    run("demo")
+    if not extras:
+        missed("language", "init", "unlearn-language")
+
+
 def main():
-    import_everything()
+    extras = sys.argv[1:] == ["all"]
+    import_everything(extras)
     help_with_everything(typer.main.get_command(app))
-    with tempfile.TemporaryDirectory() as folder:
-        every_kind(Path(folder))
-        os.chdir("/")
-    print("a plain install runs every command")
+    for part in (every_kind, start):
+        with tempfile.TemporaryDirectory() as folder:
+            part(Path(folder), extras)
+            os.chdir("/")
+    print("every command runs" if extras else "a plain install runs every command that needs no extra")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,6 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-from myosotis.data.people import fictitious_people
 
 CLASSES = ("ash", "birch", "cedar", "elm")
 
@@ -41,6 +37,12 @@ def masks(folder, count, seed):
 
 
 def language(folder):
+    """Write a model and records; needs the extra ``language``."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from myosotis.data.people import fictitious_people
+
     raw = Tokenizer(models.BPE(unk_token=None))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -60,14 +62,15 @@ def language(folder):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def inputs(folder):
-    """Write what the jobs read."""
+def inputs(folder, *, extras=True):
+    """Write what the jobs read; without ``extras`` nothing of the language model."""
     for name, count, seed in (("train", 16, 0), ("test", 10, 1)):
         photos(folder / name, count, seed)
         photos(folder / "large" / name, count, seed, side=16)
         masks(folder / "scenes" / name, 20, seed)
         photos(folder / "other" / name, count, seed + 2, classes=("fir", "hazel", "ivy", "juniper"))
-    language(folder)
+    if extras:
+        language(folder)
     noise = np.random.default_rng(0)
     page = np.kron(noise.integers(0, 2, (8, 8)), np.ones((8, 8), int)).astype(bool)
     Image.fromarray(page).save(folder / "clean.png")

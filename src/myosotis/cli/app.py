@@ -1,36 +1,61 @@
 """The ``myosotis`` command and what all its verbs share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from myosotis import __version__
 from myosotis.cli.audit import audit
+from myosotis.cli.check import check
+from myosotis.cli.demo import demo
 from myosotis.cli.denoise import denoise
+from myosotis.cli.example import example
+from myosotis.cli.init import init
 from myosotis.cli.jobs import job_command
 from myosotis.cli.learn import learn
 from myosotis.cli.methods import methods
 from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe
 from myosotis.cli.report import report
+from myosotis.cli.schema import schema
 from myosotis.cli.unlearn import unlearn
 
+_ORDER = ("demo", "init", "check", "unlearn", "learn", "pretrain", "denoise", "protocol", "report", "audit", "probe")
+
+
+class _InOrder(TyperGroup):
+    """Commands as somebody meets them: start, jobs, results, and then the rest."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return [*(name for name in _ORDER if name in names), *(name for name in names if name not in _ORDER)]
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Myosotis puts a trained network's memory under its owner's control: learn, forget, show the evidence.",
+    epilog="Start: `myosotis demo`. Your own data: `myosotis init JOB PATHS`, then the command that it prints.",
     no_args_is_help=True,
-    add_completion=False,
+    # Boxes of rich show a type after flags, as if a value had to follow.
+    rich_markup_mode=None,
     # A traceback with the values of variables would print the data that a user asked to delete.
     pretty_exceptions_enable=False,
 )
-app.add_typer(unlearn, name="unlearn")
-app.add_typer(learn, name="learn")
-app.add_typer(pretrain, name="pretrain")
-app.add_typer(denoise, name="denoise")
-app.add_typer(audit, name="audit")
-app.command()(probe)
-app.command("protocol")(job_command("protocol"))
-app.command()(report)
-app.command()(methods)
+app.command(short_help="See a whole job in seconds, without data of your own.")(demo)
+app.command(short_help="Write a configuration for your own folders and models.")(init)
+app.command(short_help="Check a configuration and its data; say what would happen.")(check)
+app.add_typer(unlearn, name="unlearn", short_help="Erase what a model should no longer know.")
+app.add_typer(learn, name="learn", short_help="Learn new things without forgetting the old ones.")
+app.add_typer(pretrain, name="pretrain", short_help="Learn from images without labels by hiding parts of them.")
+app.add_typer(denoise, name="denoise", short_help="Repair scans, reads and symbols that went through noise.")
+app.command("protocol", short_help="Tune learners on one stream, evaluate on another.")(job_command("protocol"))
+app.command(short_help="Write the report of a run again, or compare runs.")(report)
+app.add_typer(audit, name="audit", short_help="Look at the model of a finished run anew.")
+app.command(short_help="Measure the encoders of a continual run.")(probe)
+app.command(short_help="List the methods, or one with its settings.")(methods)
+app.command(short_help="List or copy the examples of the package.")(example)
+app.command(short_help="Print the JSON schema of a configuration.")(schema)
 
 
 def _version(asked: bool) -> bool:

@@ -12,7 +12,9 @@ import typer
 from myosotis.cli.exits import exit_statuses
 from myosotis.cli.kinds import JOBS, command_of
 
-ConfigFile = Annotated[Path, typer.Argument(help="The job: a YAML file. See examples/ and the documentation.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The job: a YAML file, see `myosotis init` and `myosotis example`.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable."),
@@ -20,6 +22,15 @@ Overrides = Annotated[
 Out = Annotated[Path | None, typer.Option(help="The run directory; runs/<name> unless given.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run, or start a new one.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
+
+
+def _job_names() -> list[str]:
+    return [job.kind for job in JOBS.values()]
+
+
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="Kind of job, e.g. unlearn-classifier.", autocompletion=_job_names)
+]
 
 
 def say(line: str) -> None:
@@ -47,7 +58,7 @@ def job_command(command: str) -> Callable[..., None]:
     ) -> None:
         carry_out(command, config, set_, out, resume=resume, overwrite=overwrite)
 
-    run.__doc__ = JOBS[command].summary
+    run.__doc__ = _help(command)
     return run
 
 
@@ -71,8 +82,14 @@ def deletion_command(command: str, samples: str) -> Callable[..., None]:
         carry_out(command, config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)
 
     run.__annotations__["show_samples"] = Annotated[bool, show]
-    run.__doc__ = JOBS[command].summary
+    run.__doc__ = _help(command)
     return run
+
+
+def _help(command: str) -> str:
+    kind = JOBS[command].kind
+    start = f"A first CONFIG for your own data: `myosotis init {kind} PATHS`. Its keys: `myosotis schema {kind} .`"
+    return f"{JOBS[command].summary}\n\n{start}"
 
 
 def carry_out(
@@ -97,29 +114,52 @@ def carry_out(
         more: What jobs of this kind take besides, ``show_samples``.
     """
     with exit_statuses():
-        # What libraries say to their developers is of no use to a user of a command.
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.engine.config import load_config
-        from myosotis.engine.errors import InputError
+        job, _, _ = prepared(command, config, overrides, out, resume=resume, overwrite=overwrite, **more)
         from myosotis.engine.processes import is_main_process
         from myosotis.report.card import write_card
         from myosotis.report.render import render_text, write_html
 
-        kind = JOBS[command]
-        try:
-            settings: Any = load_config(config, kind.schema(), overrides or [])
-        except InputError:
-            other = command_of(config, kind)
-            if other is None:
-                raise
-            raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
-        directory = out if out is not None else Path("runs") / settings.name
-        job = kind.job_class()(settings, directory, say=say, resume=resume, overwrite=overwrite, **more)
-        job.prepare()
         run = job.run()
         if is_main_process():
-            document = kind.report_module().describe(run)
+            document = JOBS[command].report_module().describe(run)
             write_html(document, run.path / "report.html")
             write_card(document, run)
             typer.echo(render_text(document))
             typer.echo(f"report: {run.path / 'report.html'}")
+
+
+def prepared(
+    command: str, config: Path, overrides: list[str] | None, out: Path | None, **options: bool
+) -> tuple[Any, Any, Path]:
+    """Read the configuration of a job and check everything that the user gave.
+
+    Args:
+        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        config: The file.
+        overrides: Settings like ``training.epochs=3``.
+        out: The run directory; None: ``runs/`` and the name in the configuration.
+        options: Further arguments of the job.
+
+    Returns:
+        The job, its configuration and its run directory.
+
+    Raises:
+        InputError: Something is wrong with them.
+    """
+    # What libraries say to their developers is of no use to a user of a command.
+    warnings.simplefilter("ignore", FutureWarning)
+    from myosotis.engine.config import load_config
+    from myosotis.engine.errors import InputError
+
+    kind = JOBS[command]
+    try:
+        settings: Any = load_config(config, kind.schema(), overrides or [])
+    except InputError:
+        other = command_of(config, kind)
+        if other is None:
+            raise
+        raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
+    directory = out if out is not None else Path("runs") / settings.name
+    job = kind.job_class()(settings, directory, say=say, **options)
+    job.prepare()
+    return job, settings, directory

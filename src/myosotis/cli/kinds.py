@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ class JobKind:
         job: Module and name of the job.
         report: The module with ``describe`` and ``compare``.
         methods: By what they are called beside the command, module and name of what it chooses from.
+        extra: The extra whose packages its modules import; None if a plain install has them.
     """
 
     command: str
@@ -31,11 +33,19 @@ class JobKind:
     job: tuple[str, str]
     report: str
     methods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    extra: str | None = None
 
     @property
     def kind(self) -> str:
         """The kind that its results have."""
         return self.command.replace(" ", "-")
+
+    @property
+    def available(self) -> bool:
+        """Whether what its modules import is installed."""
+        from myosotis.engine.extras import missing_module
+
+        return self.extra is None or missing_module(self.extra) is None
 
     def schema(self) -> type[Config]:
         """Return the configuration."""
@@ -66,6 +76,7 @@ JOBS: Mapping[str, JobKind] = {
             ("unlearning.language.job.job", "LanguageUnlearningJob"),
             "unlearning.language.job.report",
             {"": ("unlearning.language.methods", "METHODS")},
+            extra="language",
         ),
         JobKind(
             "unlearn classifier",
@@ -134,10 +145,35 @@ JOBS: Mapping[str, JobKind] = {
 """Every kind by its command."""
 
 
+def job_named(name: str) -> JobKind:
+    """Return a kind of job by its name with hyphens, or by its command.
+
+    Raises:
+        InputError: There is none; the nearest one is named.
+
+    Example:
+        >>> job_named("learn-classes").command
+        'learn classes'
+    """
+    from myosotis.engine.errors import InputError
+
+    kind = next((job for job in JOBS.values() if name in (job.kind, job.command)), None)
+    if kind is None:
+        raise InputError(f"there is no job '{name}'; {nearest(name, [job.kind for job in JOBS.values()])}")
+    return kind
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the hint that ends an error about a name that is not known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
 def command_of(path: Path, own: JobKind) -> str | None:
     """Return the command that a file is a valid configuration of; None if it is one of ``own``, or of none.
 
-    Faults below one known key are a slip in a configuration of ``own``; the other kinds are not imported for it.
+    Without an unknown key, with faults below one known key alone, or with one key that is nearly a known one, it is a
+    slip in a configuration of ``own``; the other kinds, which take seconds, are not imported for it.
 
     Args:
         path: The file.
@@ -149,19 +185,27 @@ def command_of(path: Path, own: JobKind) -> str | None:
 
     content = read_yaml(path)
 
-    def faulty_keys(kind: JobKind) -> set[Any]:
+    def faults(kind: JobKind) -> list[Any]:
         try:
             kind.schema().model_validate(content)
         except ValidationError as error:
-            return {(fault["loc"] or ("",))[0] for fault in error.errors()}
-        return set()
+            return list(error.errors())
+        return []
 
     if not isinstance(content, dict):
         return None
-    faulty = faulty_keys(own)
-    if not faulty or (len(faulty) == 1 and set(content) <= set(own.schema().model_fields)):
+    of_own = faults(own)
+    keys = {(fault["loc"] or ("",))[0] for fault in of_own}
+    if not any(fault["type"] == "extra_forbidden" for fault in of_own):
         return None
-    return next((command for command, kind in JOBS.items() if kind is not own and not faulty_keys(kind)), None)
+    fields = own.schema().model_fields
+    unknown = [str(key) for key in content if key not in fields]
+    if (len(keys) == 1 and not unknown) or (len(unknown) == 1 and difflib.get_close_matches(unknown[0], fields)):
+        return None
+    return next(
+        (command for command, kind in JOBS.items() if kind is not own and kind.available and not faults(kind)),
+        None,
+    )
 
 
 def _module(name: str) -> Any:

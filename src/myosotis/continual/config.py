@@ -21,7 +21,11 @@ class StreamJobConfig(JobConfig):
 
 
 class StoredSamplesConfig(Config):
-    """A memory of stored samples; ``total: 0`` is none."""
+    """A memory of stored samples.
+
+    Attributes:
+        total: Number of stored samples; 0 is no memory.
+    """
 
     total: NonNegativeInt = 0
 
@@ -34,19 +38,32 @@ class StoredSamplesConfig(Config):
 
 
 class BalancedMemoryConfig(StoredSamplesConfig):
-    """A memory of images, as many under each class as under any other."""
+    """A memory of images, as many under each class as under any other.
+
+    Attributes:
+        selection: Rule by which images are chosen.
+    """
 
     selection: Literal["balanced"] = "balanced"
 
 
 class ReservoirConfig(StoredSamplesConfig):
-    """A memory in which every sample of the stream stays with the same probability."""
+    """A memory in which every sample of the stream stays with the same probability.
+
+    Attributes:
+        selection: Rule by which samples are chosen.
+    """
 
     selection: Literal["reservoir"] = "reservoir"
 
 
 class PixelStatistics(Config):
-    """Mean and standard deviation of the pixels of each channel, in [0, 1]; those of the first task unless given."""
+    """Mean and standard deviation of the pixels of each channel, in [0, 1]; those of the first task unless given.
+
+    Attributes:
+        mean: Mean of each channel, with ``std``.
+        std: Standard deviation of each channel.
+    """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -61,7 +78,13 @@ class PixelStatistics(Config):
 
 
 class BackboneConfig(PixelStatistics):
-    """The network: ``small-resnet`` or a name that timm knows."""
+    """The network.
+
+    Attributes:
+        architecture: ``small-resnet``, or a name that timm knows.
+        options: Further arguments of the architecture, e.g. ``{widths: [16, 32, 64]}`` of ``small-resnet``.
+        pretrained: Whether timm fetches its pre-trained weights.
+    """
 
     architecture: str = "small-resnet"
     options: dict[str, Any] = Field(default_factory=dict)
@@ -75,7 +98,12 @@ class BackboneConfig(PixelStatistics):
 
 
 class ClassOrderConfig(Config):
-    """The order of the classes. Without ``class_order`` it is drawn by ``order_seed``, or by the job's seed."""
+    """The order of the classes.
+
+    Attributes:
+        class_order: Names of the classes in the order of arrival, or ``as_listed``; drawn unless given.
+        order_seed: Seed of the drawn order; the job's seed unless given.
+    """
 
     class_order: tuple[str | int, ...] | Literal["as_listed"] | None = None
     order_seed: NonNegativeInt | None = None

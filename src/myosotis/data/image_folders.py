@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from myosotis.data.decode_cache import DecodeCache
+from myosotis.data.holding_out import HeldOut
 from myosotis.data.image_files import (
     SUFFIXES,
     WHITE,
@@ -37,6 +38,7 @@ def read_image_folder(
     on_error: OnError = "stop",
     cache: Path | None = None,
     background: Background = WHITE,
+    part: HeldOut | None = None,
 ) -> ImageSet:
     """Read ``folder/<class>/<image>``; classes and images are sorted by their names.
 
@@ -50,6 +52,7 @@ def read_image_folder(
         cache: Directory for a memory-mapped file of decoded images: for more images than memory holds, and to decode
             only once. Other files, or another size, get a file of their own.
         background: Colour behind transparent pixels: a grey value, or red, green and blue.
+        part: Part of the images that is read; None reads all.
 
     Returns:
         Images in colour, or in grey where every file is grey; an image's name is its path below ``folder``.
@@ -70,6 +73,8 @@ def read_image_folder(
         if not paths:
             raise InputError(f"{folder / name}: holds no image; known are {', '.join(SUFFIXES)}")
         listed += [(path, label) for path in paths]
+    if part is not None:
+        listed = _part_of(listed, folder, part)
     return _read_listed(folder, listed, classes, size, on_error, cache, background)
 
 
@@ -80,6 +85,7 @@ def read_unlabelled_folder(
     on_error: OnError = "stop",
     cache: Path | None = None,
     background: Background = WHITE,
+    part: HeldOut | None = None,
 ) -> ImageSet:
     """Read every image below a folder, sorted by name; all have the same class.
 
@@ -89,6 +95,7 @@ def read_unlabelled_folder(
         on_error: Action on an unreadable file, as for :func:`read_image_folder`.
         cache: Directory of decoded images, as for :func:`read_image_folder`.
         background: Colour behind transparent pixels, as for :func:`read_image_folder`.
+        part: Part of the images that is read, as for :func:`read_image_folder`.
 
     Raises:
         InputError: The folder holds no image, a file is not an image, or sizes differ.
@@ -98,7 +105,15 @@ def read_unlabelled_folder(
     paths = files_below(folder)
     if not paths:
         raise InputError(f"{folder}: holds no image; known are {', '.join(SUFFIXES)}")
-    return _read_listed(folder, [(path, 0) for path in paths], ["unlabelled"], size, on_error, cache, background)
+    listed = [(path, 0) for path in paths]
+    if part is not None:
+        listed = _part_of(listed, folder, part)
+    return _read_listed(folder, listed, ["unlabelled"], size, on_error, cache, background)
+
+
+def _part_of(listed: Sequence[tuple[Path, int]], folder: Path, part: HeldOut) -> list[tuple[Path, int]]:
+    names = [path.relative_to(folder).as_posix() for path, _ in listed]
+    return [listed[index] for index in part.indices(names, [label for _, label in listed], str(folder))]
 
 
 def _read_listed(

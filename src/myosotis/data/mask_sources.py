@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from myosotis.data.holding_out import HeldOut
 from myosotis.data.image_archives import read_idx
 from myosotis.data.image_files import WHITE
 from myosotis.data.masks import (
@@ -21,6 +22,7 @@ from myosotis.data.scenes import make_scenes
 from myosotis.data.sources import BackgroundColour
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.method import Fraction
 
 _KINDS = ("images", "voc", "ade20k", "camvid", "scenes")
 _ADE_CLASSES = 150
@@ -28,7 +30,15 @@ _VALUES = 256  # of a mask file
 
 
 class ScenesConfig(Config):
-    """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`."""
+    """Scenes composed of the pictures in idx files, see :func:`~myosotis.data.scenes.make_scenes`.
+
+    Attributes:
+        idx: Folder with the idx files of the pictures.
+        count: Number of scenes.
+        side: Side of a scene in pixels.
+        seed: Seed of the composition.
+        classes: Names of the numbered classes.
+    """
 
     idx: LocalPath
     count: PositiveInt = 1000
@@ -40,15 +50,25 @@ class ScenesConfig(Config):
 class MaskSourceConfig(Config):
     """A set of images with masks.
 
-    ``images`` and ``masks`` are folders of files of equal names; ``voc`` is the directory ``VOC2012``, whose ``split``
-    is a list, e.g. ``train_aug``; ``ade20k`` is ``ADEChallengeData2016``; ``camvid`` has ``train``, ``train_labels``
-    and so on; ``scenes`` are composed.
+    Exactly one of its kinds is given. Images and masks are turned upright by their orientation tags.
 
-    ``classes`` names the numbers in mask files of a folder, from ``first`` on. Numbers in ``ignore`` are ignored;
-    ``background`` is the number of the background, if there is one.
-
-    Images and masks are turned upright by their orientation tags; ``image_background`` is the colour behind transparent
-    pixels of images, a grey value or ``[red, green, blue]``, white by default.
+    Attributes:
+        images: Folder of images, with ``masks``.
+        masks: Folder of masks with the names of the images.
+        listed: File with the names to use, one per line, of ``images`` and ``masks``; all unless given.
+        voc: Folder ``VOC2012``.
+        ade20k: Folder ``ADEChallengeData2016``.
+        camvid: Folder with ``train``, ``train_labels`` and so on, as CamVid has.
+        scenes: Scenes composed of single pictures.
+        split: Split of a source that has several, e.g. ``train_aug``, or that ``held_out`` splits.
+        held_out: Share of ``images`` and ``masks`` that is their ``test`` split, drawn by names.
+        classes: Names of the numbers in the masks, from ``first`` on.
+        first: Number of the first class in the masks.
+        background: Number of the background in the masks; null where there is none.
+        ignore: Numbers in the masks that are ignored.
+        size: Height and width that images are scaled to.
+        grey: Whether images are made grey.
+        image_background: Colour behind transparent pixels: a grey value, or red, green and blue.
     """
 
     images: LocalPath | None = None
@@ -59,6 +79,7 @@ class MaskSourceConfig(Config):
     camvid: LocalPath | None = None
     scenes: ScenesConfig | None = None
     split: str = "train"
+    held_out: Fraction | None = None
     classes: tuple[str, ...] | None = None
     first: NonNegativeInt = 1
     background: NonNegativeInt | None = 0
@@ -81,15 +102,20 @@ class MaskSourceConfig(Config):
         given = next(
             (
                 key
-                for key in ("listed", "classes", "first", "background", "ignore")
+                for key in ("listed", "classes", "first", "background", "ignore", "held_out")
                 if not folder and getattr(self, key) != plain[key].default
             ),
             None,
         )
         if given is not None:
             raise ValueError(f"'{given}' belongs to 'images' and 'masks'")
-        if folder and self.split != plain["split"].default:
-            raise ValueError("folders of images and masks have no 'split'; name other folders, or a list in 'listed'")
+        if folder and self.held_out is None and self.split != plain["split"].default:
+            raise ValueError(
+                "folders of images and masks have no 'split'; name other folders, or a list in 'listed', or give "
+                "'held_out', the share to draw as test images"
+            )
+        if self.held_out is not None and self.split not in ("train", "test"):
+            raise ValueError(f"'held_out' makes the splits train and test, not '{self.split}'")
         if kinds[0] == "scenes" and (self.size is not None or self.grey):
             raise ValueError("scenes have their own 'side', and are grey")
         if kinds[0] == "scenes" and self.image_background != WHITE:
@@ -155,6 +181,10 @@ def read_masks(source: MaskSourceConfig) -> MaskedImages:
             raise InputError(f"{path}: no such list of names")
         listed = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     pairs = pair_folders(Path(str(source.images)), Path(str(source.masks)), listed)
+    if source.held_out is not None:
+        part = HeldOut(source.held_out, "test" if source.split == "test" else "train")
+        names = [image.name for image, _ in pairs]
+        pairs = [pairs[index] for index in part.indices(names, [0] * len(pairs), str(source.images))]
     return _read(pairs, tuple(source.classes or ()), source.values, source)
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import datasets
-from datasets.exceptions import DatasetsError
-
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 from myosotis.engine.hub import hub_answers
 
 
@@ -229,6 +227,9 @@ def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[
     Raises:
         InputError: The data set or its split cannot be loaded, or holds no row.
     """
+    require("language", "a data set of the datasets library")
+    from datasets.exceptions import DatasetsError
+
     try:
         rows = _load_rows(name, split, subset)
     except InputError:
@@ -244,6 +245,8 @@ def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[
 
 def _load_rows(name: str, split: str, subset: str | None) -> list[Row]:
     """The rows of a source, without the copy that ``datasets`` would leave in its cache."""
+    import datasets
+
     if (Path(name) / "dataset_info.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
         loaded = datasets.load_from_disk(name)
         return list(loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded)

@@ -18,7 +18,12 @@ from myosotis.engine.fingerprint import salted_fingerprint
 class DataConfig(Config):
     """Training and test images.
 
-    ``only`` restricts the classes; the limits draw a part of the images, the same number of each class.
+    Attributes:
+        train: Training images.
+        test: Test images of the same classes.
+        only: Names of the classes to use; all unless given.
+        limit: Number of training images to draw, balanced over the classes; all unless given.
+        test_limit: Number of test images to draw, balanced over the classes; all unless given.
     """
 
     train: SourceConfig

@@ -9,18 +9,23 @@ import torch
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
+from myosotis.data.holding_out import HeldOut
 from myosotis.data.image_archives import read_idx, read_torchvision
 from myosotis.data.image_files import WHITE, Background, as_array, files_below
 from myosotis.data.image_folders import OnError, read_image_folder, read_unlabelled_folder
 from myosotis.data.images import ImageSet
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
+from myosotis.engine.method import Fraction
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 BackgroundColour = Byte | tuple[Byte, Byte, Byte]
 """A background in a configuration: a grey value, or red, green and blue."""
 
-_KINDS = ("folder", "images", "idx", "torchvision", "cifar", "arrays", "datasets")
+_KINDS = ("folder", "images", "idx", "torchvision", "cifar", "arrays", "datasets", "packaged")
+_WITHOUT_SPLIT = ("folder", "images", "arrays")
+_DIGITS_HELD_OUT = 0.2
 _CIFAR_PIXELS = 3 * 32 * 32
 _MOST_CLASSES = 2**16
 _CIFAR = {
@@ -33,13 +38,28 @@ _CIFAR_NAMES = {"cifar-10": "batches.meta.txt", "cifar-100": "fine_label_names.t
 class SourceConfig(Config):
     """A set of images, labelled but for ``images``.
 
-    ``folder`` has a folder for each class; ``images`` is a folder of images without classes; ``idx`` the files of
-    MNIST and its relatives; ``torchvision`` names a data set, whose files are in ``root``; ``cifar`` is the unpacked
-    binary version of CIFAR-10 or CIFAR-100; ``arrays`` an ``.npz`` file with ``images`` and ``labels``; ``datasets`` a
-    directory that ``datasets`` saved, or one of parquet files.
+    Exactly one of its kinds is given. Image files are turned upright by their orientation tags.
 
-    Image files are turned upright by their orientation tags; ``background`` is the colour behind transparent pixels,
-    a grey value or ``[red, green, blue]``, white by default.
+    Attributes:
+        folder: Folder with a folder of image files for each class.
+        images: Folder of image files without classes.
+        idx: Folder with the idx files of MNIST or a relative.
+        torchvision: Name of a data set of torchvision.
+        cifar: Folder of the unpacked binary version of CIFAR-10 or CIFAR-100.
+        arrays: ``.npz`` file with ``images`` and ``labels``.
+        datasets: Folder that the datasets library saved, or one of parquet files.
+        packaged: ``digits``: 1,797 handwritten digits of 8 x 8 pixels, which come with scikit-learn.
+        root: Folder of the files of the ``torchvision`` data set.
+        split: Split of a source that has several, or that ``held_out`` splits.
+        held_out: Share of each class that is the ``test`` split of a source without one, drawn by names.
+        size: Side in pixels that images are scaled and cropped to.
+        classes: Names of the numbered classes of ``idx`` or ``arrays``.
+        image_column: Column of the images in ``datasets``; found by its type unless given.
+        label_column: Column of the labels in ``datasets``; found by its type unless given.
+        download: Whether torchvision may fetch the files.
+        on_error: What a damaged file does: ``stop`` the job, or ``skip`` the file and count it.
+        cache: Folder for decoded images, which makes later starts faster.
+        background: Colour behind transparent pixels: a grey value, or red, green and blue.
     """
 
     folder: LocalPath | None = None
@@ -49,8 +69,10 @@ class SourceConfig(Config):
     cifar: LocalPath | None = None
     arrays: LocalPath | None = None
     datasets: LocalPath | None = None
+    packaged: Literal["digits"] | None = None
     root: LocalPath | None = None
-    split: Literal["train", "test"] = "train"
+    split: Literal["train", "test"] | None = None
+    held_out: Fraction | None = None
     size: Annotated[int, Field(ge=1)] | None = None
     classes: tuple[str, ...] | None = None
     image_column: str | None = None
@@ -60,6 +82,15 @@ class SourceConfig(Config):
     cache: LocalPath | None = None
     background: BackgroundColour = WHITE
 
+    @model_validator(mode="before")
+    @classmethod
+    def _training_split(cls, values: Any) -> Any:
+        """The split of a source that has several is ``train`` unless given."""
+        if not isinstance(values, dict) or values.get("split") is not None:
+            return values
+        has_splits = values.get("held_out") is not None or not any(values.get(kind) for kind in _WITHOUT_SPLIT)
+        return {**values, "split": "train"} if has_splits else values
+
     @model_validator(mode="after")
     def _one_kind(self) -> "SourceConfig":
         kinds = [name for name in _KINDS if getattr(self, name) is not None]
@@ -68,8 +99,13 @@ class SourceConfig(Config):
         kind = kinds[0]
         if (self.torchvision is None) != (self.root is None):
             raise ValueError("'root' is the directory of a 'torchvision' data set; give both or neither")
-        if self.split == "test" and kind in ("folder", "images", "arrays"):
-            raise ValueError(f"a '{kind}' has no 'split'; name the folder or file of the test images")
+        if self.held_out is not None and kind not in (*_WITHOUT_SPLIT, "packaged"):
+            raise ValueError(f"'held_out' splits a source without splits; '{kind}' has a 'split: test' of its own")
+        if self.split == "test" and kind in _WITHOUT_SPLIT and self.held_out is None:
+            raise ValueError(
+                f"a '{kind}' has no 'split'; name the folder or file of the test images, or give 'held_out', the share "
+                "of each class to draw as test images"
+            )
         if self.size is not None and kind not in ("folder", "images", "datasets"):
             raise ValueError("'size' scales images of a 'folder', of 'images' or of 'datasets' only")
         if self.classes is not None and kind not in ("idx", "arrays"):
@@ -92,6 +128,8 @@ def read_images(source: SourceConfig) -> ImageSet:
         InputError: The source is missing or damaged.
     """
     cache = None if source.cache is None else Path(source.cache)
+    split: Literal["train", "test"] = source.split or "train"
+    part = None if source.held_out is None else HeldOut(source.held_out, split)
     if source.images is not None or source.folder is not None:
         read = read_unlabelled_folder if source.folder is None else read_image_folder
         return read(
@@ -100,23 +138,47 @@ def read_images(source: SourceConfig) -> ImageSet:
             on_error=source.on_error,
             cache=cache,
             background=source.background,
+            part=part,
         )
+    if source.packaged is not None:
+        return _part_of(read_digits(), part or HeldOut(_DIGITS_HELD_OUT, split), "digits")
     if source.idx is not None:
-        return read_idx(Path(source.idx), source.split, source.classes)
+        return read_idx(Path(source.idx), split, source.classes)
     if source.cifar is not None:
-        return read_cifar(Path(source.cifar), source.split)
+        return read_cifar(Path(source.cifar), split)
     if source.arrays is not None:
-        return read_arrays(Path(source.arrays), source.classes)
+        arrays = read_arrays(Path(source.arrays), source.classes)
+        return arrays if part is None else _part_of(arrays, part, source.arrays)
     if source.datasets is not None:
         return read_datasets(
             Path(source.datasets),
-            source.split,
+            split,
             source.image_column,
             source.label_column,
             source.size,
             source.background,
         )
-    return read_torchvision(str(source.torchvision), Path(str(source.root)), source.split, download=source.download)
+    return read_torchvision(str(source.torchvision), Path(str(source.root)), split, download=source.download)
+
+
+def _part_of(images: ImageSet, part: HeldOut, what: str) -> ImageSet:
+    return images.subset(part.indices(images.names, images.labels.tolist(), what))
+
+
+def read_digits() -> ImageSet:
+    """Return the handwritten digits of scikit-learn (Alpaydin and Kaynak, UCI, 1998): 1,797 images of 8 x 8 pixels.
+
+    Example:
+        >>> digits = read_digits()
+        >>> tuple(digits.images.shape), digits.classes[:3]
+        ((1797, 1, 8, 8), ('0', '1', '2'))
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # Counts from 0 to 16 become grey values.
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return _checked(images[:, None], digits.target, "digits", tuple(map(str, range(10))), "digits")
 
 
 def read_cifar(folder: Path, split: str) -> ImageSet:
@@ -225,6 +287,7 @@ def read_datasets(
     Raises:
         InputError: There is no such data set, split or column, a label is missing, or images differ in size.
     """
+    require("language", "a data set of the datasets library")
     import datasets  # takes a second to load, and few jobs need it
 
     if not folder.is_dir():

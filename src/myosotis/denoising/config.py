@@ -13,8 +13,14 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class CleanDataConfig(Config):
-    """Clean symbols: ``images``, files or folders of them, made bilevel by ``threshold`` or, if grey, by Otsu's;
-    ``dna``, FASTA or FASTQ files; or ``text`` files whose letters are those of ``alphabet``.
+    """Clean symbols of one kind: images, DNA or text.
+
+    Attributes:
+        images: Bilevel or grey image files, or folders of them.
+        threshold: Grey value from which a pixel is white; Otsu's threshold unless given.
+        dna: FASTA or FASTQ files.
+        text: Text files.
+        alphabet: Letters of the text files.
     """
 
     images: Annotated[tuple[LocalPath, ...], Field(min_length=1)] | None = None
@@ -36,8 +42,12 @@ class CleanDataConfig(Config):
 
 
 class NoiseConfig(Config):
-    """The noise of the training: a symmetric ``rate``; a ``channel`` file; or ``between`` two rates, drawn anew for
-    every sequence and pass, for a denoiser of many rates.
+    """The noise of the training: a rate, a channel, or many rates for a denoiser of all of them.
+
+    Attributes:
+        rate: Probability that a symbol is replaced, by each other one alike.
+        channel: File with a channel matrix.
+        between: Smallest and largest rate; each sequence and pass draws its own.
     """
 
     rate: Rate | None = None
@@ -54,7 +64,15 @@ class NoiseConfig(Config):
 
 
 class DenoiserConfig(Config):
-    """The network: ``half_width`` symbols on each side along a line, ``neighbours`` on a plane, and its size."""
+    """The context of a symbol, and the network.
+
+    Attributes:
+        half_width: Symbols on each side of a context, along a line.
+        neighbours: Symbols of a context, on a plane.
+        head: Output of the network; chosen by the size of the alphabet unless given.
+        hidden: Width of the hidden layers.
+        layers: Number of hidden layers.
+    """
 
     half_width: PositiveInt = 10
     neighbours: PositiveInt = 24
@@ -66,7 +84,12 @@ class DenoiserConfig(Config):
 class DenoiserTrainConfig(JobConfig):
     """One job: a denoiser that is trained with clean symbols, to be adapted to noisy ones later.
 
-    ``held_out`` is the share of the sequences that are kept for measuring.
+    Attributes:
+        data: Clean symbols.
+        noise: Noise of the training.
+        model: Network, by its architecture.
+        training: Training.
+        held_out: Share of the sequences that are only measured on.
     """
 
     data: CleanDataConfig

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from myosotis.data.image_files import files_below
 from myosotis.denoising.channel import Channel, Symbols, read_channel
@@ -21,6 +22,7 @@ from myosotis.denoising.result import DenoiserResult
 from myosotis.denoising.training_noise import TrainingNoise, blind
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.forecast import Phase, training_step
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.seeding import derive_seed
@@ -56,15 +58,18 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         symbols = sum(sequence.size for sequence in self._clean)
         self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
 
-    def inputs(self, salt: str) -> Mapping[str, Any]:
-        """Return a fingerprint of the clean symbols and the channel."""
-        return {"clean": salted_fingerprint(self._content_hash(), salt)}
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of the training."""
+        passes, denoiser = self._config.training, self._denoiser()
+        windows = torch.zeros(passes.batch_size, denoiser.context.size, dtype=torch.long, device=device())
+        step = training_step(denoiser.network, lambda: denoiser.network(windows).square().mean())
+        steps = passes.epochs * passes.steps(sum(self._clean[index].size for index in self._trained))
+        return [Phase("training", steps, step)]
 
-    def produce(self) -> Mapping[str, Any]:
-        """Train, measure and write the denoiser."""
+    def _denoiser(self) -> NeuralDenoiser:
         config, model = self._config, self._config.model
         context: Any = Context2d(model.neighbours) if config.data.images is not None else Context1d(model.half_width)
-        denoiser = NeuralDenoiser(
+        return NeuralDenoiser(
             len(self._names),
             context,
             head=model.head,
@@ -73,6 +78,14 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
             seed=config.seed,
             device=device(),
         )
+
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return a fingerprint of the clean symbols and the channel."""
+        return {"clean": salted_fingerprint(self._content_hash(), salt)}
+
+    def produce(self) -> Mapping[str, Any]:
+        """Train, measure and write the denoiser."""
+        config, denoiser = self._config, self._denoiser()
         with self._timed("train"):
             denoiser.pretrain(
                 [self._clean[index] for index in self._trained],
@@ -90,7 +103,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         self._say(f"model file: {self._run.path / 'model' / MODEL}")
         return {
             "names": list(self._names),
-            "context": context.size,
+            "context": denoiser.context.size,
             "head": denoiser.head,
             "symbols": {"train": self._count(self._trained), "held_out": self._count(self._held)},
             "measured": measured,

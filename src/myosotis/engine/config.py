@@ -1,6 +1,7 @@
 """Configuration: one YAML file per job, checked against a pydantic model, with overrides and helpful errors."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    GetJsonSchemaHandler,
     NonNegativeInt,
     PlainSerializer,
     StringConstraints,
@@ -24,7 +26,11 @@ from myosotis.engine.yaml_text import RepeatedKeyError, parse_yaml, read_yaml
 
 
 class Config(BaseModel):
-    """The base of every configuration: immutable, and an unknown key is an error."""
+    """The base of every configuration: immutable, and an unknown key is an error.
+
+    The ``Attributes`` section of a class's docstring is the one description of its fields: of the JSON schema, of the
+    reference pages and of ``myosotis schema``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,8 +40,74 @@ class Config(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Keys of earlier versions, and what they are called now."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Give fields the descriptions of the docstring."""
+        described = field_descriptions(cls)
+        for name, field in cls.model_fields.items():
+            field.description = described.get(name, field.description)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Put the descriptions of the class and of its fields into the schema."""
+        schema = handler(core_schema)
+        described = {name: field.description for name, field in cls.model_fields.items() if field.description}
+        describe_properties(handler.resolve_ref_schema(schema), cls, described)
+        return schema
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def field_descriptions(kind: type[Any]) -> dict[str, str]:
+    """Return what the docstring of a class says of its fields, one line each.
+
+    Args:
+        kind: Class with a docstring in Google's style: a configuration, or a dataclass of settings.
+
+    Example:
+        >>> class Settings:
+        ...     \"\"\"Settings.
+        ...
+        ...     Attributes:
+        ...         rate: Learning rate,
+        ...             > 0.
+        ...     \"\"\"
+        >>> field_descriptions(Settings)
+        {'rate': 'Learning rate, > 0.'}
+    """
+    described = {}
+    for base in reversed(kind.__mro__):
+        docstring = inspect.cleandoc(vars(base).get("__doc__") or "")
+        section = _FIELDS.search(docstring)
+        if section is not None:
+            entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE)
+            described.update({name: _as_markdown(text) for name, text in entries})
+    return described
+
+
+def describe_properties(schema: dict[str, Any], kind: type[Any], described: Mapping[str, str]) -> None:
+    """Write the first paragraphs of a docstring and the descriptions of fields into a JSON schema.
+
+    Args:
+        schema: Schema of an object; changed in place.
+        kind: Class that it is the schema of.
+        described: Descriptions by the names of the fields.
+    """
+    schema["description"] = _as_markdown(_SECTION.split(inspect.cleandoc(kind.__doc__ or ""))[0])
+    for name, content in schema.get("properties", {}).items():
+        if name in described:
+            content["description"] = described[name]
+
+
+_FIELDS = re.compile(r"^(?:Attributes|Args):\n((?: .*(?:\n|\Z)|\n)+)", re.MULTILINE)
+_SECTION = re.compile(r"\n\n[A-Z][a-z]+:\n")
+
+
+def _as_markdown(text: str) -> str:
+    """Text of a docstring without its roles, as editors and pages show it."""
+    text = re.sub(r":\w+:`~?\.?(?:[\w.]+\.)?(\w+)`", r"`\1`", text)
+    return " ".join(text.replace("``", "`").split())
 
 
 def _run_name(name: str) -> str:
@@ -324,7 +396,7 @@ def _is_branch_tag(part: int | str, schema: type[BaseModel]) -> bool:
 def _models(schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
     yield schema
     for field in schema.model_fields.values():
-        for inner in _inner_models(field.annotation):
+        for inner in models_in(field.annotation):
             yield from _models(inner)
 
 
@@ -333,21 +405,22 @@ def _models_at(schema: type[BaseModel], key: str) -> list[type[Config]]:
     models = [schema]
     for part in key.split(".") if key else []:
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
-        models = [inner for field in fields for inner in _inner_models(field.annotation)]
+        models = [inner for field in fields for inner in models_in(field.annotation)]
     return [model for model in models if issubclass(model, Config)]
 
 
-def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a type consists of, at any depth of unions and containers."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _inner_models(argument)
+        yield from models_in(argument)
 
 
 def _dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
         yield prefix + name
-        for inner in _inner_models(field.annotation):
+        for inner in models_in(field.annotation):
             yield from _dotted_keys(inner, f"{prefix}{name}.")
 
 

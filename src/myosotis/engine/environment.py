@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def describe_environment(seed: int) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "python": sys.version.split()[0],
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {name: metadata.version(name) for name in _PACKAGES if find_spec(name) is not None},
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": devices or ["cpu"],

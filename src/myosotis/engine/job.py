@@ -3,7 +3,7 @@
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -12,6 +12,7 @@ from myosotis.engine.checkpoint import is_complete, sealed_directory
 from myosotis.engine.config import ConfigT, flatten, local_paths
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
+from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.result import Result
 from myosotis.engine.run import Run
@@ -85,6 +86,13 @@ class Job(ABC, Generic[ConfigT]):
 
         ``lineage`` and ``cost`` (see :meth:`cost`) are among its keys.
         """
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the parts of the work that take the time, to forecast it after :meth:`prepare`.
+
+        Steps are those of the network alone: what a method computes beside it, and audits by generation, come on top.
+        """
+        return ()
 
     def clean_up(self) -> None:
         """Remove what a finished run does not need. By default there is nothing to remove."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, model_validator
 
-from myosotis.engine.config import Config
+from myosotis.engine.config import Config, describe_properties, field_descriptions
 from myosotis.engine.errors import SettingsError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -65,6 +65,21 @@ class NamedConfig(Config):
         name = values.get("name", plain)
         settings = cls.check(name, {key: value for key, value in values.items() if key != "name"})
         return {"name": name, **vars(settings)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema of a name alone, or of a name with the settings that it has."""
+        default = cls.model_fields["name"].default
+        choices: list[dict[str, Any]] = [{"type": "string", "enum": list(cls.registry)}]
+        for name in cls.registry:
+            settings = cls.registry.settings_class(name)
+            one = dict(handler.resolve_ref_schema(handler(TypeAdapter(settings).core_schema)))
+            describe_properties(one, settings, field_descriptions(settings))
+            one["properties"] = {"name": {"const": name, "default": name}, **one.get("properties", {})}
+            one["required"] = [*(() if name == default else ("name",)), *one.get("required", ())]
+            one["description"] = f"{cls.registry.card(name).title}. {cls.registry.card(name).purpose}"
+            choices.append({**one, "title": name, "additionalProperties": False})
+        return {"anyOf": choices, "description": handler(core_schema).get("description", "")}
 
     @property
     def settings(self) -> dict[str, Any]:

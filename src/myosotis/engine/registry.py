@@ -84,6 +84,10 @@ class Registry(Mapping[str, type[T]]):
         check_method(name, given or {}, kinds, self._what)
         return validated(name, kinds[name], dict(given or {}), self._what)
 
+    def settings_class(self, name: str) -> type[Any]:
+        """Return the dataclass that the settings of a class are."""
+        return _settings_of(self[name])
+
     def build(self, name: str, given: Mapping[str, Any] | None = None, *parts: Any) -> T:
         """Return an instance.
 

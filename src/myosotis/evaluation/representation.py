@@ -86,7 +86,7 @@ def representation_report(
         mode: Samples that probes are fitted to, see above.
         per_class: Samples per class, for ``"balanced"``.
         penalties: Penalties of the linear probes.
-        neighbours: k of the nearest-neighbour probe.
+        neighbours: Number k of the nearest-neighbour probe.
         seed: Seed of draws and splits.
 
     Raises:

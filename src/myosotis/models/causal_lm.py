@@ -120,6 +120,27 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     return model.eval(), tokenizer
 
 
+def load_local_tokenizer(name: str) -> Any | None:
+    """Return the tokenizer of a model on this machine; None for a name of the hub, of which nothing is fetched.
+
+    Args:
+        name: Directory, ``.gguf`` file, or a key of :data:`PACKAGED`.
+
+    Raises:
+        InputError: It is not a model, or has no readable tokenizer.
+    """
+    location, gguf_file = locate(name)
+    if not Path(location).is_dir():
+        return None
+    options = {} if gguf_file is None else {"gguf_file": gguf_file}
+    with _silence():
+        try:
+            return AutoTokenizer.from_pretrained(location, local_files_only=True, **options)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"model {name}: its tokenizer cannot be loaded: {first_line}") from None
+
+
 def open_language_model(path: Path) -> Any:
     """Return a ``transformers`` text-generation pipeline of the model in a directory.
 

@@ -18,7 +18,12 @@ from myosotis.pretraining.training import PretrainTraining
 class PretrainDataConfig(Config):
     """The images. Labels, where there are any, are read by probes and fine-tuning alone.
 
-    ``only`` names the classes that take part; the limits draw a part of the images, class by class alike.
+    Attributes:
+        train: Training images.
+        test: Test images of the probes.
+        only: Names of the classes to use; all unless given.
+        limit: Number of training images to draw, balanced over the classes; all unless given.
+        test_limit: Number of test images to draw, balanced over the classes; all unless given.
     """
 
     train: SourceConfig
@@ -40,10 +45,16 @@ class PretrainDataConfig(Config):
 
 
 class PretrainModelConfig(Config):
-    """The encoder: a name that timm knows. Pixel statistics are the training set's unless given.
+    """The encoder. ``mean: [0], std: [1]`` leaves pixels in [0, 1], which changes what is salient.
 
-    ``mean: [0], std: [1]`` leaves pixels in [0, 1], which changes what is salient. ``init_from`` is the ``model``
-    directory of an earlier run with the same network: training goes on from its weights.
+    Attributes:
+        architecture: Name that timm knows.
+        options: Further arguments of the architecture, e.g. ``{patch_size: 4}`` of a vision transformer.
+        pretrained: Whether timm fetches its pre-trained weights.
+        init_from: Directory ``model`` of an earlier run with the same network, to continue from.
+        mean: Mean pixel value of each channel, in [0, 1]; with ``std``. Without both, those of the training images are
+            used.
+        std: Standard deviation of each channel.
     """
 
     architecture: str = "vit_small_patch16_224"
@@ -63,7 +74,11 @@ class PretrainModelConfig(Config):
 
 
 class ObjectiveConfig(NamedConfig):
-    """How the network learns from what is hidden: ``mae`` or ``simmim``, and its settings beside it."""
+    """How the network learns from what is hidden.
+
+    Attributes:
+        name: Name of the objective; its settings stand beside it.
+    """
 
     registry = OBJECTIVES
 
@@ -71,7 +86,11 @@ class ObjectiveConfig(NamedConfig):
 
 
 class MaskerConfig(NamedConfig):
-    """What is hidden: a masker's name, and its settings beside it."""
+    """What is hidden.
+
+    Attributes:
+        name: Name of the masker; its settings stand beside it.
+    """
 
     registry = MASKERS
 
@@ -96,9 +115,11 @@ class PretrainTrainingConfig(PretrainTraining):
 class EncoderProbesConfig(Config):
     """How the encoder is measured, before and after: by a linear probe and by nearest neighbours on frozen features.
 
-    ``samples`` labelled training images, as many of each class, vote and teach; None: all of them. ``cells`` above 1
-    keeps the layout of features, see :func:`~myosotis.pretraining.encoder_probes.encoder_features`. ``data`` names
-    other, labelled images; without it they are the job's own.
+    Attributes:
+        samples: Number of labelled training images of the probes, balanced over the classes; all unless given.
+        neighbours: Number k of the nearest-neighbour probe.
+        cells: Side of the grid that features are averaged in; 1 is their mean.
+        data: Labelled images for the probes; the job's own unless given.
     """
 
     samples: PositiveInt | None = None
@@ -110,8 +131,19 @@ class EncoderProbesConfig(Config):
 class PretrainConfig(JobConfig):
     """One job: images, an encoder, what is hidden and how much of it, and how the encoder is measured afterwards.
 
-    ``ratio`` is the share of hidden tokens, which goes to ``ratio_end`` during the training, or stays. ``probes`` are
-    made before and after; ``finetune`` trains a classifier at the end. ``shown`` is how many images the report draws.
+    Attributes:
+        data: Images, labelled or not.
+        model: Encoder, by its architecture.
+        objective: Objective.
+        masker: Choice of what is hidden.
+        ratio: Share of hidden tokens.
+        ratio_end: Share at the end of the training, reached in equal steps; ``ratio`` unless given.
+        training: Training.
+        probes: Measurement before and after; null leaves it out.
+        finetune: Fine-tuning of a classifier at the end; none unless given.
+        shown: Number of images that the report draws.
+        checkpoint_every: Epochs between checkpoints.
+        confidence: Level of the confidence intervals.
     """
 
     data: PretrainDataConfig

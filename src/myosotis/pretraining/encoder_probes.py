@@ -39,7 +39,7 @@ class EncoderProbes:
         train: Training images of the probes.
         test: Test images of the same classes.
         samples: Images of ``train`` that take part, as many of each class; None: all.
-        neighbours: k of the nearest neighbours.
+        neighbours: Number k of the nearest neighbours.
         cells: Layout of features, see :func:`encoder_features`.
         seed: Seed of the draw.
         device: Device of the encoder.

@@ -1,7 +1,7 @@
 """The job of pre-training: read, pre-train, measure before and after, draw, write the result."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,12 +10,14 @@ from myosotis.data.sets import repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.evaluation.learning import Share, above_share, learning_verdict
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import FinetuneSettings, finetune, with_new_head
+from myosotis.pretraining.forecast import pretrain_phase
 from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
 from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.model_directory import save_pretrained
@@ -58,6 +60,10 @@ class PretrainJob(Job[PretrainConfig]):
         check_pretraining(config, self._sets, self._spec)
         channels, height, width = self._sets.train.images.shape[1:]
         self._say(f"{len(self._sets.train):,} images of {width}x{height} with {channels} channels to learn from")
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of the training."""
+        return [pretrain_phase(self._config, self._sets, new_model(self._config, self._spec))]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of all images, and the hash of the weights to start from."""

@@ -176,7 +176,15 @@ class MaskedAutoencoder(MaskedModel):
 
 @dataclass(frozen=True)
 class MaeObjective(Objective):
-    """Settings of :class:`MaskedAutoencoder`."""
+    """Settings of :class:`MaskedAutoencoder`.
+
+    Attributes:
+        decoder_dim: Width of the decoder.
+        decoder_depth: Number of blocks of the decoder.
+        decoder_heads: Attention heads of the decoder.
+        norm_pix: Whether targets are pixels normalised patch by patch.
+        reduction: Mean of the loss: over hidden tokens, or first over those of each sample.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="mae",

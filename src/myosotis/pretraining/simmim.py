@@ -210,7 +210,11 @@ def _rows(embedding: Any, tokens: Tensor, shape: tuple[int, int, int]) -> int:
 
 @dataclass(frozen=True)
 class SimMIMObjective(Objective):
-    """Settings of :class:`SimMIM`."""
+    """Settings of :class:`SimMIM`.
+
+    Attributes:
+        unit: Side of a mask unit in pixels, a multiple of the patch.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="simmim",

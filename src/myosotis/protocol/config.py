@@ -15,9 +15,12 @@ Metric = Literal["average_incremental_accuracy", "final_accuracy"]
 
 
 class SearchConfig(Config):
-    """One method: fixed settings by dotted keys, and the space that its trials draw from.
+    """One method: its fixed settings, and the space that its trials draw from.
 
-    Without a ``space`` it is the published one, see :mod:`myosotis.protocol.spaces`.
+    Attributes:
+        settings: Fixed settings by dotted keys, e.g. ``{method.scale: 10}``.
+        space: Values that trials draw from, by dotted keys; unless given the published space, see
+            :mod:`myosotis.protocol.spaces`.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -37,6 +40,9 @@ class PruneConfig(Config):
 
     A trial is never judged in the middle of a stream, where early tasks favour plastic settings. The published protocol
     does not prune.
+
+    Attributes:
+        keep: Share of the trials that continue after each seed.
     """
 
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -45,7 +51,21 @@ class PruneConfig(Config):
 class ProtocolConfig(JobConfig):
     """Tune every method on one stream, freeze the best trial of each, and evaluate it on another stream.
 
-    ``job`` is a job of ``myosotis learn classes`` without name, seed and data; both streams share it.
+    Attributes:
+        job: Configuration of ``myosotis learn classes`` without name, seed and data; both streams share it.
+        tuning: Images of the stream that settings are tuned on.
+        evaluation: Images of the stream that is reported.
+        methods: Methods by their names, each with its search.
+        trials: Trials of each method.
+        seeds: Seeds of each trial.
+        evaluation_seeds: Seeds of the evaluation.
+        prune: Early end of the weakest trials; none unless given.
+        metric: Figure that trials are chosen by.
+        conventional: Whether every trial is also run on the evaluation stream, to show what tuning on the test set
+            would have reported.
+        storage: URL of the Optuna storage; an SQLite file in the run unless given.
+        executor: Processes that carry out the trials.
+        confidence: Level of the confidence intervals.
     """
 
     without_effect: ClassVar[frozenset[str]] = JobConfig.without_effect | frozenset({"executor"})
@@ -64,7 +84,7 @@ class ProtocolConfig(JobConfig):
     executor: ExecutorConfig = ExecutorConfig()
     confidence: Fraction = 0.95
 
-    @field_validator("methods", mode="before")
+    @field_validator("methods", mode="before", json_schema_input_type=list[str] | dict[str, SearchConfig | None])
     @classmethod
     def _plain_names(cls, methods: Any) -> Any:
         """``{er: }`` and ``[er, icarl]`` mean the published space."""

@@ -24,7 +24,14 @@ Carry = Callable[[str, str], dict[str, Any]]
 
 
 class ExecutorConfig(Config):
-    """Processes of this machine, or a Ray cluster (the ``cluster`` extra)."""
+    """Processes of this machine, or a Ray cluster (the ``cluster`` extra).
+
+    Attributes:
+        kind: Processes of this machine, or a Ray cluster.
+        workers: Number of runs at a time.
+        threads: Threads of each run.
+        address: Address of the Ray cluster; a new local one unless given.
+    """
 
     kind: Literal["local", "ray"] = "local"
     workers: PositiveInt = 1

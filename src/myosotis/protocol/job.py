@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from myosotis.continual.classification.checks import check_fit
+from myosotis.continual.classification.forecast import class_phase
 from myosotis.continual.classification.inputs import (
     describe_learner,
     make_memory,
@@ -16,7 +18,9 @@ from myosotis.continual.classification.inputs import (
 from myosotis.continual.classification.saved import make_learner
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, repeated_images, repeated_warning
+from myosotis.engine import forecast
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.extras import require
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
@@ -46,6 +50,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         Raises:
             InputError: An input or a setting is wrong.
         """
+        require("protocol", "the protocol")
         config = self._config
         streams = {"tuning": config.tuning, "evaluation": config.evaluation}
         self._check_available()
@@ -97,6 +102,22 @@ class ProtocolJob(Job[ProtocolConfig]):
         with settings_as_input(f"methods.{method}"):
             learner = make_learner(describe_learner(job, scenario))
             check_fit(learner, scenario, make_memory(job), job.training)
+
+    def phases(self) -> Sequence[forecast.Phase]:
+        """Return the steps of tuning and of evaluation, by the first trial of each method."""
+        config = self._config
+        tuning = config.trials * config.seeds
+        # Both streams have a trial of every seed where the conventional protocol is run too.
+        runs = {"tuning": tuning, "evaluation": config.evaluation_seeds + (tuning if config.conventional else 0)}
+        phases = []
+        for name in config.methods:
+            for stream, count in runs.items():
+                job = unit_config(config, getattr(config, stream), name, self._draws[name][0], config.seed)
+                scenario = make_scenario(job, *self._sets[stream])
+                phase = class_phase(job, describe_learner(job, scenario), scenario)
+                steps = -(-count * phase.count // config.executor.workers)
+                phases.append(replace(phase, name=f"{stream} of {name}", count=steps))
+        return phases
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both streams."""

@@ -4,15 +4,15 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_plus
-
-import optuna
-from sqlalchemy.exc import SQLAlchemyError
 
 from myosotis.engine.config import mask_password
 from myosotis.engine.errors import InputError
 from myosotis.protocol.units import Unit
+
+if TYPE_CHECKING:
+    import optuna
 
 _ATTEMPTS = 10
 _PAUSE = 0.2  # seconds
@@ -33,6 +33,8 @@ class ResultStore:
     """
 
     def __init__(self, url: str, name: str, identity: str) -> None:
+        import optuna
+
         self._url = url
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
@@ -51,6 +53,8 @@ class ResultStore:
         Raises:
             OSError: The storage cannot be read.
         """
+        import optuna
+
         with self._reached():
             trials = self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
         return {trial.user_attrs["key"]: json.loads(trial.user_attrs["result"]) for trial in trials}
@@ -61,6 +65,8 @@ class ResultStore:
         Raises:
             OSError: The storage cannot be written: its disk is full, its server gone, or another process holds it.
         """
+        import optuna
+
         attributes = {
             "key": unit.key,
             "phase": unit.phase,
@@ -76,6 +82,9 @@ class ResultStore:
     @contextmanager
     def _reached(self) -> Iterator[None]:
         """Turn errors of a database driver into ``OSError``."""
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError
+
         try:
             yield
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
@@ -88,8 +97,10 @@ def _reason(error: BaseException, url: str) -> str:
     return _without_secrets((str(error).strip().splitlines() or [type(error).__name__])[0], url)
 
 
-def _opened(url: str, name: str) -> optuna.Study:
+def _opened(url: str, name: str) -> "optuna.Study":
     """The study, created if it does not exist; repeated where another driver creates it at the same moment."""
+    import optuna
+
     for _ in range(_ATTEMPTS - 1):
         try:
             return optuna.create_study(storage=url, study_name=name, load_if_exists=True, direction="maximize")

@@ -70,7 +70,7 @@ def running_title(title: str, facts: Sequence[tuple[str, str]]) -> str:
         facts: Facts of the page.
 
     Example:
-        >>> running_title("Report: a\"; b", [("Finished", "2026-05-04 03:02 UTC")])
+        >>> running_title("Report: <a>; b", [("Finished", "2026-05-04 03:02 UTC")])
         'Report: a b, 2026-05-04 03:02 UTC'
     """
     text = ", ".join([title, *(value for name, value in facts if name == "Finished")])

@@ -1,8 +1,8 @@
 """The configuration of ``myosotis learn classes``."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, GetJsonSchemaHandler, NonNegativeInt, PositiveInt, model_validator
 
 from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.norm.partition import DivisorOf, Mode
@@ -46,13 +46,28 @@ class ModelConfig(BackboneConfig):
 
 
 class NormConfig(Config):
-    """The normalisation: ``bn`` changes nothing, ``tbbn`` balances tasks, ``cn`` and ``gn`` compare."""
+    """The normalisation layers of the network.
+
+    Attributes:
+        kind: ``bn``: batch normalisation; ``tbbn``: task-balanced; ``cn``: continual; ``gn``: group normalisation.
+        divisor_of: Of ``tbbn``: sizes that the number of splits divides, current and remembered samples (``both``, as
+            in the authors' code) or current ones alone.
+        mode: Of ``tbbn``: the ``exact`` method, or one pair of ``weighted`` moments.
+        sync: Of ``tbbn``: whether processes share the statistics of a batch.
+        groups: Of ``cn`` and ``gn``: number of groups of channels.
+    """
 
     kind: Literal["bn", "tbbn", "cn", "gn"] = "bn"
     divisor_of: DivisorOf = "both"
     mode: Mode = "exact"
     sync: bool = False
     groups: PositiveInt = 8
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema of a kind alone, or of all settings."""
+        full = super().__get_pydantic_json_schema__(core_schema, handler)
+        return {"anyOf": [{"enum": list(get_args(cls.model_fields["kind"].annotation))}, full]}
 
     @model_validator(mode="before")
     @classmethod
@@ -71,7 +86,11 @@ class NormConfig(Config):
 
 
 class MethodConfig(NamedConfig):
-    """A method: its name and its settings."""
+    """A method: its name and its settings.
+
+    Attributes:
+        name: Name of the method; its settings stand beside it.
+    """
 
     registry = METHODS
 
@@ -79,7 +98,13 @@ class MethodConfig(NamedConfig):
 
 
 class MemoryConfig(Config):
-    """The exemplar memory; ``total: 0`` is none."""
+    """The exemplar memory.
+
+    Attributes:
+        total: Number of exemplars over all classes; 0 is no memory.
+        per_class: Number of exemplars of each class, instead of ``total``.
+        selection: Rule by which exemplars are chosen.
+    """
 
     total: NonNegativeInt | None = None
     per_class: PositiveInt | None = None
@@ -95,6 +120,16 @@ class ClassLearningConfig(StreamJobConfig):
     """One job: a stream of classes, a network, a method, and its training.
 
     ``keep_learners`` saves the learner after each task, for ``myosotis probe``.
+
+    Attributes:
+        data: Training and test images.
+        scenario: Order of the classes and sizes of the tasks.
+        model: Network, by its architecture.
+        method: Continual-learning method.
+        norm: Normalisation layers.
+        memory: Exemplar memory.
+        training: Training of each task.
+        confidence: Level of the confidence intervals.
     """
 
     data: DataConfig

@@ -19,7 +19,7 @@ def distillation(
     Args:
         logits: Logits of the network in training.
         old_logits: Logits of the old network.
-        temperature: T.
+        temperature: Temperature T of the distillation.
 
     Example:
         >>> round(distillation(torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([[2.0, 1.0, 0.0]]), 2.0).item(), 6)
@@ -41,7 +41,7 @@ def proportional_distillation(
         logits: Logits of the network in training.
         labels: y.
         old_logits: Logits of the old network; None in the first task, which has the cross-entropy only.
-        temperature: T.
+        temperature: Temperature T of the distillation.
 
     Example:
         >>> z, old = torch.zeros(1, 4), torch.zeros(1, 3)
@@ -69,7 +69,7 @@ def task_distillation(
         logits: Logits of the network in training, for the classes of these tasks.
         old_logits: Logits of the old network for the same classes.
         sizes: Number of classes of each task.
-        temperature: T.
+        temperature: Temperature T of the distillation.
     """
     parts = [
         functional.kl_div(

@@ -1,12 +1,13 @@
 """The job of ``myosotis learn classes``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.continual.classification.forecast import class_phase
 from myosotis.continual.classification.inputs import describe_learner, make_memory, make_scenario
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
@@ -19,6 +20,7 @@ from myosotis.continual.verdict import classes_verdict
 from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.forecast import Phase
 from myosotis.models.image_classifier import load_classifier
 
 
@@ -66,6 +68,10 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 load_encoder(learner, self._encoder.weights)
         train = self._scenario[0].train
         try_images(learner.net, train.dataset.subset([int(train.indices[0])]).pixels())
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of all tasks, those of exemplars included."""
+        return [class_phase(self._config, self._spec, self._scenario)]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and the hash of the encoder to start from."""

@@ -60,7 +60,7 @@ def probe_run(
         run: Finished run of ``learn classes`` with ``keep_learners``.
         mode: Samples of the linear probes, see :func:`~myosotis.evaluation.representation.representation_report`.
         per_class: Samples of each class, for ``mode="balanced"``.
-        neighbours: k of the nearest-neighbour probe.
+        neighbours: Number k of the nearest-neighbour probe.
         naive: Probed run of plain fine-tuning, whose gain is subtracted.
         downstream: Directories with ``train/<class>/*`` and ``test/<class>/*`` of other data.
         device: Device of the encoders.

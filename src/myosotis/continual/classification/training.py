@@ -24,6 +24,7 @@ from myosotis.engine.files import read_json, write_json
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.modes import evaluating
+from myosotis.report.tabular import Tabular
 
 _CHUNK = 500
 
@@ -55,8 +56,8 @@ class TaskRecord:
     exemplars: int
 
 
-@dataclass
-class Learned:
+@dataclass(repr=False)
+class Learned(Tabular):
     """A stream that has been learnt.
 
     Attributes:
@@ -74,6 +75,25 @@ class Learned:
     counts: list[int]
     answers: Int[Tensor, " n"]
     resumed: bool = False
+
+    def headline(self) -> str:
+        """Return the final accuracy, over all test samples."""
+        last = self.records[-1]
+        correct = sum(accuracy * count for accuracy, count in zip(last.accuracy, self.counts, strict=True))
+        return f"accuracy {correct / sum(self.counts):.3f} after {len(self.records)} tasks, {last.exemplars} exemplars"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the accuracy on each task after each task; None where a task has not been learnt."""
+        tasks = range(len(self.records))
+        return [
+            {
+                "after task": number,
+                **{
+                    f"task {task + 1}": record.accuracy[task] if task < len(record.accuracy) else None for task in tasks
+                },
+            }
+            for number, record in enumerate(self.records, start=1)
+        ]
 
     def matrix(self, kind: str = "accuracy") -> Float[Tensor, "tasks tasks"]:
         """Return the matrix for :mod:`myosotis.continual.metrics`; NaN where a task has not been learnt.

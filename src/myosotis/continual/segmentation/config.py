@@ -16,7 +16,14 @@ from myosotis.models.segmenter import Library
 
 
 class SegmentDataConfig(Config):
-    """Training and test images. The limits draw a part of them."""
+    """Training and test images.
+
+    Attributes:
+        train: Training images with masks.
+        test: Test images with masks.
+        limit: Number of training images to draw; all unless given.
+        test_limit: Number of test images to draw; all unless given.
+    """
 
     train: MaskSourceConfig
     test: MaskSourceConfig
@@ -33,9 +40,22 @@ class SegmentDataConfig(Config):
 class SegmentStreamConfig(Config):
     """The order of the classes, the sizes of the tasks and their images.
 
-    See :func:`~.scenario.class_incremental_segmentation`. Without ``class_order``
-    classes come as listed, or as ``order_seed`` draws them. ``partition_seed`` is the job's seed unless given; a
-    ``partition`` file is used unchanged.
+    See :func:`~.scenario.class_incremental_segmentation`.
+
+    Attributes:
+        kind: Images of a task: ``partitioned`` and ``disjoint`` have each image in one task, ``overlapped`` in the task
+            of every class in it, and ``sequential`` labels all classes so far.
+        first: Number of classes of the first task.
+        per_task: Number of classes of each later task, or a list of them.
+        class_order: Names of the classes in the order of arrival.
+        order_seed: Seed of the order of classes; as listed unless given.
+        partition_seed: Seed of the partition; the job's seed unless given.
+        partition: File with a partition to use.
+        assign: Task of an image that shows classes of several: drawn ``uniform``, by ``rarest`` class or
+            ``largest_area``.
+        min_pixels: Fewest pixels of a class in an image that shows it.
+        match_sizes: Whether each task has as many images as in the partitioned stream.
+        unseen: Treatment of test pixels of classes that have not come yet.
     """
 
     kind: Kind = "partitioned"
@@ -67,7 +87,15 @@ class SegmentStreamConfig(Config):
 
 
 class SegmenterConfig(PixelStatistics):
-    """The body; see :class:`~myosotis.models.segmenter.SegmenterSpec`."""
+    """The body; see :class:`~myosotis.models.segmenter.SegmenterSpec`.
+
+    Attributes:
+        library: Library of the network: ``own``, ``torchvision``, ``timm`` or ``smp``.
+        architecture: ``small-segmenter``, or a name in that library.
+        options: Further arguments of the architecture.
+        pretrained: Whether the library fetches pre-trained weights.
+        norm_momentum: Momentum of the running statistics of batch normalisation; the library's own unless given.
+    """
 
     library: Library = "own"
     architecture: str = "small-segmenter"
@@ -77,7 +105,11 @@ class SegmenterConfig(PixelStatistics):
 
 
 class SegmentMethodConfig(NamedConfig):
-    """A method: its name and its settings."""
+    """A method: its name and its settings.
+
+    Attributes:
+        name: Name of the method; its settings stand beside it.
+    """
 
     registry = METHODS
 
@@ -88,6 +120,13 @@ class SegmentLearningConfig(StreamJobConfig):
     """One job: a stream of classes, a network, a method, and its training.
 
     Attributes:
+        data: Images with masks.
+        scenario: Order of the classes, sizes of the tasks and their images.
+        model: Network, by its architecture.
+        method: Continual-learning method.
+        memory: Memory of images.
+        training: Training of each task.
+        checkpoint_every: Steps between checkpoints within a task.
         panels: Number of test images that the report shows with the predictions after each task.
     """
 

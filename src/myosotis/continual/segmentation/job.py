@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from myosotis.continual.job import StreamJob, try_images
 from myosotis.continual.segmentation.checks import check_segmentation
@@ -27,7 +28,8 @@ from myosotis.continual.segmentation.training import SegmentationOutcome, learn_
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_tensors
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
-from myosotis.engine.processes import is_main_process
+from myosotis.engine.forecast import Phase, steps_of, training_step
+from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.learning import KEPT_MARGIN, difference_of, learning_verdict, of_difference
@@ -75,6 +77,24 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         by_remainder = {(height % _STRIDE, width % _STRIDE): (height, width) for height, width in sorted(sizes)}
         for height, width in (*by_remainder.values(), min(sizes)):
             try_images(learner.net, torch.zeros(1, self._stream.train.channels, height, width))
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of all tasks: cross-entropy on the first images."""
+        training, stream = self._config.training, self._stream
+        learner = make_segment_learner(self._spec)
+        learner.grow(0, len(stream.tasks[0].classes))
+        net = learner.net.to(device()).train()
+        batch = max(1, training.batch_size // processes())
+        height, width = training.crop or stream.train.images[0].shape[-2:]
+        images = torch.rand(batch, stream.train.channels, height, width, device=device())
+        target = torch.zeros(batch, height, width, dtype=torch.long, device=device())
+        step = training_step(net, lambda: functional.cross_entropy(net(images).logits, target))
+        sizes = [len(task.train) for task in stream.tasks]
+        if training.iterations is None:
+            count = steps_of(sizes, training.batch_size, training.epochs)
+        else:
+            count = (training.first_iterations or training.iterations) + training.iterations * (len(sizes) - 1)
+        return [Phase("training", count * training.accumulate, step)]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and of the partition."""

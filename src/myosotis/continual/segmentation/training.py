@@ -31,6 +31,7 @@ from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.modes import evaluating
+from myosotis.report.tabular import Tabular
 
 _CHUNK = 32  # images per forward pass where no gradient is needed
 
@@ -70,8 +71,8 @@ class SegmentationRecord:
         return iou
 
 
-@dataclass
-class SegmentationOutcome:
+@dataclass(repr=False)
+class SegmentationOutcome(Tabular):
     """A stream that has been learnt.
 
     Attributes:
@@ -85,6 +86,21 @@ class SegmentationOutcome:
     memory: SegmentationMemory
     records: list[SegmentationRecord]
     panels: dict[str, Tensor] = field(default_factory=dict)
+
+    def headline(self) -> str:
+        """Return the final mean IoU, over the channels that the test shows."""
+        iou = self.records[-1].iou()
+        return f"mean IoU {float(iou.nanmean()):.3f} of {len(iou)} channels after {len(self.records)} tasks"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the IoU of each channel after each task; None where there is none, or before its task."""
+        channels = range(len(self.records[-1].confusion))
+        rows = []
+        for number, record in enumerate(self.records, start=1):
+            iou = [None if value != value else value for value in record.iou().tolist()]
+            named = {f"channel {channel}": iou[channel] if channel < len(iou) else None for channel in channels}
+            rows.append({"after task": number, **named})
+        return rows
 
 
 def learn_segments(

@@ -19,7 +19,11 @@ Change = Literal["none", "invert", "rotate_90", "rotate_180"]
 
 
 class DomainConfig(DataConfig):
-    """A domain: a training and a test set, and the change of their images."""
+    """A domain: a training and a test set, and the change of their images.
+
+    Attributes:
+        change: Change of the images: none, or one that makes a new domain of the same files.
+    """
 
     change: Change = "none"
 
@@ -27,7 +31,13 @@ class DomainConfig(DataConfig):
 class RepresentDataConfig(Config):
     """The images: a training and a test set, or the two of each domain. Only probes read labels.
 
-    ``only`` names the classes that are used; the limits draw a part of the images, balanced over classes.
+    Attributes:
+        train: Training images.
+        test: Test images of the probes.
+        only: Names of the classes to use; all unless given.
+        limit: Number of training images to draw, balanced over the classes; all unless given.
+        test_limit: Number of test images to draw, balanced over the classes; all unless given.
+        domains: Data set of each task, for ``kind: domain``.
     """
 
     train: SourceConfig | None = None
@@ -60,8 +70,13 @@ class RepresentDataConfig(Config):
 
 
 class RepresentStreamConfig(ClassOrderConfig):
-    """The kind of stream: ``class`` splits the classes, in an order that ``order_seed`` or the job's seed draws unless
-    ``class_order`` gives it; ``data`` distributes the samples of all classes; ``domain`` has a data set for each task.
+    """The tasks of the stream.
+
+    Attributes:
+        kind: ``class`` splits the classes, ``data`` the samples, ``domain`` has a data set for each task.
+        first: Of ``class``: number of classes of the first task.
+        per_task: Of ``class``: number of classes of each later task, or a list of them.
+        tasks: Of ``data``: number of tasks.
     """
 
     kind: Literal["class", "data", "domain"] = "class"
@@ -83,7 +98,11 @@ class RepresentStreamConfig(ClassOrderConfig):
 
 
 class BaseConfig(NamedConfig):
-    """The self-supervised loss: its name and its settings."""
+    """The self-supervised loss: its name and its settings.
+
+    Attributes:
+        name: Name of the loss; its settings stand beside it.
+    """
 
     registry = BASES
 
@@ -91,7 +110,11 @@ class BaseConfig(NamedConfig):
 
 
 class SslMethodConfig(NamedConfig):
-    """A method: its name and its settings."""
+    """A method: its name and its settings.
+
+    Attributes:
+        name: Name of the method; its settings stand beside it.
+    """
 
     registry = METHODS
 
@@ -112,7 +135,16 @@ class RepresentationConfig(StreamJobConfig):
     """One job: a stream, an encoder, a self-supervised loss, a method, their training, and the probes.
 
     Attributes:
+        data: Images, labelled or not.
+        scenario: Tasks of the stream.
+        model: Encoder, by its architecture.
+        base: Self-supervised loss.
+        method: Continual-learning method.
+        memory: Memory of images, of methods that replay.
+        training: Training of each task.
+        probes: Measurement of the encoder after each task.
         shown: Number of test samples on the map of the report.
+        confidence: Level of the confidence intervals.
     """
 
     data: RepresentDataConfig

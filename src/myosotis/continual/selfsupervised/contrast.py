@@ -29,7 +29,7 @@ def nce(
         anchor: Embeddings in training.
         positive: Positive of each anchor.
         negatives: Negatives of all anchors; may be empty.
-        temperature: τ.
+        temperature: Temperature τ of the contrastive loss.
         excluded: Whether a negative does not count for an anchor.
 
     Raises:

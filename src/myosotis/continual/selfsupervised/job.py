@@ -1,6 +1,6 @@
 """The job of ``myosotis learn representations``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from myosotis.continual.selfsupervised.result import RepresentationResult
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
 from myosotis.continual.verdict import kept_since_learnt
+from myosotis.data.images import to_unit
 from myosotis.data.sets import input_fingerprints, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
-from myosotis.engine.processes import is_main_process
+from myosotis.engine.forecast import Phase, steps_of, training_step
+from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.evaluation.learning import Share, above_level, above_share, learning_verdict
 
@@ -82,6 +84,20 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
 
     def _memory(self) -> ExemplarMemory:
         return ExemplarMemory(total=self._config.memory.total, selection="reservoir", seed=self._config.seed)
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of all tasks: both views through encoder and projector."""
+        training, scenario = self._config.training, self._scenario
+        net = make_ssl_learner(self._spec).net.to(device()).train()
+        images = scenario.train.images[: max(2, training.batch_size // processes())]
+        views = to_unit(images.to(device()))
+
+        def loss() -> torch.Tensor:
+            embeddings: torch.Tensor = net.projector(net.encoder(torch.cat([views, views])))
+            return embeddings.square().mean()
+
+        count = steps_of([len(task.train) for task in scenario], training.batch_size, training.epochs)
+        return [Phase("training", count, training_step(net, loss))]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of all sets, those of the transfer probes included."""

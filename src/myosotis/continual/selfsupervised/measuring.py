@@ -45,7 +45,7 @@ class ProbeSettings(Config):
         mode: ``"full"`` fits the linear probe to all labelled training samples of all tasks, ``"balanced"`` to a few of
             each class.
         per_class: Samples of each class, for ``"balanced"``.
-        neighbours: k of the nearest-neighbour probe; never more than the smallest class has.
+        neighbours: Number k of the nearest-neighbour probe; never more than the smallest class has.
         shares: Shares of all labels, for the semi-supervised probes at the end.
         drift_samples: Test samples, at most, by which encoders are compared.
     """

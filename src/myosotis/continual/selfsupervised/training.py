@@ -28,6 +28,7 @@ from myosotis.engine.files import read_json, write_json, write_tensors
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
+from myosotis.report.tabular import Tabular
 
 SslOptimizer = Literal["sgd", "lars", "adamw"]
 
@@ -90,8 +91,8 @@ class SslRecord:
     exemplars: int
 
 
-@dataclass
-class SslOutcome:
+@dataclass(repr=False)
+class SslOutcome(Tabular):
     """A stream that has been learnt.
 
     Attributes:
@@ -107,6 +108,19 @@ class SslOutcome:
     records: list[SslRecord]
     few_labels: dict[str, float]
     maps: dict[str, Tensor]
+
+    def headline(self) -> str:
+        """Return the accuracy of a linear probe before and after."""
+        after = self.records[-1].measured.linear_all
+        return f"linear probe {self.before.linear_all:.3f} before, {after:.3f} after {len(self.records)} trainings"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the accuracies of the probes before the first task and after each."""
+        measured = [self.before, *(record.measured for record in self.records)]
+        return [
+            {"after task": number, "linear": each.linear_all, "knn": each.knn_all, "drift": each.drift}
+            for number, each in enumerate(measured)
+        ]
 
 
 def learn_representations(

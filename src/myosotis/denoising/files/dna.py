@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dnaio
 import numpy as np
 from numpy.typing import NDArray
-from xopen import xopen
 
 from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 
 BASES = "ACGT"
 """The symbols, in this order."""
 
-_UNREADABLE = (dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error)
 _COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _COMPRESSION = 1
 _UNKNOWN = 4
@@ -91,6 +89,11 @@ def read_reads(path: Path) -> Reads:
     Raises:
         InputError: The file is missing, damaged or cut off, empty, or holds other letters.
     """
+    require("dna", "denoising of DNA")
+    import dnaio
+
+    # Of damaged files, plain or compressed.
+    unreadable = (dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error)
     try:
         with dnaio.open(path) as content:
             records = list(content)
@@ -98,7 +101,7 @@ def read_reads(path: Path) -> Reads:
         layout = _fasta_layout(path) if two_names is None else FastqLayout(_first_end(path), two_names)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except _UNREADABLE as error:
+    except unreadable as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as FASTA or FASTQ, or is cut off: {first}") from None
     if not any(len(record.sequence) for record in records):
@@ -125,6 +128,8 @@ def read_reads(path: Path) -> Reads:
 
 def _text_lines(path: Path) -> Iterator[str]:
     """The lines with their ends; every byte is a character."""
+    from xopen import xopen
+
     with xopen(path, "rb") as content:
         yield from io.TextIOWrapper(content, encoding="latin-1", newline="")
 
@@ -169,6 +174,8 @@ def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
     small = letters[like.known] & _CASE
     letters[like.known] = _LETTERS[symbols] | small
     text = letters.tobytes().decode("ascii")
+    from xopen import xopen
+
     with written(path) as staged, xopen(staged, "wb", compresslevel=_COMPRESSION) as out:
         lines = (
             _fasta_lines(text, like.layout)

@@ -12,8 +12,13 @@ from myosotis.protocol.executors import ExecutorConfig
 class SweepConfig(PretrainConfig):
     """A job of ``myosotis pretrain`` at several ratios and seeds.
 
-    ``ratios`` replace ``ratio``, and ``maskers``, by their names in the report, replace ``masker``; all are compared
-    with the first one. Seeds count from ``seed``.
+    ``ratios`` replace ``ratio`` and ``maskers`` replace ``masker``; all are compared with the first one.
+
+    Attributes:
+        ratios: Masking ratios.
+        seeds: Number of seeds of each masker and ratio, counted from ``seed``.
+        maskers: Maskers by their names in the report; ``masker`` alone unless given.
+        executor: Processes that carry out the runs.
     """
 
     without_effect: ClassVar[frozenset[str]] = PretrainConfig.without_effect | frozenset(

@@ -1,13 +1,15 @@
 """The job of a sweep: every masker at every ratio, over seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.data.sets import repeated_warning, set_fingerprints
 from myosotis.engine.errors import InputError
+from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.progress import progress
+from myosotis.pretraining.forecast import pretrain_phase
 from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
 from myosotis.pretraining.setup import check_pretraining, describe_pretrained, new_model
 from myosotis.protocol.executors import Executor
@@ -48,6 +50,14 @@ class SweepJob(Job[SweepConfig]):
                     raise InputError(f"masker '{name}' at {ratio:g}: {error}") from None
         runs = len(config.maskers) * len(config.ratios) * config.seeds
         self._say(f"{len(config.maskers)} maskers, {len(config.ratios)} ratios, {config.seeds} seeds: {runs} runs")
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of all runs, each as long as the first."""
+        config = self._config
+        job = unit_job(config, next(iter(config.maskers)), config.ratios[0], config.seed)
+        model = new_model(job, describe_pretrained(job, self._sets.train))
+        runs = len(config.maskers) * len(config.ratios) * config.seeds
+        return [pretrain_phase(job, self._sets, model, -(-runs // config.executor.workers))]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of all images, as with a limit each seed draws others, and the hash of the weights."""

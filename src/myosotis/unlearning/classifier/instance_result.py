@@ -1,10 +1,11 @@
 """Outcome of an unlearning, for the model and for every instance."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from torch import nn
 
+from myosotis.report.tabular import Tabular
 from myosotis.unlearning.classifier.goals import Goal
 
 StopReason = Literal["goal", "reference", "already", "epochs", "steps", "edited", "diverged"]
@@ -35,8 +36,8 @@ class InstanceResult:
     forgotten: bool
 
 
-@dataclass(frozen=True)
-class UnlearnResult:
+@dataclass(frozen=True, repr=False)
+class UnlearnResult(Tabular):
     """The model after unlearning, and how that went.
 
     Attributes:
@@ -79,3 +80,15 @@ class UnlearnResult:
     def forget_accuracy(self) -> float:
         """Share of the instances that are still classified correctly."""
         return sum(instance.answer_after == instance.label for instance in self.instances) / len(self.instances)
+
+    def headline(self) -> str:
+        """Return how many instances reached the goal, and by what."""
+        reached = sum(instance.forgotten for instance in self.instances)
+        return (
+            f"{reached} of {len(self.instances)} instances reached the goal '{self.goal}' by {self.method} in "
+            f"{self.steps} steps; stopped: {self.stop_reason}"
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the outcome of each instance."""
+        return [asdict(instance) for instance in self.instances]

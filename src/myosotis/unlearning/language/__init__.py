@@ -2,7 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from myosotis.engine.extras import require
 from myosotis.lazy import lazy_exports
+
+# All modules below import what the extra brings.
+require("language", "unlearning of language models")
 
 if TYPE_CHECKING:
     from myosotis.unlearning.language.adapters.export import save_delta_adapter, save_merged

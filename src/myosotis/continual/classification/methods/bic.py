@@ -49,7 +49,7 @@ class BiCSettings:
     """Settings of BiC.
 
     Attributes:
-        temperature: T.
+        temperature: Temperature T of the distillation.
         validation: Share of the exemplars, and as many new samples, that are held out for the correction.
         bias_epochs: Epochs of the correction; None takes those of the task.
         bias_learning_rate: Learning rate of the correction; None takes that of the task.

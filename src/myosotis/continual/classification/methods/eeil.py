@@ -20,7 +20,7 @@ class EEILSettings:
 
     Attributes:
         weight: Weight of the distillation.
-        temperature: T.
+        temperature: Temperature T of the distillation.
         balanced_epochs: Epochs of the fine-tuning on equally many samples of every class.
         balanced_rate: Learning rate of the fine-tuning, as a multiple of the task's.
     """

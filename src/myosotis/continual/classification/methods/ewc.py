@@ -51,7 +51,7 @@ class EWCSettings:
     """Settings of EWC.
 
     Attributes:
-        strength: λ.
+        strength: Strength λ of the penalty.
         clip: Largest importance of a weight.
         samples: Number of samples that importance is estimated from; None takes all of the task.
         columns: Classes of the cross-entropy, see :class:`~myosotis.continual.classification.methods.lwf.LwFSettings`.

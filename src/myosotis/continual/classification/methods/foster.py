@@ -82,11 +82,11 @@ class FOSTERSettings:
     """Settings of FOSTER.
 
     Attributes:
-        temperature: T.
+        temperature: Temperature T of the distillation.
         weight: Weight of the distillation while boosting.
         enhancement: Weight of the loss of the new backbone alone.
-        beta: β of the class weights while boosting.
-        beta_compression: β of the class weights while compressing.
+        beta: Value of β of the class weights while boosting.
+        beta_compression: Value of β of the class weights while compressing.
         compression_epochs: Epochs of the compression; None takes those of the task.
     """
 

@@ -28,8 +28,8 @@ def margin_ranking(
         cosines: Cosines between features and class vectors.
         labels: Classes of the samples.
         known: C_o; samples of newer classes do not count.
-        hardest: K.
-        margin: m.
+        hardest: Number K of the hardest new classes.
+        margin: Margin m of the ranking loss.
     """
     old = labels < known
     if not bool(old.any()) or known == cosines.shape[1]:
@@ -44,11 +44,11 @@ class LUCIRSettings:
     """Settings of LUCIR.
 
     Attributes:
-        less_forget: λ_b; the distance of features weighs λ_b √(C_o / C_n). The paper takes 5 for CIFAR-100 and 10 for
-            ImageNet.
+        less_forget: Weight λ_b; the distance of features weighs λ_b √(C_o / C_n). The paper takes 5 for CIFAR-100 and
+            10 for ImageNet.
         ranking: Weight of the margin ranking.
-        hardest: K.
-        margin: m.
+        hardest: Number K of the hardest new classes.
+        margin: Margin m of the ranking loss.
         scale: Initial scale of the cosines.
         freeze_old: Whether the vectors of old classes stay, as in the authors' code.
     """

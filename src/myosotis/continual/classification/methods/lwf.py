@@ -21,7 +21,7 @@ class LwFSettings:
 
     Attributes:
         weight: Weight of the distillation.
-        temperature: T.
+        temperature: Temperature T of the distillation.
         columns: Classes of the cross-entropy: ``"new"``, those of the task (FACIL, PyCIL), or ``"seen"``, all so far
             (Avalanche), which pushes old logits down.
     """

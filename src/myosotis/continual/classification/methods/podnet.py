@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +31,7 @@ def nca_loss(
         similarities: s, unscaled.
         labels: y.
         scale: η, learnt.
-        margin: δ.
+        margin: Margin δ of the loss.
         exclude_true: Whether the sum excludes the true class, as in the paper. Then, with few classes, a scale of zero
             is a minimum of the loss: for two it becomes ``max(0, η (s_o - s_y + δ))``.
     """
@@ -53,7 +52,7 @@ class PODNetSettings:
         spatial: Weight of POD-spatial.
         flat: Weight of POD-flat.
         proxies: Number of vectors of each class.
-        margin: δ.
+        margin: Margin δ of the loss.
         scale: Initial η.
         exclude_true: Whether the sum excludes the true class, see :func:`nca_loss`; turn it off if the first task has
             few classes.
@@ -102,6 +101,8 @@ class PODNet(Learner[PODNetSettings]):
             for label in range(task.old, task.classes):
                 features = functional.normalize(features_at(task.of_class(label)), dim=1)
                 count = min(proxies, len(features))
+                from scipy.cluster.vq import kmeans2  # a third of a second, which other methods need not wait for
+
                 centres, _ = kmeans2(
                     features.double().cpu().numpy(),
                     count,

@@ -40,7 +40,7 @@ class SSILSettings:
 
     Attributes:
         weight: Weight of the distillation; 0 turns it off.
-        temperature: T.
+        temperature: Temperature T of the distillation.
     """
 
     weight: NonNegativeFloat = 1.0

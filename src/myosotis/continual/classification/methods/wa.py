@@ -35,7 +35,7 @@ class WASettings:
     """Settings of WA.
 
     Attributes:
-        temperature: T.
+        temperature: Temperature T of the distillation.
     """
 
     temperature: PositiveFloat = 2.0

@@ -22,7 +22,7 @@ class MoCoSettings:
     """Settings of MoCo.
 
     Attributes:
-        temperature: τ.
+        temperature: Temperature τ of the contrastive loss.
         dim: Number of entries of an embedding.
         hidden: Width of the projector.
         queue: Number of embeddings of each view; fewer than the images of a task, or a sample is its own negative.

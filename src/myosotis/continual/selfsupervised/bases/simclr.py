@@ -17,7 +17,7 @@ class SimCLRSettings:
     """Settings of SimCLR.
 
     Attributes:
-        temperature: τ.
+        temperature: Temperature τ of the contrastive loss.
         dim: Number of entries of an embedding.
         hidden: Width of the projector.
     """

@@ -18,7 +18,7 @@ class CaSSLeSettings:
     """Settings of CaSSLe.
 
     Attributes:
-        weight: λ; None is 25 for VICReg, else 1.
+        weight: Weight λ; None is 25 for VICReg, else 1.
         temperature: Temperature of the contrastive form.
         hidden: Width of the predictor.
     """

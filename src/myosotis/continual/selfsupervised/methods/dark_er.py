@@ -24,7 +24,7 @@ class DERSettings:
     """Settings of DER.
 
     Attributes:
-        weight: α.
+        weight: Weight α of the term.
     """
 
     weight: NonNegativeFloat = 1.0

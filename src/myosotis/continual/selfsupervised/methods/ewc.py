@@ -22,7 +22,7 @@ class EWCSettings:
     """Settings of EWC.
 
     Attributes:
-        weight: λ.
+        weight: Weight λ of the term.
         group: Samples whose mean gradient is squared, as a contrast needs several; few, since the squares of means over
             many samples vanish.
         groups: Largest number of groups that the importance is a mean of.

@@ -18,7 +18,7 @@ class LessForgetSettings:
     """Settings of less-forget.
 
     Attributes:
-        weight: λ.
+        weight: Weight λ of the term.
     """
 
     weight: PositiveFloat = 1.0

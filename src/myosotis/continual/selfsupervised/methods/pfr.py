@@ -20,7 +20,7 @@ class PFRSettings:
     """Settings of PFR.
 
     Attributes:
-        weight: λ.
+        weight: Weight λ of the term.
         hidden: Width of the predictor.
     """
 

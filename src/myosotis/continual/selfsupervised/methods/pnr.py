@@ -33,8 +33,8 @@ class PNRSettings:
     """Settings of PNR, which depend on the form of the base.
 
     Attributes:
-        lam: λ of the attraction, for bases without negatives; None takes the released value.
-        mu: μ of the repulsion from the other view; None takes the released value for the scenario.
+        lam: Weight λ of the attraction, for bases without negatives; None takes the released value.
+        mu: Weight μ of the repulsion from the other view; None takes the released value for the scenario.
         distill_temperature: Temperature of the second term, for MoCo.
         plast_negs: Negatives of the first term, for contrastive bases; ``"cur"`` for an ablation.
         stab_negs: Negatives of the second term; ``"past"`` for an ablation.

@@ -19,10 +19,17 @@ from myosotis.unlearning.classifier.training import TrainSettings
 class ModelConfig(Config):
     """The classifier that is to forget: a directory that was saved by a job, or an architecture.
 
-    ``path`` names a directory with ``classifier.json`` and ``model.safetensors``. Otherwise ``architecture`` is
-    ``small-resnet`` or a name that timm knows, and its weights are learnt by ``train``, read from the safetensors file
-    ``weights``, or fetched by timm (``pretrained``). ``classes`` names the classes of an architecture in the order of
-    its outputs; without it they are those of the training or the test set.
+    The weights of an architecture are learnt by ``train``, read from ``weights``, or fetched by timm.
+
+    Attributes:
+        path: Directory with ``classifier.json`` and ``model.safetensors``, as a job saves it.
+        architecture: ``small-resnet``, or a name that timm knows.
+        options: Further arguments of the architecture, e.g. ``{widths: [16, 32, 64]}`` of ``small-resnet``.
+        weights: Safetensors file with the weights of the architecture.
+        pretrained: Whether timm fetches its pre-trained weights.
+        classes: Names of the classes in the order of the outputs; those of the training or test set unless given.
+        mean: Mean pixel value of each channel, in [0, 1], that the weights were trained with; with ``std``.
+        std: Standard deviation of each channel.
     """
 
     path: LocalPath | None = None
@@ -54,7 +61,11 @@ class ModelConfig(Config):
 class ForgetConfig(Config):
     """Which instances are to be forgotten: a folder of their own, names in the training set, or a draw from it.
 
-    Several lists are requests that come one after another.
+    Attributes:
+        list: File with the names of training images to forget, one per line; several files are requests that come one
+            after another.
+        folder: Folder of the images to forget, with a folder for each class.
+        count: Number of training images to draw.
     """
 
     list: LocalPath | Annotated[tuple[LocalPath, ...], Field(min_length=2)] | None = None
@@ -69,7 +80,14 @@ class ForgetConfig(Config):
 
 
 class DataConfig(Config):
-    """The images. Only ``forget`` is required; without ``train`` nothing is known of the remaining images."""
+    """The images. Only ``forget`` is required; without ``train`` nothing is known of the remaining images.
+
+    Attributes:
+        forget: Images to forget.
+        train: Training images of the model.
+        test: Test images of the same classes.
+        limit: Number of training images to draw, balanced over the classes; all unless given.
+    """
 
     forget: ForgetConfig
     train: SourceConfig | None = None
@@ -86,7 +104,11 @@ class DataConfig(Config):
 
 
 class MethodConfig(NamedConfig):
-    """A method: its name, and its settings beside it."""
+    """A method: its name, and its settings beside it.
+
+    Attributes:
+        name: Name of the method; its settings stand beside it.
+    """
 
     registry = METHODS
 
@@ -94,7 +116,14 @@ class MethodConfig(NamedConfig):
 
 
 class StopConfig(Config):
-    """When unlearning ends: at the goal, or at the level of the reference, which keeps it from being over-forgotten."""
+    """When unlearning ends: at the goal, or at the level of the reference, which keeps it from being over-forgotten.
+
+    Attributes:
+        at: ``goal``: stop when every instance meets the goal; ``reference``: when accuracy and loss on them are the
+            reference's.
+        margin: Logits by which an instance must be beyond the decision boundary.
+        every: Steps between checks.
+    """
 
     at: Literal["goal", "reference"] = "goal"
     margin: NonNegativeFloat = 0.0
@@ -102,7 +131,14 @@ class StopConfig(Config):
 
 
 class VariantConfig(Config):
-    """Another method, for comparison: run from the same model on the same instances, with the same training."""
+    """Another method, for comparison: run from the same model on the same instances, with the same training.
+
+    Attributes:
+        method: Unlearning method.
+        goal: Goal of the unlearning.
+        training: Training of the method; the job's own unless given.
+        name: Name in the report; goal and method unless given.
+    """
 
     method: MethodConfig
     goal: Goal = "misclassify"
@@ -121,7 +157,13 @@ class VariantConfig(Config):
 
 
 class RelearningConfig(Config):
-    """Training on a part of the forgotten instances, to see how fast the rest comes back."""
+    """Training on a part of the forgotten instances, to see how fast the rest comes back.
+
+    Attributes:
+        share: Share of the forgotten instances that is trained on; the rest is measured.
+        steps: Training steps.
+        learning_rate: Learning rate.
+    """
 
     share: Fraction = 0.5
     steps: PositiveInt = 20
@@ -129,7 +171,21 @@ class RelearningConfig(Config):
 
 
 class AuditConfig(Config):
-    """Measurements, and thresholds of the verdict."""
+    """Measurements, and thresholds of the verdict.
+
+    Attributes:
+        samples: Most images of a set that are measured.
+        held_retain: Share of the remaining training images that no method reads; the verdict ``kept`` rests on them.
+        most_lost: Largest loss of accuracy that counts as kept.
+        margin: Distance from the reference, or from chance for membership inference, that counts as equal.
+        confidence: Level of the confidence intervals.
+        bins: Bins of the calibration error.
+        relearning: Relearning test; null leaves it out.
+        copies: Whether changed copies of the instances (mirrored, shifted, noisy) are tested.
+        cka: Whether representations are compared with the model's before.
+        shadow: Number of pairs of shadow models for U-LiRA and RMIA; 0 for none, else at least 3.
+        shadow_share: Share of the training images that each shadow model learns.
+    """
 
     samples: PositiveInt = 5000
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
@@ -159,7 +215,15 @@ Day = Annotated[str, BeforeValidator(_as_text)]
 
 
 class RequestConfig(Config):
-    """Description of a deletion request; copied into the result."""
+    """Description of a deletion request; copied into the result.
+
+    Attributes:
+        id: Number of the request.
+        received: Date on which it came.
+        legal_basis: Legal basis.
+        deadline: Date by which it must be done.
+        untreated: What the request covers and this job does not treat, e.g. backups.
+    """
 
     id: str | None = None
     received: Day | None = None
@@ -169,7 +233,27 @@ class RequestConfig(Config):
 
 
 class ClassifierUnlearningConfig(JobConfig):
-    """One job: a classifier, the instances to forget, the method, and the audit."""
+    """One job: a classifier, the instances to forget, the method, and the audit.
+
+    Attributes:
+        model: Classifier.
+        data: Images to forget and others.
+        train: Training of a new model, for demonstrations and benchmarks; none for a model that comes with weights.
+        reference: Model that never saw the forget instances: a directory, or ``retrain`` to train one.
+        preset: Named method with matching settings; given settings override it.
+        preset_changes: Settings that differ from the preset's; filled in by the job.
+        goal: ``misclassify``: any other class; ``relabel``: a given new label.
+        new_labels: New labels for ``relabel``: the model's ``runner_up``, ``random`` ones, or a file.
+        method: Unlearning method.
+        training: Training of the method.
+        stop: End of the unlearning.
+        requests: Number of requests that the forget set is split into.
+        replay: Whether earlier requests are unlearned again with each later one.
+        compare: Further methods from the same model on the same instances.
+        audit: Measurements, and thresholds of the verdict.
+        request: Description of the deletion request.
+        keep_original: Whether the models before unlearning and the reference stay in the run.
+    """
 
     model: ModelConfig
     data: DataConfig

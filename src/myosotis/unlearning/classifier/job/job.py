@@ -1,7 +1,7 @@
 """The whole job: read, train if asked to, audit, unlearn, compare, audit again, report the result."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process
 from myosotis.engine.run import Run
@@ -16,6 +17,7 @@ from myosotis.models.image_classifier import load_classifier
 from myosotis.unlearning.classifier.job.auditing import audit, distances, measure, similarity, stress
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
 from myosotis.unlearning.classifier.job.context import JobContext
+from myosotis.unlearning.classifier.job.forecast import classifier_phases
 from myosotis.unlearning.classifier.job.image_sets import ImageSets
 from myosotis.unlearning.classifier.job.inputs import read_inputs, read_new_labels
 from myosotis.unlearning.classifier.job.models import known_classes, read_models
@@ -71,6 +73,10 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             self.publish,
             self.log,
         )
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of teaching, those of unlearning up to its cap, and the passes of the audits."""
+        return classifier_phases(self._config, self._inputs, self._sets, self._models)
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hashes of the models, and the fingerprints of the images."""

@@ -135,7 +135,8 @@ class AdversarialImportance(Adversarial):
     """Adversarial examples, and a penalty on weights that do not matter for the forget instances.
 
     Attributes:
-        strength: lambda; 1.0 in the paper's commands. Large values stop a small network before it has forgotten.
+        strength: Strength lambda; 1.0 in the paper's commands. Large values stop a small network before it has
+            forgotten.
         reduction: Reduction, see :func:`~myosotis.unlearning.classifier.importance.weight_importance`.
     """
 

@@ -134,7 +134,7 @@ class L1Sparse(Method):
     """Fine-tuning with an l1 penalty that fades.
 
     Attributes:
-        strength: gamma at the start, on the sum of absolute weights; falls linearly to 0 over the epochs.
+        strength: Strength gamma at the start, on the sum of absolute weights; falls linearly to 0 over the epochs.
     """
 
     strength: Annotated[float, Field(ge=0)] = 5e-4

@@ -142,9 +142,9 @@ class SelectiveSynapticDampening(Method):
     """Shrink the weights that matter far more for the forget instances than for all samples; nothing is trained.
 
     Attributes:
-        selection: alpha; a weight is shrunk where its Fisher information on the instances is above
+        selection: Threshold alpha; a weight is shrunk where its Fisher information on the instances is above
             alpha times that on all.
-        dampening: lambda; it is multiplied by min(1, lambda times the ratio of the two).
+        dampening: Dampening lambda; a selected weight is multiplied by min(1, lambda times the ratio of the two).
     """
 
     selection: Annotated[float, Field(gt=0)] = 10.0

@@ -31,14 +31,26 @@ def _known_optimizer(name: str) -> str:
 
 
 class ModelConfig(Config):
-    """The model that unlearns."""
+    """The model that unlearns.
+
+    Attributes:
+        name: Model: a directory, a ``.gguf`` file, a packaged model such as ``smollm2-135m``, or a name of the hub; a
+            relative path begins with ``.``.
+        dtype: Type of the weights in memory.
+    """
 
     name: ModelName
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 class PeopleConfig(Config):
-    """Fictitious people from a seeded generator instead of files; the job's seed draws them."""
+    """Fictitious people from a seeded generator instead of files; the job's seed draws them.
+
+    Attributes:
+        forget: Number of people to forget.
+        retain: Number of people to keep.
+        unseen: Number of people who are never taught.
+    """
 
     forget: PositiveInt = 4
     retain: PositiveInt = 16
@@ -52,14 +64,27 @@ class PeopleConfig(Config):
 
 
 class FileConfig(Config):
-    """A file of JSON lines; ``fields`` maps our keys to the file's."""
+    """A file of JSON lines.
+
+    Attributes:
+        file: JSONL file: one JSON object per line.
+        fields: Our keys (``prompt``, ``response``, ``text``, ``messages``, ``id``, ``subject``, ``facts``) and what the
+            file calls them.
+    """
 
     file: LocalPath
     fields: dict[str, str] = Field(default_factory=dict)
 
 
 class DatasetConfig(Config):
-    """A source for the ``datasets`` library."""
+    """A source for the ``datasets`` library.
+
+    Attributes:
+        dataset: Directory, or name on the hub.
+        split: Split of the data set.
+        subset: Configuration of the data set, where it has several.
+        fields: Our keys and what the data set calls them.
+    """
 
     dataset: DatasetName
     split: str = "train"
@@ -71,7 +96,26 @@ Source = LocalPath | FileConfig | DatasetConfig
 
 
 class DataConfig(Config):
-    """Sources of records and how they are formatted; ``replay`` unlearns earlier ``requests`` again with each."""
+    """Sources of records and how they are formatted.
+
+    Attributes:
+        people: Fictitious people instead of files.
+        forget: Records to forget.
+        retain: Records to keep; a part is held out of training for the verdict.
+        unseen: Records that the model was never trained on: the level at which something counts as forgotten.
+        general: General text, for perplexity.
+        template: Template of a record with ``{prompt}`` and ``{response}``, or ``chat`` for the tokenizer's own chat
+            template.
+        max_length: Longest sequence in tokens; longer records are refused.
+        append_eos: Whether an end-of-sequence token follows each response.
+        split_texts: Whether texts longer than ``max_length`` are cut between words.
+        forget_tokens: Tokens of the forget set that carry the loss: the whole response, or its facts alone.
+        requests: Split of the forget set into requests that come one after another: their number, or one per
+            ``subject``.
+        replay: Whether earlier requests are unlearned again with each later one.
+        allow_shared: Whether records may occur in two sets; the report then says which.
+        refusals: Refusal answers for the methods that train on one; the packaged list unless given.
+    """
 
     people: PeopleConfig | None = None
     forget: Source | None = None
@@ -106,7 +150,17 @@ class DataConfig(Config):
 
 
 class OptimisationConfig(Config):
-    """What every training of a language model sets."""
+    """What every training of a language model sets.
+
+    Attributes:
+        epochs: Largest number of epochs.
+        learning_rate: Learning rate of AdamW.
+        batch_size: Records per step and process.
+        weight_decay: Weight decay.
+        warmup_steps: Steps of linear warm-up.
+        schedule: Learning-rate schedule after the warm-up.
+        precision: Mixed precision; ``no`` computes in the type of the weights.
+    """
 
     epochs: PositiveInt = 10
     learning_rate: PositiveFloat = 1e-4
@@ -131,7 +185,11 @@ class FineTuneConfig(OptimisationConfig):
 
 
 class MethodConfig(NamedConfig):
-    """The unlearning method: its name, and its settings beside it."""
+    """The unlearning method: its name, and its settings beside it.
+
+    Attributes:
+        name: Name of the method; its settings stand beside it.
+    """
 
     registry = METHODS
 
@@ -148,7 +206,18 @@ class MethodConfig(NamedConfig):
 
 
 class LoraSettings(Config):
-    """Train a low-rank adapter instead of all weights."""
+    """Train a low-rank adapter instead of all weights.
+
+    Attributes:
+        rank: Rank of the adapter.
+        alpha: Scale of the adapter: its update is multiplied by ``alpha / rank``.
+        target_modules: Modules that get an adapter: ``all-linear``, a regular expression, or a list of names.
+        init: Initialisation: ``default`` starts at zero update, ``fila`` from the forget-to-retain ratio of Fisher
+            information (LoKU).
+        epsilon: Floor of FILA's ratio: ``relative`` to the mean Fisher information, or the constant of the ``official``
+            code.
+        fisher: Fisher information per weight (``element``) or per row (``row``), which is faster and coarser.
+    """
 
     rank: PositiveInt = 8
     alpha: PositiveFloat = 16
@@ -159,7 +228,19 @@ class LoraSettings(Config):
 
 
 class TrainingConfig(OptimisationConfig):
-    """The optimisation."""
+    """The optimisation.
+
+    Attributes:
+        accumulate: Batches per optimiser step.
+        retain_per_forget: Retain batches per forget batch.
+        max_grad_norm: Norm that gradients are clipped to; 0 does not clip.
+        optimizer: Optimiser, by its name in transformers.
+        gradient_checkpointing: Whether activations are recomputed in the backward pass: less memory, more time.
+        max_nll: Mean negative log-likelihood in nats at which training counts as diverged; twice the logarithm of the
+            vocabulary size unless given.
+        parameters: Regular expression of the names of the weights to train; all unless given.
+        reference_cache_gb: Limit of the old model's outputs that a method keeps, in GB.
+    """
 
     renamed: ClassVar[Mapping[str, str]] = {
         "accumulation": "accumulate",
@@ -178,7 +259,13 @@ class TrainingConfig(OptimisationConfig):
 
 
 class StopConfig(Config):
-    """Stop as soon as the forget set is below the level of unseen text."""
+    """Stop as soon as the forget set is below the level of unseen text.
+
+    Attributes:
+        min_epochs: Epochs before the first check.
+        every: Epochs between checks.
+        facts: Whether fact accuracy must reach the level too, beside memorisation accuracy and extraction likelihood.
+    """
 
     min_epochs: Annotated[int, Field(ge=0)] = 0
     every: PositiveInt = 1
@@ -186,7 +273,14 @@ class StopConfig(Config):
 
 
 class SelectionConfig(Config):
-    """Keep the best epoch's weights by records that are neither trained on nor audited."""
+    """Keep the best epoch's weights by records that are neither trained on nor audited.
+
+    Attributes:
+        retain_share: Share of the retain records that only the selection reads.
+        criterion: Score of an epoch: ``harmonic`` mean of forgetting and retention, or the best-retained of those that
+            are ``forgotten_first``.
+        every: Epochs between measurements.
+    """
 
     retain_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     criterion: Criterion = "harmonic"
@@ -194,14 +288,28 @@ class SelectionConfig(Config):
 
 
 class MembershipConfig(Config):
-    """Membership inference of the forget records against the unseen ones."""
+    """Membership inference of the forget records against the unseen ones.
+
+    Attributes:
+        scores: Scores of the attacks.
+        k: Share of the least likely tokens that Min-K% reads.
+    """
 
     scores: tuple[Score, ...] = SCORES
     k: Annotated[float, Field(gt=0, le=1)] = 0.4
 
 
 class StressConfig(Config):
-    """Stress tests of forgetting."""
+    """Stress tests of forgetting.
+
+    Attributes:
+        relearn_share: Share of the forget set that relearning trains on; the rest is measured.
+        relearn_steps: Steps of relearning; 0 leaves it out.
+        relearn_every: Steps between measurements.
+        relearn_learning_rate: Learning rate of relearning.
+        bits: Numbers of bits that the weights are rounded to.
+        rewording: Whether prompts are put in other words.
+    """
 
     relearn_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     relearn_steps: Annotated[int, Field(ge=0)] = 10
@@ -212,7 +320,17 @@ class StressConfig(Config):
 
 
 class TofuConfig(Config):
-    """The measures of TOFU on rows with question, answer, paraphrased_answer and perturbed_answer."""
+    """The measures of TOFU on rows with question, answer, paraphrased_answer and perturbed_answer.
+
+    Attributes:
+        forget: Rows of the forget set.
+        retain: Rows of the retain set.
+        real_authors: Rows of ``real_authors``.
+        world_facts: Rows of ``world_facts``.
+        mean: Mean over the perturbed answers in the truth ratio: ``geometric`` as the text of the paper, ``arithmetic``
+            as some released code.
+        max_new_tokens: Longest generated answer.
+    """
 
     forget: Source
     retain: Source
@@ -223,7 +341,18 @@ class TofuConfig(Config):
 
 
 class MuseConfig(Config):
-    """The measures of MUSE: rows with prompt and gt, with question and answer, or with text."""
+    """The measures of MUSE: rows with prompt and gt, with question and answer, or with text.
+
+    Attributes:
+        verbatim: Rows to continue verbatim.
+        knowledge_forget: Questions about the forget set.
+        knowledge_forget_shown: Examples shown before them.
+        knowledge_retain: Questions about the retain set.
+        knowledge_retain_shown: Examples shown before them.
+        privacy_forget: Texts of the forget set, for membership inference.
+        privacy_holdout: Texts that were never trained on.
+        k: Share of the least likely tokens that Min-K% reads.
+    """
 
     verbatim: Source | None = None
     knowledge_forget: Source | None = None
@@ -242,7 +371,15 @@ class MuseConfig(Config):
 
 
 class HarnessConfig(Config):
-    """Tasks of lm-eval; needs the extra ``harness``."""
+    """Tasks of lm-eval; needs the extra ``harness``.
+
+    Attributes:
+        tasks: Tasks of lm-eval.
+        include_path: Folder with further task files.
+        limit: Samples per task; all unless given.
+        shots: Shown examples; the task's own number unless given.
+        batch_size: Samples per batch.
+    """
 
     tasks: Annotated[list[str], Field(min_length=1)]
     include_path: LocalPath | None = None
@@ -252,7 +389,25 @@ class HarnessConfig(Config):
 
 
 class AuditConfig(Config):
-    """Measures before and after, and the criteria of forgetting and of retention."""
+    """Measures before and after, and the criteria of forgetting and of retention.
+
+    Attributes:
+        n: Length in tokens of the n-grams of extraction likelihood.
+        further_n: Further lengths to report.
+        length_tolerance: Relative difference of lengths up to which forget and unseen answers can be compared.
+        held_retain: Share of the retain records that training does not read; the verdict ``kept`` rests on them.
+        margin: Difference of rates below which two count as equal in a decided comparison.
+        kept_share: Smallest share of the held-out facts known before that must remain.
+        perplexity_ratio_ceiling: Largest ratio of the perplexity of general text, after to before.
+        confidence: Level of the confidence intervals.
+        max_new_tokens: Longest generated answer, for ROUGE.
+        batch_size: Records per batch.
+        membership: Membership inference; none unless given.
+        stress: Stress tests; none unless given.
+        tofu: Measures of TOFU; none unless given.
+        muse: Measures of MUSE; none unless given.
+        harness: Tasks of lm-eval; none unless given.
+    """
 
     n: PositiveInt = 10
     further_n: tuple[PositiveInt, ...] = ()
@@ -286,6 +441,16 @@ class LanguageUnlearningConfig(JobConfig):
     """One job: a model, the records to forget and retain, the method, and the audit.
 
     Attributes:
+        model: Model that unlearns.
+        data: Records, and how they are formatted.
+        fine_tune: Teaching before the unlearning, for demonstrations and benchmarks; none unless given.
+        reference: Model that never saw the forget set: a path or name, or ``retrain`` to teach one.
+        method: Unlearning method.
+        lora: Low-rank adapter; without it all weights are trained.
+        training: Training of the method.
+        stop: Early stop at the level of unseen records; without it all epochs are run.
+        selection: Selection of the best epoch; without it the last one is the result.
+        audit: Measurements, and thresholds of the verdict.
         checkpoint_every: Epochs between checkpoints.
         keep_fine_tuned: Whether the models that the job taught are kept.
     """

@@ -1,7 +1,7 @@
 """The whole job: load, teach if asked to, audit, unlearn, export, audit again, report the result."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import transformers
 
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
+from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process, processes
 from myosotis.engine.run import Run
@@ -17,6 +18,7 @@ from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.checks import check_inputs, check_target_modules
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.forecast import language_phases
 from myosotis.unlearning.language.job.inputs import encode_inputs, read_records
 from myosotis.unlearning.language.job.result import LanguageResult, result_of, write_samples
 from myosotis.unlearning.language.job.teaching import taught
@@ -60,6 +62,10 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         self._model.to(device())
         if config.reference not in (None, "retrain"):
             self._reference.to(device())
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the steps of teaching and of unlearning, all epochs, and the generation of answers in the audits."""
+        return language_phases(self._config, self._inputs, self._model)
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hash of the model, and fingerprints of whole records, not of their words alone."""

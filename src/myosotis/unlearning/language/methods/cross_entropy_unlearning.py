@@ -92,7 +92,12 @@ class CEUTerm(Term):
 
 @dataclass(frozen=True)
 class CEU(Method):
-    """CE-U on the forget set."""
+    """CE-U on the forget set.
+
+    Attributes:
+        retain: Retain term; none by default.
+        skipped: Number of tokens at the start of each answer that carry no loss.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="ceu",

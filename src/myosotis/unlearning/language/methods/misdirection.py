@@ -107,8 +107,8 @@ class RMU(Method):
 
     Attributes:
         retain: ``"hidden"`` as in the paper, ``"nll"``, ``"kl"`` or None.
-        block: l, the block whose output is steered, counted from 0; not the last one.
-        coefficient: c, of the order of the hidden states' norm.
+        block: Block l whose output is steered, counted from 0; not the last one.
+        coefficient: Coefficient c, of the order of the hidden states' norm.
         steering_seed: Seed of the direction u.
     """
 

@@ -33,7 +33,7 @@ def simnpo_loss(
         log_probs: Sequence log-probabilities of the forget set.
         lengths: Labelled tokens of each sequence; a sequence without any counts as 0 loss.
         beta: Inverse temperature, > 0.
-        gamma: Margin.
+        gamma: Margin of the log-odds.
 
     Returns:
         The mean over sequences that have a label, 0 if there is none.
@@ -73,7 +73,13 @@ class SimNPOTerm(Term):
 
 @dataclass(frozen=True)
 class SimNPO(SequencePreference):
-    """SimNPO on the forget set, NLL on the retain set."""
+    """SimNPO on the forget set, NLL on the retain set.
+
+    Attributes:
+        beta: Inverse temperature, > 0.
+        gamma: Margin of the log-odds.
+        forget_weight: Weight of the forget term.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="simnpo",

@@ -30,7 +30,7 @@ class TaskVector(Method):
     r"""Fine-tuning on the forget set whose change of the weights is negated: $\theta_0 - \alpha(\theta - \theta_0)$.
 
     Attributes:
-        scale: alpha, the factor of the negated change.
+        scale: Factor alpha of the negated change.
     """
 
     card: ClassVar[MethodCard] = MethodCard(

@@ -76,7 +76,12 @@ class UNDIALTerm(Term):
 
 @dataclass(frozen=True)
 class UNDIAL(Method):
-    """Self-distillation with lowered logits on the forget set."""
+    """Self-distillation with lowered logits on the forget set.
+
+    Attributes:
+        retain: Retain term; none by default.
+        beta: Amount by which the label's logit is lowered, > 0.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="undial",

@@ -100,7 +100,11 @@ class WeightedAscentTerm(Term):
 
 @dataclass(frozen=True)
 class WGA(Method):
-    """Weighted gradient ascent on the forget set, NLL on the retain set."""
+    """Weighted gradient ascent on the forget set, NLL on the retain set.
+
+    Attributes:
+        beta: Exponent of the token's probability, >= 0; 0 is gradient ascent.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="wga",
@@ -124,7 +128,13 @@ class WGA(Method):
 
 @dataclass(frozen=True)
 class SatImp(Method):
-    """Ascent weighted by saturation and importance, NLL on the retain set."""
+    """Ascent weighted by saturation and importance, NLL on the retain set.
+
+    Attributes:
+        beta1: Exponent of p, >= 0.
+        beta2: Exponent of 1 - p, >= 0.
+        forget_weight: Weight of the forget term.
+    """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="satimp",

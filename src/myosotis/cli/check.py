@@ -1,0 +1,49 @@
+"""``myosotis check``: everything that a job checks before it works, and what it would do then."""
+
+from typing import Annotated, Any
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+from myosotis.cli.jobs import ConfigFile, JobName, Out, Overrides, prepared, say
+from myosotis.cli.kinds import job_named
+
+
+def check(
+    job: JobName,
+    config: ConfigFile,
+    set_: Overrides = None,
+    out: Out = None,
+    time: Annotated[bool, typer.Option(help="Time a few steps on this machine, to say how long the job takes.")] = True,
+) -> None:
+    """Check a configuration, its data and its models as the job would; say what would happen, and how long it takes.
+
+    Nothing is written and nothing is trained.
+    """
+    with exit_statuses(resumes=False):
+        from myosotis.engine.forecast import duration, phase_seconds
+        from myosotis.engine.printable import printable
+        from myosotis.engine.processes import device
+
+        kind = job_named(job)
+        checked, settings, directory = prepared(kind.command, config, set_, out)
+        lines = [f"valid: {config} is a configuration of 'myosotis {kind.command}', and its inputs can be read"]
+        method: Any = getattr(settings, "method", None)
+        if method is not None:
+            registry = type(method).registry
+            card = registry.card(method.name)
+            lines.append(f"method: {card.title} ({card.name}); reads {card.reads}")
+        lines.append(f"run directory: {directory}")
+        for line in lines:
+            typer.echo(printable(line))
+        phases = checked.phases() if time else ()
+        seconds = {}
+        for phase in phases:
+            say(f"timing {phase.name}")
+            seconds[phase.name] = phase_seconds(phase)
+            typer.echo(f"  {phase.name}: {phase.count:,} {phase.unit}, {duration(seconds[phase.name])}")
+        if phases:
+            typer.echo(
+                f"about {duration(sum(seconds.values()))} on this machine ({device()}), by the steps of the network"
+            )
+            typer.echo("  methods that also ask an old network take up to twice as long; reading files comes on top")

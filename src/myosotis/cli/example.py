@@ -1,0 +1,51 @@
+"""``myosotis example``: the examples of the package."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+from myosotis.cli.jobs import say
+from myosotis.cli.kinds import JOBS, nearest
+
+
+def _names() -> list[str]:
+    from myosotis.start.examples import list_examples
+
+    return [example.name for example in list_examples()]
+
+
+def example(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Example to copy; lists all unless given.", autocompletion=_names),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to copy it to.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="List as JSON.")] = False,
+) -> None:
+    """List the examples, or copy one with the files that it reads."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.config import load_config, local_paths
+        from myosotis.engine.errors import InputError
+        from myosotis.start.examples import copy_example, list_examples
+
+        examples = list_examples()
+        if name is None:
+            if as_json:
+                typer.echo(json.dumps([{**asdict(one), "path": str(one.path)} for one in examples], indent=2))
+                return
+            for one in examples:
+                typer.echo(f"{one.name}  (myosotis {one.command})\n    {one.summary}.")
+            say("`myosotis example NAME` copies one into the working directory")
+            return
+        chosen = next((one for one in examples if one.name == name), None)
+        if chosen is None:
+            raise InputError(f"there is no example '{name}'; {nearest(name, [one.name for one in examples])}")
+        settings = load_config(chosen.path, JOBS[chosen.command].schema())
+        copies = copy_example(chosen, local_paths(settings), out)
+        for path in copies:
+            typer.echo(str(path))
+        say(f"run it by: myosotis {chosen.command} {copies[0]}")

@@ -1,0 +1,421 @@
+"""First configurations of the jobs that read images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from myosotis.engine.artifact import read_description
+from myosotis.engine.errors import InputError
+from myosotis.models.image_classifier import CLASSIFIER, ClassifierSpec
+from myosotis.start.draft import HELD_OUT, Draft, quoted, run_name, shown_path, task_sizes
+from myosotis.start.look import (
+    ImageFolder,
+    batch_size,
+    by_role,
+    find_splits,
+    look_at_images,
+    look_at_masks,
+)
+
+_WIDTHS = (16, 32, 64)
+_FEW = 2000
+"""Training images below which a network sees each of them more often."""
+
+
+def _one_folder(paths: Sequence[Path], command: str) -> Path:
+    if len(paths) > 1:
+        raise InputError(f"{paths[1]}: '{command}' starts from one folder; it may hold train and test")
+    return paths[0]
+
+
+class _Sets:
+    """Training and test images of a draft, and how a configuration names them."""
+
+    def __init__(self, paths: Sequence[Path], command: str, folder: Path, *, labelled: bool = True) -> None:
+        self.remarks: list[str] = []
+        if not paths:
+            self.name, self.side, self.grey, self.count = "digits", 8, True, 1438
+            self.classes: tuple[str, ...] = tuple(map(str, range(10)))
+            self.train, self.test = "{packaged: digits}", "{packaged: digits, split: test}"
+            self.remarks.append("Without a folder the images are the handwritten digits that come with scikit-learn.")
+            return
+        top = _one_folder(paths, command)
+        train, test = find_splits(top)
+        images = look_at_images(train)
+        self.name, self.side, self.grey, self.count = top.resolve().name, images.side, images.grey, images.count
+        self.classes = tuple(images.classes)
+        if labelled and len(self.classes) < 2:
+            raise InputError(
+                f"{train}: '{command}' needs a folder for each class, at least two; there are {len(self.classes)}"
+            )
+        self.remarks += _remarks(images)
+        kind = "folder" if self.classes else "images"
+        size = {} if images.size is None else {"size": images.size}
+        source = {kind: shown_path(train, folder), **size}
+        if test is None:
+            self.train = quoted({**source, "held_out": HELD_OUT})
+            self.test = quoted({**source, "held_out": HELD_OUT, "split": "test"})
+            self.remarks.append(f"There is no test set: {HELD_OUT:.0%} of each class are held out for it.")
+            self.count = round(self.count * (1 - HELD_OUT))
+        else:
+            missing = next((name for name in self.classes if name not in look_at_images(test).classes), None)
+            if missing is not None:
+                raise InputError(f"{test}: has no folder of the class '{missing}', which {train} has")
+            self.train, self.test = quoted(source), quoted({**source, kind: shown_path(test, folder)})
+
+    @property
+    def batch(self) -> int:
+        return batch_size(self.count, self.side, _WIDTHS[-1])
+
+    @property
+    def epochs(self) -> int:
+        return 20 if self.count < _FEW else 10
+
+    @property
+    def model(self) -> str:
+        # A first layer that halves small images would leave too little of them.
+        stride = 1 if self.side < 24 else 2
+        options = {"widths": list(_WIDTHS), "blocks": [1, 1, 1], "stem_stride": stride}
+        return (
+            "model:\n"
+            "  architecture: small-resnet  # or a name that timm knows, e.g. resnet18\n"
+            f"  options: {quoted(options)}"
+        )
+
+
+def _remarks(images: ImageFolder) -> list[str]:
+    classes = f" of {len(images.classes)} classes" if images.classes else ""
+    colours = "grey" if images.grey else "colour"
+    (width, height), _ = images.sizes.most_common(1)[0]
+    sizes = f"{width} x {height} pixels" if len(images.sizes) == 1 else f"{len(images.sizes)} sizes"
+    found = [f"Found: {images.count:,} {colours} images{classes}, {sizes}."]
+    counts = images.classes.values()
+    if counts and max(counts) > 10 * min(counts):
+        rare = min(images.classes, key=lambda name: images.classes[name])
+        found.append(f"The classes are unequal: '{rare}' has {min(counts)} images, another has {max(counts):,}.")
+    return found
+
+
+def draft_class_learning(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``learn classes``.
+
+    Args:
+        paths: A folder with a folder for each class, or with ``train`` and ``test`` of this form; none for the digits.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: The folder is not of this form.
+    """
+    sets = _Sets(paths, "learn classes", folder)
+    first, per_task = task_sizes(len(sets.classes))
+    exemplars = min(2000, 20 * len(sets.classes), max(1, sets.count // 4))
+    body = f"""
+data:
+  train: {sets.train}
+  test: {sets.test}
+
+# Classes of the first task and of each later one; `class_order` gives an order, else the seed draws it.
+scenario: {{first: {first}, per_task: {per_task}}}
+
+{sets.model}
+
+method: icarl  # others: myosotis methods learn-classes
+memory: {{total: {exemplars}}}  # old images that are kept; 0 for a method without memory, e.g. lwf
+
+training:
+  epochs: {sets.epochs}  # of each task
+  learning_rate: 0.05
+  batch_size: {sets.batch}
+"""
+    return Draft("learn classes", run_name("learn", sets.name), body, tuple(sets.remarks))
+
+
+def draft_representation_learning(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``learn representations``.
+
+    Args:
+        paths: As for :func:`draft_class_learning`; labels are read by the probes alone.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: The folder is not of this form.
+    """
+    sets = _Sets(paths, "learn representations", folder)
+    first, per_task = task_sizes(len(sets.classes))
+    crop = "  views: {hue: 0, saturation: 0, grey: 0}  # the images are grey\n" if sets.grey else ""
+    body = f"""
+data:
+  train: {sets.train}
+  test: {sets.test}
+
+scenario: {{kind: class, first: {first}, per_task: {per_task}}}
+
+{sets.model}
+
+base: {{name: moco, queue: {_power_below(sets.count)}, hidden: 256, dim: 64}}
+method: pnr  # others: myosotis methods learn-representations
+
+training:
+  epochs: {sets.epochs}  # of each task
+  learning_rate: 0.1
+  batch_size: {sets.batch}
+{crop}
+"""
+    return Draft("learn representations", run_name("represent", sets.name), body, tuple(sets.remarks))
+
+
+def _power_below(count: int) -> int:
+    """Length of a queue: at most half the images, so that no image meets itself for long."""
+    return 1 << max(4, min(12, (count // 4).bit_length() - 1))
+
+
+def draft_protocol(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``protocol``: one half of the classes to tune on, the other to evaluate on.
+
+    Args:
+        paths: As for :func:`draft_class_learning`.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: The folder is not of this form, or has fewer than four classes.
+    """
+    sets = _Sets(paths, "protocol", folder)
+    if len(sets.classes) < 4:
+        raise InputError(f"'protocol' needs at least four classes, two for each stream; there are {len(sets.classes)}")
+    half = len(sets.classes) // 2
+    exemplars = min(1000, 10 * half, max(1, sets.count // 8))
+    body = f"""
+# The job of every trial: `learn classes` without its data, method and seed.
+job:
+  scenario: {{first: 1, per_task: 1}}
+  {sets.model.replace(chr(10), chr(10) + "  ")}
+  memory: {{total: {exemplars}}}
+  training: {{epochs: {sets.epochs}, batch_size: {sets.batch}}}
+
+# Settings are tuned on these classes ...
+tuning:
+  train: {sets.train}
+  test: {sets.test}
+  only: {quoted(sets.classes[:half])}
+# ... frozen, and evaluated on these.
+evaluation:
+  train: {sets.train}
+  test: {sets.test}
+  only: {quoted(sets.classes[half : 2 * half])}
+
+methods: [er, icarl, wa]  # others: myosotis methods learn-classes
+trials: 4             # published: 30
+seeds: 2              # published: 5
+evaluation_seeds: 3   # published: 5
+"""
+    return Draft("protocol", run_name("protocol", sets.name), body, tuple(sets.remarks))
+
+
+def _vit(side: int) -> tuple[int, str]:
+    patch = next(size for size in (8, 4, 2) if (side % size == 0 and side // size >= 4) or size == 2)
+    return patch, quoted({"patch_size": patch, "embed_dim": 96, "depth": 4, "num_heads": 4})
+
+
+def _pretraining_body(sets: _Sets) -> str:
+    _, options = _vit(sets.side)
+    probes = "" if sets.classes else "probes: null  # these images have no labels: name labelled ones in probes.data\n"
+    test = f"  test: {sets.test}\n" if sets.classes else ""
+    return f"""
+data:
+  train: {sets.train}
+{test}
+model:
+  architecture: vit_tiny_patch16_224  # a vision transformer of timm, made smaller by its options
+  options: {options}
+
+objective: {{name: mae, decoder_dim: 64, decoder_depth: 1, decoder_heads: 4}}
+masker: salience  # others: myosotis methods pretrain
+
+training:
+  epochs: {2 * sets.epochs}
+  batch_size: {sets.batch}
+{probes}"""
+
+
+def draft_pretraining(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``pretrain``.
+
+    Args:
+        paths: A folder of images, with or without classes; none for the digits.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: The folder holds no images.
+    """
+    sets = _unlabelled(paths, "pretrain", folder)
+    body = _pretraining_body(sets) + "ratio: 0.75  # share of hidden tokens\n"
+    return Draft("pretrain", run_name("pretrain", sets.name), body, tuple(sets.remarks))
+
+
+def draft_sweep(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``pretrain sweep``.
+
+    Args:
+        paths: A folder with a folder for each class; none for the digits.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: The folder is not of this form.
+    """
+    sets = _Sets(paths, "pretrain sweep", folder)
+    body = _pretraining_body(sets).replace("masker: salience  # others: myosotis methods pretrain\n", "")
+    body += "ratios: [0.5, 0.75]\nseeds: 2\nmaskers: {random: random, salience: salience}\n"
+    return Draft("pretrain sweep", run_name("sweep", sets.name), body, tuple(sets.remarks))
+
+
+def _unlabelled(paths: Sequence[Path], command: str, folder: Path) -> _Sets:
+    sets = _Sets(paths, command, folder, labelled=False)
+    if paths and not sets.classes:
+        # A part without labels cannot be measured, so all of it is learnt from.
+        sets.train = sets.train.replace(f", held_out: {HELD_OUT}", "")
+        sets.remarks = [remark for remark in sets.remarks if "test set" not in remark]
+    return sets
+
+
+def draft_segment_learning(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``learn segments``.
+
+    Args:
+        paths: Folder of images and folder of masks with the same names; none for composed scenes.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: There is one folder alone, the masks are colour images, or they show fewer than two classes.
+    """
+    if len(paths) != 2:
+        raise InputError("'learn segments' starts from two folders: images, and masks of the same names")
+    images, masks = look_at_images(paths[0]), paths[1]
+    numbers = [number for number in look_at_masks(paths[0], masks) if number != 255]
+    classes = [number for number in numbers if number]
+    if len(classes) < 2:
+        raise InputError(f"{masks}: the masks show {len(classes)} classes beside the background 0; two are needed")
+    first, last = min(classes), max(classes)
+    names = [f"class {number}" for number in range(first, last + 1)]
+    background = "" if 0 in numbers else ", background: null"
+    source = (
+        f"images: {quoted(shown_path(images.path, folder))}, masks: {quoted(shown_path(masks, folder))}, "
+        f"first: {first}{background}, size: {_mask_size(images)}, held_out: {HELD_OUT}"
+    )
+    start, per_task = task_sizes(len(names))
+    steps = 200
+    body = f"""
+# The names of the numbers in the masks, from {first} on: rename them.
+data:
+  train: {{{source}, classes: &classes {quoted(names)}}}
+  test: {{{source}, classes: *classes, split: test}}
+
+scenario: {{kind: partitioned, first: {start}, per_task: {per_task}}}
+
+method: mib  # others: myosotis methods learn-segments
+memory: {{total: 0}}
+
+training:
+  first_iterations: {2 * steps}
+  iterations: {steps}  # of each later task
+  batch_size: {batch_size(images.count, 64, 64, most=16)}
+  learning_rate: 0.01
+  optimizer: adamw
+"""
+    remarks = [
+        *_remarks(images),
+        f"The masks show the numbers {', '.join(map(str, numbers))}; 255 is ignored.",
+        f"There is no test set: {HELD_OUT:.0%} of the images are held out for it.",
+    ]
+    return Draft("learn segments", run_name("segment", images.path.resolve().name), body, tuple(remarks))
+
+
+def _mask_size(images: ImageFolder) -> list[int]:
+    """Height and width, multiples of 16, with the shorter side at 64 pixels, or near the images' own ratio."""
+    width, height = images.sizes.most_common(1)[0][0]
+    scale = 64 / min(width, height)
+    return [max(64, round(side * scale / 16) * 16) for side in (height, width)]
+
+
+_PHOTO_ROLES = (
+    ("forget", ("forget", "delete", "erase", "request")),
+    ("test", ("test", "val")),
+    ("train", ("train",)),
+)
+
+
+def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``unlearn classifier``.
+
+    Args:
+        paths: Folder of the photos to forget, the model, and further folders of images: a test set and a training
+            set, told by their names, else in this order. With one folder and no model, a small network is trained on
+            it and 16 of its images are forgotten; without any, on the digits.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: A path is none of these, or the photos are of classes that the model does not know.
+    """
+    models = [path for path in paths if any((at / CLASSIFIER).is_file() for at in (path, path / "model"))]
+    images = [path for path in paths if path not in models]
+    if len(models) > 1:
+        raise InputError(f"{models[1]}: is a second model; one of them can forget at a time")
+    if not models:
+        return _with_own_model(images, folder)
+    model = models[0] if (models[0] / CLASSIFIER).is_file() else models[0] / "model"
+    roles = by_role(images, _PHOTO_ROLES)
+    if "forget" not in roles:
+        raise InputError(f"the folder of photos to forget is missing beside the model {models[0]}")
+    looks = {role: look_at_images(path) for role, path in roles.items()}
+    classes = read_description(ClassifierSpec, model / CLASSIFIER, "a classifier").classes
+    for look in looks.values():
+        if not look.classes:
+            raise InputError(f"{look.path}: expected a folder for each class, with the name that the model gives it")
+        unknown = next((name for name in look.classes if classes and name not in classes), None)
+        if unknown is not None:
+            raise InputError(f"{look.path / unknown}: the model has no class '{unknown}'; it has {', '.join(classes)}")
+    size = "" if looks["forget"].size is None else f", size: {looks['forget'].size}"
+    lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}}}"]
+    for role, meaning in (("test", "images that the model never saw"), ("train", "what the model was trained on")):
+        if role in roles:
+            lines.append(f"  {role}: {{folder: {quoted(shown_path(roles[role], folder))}{size}}}  # {meaning}")
+        else:
+            lines.append(f"  # {role}: {{folder: ...}}  # {meaning}: the report can say more with it")
+    body = f"""
+model: {{path: {quoted(shown_path(model, folder, dotted=True))}}}
+
+data:
+{chr(10).join(lines)}
+
+preset: recommended  # or goal, method and training; see myosotis methods unlearn-classifier
+
+# What the report says of the request.
+request: {{id: null, received: null, deadline: null}}
+"""
+    remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
+    return Draft("unlearn classifier", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
+
+
+def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:
+    weights = next((path for path in images if path.is_file()), None)
+    if weights is not None:
+        raise InputError(
+            f"{weights}: is a file; a model is a directory with classifier.json, or write "
+            "'model: {architecture: NAME, weights: FILE, classes: [...], mean: [...], std: [...]}'"
+        )
+    sets = _Sets(images, "unlearn classifier", folder)
+    body = f"""
+{sets.model}
+
+data:
+  train: {sets.train}
+  test: {sets.test}
+  forget: {{count: {max(1, min(16, sets.count // 10))}}}  # drawn; or {{list: FILE}} with the names of images
+
+# No model was given, so one is trained first; with a model: model: {{path: DIRECTORY}}, and no `train`.
+train:
+  epochs: {2 * sets.epochs}
+  batch_size: {sets.batch}
+
+reference: retrain   # a second model that never saw the images, to compare with
+preset: recommended
+"""
+    return Draft("unlearn classifier", run_name("forget", sets.name), body, tuple(sets.remarks))

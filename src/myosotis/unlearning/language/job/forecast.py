@@ -1,0 +1,72 @@
+"""How long a job of ``unlearn language`` would take."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from myosotis.data.encoding import Example, pad_examples, pad_token_id
+from myosotis.engine.forecast import Phase, steps_of
+from myosotis.engine.processes import device
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.inputs import JobInputs
+
+
+def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any) -> list[Phase]:
+    """Return the parts of a job: forward and backward passes over typical records, and generated answers.
+
+    Args:
+        config: Job.
+        inputs: Records, encoded.
+        model: Model before the job; its weights do not change.
+    """
+    sets = inputs.sets
+    phases = []
+    if config.fine_tune is not None:
+        known = [len(sets.forget) + len(inputs.all_retained)]
+        known += [len(inputs.all_retained)] if config.reference == "retrain" else []
+        steps = steps_of(known, config.fine_tune.batch_size, config.fine_tune.epochs)
+        phases.append(Phase("teaching", steps, _step(model, inputs, sets.forget, config.fine_tune.batch_size)))
+    training = config.training
+    batches = steps_of([len(sets.forget)], training.batch_size, training.epochs)
+    batches *= 1 + (training.retain_per_forget if sets.retain else 0)
+    epochs = "" if config.stop is None else ", if it does not stop earlier"
+    phases.append(Phase(f"unlearning{epochs}", batches, _step(model, inputs, sets.forget, training.batch_size)))
+    rows = sum(len(each) for each in (sets.forget, sets.retain, sets.held_retain, sets.unseen))
+    audits = 2 + (config.reference is not None)
+    tokens = audits * -(-rows // config.audit.batch_size) * config.audit.max_new_tokens
+    phases.append(Phase("answers of the audits", tokens, _token(model, inputs, sets.forget, config), "tokens a batch"))
+    return phases
+
+
+def _batch(inputs: JobInputs, examples: Sequence[Example], size: int) -> dict[str, Any]:
+    by_length = sorted(examples, key=lambda example: len(example.input_ids))
+    middle = max(0, len(by_length) // 2 - size // 2)
+    typical = by_length[middle : middle + size]
+    batch = pad_examples(typical, pad_token_id(inputs.tokenizer))
+    return {name: value.to(device()) for name, value in batch.items()}
+
+
+def _step(model: Any, inputs: JobInputs, examples: Sequence[Example], size: int) -> Any:
+    batch = _batch(inputs, examples, size)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model(**batch).loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _token(model: Any, inputs: JobInputs, examples: Sequence[Example], config: LanguageUnlearningConfig) -> Any:
+    """One token of a batch of answers, with the keys and values of the tokens before it."""
+    batch = _batch(inputs, examples, config.audit.batch_size)
+    with torch.no_grad():
+        past = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=True)
+    last = batch["input_ids"][:, -1:]
+
+    def step() -> None:
+        with torch.no_grad():
+            model(input_ids=last, past_key_values=past.past_key_values, use_cache=True)
+
+    return step

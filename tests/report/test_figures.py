@@ -47,7 +47,7 @@ def test_one_point_is_said_in_words():
 def test_many_steps_are_means_over_windows():
     lines = [Line("forget", list(range(1, 601)), [0.0, 1.0] * 300)]
     figure = curves(lines, "Terms of the loss.", x_label="step", y_label="loss", name="a")
-    assert "Each point is the mean of 10 values." in figure.caption
+    assert "Each point after the first is the mean of 10 values." in figure.caption
     assert figure.svg.count("<use") < 80
 
 

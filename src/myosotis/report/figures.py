@@ -134,14 +134,14 @@ def curves(
     window = max(-(-len(line.x) // _MOST_POINTS) for line in lines)
     if window > 1:
         lines = [_windowed(line, window) for line in lines]
-        caption += f" Each point is the mean of {window} values."
+        caption += f" Each point after the first is the mean of {window} values."
     svg = line_chart(lines, x_label=x_label, y_label=y_label, levels=levels, share=share, name=name)
     return Figure(svg, caption)
 
 
 def _windowed(line: Line, window: int) -> Line:
-    """The means of a curve over windows, each at the end of its window."""
-    parts = [slice(begin, begin + window) for begin in range(0, len(line.x), window)]
+    """The means of a curve over windows, each at the end of its window; its start stays as it is."""
+    parts = [slice(0, 1), *(slice(begin, begin + window) for begin in range(1, len(line.x), window))]
     means = [sum(line.y[part]) / len(line.y[part]) for part in parts]
     return replace(line, x=[line.x[part][-1] for part in parts], y=means)
 

@@ -69,13 +69,13 @@ def run(tmp_path):
     (path / "salt").write_text("secret")
     (path / "config.yaml").write_text("name: private\n")
     with sealed_directory(path / "model") as staged:
-        (staged / "README.md").write_text("# card\n")
         (staged / "model.safetensors").write_bytes(b"\0" * 16)
+    (path / "model" / "README.md").write_text("# card\n")  # written when the figures are there, so not sealed
     (path / "model" / "notes.txt").write_text("put there by hand")
     return path
 
 
-def test_the_sealed_files_are_sent_and_nothing_else(hub, run):
+def test_the_sealed_files_and_the_card_are_sent_and_nothing_else(hub, run):
     code = "import sys, myosotis; myosotis.push_to_hub(sys.argv[1], 'me/model', token='hf_x')"
     environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment.pop("HF_HUB_OFFLINE", None)

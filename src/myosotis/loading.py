@@ -110,9 +110,10 @@ def push_to_hub(path: str | Path, repository: str, *, private: bool = True, toke
         raise InputError(f"{path}: has no complete model/ to send; is the run finished?")
     hub = HfApi(token=token)
     url = hub.create_repo(repository, private=private, exist_ok=True)
-    sealed = [*read_json(folder / MANIFEST), MANIFEST]
+    # The card is written when the figures are there, after the model is sealed.
+    names = [*read_json(folder / MANIFEST), MANIFEST, "README.md"]
     hub.upload_folder(
-        repo_id=repository, folder_path=folder, allow_patterns=sealed, commit_message="Add a model of myosotis"
+        repo_id=repository, folder_path=folder, allow_patterns=names, commit_message="Add a model of myosotis"
     )
     return str(url)
 

@@ -346,7 +346,7 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path, invoke, unlea
     assert invoke("report", out, other, "--out", tmp_path / "both.html").exit_code == 0
     page = (tmp_path / "both.html").read_text()
     assert "goal" in page
-    assert page.count("How sure are we?") == 2
+    assert page.count("How sure are we?</h3>") == 2
 
 
 WEIGHTS = (

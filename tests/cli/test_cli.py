@@ -184,7 +184,7 @@ def test_reports_again_and_side_by_side(finished, world, tmp_path, invoke, unlea
     assert "Gradient ascent" in page
     assert "method.name" in page
     for question in ("Did the model know it?", "Is it forgotten?", "Is the rest kept?", "How sure are we?"):
-        assert page.count(question) == 2
+        assert page.count(f"{question}</h3>") == 2
     assert invoke("report", out, tmp_path / "ga", "--out", tmp_path / "both.html").exit_code == 2
     assert invoke("report", world).exit_code == 2
 

@@ -94,7 +94,7 @@ def test_methods_share_one_interface(scan, method, denoise):
     if method in ("dude", "dude_loo", "neural"):
         assert told["estimated_error_after"] == pytest.approx(told["true_error_after"], abs=0.04)
     page = report.read_text()
-    for text in ("What was changed?", "Is it better?", "difference", "What this does not show"):
+    for text in ("What was changed?", "Is it better?", "What differs", "What this does not show"):
         assert text in page
 
 

@@ -152,14 +152,14 @@ def test_what_is_kept_is_told_apart_from_what_was_trained_on(world, tmp_path, re
     metrics = result(tmp_path / "run")["metrics"]["after"]
     assert (metrics["retain"]["nll"]["units"], metrics["held_retain"]["nll"]["units"]) == (7, 5)
     assert [row["name"] for row in verdict["keeping_criteria"]] == ["held_retain_fact_accuracy"]
-    assert "On the retain records that it was trained on, in sample and not judged" in said
+    assert "On the retain records that the unlearning trained on (in sample, not judged)" in said
 
 
 def test_records_too_short_to_be_compared(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run")
     reasons = {row["name"]: row["incomparable"] for row in verdict["forgetting_criteria"]}
     assert reasons["memorization_accuracy"] == "no forget and no unseen record is long enough"
-    assert "extraction likelihood cannot be compared" in said
+    assert "Extraction likelihood cannot be compared" in said
 
 
 CLASSES = ("ash", "birch", "cedar", "elm")

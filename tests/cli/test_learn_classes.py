@@ -112,7 +112,7 @@ def test_runs_side_by_side(finished, class_world, tmp_path, invoke, learn_classe
     assert outcome.exit_code == 0, outcome.output
     page = (tmp_path / "all.html").read_text()
     assert "4 runs in 2 groups" in page
-    assert "Less tbbn" in page
+    assert "(tbbn)" in page
     assert "Paired differences" in page
     assert "ahead of" in page
     twice = invoke("report", runs[0], runs[0], "--out", tmp_path / "twice.html")

@@ -116,12 +116,14 @@ def carry_out(
     with exit_statuses():
         job, _, _ = prepared(command, config, overrides, out, resume=resume, overwrite=overwrite, **more)
         from myosotis.engine.processes import is_main_process
+        from myosotis.report.card import write_card
         from myosotis.report.render import render_text, write_html
 
         run = job.run()
         if is_main_process():
             document = JOBS[command].report_module().describe(run)
             write_html(document, run.path / "report.html")
+            write_card(document, run)
             typer.echo(render_text(document))
             typer.echo(f"report: {run.path / 'report.html'}")
 

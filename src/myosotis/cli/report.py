@@ -1,8 +1,9 @@
-"""``myosotis report``: draw a run's report again, or put several runs side by side."""
+"""``myosotis report``: draw a run's report again, say it in plain words, or put several runs side by side."""
 
 import errno
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,18 +11,35 @@ from myosotis.cli.exits import exit_statuses
 from myosotis.cli.kinds import JOBS
 
 
+class Reader(StrEnum):
+    """Who is going to read the page."""
+
+    engineer = "engineer"
+    person = "person"
+
+
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, all of one kind.")],
     out: Annotated[
-        Path | None, typer.Option(help="The page; RUN/report.html for one run, comparison.html for several.")
+        Path | None,
+        typer.Option(
+            help="The page; RUN/report.html for one run, RUN/person.html for a person, comparison-RUN-RUN.html for "
+            "several runs."
+        ),
     ] = None,
+    for_: Annotated[
+        Reader,
+        typer.Option("--for", help="For a person: half a page about a deletion in plain words."),
+    ] = Reader.engineer,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that is there.")] = False,
 ) -> None:
     """Write the report of a run again, or compare runs of one kind side by side."""
     with exit_statuses():
         from myosotis.engine.errors import InputError
+        from myosotis.engine.files import write_text
         from myosotis.engine.run import Run
-        from myosotis.report.render import render_text, write_html
+        from myosotis.report.groups import comparison_name
+        from myosotis.report.render import render_html, render_text
 
         opened = [Run.read(path) for path in runs]
         kinds = {str(run.result().get("kind")) for run in opened}
@@ -31,24 +49,40 @@ def report(
         kind = next((job for job in JOBS.values() if job.kind == name), None)
         if kind is None:
             raise InputError(f"{runs[0]}: this version knows no report of the kind {name!r}")
-        if len(opened) == 1:
-            page, document = out or opened[0].path / "report.html", kind.report_module().describe(opened[0])
+        module, alone = kind.report_module(), len(opened) == 1
+        if for_ is Reader.person:
+            page = out or opened[0].path / "person.html"
+            content, shown = _for_person(module, opened), ""
         else:
-            page, document = out or Path("comparison.html"), kind.report_module().compare(opened)
-        own_report = len(opened) == 1 and out is None
+            page = out or (opened[0].path / "report.html" if alone else Path(comparison_name(opened)))
+            document = module.describe(opened[0]) if alone else module.compare(opened)
+            content, shown = render_html(document), render_text(document)
+        own_report = alone and out is None
         if page.is_dir():
             raise InputError(f"{page}: is a directory; --out names the page")
         if page.exists() and not own_report and not overwrite:
             raise InputError(f"{page}: exists already; --overwrite replaces it")
         if not page.parent.is_dir():
             raise InputError(f"{page.parent}: no such directory")
-        typer.echo(render_text(document))
+        if shown:
+            typer.echo(shown)
         try:
-            write_html(document, page)
+            write_text(page, content)
         except OSError as error:
             # Of a run on read-only storage the text is what was asked for; a page with a name of its own is missed.
-            if not own_report or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            if not own_report or not shown or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
             typer.echo(f"{page} was not written ({error.strerror}); --out names another page", err=True)
         else:
             typer.echo(f"report: {page}")
+
+
+def _for_person(module: Any, runs: list[Any]) -> str:
+    from myosotis.engine.errors import InputError
+
+    if not hasattr(module, "for_person"):
+        raise InputError(f"{runs[0].path}: a page for a person is about a deletion; this run deleted nothing")
+    if len(runs) > 1:
+        raise InputError("a page for a person is about one run")
+    content: str = module.for_person(runs[0])
+    return content

@@ -94,13 +94,15 @@ def denoise_image(source: Path, output: Path, options: DenoiseOptions, *, thresh
     if options.reference is not None:
         reference = read_bilevel(options.reference, threshold, strict=False).bits
     result, notes = _denoised(image.bits, options, ("black", "white"), None, symmetric=True)
-    figures = _figures(image.bits, result, ("black", "white"), started, reference, image.how, notes)
+    figures = _figures(source, image.bits, result, ("black", "white"), started, reference, image.how, notes)
     write_bilevel(output, result.symbols, image)
-    pictures = [
-        ("as it came", image.bits),
-        ("denoised", result.symbols),
-        ("difference", difference_picture(image.bits, result.symbols)),
-    ]
+    pictures = {
+        "The input.": image.bits,
+        "The result.": result.symbols,
+        "What differs: black for what became black, orange for what became white.": difference_picture(
+            image.bits, result.symbols
+        ),
+    }
     return FileResult(figures, described(figures, pictures=pictures))
 
 
@@ -129,7 +131,7 @@ def denoise_dna(source: Path, output: Path, options: DenoiseOptions) -> FileResu
         reference = clean.symbols
     result, notes = _denoised(reads.symbols, options, BASES, reads.lengths)
     how = f"{len(reads.records):,} sequences, {int((~reads.known).sum()):,} N left as they are"
-    figures = _figures(reads.symbols, result, tuple(BASES), started, reference, how, notes)
+    figures = _figures(source, reads.symbols, result, tuple(BASES), started, reference, how, notes)
     write_reads(output, result.symbols, reads)
     return FileResult(figures, described(figures))
 
@@ -158,7 +160,7 @@ def denoise_symbols(source: Path, output: Path, options: DenoiseOptions, *, alph
             raise InputError(f"{options.reference}: its lines differ in number or length from those of {source}")
         reference = clean.symbols
     result, notes = _denoised(content.symbols, options, content.names, content.lengths)
-    figures = _figures(content.symbols, result, content.names, started, reference, "", notes)
+    figures = _figures(source, content.symbols, result, content.names, started, reference, "", notes)
     write_symbols(output, result.symbols, content)
     return FileResult(figures, described(figures))
 
@@ -221,6 +223,7 @@ def _context(options: DenoiseOptions, symbols: Symbols) -> Context | None:
 
 
 def _figures(
+    source: Path,
     noisy: Symbols,
     result: DenoiseResult,
     names: Sequence[str],
@@ -232,4 +235,4 @@ def _figures(
     if reference is not None and reference.shape != noisy.shape:
         raise InputError(f"the reference has the shape {reference.shape}, the input {noisy.shape}")
     clean = None if reference is None else np.asarray(reference)
-    return summarise(noisy, result, names, started, reference=clean, read_as=read_as, notes=notes)
+    return summarise(noisy, result, names, started, file=source.name, reference=clean, read_as=read_as, notes=notes)

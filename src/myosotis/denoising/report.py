@@ -1,19 +1,24 @@
 """The report of a run that trained a denoiser, and of several side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from myosotis.denoising.methods import METHODS
 from myosotis.engine.run import Run
+from myosotis.report.comparison import runs_table
 from myosotis.report.document import Document, Row, Table, Verdict
+from myosotis.report.groups import run_names
+from myosotis.report.learning import learnt_verdict
 from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    limits_section,
     lineage_section,
     method_section,
+    run_facts,
 )
 
-_LIMITS = "Measured without adapting the model to noisy symbols, which `myosotis denoise` does by default."
+_LIMITS = ("Measured without adapting the model to noisy symbols, which `myosotis denoise` does by default.",)
 
 
 def describe(run: Run) -> Document:
@@ -28,30 +33,38 @@ def describe(run: Run) -> Document:
         for row in result["measured"]
         if row["raw"]
     ]
-    first = result["measured"][0]
     return Document(
         title=f"A denoiser: {result['name']}",
         subtitle=(
             f"{result['symbols']['train']:,} clean symbols of {len(result['names'])} kinds, contexts of "
             f"{result['context']} symbols, head {result['head']}, seed {result['seed']}."
         ),
-        verdicts=[
-            Verdict(
-                "Has it learnt?",
-                f"With noise {first['noise']} the share of wrong held-out symbols goes from {first['raw']:.4f} to "
-                f"{first['error']:.4f}.",
-                first["error"] < first["raw"],
-            ),
-            Verdict("How sure are we?", f"{result['symbols']['held_out']:,} symbols were held out; one seed."),
-        ],
-        table=Table("Share of wrong held-out symbols", ["Noisy", "Denoised", "Denoised by noisy"], rows, "Noise"),
+        facts=run_facts(run, card.title, hashes=[None, result["lineage"]["model_out"]]),
+        verdicts=_verdicts(result),
+        limits=_LIMITS,
+        table=Table("Share of wrong held-out symbols", ["Noisy", "Denoised", "Relative to noisy"], rows, "Noise"),
         sections=[
             method_section([card], run.settings()),
             lineage_section({"Model that went out": result["lineage"]["model_out"]}, {}),
             environment_section(run),
-            limits_section(_LIMITS),
         ],
     )
+
+
+def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+    first = result["measured"][0]
+    return [
+        learnt_verdict(
+            result.get("verdict"),
+            f"With noise {first['noise']} the share of wrong held-out symbols goes from {first['raw']:.4f} to "
+            f"{first['error']:.4f}.",
+        ),
+        Verdict(
+            "How sure are we?",
+            f"{result['symbols']['held_out']:,} symbols were held out, which the interval takes as independent; one "
+            "seed.",
+        ),
+    ]
 
 
 def compare(runs: Sequence[Run]) -> Document:
@@ -61,9 +74,10 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two, all of the kind ``denoise-train``.
     """
     results = [run.result() for run in runs]
+    names, verdicts = run_names(runs, results), [_verdicts(result) for result in results]
     noises = list(dict.fromkeys(row["noise"] for result in results for row in result["measured"]))
     rows = []
-    for result in results:
+    for name, result in zip(names, results, strict=True):
         measured = {row["noise"]: row for row in result["measured"]}
         cells = [
             f"{measured[noise]['error'] / measured[noise]['raw']:.3f}"
@@ -71,16 +85,15 @@ def compare(runs: Sequence[Run]) -> Document:
             else "-"
             for noise in noises
         ]
-        rows.append(Row(f"{result['name']}, seed {result['seed']}", cells))
+        rows.append(Row(name, cells))
     return Document(
         title="Denoisers side by side",
         subtitle=f"{len(runs)} runs",
-        verdicts=[
-            Verdict(result["name"], f"Trained on {result['symbols']['train']:,} clean symbols.") for result in results
-        ],
-        table=Table("Wrong symbols after denoising by those before", noises, rows, "Run"),
+        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
+        limits=_LIMITS,
+        overview=[runs_table(runs, names, [METHODS.card("supervised").title] * len(runs), verdicts)],
+        table=Table("Wrong symbols after denoising, relative to before", noises, rows, "Run"),
         sections=[
-            differing_settings(runs, [run.path.name for run in runs]),
-            limits_section(_LIMITS),
+            differing_settings(runs, names),
         ],
     )

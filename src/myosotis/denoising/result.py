@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from myosotis.engine.result import Cost, Result, ResultPart
+from myosotis.engine.result import Cost, LearningVerdict, Result, ResultPart
 
 
 class SymbolCounts(ResultPart):
@@ -39,5 +39,7 @@ class DenoiserResult(Result):
     """Numbers of clean symbols."""
     measured: list[ErrorRates]
     """Error rates on held-out symbols."""
+    verdict: LearningVerdict | None = None
+    """Whether fewer symbols are wrong after denoising than before, at the first of these noises."""
     cost: Cost
     """What it cost."""

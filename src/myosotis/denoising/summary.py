@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from myosotis import __version__
 from myosotis.denoising.channel import Symbols
 from myosotis.denoising.contexts import Context, Context1d
 from myosotis.denoising.methods import METHODS, DenoiseResult
+from myosotis.engine.environment import now
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import Line, image_sheet, line_chart
+from myosotis.report.figures import Line, curves, picture
 from myosotis.report.pictures import encoded_png
+from myosotis.report.sections import duration_text, moment_text
 
 _SHOWN_SIDE = 512
 _PART = 2**18  # symbols counted at once
@@ -38,6 +41,7 @@ def summarise(
     names: Sequence[str],
     started: float,
     *,
+    file: str | None = None,
     reference: Symbols | None = None,
     read_as: str = "",
     notes: Mapping[str, Any] | None = None,
@@ -49,6 +53,7 @@ def summarise(
         result: Result of denoising.
         names: Names of the symbols.
         started: Start of the work, by ``time.monotonic``.
+        file: Name of the file, without its folders.
         reference: Clean symbols, if they are known.
         read_as: Conversion of the file into symbols.
         notes: Notes of the model.
@@ -57,6 +62,8 @@ def summarise(
     changes = _changes(noisy, denoised, len(names))
     results: dict[str, Any] = {
         "kind": "denoise",
+        "file": file,
+        "finished": now(),
         "method": result.method,
         "symbols": int(noisy.size),
         "names": list(names),
@@ -89,45 +96,38 @@ def _changes(noisy: Symbols, denoised: Symbols, count: int) -> NDArray[np.int64]
     return table.reshape(count, count)
 
 
-def described(results: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()) -> Document:
+def described(results: Mapping[str, Any], *, pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> Document:
     """Return the report.
 
     Args:
         results: Figures of :func:`summarise`.
-        pictures: Bilevel pictures and their titles.
+        pictures: Bilevel pictures by their captions.
     """
     card, figures = METHODS.card(results["method"]), []
     if pictures:
-        figures.append(
-            Figure(
-                image_sheet(
-                    [encoded_png(_shown(pixels)) for _, pixels in pictures],
-                    [title for title, _ in pictures],
-                    len(pictures),
-                ),
-                "The input, the result, and what differs: black for what became black, orange for what became white.",
-                wide=True,
-            )
-        )
+        # One below the other on a narrow screen.
+        for caption, pixels in pictures.items():
+            shown = _shown(pixels)
+            figures.append(Figure(picture(encoded_png(shown), shown.shape[1], shown.shape[0]), caption))
     compared = results["contexts_compared"]
     if len(compared) > 1:
         sizes = [float(next(word for word in name.split() if word.isdigit())) for name in compared]
         figures.append(
-            Figure(
-                line_chart(
-                    [Line("estimated error", sizes, list(compared.values()), "retain")],
-                    x_label="symbols of the context" + (" on each side" if "side" in next(iter(compared)) else ""),
-                    y_label="estimated error",
-                    name="contexts",
-                ),
-                "Estimated error by the size of the context, symbols left out of their own counts; the lowest wins.",
+            curves(
+                [Line("estimated error", sizes, list(compared.values()), "retain")],
+                "Estimated error by the size of the context, symbols left out of their own counts; the lowest is used.",
+                x_label="symbols of the context" + (" on each side" if "side" in next(iter(compared)) else ""),
+                y_label="estimated error",
+                name="contexts",
             )
         )
     return Document(
-        title="Denoised symbols",
+        title=f"Denoised: {results['file']}" if results["file"] else "Denoised symbols",
         subtitle=f"{results['symbols']:,} symbols, {card.title}"
         + (f"; read as {results['read_as']}" if results["read_as"] else ""),
+        facts=_facts(results, card.title),
         verdicts=_verdicts(results),
+        limits=[*results["warnings"], *_LIMITS],
         table=_table(results),
         figures=figures,
         sections=[
@@ -137,7 +137,6 @@ def described(results: Mapping[str, Any], *, pictures: Sequence[tuple[str, NDArr
                 [f"{card.title}. {card.purpose} ({card.paper}.) Context: {results['context']}."],
                 [_channel_table(results["channel"], results["names"])],
             ),
-            Section("What this does not show", [*results["warnings"], _LIMITS]),
         ],
     )
 
@@ -147,8 +146,20 @@ _SURE = (
 )
 _LIMITS = (
     "Errors are estimated from the noisy symbols and the channel alone. They are unbiased if the channel is "
-    "the given one and treats symbols independently; insertions and deletions are not handled."
+    "the given one and treats symbols independently.",
+    "Insertions and deletions are not handled.",
 )
+
+
+def _facts(results: Mapping[str, Any], method: str) -> list[tuple[str, str]]:
+    facts = [
+        ("Finished", results["finished"] and moment_text(results["finished"])),
+        ("Duration", duration_text(results["seconds"])),
+        ("File", results["file"]),
+        ("Method", method),
+        ("Version", f"myosotis {__version__}"),
+    ]
+    return [(name, text) for name, text in facts if text]
 
 
 def _verdicts(results: Mapping[str, Any]) -> list[Verdict]:
@@ -179,7 +190,7 @@ def _true_errors(results: Mapping[str, Any]) -> str:
     if "true_error_after" not in results:
         return ""
     before, after = results["true_error_before"], results["true_error_after"]
-    return f" Against the clean original: from {before:.4f} to {after:.4f}."
+    return f" Against the clean original it goes from {before:.4f} to {after:.4f}."
 
 
 def _better(results: Mapping[str, Any]) -> bool | None:
@@ -196,7 +207,7 @@ def _table(results: Mapping[str, Any]) -> Table:
     if "true_error_after" in results:
         before, after = results["true_error_before"], results["true_error_after"]
         rows.append(Row("True error", [f"{before:.4f}", f"{after:.4f}"]))
-        rows.append(Row("True error, after by before", ["1.000", f"{after / before:.3f}" if before else "-"]))
+        rows.append(Row("True error, relative to before", ["1.000", f"{after / before:.3f}" if before else "-"]))
     return Table("Share of wrong symbols", ["Before", "After"], rows, "Measure")
 
 

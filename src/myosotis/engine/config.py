@@ -15,6 +15,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     NonNegativeInt,
     PlainSerializer,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
 )
@@ -128,11 +129,15 @@ class JobConfig(Config):
         name: Name of the run.
         seed: Seed of every random choice.
         trackers: Experiment trackers that receive the figures of ``metrics.jsonl``.
+        operator: Person or organisation that the report names as responsible; nothing is read from the system.
     """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset({"operator"})
 
     name: RunName
     seed: NonNegativeInt = 0
     trackers: tuple[Tracker, ...] = ()
+    operator: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = None
 
 
 def _absolute(path: str, info: ValidationInfo) -> str:

@@ -125,6 +125,7 @@ class Job(ABC, Generic[ConfigT]):
         config: Any = self._config
         method = getattr(config, "method", None)
         return {
+            "operator": config.operator,
             "kind": self.kind,
             "name": config.name,
             "method": getattr(method, "name", method),

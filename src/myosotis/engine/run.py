@@ -31,7 +31,8 @@ _ENTRIES = frozenset(
     {
         *_MARKS,
         *("audit.json", "checkpoints", "learners", "map.json", "metrics.jsonl", "model", "panels.safetensors"),
-        *("partition.json", "probe.html", "probe.json", "report.html", "result.json", "samples.json", "shadow"),
+        *("partition.json", "person.html", "probe.html", "probe.json", "report.html", "result.json", "samples.json"),
+        *("pictures.json", "shadow"),
         *("study.db", "study.db-journal", "study.db-shm", "study.db-wal", "trackers"),
     }
 )
@@ -299,7 +300,7 @@ class Run:
         if self._writes:
             started = read_json(self.path / "environment.json").get("started")
             head = {"schema_version": RESULT_SCHEMA_VERSION, "started": started, "finished": now(), "request": None}
-            content = {**head, **result}
+            content = {**head, "operator": None, **result}
             text = to_json(content, "result.json", indent=2) + "\n"
             if schema is not None:
                 schema.model_validate_json(text)

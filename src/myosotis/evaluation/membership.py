@@ -97,7 +97,7 @@ class Membership:
 
     @property
     def over_unlearned(self) -> bool:
-        """Whether members are significantly *less* likely than unseen samples, which gives them away."""
+        """Whether members are significantly *less* likely than unseen samples, so that an observer can find them."""
         return self.p_value <= 1 - self.level + 1e-9 and self.auc < 0.5
 
     @property

@@ -14,6 +14,7 @@ from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
+from myosotis.evaluation.learning import Share, above_share, learning_verdict
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import FinetuneSettings, finetune, with_new_head
 from myosotis.pretraining.forecast import pretrain_phase
@@ -213,6 +214,7 @@ class PretrainJob(Job[PretrainConfig]):
             "repeated": self._repeated,
             "tokens": model.grid[0] * model.grid[1],
             "probes": measured,
+            "verdict": None if measured is None else _verdict(measured, config.confidence),
             "finetuned": tuned,
             "masks": {key: value for key, value in history[-1].items() if key not in ("phase", "epoch", "step")},
             "cost": self.cost(
@@ -222,3 +224,17 @@ class PretrainJob(Job[PretrainConfig]):
                 parameters_training=sum(weight.numel() for weight in model.parameters()),
             ),
         }
+
+
+def _verdict(measured: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    """The linear probe after pre-training against the encoder before and against raw pixels."""
+    after, before, pixels = (
+        Share.of([measured[name]["linear"]], [measured["count"]]) for name in ("pretrained", "untrained", "pixels")
+    )
+    return learning_verdict(
+        [
+            above_share(after, control, measure="linear probe on test images", control_of=name, confidence=confidence)
+            for name, control in (("features of the encoder before", before), ("raw pixels", pixels))
+        ],
+        [],
+    )

@@ -8,21 +8,25 @@ from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
+from myosotis.report.comparison import runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import SERIES, Line, Point, dot_chart, histogram, image_sheet, line_chart
-from myosotis.report.groups import group_runs, interval_text
+from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart, histogram, image_sheet
+from myosotis.report.groups import group_runs, interval_text, run_names
+from myosotis.report.learning import LEARNT, learnt_verdict
 from myosotis.report.sections import (
+    count_text,
     differing_settings,
     environment_section,
-    limits_section,
     lineage_section,
     method_section,
     repeated_verdicts,
+    run_facts,
 )
 
 _LIMITS = (
-    "One seed; compare over several. The reconstruction loss does not measure the quality of features, and losses of "
-    "different maskers cannot be compared: what is hidden decides how hard the task is."
+    "One seed; compare over several.",
+    "The reconstruction loss does not measure the quality of features, and losses of different maskers cannot be "
+    "compared: what is hidden decides how hard the task is.",
 )
 _BORROWED = (
     "Brightness and contrast of reconstructed patches are those of the original: the network learns patches less "
@@ -44,9 +48,16 @@ def describe(run: Run) -> Document:
         title=f"Masked pre-training: {result['name']}",
         subtitle=(
             f"{result['images']:,} images of {result['tokens']} tokens; {objective.title}, {masker.title}, masking "
-            f"ratio {ratio}, {config['training']['epochs']} epochs, seed {result['seed']}."
+            f"ratio {ratio}, {count_text(config['training']['epochs'], 'epoch')}, seed {result['seed']}."
+        ),
+        facts=run_facts(
+            run,
+            f"{objective.title}, {masker.title}",
+            model=config["model"]["architecture"],
+            hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
         ),
         verdicts=_verdicts(result),
+        limits=_LIMITS,
         table=_table(result),
         figures=_figures(run, result, config),
         sections=[
@@ -61,7 +72,6 @@ def describe(run: Run) -> Document:
                 result["lineage"]["data"],
             ),
             environment_section(run),
-            limits_section(_LIMITS),
         ],
     )
 
@@ -74,6 +84,8 @@ def compare(runs: Sequence[Run]) -> Document:
     """
     groups = group_runs(runs, titles=("masker.name", "ratio"))
     confidence = float(runs[0].settings()["confidence"])
+    results = [run.result() for run in runs]
+    names, verdicts = run_names(runs, results), [_verdicts(result) for result in results]
     rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
     for group in groups:
         cells = [str(len(group.runs))]
@@ -85,12 +97,14 @@ def compare(runs: Sequence[Run]) -> Document:
         cells.append(_text(_interval(group.values(lambda result: result["finetuned"]), confidence)))
         cells.append(f"{_mean(group.values(lambda result: result['masks']['ratio'])):.3f}")
         cells.append(f"{_mean(group.values(lambda result: result['cost']['seconds']['pretrain'])):.0f}")
-        rows.append(Row(group.label, cells))
+        rows.append(Row(group.label, cells, group.settings))
     drawn = {name: series for name, series in points.items() if series}
     best = max(points["linear probe"], key=lambda point: point.value, default=None)
     return Document(
         title="Masked pre-training side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ only in the seed are one group.",
+        limits=_LIMITS,
+        overview=[runs_table(runs, names, [MASKERS.card(result["masker"]).title for result in results], verdicts)],
         verdicts=[
             Verdict(
                 "Which encoder has the best features?",
@@ -104,14 +118,14 @@ def compare(runs: Sequence[Run]) -> Document:
             f"Mean over runs with {confidence:.0%} interval",
             ["Runs", "Linear probe", "Nearest neighbours", "Fine-tuned", "Realised ratio", "Seconds"],
             rows,
-            "Masker and ratio",
+            "Group",
         ),
         figures=[Figure(dot_chart(drawn, x_label="accuracy on test images", name="probes"), "Accuracy of probes.")]
         if drawn
         else [],
         sections=[
-            differing_settings(runs, [run.path.name for run in runs]),
-            limits_section(_LIMITS),
+            verdicts_section(names, verdicts),
+            differing_settings(runs, names),
         ],
     )
 
@@ -137,17 +151,13 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     probes, masks = result["probes"], result["masks"]
     verdicts = []
     if probes is None:
-        verdicts.append(Verdict("Has it learnt?", "Not measured: there are no labelled images, or no probes."))
+        verdicts.append(Verdict(LEARNT, "Not measured: there are no labelled images, or no probes."))
     else:
         after, before, pixels = probes["pretrained"], probes["untrained"], probes["pixels"]
-        better = after["linear"] > max(before["linear"], pixels["linear"])
         verdicts.append(
-            Verdict(
-                "Has it learnt?",
-                f"A linear probe gets {after['linear']:.3f} of the test images right, {before['linear']:.3f} on the "
-                f"features of the encoder before, {pixels['linear']:.3f} on raw pixels; nearest neighbours "
-                f"{after['knn']:.3f}, {before['knn']:.3f} and {pixels['knn']:.3f}.",
-                better,
+            learnt_verdict(
+                result.get("verdict"),
+                f"Nearest neighbours: {after['knn']:.3f}, before {before['knn']:.3f}, raw pixels {pixels['knn']:.3f}.",
             )
         )
     if result["finetuned"] is not None:
@@ -201,25 +211,26 @@ def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> 
         for index, term in enumerate(terms)
     ]
     figures = [
-        Figure(
-            line_chart(lines, x_label="epoch", y_label="mean loss term", name="terms"),
-            "The terms of the loss. Where the masker changes on the way, so does the task: the loss may rise.",
+        curves(
+            lines,
+            "Terms of the loss. Where the masker changes on the way, so does the task: the loss may rise.",
+            x_label="epoch",
+            y_label="mean loss term",
+            name="terms",
         )
     ]
     if "salient_share" in ordered[-1]:
         figures.append(
-            Figure(
-                line_chart(
-                    [
-                        Line("above the threshold", at, [event["salient_share"] for event in ordered], "forget"),
-                        Line("median", at, [event["salience_median"] for event in ordered], "retain"),
-                    ],
-                    x_label="epoch",
-                    y_label="share of tokens; salience",
-                    name="salience",
-                ),
+            curves(
+                [
+                    Line("above the threshold", at, [event["salient_share"] for event in ordered], "forget"),
+                    Line("median", at, [event["salience_median"] for event in ordered], "retain"),
+                ],
                 "Salience of the tokens while training: the share above the threshold, and the median of an image. "
                 "Where the median is near 0, few tokens receive nearly all affinity and noise decides about the rest.",
+                x_label="epoch",
+                y_label="share of tokens; salience",
+                name="salience",
             )
         )
     pictures = json.loads((run.path / "pictures.json").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from myosotis.engine.result import Cost, Result, ResultPart
+from myosotis.engine.result import Cost, LearningVerdict, Result, ResultPart
 
 
 class Accuracies(ResultPart):
@@ -64,6 +64,8 @@ class PretrainResult(Result):
     """Tokens of an image."""
     probes: ProbesPart | None
     """Probes before and after; null without labelled images."""
+    verdict: LearningVerdict | None = None
+    """Whether the linear probe is better than on the encoder before and than on raw pixels; null without probes."""
     finetuned: float | None
     """Accuracy after fine-tuning; null where it was not asked for."""
     masks: dict[str, Any]

@@ -68,7 +68,7 @@ class ProtocolConfig(JobConfig):
         confidence: Level of the confidence intervals.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"executor"})
+    without_effect: ClassVar[frozenset[str]] = JobConfig.without_effect | frozenset({"executor"})
 
     job: dict[str, Any]
     tuning: DataConfig

@@ -1,13 +1,22 @@
 """The report of a protocol: scores of tuning, of evaluation, and of the conventional protocol."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
 from myosotis.protocol.summary import rank
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
-from myosotis.report.sections import environment_section, repeated_verdicts, setting_rows
+from myosotis.report.groups import run_names
+from myosotis.report.sections import (
+    count_text,
+    differing_settings,
+    environment_section,
+    repeated_verdicts,
+    run_facts,
+    setting_rows,
+)
 
 _METRICS = {"average_incremental_accuracy": "average incremental accuracy", "final_accuracy": "final accuracy"}
 
@@ -24,7 +33,9 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Tune, then evaluate: {result['name']}",
         subtitle=_subtitle(result),
+        facts=run_facts(run, ", ".join(methods)),
         verdicts=_verdicts(result),
+        limits=_limits(result),
         table=_table(result),
         figures=_figures(result),
         sections=[
@@ -32,7 +43,6 @@ def describe(run: Run) -> Document:
             _cost_section(result),
             Section("Settings", [], [Table("Every setting", ["Value"], setting_rows(run.settings()), "Setting")]),
             environment_section(run),
-            _limits_section(result),
         ],
     )
 
@@ -52,24 +62,28 @@ def compare(runs: Sequence[Run]) -> Document:
         )
         for name in names
     ]
-    labels = [result["name"] for result in results]
+    labels = run_names(runs, results)
     return Document(
         title="Protocols side by side",
         subtitle=f"{len(runs)} protocols",
         verdicts=[
-            Verdict(label, f"Best on the evaluation stream: {_best(result)}.")
+            replace(verdict, subject=label)
             for label, result in zip(labels, results, strict=True)
+            for verdict in _verdicts(result)
         ],
+        limits=list(dict.fromkeys(limit for result in results for limit in _limits(result))),
         table=Table("Evaluated score of each method", labels, rows, "Method"),
+        sections=[differing_settings(runs, labels)],
     )
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:
     streams = result["streams"]
     return (
-        f"{len(result['methods'])} methods; {result['trials']} trials by {result['seeds']} seeds on the tuning stream "
-        f"({', '.join(streams['tuning']['classes'])}), the best trial frozen, {result['evaluation_seeds']} seeds on "
-        f"the evaluation stream ({', '.join(streams['evaluation']['classes'])}). Score: {_METRICS[result['metric']]}."
+        f"{count_text(len(result['methods']), 'method')}; {count_text(result['trials'], 'trial')} by "
+        f"{count_text(result['seeds'], 'seed')} on the tuning stream ({', '.join(streams['tuning']['classes'])}), the "
+        f"best trial frozen, {count_text(result['evaluation_seeds'], 'seed')} on the evaluation stream "
+        f"({', '.join(streams['evaluation']['classes'])}). Score: {_METRICS[result['metric']]}."
     )
 
 
@@ -134,8 +148,8 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     verdicts.append(
         Verdict(
             "How sure are we?",
-            f"Means over {result['evaluation_seeds']} seeds with intervals by Student's t. Choices were frozen before "
-            "the evaluation.",
+            f"Means over {count_text(result['evaluation_seeds'], 'seed')} with intervals by Student's t. Choices were "
+            "frozen before the evaluation.",
         )
     )
     return verdicts
@@ -213,7 +227,7 @@ def _figures(result: Mapping[str, Any]) -> list[Figure]:
         ),
         Figure(
             line_chart(lines, x_label=x_label, y_label="rank, 1 is best", best_is_low=True, name="ranks"),
-            "The rank of each method in each phase: where lines cross, another stream changes the choice.",
+            "Rank of each method in each phase: where lines cross, another stream changes the choice.",
         ),
         Figure(
             line_chart(seconds, x_label="seconds of one run", y_label=_METRICS[result["metric"]], name="cost"),
@@ -321,21 +335,19 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
     return Section("Cost", [text], [Table("Cost of each method", columns, rows, "Method")])
 
 
-def _limits_section(result: Mapping[str, Any]) -> Section:
-    return Section(
-        "What this does not show",
-        [
-            "Two streams of the same kind: what carries over between them need not carry over to another domain.",
-            f"{result['trials']} trials of a random search; a longer one may favour methods with more settings. "
-            + (
-                "Trials were pruned after each seed, which the published protocol does not do: one with a bad "
-                "first seed has no other."
-                if result["pruned"]
-                else "Nothing was pruned."
-            ),
-            "The test images of the tuning stream serve for validation; nothing is chosen on the evaluation stream.",
-        ],
-    )
+def _limits(result: Mapping[str, Any]) -> list[str]:
+    return [
+        "Two streams of the same kind: what carries over between them need not carry over to another domain.",
+        f"{count_text(result['trials'], 'trial')} of a random search; a longer one may favour methods with more "
+        "settings. "
+        + (
+            "Trials were pruned after each seed, which the published protocol does not do: one with a bad "
+            "first seed has no other."
+            if result["pruned"]
+            else "Nothing was pruned."
+        ),
+        "The test images of the tuning stream serve for validation; nothing is chosen on the evaluation stream.",
+    ]
 
 
 def _point(name: str, scores: Mapping[str, Any]) -> Point:

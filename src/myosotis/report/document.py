@@ -1,7 +1,7 @@
 """What a report says, apart from how it looks. Every room fills this in; :mod:`myosotis.report.render` draws it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,14 @@ class Verdict:
         answer: The verdict in one sentence, with the figures that it rests on.
         holds: True for yes, False for no, None where there is no yes or no to it.
         undecided: Whether a yes or no was asked for and cannot be given.
+        subject: Name of the run that it is about, in a report on several.
     """
 
     question: str
     answer: str
     holds: bool | None = None
     undecided: bool = False
+    subject: str = ""
 
     @property
     def mark(self) -> str:
@@ -54,7 +56,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG and a caption that says what to see; a wide one has the width of the page."""
+    """An inline SVG and a caption that says what to see.
+
+    Attributes:
+        svg: The drawing; empty where there is too little to draw and the caption says it in words.
+        caption: What to see. Its first sentence is the accessible name of the drawing.
+        wide: Whether it takes the width of the page.
+    """
 
     svg: str
     caption: str
@@ -72,11 +80,26 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report, top to bottom: verdicts, the table, figures, then how it was done and what it does not show."""
+    """A report, top to bottom.
+
+    Attributes:
+        title: Title of the page.
+        subtitle: What the run was, in a sentence or two.
+        verdicts: Questions and answers.
+        table: The main table.
+        facts: Name and value of what identifies the run: date, operator, request, model.
+        limits: What the report does not show, a sentence or two each.
+        overview: Tables above the main one: the criteria of the verdicts, or the verdicts of several runs.
+        figures: Plots and pictures.
+        sections: How it was done, in detail.
+    """
 
     title: str
     subtitle: str
     verdicts: Sequence[Verdict]
     table: Table
+    facts: Sequence[tuple[str, str]] = ()
+    limits: Sequence[str] = ()
+    overview: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
-    sections: Sequence[Section] = field(default_factory=tuple)
+    sections: Sequence[Section] = ()

@@ -3,14 +3,17 @@
 import io
 import itertools
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 from markupsafe import escape
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
+
+from myosotis.report.document import Figure
 
 COLOURS = {
     "forget": "#D55E00",
@@ -27,11 +30,15 @@ COLOURS = {
 SERIES = ("retain", "forget", "unseen", "general", "sky", "orange", "neutral", "ink")
 """Colours of things that have none of their own, in this order."""
 
+_MOST_POINTS = 60  # of a curve; with more, each is the mean of a window
 _DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MARKERS = ("o", "s", "^", "D")
 _MOST_MARKERS = 20
-_MOST_NAMES_INSIDE = 4
-_MOST_LETTERS = 24
+_LETTERS_PER_INCH = 14  # in a legend
+_WIDTH = 4.8  # of a plot, in inches
+_ROW_LETTERS = 24
+_CELL_LETTERS = 18
+_MOST_REM = 10  # of width for each column of a sheet
 _MOST_CELLS = 12  # in a row of a heat map, for numbers to be legible
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
@@ -55,6 +62,7 @@ def line_chart(
     y_label: str,
     levels: Mapping[str, tuple[float, str]] | None = None,
     best_is_low: bool = False,
+    share: bool = False,
     name: str,
 ) -> str:
     """Draw curves, each with its own colour, dash and marker, and return an SVG element.
@@ -65,11 +73,11 @@ def line_chart(
         y_label: With its unit.
         levels: Horizontal lines by name: their height and the key of their colour.
         best_is_low: Let y fall from bottom to top, as for ranks.
+        share: Show all of 0 to 1, as for an accuracy.
         name: Unique on the page; keeps the inner names of several figures apart.
     """
     with _style(name):
-        figure = MatplotlibFigure(figsize=(4.8, 3.0), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _plot([*(line.name for line in lines), *(levels or {})], height=2.7)
         for index, line in enumerate(lines):
             axes.plot(
                 line.x,
@@ -86,15 +94,56 @@ def line_chart(
                 axes.fill_between(line.x, line.low, line.high, color=COLOURS[line.colour], alpha=0.15, linewidth=0)
         for index, (label, (height, colour)) in enumerate((levels or {}).items()):
             axes.axhline(height, label=label, color=COLOURS[colour], linestyle=_DASHES[(index + 1) % 4], linewidth=1)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        every = [x for line in lines for x in line.x]
+        whole = all(float(x).is_integer() for x in every) or max(every) - min(every) > 2
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=whole))
         _dress(axes, x_label, y_label)
         if best_is_low:
             axes.invert_yaxis()
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        # Many names would cover the curves.
-        aside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(lines) > _MOST_NAMES_INSIDE else {}
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=9, **aside)
+        if share:
+            axes.set_ylim(-0.03, 1.03)
+        _legend(figure, axes)
         return _drawn(figure, name)
+
+
+def curves(
+    lines: Sequence[Line],
+    caption: str,
+    *,
+    x_label: str,
+    y_label: str,
+    levels: Mapping[str, tuple[float, str]] | None = None,
+    share: bool = False,
+    name: str,
+) -> Figure:
+    """Return curves as a figure; of long ones means over windows, and of single points a sentence.
+
+    Args:
+        lines: The curves, at least one; of more than 60 points each is the mean of a window.
+        caption: What to see.
+        x_label: With its unit, e.g. ``"optimisation step"``.
+        y_label: With its unit.
+        levels: Horizontal lines, as in :func:`line_chart`.
+        share: Show all of 0 to 1.
+        name: Unique on the page.
+    """
+    if all(len(line.x) < 2 for line in lines):
+        values = ", ".join(f"{line.name} {y:.3g}" for line in lines for y in line.y)
+        return Figure("", f"{caption} There is one point only, so no curve is drawn: {values}.")
+    window = max(-(-len(line.x) // _MOST_POINTS) for line in lines)
+    if window > 1:
+        lines = [_windowed(line, window) for line in lines]
+        caption += f" Each point after the first is the mean of {window} values."
+    svg = line_chart(lines, x_label=x_label, y_label=y_label, levels=levels, share=share, name=name)
+    return Figure(svg, caption)
+
+
+def _windowed(line: Line, window: int) -> Line:
+    """The means of a curve over windows, each at the end of its window; its start stays as it is."""
+    parts = [slice(0, 1), *(slice(begin, begin + window) for begin in range(1, len(line.x), window))]
+    means = [sum(line.y[part]) / len(line.y[part]) for part in parts]
+    return replace(line, x=[line.x[part][-1] for part in parts], y=means)
 
 
 @dataclass(frozen=True)
@@ -116,11 +165,9 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
         name: Unique on the page.
     """
     rows = [point.name for point in next(iter(series.values()))]
+    labels = [_wrapped(row, _ROW_LETTERS) for row in rows]
     with _style(name):
-        # Long names would leave no room for the dots.
-        wide = 4.8 + 0.07 * max(0, max(map(len, rows)) - _MOST_LETTERS)
-        figure = MatplotlibFigure(figsize=(wide, max(2.4, 1.1 + 0.3 * len(rows))), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _plot(list(series), height=0.9 + sum(0.14 + 0.17 * (1 + text.count("\n")) for text in labels))
         for index, (label, points) in enumerate(series.items()):
             shift = 0.22 * (index - (len(series) - 1) / 2)
             heights = [rows.index(point.name) + shift for point in points]
@@ -130,14 +177,16 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
                     axes.plot([point.low, point.high], [height, height], color=colour, linewidth=1.4)
             values = [point.value for point in points]
             axes.plot(values, heights, _MARKERS[index % len(_MARKERS)], color=colour, label=label, markersize=5)
-        axes.set_yticks(range(len(rows)), rows)
-        axes.invert_yaxis()
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        every = [point for points in series.values() for point in points]
+        ends = [end for point in every for end in (point.low, point.high) if end is not None]
+        if all(0 <= point.value <= 1 for point in every) and any(not 0 <= end <= 1 for end in ends):
+            axes.set_xlim(-0.03, 1.03)  # an interval of few runs leaves what a share can be
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         _dress(axes, x_label, "")
         if len(series) > 1:
-            # Above the plot: with few rows there is no free space inside.
-            axes.legend(
-                frameon=False, labelcolor=_INK, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
-            )
+            _legend(figure, axes)
         return _drawn(figure, name)
 
 
@@ -187,6 +236,7 @@ def heat_map(
         name: Unique on the page.
     """
     most = max((value for row in values for value in row if value is not None), default=1.0) or 1.0
+    rows, columns = ([_shortened(text) for text in names] for names in (rows, columns))
     with _style(name):
         side = 0.36 * max(len(rows), len(columns))
         figure = MatplotlibFigure(figsize=(max(4.8, side + 1.6), max(3.0, side + 1.0)), layout="constrained")
@@ -219,14 +269,13 @@ def scatter_panels(
     """Draw maps of the same things side by side, each thing with the colour and the mark of its group.
 
     Args:
-        panels: Places by what a map is called.
+        panels: Positions by the title of a map; at least two.
         groups: Of each thing.
         names: Of the groups.
         name: Unique on the page.
     """
     with _style(name):
-        figure = MatplotlibFigure(figsize=(3.2 * len(panels) + 1.4, 3.3), layout="constrained")
-        every = figure.subplots(1, len(panels), squeeze=False)[0]
+        figure, every = _plot(names, height=3.1, width=3.4 * len(panels), panels=len(panels))
         for axes, (title, points) in zip(every, panels.items(), strict=True):
             for number, label in enumerate(names):
                 mine = [point for point, group in zip(points, groups, strict=True) if group == number]
@@ -240,10 +289,49 @@ def scatter_panels(
             axes.set_yticks([])
             for spine in axes.spines.values():
                 spine.set_color(_INK)
-        every[-1].legend(
-            frameon=False, labelcolor=_INK, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=2
-        )
+        _legend(figure, every[-1], markerscale=2)
         return _drawn(figure, name)
+
+
+def _wrapped(text: str, letters: int) -> str:
+    """A name on several lines, each of at most so many letters."""
+    return "\n".join(textwrap.wrap(text, letters, break_long_words=True)) or text
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _CELL_LETTERS else f"{text[: _CELL_LETTERS - 1]}…"
+
+
+def _legend_names(names: Sequence[str], width: float) -> tuple[list[str], int, int]:
+    """Names as a legend of a width in inches shows them, its number of columns and of lines."""
+    letters = int(_LETTERS_PER_INCH * width)
+    wrapped = [_wrapped(name, letters - 7) for name in names]  # the mark takes the rest
+    longest = max(len(line) for name in wrapped for line in name.split("\n")) + 7
+    columns = max(1, min(len(names), letters // longest))
+    lines = sum(1 + name.count("\n") for name in wrapped) if columns == 1 else -(-len(names) // columns)
+    return wrapped, columns, lines
+
+
+def _plot(names: Sequence[str], height: float, width: float = _WIDTH, panels: int = 1) -> tuple[Any, Any]:
+    """A figure that is as high as axes and legend need, and its axes.
+
+    Args:
+        names: Names in the legend.
+        height: Height of the axes with their labels, in inches.
+        width: Width of the figure, in inches.
+        panels: Axes side by side.
+    """
+    lines = _legend_names(names, width)[2]
+    figure = MatplotlibFigure(figsize=(width, height + 0.18 * lines + 0.15), layout="constrained")
+    return figure, figure.subplots(1, panels)
+
+
+def _legend(figure: Any, axes: Any, **options: Any) -> None:
+    """Draw the legend below the axes, where it neither covers the curves nor pushes them away."""
+    handles, names = axes.get_legend_handles_labels()
+    wrapped, columns, _ = _legend_names(names, figure.get_figwidth())
+    options |= {"frameon": False, "labelcolor": _INK, "fontsize": 9}
+    figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, **options)
 
 
 def _style(name: str) -> Any:
@@ -304,7 +392,23 @@ def image_sheet(
             f'<text x="{x + side / 2}" y="{y + side + 2}" font-size="4.5" text-anchor="middle">{text}</text>'
         )
     size = f"0 0 {columns * side} {rows * (side + line) - (-len(legend) // columns) * line}"
-    return f'<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="{size}">{"".join(parts)}</svg>'
+    # With few columns the images and their titles would be blown up to the width of the page.
+    style = f"max-width: {columns * _MOST_REM}rem"
+    return f'<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="{size}" style="{style}">{"".join(parts)}</svg>'
+
+
+def picture(image: str, width: int, height: int) -> str:
+    """Return one image as an SVG element.
+
+    Args:
+        image: PNG file in base64.
+        width: Its width in pixels.
+        height: Its height in pixels.
+    """
+    return (
+        f'<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"><image width="{width}" '
+        f'height="{height}" href="data:image/png;base64,{image}" style="image-rendering: pixelated"></image></svg>'
+    )
 
 
 def _inline(svg: str, name: str) -> str:

@@ -1,16 +1,24 @@
 """Finished runs side by side: groups of runs that differ in seeds alone, and statistics over them."""
 
+import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from myosotis.engine.config import flatten
 from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
+from myosotis.report.sections import without_folders
 
-WITHOUT_EFFECT = frozenset({"name", "checkpoint_every", "keep_learners", "trackers", "confidence", "panels", "shown"})
+WITHOUT_EFFECT = frozenset(
+    {"name", "operator", "checkpoint_every", "keep_learners", "trackers", "confidence", "panels", "shown"}
+)
 """Settings that do not change a figure; runs that differ in nothing else are the same run twice."""
+
+_MOST_LETTERS = 80
 
 
 @dataclass
@@ -18,12 +26,14 @@ class Group:
     """Runs that differ in seeds alone.
 
     Attributes:
-        label: Name of the group, unique among the groups.
+        label: Name of the group, unique among the groups: that of its run, or of its runs and their method.
+        settings: What tells the group apart from the others.
         runs: Finished runs.
         results: Content of their ``result.json``.
     """
 
     label: str
+    settings: str
     runs: list[Run] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
 
@@ -42,8 +52,8 @@ def group_runs(
     Args:
         runs: Finished runs of one kind.
         seeds: Dotted keys in which runs of one group may differ.
-        titles: Dotted keys whose values begin the label of a group, without the key, where they differ. The first one
-            names groups that differ in nothing.
+        titles: Dotted keys whose values begin what tells a group apart, without the key, where they differ. The first
+            one tells groups apart that differ in nothing.
 
     Raises:
         InputError: Two runs of a group have the same seeds.
@@ -60,10 +70,39 @@ def group_runs(
         known[complete] = run
         key = tuple(sorted(settings.items()))
         if key not in groups:
-            groups[key] = Group(_label(settings, plain, differing, titles))
+            shown = flatten(without_folders(run.settings()))
+            groups[key] = Group("", _label(settings, plain, differing, titles, shown))
         groups[key].runs.append(run)
         groups[key].results.append(run.result())
+    names = run_names(runs, [run.result() for run in runs])
+    _label_groups(list(groups.values()), {run.path: name for run, name in zip(runs, names, strict=True)})
     return list(groups.values())
+
+
+def _label_groups(groups: Sequence[Group], names: Mapping[Path, str]) -> None:
+    """Label groups by the names of their runs, and by their settings where these do not tell them apart."""
+    for group in groups:
+        own = [names[run.path] for run in group.runs]
+        method = group.results[0].get("method") or group.settings
+        group.label = own[0] if len(own) == 1 else f"{_common_name(group)}, {method}"
+    labels = [group.label for group in groups]
+    for group in groups:
+        if labels.count(group.label) > 1:
+            group.label = f"{group.label} ({group.settings})"
+
+
+def _common_name(group: Group) -> str:
+    """The beginning that the names of the runs share, without what numbers the seeds; the first name if it is empty."""
+    names = [str(result["name"]) for result in group.results]
+    if len(set(names)) == 1:
+        return names[0]
+    return re.sub(r"[-_.]*(?:seed|s)?[-_.]*\d*$", "", _common_start(names)) or names[0]
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """The letters that all names begin with."""
+    alike = (len(set(letters)) == 1 for letters in zip(*names, strict=False))
+    return names[0][: sum(1 for _ in takewhile(bool, alike))]
 
 
 def _differs(settings: Sequence[Mapping[str, str]], key: str) -> bool:
@@ -71,9 +110,13 @@ def _differs(settings: Sequence[Mapping[str, str]], key: str) -> bool:
 
 
 def _label(
-    own: Mapping[str, str], settings: Sequence[Mapping[str, str]], differing: Sequence[str], titles: Sequence[str]
+    own: Mapping[str, str],
+    settings: Sequence[Mapping[str, str]],
+    differing: Sequence[str],
+    titles: Sequence[str],
+    shown: Mapping[str, str],
 ) -> str:
-    """The values of the titles, then the other settings that tell this group apart from others."""
+    """The values of the titles, then the other settings that tell this group apart from others, as ``shown``."""
     parts = [own.get(key, "-") for key in titles if key in differing]
     for key in differing:
         if key in titles:
@@ -82,17 +125,34 @@ def _label(
         name = f"{prefix}.name"
         peers = [each for each in settings if each.get(name) == own.get(name)] if name in titles else settings
         if _differs(peers, key):
-            parts.append(f"{key} {own.get(key, '-')}")
+            parts.append(f"{key} {shown.get(key, '-')}")
     return ", ".join(parts) or own[titles[0]]
 
 
 def run_names(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the runs' names, or their directories where names are equal."""
+    """Return the runs' names; where names are equal, as much of the end of their paths as tells the runs apart."""
     names = [str(result["name"]) for result in results]
     if len(set(names)) == len(names):
         return names
-    folders = [Path(run.path).name for run in runs]
-    return folders if len(set(folders)) == len(folders) else [str(run.path) for run in runs]
+    parts = [Path(run.path).parts for run in runs]
+    for count in range(1, max(map(len, parts))):
+        names = ["/".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def comparison_name(runs: Sequence[Run]) -> str:
+    """Return the file name of a comparison: after its runs, and with a digest of their paths where these are many.
+
+    Args:
+        runs: At least two runs.
+    """
+    name = "-".join(run.path.name for run in runs)
+    if len(name) > _MOST_LETTERS:
+        digest = hashlib.sha256("\n".join(str(run.path) for run in runs).encode()).hexdigest()[:8]
+        name = f"{name[:_MOST_LETTERS].rstrip('-')}-{digest}"
+    return f"comparison-{name}.html"
 
 
 def number_text(value: float | None) -> str:

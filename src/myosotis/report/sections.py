@@ -1,6 +1,7 @@
 """Sections and verdicts that the reports of all jobs share."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.method import MethodCard
 from myosotis.engine.run import Run
 from myosotis.report.document import Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import SERIES, Line, line_chart
+from myosotis.report.figures import SERIES, Line, curves
 
 
 def setting_rows(config: Mapping[str, Any]) -> list[Row]:
@@ -30,6 +31,92 @@ def without_folders(value: Any) -> Any:
         return [without_folders(inner) for inner in value]
     is_path = isinstance(value, str) and Path(value).is_absolute() and not set("{}\n") & set(value)
     return Path(value).name if is_path else value
+
+
+def run_facts(
+    run: Run, method: str | None = None, *, model: str | None = None, hashes: Sequence[str | None] = ()
+) -> list[tuple[str, str]]:
+    """Return what identifies a run, for the head of its report.
+
+    Args:
+        run: A finished run.
+        method: Title of the method.
+        model: Name of the model.
+        hashes: Hashes of the model that came in and of the one that went out; None where there is none.
+    """
+    result = run.result()
+    request = result.get("request") or {}
+    facts = [
+        ("Finished", moment_text(result["finished"])),
+        ("Duration", duration_text(sum(result["cost"]["seconds"].values()))),
+        ("Operator", result.get("operator")),
+        ("Request", request.get("id")),
+        ("Received", request.get("received")),
+        ("Deadline", _deadline_text(request.get("deadline"), result["finished"])),
+        ("Method", method),
+        ("Model", model_text(model, hashes)),
+        ("Version", f"myosotis {read_json(run.path / 'environment.json')['myosotis']}"),
+    ]
+    return [(name, str(value)) for name, value in facts if value]
+
+
+def model_text(model: str | None, hashes: Sequence[str | None]) -> str:
+    """Return the name of a model, if it has one, and the beginnings of its hashes.
+
+    Example:
+        >>> model_text("small", [None, "f" * 64]), model_text(None, ["a" * 64, "b" * 64])
+        ('small, out ffffffffffff', 'in aaaaaaaaaaaa, out bbbbbbbbbbbb')
+    """
+    known = [f"{word} {digest[:12]}" for word, digest in zip(("in", "out"), hashes, strict=False) if digest]
+    return ", ".join([*([model] if model else []), *known])
+
+
+def moment_text(moment: str) -> str:
+    """Return a time in UTC for people.
+
+    Example:
+        >>> moment_text("2026-05-04T03:02:01Z")
+        '2026-05-04 03:02 UTC'
+    """
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for people.
+
+    Example:
+        >>> [duration_text(value) for value in (0.31, 59.7, 200, 7260)]
+        ['0.3 s', '1 min', '3 min 20 s', '2 h 1 min']
+    """
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (0 if hours else rest, "s")]
+    return " ".join(f"{value} {unit}" for value, unit in parts if value)
+
+
+def count_text(count: float, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> count_text(1, "step"), count_text(2, "step"), count_text(0.5, "epoch"), count_text(1200, "image")
+        ('1 step', '2 steps', '0.5 epochs', '1,200 images')
+    """
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {noun}{'' if count == 1 else 's'}"
+
+
+def _deadline_text(deadline: str | None, finished: str) -> str | None:
+    if deadline is None:
+        return None
+    try:
+        met = datetime.fromisoformat(finished).astimezone(UTC).date() <= date.fromisoformat(deadline)
+    except ValueError:
+        return deadline
+    return f"{deadline} ({'finished in time' if met else 'finished after it'})"
 
 
 def repeated_verdicts(count: int, total: int, where: str = "") -> list[Verdict]:
@@ -77,11 +164,6 @@ def lineage_section(models: Mapping[str, str | None], data: Mapping[str, str]) -
     return Section("Lineage", [text], [Table("Hashes and fingerprints", ["Value"], rows)])
 
 
-def limits_section(*paragraphs: str) -> Section:
-    """Return what a report does not show."""
-    return Section("What this does not show", paragraphs)
-
-
 def seconds_text(seconds: Sequence[float | None]) -> str:
     """Return the time of each task; ``-`` where an earlier session did a part of it.
 
@@ -114,9 +196,12 @@ def loss_figure(run: Run, phase: str = "learn", *, most: int = 8) -> Figure | No
         lines.append(Line(term, [float(x) for x, _ in points], [y for _, y in points], SERIES[index % len(SERIES)]))
     if not lines:
         return None
-    return Figure(
-        line_chart(lines, x_label="epoch, all tasks", y_label="mean loss term", name="terms"),
-        "The terms of the loss over all epochs of all tasks; each task begins with a jump.",
+    return curves(
+        lines,
+        "Terms of the loss over all epochs of all tasks; each task begins with a jump.",
+        x_label="epoch, all tasks",
+        y_label="mean loss term",
+        name="terms",
     )
 
 
@@ -130,12 +215,15 @@ def differing_settings(runs: Sequence[Run], names: Sequence[str]) -> Section:
     flat = [flatten(run.settings()) for run in runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if len({settings.get(key, "-") for settings in flat}) > 1]
-    # Names alone are shown where they differ.
+    # Names of paths alone are shown; where they are equal, a number tells the folders apart.
     short = [flatten(without_folders(run.settings())) for run in runs]
     rows = []
     for key in differing:
-        names_of = [each.get(key, "-") for each in short]
-        rows.append(Row(key, names_of if len(set(names_of)) > 1 else [each.get(key, "-") for each in flat]))
+        shown, complete = ([settings.get(key, "-") for settings in each] for each in (short, flat))
+        if len(set(shown)) < len(set(complete)):
+            number = {text: str(index) for index, text in enumerate(dict.fromkeys(complete), start=1)}
+            shown = [f"{text} ({number[full]})" for text, full in zip(shown, complete, strict=True)]
+        rows.append(Row(key, shown))
     return Section("Settings", [], [Table("Settings that differ", names, rows, "Setting")])
 
 

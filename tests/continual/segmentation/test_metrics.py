@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from myosotis.continual.segmentation.metrics import confusion, forgetting, group_figures, intersection_over_union
+from myosotis.continual.segmentation.metrics import (
+    confusion,
+    forgetting,
+    group_figures,
+    intersection_over_union,
+    mean_iou_over_images,
+)
 from myosotis.continual.segmentation.training import SegmentationRecord
 
 TABLE = torch.tensor([[50, 5, 0, 5], [4, 20, 0, 0], [0, 0, 0, 0], [6, 0, 2, 8]])
@@ -82,3 +88,44 @@ def test_torchmetrics_agrees():
     assert torch.equal(table, confusion(predicted, target, 5))
     theirs = torchmetrics.MulticlassJaccardIndex(5, ignore_index=255, average="none")(predicted, target)
     torch.testing.assert_close(theirs.double(), intersection_over_union(table), rtol=1e-6, atol=0)
+
+
+def images_of(predicted, target):
+    tables = [confusion(*pair, 3) for pair in zip(predicted, target, strict=True)]
+    return torch.stack([torch.stack([table.diagonal(), table.sum(1), table.sum(0)]) for table in tables])
+
+
+def test_mean_iou_over_images_is_that_of_the_whole_set():
+    target = torch.randint(0, 3, (12, 6, 6), generator=torch.Generator().manual_seed(0))
+    predicted = torch.where(torch.rand(12, 6, 6, generator=torch.Generator().manual_seed(1)) < 0.7, target, 0)
+    table = confusion(predicted, target, 3)
+    intervals = mean_iou_over_images(images_of(predicted, target), 1)
+    iou = intersection_over_union(table)
+    assert intervals["all"].mean == pytest.approx(iou.mean().item())
+    assert intervals["base"].mean == pytest.approx(iou[1].item())
+    assert intervals["all"].low < intervals["all"].mean < intervals["all"].high
+    assert intervals["above_majority"].low > 0
+
+
+def test_predicting_one_channel_everywhere_is_not_above_the_majority():
+    target = torch.randint(0, 3, (12, 6, 6), generator=torch.Generator().manual_seed(0))
+    target[:, :4] = 0
+    intervals = mean_iou_over_images(images_of(torch.zeros_like(target), target), 1)
+    assert intervals["all"].mean == pytest.approx(intervals["majority"].mean)
+    assert intervals["above_majority"].low <= 0
+
+
+def test_the_jackknife_agrees_with_leaving_images_out_one_by_one():
+    target = torch.randint(0, 3, (7, 5, 5), generator=torch.Generator().manual_seed(2))
+    predicted = torch.randint(0, 3, (7, 5, 5), generator=torch.Generator().manual_seed(3))
+    whole = intersection_over_union(confusion(predicted, target, 3)).mean().item()
+    rest = [[other for other in range(7) if other != image] for image in range(7)]
+    left_out = [intersection_over_union(confusion(predicted[own], target[own], 3)).mean().item() for own in rest]
+    error = (6 / 7 * sum((value - sum(left_out) / 7) ** 2 for value in left_out)) ** 0.5
+    interval = mean_iou_over_images(images_of(predicted, target), 1)["all"]
+    assert (interval.low + interval.high) / 2 == pytest.approx(whole)
+    assert (interval.high - interval.low) / 2 == pytest.approx(2.446912 * error, rel=1e-5)
+
+
+def test_without_a_true_pixel_there_is_no_interval():
+    assert mean_iou_over_images(torch.zeros(0, 3, 3, dtype=torch.long), 1) == {}

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from myosotis.continual.classification.methods import METHODS
+from myosotis.continual.verdict import earlier_tasks
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
+from myosotis.evaluation.learning import above_share
+from myosotis.report.comparison import runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import SERIES, Line, Point, dot_chart, line_chart
-from myosotis.report.groups import Group, group_runs, interval_text
-from myosotis.report.sections import differing_settings, limits_section
+from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart
+from myosotis.report.groups import Group, group_runs, interval_text, run_names
+from myosotis.report.learning import KEPT, basis_text
+from myosotis.report.sections import differing_settings
 
 MEASURES = {
     "average_incremental_accuracy": "Average incremental accuracy",
@@ -28,30 +33,46 @@ NOT_FEATURES = (
 _MOST_LINES = 8
 
 
-def compare(runs: Sequence[Run]) -> Document:
+def compare_runs(runs: Sequence[Run], verdicts: Sequence[Sequence[Verdict]]) -> Document:
     """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
 
     Args:
         runs: At least two runs of ``learn classes``.
+        verdicts: Verdicts of each run. Where a run of fine-tuning on the same stream is among the runs, ``Has it
+            kept?`` is answered against it.
     """
-    groups = group_runs(runs, titles=("method.name", "norm.kind"))
     confidence = float(runs[0].settings()["confidence"])
+    results = [run.result() for run in runs]
+    names = run_names(runs, results)
+    verdicts = [
+        [_against_finetuning(verdict, result, results, confidence) for verdict in own]
+        for own, result in zip(verdicts, results, strict=True)
+    ]
+    groups = group_runs(runs, titles=("method.name", "norm.kind"))
     rows: list[Row] = []
+    costs: list[Row] = []
     points: dict[str, list[Point]] = {"average_incremental_accuracy": [], "final_accuracy": []}
     for group in groups:
         intervals = {key: _over_seeds(group, key, confidence) for key in MEASURES}
         cost = group.results[0]["cost"]
         cells = [str(len(group.results)), *(_text(interval) for interval in intervals.values())]
-        cells += [
-            _mean_text(group.values(total_seconds)),
-            _mean_text([result["cost"]["images"] for result in group.results]),
-        ]
-        rows.append(Row(group.label, [*cells, f"{cost['parameters_inference']:,}", f"{cost['exemplar_bytes']:,}"]))
+        rows.append(Row(group.label, cells, group.settings))
+        costs.append(
+            Row(
+                group.label,
+                [
+                    _mean_text(group.values(total_seconds)),
+                    _mean_text([result["cost"]["images"] for result in group.results]),
+                    f"{cost['parameters_inference']:,}",
+                    f"{cost['exemplar_bytes']:,}",
+                ],
+            )
+        )
         for key, listed in points.items():
             interval = intervals[key]
             if interval is not None:
                 listed.append(Point(group.label, interval.mean, interval.low, interval.high))
-    columns = ["Seeds", *MEASURES.values(), "Seconds", "Images", "Parameters", "Exemplar bytes"]
+    columns = ["Seeds", *MEASURES.values()]
     best = max(points["final_accuracy"], key=lambda point: point.value)
     has_few_seeds = any(len(group.results) < 3 for group in groups)
     best_text = interval_text(best.value, best.low, best.high)
@@ -70,14 +91,50 @@ def compare(runs: Sequence[Run]) -> Document:
                 + " Paired differences are below.",
             ),
         ],
+        limits=[NOT_TUNED, NOT_FEATURES],
+        overview=[
+            runs_table(runs, names, [METHODS.card(result["method"]).title for result in results], verdicts),
+        ],
         table=Table(f"Mean over seeds with {confidence:.0%} interval", columns, rows, "Group"),
         figures=_compare_figures(groups, points),
         sections=[
             _paired_section(groups, confidence),
-            differing_settings(runs, [run.path.name for run in runs]),
-            limits_section(NOT_TUNED, NOT_FEATURES),
+            verdicts_section(names, verdicts),
+            Section(
+                "Cost",
+                [],
+                [Table("Cost of a run", ["Seconds", "Images", "Parameters", "Exemplar bytes"], costs, "Group")],
+            ),
+            differing_settings(runs, names),
         ],
     )
+
+
+def _against_finetuning(
+    verdict: Verdict, result: Mapping[str, Any], results: Sequence[Mapping[str, Any]], confidence: float
+) -> Verdict:
+    """``Has it kept?`` against fine-tuning with the same seed on the same tasks; else the verdict as it is."""
+    peers = [
+        other
+        for other in results
+        if other["method"] == "finetune" and all(other[key] == result[key] for key in ("seed", "tasks"))
+    ]
+    own = earlier_tasks(result["matrix"], result["samples"]["test"])
+    if verdict.question != KEPT or not peers or result["method"] == "finetune" or own is None:
+        return verdict
+    control = earlier_tasks(peers[0]["matrix"], peers[0]["samples"]["test"])
+    if control is None or not (result.get("verdict") or {}).get("learnt"):
+        return verdict
+    compared = above_share(
+        own[0],
+        control[0],
+        measure="final accuracy on all tasks but the last",
+        control_of="fine-tuning",
+        confidence=confidence,
+    )
+    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
+    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
+    return Verdict(KEPT, text, compared.holds, compared.holds is None)
 
 
 def _over_seeds(group: Group, key: str, confidence: float) -> Interval | None:
@@ -102,20 +159,28 @@ def _compare_figures(groups: Sequence[Group], points: Mapping[str, list[Point]])
     figures = [
         Figure(
             dot_chart(series, x_label="accuracy", name="groups"),
-            "Mean over seeds with its interval, best at the top by final accuracy.",
+            "Accuracy, mean over seeds with its interval; best at the top by final accuracy.",
         )
     ]
     by_label = {group.label: group for group in groups}
     lines = []
     for index, label in enumerate(order[:_MOST_LINES]):
-        curves = [result["metrics"]["accuracy_curve"] for result in by_label[label].results]
-        if len({len(curve) for curve in curves}) == 1:
-            mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
+        own = [result["metrics"]["accuracy_curve"] for result in by_label[label].results]
+        if len({len(curve) for curve in own}) == 1:
+            mean = [sum(values) / len(values) for values in zip(*own, strict=True)]
             lines.append(Line(label, list(range(1, len(mean) + 1)), mean, SERIES[index % len(SERIES)]))
     if lines:
-        svg = line_chart(lines, x_label="tasks learnt", y_label="accuracy on all classes so far", name="curves")
-        subset = f"The {_MOST_LINES} best" if len(order) > _MOST_LINES else "All groups"
-        figures.append(Figure(svg, f"{subset}, mean over seeds."))
+        subset = f" of the {_MOST_LINES} best groups" if len(order) > _MOST_LINES else ""
+        figures.append(
+            curves(
+                lines,
+                f"Accuracy on all classes so far{subset}, mean over seeds.",
+                x_label="tasks learnt",
+                y_label="accuracy on all classes so far",
+                share=True,
+                name="curves",
+            )
+        )
     return figures
 
 

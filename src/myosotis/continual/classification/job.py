@@ -16,6 +16,7 @@ from myosotis.continual.classification.saved import load_first_encoder, make_lea
 from myosotis.continual.classification.training import Learned, learn_classes, load_encoder
 from myosotis.continual.job import StreamJob, try_images
 from myosotis.continual.scenario import Scenario
+from myosotis.continual.verdict import classes_verdict
 from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import weights_hash
@@ -123,6 +124,13 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             "task_aware_matrix": [record.task_aware for record in records],
             "validation_matrix": [record.validation for record in records],
             "confusion": table,
+            "verdict": classes_verdict(
+                table,
+                [record.accuracy for record in records],
+                outcome.counts,
+                [len(task.classes) for task in scenario],
+                config.confidence,
+            ),
             "tasks_in_detail": [asdict(record) for record in records],
             "lineage": {
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),

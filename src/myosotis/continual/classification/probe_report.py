@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from myosotis.continual.classification.methods import METHODS
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import Line, heat_map, line_chart
-from myosotis.report.sections import environment_section
+from myosotis.report.figures import Line, curves, heat_map
+from myosotis.report.learning import kept_verdict, learnt_verdict
+from myosotis.report.sections import environment_section, run_facts
 
 
 def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
@@ -26,7 +28,13 @@ def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
             f"chosen on a part of them; {probe['neighbours']} nearest neighbours. Method {result['method']}, seed "
             f"{result['seed']}."
         ),
+        facts=run_facts(run, METHODS.card(result["method"]).title, hashes=[None, result["lineage"]["model_out"]]),
         verdicts=_verdicts(result, probe),
+        limits=[
+            "A linear probe measures what is linearly separable. Optimiser, penalties, k and the standardisation are "
+            "this package's own choice, recorded here; the papers do not agree on them.",
+            "One run and one seed; a difference between methods needs several.",
+        ],
         table=_table(result, probe, tasks),
         figures=_figures(result, probe, tasks),
         sections=[
@@ -42,14 +50,6 @@ def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
                 ],
             ),
             environment_section(run),
-            Section(
-                "What this does not show",
-                [
-                    "A linear probe measures what is linearly separable. Optimiser, penalties, k and the "
-                    "standardisation are this package's own choice, recorded here; the papers do not agree on them.",
-                    "One run and one seed; a difference between methods needs several.",
-                ],
-            ),
         ],
     )
 
@@ -61,8 +61,10 @@ def _verdicts(result: Mapping[str, Any], probe: Mapping[str, Any]) -> list[Verdi
     )
     own, fitted = result["metrics"]["accuracy_curve"][-1], probe["probe_seen"][-1]
     return [
+        learnt_verdict(probe.get("verdict")),
+        kept_verdict(probe.get("verdict")),
         Verdict(
-            "Has the representation improved?",
+            "Has the representation improved since the first task?",
             f"A probe on all classes reaches {probe['probe_all'][0]:.3f} after the first task and "
             f"{probe['probe_all'][-1]:.3f} at the end: a gain of {probe['gain']:+.3f}.{beside}",
         ),
@@ -116,10 +118,14 @@ def _figures(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[in
     ]
     labels = [str(task) for task in tasks]
     return [
-        Figure(
-            line_chart(lines, x_label="tasks learnt", y_label="accuracy", name="probes"),
-            "The gap between the learner and its probe is due to the head; the rise of the third line is what later "
-            "tasks have added to the representation.",
+        curves(
+            lines,
+            "Accuracy of the learner and of probes: the gap between the learner and its probe is due to the head; the "
+            "rise of the third line is what later tasks have added to the representation.",
+            x_label="tasks learnt",
+            y_label="accuracy",
+            share=True,
+            name="probes",
         ),
         Figure(
             heat_map(

@@ -1,6 +1,6 @@
 """Probe the encoders that a class-incremental run had after each task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from myosotis.continual.classification.job import ClassLearningJob
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.scenario import Scenario
+from myosotis.continual.verdict import kept_since_learnt, majority
 from myosotis.data.image_folders import read_image_folder
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.data.sets import read_sets, set_fingerprints
@@ -25,6 +26,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Say
 from myosotis.engine.run import Run
+from myosotis.evaluation.learning import Share, above_level, learning_verdict
 from myosotis.evaluation.probe import linear_probe
 from myosotis.evaluation.representation import Encoding, Mode, representation_report
 from myosotis.models.modes import evaluating
@@ -115,9 +117,35 @@ def probe_run(
         "head_to_probe": alignment,
         "downstream": {name: [row[column] for row in transfer] for column, name in enumerate(names)},
         "downstream_mean": [sum(row) / len(row) for row in transfer] if names else None,
+        "verdict": _verdict(result, report.probe_all[-1], report.probe_task, config.confidence),
         "unchanged": all(before == after for before, after in hashes),
         "encoders": [before for before, _ in hashes],
     }
+
+
+def _verdict(
+    result: Mapping[str, Any], final: float, among_tasks: Sequence[Sequence[float]], confidence: float
+) -> dict[str, Any]:
+    """The last probe on all classes against the most frequent class, and probes of earlier tasks since each was learnt.
+
+    Args:
+        result: Result of the run.
+        final: Accuracy of the last probe on all classes.
+        among_tasks: Row k: accuracy of probes among the classes of each task after task k.
+        confidence: Level of confidence.
+    """
+    counts = result["samples"]["test"]
+    learnt = above_level(
+        Share.of([final], [sum(counts)]),
+        majority(result["confusion"]),
+        measure="linear probe on all classes at the end",
+        control_of="always predicting the most frequent class",
+        confidence=confidence,
+    )
+    kept = kept_since_learnt(
+        among_tasks, counts, measure="probes among the classes of earlier tasks", confidence=confidence
+    )
+    return learning_verdict([learnt], kept)
 
 
 def _learner_paths(run: Run) -> list[Path]:
@@ -127,7 +155,7 @@ def _learner_paths(run: Run) -> list[Path]:
         raise InputError(f"{run.path}: is not a run of 'learn classes'")
     paths = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
     if not all(is_complete(path) for path in paths):
-        raise InputError(f"{run.path}: saved no learners; 'keep_learners: true' does")
+        raise InputError(f"{run.path}: saved no learners; run it again with 'keep_learners: true'")
     return paths
 
 

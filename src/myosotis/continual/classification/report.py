@@ -3,21 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from myosotis.continual.classification.comparison import NOT_FEATURES, NOT_TUNED, compare, total_seconds
+from myosotis.continual.classification.comparison import NOT_FEATURES, NOT_TUNED, compare_runs, total_seconds
 from myosotis.continual.classification.methods import METHODS
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import Line, heat_map, line_chart
+from myosotis.report.figures import Line, curves, heat_map
+from myosotis.report.learning import kept_verdict, learnt_verdict
 from myosotis.report.sections import (
     environment_section,
-    limits_section,
     lineage_section,
     loss_figure,
     method_section,
     repeated_verdicts,
+    run_facts,
 )
-
-__all__ = ["NORMS", "compare", "describe"]
 
 NORMS = {
     "bn": "batch normalisation",
@@ -53,7 +52,14 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Class-incremental learning: {result['name']}",
         subtitle=_subtitle(result),
-        verdicts=_verdicts(result),
+        facts=run_facts(
+            run,
+            METHODS.card(result["method"]).title,
+            model=config["model"]["architecture"],
+            hashes=[result["lineage"]["encoder_in"], result["lineage"]["model_out"]],
+        ),
+        verdicts=verdicts_of(result),
+        limits=_limits(result),
         table=_task_table(result),
         figures=_figures(run, result),
         sections=[
@@ -63,9 +69,17 @@ def describe(run: Run) -> Document:
             _method_section(result, config),
             _lineage_section(result),
             environment_section(run),
-            _limits_section(result),
         ],
     )
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
+
+    Args:
+        runs: At least two runs of ``learn classes``.
+    """
+    return compare_runs(runs, [verdicts_of(run.result()) for run in runs])
 
 
 def _subtitle(result: Mapping[str, Any]) -> str:
@@ -79,22 +93,26 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     )
 
 
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
+def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
+    """Return the questions of a run and their answers.
+
+    Args:
+        result: Result of a run of ``learn classes``.
+    """
     metrics, last = result["metrics"], result["matrix"][-1]
     chance = 1 / len(result["classes"])
     verdicts = [
-        Verdict(
-            "Has it learnt?",
-            f"Mean accuracy on tasks right after each was learnt: {metrics['learning_accuracy']:.3f}. Final accuracy "
-            f"on all tasks: {metrics['final_accuracy']:.3f} (chance {chance:.3f}), and "
-            f"{metrics['final_task_aware_accuracy']:.3f} if the task is known.",
+        learnt_verdict(
+            result.get("verdict"),
+            f"Mean accuracy on tasks right after each was learnt: {metrics['learning_accuracy']:.3f}; chance on all "
+            f"classes: {chance:.3f}; final accuracy if the task is known: {metrics['final_task_aware_accuracy']:.3f}.",
         )
     ]
     if "forgetting" in metrics:
         worst = min(range(len(last) - 1), key=lambda task: last[task])
         verdicts.append(
-            Verdict(
-                "Has it kept?",
+            kept_verdict(
+                result.get("verdict"),
                 f"Earlier tasks lost {metrics['forgetting']:.3f} of accuracy on average from their best; the lowest "
                 f"final accuracy is {last[worst]:.3f} on task {worst + 1}, that of the last task is {last[-1]:.3f}.",
             )
@@ -132,18 +150,17 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     labels = [str(task) for task in tasks]
     square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
     figures = [
-        Figure(
-            line_chart(
-                [
-                    Line("all classes so far", list(tasks), result["metrics"]["accuracy_curve"], "retain"),
-                    Line("the task just learnt", list(tasks), [row[-1] for row in matrix], "unseen"),
-                ],
-                x_label="tasks learnt",
-                y_label="accuracy",
-                name="curve",
-            ),
+        curves(
+            [
+                Line("all classes so far", list(tasks), result["metrics"]["accuracy_curve"], "retain"),
+                Line("the task just learnt", list(tasks), [row[-1] for row in matrix], "unseen"),
+            ],
             "Accuracy on everything so far, and on the newest task: the gap is due to forgetting "
             "and to confusion with classes of other tasks.",
+            x_label="tasks learnt",
+            y_label="accuracy",
+            share=True,
+            name="curve",
         ),
         Figure(
             heat_map(square, labels, labels, x_label="accuracy on task", y_label="after task", name="matrix"),
@@ -247,8 +264,8 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
     return lineage_section(models, lineage["data"])
 
 
-def _limits_section(result: Mapping[str, Any]) -> Section:
+def _limits(result: Mapping[str, Any]) -> list[str]:
     paragraphs = [f"One order of classes and one set of settings. {NOT_TUNED}", NOT_FEATURES]
     if len(result["tasks"]) > 1:
         paragraphs.append("Forward transfer is not listed: a later class has no output yet.")
-    return limits_section(*paragraphs)
+    return paragraphs

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from myosotis.engine.result import Interval, OpenPart, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, LearningVerdict, OpenPart, Result, ResultPart, StreamCost
 
 
 class FinalAccuracy(Interval):
@@ -116,6 +116,8 @@ class ClassResult(Result):
     """``matrix`` on held-out training samples; empty rows where there are none."""
     confusion: list[list[int]]
     """Test samples of each class (rows) predicted as each class (columns) at the end."""
+    verdict: LearningVerdict | None = None
+    """Whether the classes were learnt, against the most frequent class, and kept, against the time of learning."""
     tasks_in_detail: list[TaskInDetail]
     """Measurements after each task."""
     cost: ClassCost

@@ -31,6 +31,8 @@ from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.forecast import Phase, steps_of, training_step
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.engine.seeding import derive_seed
+from myosotis.evaluation.intervals import Interval
+from myosotis.evaluation.learning import KEPT_MARGIN, difference_of, learning_verdict, of_difference
 
 _STRIDE = 32
 """Largest factor by which networks shrink images."""
@@ -163,6 +165,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
             "iou": [[None if value != value else value for value in iou.tolist()] for iou in history],
             "forgetting": lost,
             "confusion": records[-1].confusion,
+            "verdict": _verdict([record.intervals for record in records]),
             "pseudo_labels": [record.pseudo_labels for record in records],
             "memory": [record.memory for record in records],
             "test_images": [record.test_images for record in records],
@@ -173,6 +176,34 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
             },
             "cost": self.stream_cost(records, parameters=records[-1].parameters),
         }
+
+
+def _verdict(intervals: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Mean IoU against the most frequent channel everywhere, and of the first task against the time of learning."""
+    first, last = ({name: Interval(**figures) for name, figures in intervals[index].items()} for index in (0, -1))
+    learnt, kept = [], []
+    if "all" in last:
+        learnt.append(
+            of_difference(
+                last["all"],
+                last["majority"].mean,
+                last["above_majority"],
+                "mean IoU of all channels",
+                "predicting the most frequent channel everywhere",
+            )
+        )
+    if len(intervals) > 1 and "base" in first and "base" in last:
+        kept.append(
+            of_difference(
+                last["base"],
+                first["base"].mean,
+                difference_of(last["base"], first["base"]),
+                "mean IoU of the classes of the first task",
+                "right after they were learnt",
+                KEPT_MARGIN,
+            )
+        )
+    return learning_verdict(learnt, kept)
 
 
 def _channel_ranges(sizes: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.data.masks import IGNORE
+from myosotis.evaluation.intervals import Interval, student_interval
 
 
 def confusion(
@@ -72,6 +73,53 @@ def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> Group
     if first is not None and later is not None:
         harmonic = 2 * first * later / (first + later) if first + later > 0 else 0.0
     return GroupFigures(_mean(iou), first, _mean(iou[: 1 + sizes[0]]), later, harmonic, int(iou.isnan().sum()))
+
+
+def mean_iou_over_images(
+    pixels: Int[Tensor, "images 3 classes"], first: int, level: float = 0.95
+) -> dict[str, Interval]:
+    """Return mean IoU figures with intervals over images, by the jackknife.
+
+    Each image is left out in turn; the pseudo-values have an interval by Student's t (Efron and Stein, "The jackknife
+    estimate of variance", The Annals of Statistics 1981). Channels count as in :func:`group_figures`.
+
+    Args:
+        pixels: Of each image and channel: pixels that are predicted rightly, that are true, that are predicted.
+        first: Classes of the first task.
+        level: Level of confidence.
+
+    Returns:
+        ``all``: mean of all channels; ``base``: of the classes of the first task; ``majority``: what predicting the
+        most frequent channel everywhere would give; ``above_majority``: ``all`` less ``majority``.
+    """
+    total = pixels.sum(0)
+    true_channels, majority = total[1] > 0, int(total[1].argmax())
+    counted = true_channels | (total[2] > 0)
+    counted[0] = true_channels[0]
+    base = torch.zeros_like(counted)
+    base[1 : 1 + first] = counted[1 : 1 + first]
+    if not bool(true_channels.any()):
+        return {}
+
+    def figures(counts: Tensor) -> Tensor:
+        right, true, predicted = counts.double().unbind(-2)
+        iou = right / (true + predicted - right).clamp(min=1)
+        everywhere = true[..., majority] / true.sum(-1).clamp(min=1) / true_channels.sum()
+        mean = iou[..., counted].mean(-1)
+        return torch.stack([mean, iou[..., base].mean(-1), everywhere, mean - everywhere], dim=-1)
+
+    count, overall = len(pixels), figures(total)
+    left_out = figures(total - pixels) if count > 1 else overall[None]
+    pseudo = count * overall - (count - 1) * left_out
+    names = ("all", "base", "majority", "above_majority")
+    intervals = {}
+    for name, mean, values in zip(names, overall.tolist(), pseudo.unbind(1), strict=True):
+        if not bool(values.isnan().any()):
+            ends = student_interval(values, level=level)
+            shift = mean - ends.mean
+            low, high = (None if end is None else end + shift for end in (ends.low, ends.high))
+            intervals[name] = Interval(mean, low, high, count, count)
+    return intervals
 
 
 def forgetting(history: Sequence[Float[Tensor, " _"]]) -> list[float | None]:

@@ -11,17 +11,20 @@ from torch import Tensor
 from myosotis.continual.segmentation.methods import METHODS
 from myosotis.data.masks import IGNORE
 from myosotis.engine.run import Run
-from myosotis.evaluation.intervals import t_interval
+from myosotis.evaluation.intervals import Interval, t_interval
+from myosotis.evaluation.learning import difference_of, of_difference
+from myosotis.report.comparison import runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import Line, heat_map, image_sheet, line_chart
-from myosotis.report.groups import Group, group_runs, interval_text, number_text
+from myosotis.report.figures import Line, curves, heat_map, image_sheet
+from myosotis.report.groups import Group, group_runs, interval_text, number_text, run_names
+from myosotis.report.learning import KEPT, basis_text, kept_verdict, learnt_verdict
 from myosotis.report.pictures import encoded_png
 from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    limits_section,
     lineage_section,
     method_section,
+    run_facts,
     seconds_text,
 )
 
@@ -70,7 +73,15 @@ def describe(run: Run) -> Document:
             f"{card.title}, seed {result['seed']}. IoU from one confusion matrix over test images that show a class "
             f"so far; pixels of later classes are " + ("ignored." if result["unseen"] == "ignore" else "background.")
         ),
+        facts=run_facts(
+            run, card.title, model=config["model"]["architecture"], hashes=[None, result["lineage"]["model_out"]]
+        ),
         verdicts=_verdicts(result),
+        limits=[
+            "One order of classes, one partition and one seed. These make larger differences than methods do, so "
+            "compare over several of each.",
+            "Settings that were chosen by looking at these test images would make the figures optimistic.",
+        ],
         table=_class_table(result),
         figures=_figures(run, result),
         sections=[
@@ -81,11 +92,6 @@ def describe(run: Run) -> Document:
             _cost_section(result),
             lineage_section({"Resulting model": result["lineage"]["model_out"]}, result["lineage"]["data"]),
             environment_section(run),
-            limits_section(
-                "One order of classes, one partition and one seed. These make larger differences than methods do, so "
-                "compare over several of each.",
-                "Settings that were chosen by looking at these test images would make the figures optimistic.",
-            ),
         ],
     )
 
@@ -97,7 +103,13 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two runs of ``learn segments``.
     """
     groups = group_runs(runs, seeds=_SEEDS, titles=("method.name", "scenario.kind"))
-    rows = [Row(group.label, [str(len(group.runs)), *(_over(group, key) for key in _MEASURES)]) for group in groups]
+    results = [run.result() for run in runs]
+    names = run_names(runs, results)
+    verdicts = [[_against_finetuning(verdict, result, results) for verdict in _verdicts(result)] for result in results]
+    rows = [
+        Row(group.label, [str(len(group.runs)), *(_over(group, key) for key in _MEASURES)], group.settings)
+        for group in groups
+    ]
     figures = {group.label: [result["metrics"]["all"] for result in group.results] for group in groups}
     means = {label: sum(values) / len(values) for label, values in figures.items() if None not in values}
     best = max(means, key=lambda label: means[label], default=None)
@@ -108,29 +120,62 @@ def compare(runs: Sequence[Run]) -> Document:
         title="Class-incremental segmentation side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
         verdicts=[Verdict("Which method retains most?", answer)],
+        limits=["Differences within the intervals may be due to seed, order or partition."],
+        overview=[runs_table(runs, names, [METHODS.card(result["method"]).title for result in results], verdicts)],
         table=Table("Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Group"),
-        sections=[differing_settings(runs, [run.path.name for run in runs])],
+        sections=[verdicts_section(names, verdicts), differing_settings(runs, names)],
     )
+
+
+def _against_finetuning(verdict: Verdict, result: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Verdict:
+    """``Has it kept?`` against fine-tuning with the same seed on the same tasks; else the verdict as it is."""
+    own = result.get("verdict") or {}
+    peers = [
+        other
+        for other in results
+        if other["method"] == "finetune"
+        and all(other[key] == result[key] for key in ("seed", "tasks", "scenario"))
+        and (other.get("verdict") or {}).get("kept_basis")
+    ]
+    if verdict.question != KEPT or not peers or result["method"] == "finetune" or not own.get("kept_basis"):
+        return verdict
+    if not own["learnt"]:
+        return verdict
+    value, control = (_interval_of(each["kept_basis"][0]) for each in (own, peers[0]["verdict"]))
+    compared = of_difference(
+        value,
+        control.mean,
+        difference_of(value, control),
+        "final mean IoU of the classes of the first task",
+        "fine-tuning",
+    )
+    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
+    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
+    return Verdict(KEPT, text, compared.holds, compared.holds is None)
+
+
+def _interval_of(row: Mapping[str, Any]) -> Interval:
+    return Interval(row["value"], row["low"], row["high"], row["count"], row["count"])
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     metrics, reappearance = result["metrics"], result["reappearance"]
-    new = "" if metrics["new"] is None else f", classes of later tasks {metrics['new']:.3f}"
+    new = "" if metrics["new"] is None else f"; that of classes of later tasks is {metrics['new']:.3f}"
     scope = "all classes" if result["iou"][-1][0] is None else "all channels, background among them"
-    first = result["figures_after_task"][0]["base"]
     worst = [(value, name) for name, value in zip(result["classes"], result["forgetting"][1:], strict=False) if value]
     verdicts = [
-        Verdict(
-            "Has it learnt?",
-            f"At the end the mean IoU is {number_text(metrics['all'])} over {scope}{new}.",
-        ),
-        Verdict(
-            "Has it kept?",
-            f"Classes of the first task had a mean IoU of {number_text(first)} when learnt and have "
-            f"{number_text(metrics['base'])} now."
-            + (f" {max(worst)[1]} has lost most, {max(worst)[0]:.3f} from its best." if worst else ""),
-        ),
+        learnt_verdict(
+            result.get("verdict"),
+            f"The mean IoU of {number_text(metrics['all'])} is over {scope}{new}.",
+        )
     ]
+    if len(result["tasks"]) > 1:
+        verdicts.append(
+            kept_verdict(
+                result.get("verdict"),
+                f"The class '{max(worst)[1]}' has lost most, {max(worst)[0]:.3f} from its best." if worst else "",
+            )
+        )
     if len(result["tasks"]) > 1:
         pairs = [
             (share, count)
@@ -146,7 +191,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
                 if total
                 else "No later task shows an old class."
             )
-            + " Pixels that were trained on are easy to pseudo-label."
+            + (" Pixels that were trained on are easy to pseudo-label." if again else "")
         )
         verdicts.append(Verdict("How realistic is the stream?", text))
     verdicts.append(
@@ -197,9 +242,13 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     names = ["background", *result["classes"]]
     grid = [[row[channel] if channel < len(row) else None for channel in range(len(names))] for row in result["iou"]]
     figures = [
-        Figure(
-            line_chart(lines, x_label="tasks learnt", y_label="mean IoU", name="curves"),
+        curves(
+            lines,
             "Mean IoU of groups of classes after each task.",
+            x_label="tasks learnt",
+            y_label="mean IoU",
+            share=True,
+            name="curves",
         ),
         Figure(
             heat_map(

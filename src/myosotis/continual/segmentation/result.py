@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from myosotis.engine.result import Result, ResultPart, StreamCost
+from myosotis.engine.result import LearningVerdict, Result, ResultPart, StreamCost
 
 
 class GroupIoU(ResultPart):
@@ -77,6 +77,8 @@ class SegmentResult(Result):
     """Best IoU of each channel less its final one."""
     confusion: list[list[int]]
     """Pixels of each channel (rows) predicted as each channel (columns) at the end."""
+    verdict: LearningVerdict | None = None
+    """Whether the mean IoU is above that of predicting the most frequent channel, and that of the first task kept."""
     pseudo_labels: list[dict[str, Any] | None]
     """How the network before each task labels old classes in the images of the task, ``seen`` and ``unseen``."""
     memory: list[dict[str, Any]]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,12 @@ from myosotis.continual.segmentation.batches import DenseAugmentation, Segmentat
 from myosotis.continual.segmentation.checks import check_segmentation
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.memory import Candidate, SegmentationMemory
-from myosotis.continual.segmentation.metrics import confusion, group_figures, intersection_over_union
+from myosotis.continual.segmentation.metrics import (
+    confusion,
+    group_figures,
+    intersection_over_union,
+    mean_iou_over_images,
+)
 from myosotis.continual.segmentation.pseudo_label_figures import pseudo_label_figures
 from myosotis.continual.segmentation.scenario import SegmentationStream
 from myosotis.continual.segmentation.settings import SegmentationSettings
@@ -45,6 +50,7 @@ class SegmentationRecord:
         steps: Optimisation steps.
         images: Images that passed through the network in training.
         parameters: Parameters of the network.
+        intervals: Mean IoU over the images, by :func:`~.metrics.mean_iou_over_images`.
     """
 
     confusion: list[list[int]]
@@ -55,6 +61,7 @@ class SegmentationRecord:
     steps: int
     images: int
     parameters: int
+    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def iou(self) -> Tensor:
         """Return the IoU of each channel; NaN for a background without test pixels, whatever was predicted."""
@@ -211,16 +218,17 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
             steps = settings.first_iterations
         self._train(index, state, batches, steps)
         learner.after_task(state)
-        confusion_table, images = self._measure(index)
+        confusion_table, tables = self._measure(index)
         return SegmentationRecord(
             confusion_table.tolist(),
-            images,
+            len(tables),
             pseudo,
             self._memory.audit({task: self._visible(task)[1] for task in range(index + 1)}),
             None if interrupted else time.monotonic() - started,
             steps,
             steps * settings.accumulate * settings.batch_size,
             sum(weight.numel() for weight in learner.net.parameters()),
+            {name: asdict(interval) for name, interval in mean_iou_over_images(tables, sizes[0]).items()},
         )
 
     def figures(self, record: SegmentationRecord) -> tuple[dict[str, Any], str]:
@@ -322,17 +330,22 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
             return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
         return torch.optim.AdamW(groups, lr=rate)
 
-    def _measure(self, index: int) -> tuple[Tensor, int]:
+    def _measure(self, index: int) -> tuple[Tensor, Tensor]:
+        """The confusion matrix, and of each image the pixels of each channel: right ones, true ones, predicted ones."""
         stream, test, learner = self._stream, self._stream.test, self.learner
         channels = 1 + sum(self.sizes[: index + 1])
         images = (test.areas[:, torch.tensor(stream.known_classes(index))].sum(1) > 0).nonzero().flatten().tolist()
         table, of_test = torch.zeros(channels, channels, dtype=torch.long), stream.test_table(index)
+        parts: list[Tensor] = []
         with evaluating(learner.net), torch.no_grad():
             for batch, target in plain_batches(test, images, of_test, _CHUNK, self.device):
-                table += confusion(learner.scores(batch).argmax(dim=1), target, channels).cpu()
+                for predicted, truth in zip(learner.scores(batch).argmax(dim=1), target, strict=True):
+                    own = confusion(predicted, truth, channels).cpu()
+                    table += own
+                    parts.append(torch.stack([own.diagonal(), own.sum(1), own.sum(0)]))
             for panel, (image, _) in enumerate(plain_batches(test, self._shown, of_test, 1, self.device)):
                 self.panels[f"task-{index + 1}-{panel}"] = learner.scores(image).argmax(dim=1).byte().cpu()[0]
-        return table, len(images)
+        return table, torch.stack(parts) if parts else torch.zeros(0, 3, channels, dtype=torch.long)
 
     def _share_task_state(self, index: int) -> None:
         """Save the tensors that a method computed before a task, or restore them; all else is recomputed."""

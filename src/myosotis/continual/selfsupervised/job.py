@@ -19,6 +19,7 @@ from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.selfsupervised.result import RepresentationResult
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
+from myosotis.continual.verdict import kept_since_learnt
 from myosotis.data.images import to_unit
 from myosotis.data.sets import input_fingerprints, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
@@ -27,6 +28,7 @@ from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase, steps_of, training_step
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
+from myosotis.evaluation.learning import Share, above_level, above_share, learning_verdict
 
 _FEWEST_SHOWN = 8
 
@@ -163,6 +165,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             "probe": self._probe_text(),
             "metrics": {kind: stream_figures(outcome.before, history, kind) for kind in ("linear", "knn")},
             "final_interval": {"low": low, "high": high, "count": total},
+            "verdict": self._verdict(outcome),
             "before": asdict(outcome.before),
             "history": [asdict(measured) for measured in history],
             "few_labels": outcome.few_labels,
@@ -179,6 +182,26 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
                 parameters_training=sum(weight.numel() for weight in learner.net.parameters()),
             ),
         }
+
+    def _verdict(self, outcome: SslOutcome) -> dict[str, Any]:
+        """The final probe against the untrained network and chance, and against probes when tasks were learnt."""
+        history, confidence = [record.measured for record in outcome.records], self._config.confidence
+        final, start = (
+            Share.of([measured.linear_all], [len(self._test)]) for measured in (history[-1], outcome.before)
+        )
+        chance = 1 / len(self._scenario.classes)
+        options: Any = {"measure": "linear probe on the test samples of all tasks", "confidence": confidence}
+        learnt = [
+            above_share(final, start, control_of="features of the untrained network", **options),
+            above_level(final, chance, control_of="chance", **options),
+        ]
+        kept = kept_since_learnt(
+            [measured.linear for measured in history],
+            [len(task.test) for task in self._scenario],
+            measure="linear probe on all tasks but the last",
+            confidence=confidence,
+        )
+        return learning_verdict(learnt, kept)
 
     def _probe_text(self) -> str:
         probes = self._config.probes

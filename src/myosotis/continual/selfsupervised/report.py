@@ -5,21 +5,25 @@ from typing import Any
 
 from myosotis.continual.selfsupervised.bases import BASES
 from myosotis.continual.selfsupervised.methods import METHODS
+from myosotis.continual.verdict import earlier_tasks
 from myosotis.engine.config import flatten
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
+from myosotis.evaluation.learning import Share, above_share
+from myosotis.report.comparison import runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import SERIES, Line, Point, dot_chart, heat_map, line_chart, scatter_panels
-from myosotis.report.groups import WITHOUT_EFFECT, Group, group_runs, interval_text, number_text
+from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart, heat_map, scatter_panels
+from myosotis.report.groups import WITHOUT_EFFECT, Group, group_runs, interval_text, number_text, run_names
+from myosotis.report.learning import KEPT, basis_text, kept_verdict, learnt_verdict
 from myosotis.report.sections import (
     differing_settings,
     environment_section,
-    limits_section,
     lineage_section,
     loss_figure,
     method_section,
     repeated_verdicts,
+    run_facts,
     seconds_text,
 )
 
@@ -61,7 +65,14 @@ def describe(run: Run) -> Document:
             f"images without labels; {method.title} over {base.title}, seed {result['seed']}. Linear probe: "
             f"{result['probe']}."
         ),
+        facts=run_facts(
+            run,
+            f"{method.title} over {base.title}",
+            model=config["model"]["architecture"],
+            hashes=[None, lineage["model_out"]],
+        ),
         verdicts=_verdicts(result),
+        limits=[_ONE_STREAM, _PROBES],
         table=_task_table(result),
         figures=_figures(run, result),
         sections=[
@@ -74,7 +85,6 @@ def describe(run: Run) -> Document:
                 lineage["data"],
             ),
             environment_section(run),
-            limits_section(_ONE_STREAM, _PROBES),
         ],
     )
 
@@ -89,19 +99,24 @@ def compare(runs: Sequence[Run]) -> Document:
         runs, seeds=("seed", "scenario.order_seed"), titles=("method.name", "base.name", "scenario.kind")
     )
     confidence = float(runs[0].settings()["confidence"])
+    results = [run.result() for run in runs]
+    names = run_names(runs, results)
+    verdicts = [
+        [_against_finetuning(verdict, run, runs, confidence) for verdict in _verdicts(run.result())] for run in runs
+    ]
     naive = _naive(runs)
     probes = list(dict.fromkeys(str(run.result()["probe"]) for run in runs))
-    columns = ["Runs", *(f"{text}, linear" for text in _MEASURES.values()), "Plasticity", "At the end, k-NN", "Seconds"]
-    rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
+    columns = ["Runs", *_MEASURES.values()]
+    rows, further, points = [], list[Row](), {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
     for group in groups:
         cells = [str(len(group.runs))]
         cells += [_text(_over(group, "linear", key, confidence)) for key in _MEASURES]
-        cells.append(_text(_plasticity(group.runs, naive, confidence)))
-        cells.append(_text(_over(group, "knn", "final", confidence)))
+        more = [_text(_plasticity(group.runs, naive, confidence)), _text(_over(group, "knn", "final", confidence))]
         times = [result["cost"]["task_seconds"] for result in group.results]
         totals = [sum(seconds) for seconds in times if None not in seconds]
-        cells.append(f"{sum(totals) / len(totals):.0f}" if totals else "-")
-        rows.append(Row(group.label, cells))
+        more.append(f"{sum(totals) / len(totals):.0f}" if totals else "-")
+        further.append(Row(group.label, more))
+        rows.append(Row(group.label, cells, group.settings))
         for name, kind in (("linear probe", "linear"), ("nearest neighbours", "knn")):
             interval = _over(group, kind, "final", confidence)
             if interval is not None:
@@ -122,7 +137,9 @@ def compare(runs: Sequence[Run]) -> Document:
             ),
             Verdict("How sure are we?", f"Means over runs with {confidence:.0%} intervals by Student's t."),
         ],
-        table=Table(f"Mean over runs with {confidence:.0%} interval", columns, rows, "Group"),
+        limits=[_PROBES],
+        overview=[runs_table(runs, names, [METHODS.card(result["method"]).title for result in results], verdicts)],
+        table=Table(f"Linear probes: mean over runs with {confidence:.0%} interval", columns, rows, "Group"),
         figures=[
             Figure(
                 dot_chart(points, x_label="accuracy at the end", name="final"),
@@ -131,16 +148,49 @@ def compare(runs: Sequence[Run]) -> Document:
         ],
         sections=[
             Section(
-                "Plasticity",
+                "Plasticity, nearest neighbours and cost",
                 [
-                    "Accuracy on each task right after it was learnt, less that of fine-tuning with the same seed and "
-                    "all other settings equal; '-' without such a run."
+                    "Plasticity: accuracy on each task right after it was learnt, less that of fine-tuning with the "
+                    "same seed and all other settings equal; '-' without such a run."
                 ],
+                [Table("Further figures", ["Plasticity", "k-NN at the end", "Seconds"], further, "Group")],
             ),
-            differing_settings(runs, [run.path.name for run in runs]),
-            limits_section(_PROBES),
+            verdicts_section(names, verdicts),
+            differing_settings(runs, names),
         ],
     )
+
+
+def _against_finetuning(verdict: Verdict, run: Run, runs: Sequence[Run], confidence: float) -> Verdict:
+    """``Has it kept?`` against fine-tuning with all other settings equal; else the verdict as it is."""
+    result = run.result()
+    peers = [
+        other.result()
+        for other in runs
+        if other.result()["method"] == "finetune" and _all_but_the_method(other) == _all_but_the_method(run)
+    ]
+    own = _earlier(result)
+    if verdict.question != KEPT or not peers or result["method"] == "finetune" or own is None:
+        return verdict
+    control = _earlier(peers[0])
+    if control is None or not (result.get("verdict") or {}).get("learnt"):
+        return verdict
+    compared = above_share(
+        own,
+        control,
+        measure="linear probe at the end on all tasks but the last",
+        control_of="fine-tuning",
+        confidence=confidence,
+    )
+    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
+    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
+    return Verdict(KEPT, text, compared.holds, compared.holds is None)
+
+
+def _earlier(result: Mapping[str, Any]) -> Share | None:
+    """The final linear probe on all tasks but the last."""
+    pair = earlier_tasks([measured["linear"] for measured in result["history"]], result["samples"]["test"])
+    return None if pair is None else pair[0]
 
 
 def _naive(runs: Sequence[Run]) -> dict[tuple[tuple[str, str], ...], float | None]:
@@ -186,17 +236,15 @@ def _text(interval: Interval | None) -> str:
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     linear, before, interval = result["metrics"]["linear"], result["before"], result["final_interval"]
     verdicts = [
-        Verdict(
-            "Has it learnt?",
-            f"Final accuracy of a linear probe on the test samples of all tasks: {linear['final']:.3f}; "
-            f"{before['linear_all']:.3f} on the features of the untrained network. Nearest "
-            f"neighbours: {result['metrics']['knn']['final']:.3f} and {before['knn_all']:.3f}.",
+        learnt_verdict(
+            result.get("verdict"),
+            f"Nearest neighbours: {result['metrics']['knn']['final']:.3f}, {before['knn_all']:.3f} before.",
         )
     ]
     if linear["forgetting"] is not None:
         verdicts.append(
-            Verdict(
-                "Has it kept?",
+            kept_verdict(
+                result.get("verdict"),
                 f"Probes of earlier tasks lost {linear['forgetting']:.3f} from their best, and changed by "
                 f"{linear['stability']:+.3f} since these tasks were learnt; later tasks gained "
                 f"{linear['forward_transfer']:+.3f} before they were learnt.",
@@ -246,10 +294,14 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
         colour = SERIES[(index + 2) % len(SERIES)]
         lines.append(Line(f"probe on {name}", steps, [measured["transfer"][name] for measured in moments], colour))
     figures = [
-        Figure(
-            line_chart(lines, x_label="tasks learnt", y_label="accuracy", name="curves"),
+        curves(
+            lines,
             "Accuracy on the test samples of all tasks, later tasks included: where the line rises, the features "
             "improve for all tasks.",
+            x_label="tasks learnt",
+            y_label="accuracy",
+            share=True,
+            name="curves",
         ),
         Figure(
             heat_map(
@@ -265,11 +317,12 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     ]
     drifts = [measured["drift"] for measured in history]
     figures.append(
-        Figure(
-            line_chart(
-                [Line("drift", steps[1:], drifts, "unseen")], x_label="tasks learnt", y_label="1 - CKA", name="drift"
-            ),
+        curves(
+            [Line("drift", steps[1:], drifts, "unseen")],
             "How much the features of the same test samples changed in each task: 0 is not at all.",
+            x_label="tasks learnt",
+            y_label="1 - CKA",
+            name="drift",
         )
     )
     drawn = read_json(run.path / "map.json")

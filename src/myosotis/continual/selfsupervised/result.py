@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from myosotis.engine.result import Interval, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, LearningVerdict, Result, ResultPart, StreamCost
 
 
 class ProbeFigures(ResultPart):
@@ -90,6 +90,9 @@ class RepresentationResult(Result):
     """Figures of the task matrix."""
     final_interval: Interval
     """Exact interval of the final accuracy of the linear probe over test samples."""
+    verdict: LearningVerdict | None = None
+    """Whether the probe is better than on the untrained network and than chance, and kept since the tasks were
+    learnt."""
     before: MeasuredPart
     """The encoder before the stream."""
     history: list[MeasuredPart]

@@ -21,7 +21,9 @@ class SweepConfig(PretrainConfig):
         executor: Processes that carry out the runs.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"executor", "shown", "checkpoint_every", "ratio"})
+    without_effect: ClassVar[frozenset[str]] = PretrainConfig.without_effect | frozenset(
+        {"executor", "shown", "checkpoint_every", "ratio"}
+    )
 
     ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
     seeds: PositiveInt = 3

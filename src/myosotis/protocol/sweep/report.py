@@ -1,17 +1,26 @@
 """The report of a sweep over masking ratios."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, line_chart
-from myosotis.report.sections import environment_section, repeated_verdicts, setting_rows
+from myosotis.report.groups import run_names
+from myosotis.report.sections import (
+    count_text,
+    differing_settings,
+    environment_section,
+    repeated_verdicts,
+    run_facts,
+    setting_rows,
+)
 
 _NAMES = {"linear": "linear probe", "knn": "nearest neighbours", "finetuned": "fine-tuned"}
 _LIMITS = (
-    "Other data, networks and lengths of training may give other results. Losses of different maskers and ratios "
-    "cannot be compared and are not shown."
+    "Other data, networks and lengths of training may give other results.",
+    "Losses of different maskers and ratios cannot be compared and are not shown.",
 )
 
 
@@ -28,9 +37,14 @@ def describe(run: Run) -> Document:
         title=f"How much the masking ratio matters: {result['name']}",
         subtitle=(
             f"{len(maskers)} maskers at ratios of {', '.join(f'{ratio:g}' for ratio in result['ratios'])}, "
-            f"{result['seeds']} seeds, {result['objective']}, {settings['training']['epochs']} epochs."
+            f"{count_text(result['seeds'], 'seed')}, {result['objective']}, "
+            f"{count_text(settings['training']['epochs'], 'epoch')}."
+        ),
+        facts=run_facts(
+            run, f"{result['objective']} with {', '.join(maskers)}", model=settings["model"]["architecture"]
         ),
         verdicts=_verdicts(result, confidence),
+        limits=_LIMITS,
         table=_table(result, confidence),
         figures=[_curve(result, kind) for kind in result["measures"]],
         sections=[
@@ -38,7 +52,6 @@ def describe(run: Run) -> Document:
             _cost_section(result),
             Section("Settings", [], [Table("Every setting", ["Value"], setting_rows(settings), "Setting")]),
             environment_section(run),
-            Section("What this does not show", [_LIMITS]),
         ],
     )
 
@@ -50,17 +63,24 @@ def compare(runs: Sequence[Run]) -> Document:
         runs: At least two runs.
     """
     rows = []
-    for run in runs:
-        result = run.result()
+    results = [run.result() for run in runs]
+    names = run_names(runs, results)
+    for run_name, result in zip(names, results, strict=True):
         for name, masker in result["maskers"].items():
             cells = [f"{_text(masker[kind]['mean'])}; {_text(masker[kind]['range'])}" for kind in result["measures"]]
-            rows.append(Row(f"{result['name']}: {name}", cells))
+            rows.append(Row(f"{run_name}: {name}", cells))
     kinds = runs[0].result()["measures"]
     return Document(
         title="Sweeps side by side",
         subtitle=f"{len(runs)} sweeps; sweeps over other ratios, data or lengths cannot be compared.",
-        verdicts=[Verdict(run.result()["name"], f"Best mean over ratios: {_best(run.result())}.") for run in runs],
+        verdicts=[
+            replace(verdict, subject=name)
+            for name, run in zip(names, runs, strict=True)
+            for verdict in _verdicts(run.result(), float(run.settings()["confidence"]))
+        ],
+        limits=_LIMITS,
         table=Table("Mean over ratios; range over ratios", [_NAMES[kind] for kind in kinds], rows, "Masker"),
+        sections=[differing_settings(runs, names)],
     )
 
 
@@ -193,7 +213,12 @@ def _curve(result: Mapping[str, Any], kind: str) -> Figure:
         levels["raw pixels"] = (result["pixels"][kind]["mean"], "ink")
     return Figure(
         line_chart(
-            lines, x_label="masking ratio, %", y_label=f"accuracy, {_NAMES[kind]}", levels=levels, name=f"sweep-{kind}"
+            lines,
+            x_label="masking ratio, %",
+            y_label=f"accuracy, {_NAMES[kind]}",
+            levels=levels,
+            share=True,
+            name=f"sweep-{kind}",
         ),
         "Accuracy by masking ratio with intervals over seeds: a flat line does not depend on the ratio.",
     )

@@ -5,11 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
+from myosotis.report.comparison import runs_table
 from myosotis.report.document import Document, Row, Table, Verdict
 from myosotis.report.groups import number_text, run_names
+from myosotis.report.person import person_page
 from myosotis.report.sections import (
+    count_text,
     differing_settings,
     environment_section,
+    run_facts,
+    without_folders,
 )
 from myosotis.unlearning.classifier.job.report_figures import run_figures, sample_figures
 from myosotis.unlearning.classifier.job.report_sections import (
@@ -26,7 +31,7 @@ from myosotis.unlearning.classifier.job.report_sections import (
     variant_sections,
 )
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, share_text
-from myosotis.unlearning.classifier.job.report_verdict import criteria_section, verdicts_of
+from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, verdicts_of
 from myosotis.unlearning.classifier.methods import METHODS
 
 
@@ -40,11 +45,18 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result),
+        facts=run_facts(
+            run,
+            METHODS.card(result["method"]).title,
+            model=without_folders(config["model"]["path"] or config["model"]["architecture"]),
+            hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
+        ),
         verdicts=verdicts_of(result),
+        limits=limits(result),
+        overview=criteria_tables(result),
         table=_main_table(result),
         figures=[*sample_figures(run), *run_figures(run, result)],
         sections=[
-            criteria_section(result),
             *variant_sections(result),
             *request_sections(result),
             membership_section(result),
@@ -55,8 +67,25 @@ def describe(run: Run) -> Document:
             done_section(result, config),
             request_and_lineage(result),
             environment_section(run),
-            limits(result),
         ],
+    )
+
+
+def for_person(run: Run) -> str:
+    """Return half a page about a finished run in plain words.
+
+    Args:
+        run: A run of the kind ``unlearn-classifier``.
+    """
+    result = run.result()
+    verdict = result["verdict"]
+    noticeable = verdict["as_unseen"] is not True
+    return person_page(
+        result,
+        noun="picture",
+        count=result["images"]["forget"],
+        noticeable=noticeable,
+        by_guessing=verdict["control"]["against"] == "chance",
     )
 
 
@@ -68,14 +97,8 @@ def compare(runs: Sequence[Run]) -> Document:
     """
     results = [run.result() for run in runs]
     names = run_names(runs, results)
-    verdicts = [
-        replace(
-            verdict,
-            question=f"{name} ({METHODS.card(result['method']).title}, {result['goal']}): {verdict.question}",
-        )
-        for name, result in zip(names, results, strict=True)
-        for verdict in verdicts_of(result)
-    ]
+    verdicts = [verdicts_of(result) for result in results]
+    methods = [METHODS.card(result["method"]).title for result in results]
     rows = [
         Row(
             f"{label}: accuracy",
@@ -86,15 +109,17 @@ def compare(runs: Sequence[Run]) -> Document:
     rows += [
         Row("Steps", [str(result["unlearning"]["steps"]) for result in results]),
         Row("Stop reason", [STOP_REASONS[result["unlearning"]["stop_reason"]] for result in results]),
+        Row("Goal", [result["goal"] for result in results]),
         Row("Seconds of unlearning", [f"{result['unlearning']['seconds']:.1f}" for result in results]),
     ]
     return Document(
         title="Unlearning runs side by side",
         subtitle=f"{len(runs)} runs, the model after unlearning in each",
-        verdicts=verdicts,
+        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
+        limits=list(dict.fromkeys(limit for result in results for limit in limits(result))),
+        overview=[runs_table(runs, names, methods, verdicts)],
         table=Table("After unlearning", names, rows, "Measure"),
-        figures=[],
-        sections=[differing_settings(runs, names), limits(results[0])],
+        sections=[differing_settings(runs, names)],
     )
 
 
@@ -137,8 +162,8 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     images = result["images"]
     goal = {"misclassify": "any other answer than the true one", "relabel": "a new label"}[result["goal"]]
     return (
-        f"{images['forget']} instances to forget of {len(result['classes'])} classes; {images['remaining']} other "
-        f"training images and {images['test']} test images. Goal: {goal}. "
+        f"{count_text(images['forget'], 'instance')} to forget of {len(result['classes'])} classes; "
+        f"{images['remaining']} other training images and {images['test']} test images. Goal: {goal}. "
         f"Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
     )
 

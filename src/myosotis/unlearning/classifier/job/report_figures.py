@@ -6,7 +6,7 @@ from typing import Any
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.document import Figure
-from myosotis.report.figures import Line, image_sheet, line_chart
+from myosotis.report.figures import Line, curves, image_sheet
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS
 
 _COLOURS = {"forget": "forget", "remaining": "retain", "held_remaining": "general", "test": "unseen"}
@@ -40,16 +40,15 @@ def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) 
         levels = {label: (result["verdict"]["unseen"]["level"], "unseen")}
     start = result["metrics"]["before"]["forget"]["accuracy"]["mean"]
     again = " It rises where the next request begins." if result["unlearning"]["requests"] else ""
-    return Figure(
-        line_chart(
-            [Line("forget set", [0, *x], [start, *y], "forget")],
-            x_label="optimisation step",
-            y_label="accuracy",
-            levels=levels,
-            name="forget-accuracy",
-        ),
+    return curves(
+        [Line("forget set", [0, *x], [start, *y], "forget")],
         "Accuracy on the forget set while it is unlearnt. Below the line the model errs more on the instances "
         f"than on images that it never saw.{again}",
+        x_label="optimisation step",
+        y_label="accuracy",
+        levels=levels,
+        share=True,
+        name="forget-accuracy",
     )
 
 
@@ -67,9 +66,12 @@ def _terms(events: Sequence[Mapping[str, Any]]) -> Figure | None:
         for index, term in enumerate(terms)
         if _curve(events, term)[0]
     ]
-    return Figure(
-        line_chart(lines, x_label="optimisation step", y_label="loss term", name="terms"),
-        "The terms of the loss: the forget term should fall, the terms that preserve the rest should stay low.",
+    return curves(
+        lines,
+        "Terms of the loss: the forget term should fall, the terms that preserve the rest should stay low.",
+        x_label="optimisation step",
+        y_label="loss term",
+        name="terms",
     )
 
 
@@ -86,10 +88,14 @@ def _relearning(result: Mapping[str, Any]) -> Figure | None:
         )
         for name, curve in relearning["curves"].items()
     ]
-    return Figure(
-        line_chart(lines, x_label="relearning step", y_label="accuracy, not shown", name="relearning"),
-        "Trained on the true labels of some forgotten instances: how soon the others, which are not shown, "
-        "are recognised again. A model whose curve jumps up had only hidden what it knew.",
+    return curves(
+        lines,
+        "Relearning: trained on the true labels of some forgotten instances, how soon are the others recognised "
+        "again? A model whose curve jumps up had only hidden what it knew.",
+        x_label="relearning step",
+        y_label="accuracy on the others",
+        share=True,
+        name="relearning",
     )
 
 
@@ -109,10 +115,14 @@ def _similarity(result: Mapping[str, Any]) -> Figure | None:
     ]
     count = min(result["images"]["forget"], similarity["images"])
     caution = "" if count >= similarity["images"] else f" With {count} images the forget curve is too high."
-    return Figure(
-        line_chart(lines, x_label="layer, first to last", y_label="linear CKA", name="cka"),
+    return curves(
+        lines,
         "Similarity of the representations before and after, layer by layer; 1 is unchanged. The model was "
         f"changed where a curve falls.{caution}",
+        x_label="layer, first to last",
+        y_label="linear CKA",
+        share=True,
+        name="cka",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from myosotis.report.document import Row, Section, Table
 from myosotis.report.groups import number_text
-from myosotis.report.sections import limits_section, lineage_section, method_section
+from myosotis.report.sections import count_text, lineage_section, method_section
 from myosotis.unlearning.classifier.job.report_terms import (
     MODELS,
     SETS,
@@ -17,6 +17,7 @@ from myosotis.unlearning.classifier.job.report_terms import (
 )
 from myosotis.unlearning.classifier.methods import METHODS
 
+_RELEARNING = {"before": "model before", "after": "model after", "reference": "reference"}
 _COPIES = {
     "shifted": "shifted by a pixel",
     "mirrored": "mirrored",
@@ -63,7 +64,8 @@ def request_sections(result: Mapping[str, Any]) -> list[Section]:
         Row(
             f"After request {number}",
             [f"{value:.3f}" for value in request["forget_accuracy"]] + ["-"] * (len(requests) - number),
-            f"{request['instances']} instances, {request['steps']} steps, {STOP_REASONS[request['stop_reason']]}",
+            f"{count_text(request['instances'], 'instance')}, {count_text(request['steps'], 'step')}, "
+            f"{STOP_REASONS[request['stop_reason']]}",
         )
         for number, request in enumerate(requests, start=1)
     ]
@@ -164,12 +166,12 @@ def stress_sections(result: Mapping[str, Any]) -> list[Section]:
         )
     if relearning is not None:
         parts = [
-            f"{MODELS[name].lower()} {'not within the steps' if steps is None else f'after {steps}'}"
+            f"{_RELEARNING[name]}: {'not reached' if steps is None else steps}"
             for name, steps in relearning["steps_to_return"].items()
         ]
         paragraphs.append(
-            f"Steps of relearning until accuracy on instances that are not shown is as before "
-            f"({relearning['level']:.0%}): {', '.join(parts)}."
+            f"Steps of relearning until the accuracy on instances that are not shown is what it was before "
+            f"({relearning['level']:.0%}): {'; '.join(parts)}."
         )
     return [Section("Stress", paragraphs, tables)] if paragraphs else []
 
@@ -234,8 +236,10 @@ def done_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sectio
         else f" Running means of batch normalisation moved by {drift:.3f} standard deviations on average."
     )
     notes = [
-        "It read retained images." if result["reads_retain"] else "No image but those to be forgotten was read.",
-        f"It ended after {unlearning['steps']} steps and {unlearning['seconds']:.1f} s{of_retraining}: "
+        "The method trained on remaining images too."
+        if result["reads_retain"]
+        else "The method read no image but those to be forgotten; other images were used to measure only.",
+        f"It ended after {count_text(unlearning['steps'], 'step')} and {unlearning['seconds']:.1f} s{of_retraining}: "
         f"{STOP_REASONS[unlearning['stop_reason']]}.{moved}",
         *([f"Figures of its preparation: {facts}."] if facts else []),
         f"Wall time of the whole job: {phases}. Peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB; "
@@ -251,7 +255,8 @@ def request_and_lineage(result: Mapping[str, Any]) -> Section:
     rows = [Row(key.replace("_", " "), [str(value)]) for key, value in request.items() if value and key != "untreated"]
     untreated = request["untreated"]
     notes = [
-        "With the run's salt a given image can be found by its fingerprint; a fingerprint does not reveal an image.",
+        "Whoever has the run's salt and an image can find the image by its fingerprint; an image cannot be recovered "
+        "from its fingerprint.",
         *([f"Models and copies that were not treated: {', '.join(untreated)}."] if untreated else []),
     ]
     tables = [Table("The request", ["Value"], rows)] if rows else []
@@ -261,12 +266,13 @@ def request_and_lineage(result: Mapping[str, Any]) -> Section:
     return replace(section, paragraphs=[*section.paragraphs, *notes], tables=[*tables, *section.tables])
 
 
-def limits(result: Mapping[str, Any]) -> Section:
+def limits(result: Mapping[str, Any]) -> list[str]:
     """Return what the figures do not show."""
     paragraphs = [
         "A model that was made to misclassify an instance, or to give it another label, is not a model that never saw "
         "it: a retrained model gets most such instances right, and somebody who knows an instance can tell from the "
         "error that it was unlearned.",
+        "Copies elsewhere (the model that came in, checkpoints, backups, caches, the training set) are not checked.",
         "The tests cover answers, losses and representations. They do not try to reconstruct images, nor to model a "
         "stronger attacker.",
     ]
@@ -279,4 +285,4 @@ def limits(result: Mapping[str, Any]) -> Section:
         )
     if result["verdict"]["unseen"]["level_of"] is None:
         paragraphs.append("Without test images or a reference, the level of unseen instances is not known.")
-    return limits_section(*paragraphs)
+    return paragraphs

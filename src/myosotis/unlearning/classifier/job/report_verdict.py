@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from myosotis.evaluation.verdict import FEWEST_UNITS
-from myosotis.report.document import Row, Section, Table, Verdict
+from myosotis.report.criteria import criteria_table
+from myosotis.report.document import Table, Verdict
 from myosotis.report.groups import interval_text
 from myosotis.unlearning.classifier.job.report_terms import (
     SETS,
@@ -39,33 +40,15 @@ def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
     return [*verdicts, Verdict("How sure are we?", _sure_text(result), verdict["sure"], verdict["sure"] is None)]
 
 
-def criteria_section(result: Mapping[str, Any]) -> Section:
-    """Return the table of the comparisons that the verdict rests on.
+def criteria_tables(result: Mapping[str, Any]) -> list[Table]:
+    """Return the table of the comparisons that the verdict rests on, if there are any.
 
     Args:
         result: Content of the ``result.json`` of a run of the kind ``unlearn-classifier``.
     """
     verdict = result["verdict"]
-    rows = [
-        Row(
-            _sentence(_NAMES[row["name"]]),
-            [
-                interval_text(row["value"], row["low"], row["high"]),
-                f"{'at most' if row['sign'] == '<=' else 'at least'} {row['threshold']:.3f}",
-                str(row["units"]),
-                "yes" if row["holds"] else "no",
-                "yes" if row["decided"] else "no",
-            ],
-            row["threshold_of"],
-        )
-        for row in (*verdict["forgetting_criteria"], *verdict["kept_criteria"])
-    ]
-    columns = ["Value", "Threshold", "Images", "Holds", "Decided"]
-    return Section(
-        "What the verdict rests on",
-        ["Each comparison is decided where the interval of the difference does not cross the threshold."],
-        [Table("Criteria", columns, rows, "Criterion")] if rows else [],
-    )
+    criteria = [*verdict["forgetting_criteria"], *verdict["kept_criteria"]]
+    return [criteria_table(criteria, _NAMES, verdict["confidence"], "image")] if criteria else []
 
 
 def _sentence(text: str) -> str:
@@ -76,11 +59,11 @@ def _known_text(verdict: Mapping[str, Any]) -> str:
     control = verdict["control"]
     text = f"Before unlearning it gets {control['accuracy']:.3f} of the {control['units']} instances right; "
     text += {
-        "test": f"of test images {control['level']:.3f}. Its loss on the instances is lower than on test images",
-        "reference": f"the reference gets {control['level']:.3f}. Its loss on them is lower than the reference's",
-        "chance": f"chance would get {control['level']:.3f}. More are right than by chance",
+        "test": f"of test images {control['level']:.3f}. Test of a lower loss on the instances than on test images",
+        "reference": f"the reference gets {control['level']:.3f}. Test of a lower loss on them than the reference's",
+        "chance": f"chance would get {control['level']:.3f}. Test of more right answers than by chance",
     }[control["against"]]
-    text += f" with p = {control['p_value']:.2g} (one-sided)."
+    text += f": p = {control['p_value']:.2g} (one-sided)."
     if control["at_chance"]:
         where = "test images" if control["chance_of"] == "test" else "the instances"
         return (
@@ -129,7 +112,7 @@ def _forgotten_text(result: Mapping[str, Any]) -> str:
             f" The reference gets {interval_text(row['threshold'], row['threshold_low'], row['threshold_high'])} right."
         )
     if verdict["by_goal"] and unlearning["converged"]:
-        text += f" The smallest distance beyond the decision boundary is {unlearning['min_margin']:.2f} logits."
+        text += f" The least certain of these answers leads by {unlearning['min_margin']:.2f} logits."
     if verdict["by_goal"] and not unlearning["converged"]:
         capped = "it hit its cap: " if unlearning["stop_reason"] in _CAPS else ""
         text += f" The run did not converge; {capped}{STOP_REASONS[unlearning['stop_reason']]}."
@@ -169,26 +152,28 @@ def _unseen_text(result: Mapping[str, Any]) -> str:
         "test": "of test images, {:.3f} were right before",
     }[unseen["level_of"]].format(unseen["level"])
     after = result["metrics"]["after"]["forget"]["accuracy"]["mean"]
-    text = f"{_sentence(level)}, this model {after:.3f} of the instances"
+    text = f"{_sentence(level)}; this model gets {after:.3f} of the instances right"
     text += (
         f" (difference {unseen['difference_low']:.3f} to {unseen['difference_high']:.3f})."
         if unseen["difference_low"] is not None
         else "."
     )
     if verdict["over_forgotten"]:
-        text += (
-            " Over-forgotten: it errs on them more than a model that never saw them would. Someone who has such an "
-            "image can notice that it was erased."
-        )
+        text += " Over-forgotten: it errs on them more than a model that never saw them would."
     if attack is not None:
         text += (
             f" An attack by the loss tells them from test images with AUC {auc_text(attack)} "
-            f"(p = {attack['p_value']:.2g}; reversed {attack['auc_reversed']:.3f}); for a model that never saw them it "
-            f"would be {unseen['auc_unseen']:.3f}."
+            f"(p = {attack['p_value']:.2g}; {attack['auc_reversed']:.3f} if a high loss is looked for); for a model "
+            f"that never saw them it would be {unseen['auc_unseen']:.3f}."
         )
     if "shadow" in result:
         accuracy = result["shadow"]["u_lira"]["accuracy"]["mean"]
         text += f" U-LiRA distinguishes unlearned from unseen instances in {accuracy:.1%} of trials."
+    if verdict["as_unseen"] is False:
+        text += (
+            " The model answers on these images differently than on images that it never saw: somebody who has one of "
+            "them can notice that it was in the training set or was deleted."
+        )
     if verdict["as_unseen"] is None:
         text += (
             f" Neither is shown: a yes needs both intervals within {verdict['margin']:g} of what a model that never "

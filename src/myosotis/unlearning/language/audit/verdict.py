@@ -255,7 +255,7 @@ def perplexity_ratio(before: Audit, after: Audit, groups: Sequence[str | int], l
 
 
 def over_forgetting(after: Audit, sets: AuditSets, confidence: float) -> dict[str, Any] | None:
-    """Return whether the forget records are now less likely than unseen ones, which gives them away; None without such.
+    """Return whether the forget records are now less likely than unseen ones; None without unseen records.
 
     Args:
         after: Audit of the model after unlearning.

@@ -6,17 +6,21 @@ from typing import Any
 
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
+from myosotis.report.comparison import runs_table
 from myosotis.report.document import Document, Figure, Row, Section, Table
-from myosotis.report.figures import Line, line_chart
+from myosotis.report.figures import Line, curves
 from myosotis.report.groups import run_names
+from myosotis.report.person import person_page
 from myosotis.report.sections import (
+    count_text,
     differing_settings,
     environment_section,
+    run_facts,
     setting_rows,
     without_folders,
 )
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
-from myosotis.unlearning.language.job.report_verdict import criteria_section, verdicts_of
+from myosotis.unlearning.language.job.report_verdict import criteria_tables, verdicts_of
 from myosotis.unlearning.language.methods import METHODS, build_method
 
 _SPLIT_NAMES = {
@@ -39,7 +43,7 @@ _METRIC_NAMES = {
 _MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extraction_likelihood")
 _MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
 _STOP_REASONS = {
-    "forgotten": "the forget set reached the level of unseen records",
+    "forgotten": "the forget set is at the level of unseen records",
     "came_back": "records of an earlier request came back while a later one was erased",
     "epochs": "all epochs were done",
     "diverged": "the divergence guard stopped it and went back to the last sound weights",
@@ -56,20 +60,38 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),
+        facts=run_facts(
+            run,
+            METHODS.card(result["method"]).title,
+            model=config["model"]["name"],
+            hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
+        ),
         verdicts=verdicts_of(result),
+        limits=_limits(result),
+        overview=criteria_tables(result),
         table=_metrics_table(result, _MAIN_METRICS),
         figures=[*_figures(run, result), *suite_figures(result)],
         sections=[
             *_sample_sections(run),
-            criteria_section(result),
             *suite_sections(result),
             Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
             _method_section(result, config),
             _lineage_section(result),
             environment_section(run),
-            _limits_section(result),
         ],
     )
+
+
+def for_person(run: Run) -> str:
+    """Return half a page about a finished run in plain words.
+
+    Args:
+        run: A run of the kind ``unlearn-language``.
+    """
+    result = run.result()
+    over = result["verdict"]["over_forgetting"]
+    noticeable = over is None or bool(over["over_forgotten"] or over["traceable"])
+    return person_page(result, noun="record", count=result["records"]["forget"], noticeable=noticeable)
 
 
 def compare(runs: Sequence[Run]) -> Document:
@@ -80,27 +102,26 @@ def compare(runs: Sequence[Run]) -> Document:
     """
     results = [run.result() for run in runs]
     names = run_names(runs, results)
-    verdicts = [
-        replace(verdict, question=f"{name} ({METHODS.card(result['method']).title}): {verdict.question}")
-        for name, result in zip(names, results, strict=True)
-        for verdict in verdicts_of(result)
-    ]
+    verdicts = [verdicts_of(result) for result in results]
+    methods = [METHODS.card(result["method"]).title for result in results]
     rows = [
         Row(label, [_cell(_value(result["metrics"]["after"], split, metric)) for result in results], note)
         for split, metric, label, note in _metric_rows([result["metrics"]["after"] for result in results])
     ]
     rows += [
         Row("Steps", [str(result["training"]["steps"]) for result in results]),
-        Row("Stopped because", [result["training"]["stop_reason"] for result in results]),
+        Row("Stop reason", [_STOP_REASONS[result["training"]["stop_reason"]] for result in results]),
         Row("Seconds of unlearning", [f"{result['cost']['seconds'].get('unlearn', 0):.0f}" for result in results]),
     ]
     return Document(
         title="Unlearning runs side by side",
         subtitle=f"{len(runs)} runs, the model after unlearning in each",
-        verdicts=verdicts,
+        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
+        limits=list(dict.fromkeys(limit for result in results for limit in _limits(result))),
+        overview=[runs_table(runs, names, methods, verdicts)],
         table=Table("After unlearning, mean and interval", names, rows, "Measure"),
         figures=_comparison_figures(runs, names),
-        sections=[differing_settings(runs, names), _limits_section(results[0])],
+        sections=[differing_settings(runs, names)],
     )
 
 
@@ -108,7 +129,8 @@ def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     counts = result["records"]
     held = f" and {counts['held_retain']} held out" if counts["held_retain"] else ""
     return (
-        f"{config['model']['name']}: {counts['forget']} records to forget, {counts['retain']} to retain{held}, "
+        f"{config['model']['name']}: {count_text(counts['forget'], 'record')} to forget, {counts['retain']} to "
+        f"retain{held}, "
         f"{counts['unseen']} never seen. Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
     )
 
@@ -202,19 +224,17 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             if not epochs or start is None or level is None:
                 continue
             line = Line("forget set", [0, *epochs], [start["mean"], *values], "forget")
-            svg = line_chart(
-                [line],
-                x_label="epoch",
-                y_label=label,
-                levels={"unseen records, before": (level["mean"], "unseen")},
-                name=key.replace("_", "-"),
-            )
             figures.append(
-                Figure(
-                    svg,
+                curves(
+                    [line],
                     f"{label.capitalize()} on the forget set"
                     + (": unlearning ends when the curve is below the line." if stops else " after every epoch.")
                     + (" A jump back to the start marks the next request." if result["requests"] else ""),
+                    x_label="epoch",
+                    y_label=label,
+                    levels={"unseen records, before": (level["mean"], "unseen")},
+                    share=True,
+                    name=key.replace("_", "-"),
                 )
             )
     method = run.settings()["method"]
@@ -225,16 +245,23 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             Line(term.replace("_", " ", 1).replace("_", " "), *_curve(events, term, "step"), term.partition("_")[0])
             for term in terms
         ]
-        svg = line_chart(lines, x_label="optimisation step", y_label="loss term (mean)", name="terms")
         figures.append(
-            Figure(svg, "The terms of the training loss: a bounded forget term and a flat retain term are good.")
-        )
-        norms = _curve(events, "grad_norm", "step")
-        svg = line_chart(
-            [Line("gradient norm", *norms)], x_label="optimisation step", y_label="gradient norm", name="norm"
+            curves(
+                lines,
+                "Terms of the training loss: a bounded forget term and a flat retain term are good.",
+                x_label="optimisation step",
+                y_label="loss term (mean)",
+                name="terms",
+            )
         )
         figures.append(
-            Figure(svg, "Norm of the gradient before clipping: unbounded growth means that the training diverges.")
+            curves(
+                [Line("gradient norm", *_curve(events, "grad_norm", "step"))],
+                "Norm of the gradient before clipping: unbounded growth means that the training diverges.",
+                x_label="optimisation step",
+                y_label="gradient norm",
+                name="norm",
+            )
         )
     return figures
 
@@ -243,7 +270,7 @@ def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figur
     colours = ("forget", "retain", "unseen", "general")
     events = [_in_sequence(run.events()) for run in runs]
 
-    def chart(key: str, label: str) -> str | None:
+    def chart(key: str, label: str, caption: str) -> Figure | None:
         lines = [
             Line(name, *_curve(rows, key, "step"), colours[index % len(colours)])
             for index, (name, rows) in enumerate(zip(names, events, strict=True))
@@ -251,14 +278,16 @@ def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figur
         ]
         if not lines:
             return None
-        return line_chart(lines, x_label="optimisation step", y_label=label, name=key.replace("_", "-"))
+        share = key.endswith("accuracy")
+        name = key.replace("_", "-")
+        return curves(lines, caption, x_label="optimisation step", y_label=label, share=share, name=name)
 
     charts = (
-        ("forget_fact_accuracy", "forget: fact accuracy", "The forget set during unlearning."),
+        ("forget_fact_accuracy", "forget: fact accuracy", "Fact accuracy on the forget set during unlearning."),
         ("retain_nll", "retain term", "The retain term: it should stay flat."),
-        ("grad_norm", "gradient norm", "The norm of the gradient: it grows where a method breaks the model."),
+        ("grad_norm", "gradient norm", "Norm of the gradient: it grows where a method breaks the model."),
     )
-    return [Figure(svg, caption) for key, label, caption in charts if (svg := chart(key, label)) is not None]
+    return [figure for each in charts if (figure := chart(*each)) is not None]
 
 
 def _sample_sections(run: Run) -> list[Section]:
@@ -286,7 +315,7 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
     chosen = "" if selected is None else f" The weights of epoch {selected}, the best by the selection, were restored."
     paragraphs = [
         f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
-        f"Training ended after {training['steps']} steps ({training['epochs']:g} epochs): "
+        f"Training ended after {count_text(training['steps'], 'step')} ({count_text(training['epochs'], 'epoch')}): "
         f"{_STOP_REASONS[training['stop_reason']]}.{divergence}{chosen}",
         f"Wall time: {phases}. Peak memory {result['cost']['peak_memory_bytes'] / 1e9:.1f} GB; "
         f"{result['cost']['trainable_parameters']:,} trainable parameters.",
@@ -323,7 +352,7 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
     return Section("Lineage", [paragraph], [Table("Hashes and fingerprints", ["Value"], rows)])
 
 
-def _limits_section(result: Mapping[str, Any]) -> Section:
+def _limits(result: Mapping[str, Any]) -> list[str]:
     tried = tried_under_stress(result)
     untried = [
         text
@@ -349,4 +378,7 @@ def _limits_section(result: Mapping[str, Any]) -> Section:
             else "the model's quality on other text was not measured"
         )
         paragraphs.insert(1, f"The held-out retain records are like those that it was trained to keep; {elsewhere}.")
-    return Section("What this does not show", paragraphs)
+    paragraphs.append(
+        "Copies elsewhere (the model that came in, checkpoints, backups, caches, the training set) are not checked."
+    )
+    return paragraphs

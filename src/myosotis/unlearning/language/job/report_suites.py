@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.report.document import Figure, Row, Section, Table
-from myosotis.report.figures import Line, line_chart
+from myosotis.report.figures import Line, curves
+from myosotis.report.sections import count_text
 
 _MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
 _COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
@@ -35,19 +36,23 @@ def suite_sections(result: Mapping[str, Any]) -> list[Section]:
 def suite_figures(result: Mapping[str, Any]) -> list[Figure]:
     """Return the relearning curves, if they were measured."""
     stress = result.get("suites", {}).get("stress", {})
-    curves = {name: results["relearning"] for name, results in stress.items() if "relearning" in results}
-    if not curves:
+    measured = {name: results["relearning"] for name, results in stress.items() if "relearning" in results}
+    if not measured:
         return []
     lines = [
-        Line(_MODELS[name].lower(), curve["steps"], curve["accuracy"], _COLOURS[name]) for name, curve in curves.items()
+        Line(_MODELS[name].lower(), curve["steps"], curve["accuracy"], _COLOURS[name])
+        for name, curve in measured.items()
     ]
-    shown, held = (next(iter(curves.values()))[key] for key in ("shown", "held"))
-    svg = line_chart(lines, x_label="relearning step", y_label="accuracy on records not shown", name="relearning")
+    shown, held = (next(iter(measured.values()))[key] for key in ("shown", "held"))
     return [
-        Figure(
-            svg,
+        curves(
+            lines,
             f"Relearning: {shown} of the forget records are shown again; the curve shows the {held} others. A model "
             "that only hid them relearns faster than one that never knew them.",
+            x_label="relearning step",
+            y_label="accuracy on records not shown",
+            share=True,
+            name="relearning",
         )
     ]
 
@@ -72,7 +77,8 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
         reference = result["suites"]["stress"].get("reference", {}).get("relearning")
         beside = "" if reference is None else f", the reference {reference['accuracy'][-1]:.3f}"
         parts.append(
-            f"after {curve['steps'][-1]} steps of relearning from {curve['shown']} records the model gets "
+            f"after {count_text(curve['steps'][-1], 'step')} of relearning from {count_text(curve['shown'], 'record')} "
+            "the model gets "
             f"{curve['accuracy'][-1]:.3f} of the others right{beside}"
             + ("; relearning diverged after that" if curve.get("diverged") is not None else "")
         )
@@ -207,7 +213,7 @@ def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
             rows.append(Row(f"request {number}", cells))
         tables.append(Table(f"{measure.replace('_', ' ').capitalize()} of each request after each", columns, rows))
     ends = [Row(f"request {row['request']}", [row["stop_reason"], f"{row['epochs']:g}"]) for row in requests]
-    tables.append(Table("How each ended", ["stopped because", "epochs"], ends))
+    tables.append(Table("How each ended", ["Stop reason", "Epochs"], ends))
     first = next(name for name in measures if all(name in row for row in requests[-1]["measures"]))
     back = [
         f"request {number} ({requests[number - 1]['measures'][number - 1][first]:.3f} to "

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.evaluation.verdict import FEWEST_UNITS
-from myosotis.report.document import Row, Section, Table, Verdict
+from myosotis.report.criteria import criteria_table
+from myosotis.report.document import Table, Verdict
+from myosotis.report.sections import count_text
 from myosotis.unlearning.language.job.report_suites import stress_sentence
 
 _CRITERION_NAMES = {
@@ -76,14 +78,14 @@ def _criterion_text(row: Mapping[str, Any]) -> str:
     level = _figure(row["threshold"], row["threshold_low"], row["threshold_high"])
     met = "" if row["holds"] else ", not met"
     return (
-        f"{name}{part} {_figure(row['value'], row['low'], row['high'])}, {_SIGNS[row['sign']]} {level} asked for "
+        f"{name}{part} {_figure(row['value'], row['low'], row['high'])}; threshold: {_SIGNS[row['sign']]} {level} "
         f"({row['threshold_of']}){met}"
     )
 
 
 def _criteria_text(criteria: Sequence[Mapping[str, Any]]) -> str:
-    text = "; ".join(_criterion_text(row) for row in criteria)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+    texts = [_criterion_text(row) for row in criteria]
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in texts)
 
 
 def _forgotten_text(result: Mapping[str, Any]) -> str:
@@ -104,7 +106,8 @@ def _forgotten_text(result: Mapping[str, Any]) -> str:
     elif over is not None and over["traceable"]:
         text += (
             f" The answers to the forget set are still more likely than those to unseen records (AUC "
-            f"{over['auc']:.3f}, p = {over['p_value']:.2g}): the loss gives the records away."
+            f"{over['auc']:.3f}, p = {over['p_value']:.2g}): who has a record can tell from "
+            "its loss that the model was trained on it."
         )
     return text
 
@@ -127,11 +130,11 @@ def _kept_text(result: Mapping[str, Any]) -> str:
         was, trained = metrics["before"]["held_retain"][measure], metrics["after"].get("retain", {}).get(measure)
         text += (
             f" Before, {_figure(was['mean'], was['low'], was['high'])} of the held-out {measure.split('_')[0]}s were "
-            f"right ({was['units']} subjects that the unlearning did not read)."
+            f"right ({count_text(was['units'], 'subject')} that the unlearning did not read)."
         )
         if trained is not None:
             text += (
-                f" On the retain records that it was trained on, in sample and not judged: "
+                f" On the retain records that the unlearning trained on (in sample, not judged): "
                 f"{metrics['before']['retain'][measure]['mean']:.3f} before, {trained['mean']:.3f} after."
             )
         if row["units"] < FEWEST_UNITS:
@@ -161,9 +164,10 @@ def _sure_text(result: Mapping[str, Any]) -> str:
         parts.append("Every comparison is decided by its interval.")
     forget = result["metrics"]["after"]["forget"]["nll"]
     parts.append(
-        f"Intervals are at {verdict['confidence']:.0%}, over {forget['units']} independent subjects to forget "
-        f"({forget['count']} records), and for one training run; another seed gives other figures. A forget figure "
-        f"counts as decided when it is shown to lie less than {verdict['margin']:g} above the level of unseen records."
+        f"Intervals are at {verdict['confidence']:.0%}, over {count_text(forget['units'], 'independent subject')} to "
+        f"forget ({count_text(forget['count'], 'record')}), and for one training run; another seed gives other "
+        f"figures. A forget figure counts as decided when it is shown to lie less than {verdict['margin']:g} above the "
+        "level of unseen records."
     )
     training = result["training"]
     if training["stop_reason"] == "forgotten":
@@ -190,37 +194,12 @@ def _shared_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
 
 
-def criteria_section(result: Mapping[str, Any]) -> Section:
-    """Return the table of the comparisons that the verdict rests on.
+def criteria_tables(result: Mapping[str, Any]) -> list[Table]:
+    """Return the table of the comparisons that the verdict rests on, if there are any.
 
     Args:
         result: Result of a run of the kind ``unlearn-language``.
     """
     verdict = result["verdict"]
-    rows = []
-    for row in (*verdict["forgetting_criteria"], *verdict["keeping_criteria"]):
-        if row["incomparable"] is not None:
-            rows.append(
-                Row(_CRITERION_NAMES[row["name"]], ["-", "-", "-", "cannot be compared", "-"], row["incomparable"])
-            )
-            continue
-        subjects = f"{row['units']}" + (f" / {row['threshold_units']}" if row["threshold_units"] else "")
-        rows.append(
-            Row(
-                _CRITERION_NAMES[row["name"]],
-                [
-                    _figure(row["value"], row["low"], row["high"]),
-                    f"{_SIGNS[row['sign']]} {_figure(row['threshold'], row['threshold_low'], row['threshold_high'])}",
-                    subjects,
-                    "yes" if row["holds"] else "no",
-                    "yes" if row["decided"] else "no",
-                ],
-                f"{row['threshold_of']}; {row['count']} of {row['total']} records",
-            )
-        )
-    columns = ["Value", "Threshold", "Subjects", "Holds", "Decided"]
-    return Section(
-        "What the verdict rests on",
-        ["Each comparison with its interval. Equal figures hold; incomparable ones are listed and do not count."],
-        [Table("Criteria", columns, rows, "Criterion")],
-    )
+    criteria = [*verdict["forgetting_criteria"], *verdict["keeping_criteria"]]
+    return [criteria_table(criteria, _CRITERION_NAMES, verdict["confidence"], "subject")] if criteria else []

@@ -71,11 +71,11 @@ class IHL(Method):
 
     card: ClassVar[MethodCard] = MethodCard(
         name="ihl",
-        title="Inverted hinge loss (LoKU with lora.init: fila)",
+        title="Inverted hinge loss",
         paper="Cha, Cho, Hwang, Lee, Towards Robust and Parameter-Efficient Knowledge Unlearning for LLMs, ICLR 2025",
         reads="forget, retain",
         memory="none; with FILA a Fisher matrix per adapted layer before training",
-        purpose="The default: bounded, stable, swaps the answer for the runner-up.",
+        purpose="The default: bounded, stable, swaps the answer for the runner-up. With 'lora.init: fila' it is LoKU.",
     )
 
     def forget_term(self) -> Term:

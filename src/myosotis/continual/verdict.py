@@ -1,0 +1,89 @@
+"""Whether a stream was learnt and kept, from the accuracies after each task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from myosotis.evaluation.learning import Controlled, Share, above_level, learning_verdict, not_below
+
+WHEN_LEARNT = "right after each of these tasks was learnt"
+
+
+def earlier_tasks(matrix: Sequence[Sequence[float]], counts: Sequence[int]) -> tuple[Share, Share] | None:
+    """Return the accuracy on all tasks but the last at the end and right after each was learnt; None for one task.
+
+    Args:
+        matrix: Row k: accuracy on each task after task k; further columns do not count.
+        counts: Test samples of each task.
+    """
+    earlier = len(matrix) - 1
+    if not earlier or not sum(counts[:earlier]):
+        return None
+    return (
+        Share.of(matrix[-1][:earlier], counts[:earlier]),
+        Share.of([matrix[task][task] for task in range(earlier)], counts[:earlier]),
+    )
+
+
+def kept_since_learnt(
+    matrix: Sequence[Sequence[float]], counts: Sequence[int], *, measure: str, confidence: float
+) -> list[Controlled]:
+    """Return the comparison of earlier tasks at the end with what they were when learnt; empty for one task.
+
+    Args:
+        matrix: As in :func:`earlier_tasks`.
+        counts: Test samples of each task.
+        measure: Name of the figure.
+        confidence: Level of confidence.
+    """
+    pair = earlier_tasks(matrix, counts)
+    if pair is None:
+        return []
+    now, before = pair
+    return [not_below(now, before, measure=measure, control_of=WHEN_LEARNT, confidence=confidence)]
+
+
+def classes_verdict(
+    confusion: Sequence[Sequence[int]],
+    matrix: Sequence[Sequence[float]],
+    counts: Sequence[int],
+    sizes: Sequence[int],
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the verdict on a stream of classes: against the most frequent class, and against the time of learning.
+
+    Args:
+        confusion: Test samples of each class (rows) predicted as each class (columns) at the end.
+        matrix: Row k: accuracy on each task so far after task k.
+        counts: Test samples of each task.
+        sizes: Classes of each task.
+        confidence: Level of confidence.
+    """
+    final = Share(sum(row[label] for label, row in enumerate(confusion)), sum(map(sum, confusion)))
+    learnt = [
+        above_level(
+            final,
+            majority(confusion),
+            measure="final accuracy on all classes",
+            control_of="always predicting the most frequent class",
+            confidence=confidence,
+        )
+    ]
+    kept = kept_since_learnt(matrix, counts, measure="accuracy on all tasks but the last", confidence=confidence)
+    pair = earlier_tasks(matrix, counts)
+    if pair is not None:
+        known = [sum(sizes[: task + 1]) for task in range(len(matrix) - 1)]
+        chance = Share.of([1 / number for number in known], counts[: len(known)]).mean
+        # What was not learnt cannot have been kept.
+        control = above_level(pair[1], chance, measure="", control_of="", confidence=confidence)
+        kept = kept if control.holds else []
+    return learning_verdict(learnt, kept)
+
+
+def majority(confusion: Sequence[Sequence[int]]) -> float:
+    """Return the accuracy of always predicting the most frequent class.
+
+    Example:
+        >>> majority([[2, 1], [1, 0]])
+        0.75
+    """
+    return max(map(sum, confusion)) / sum(map(sum, confusion))

@@ -58,7 +58,7 @@ def load(path: str | Path) -> Any:
 
 
 def describe(path: str | Path) -> Any:
-    """Return the report of a finished run, a :class:`~myosotis.report.Document`, which a notebook shows.
+    """Return the report of a finished run, a :class:`~myosotis.report.notebook.Report`, which a notebook shows.
 
     Args:
         path: Run.
@@ -80,7 +80,7 @@ def describe(path: str | Path) -> Any:
     kind = next((job for job in _opener("cli.kinds:JOBS").values() if job.kind == run.result().get("kind")), None)
     if kind is None:
         raise InputError(f"{path}: this version knows no report of the kind {run.result().get('kind')!r}")
-    return kind.report_module().describe(run)
+    return _opener("report.notebook:Report")(kind.report_module().describe(run))
 
 
 def push_to_hub(path: str | Path, repository: str, *, private: bool = True, token: str | None = None) -> str:

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from myosotis.engine import extras
+from myosotis.report.document import Document, Row, Table, Verdict
+from myosotis.report.notebook import Report
 from myosotis.report.tabular import Tabular
 from myosotis.unlearning.classifier import UnlearnSettings, unlearn_instances
 
@@ -66,3 +68,14 @@ def test_missing_pandas_is_named_in_a_line(unlearned, monkeypatch):
     monkeypatch.setattr(extras, "EXTRAS", {"notebook": ("no_such_module",)})
     with pytest.raises(ImportError, match=r"pip install 'myosotis\[notebook\]'$"):
         unlearned.to_pandas()
+
+
+def test_a_report_is_shown_in_a_frame_of_its_own():
+    table = Table("Shares", ["Before", "After"], [Row("a <b>", ["0.1", "0.2"])], "Measure")
+    report = Report(Document("Run & report", "", [Verdict("Has it learnt?", "It has.", holds=True)], table))
+    assert repr(report) == "Report: Run & report. Has it learnt? yes"
+    html = report._repr_html_()
+    assert html.startswith("<iframe srcdoc=")
+    assert "<b>" not in html
+    assert report.to_pandas().to_dict("records") == [{"Measure": "a <b>", "Before": "0.1", "After": "0.2"}]
+    assert "Has it learnt? YES. It has." in str(report)

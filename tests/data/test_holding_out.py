@@ -8,6 +8,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from myosotis.data.holding_out import HeldOut
+from myosotis.data.mask_sources import MaskSourceConfig, read_masks
 from myosotis.data.sets import DataConfig, read_sets
 from myosotis.data.sources import SourceConfig, read_digits, read_images
 from myosotis.engine.errors import InputError
@@ -92,3 +93,28 @@ def test_a_split_of_a_plain_folder_is_refused(folder):
         SourceConfig(folder=str(folder), split="test")
     with pytest.raises(ValidationError, match="'idx' has a 'split: test' of its own"):
         SourceConfig(idx=str(folder), held_out=0.1)
+
+
+@pytest.fixture
+def masked(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for index in range(10):
+        Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / "images" / f"{index}.png")
+        Image.fromarray(np.full((8, 8), index % 3, np.uint8)).save(tmp_path / "masks" / f"{index}.png")
+    return {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks"), "classes": ("a", "b")}
+
+
+def test_masks_are_split_with_their_images(masked):
+    train, test = (read_masks(MaskSourceConfig(**masked, held_out=0.3, split=split)) for split in ("train", "test"))
+    assert (len(train), len(test)) == (7, 3)
+    assert not set(train.names) & set(test.names)
+
+
+def test_masks_have_no_split_without_a_share(masked):
+    with pytest.raises(ValidationError, match="or give 'held_out'"):
+        MaskSourceConfig(**masked, split="test")
+    with pytest.raises(ValidationError, match="makes the splits train and test, not 'val'"):
+        MaskSourceConfig(**masked, held_out=0.3, split="val")
+    with pytest.raises(ValidationError, match="'held_out' belongs to 'images' and 'masks'"):
+        MaskSourceConfig(camvid=masked["images"], held_out=0.3)

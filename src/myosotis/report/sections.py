@@ -60,6 +60,19 @@ def run_facts(
     return [(name, str(value)) for name, value in facts if value]
 
 
+def request_tables(request: Mapping[str, Any] | None) -> tuple[list[str], list[Table]]:
+    """Return what a deletion request leaves untreated, as sentences, and the request as a table; empty without one.
+
+    Args:
+        request: ``request`` of a result.
+    """
+    given = {key: value for key, value in (request or {}).items() if value}
+    untreated = given.pop("untreated", ())
+    rows = [Row(key.replace("_", " "), [str(value)]) for key, value in given.items()]
+    notes = [f"Models and copies that were not treated: {', '.join(untreated)}."] if untreated else []
+    return notes, [Table("The request", ["Value"], rows)] if rows else []
+
+
 def model_text(model: str | None, hashes: Sequence[str | None]) -> str:
     """Return the name of a model, if it has one, and the beginnings of its hashes.
 

@@ -1,10 +1,9 @@
 """The configuration of ``myosotis unlearn classifier``."""
 
-import datetime
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, JobConfig, LocalPath
@@ -14,6 +13,7 @@ from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import TrainSettings
+from myosotis.unlearning.request import RequestConfig
 
 
 class ModelConfig(Config):
@@ -204,32 +204,6 @@ class AuditConfig(Config):
         if self.shadow in (1, 2):
             raise ValueError("'shadow' must be 0 or at least 3: each shadow model is judged by two others")
         return self
-
-
-def _as_text(value: Any) -> Any:
-    """A date as text: YAML reads 2026-11-01 as a date."""
-    return value.isoformat() if isinstance(value, datetime.date) else value
-
-
-Day = Annotated[str, BeforeValidator(_as_text)]
-
-
-class RequestConfig(Config):
-    """Description of a deletion request; copied into the result.
-
-    Attributes:
-        id: Number of the request.
-        received: Date on which it came.
-        legal_basis: Legal basis.
-        deadline: Date by which it must be done.
-        untreated: What the request covers and this job does not treat, e.g. backups.
-    """
-
-    id: str | None = None
-    received: Day | None = None
-    legal_basis: str | None = None
-    deadline: Day | None = None
-    untreated: tuple[str, ...] = ()
 
 
 class ClassifierUnlearningConfig(JobConfig):

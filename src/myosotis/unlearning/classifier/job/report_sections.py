@@ -6,7 +6,7 @@ from typing import Any
 
 from myosotis.report.document import Row, Section, Table
 from myosotis.report.groups import number_text
-from myosotis.report.sections import count_text, lineage_section, method_section
+from myosotis.report.sections import count_text, lineage_section, method_section, request_tables
 from myosotis.unlearning.classifier.job.report_terms import (
     MODELS,
     SETS,
@@ -251,15 +251,13 @@ def done_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sectio
 
 def request_and_lineage(result: Mapping[str, Any]) -> Section:
     """Return the deletion request, if it is described, and the models and images that went in and out."""
-    lineage, request = result["lineage"], result["request"]
-    rows = [Row(key.replace("_", " "), [str(value)]) for key, value in request.items() if value and key != "untreated"]
-    untreated = request["untreated"]
+    lineage = result["lineage"]
+    untreated, tables = request_tables(result["request"])
     notes = [
         "Whoever has the run's salt and an image can find the image by its fingerprint; an image cannot be recovered "
         "from its fingerprint.",
-        *([f"Models and copies that were not treated: {', '.join(untreated)}."] if untreated else []),
+        *untreated,
     ]
-    tables = [Table("The request", ["Value"], rows)] if rows else []
     models = {"Model that came in": lineage["model_in"], "Model that went out": lineage["model_out"]}
     data = {name: text if isinstance(text, str) else ", ".join(text) for name, text in lineage["data"].items()}
     section = lineage_section(models, data)

@@ -17,6 +17,7 @@ from myosotis.unlearning.language.audit.membership import SCORES, Score
 from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.methods.composite import Composite
 from myosotis.unlearning.language.training.selection import Criterion
+from myosotis.unlearning.request import RequestConfig
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
@@ -451,6 +452,7 @@ class LanguageUnlearningConfig(JobConfig):
         stop: Early stop at the level of unseen records; without it all epochs are run.
         selection: Selection of the best epoch; without it the last one is the result.
         audit: Measurements, and thresholds of the verdict.
+        request: Description of the deletion request.
         checkpoint_every: Epochs between checkpoints.
         keep_fine_tuned: Whether the models that the job taught are kept.
     """
@@ -465,6 +467,7 @@ class LanguageUnlearningConfig(JobConfig):
     stop: StopConfig | None = None
     selection: SelectionConfig | None = None
     audit: AuditConfig = AuditConfig()
+    request: RequestConfig = RequestConfig()
     checkpoint_every: PositiveInt = 1
     keep_fine_tuned: bool = False
 

@@ -15,6 +15,7 @@ from myosotis.report.sections import (
     count_text,
     differing_settings,
     environment_section,
+    request_tables,
     run_facts,
     setting_rows,
     without_folders,
@@ -349,7 +350,8 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
         "Models are identified by the SHA-256 of their weights, records by salted fingerprints. Whoever has the run's "
         "salt and a record can find it here; a record cannot be recovered from its fingerprint."
     )
-    return Section("Lineage", [paragraph], [Table("Hashes and fingerprints", ["Value"], rows)])
+    untreated, tables = request_tables(result["request"])
+    return Section("Lineage", [paragraph, *untreated], [*tables, Table("Hashes and fingerprints", ["Value"], rows)])
 
 
 def _limits(result: Mapping[str, Any]) -> list[str]:

@@ -97,6 +97,7 @@ def result_of(
         retain_given=bool(inputs.all_retained),
     )
     return {
+        "request": context.config.request.model_dump(mode="json"),
         "verdict": verdict,
         "metrics": {name: audit.metrics for name, audit in audits.items()},
         "thresholds": None if thresholds is None else asdict(thresholds),

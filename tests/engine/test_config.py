@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from myosotis.engine import InputError, dump_config, load_config
-from myosotis.engine.config import mask_password
+from myosotis.engine.config import Config, LocalPath, mask_password
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 
 MINIMAL = {"name": "job", "model": {"name": "m"}, "data": {"forget": "f.jsonl", "retain": "r.jsonl"}}
@@ -200,3 +200,14 @@ def test_a_fault_between_keys_names_these_and_nothing_else(tmp_path):
     assert place.endswith("job.yaml")
     assert told.startswith("'reference: retrain' needs 'fine_tune'")
     assert "mapping" not in told
+
+
+def test_a_path_that_begins_with_a_tilde_is_a_home_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    class Reads(Config):
+        paths: tuple[LocalPath, ...]
+
+    (tmp_path / "job.yaml").write_text('paths: ["~/a", "~nobody-of-this-name/a", "./~b"]\n')
+    paths = load_config(tmp_path / "job.yaml", Reads).paths
+    assert paths == tuple(str(tmp_path / name) for name in ("home/a", "~nobody-of-this-name/a", "~b"))

@@ -70,6 +70,19 @@ def test_a_draft_passes_every_check_of_its_job(invoke, drafted, trees, job, own)
     assert not (path.parent / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["a: b #c [x]", "ünï 木", "no", "1e3", "{quoted} 'and' \"so\"", "-dash", "~home"])
+def test_names_that_mean_something_in_yaml_are_names(invoke, drafted, trees, tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    for index, label in enumerate(("off", "1", "a: b", f"{name}+")):
+        shutil.copytree(trees / CLASSES[index], folder / label)
+    for job in ("learn-classes", "protocol"):
+        path = drafted(job, folder)
+        outcome = invoke("check", job, path, "--no-time", "--out", tmp_path / "run")
+        assert outcome.exit_code == 0, outcome.output
+    only = yaml.safe_load(path.read_text())["tuning"]["only"]
+    assert all(isinstance(label, str) for label in only)
+
+
 def test_a_draft_of_classes_runs_to_a_report(invoke, drafted, trees, settings):
     path = drafted("learn-classes", trees)
     short = settings("training.epochs=1", "scenario.first=3", "scenario.per_task=3")

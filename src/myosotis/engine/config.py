@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,7 +143,10 @@ class JobConfig(Config):
 
 def _absolute(path: str, info: ValidationInfo) -> str:
     folder = (info.context or {}).get("folder")
-    return path if folder is None else str((folder / Path(path).expanduser()).resolve())
+    if folder is None:
+        return path
+    # pathlib drops a leading './', which says that '~name' is a file here; and it raises where there is no such user.
+    return str((folder / os.path.expanduser(path)).resolve())  # noqa: PTH111
 
 
 _IS_PATH = object()

@@ -84,7 +84,9 @@ def shown_path(path: Path, folder: Path, *, dotted: bool = False) -> str:
     relative = os.path.relpath(path.resolve(), folder.resolve())
     if relative.startswith(".."):
         return str(path.resolve())
-    return f"./{relative}" if dotted and not relative.startswith(".") else relative
+    # A name like '~old' is not somebody's home.
+    needs_dot = (dotted and not relative.startswith(".")) or relative.startswith("~")
+    return f"./{relative}" if needs_dot else relative
 
 
 def task_sizes(classes: int, tasks: int = 5) -> tuple[int, int]:

@@ -127,7 +127,7 @@ def test_the_page_on_using_models_runs(tiny_jobs, tmp_path, monkeypatch):
     (tmp_path / "photo.png").write_bytes(next((tmp_path / "test").rglob("*.png")).read_bytes())
     Image.new("RGB", (12, 12)).save(tmp_path / "scene.png")
     monkeypatch.chdir(tmp_path)
-    assert len(blocks("use-the-model")) == 6
+    assert len(blocks("use-the-model")) == 7
     for block in blocks("use-the-model"):
         exec(block, {})  # noqa: S102
 

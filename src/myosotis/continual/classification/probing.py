@@ -127,7 +127,7 @@ def _learner_paths(run: Run) -> list[Path]:
         raise InputError(f"{run.path}: is not a run of 'learn classes'")
     paths = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
     if not all(is_complete(path) for path in paths):
-        raise InputError(f"{run.path}: saved no learners; 'keep_learners: true' does")
+        raise InputError(f"{run.path}: saved no learners; run it again with 'keep_learners: true'")
     return paths
 
 

@@ -301,7 +301,7 @@ def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):
         (["evaluation.train.folder=same/train", "evaluation.test.folder=same/test"], "share 1 images"),
         (["evaluation.only=[fir, hazel]"], "has 4 classes, the evaluation stream 2"),
         (["methods={er: {space: {training.lr: [0.1]}}}"], "methods.er: training.lr: Extra inputs"),
-        (["methods={er: {space: {training.epochs: []}}}"], "no value for 'training.epochs'"),
+        (["methods={er: {space: {training.epochs: []}}}"], "'training.epochs' has no value"),
         (["methods={er: {space: {training.epochs: [1, 0]}}}"], "greater than 0"),
         (["methods={icarl: {space: {method.wieght: [1]}}}"], "did you mean 'weight'"),
         (["methods=[ers]"], "unknown method 'ers'"),

@@ -101,7 +101,7 @@ def planes(train, test, neighbours, seed, only_counting):
             rows.append({"rate": rate, "method": method, "error": error, "raw": float(raw), "seconds": took, **more})
             print(f"seed {seed} rate {rate:g} {method:32s} {error:.3f} {took:6.1f} s", flush=True)
 
-        row("as seen", noisy, time.perf_counter())
+        row("noisy input", noisy, time.perf_counter())
         for size in (3, 5):
             row(f"median {size}x{size}", median(noisy, size), time.perf_counter())
         for name, out in (("DUDE", False), ("DUDE, symbols left out", True)):
@@ -157,7 +157,7 @@ def amplicons(every, seed, only_counting):
             rows.append({"rate": name, "method": method, "error": error, "raw": float(raw), "seconds": took, **more})
             print(f"seed {seed} {name:14s} {method:46s} {error:.3f} {took:6.1f} s", flush=True)
 
-        row("as seen", noisy, time.perf_counter())
+        row("noisy input", noisy, time.perf_counter())
         for method, out in (("DUDE", False), ("DUDE, symbols left out", True)):
             started = time.perf_counter()
             best, _ = select_context(noisy, law, LINE_CANDIDATES, leave_one_out=out, lengths=lengths)

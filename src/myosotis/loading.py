@@ -79,7 +79,7 @@ def describe(path: str | Path) -> Any:
     run = Run.read(path)
     kind = next((job for job in _opener("cli.kinds:JOBS").values() if job.kind == run.result().get("kind")), None)
     if kind is None:
-        raise InputError(f"{path}: this version knows no report of the kind {run.result().get('kind')!r}")
+        raise InputError(f"{path}: unknown kind of report {run.result().get('kind')!r}")
     return _opener("report.notebook:Report")(kind.report_module().describe(run))
 
 

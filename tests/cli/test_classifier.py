@@ -311,7 +311,7 @@ def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world,
     assert written["preset_changes"] == ["training.max_steps"]
     assert (written["training"]["max_steps"], written["training"]["epochs"]) == (3, 300)
     # What was written says the same when it is read again.
-    assert "is finished already" in invoke(*job, "--resume").output
+    assert "is already finished" in invoke(*job, "--resume").output
     again = load_config(tmp_path / "run" / "config.yaml", ClassifierUnlearningConfig)
     assert again.model_dump(mode="json") == written
 
@@ -369,7 +369,7 @@ WEIGHTS = (
         (["data.forget={folder: large}"], "give a size"),
         (["data.train={folder: nowhere}"], "no such folder"),
         (["data.train={folder: train, size: 0}"], "greater than or equal to 1"),
-        (["goal=relabel", "method={name: neggrad}"], "cannot pursue the goal 'relabel'"),
+        (["goal=relabel", "method={name: neggrad}"], "does not support the goal 'relabel'"),
         (["method.strenght=1"], "did you mean 'strength'?"),
         (["method.name=avd"], "did you mean 'adv'?"),
         (["model.architecture=small-resnett"], "did you mean 'small-resnet'?"),
@@ -390,14 +390,14 @@ WEIGHTS = (
         (["stop.at=reference", "reference=null"], "needs a 'reference'"),
         (["audit.shadow=2"], "at least 3"),
         (["requests=9"], "more 'requests' than instances"),
-        (["requests=3", "data.forget={list: right.txt}"], "but there are 2 to forget"),
+        (["requests=3", "data.forget={list: right.txt}"], "but only 2 images are to be forgotten"),
         (["requests=1"], "greater than or equal to 2"),
         (["preset=l2ul"], "unknown preset 'l2ul'"),
-        (["preset=l2ul_official", "method={name: neggrad}"], "is the method 'adv_imp'; leave out 'preset'"),
+        (["preset=l2ul_official", "method={name: neggrad}"], "sets the method 'adv_imp'; leave out 'preset'"),
         (["model={path: nowhere}", "train=null", "reference=null"], "nowhere: no such directory"),
         (["model={path: right.txt}", "train=null", "reference=null"], "right.txt: is a file; expected a directory"),
         (["model={path: outer}", "train=null", "reference=null"], "outer/model?"),
-        ([*WEIGHTS, "model.weights=torch.pt"], "torch.pt: is not a safetensors file; convert a checkpoint of torch by"),
+        ([*WEIGHTS, "model.weights=torch.pt"], "torch.pt: is not a safetensors file; convert a torch checkpoint with"),
         ([*WEIGHTS, "model.weights=none.safetensors"], "none.safetensors: no such file"),
         (
             [
@@ -429,7 +429,7 @@ WEIGHTS = (
         (["audit.shadow=3", "data.test=null"], "and 'data.test'"),
         (["audit.shadow=3", "stop.at=reference"], "none of them has a reference"),
         (["requests=2", "compare=[{method: {name: neggrad}}]"], "several requests exclude"),
-        (["goal=relabel", "method={name: scrub}"], "cannot pursue the goal 'relabel'"),
+        (["goal=relabel", "method={name: scrub}"], "does not support the goal 'relabel'"),
         (["reference=turned"], "in this order"),
         (["data.forget={list: all.txt}"], "nothing remains"),
         (["data.forget={list: latin.txt}"], "not a text file in UTF-8"),

@@ -288,10 +288,10 @@ BAD = [
     (["--set", "method={name: npo, beta: x}"], "beta"),
     (["--set", "model.name=./nan"], "1 of its weights hold infinity or NaN in float32, model.layers.0.mlp.up_proj"),
     (["--set", "model.name=./huge", "--set", "model.dtype=float16"], "hold infinity or NaN in float16"),
-    (["--set", "model.name=./unresized", "--set", "data.forget=added.jsonl"], "makes token 300 of these records"),
+    (["--set", "model.name=./unresized", "--set", "data.forget=added.jsonl"], "produces token 300 of these records"),
     (["--set", "trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
     (["--set", "trackers=[foo]"], "'trackers.0'"),
-    (["--set", "data.replay=true"], "'replay' repeats earlier 'requests', and there are none"),
+    (["--set", "data.replay=true"], "'replay' repeats earlier 'requests', which are missing"),
     (["--set", "training.optimizer=adamw_bnb_8bit"], "training: optimizer adamw_bnb_8bit: You need to install"),
     (["--set", "lora=null", "--set", "training.parameters=("], "'(' is not a regular expression"),
     (["--set", "lora=null", "--set", "training.parameters=nope"], "no parameter matches 'nope'"),
@@ -357,7 +357,7 @@ def test_missing_configuration_and_existing_run(finished, world, tmp_path, invok
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     outcome = unlearn(world, out)
     assert outcome.exit_code == 2
-    assert "exists already; --resume continues it, --overwrite starts it anew" in outcome.output
+    assert "already exists; --resume continues it, --overwrite restarts it" in outcome.output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert unlearn(world, out, "--resume").exit_code == 0
 
@@ -368,7 +368,7 @@ def test_a_finished_run_with_a_damaged_model_is_not_called_finished(finished, wo
     weights.write_bytes(weights.read_bytes()[:-100])
     outcome = unlearn(world, tmp_path / "run", "--resume")
     assert outcome.exit_code == 2
-    assert "is finished, but its model/ is damaged or incomplete; --overwrite makes it again" in outcome.output
+    assert "is finished, but its model/ is damaged or incomplete; --overwrite runs the job again" in outcome.output
 
 
 def test_a_run_does_not_go_on_with_other_data(world, tmp_path, unlearn, write_jsonl):

@@ -360,22 +360,22 @@ def test_faults_of_an_image(trained, scan, denoise):
     )
     rate, model = ("--flip-rate", "0.1"), trained[1] / "model" / "denoiser.safetensors"
     for source, place, options, message in (
-        ("noisy.png", "there.png", rate, "exists already; --overwrite replaces it"),
+        ("noisy.png", "there.png", rate, "already exists; --overwrite replaces it"),
         ("noisy.png", "out.pbm", rate, "the result is PNG, so its name must end with .png"),
         ("none.png", "out.png", rate, "no such file"),
-        ("broken.png", "out.png", rate, "is not an image that can be read"),
+        ("broken.png", "out.png", rate, "is not a readable image"),
         ("empty.png", "out.png", rate, "is empty"),
-        ("photo.jpg", "out.jpg", rate, "is JPEG; PNG, PBM and TIFF are read"),
+        ("photo.jpg", "out.jpg", rate, "is a JPEG file; expected PNG, PBM or TIFF"),
         ("noisy.png", "none/out.png", rate, "no such directory"),
-        ("noisy.png", "out.png", (), "the noise must be known"),
+        ("noisy.png", "out.png", (), "the noise is not known"),
         ("noisy.png", "out.png", ("--flip-rate", "0.5"), "must be in [0, 0.5)"),
         ("noisy.png", "out.png", ("--channel", folder / "bad.txt"), "row 1 of the channel sums to 1.1"),
         ("noisy.png", "out.png", ("--channel", folder / "near.txt"), "condition number"),
-        ("noisy.png", "out.png", ("--channel", folder / "four.txt"), "is a channel of 4 symbols, there are 2"),
+        ("noisy.png", "out.png", ("--channel", folder / "four.txt"), "is a channel of 4 symbols, expected 2"),
         ("noisy.png", "out.png", (*rate, "--channel", folder / "bad.txt"), "give a rate, a channel file or --estimate"),
         ("noisy.png", "out.png", (*rate, "--method", "adaptive"), "needs a model"),
         ("noisy.png", "out.png", (*rate, "--method", "dude", "--model", model), "takes no model"),
-        ("noisy.png", "out.png", (*rate, "--model", model, "--context", "4"), "the context is the model's"),
+        ("noisy.png", "out.png", (*rate, "--model", model, "--context", "4"), "the model has its own context"),
         ("noisy.png", "out.png", (*rate, "--model", folder / "bad.txt"), "is not a model of a denoiser"),
         ("noisy.png", "out.png", (*rate, "--reference", folder / "small.png"), "the reference has the shape (10, 64)"),
         ("noisy.png", "out.png", (*rate, "--report", folder / "r.pdf"), "a report is an .html file"),
@@ -383,9 +383,9 @@ def test_faults_of_an_image(trained, scan, denoise):
         ("noisy.png", "out.png", (*rate, "--method", "median", "--context", "4"), "'median' has no context"),
         ("noisy.png", "out.png", (*rate, "--epochs", "4"), "makes no passes over the symbols"),
         ("noisy.png", "out.png", (*rate, "--method", "dud", "--epochs", "4"), "unknown method 'dud'; did you mean"),
-        ("deep.png", "out.png", rate, "has pixels of the kind I;16"),
+        ("deep.png", "out.png", rate, "has the image mode I;16"),
         ("ghost.png", "out.png", rate, "has transparent pixels"),
-        ("noisy.png", "clean.png", (*rate, "--reference", folder / "clean.png", "--overwrite"), "is read here"),
+        ("noisy.png", "clean.png", (*rate, "--reference", folder / "clean.png", "--overwrite"), "is an input"),
     ):
         before = sorted(folder.iterdir())
         outcome = denoise("image", folder / source, folder / place, *options)
@@ -419,12 +419,12 @@ def test_faults_of_reads_and_text(trained, tmp_path, denoise):
     for verb, source, place, options, message in (
         ("dna", "cut.fastq.gz", "out.fastq.gz", rate, "is cut off"),
         ("dna", "cut.fastq", "out.fastq", rate, "cannot be read as FASTA or FASTQ, or is cut off"),
-        ("dna", "wrong.fasta", "out.fasta", rate, "two has 'X' at position 3; A, C, G, T and N are read"),
+        ("dna", "wrong.fasta", "out.fasta", rate, "two has 'X' at position 3; expected A, C, G, T or N"),
         ("dna", "only-n.fasta", "out.fasta", rate, "holds no bases but N"),
         ("dna", "short.fasta", "out.fasta", (*rate, "--context", "5"), "the longest sequence has 3 symbols"),
         ("dna", "good.fastq", "out.fastq", ("--substitution-rate", "0.8"), "must be in [0, 0.75) for 4 symbols"),
         ("dna", "good.fastq", "out.fastq", (*rate, "--model", model), "was trained for the alphabet black white"),
-        ("dna", "good.fastq", "out.fastq", (*rate, "--method", "median"), "a median is of bits"),
+        ("dna", "good.fastq", "out.fastq", (*rate, "--method", "median"), "a median needs bits"),
         ("dna", "good.fastq", "out.fasta", rate, "the result is FASTQ, as the input"),
         ("symbols", "huge.npy", "out.npy", rate, "alphabets have at most 126 of them"),
         (

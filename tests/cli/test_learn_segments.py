@@ -236,7 +236,7 @@ def test_a_partition_is_kept_and_used(finished, world, tmp_path, learn, result, 
 def test_more_memory_than_candidates(world, tmp_path, learn, result, settings):
     outcome = learn(world, tmp_path / "run", *settings("memory.total=100"))
     assert outcome.exit_code == 0, outcome.output
-    assert "warning: the memory holds 100 images, there are" in outcome.stderr
+    assert "warning: the memory has room for 100 images, but only" in outcome.stderr
     assert result(tmp_path / "run")["memory"][-1]["images"] < 40
 
 
@@ -252,8 +252,8 @@ def test_other_methods_by_their_name(name, world, tmp_path, learn, result, setti
     ("options", "message"),
     [
         (["scenario.class_order=[ash, birch, cedar, elm]"], "the order must name each of 5 classes once"),
-        (["scenario.class_order=[ash, birch, cedar, elm, oak]"], "no class 'oak'"),
-        (["scenario.per_task=2"], "5 classes cannot be split into 2 and then 2 a task"),
+        (["scenario.class_order=[ash, birch, cedar, elm, oak]"], "unknown class 'oak'"),
+        (["scenario.per_task=2"], "the number of classes is 5, expected first=2 plus a multiple of per_task=2"),
         (["scenario.kind=mixed"], "'scenario.kind'"),
         (["scenario.kind=overlapped", "scenario.partition_seed=1"], "the overlapped scenario has no partition"),
         (["scenario.match_sizes=true"], "'match_sizes' caps other scenarios"),
@@ -262,8 +262,8 @@ def test_other_methods_by_their_name(name, world, tmp_path, learn, result, setti
         (["data.train.masks=nowhere"], "nowhere: no such folder"),
         (["data.train.classes=[ash, birch, cedar, elm, fir, oak]"], "different classes"),
         (["data.train.masks=test/masks"], "has no mask in"),
-        (["data.train.classes=[ash]", "data.test.classes=[ash]"], "which is not a class; there are 0, 1, 255"),
-        (["data.limit=900"], "data.limit is 900; there are 40 images"),
+        (["data.train.classes=[ash]", "data.test.classes=[ash]"], "which is not a class; known: 0, 1, 255"),
+        (["data.limit=900"], "data.limit is 900, more than the 40 images"),
         (["data.test={images: train/images, masks: train/masks, classes: [ash, birch, cedar, elm, fir]}"], "the same"),
         (["data.test.split=test"], "have no 'split'"),
         (["model.norm_momentum=0.1"], "no batch normalisation"),
@@ -277,7 +277,7 @@ def test_other_methods_by_their_name(name, world, tmp_path, learn, result, setti
         (["training.scale=[0.5, 2]"], "needs a 'crop'"),
         (["training.iterations=null"], "'first_iterations' goes with 'iterations'"),
         (["training.lr=0.1"], "unknown key 'training.lr'"),
-        (["model.architecture=small-segmentor"], "the own one is 'small-segmenter'"),
+        (["model.architecture=small-segmentor"], "the built-in one is 'small-segmenter'"),
         (["model={library: torchvision, architecture: deeplabv3_resnet5}"], "torchvision has no"),
         (["model={library: timm, architecture: nonesuch}"], "timm has no 'nonesuch'"),
         (["model.mean=[0.5]", "model.std=[0.5]"], "3 numbers each"),

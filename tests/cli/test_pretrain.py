@@ -224,7 +224,7 @@ def test_a_resumed_run_checks_labelled_images_and_weights(finished, world, tmp_p
     birch.rename(tmp_path / "aside")
     ash.rename(birch)
     (tmp_path / "aside").rename(ash)
-    assert "is finished already" in pretrain(world, tmp_path / "run", *options, "--resume").stderr
+    assert "is already finished" in pretrain(world, tmp_path / "run", *options, "--resume").stderr
     weights = load_file(tmp_path / "model" / "model.safetensors")
     save_file({name: value + 1 for name, value in weights.items()}, tmp_path / "model" / "model.safetensors")
     outcome = pretrain(world, tmp_path / "run", *options, "--resume")
@@ -290,18 +290,18 @@ def test_simmim_over_a_convolutional_network(world, tmp_path, pretrain, result, 
         (["ratio=0.96", "masker=random"], "leaves no visible token of 16"),
         (["ratio_end=0.96", "masker=random"], "ratio_end: a ratio of 0.96 leaves no visible token of 16"),
         (["masker={name: salience, features: block}"], "features"),
-        (["masker={name: salience, features: block:7}"], "features 'block:7' of a transformer with"),
+        (["masker={name: salience, features: block:7}"], "features 'block:7' do not exist in a transformer of"),
         (["ratio=0.1"], "ratio: a ratio of 0 leaves no hidden token of 16"),
-        (["masker={name: salience, spread: 0.4}"], "leaves [0, 1]"),
+        (["masker={name: salience, spread: 0.4}"], "exceeds [0, 1]"),
         (["masker=saliency"], "did you mean 'salience'"),
         (["masker={name: salience, noisy: 1}"], "did you mean 'noise'"),
-        (["training.batch_size=64"], "there are 48 images"),
-        (["training.epochs=2", "training.warmup=2"], "leaves nothing"),
+        (["training.batch_size=64"], "more than the 48 images"),
+        (["training.epochs=2", "training.warmup=2"], "must be shorter than the training"),
         (["probes.samples=4"], "too few for 3 classes"),
         (["probes.cells=8"], "probes.cells: the last map of the encoder is smaller than 8x8"),
         (["data.test.folder=other"], "data: training and test images have different classes"),
         (["data.test.folder=other", "probes=null", "finetune={batch_size: 16}"], "different classes"),
-        (["data.train.folder=few", "training.batch_size=2"], "every class needs two labelled training images"),
+        (["data.train.folder=few", "training.batch_size=2"], "every class needs at least two labelled training images"),
         (["probes={data: {train: {folder: train}, test: {folder: test}}}"], "is not read if 'probes.data' is given"),
         (
             ["masker=attention", "model={architecture: vit_small_patch16_18x2_224, options: {patch_size: 4}}"],
@@ -398,7 +398,7 @@ def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain
     salient = [masks_of_one_run(world, tmp_path / f"salience-{seed}", seed)["salient_share"] for seed in (0, 1)]
     assert found["maskers"]["salience"]["masks"]["salient_share"][0] == pytest.approx(np.mean(salient))
     again = invoke("pretrain", "sweep", world / "plain.yaml", "--ratios", ".5", ".75", *options, "--resume")
-    assert "is finished already" in again.output
+    assert "is already finished" in again.output
     compared = invoke("report", out, out, "--out", tmp_path / "two.html")
     assert compared.exit_code == 0, compared.output
 
@@ -426,7 +426,7 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path, invoke, killed_at):
         (["--set", "ratio_end=0.9"], "leave 'ratio_end' out"),
         (["--ratios", ".5", ".99"], "masker 'salience' at 0.99"),
         (["--set", "maskers={random: random}"], "'maskers' replace 'masker'"),
-        ([".5"], "ratios come after --ratios"),
+        ([".5"], "give ratios after --ratios"),
         (["--set", "probes=null", "--set", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
     ],
 )

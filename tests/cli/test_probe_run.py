@@ -90,7 +90,7 @@ def test_what_cannot_be_probed(class_world, probed, tmp_path, invoke, learn_clas
         ([probed / "er", "--naive", probed / "naive", "--mode", "balanced"], "was probed in mode 'full'"),
         ([probed / "er", "--downstream", tmp_path / "sky"], "shares the class ash with the run"),
         ([probed / "er", "--downstream", tmp_path / "none"], "no such folder"),
-        ([probed / "er", "--mode", "balanced", "--per-class", 50], "50 were asked for"),
+        ([probed / "er", "--mode", "balanced", "--per-class", 50], "samples, expected 50"),
     ):
         outcome = invoke("probe", *arguments)
         assert outcome.exit_code == 2, outcome.output

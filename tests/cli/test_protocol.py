@@ -252,7 +252,7 @@ def test_runs_that_fail_are_told_and_the_search_goes_on(world, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     found = result(tmp_path / "run")["methods"]["er"]
     failed = sum(drawn["memory.total"] == 3 for drawn in found["draws"])
-    reason = "SettingsError: a memory of 3 is less than one exemplar for each of 4 classes"
+    reason = "SettingsError: a memory of 3 is smaller than one exemplar for each of 4 classes"
     assert found["failed_runs"] == [{"phase": "tuning", "kind": "failed", "reason": reason, "count": failed}]
     assert 0 < failed == found["failures"] == found["tuning_scores"].count(0)
     assert found["selected"]["drawn"]["memory.total"] == 8
@@ -301,12 +301,12 @@ def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):
         (["evaluation.train.folder=same/train", "evaluation.test.folder=same/test"], "share 1 images"),
         (["evaluation.only=[fir, hazel]"], "has 4 classes, the evaluation stream 2"),
         (["methods={er: {space: {training.lr: [0.1]}}}"], "methods.er: training.lr: Extra inputs"),
-        (["methods={er: {space: {training.epochs: []}}}"], "no value for 'training.epochs'"),
+        (["methods={er: {space: {training.epochs: []}}}"], "'training.epochs' has no value"),
         (["methods={er: {space: {training.epochs: [1, 0]}}}"], "greater than 0"),
         (["methods={icarl: {space: {method.wieght: [1]}}}"], "did you mean 'weight'"),
         (["methods=[ers]"], "unknown method 'ers'"),
-        (["job.scenario.per_task=3"], "4 classes cannot be split"),
-        (["job.memory.total=3"], "less than one exemplar"),
+        (["job.scenario.per_task=3"], "the number of classes is 4"),
+        (["job.memory.total=3"], "smaller than one exemplar"),
         (["tuning.train.folder=nowhere"], "no such folder"),
         (["executor={kind: slurm}"], "'executor.kind'"),
     ],
@@ -365,7 +365,7 @@ def test_nothing_is_removed_through_a_path_that_does_not_exist(world, tmp_path, 
     (tmp_path / "precious" / "file").write_text("kept")
     outcome = run(world, "missing/../precious")
     assert outcome.exit_code == 2
-    assert "exists already" in outcome.stderr
+    assert "already exists" in outcome.stderr
     for name in (".", "..", "...x/", "a/b", "a b", "x" * 101, "''", '"a\\n"'):
         outcome = CliRunner().invoke(app, ["protocol", str(world / "job.yaml"), "--set", f"name={name}"])
         assert outcome.exit_code == 2, name

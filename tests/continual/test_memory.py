@@ -30,7 +30,7 @@ def test_quotas():
     memory = ExemplarMemory(total=2000)
     assert [memory.quota(count) for count in (10, 20, 30, 50, 70, 100)] == [200, 100, 66, 40, 28, 20]
     assert ExemplarMemory(per_class=20).quota(1000) == 20
-    with pytest.raises(ValueError, match="a memory of 5 is less than one exemplar for each of 6 classes"):
+    with pytest.raises(ValueError, match="a memory of 5 is smaller than one exemplar for each of 6 classes"):
         ExemplarMemory(total=5).quota(6)
 
 

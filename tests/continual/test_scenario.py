@@ -60,7 +60,7 @@ def test_order_seeds():
 def test_task_sizes():
     assert task_sizes(100, 50, 10) == [50, 10, 10, 10, 10, 10]
     assert task_sizes(5, 2, [1, 1, 1]) == [2, 1, 1, 1]
-    with pytest.raises(ValueError, match="10 classes cannot be split into 4 first and then 4"):
+    with pytest.raises(ValueError, match="the number of classes is 10, expected first=4 plus a multiple of per_task=4"):
         task_sizes(10, 4, 4)
     with pytest.raises(ValueError, match="2 \\+ 1 = 3 classes, the data 5"):
         task_sizes(5, 2, [1])
@@ -71,8 +71,8 @@ def test_task_sizes():
     [
         (["a", "b", "c", "d"], "e is missing"),
         (["a", "b", "c", "d", "d"], "d appears twice"),
-        (["a", "b", "c", "d", "f"], "no class 'f'"),
-        ([0, 1, 2, 3, 5], "no class 5"),
+        (["a", "b", "c", "d", "f"], "unknown class 'f'"),
+        ([0, 1, 2, 3, 5], "unknown class 5"),
     ],
 )
 def test_wrong_orders(order, message):
@@ -116,5 +116,5 @@ def test_data_dealt_out():
     for task in stream:
         assert torch.bincount(task.train.labels).tolist() == [2] * 5
         assert len(task.test) == 10
-    with pytest.raises(ValueError, match="class e has 6 samples for 7 tasks"):
+    with pytest.raises(ValueError, match="class e has 6 samples, fewer than the 7 tasks"):
         data_incremental(some(30), 7)

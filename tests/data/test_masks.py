@@ -144,8 +144,8 @@ def broken(kind, place):
     [
         ("no mask", r"images/1.png: has no mask in .*masks"),
         ("other size", r"masks/1.png: is 5x4, its image 4x4"),
-        ("value", r"masks/1.png: holds the value 7, which is not a class; there are 0, 1, 2, 255"),
-        ("colours", r"masks/1.png: is RGB; a mask has one number for each pixel"),
+        ("value", r"masks/1.png: holds the value 7, which is not a class; known: 0, 1, 2, 255"),
+        ("colours", r"masks/1.png: has the image mode RGB; expected one number per pixel"),
         ("torn", r"masks/1.png: is not a readable image"),
         ("wide", r"masks/1.png: holds the value 300; values go up to 255"),
         ("empty", r"no images given"),
@@ -189,7 +189,7 @@ def test_sources_that_say_too_little_or_too_much(options, message):
 
 def test_two_files_of_one_name(pairs):
     (pairs / "images" / "0.jpg").write_bytes((pairs / "images" / "0.png").read_bytes())
-    with pytest.raises(InputError, match=r"holds 0.jpg and 0.png, which differ in the suffix"):
+    with pytest.raises(InputError, match=r"holds 0.jpg and 0.png, which differ only in the suffix"):
         read_masks(folders(pairs))
 
 

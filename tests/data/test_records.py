@@ -41,16 +41,16 @@ def test_the_three_forms_are_read(tmp_path):
         ("{nonsense", "line 2: is not JSON"),
         ("[1]", "line 2: expected one JSON object per line, got an array"),
         ("null", "line 2: expected one JSON object per line, got null"),
-        ("[" * 200_000 + "]" * 200_000, "line 2: is nested too deep"),
+        ("[" * 200_000 + "]" * 200_000, "line 2: is nested too deeply"),
         ({"prompt": "Who?"}, "line 2: the key 'response' is missing"),
         ({"response": "Karin."}, "line 2: the key 'prompt' is missing"),
         ({"question": "Who?"}, "line 2: expected the key 'text'"),
-        ({"text": 3}, "line 2: 'text' must be a string"),
-        ({"prompt": "Who?", "response": " "}, "line 2: 'response' must be a string that is not empty"),
-        ({"messages": CHAT[:1]}, "ends with a message of the assistant"),
-        ({"messages": [{"role": "assistant"}]}, "role and content"),
+        ({"text": 3}, "line 2: 'text' must be a non-empty string"),
+        ({"prompt": "Who?", "response": " "}, "line 2: 'response' must be a non-empty string"),
+        ({"messages": CHAT[:1]}, "ends with an assistant message"),
+        ({"messages": [{"role": "assistant"}]}, "'role' and 'content'"),
         ({"text": "secret", "facts": ["other"]}, "a string of 'facts' is not part"),
-        ({"text": "secret", "facts": "secret"}, "must be a list of strings"),
+        ({"text": "secret", "facts": "secret"}, "must be a list of non-empty strings"),
     ],
 )
 def test_a_faulty_line_is_named_and_not_quoted(line, message, tmp_path):
@@ -137,7 +137,7 @@ def test_no_copy_of_a_data_set_stays_behind(tmp_path):
 
 def test_data_sets_that_cannot_be_loaded_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match="data set nobody/nothing: there is no such directory, and the hub"):
+    with pytest.raises(InputError, match="data set nobody/nothing: no such directory, and the hub"):
         read_dataset("nobody/nothing", "train")
     (tmp_path / "scripted").mkdir()
     (tmp_path / "scripted" / "scripted.py").write_text("raise SystemExit\n")

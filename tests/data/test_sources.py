@@ -209,7 +209,7 @@ def test_names_of_arrays_are_used(tmp_path):
     np.savez(path, images=PIXELS[:2, 0], labels=np.array([0, 1]), names=np.array(["x", "y"]))
     assert read_arrays(path).names == ("x", "y")
     for names, message in (
-        (np.array(["x", "x"]), "names must be different"),
+        (np.array(["x", "x"]), "names must be unique"),
         (np.array(["x"]), "names must be 2 words"),
         (np.array([1, 2]), "names must be 2 words"),
     ):

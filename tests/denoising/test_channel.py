@@ -50,10 +50,10 @@ def test_symmetric_channels():
         ([[0.9, 0.1], [0.1, 0.95]], "row 2"),
         ([[0.5, 0.5], [0.5, 0.5]], "condition number"),
         ([[0.5001, 0.4999], [0.4999, 0.5001]], "condition number 5e\\+03"),
-        ([[1.1, -0.1], [0.1, 0.9]], "none of them below 0"),
-        ([[0.9, 0.1], [np.nan, 0.9]], "none of them below 0"),
-        ([[1.0]], "two at least"),
-        ([[0.5, 0.5], [0.4, 0.6], [0.1, 0.9]], "as many columns or more; got \\(3, 2\\)"),
+        ([[1.1, -0.1], [0.1, 0.9]], "must not be negative"),
+        ([[0.9, 0.1], [np.nan, 0.9]], "must not be negative"),
+        ([[1.0]], "at least two"),
+        ([[0.5, 0.5], [0.4, 0.6], [0.1, 0.9]], "at least as many columns; got \\(3, 2\\)"),
         ([[0.9, 0.1], [0.1]], "rows of equal length"),
     ],
 )
@@ -95,7 +95,7 @@ def test_symbols_outside_the_alphabet_are_named():
         check_symbols(np.array([[0, 1], [-1, 0]]), 2)
     with pytest.raises(ValueError, match="whole numbers, got float64"):
         check_symbols(np.array([0.5]), 2)
-    with pytest.raises(ValueError, match="there are no symbols"):
+    with pytest.raises(ValueError, match="no symbols given"):
         check_symbols(np.array([], dtype=int), 2)
 
 

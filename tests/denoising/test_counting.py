@@ -204,7 +204,7 @@ def test_types_and_shapes_stay():
     [
         ({"k": None}, "have a context of 'k'"),
         ({"k": 1, "neighbours": 4}, "have a context of 'k'"),
-        ({"k": 0}, "half-width of 1 at least"),
+        ({"k": 0}, "half-width of at least 1"),
         ({"k": 10}, "a context of 10 on each side needs 21"),
         ({"k": 1, "lengths": [5, 6]}, "add up to 12 symbols, they add up to 11"),
         ({"k": 1, "lengths": [12, 0]}, "must be positive"),
@@ -223,11 +223,11 @@ def test_other_faults():
     for shape, context in (((4, 4), {"neighbours": 1}), ((16,), {"k": 1})):
         with pytest.raises(ValueError, match="at most 126 symbols, got 200"):
             dude(np.zeros(shape, dtype=int), Channel.symmetric(200, 0.1), **context)
-    with pytest.raises(ValueError, match="those of sequences along a line"):
+    with pytest.raises(ValueError, match="'lengths' needs symbols along a line"):
         dude(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), neighbours=4, lengths=[8, 8])
     with pytest.raises(ValueError, match="the context has 1 dimensions, the symbols have 2"):
         dude_in_context(np.zeros((4, 4), dtype=int), Channel.binary_symmetric(0.1), Context1d(1))
-    with pytest.raises(ValueError, match="got 3 dimensions"):
+    with pytest.raises(ValueError, match="one or two dimensions, got 3"):
         dude(np.zeros((2, 2, 2), dtype=int), Channel.binary_symmetric(0.1), k=1)
 
 

@@ -171,7 +171,7 @@ def test_what_does_not_fit(markov, small):
             denoiser.pretrain([markov(100)], lambda _: Channel.symmetric(4, 0.1))
     with pytest.raises(ValueError, match="symbol 2 at position 1"):
         small().denoise(np.array([0, 2, 1]), LAW)
-    with pytest.raises(ValueError, match="nothing to learn from"):
+    with pytest.raises(ValueError, match="no training symbols given"):
         small().pretrain([], LAW)
     with pytest.raises(ValueError, match="differ in shape"):
         small().pretrain([(markov(10), markov(11))], LAW)

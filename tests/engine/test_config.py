@@ -118,7 +118,7 @@ def test_a_wrong_override_is_explained(override, message, tmp_path):
             "line 4: .*'epochs' is given twice, first in line 2",
         ),
         ("name: a\nname: a\n", "line 2: .*'name' is given twice, first in line 1"),
-        ("a: " + "[" * 5000 + "]" * 5000, "nested too deep"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_configuration(content, message, tmp_path):

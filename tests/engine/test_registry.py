@@ -57,7 +57,7 @@ def test_it_is_a_mapping_in_the_order_given(flowers):
     with pytest.raises(KeyError):
         flowers["tulip"]
     assert flowers.card("rose").title == "Rose"
-    with pytest.raises(InputError, match="there is no flower 'tulip'; is the distribution"):
+    with pytest.raises(InputError, match="unknown flower 'tulip'; is the distribution"):
         flowers.card("tulip")
 
 
@@ -102,7 +102,7 @@ def test_what_is_no_such_class_is_refused(flowers):
         (Blank, TypeError, "Blank does not define colour"),
         (Nameless, TypeError, "Nameless has no card"),
         (Plain, TypeError, "the settings of Plain are not a dataclass"),
-        (Pale, ValueError, "there is a flower 'rose' already: .*Rose"),
+        (Pale, ValueError, "the flower 'rose' is already defined: .*Rose"),
     ):
         with pytest.raises(fault, match=message):
             flowers.register(kind)
@@ -174,10 +174,10 @@ def test_one_that_cannot_be_used_does_not_hinder_the_others(flowers, distributio
 @pytest.mark.parametrize(
     ("point", "value", "message"),
     [
-        ("oak", "flowers:Lily", "the method 'oak' of meadow calls itself 'lily' on its card"),
+        ("oak", "flowers:Lily", "the method 'oak' of meadow has the name 'lily' on its card"),
         ("oak", "flowers:grow", "the method 'oak' of meadow is not a class"),
         ("oak", "flowers:Flower", "the method 'oak' of meadow cannot be used: Flower does not define colour"),
-        ("rose", "flowers:Thief", "the method 'rose' of meadow cannot be used: there is a flower 'rose' already"),
+        ("rose", "flowers:Thief", "the method 'rose' of meadow cannot be used: the flower 'rose' is already defined"),
     ],
 )
 def test_what_a_distribution_may_not_bring(flowers, distribution, point, value, message):
@@ -190,5 +190,5 @@ def test_what_a_distribution_may_not_bring(flowers, distribution, point, value, 
 def test_two_distributions_with_one_name(flowers, distribution):
     distribution("meadow", lily="flowers:Lily")
     distribution("marsh", lily="flowers:Second")
-    with pytest.raises(InputError, match="there is a flower 'lily' already"):
+    with pytest.raises(InputError, match="the flower 'lily' is already defined"):
         flowers.build("lily")

@@ -49,7 +49,7 @@ def test_a_run_is_made_logged_and_finished(tmp_path):
 def test_an_existing_run_is_kept_unless_told_otherwise(tmp_path):
     path = tmp_path / "x"
     Run.open(path, Settings(), seed=0).finish({})
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         Run.open(path, Settings(), seed=0)
     assert Run.open(path, Settings(), seed=0, resume=True).finished
     with pytest.raises(InputError, match="another configuration: b.y was None, is now 2"):
@@ -86,7 +86,7 @@ def test_the_working_directory_is_not_overwritten(tmp_path, monkeypatch):
 
 def test_a_place_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="not a directory that can be written to"):
+    with pytest.raises(InputError, match="not a writable directory"):
         Run.open(tmp_path / "file" / "run", Settings(), seed=0)
 
 
@@ -211,7 +211,7 @@ def test_what_is_in_the_way_of_an_overwriting_is_not_touched(tmp_path):
     run = Run.open(tmp_path / "x", Settings(), seed=0)
     (tmp_path / ".x.replaced").mkdir()
     (tmp_path / ".x.replaced" / "file").write_text("kept")
-    with pytest.raises(InputError, match="is in the way"):
+    with pytest.raises(InputError, match="its name is needed here"):
         Run.open(run.path, Settings(), seed=0, overwrite=True)
     assert (tmp_path / ".x.replaced" / "file").read_text() == "kept"
 

@@ -58,7 +58,7 @@ def test_balanced_probes(digits):
     assert labels[indices].bincount().tolist() == [10] * 10
     assert indices.equal(balanced_indices(labels, 10, seed=3))
     assert not indices.equal(balanced_indices(labels, 10, seed=4))
-    with pytest.raises(ValueError, match="class 0 has .* samples, 500 were asked for"):
+    with pytest.raises(ValueError, match="class 0 has .* samples, expected 500"):
         balanced_indices(labels, 500, seed=0)
 
 

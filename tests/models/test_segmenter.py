@@ -115,7 +115,7 @@ def test_momentum_of_running_statistics():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (spec("own", "small-segmentor"), "the own one is 'small-segmenter'"),
+        (spec("own", "small-segmentor"), "the built-in one is 'small-segmenter'"),
         (spec("own", "small-segmenter", width=3), "architecture 'small-segmenter'"),
         (spec("torchvision", "deeplabv3_resnet500"), "did you mean 'deeplabv3_resnet50'"),
         (spec("torchvision", "fcn_resnet50", 1), "three channels"),

@@ -141,7 +141,10 @@ def test_pictures_show_what_was_visible():
         ({"unit": 12}, "not a multiple of the mask unit 12x12"),
         ({"unit": 2}, "not a multiple of the patch size 4"),
         ({"name": "resnet18", "masker": "salience"}, "ResNet has no patch embedding"),
-        ({"masker": "salience", "settings": {"features": "block:9"}}, "features 'block:9' of a transformer with"),
+        (
+            {"masker": "salience", "settings": {"features": "block:9"}},
+            "features 'block:9' do not exist in a transformer of",
+        ),
         (
             {"name": "swin_tiny_patch4_window7_224", "masker": "salience", "settings": {"features": "block:1"}},
             "features 'block:1' need a plain",

@@ -22,7 +22,7 @@ def test_attention_of_the_class_token_by_hand(vit, images):
         ({"fc_norm": True, "global_pool": "avg"}, "norm after pooling"),
         ({"patch_drop_rate": 0.5}, "patch_drop_rate"),
         ({"dynamic_img_size": True}, "dynamic_img_size"),
-        ({"pos_embed": "none"}, "positions of its own"),
+        ({"pos_embed": "none"}, "without position embeddings"),
         ({"embed_dim": 30}, "divisible by 4, got 30"),
     ],
 )

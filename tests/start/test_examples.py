@@ -31,7 +31,7 @@ def test_an_example_is_copied_with_what_it_reads(invoke, tmp_path):
     # A second time it would replace what may have been changed.
     outcome = invoke("example", "erase-prose", "--out", tmp_path)
     assert outcome.exit_code == 2
-    assert "exists already" in outcome.stderr
+    assert "already exists" in outcome.stderr
 
 
 def test_examples_are_listed_by_command(invoke):

@@ -160,16 +160,16 @@ def test_every_job_has_a_draft():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("learn-clases",), "there is no job 'learn-clases'; did you mean 'learn-classes'?"),
+        (("learn-clases",), "unknown job 'learn-clases'; did you mean 'learn-classes'?"),
         (("learn-classes", "nowhere"), "nowhere: no such folder"),
         (("learn-classes", "a.txt"), "a.txt: is a file; expected a folder of images"),
         (("learn-classes", "empty"), "empty: holds no image"),
-        (("learn-classes", "one"), "needs a folder for each class, at least two; there are 1"),
+        (("learn-classes", "one"), "needs one folder per class, at least 2, got 1"),
         (("learn-classes", "hole"), "hole/birch: holds no image, so it is not a class"),
         (("learn-classes", "one", "hole"), "starts from one folder"),
         (("learn-segments", "one"), "starts from two folders"),
         (("denoise-train",), "starts from clean files"),
-        (("denoise-train", "a.txt"), "1 different letters; an alphabet has 2 to 60"),
+        (("denoise-train", "a.txt"), "1 different letters; expected 2 to 60"),
         (("unlearn-classifier", "a.txt"), "a.txt: is a file; a model is a directory with classifier.json"),
         (("unlearn-language", "a.jsonl"), "expected one model beside the JSONL files of records, got none"),
         (("unlearn-language", "one", "a.jsonl"), "the directory holds no config.json, so it is not a model"),
@@ -196,7 +196,7 @@ def test_a_draft_replaces_nothing(invoke, monkeypatch, tmp_path):
     (tmp_path / "learn-classes.yaml").write_text("mine")
     outcome = invoke("init", "learn-classes")
     assert outcome.exit_code == 2
-    assert "exists already" in outcome.stderr
+    assert "already exists" in outcome.stderr
     assert (tmp_path / "learn-classes.yaml").read_text() == "mine"
     assert invoke("init", "learn-classes", "--overwrite").exit_code == 0
     assert (tmp_path / "learn-classes.yaml").read_text().startswith("# Job: learn classes")

@@ -112,7 +112,7 @@ def test_a_run_whose_method_is_gone(garden, monkeypatch, tiny_jobs):
     monkeypatch.syspath_prepend(garden / "site")
     outcome = CliRunner().invoke(app, ["report", str(out)])
     assert outcome.exit_code == 2
-    assert "there is no method 'wilt'; is the distribution that brings it installed?" in outcome.stderr
+    assert "unknown method 'wilt'; is the distribution that provides it installed?" in outcome.stderr
 
 
 def test_language_methods_as_objects(garden):

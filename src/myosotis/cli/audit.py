@@ -22,7 +22,7 @@ def classifier(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `myosotis unlearn classifier`.")],
     shadow: Annotated[
         int | None,
-        typer.Option(min=3, help="Train this many pairs of shadow models; those that are there already are kept."),
+        typer.Option(min=3, help="Pairs of shadow models to train; existing pairs are reused."),
     ] = None,
 ) -> None:
     """Check a run's model against its report, optionally attack it with shadow models; writes RUN/audit.json."""

@@ -14,7 +14,9 @@ def check(
     config: ConfigFile,
     set_: Overrides = None,
     out: Out = None,
-    time: Annotated[bool, typer.Option(help="Time a few steps on this machine, to say how long the job takes.")] = True,
+    time: Annotated[
+        bool, typer.Option(help="Time a few steps on this machine to estimate the duration of the job.")
+    ] = True,
 ) -> None:
     """Check a configuration, its data and its models as the job would; say what would happen, and how long it takes.
 

@@ -18,32 +18,32 @@ denoise = typer.Typer(help="Repair symbols that went through a noisy channel.", 
 
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The noisy file.")]
-Output = Annotated[Path, typer.Argument(metavar="OUT", help="Where the result goes, in the format of the input.")]
-ChannelFile = Annotated[Path | None, typer.Option("--channel", help="The channel: a row for each clean symbol.")]
-Estimate = Annotated[bool, typer.Option("--estimate", help="Find the channel; a rate is the first guess then.")]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="The result, in the format of the input.")]
+ChannelFile = Annotated[Path | None, typer.Option("--channel", help="The channel: one row per clean symbol.")]
+Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the channel; a rate is then the initial guess.")]
 ModelFile = Annotated[
     Path | None, typer.Option("--model", help="A model of `denoise train`; it is adapted to the input.")
 ]
 MethodName = Annotated[
     str | None,
-    typer.Option("--method", help="See `myosotis methods`; dude, or adaptive with a model, unless given."),
+    typer.Option("--method", help="See `myosotis methods`. Default: dude, or adaptive with a model."),
 ]
 ContextSize = Annotated[
     int | None,
     typer.Option("--context", min=1, help="Symbols on each side, or neighbours on a plane."),
 ]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes of a network over the symbols.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of networks.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of networks.")]
 Reference = Annotated[Path | None, typer.Option(help="The clean original, for true error rates.")]
 Report = Annotated[Path | None, typer.Option(help="Write a report to this .html file, its figures to .json.")]
-OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
 @denoise.command()
 def image(
     source: Source,
     output: Output,
-    flip_rate: Annotated[float | None, typer.Option(help="How often a pixel is flipped.")] = None,
+    flip_rate: Annotated[float | None, typer.Option(help="Probability that a pixel is flipped.")] = None,
     channel: ChannelFile = None,
     estimate: Estimate = False,
     threshold: Annotated[
@@ -73,7 +73,7 @@ def image(
 def dna(
     source: Source,
     output: Output,
-    substitution_rate: Annotated[float | None, typer.Option(help="How often a base is replaced.")] = None,
+    substitution_rate: Annotated[float | None, typer.Option(help="Probability that a base is replaced.")] = None,
     channel: ChannelFile = None,
     estimate: Estimate = False,
     model: ModelFile = None,
@@ -101,7 +101,7 @@ def symbols(
     source: Source,
     output: Output,
     alphabet: Annotated[str | None, typer.Option(help="The letters, in the order of the channel.")] = None,
-    substitution_rate: Annotated[float | None, typer.Option(help="How often a symbol is replaced.")] = None,
+    substitution_rate: Annotated[float | None, typer.Option(help="Probability that a symbol is replaced.")] = None,
     channel: ChannelFile = None,
     estimate: Estimate = False,
     model: ModelFile = None,

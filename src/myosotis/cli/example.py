@@ -21,7 +21,7 @@ def _names() -> list[str]:
 def example(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Example to copy; lists all unless given.", autocompletion=_names),
+        typer.Argument(metavar="NAME", help="Example to copy. Default: list all.", autocompletion=_names),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to copy it to.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="List as JSON.")] = False,
@@ -43,9 +43,9 @@ def example(
             return
         chosen = next((one for one in examples if one.name == name), None)
         if chosen is None:
-            raise InputError(f"there is no example '{name}'; {nearest(name, [one.name for one in examples])}")
+            raise InputError(f"unknown example '{name}'; {nearest(name, [one.name for one in examples])}")
         settings = load_config(chosen.path, JOBS[chosen.command].schema())
         copies = copy_example(chosen, local_paths(settings), out)
         for path in copies:
             typer.echo(str(path))
-        say(f"run it by: myosotis {chosen.command} {copies[0]}")
+        say(f"run it with: myosotis {chosen.command} {copies[0]}")

@@ -14,10 +14,10 @@ def init(
     job: JobName,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATHS", help="Folders, files and models, see below; none for data of the package."),
+        typer.Argument(metavar="PATHS", help="Folders, files and models, see below. Default: data of the package."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration; JOB.yaml unless given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration. Default: JOB.yaml.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Look at folders and models, and write a short configuration that runs as it is.
 
@@ -46,7 +46,7 @@ def init(
         if target.is_dir():
             raise InputError(f"{target}: is a directory; --out names the file")
         if target.exists() and not overwrite:
-            raise InputError(f"{target}: exists already; --overwrite replaces it, --out names another file")
+            raise InputError(f"{target}: already exists; --overwrite replaces it, --out names another file")
         if not target.parent.is_dir():
             raise InputError(f"{target.parent}: no such directory")
         draft = DRAFTS[kind.command](paths or [], target.parent)

@@ -19,9 +19,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.epochs=3. Repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option(help="The run directory; runs/<name> unless given.")]
+Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<name>.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run, or start a new one.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")]
 
 
 def _job_names() -> list[str]:

@@ -161,7 +161,7 @@ def job_named(name: str) -> JobKind:
 
     kind = next((job for job in JOBS.values() if name in (job.kind, job.command)), None)
     if kind is None:
-        raise InputError(f"there is no job '{name}'; {nearest(name, [job.kind for job in JOBS.values()])}")
+        raise InputError(f"unknown job '{name}'; {nearest(name, [job.kind for job in JOBS.values()])}")
     return kind
 
 

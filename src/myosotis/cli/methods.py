@@ -22,7 +22,7 @@ def _tables() -> dict[str, Registry[Any]]:
 def methods(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A method, or a job such as 'learn-classes'; lists all unless given."),
+        typer.Argument(metavar="NAME", help="A method, or a job such as 'learn-classes'. Default: list all."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards and settings as JSON.")] = False,
 ) -> None:
@@ -36,7 +36,7 @@ def methods(
             tables = {title: table for title, table in tables.items() if name in table}
             if not tables:
                 known = [method for table in _tables().values() for method in table]
-                raise InputError(f"there is no method '{name}'; {nearest(name, known)}")
+                raise InputError(f"unknown method '{name}'; {nearest(name, known)}")
             chosen = {title: {name: table} for title, table in tables.items()}
         else:
             chosen = {title: dict.fromkeys(table, table) for title, table in (of_job or tables).items()}

@@ -51,7 +51,7 @@ def sweep(
     settings = list(set_ or [])
     with exit_statuses():
         if more and not ratios:
-            raise InputError(f"{more[0]}: not expected here; ratios come after --ratios")
+            raise InputError(f"{more[0]}: unexpected argument; give ratios after --ratios")
     if ratios:
         # One option takes one value: what follows the first ratio comes as further arguments.
         settings.append(f"ratios=[{', '.join([*ratios, *(more or [])])}]")

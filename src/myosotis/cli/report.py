@@ -61,7 +61,7 @@ def report(
         if page.is_dir():
             raise InputError(f"{page}: is a directory; --out names the page")
         if page.exists() and not own_report and not overwrite:
-            raise InputError(f"{page}: exists already; --overwrite replaces it")
+            raise InputError(f"{page}: already exists; --overwrite replaces it")
         if not page.parent.is_dir():
             raise InputError(f"{page.parent}: no such directory")
         if shown:

@@ -33,7 +33,7 @@ class StoredSamplesConfig(Config):
     @classmethod
     def _is_mapping(cls, values: Any) -> Any:
         if isinstance(values, int):
-            raise ValueError(f"is a mapping: 'memory: {{total: {values}}}'")
+            raise ValueError(f"must be a mapping: 'memory: {{total: {values}}}'")
         return values
 
 

@@ -114,7 +114,7 @@ class ExemplarMemory:
             return self.per_class
         assert self.total is not None  # noqa: S101 - either of the two is given
         if 0 < self.total < classes:
-            raise SettingsError(f"a memory of {self.total} is less than one exemplar for each of {classes} classes")
+            raise SettingsError(f"a memory of {self.total} is smaller than one exemplar for each of {classes} classes")
         return self.total // classes
 
     def indices(self) -> Int[Tensor, " n"]:

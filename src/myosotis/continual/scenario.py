@@ -218,7 +218,9 @@ def data_incremental(
     owner = torch.empty(len(dataset), dtype=torch.long)
     for label, indices in enumerate(_by_class(dataset, seed, "deal")):
         if len(indices) < tasks:
-            raise SettingsError(f"class {dataset.classes[label]} has {len(indices)} samples for {tasks} tasks")
+            raise SettingsError(
+                f"class {dataset.classes[label]} has {len(indices)} samples, fewer than the {tasks} tasks"
+            )
         owner[indices] = torch.arange(len(indices)) % tasks
     held = _held_out(dataset, validation, seed)
     classes = range(len(dataset.classes))
@@ -240,7 +242,7 @@ def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[
         rest = classes - first
         if first < 1 or per_task < 1 or rest < 0 or rest % per_task:
             raise SettingsError(
-                f"{classes} classes cannot be split into {first} first and then {per_task} in every task"
+                f"the number of classes is {classes}, expected first={first} plus a multiple of per_task={per_task}"
             )
         return [first, *[per_task] * (rest // per_task)]
     sizes = [first, *per_task]
@@ -267,7 +269,7 @@ def _class_order(
     for entry in listed:
         label = numbers.get(entry, -1) if isinstance(entry, str) else operator.index(entry)
         if not 0 <= label < len(classes):
-            raise SettingsError(f"class_order: there is no class {entry!r}")
+            raise SettingsError(f"class_order: unknown class {entry!r}")
         if label in order:
             raise SettingsError(f"class_order: {classes[label]} appears twice")
         order.append(label)

@@ -71,7 +71,7 @@ def read_image_folder(
     for label, name in enumerate(classes):
         paths = files_below(folder / name)
         if not paths:
-            raise InputError(f"{folder / name}: holds no image; known are {', '.join(SUFFIXES)}")
+            raise InputError(f"{folder / name}: holds no image; known formats: {', '.join(SUFFIXES)}")
         listed += [(path, label) for path in paths]
     if part is not None:
         listed = _part_of(listed, folder, part)
@@ -104,7 +104,7 @@ def read_unlabelled_folder(
         raise InputError(f"{folder}: no such folder of images")
     paths = files_below(folder)
     if not paths:
-        raise InputError(f"{folder}: holds no image; known are {', '.join(SUFFIXES)}")
+        raise InputError(f"{folder}: holds no image; known formats: {', '.join(SUFFIXES)}")
     listed = [(path, 0) for path in paths]
     if part is not None:
         listed = _part_of(listed, folder, part)

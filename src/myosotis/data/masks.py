@@ -260,7 +260,7 @@ def read_pairs(
     def read_mask(path: Path) -> Tensor:
         image = read_picture(path)
         if image.mode not in ("L", "P", "1", "I", "I;16"):
-            raise InputError(f"{path}: is {image.mode}; a mask has one number for each pixel")
+            raise InputError(f"{path}: has the image mode {image.mode}; expected one number per pixel")
         if size is not None:
             image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
         raw = torch.from_numpy(np.array(image).astype(np.int64))
@@ -269,7 +269,7 @@ def read_pairs(
         numbers = table[raw]
         if int(numbers.min()) < 0:
             wrong = int(raw[numbers < 0][0])
-            raise InputError(f"{path}: holds the value {wrong}, which is not a class; there are {_listed(values)}")
+            raise InputError(f"{path}: holds the value {wrong}, which is not a class; known: {_listed(values)}")
         return numbers.byte()
 
     masks = Decoded([mask for _, mask in pairs], read_mask, keep)
@@ -358,7 +358,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     for path in _files(folder):
         if path.stem in paths:
             raise InputError(
-                f"{folder}: holds {paths[path.stem].name} and {path.name}, which differ in the suffix alone"
+                f"{folder}: holds {paths[path.stem].name} and {path.name}, which differ only in the suffix"
             )
         paths[path.stem] = path
     return paths

@@ -87,7 +87,7 @@ def _string(fields: Mapping[str, Any], key: str, where: str) -> str:
     if value is None:
         raise InputError(f"{where}: the key '{key}' is missing")
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: '{key}' must be a string that is not empty")
+        raise InputError(f"{where}: '{key}' must be a non-empty string")
     return value
 
 
@@ -98,7 +98,7 @@ def _listed(value: Any) -> Any:
 
 def _strings(value: Any, where: str) -> Sequence[str]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
-        raise InputError(f"{where} must be a list of strings that are not empty")
+        raise InputError(f"{where} must be a list of non-empty strings")
     return value
 
 
@@ -109,7 +109,7 @@ def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
     )
     if not valid or not value or value[-1]["role"] != "assistant" or not value[-1]["content"].strip():
         raise InputError(
-            f"{where}: 'messages' must be a list of role and content that ends with a message of the assistant"
+            f"{where}: 'messages' must be a list of 'role' and 'content' that ends with an assistant message"
         )
     return tuple({"role": item["role"], "content": item["content"]} for item in value)
 
@@ -188,11 +188,11 @@ def _parse_line(line: str, where: str, *, first: bool) -> Row:
         if first and line.strip() == "{":
             raise InputError(f"{where}: {_EXPECTED}; here an object spans several lines") from None
         if first and not line.lstrip().startswith("{") and ("," in line or "\t" in line):
-            raise InputError(f"{where}: {_EXPECTED}; this looks like CSV, which is not read") from None
+            raise InputError(f"{where}: {_EXPECTED}; this looks like CSV, which is not supported") from None
         # The decoder's message does not quote the line.
         raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:
-        raise InputError(f"{where}: is nested too deep to be read") from None
+        raise InputError(f"{where}: is nested too deeply") from None
     if not isinstance(fields, dict):
         raise InputError(f"{where}: {_EXPECTED}, got {_JSON_NAMES[type(fields)]}")
     return fields
@@ -251,10 +251,7 @@ def _load_rows(name: str, split: str, subset: str | None) -> list[Row]:
         loaded = datasets.load_from_disk(name)
         return list(loaded[split] if isinstance(loaded, datasets.DatasetDict) else loaded)
     if not Path(name).is_dir() and not hub_answers(f"datasets/{name}/resolve/main/README.md"):
-        raise InputError(
-            f"data set {name}: there is no such directory, and the hub, which may have a data set of this name, cannot "
-            "be reached"
-        )
+        raise InputError(f"data set {name}: no such directory, and the hub cannot be reached to look it up")
     with TemporaryDirectory(prefix="myosotis-") as cache:  # readable by its owner alone
         # A directory is read in place; downloads are unpacked first.
         streaming = Path(name).is_dir()

@@ -39,9 +39,9 @@ def make_scenes(items: ImageSet, count: int, *, side: int = 48, seed: int = 0, p
         (torch.Size([1, 48, 48]), 'train-000002')
     """
     if items.images.shape[1] != 1:
-        raise SettingsError(f"scenes are composed of pictures of one channel, these have {items.images.shape[1]}")
+        raise SettingsError(f"scenes need images of one channel, got {items.images.shape[1]}")
     if count < 1 or side < 16:
-        raise SettingsError(f"needs at least one scene and 16 pixels, got {count} and {side}")
+        raise SettingsError(f"expected at least one scene and 16 pixels, got {count} and {side}")
     images, masks = [], []
     for number in range(count):
         stream = generator(seed, "scene", purpose, number)

@@ -65,7 +65,9 @@ def limited(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSe
     if limit is None:
         return images
     if limit > len(images) or limit < len(images.classes):
-        raise InputError(f"{key} is {limit}; it must be between {len(images.classes)} classes and {len(images)} images")
+        raise InputError(
+            f"{key} is {limit}; it must be between {len(images.classes)}, one per class, and {len(images)}"
+        )
     order = images.shuffled(seed, "limit")
     rank: dict[int, int] = {}
     ranked = []
@@ -130,7 +132,7 @@ def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
     """The images of the given classes, numbered in this order."""
     missing = next((name for name in classes if name not in images.classes), None)
     if missing is not None:
-        raise InputError(f"data.only: there is no class {missing!r}; there are {', '.join(images.classes)}")
+        raise InputError(f"data.only: unknown class {missing!r}; known: {', '.join(images.classes)}")
     if len(set(classes)) < len(classes):
         raise InputError("data.only: a class is listed twice")
     numbers = {images.classes.index(name): number for number, name in enumerate(classes)}

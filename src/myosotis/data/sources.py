@@ -261,7 +261,7 @@ def _names(arrays: dict[str, Any], count: int, path: Path) -> tuple[str, ...] | 
     if names.shape != (count,) or names.dtype.kind != "U":
         raise InputError(f"{path}: names must be {count} words, got {names.dtype} {names.shape}")
     if len(np.unique(names)) < count:
-        raise InputError(f"{path}: names must be different from each other")
+        raise InputError(f"{path}: names must be unique")
     return tuple(names.tolist())
 
 

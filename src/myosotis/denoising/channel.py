@@ -44,11 +44,11 @@ class Channel:
             raise SettingsError("a channel is a table of numbers, with rows of equal length") from None
         if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < table.shape[0]:
             raise SettingsError(
-                "a channel needs a row for each clean symbol, two at least, and as many columns or more; got "
+                "a channel needs one row per clean symbol, at least two, and at least as many columns; got "
                 f"{table.shape}"
             )
         if not np.isfinite(table).all() or (table < 0).any():
-            raise SettingsError("a channel holds probabilities, none of them below 0")
+            raise SettingsError("the probabilities of a channel must not be negative")
         sums = table.sum(axis=1)
         wrong = np.flatnonzero(np.abs(sums - 1) > _SUM_TOLERANCE)
         if len(wrong):
@@ -59,7 +59,7 @@ class Channel:
         if self.condition > WORST_CONDITION:
             raise SettingsError(
                 f"the channel has the condition number {self.condition:.3g}, above {WORST_CONDITION:g}: noisy "
-                "symbols say nearly nothing of clean ones"
+                "symbols carry almost no information about clean ones"
             )
 
     @classmethod
@@ -80,7 +80,7 @@ class Channel:
             SettingsError: The rate is not in [0, 1 - 1 / symbols), where a noisy symbol is evidence of the clean one.
         """
         if symbols < 2:
-            raise SettingsError(f"an alphabet needs two symbols at least, got {symbols}")
+            raise SettingsError(f"an alphabet needs at least two symbols, got {symbols}")
         if not 0 <= rate < 1 - 1 / symbols:
             raise SettingsError(f"a rate must be in [0, {1 - 1 / symbols:g}) for {symbols} symbols, got {rate}")
         table = np.full((symbols, symbols), rate / (symbols - 1))
@@ -185,7 +185,7 @@ def check_symbols(symbols: Symbols, count: int, names: Sequence[str] | None = No
     if symbols.dtype.kind not in "iub":
         raise SettingsError(f"symbols must be whole numbers, got {symbols.dtype}")
     if not symbols.size:
-        raise SettingsError("there are no symbols")
+        raise SettingsError("no symbols given")
     if int(symbols.min()) >= 0 and int(symbols.max()) < count:
         return
     index = int(np.flatnonzero(((symbols < 0) | (symbols >= count)).ravel())[0])

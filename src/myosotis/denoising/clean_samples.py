@@ -42,7 +42,7 @@ class CleanSamples:
 
     def __post_init__(self) -> None:
         if not len(self.pairs):
-            raise SettingsError("there is nothing to learn from")
+            raise SettingsError("no training symbols given")
         for clean, noisy in self.pairs:
             check_symbols(clean, self.alphabet)
             if noisy is not None:

@@ -208,10 +208,10 @@ def _channel(options: DenoiseOptions, count: int) -> Channel:
             raise InputError("give a rate, a channel file or --estimate")
         channel = read_channel(options.channel)
         if (channel.inputs, channel.outputs) != (count, count):
-            raise InputError(f"{options.channel}: is a channel of {channel.outputs} symbols, there are {count}")
+            raise InputError(f"{options.channel}: is a channel of {channel.outputs} symbols, expected {count}")
         return channel
     if options.rate is None and not options.estimate:
-        raise InputError("the noise must be known: give a rate, a channel file or --estimate")
+        raise InputError("the noise is not known: give a rate, a channel file or --estimate")
     return Channel.symmetric(count, _FIRST_GUESS if options.rate is None else options.rate)
 
 

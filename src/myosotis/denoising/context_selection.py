@@ -41,7 +41,7 @@ def select_context(
         SettingsError: There is no candidate, or one does not fit.
     """
     if not candidates:
-        raise SettingsError("there is no context to choose from")
+        raise SettingsError("no contexts given")
     estimates: dict[Context, float] = {}
     if neural is not None:
         for context in candidates:

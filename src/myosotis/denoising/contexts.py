@@ -33,7 +33,7 @@ class Context1d:
 
     def __post_init__(self) -> None:
         if self.half_width < 1:
-            raise SettingsError(f"a context needs a half-width of 1 at least, got {self.half_width}")
+            raise SettingsError(f"a context needs a half-width of at least 1, got {self.half_width}")
 
     @cached_property
     def offsets(self) -> Offsets:
@@ -62,7 +62,7 @@ class Context2d:
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
-            raise SettingsError(f"a context needs a neighbour at least, got {self.neighbours}")
+            raise SettingsError(f"a context needs at least one neighbour, got {self.neighbours}")
 
     @cached_property
     def offsets(self) -> Offsets:

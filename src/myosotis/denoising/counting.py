@@ -123,7 +123,7 @@ def dude_in_context(
     if noisy.ndim != context.offsets.shape[1]:
         raise SettingsError(f"the context has {context.offsets.shape[1]} dimensions, the symbols have {noisy.ndim}")
     if lengths is not None and noisy.ndim == 2:
-        raise SettingsError("'lengths' are those of sequences along a line")
+        raise SettingsError("'lengths' needs symbols along a line")
     check_alphabet(channel.outputs)
     check_symbols(noisy, channel.outputs)
     parts = head_estimate(channel, loss)
@@ -159,7 +159,7 @@ def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Con
         if neighbours is None or k is not None:
             raise SettingsError("symbols on a plane have a context of 'neighbours'")
         return Context2d(neighbours)
-    raise SettingsError(f"symbols stand along a line or on a plane, got {noisy.ndim} dimensions")
+    raise SettingsError(f"symbols must have one or two dimensions, got {noisy.ndim}")
 
 
 def _shaped(counted: Counted, noisy: Symbols) -> Denoised:

@@ -53,7 +53,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         order = np.random.default_rng(derive_seed(config.seed, "held out")).permutation(len(self._clean))
         count = max(1, round(config.held_out * len(order)))
         if count >= len(order):
-            raise InputError(f"data: {len(order)} sequences are too few to hold any out; two are needed")
+            raise InputError(f"data: {len(order)} sequences are too few to hold any out; expected at least 2")
         self._held, self._trained = sorted(order[:count].tolist()), sorted(order[count:].tolist())
         symbols = sum(sequence.size for sequence in self._clean)
         self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
@@ -189,7 +189,7 @@ def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
         if path.is_dir() and suffixes is not None:
             inside = files_below(path, tuple(suffixes))
             if not inside:
-                raise InputError(f"{path}: holds no image; known are {', '.join(sorted(suffixes))}")
+                raise InputError(f"{path}: holds no image; known formats: {', '.join(sorted(suffixes))}")
             files += inside
         elif path.is_file():
             files.append(path)
@@ -207,5 +207,5 @@ def _draws(config: DenoiserTrainConfig, count: int) -> TrainingNoise:
             Channel.symmetric(count, noise.rate) if noise.rate is not None else read_channel(Path(noise.channel or ""))
         )
     if (channel.inputs, channel.outputs) != (count, count):
-        raise InputError(f"noise.channel: is a channel of {channel.outputs} symbols, there are {count}")
+        raise InputError(f"noise.channel: is a channel of {channel.outputs} symbols, expected {count}")
     return channel

@@ -40,7 +40,7 @@ def publish(staged: Path, path: Path, *, replace: bool = False) -> None:
     flush(staged)
     if not (staged.is_dir() and os.path.lexists(path)):
         if path.is_dir():
-            raise FileExistsError(f"{path} is a directory, which a file does not replace")
+            raise FileExistsError(f"{path} is a directory, which a file cannot replace")
         staged.rename(path)
     elif not (replace and path.is_dir()):
         raise FileExistsError(f"{path} exists")

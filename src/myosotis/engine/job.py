@@ -177,12 +177,13 @@ class Job(ABC, Generic[ConfigT]):
         if not self._run.finished:
             return False
         if self.sealed_model and not is_complete(self._run.path / "model"):
-            raise InputError(
-                f"{self._run.path}: is finished, but its model/ is damaged or incomplete; --overwrite makes it again"
-            )
+            damage = "its model/ is damaged or incomplete"
+            raise InputError(f"{self._run.path}: is finished, but {damage}; --overwrite runs the job again")
         if self._show_samples and not (self._run.path / "samples.json").is_file():
-            raise InputError(f"{self._run.path}: is finished without samples; --overwrite makes it again with them")
-        self._say(f"{self._run.path} is finished already")
+            raise InputError(
+                f"{self._run.path}: is finished without samples; --overwrite runs the job again with samples"
+            )
+        self._say(f"{self._run.path} is already finished")
         return True
 
     @contextmanager

@@ -24,7 +24,7 @@ from myosotis.engine.progress import progress
 
 def _named_precision(value: Any) -> Any:
     if value == "fp32":
-        raise ValueError("'fp32' is called 'no' now: the precision of the weights")
+        raise ValueError("'fp32' is now called 'no': the precision of the weights")
     return "no" if value is False else value  # what YAML makes of a bare no
 
 

@@ -61,12 +61,12 @@ class Registry(Mapping[str, type[T]]):
             raise TypeError(f"{kind.__name__} does not define {missing}")
         card = getattr(kind, "card", None)
         if not isinstance(card, MethodCard):
-            raise TypeError(f"{kind.__name__} has no card that says what it is: card = MethodCard(...)")
+            raise TypeError(f"{kind.__name__} has no card; expected card = MethodCard(...)")
         if not dataclasses.is_dataclass(_settings_of(kind)):
             raise TypeError(f"the settings of {kind.__name__} are not a dataclass")
         if self._kinds.setdefault(card.name, kind) is not kind:
             raise ValueError(
-                f"there is a {self._what} '{card.name}' already: {_qualified_name(self._kinds[card.name])}"
+                f"the {self._what} '{card.name}' is already defined: {_qualified_name(self._kinds[card.name])}"
             )
         return kind
 
@@ -111,7 +111,7 @@ class Registry(Mapping[str, type[T]]):
             InputError: There is none of this name: the distribution that brought it may have been removed.
         """
         if name not in self:
-            raise InputError(f"there is no {self._what} '{name}'; is the distribution that brings it installed?")
+            raise InputError(f"unknown {self._what} '{name}'; is the distribution that provides it installed?")
         card: MethodCard = self[name].card  # type: ignore[attr-defined]
         return card
 
@@ -150,7 +150,7 @@ class Registry(Mapping[str, type[T]]):
             return
         card = getattr(kind, "card", None)
         if isinstance(card, MethodCard) and card.name != point.name:
-            raise InputError(f"{origin} calls itself '{card.name}' on its card")
+            raise InputError(f"{origin} has the name '{card.name}' on its card")
         try:
             self.register(kind)
         except (TypeError, ValueError) as error:

@@ -65,19 +65,19 @@ class Run:
             check_unlocked(path)
         aside = _aside(path)
         if os.path.lexists(aside) and not _is_removable(aside):
-            raise InputError(f"{aside}: is in the way and is not a run directory; move it away")
+            raise InputError(f"{aside}: is not a run directory, and its name is needed here; move it away")
         # An overwriting that was cut short left the old run under this name; it is put back before anything else.
         present = path if path.exists() or not _is_run(aside) else aside
         if not present.exists():
             parent = next(folder for folder in path.parents if folder.exists())
             if not parent.is_dir() or not os.access(parent, os.W_OK):
-                raise InputError(f"{path}: {parent} is not a directory that can be written to")
+                raise InputError(f"{path}: {parent} is not a writable directory")
             return
         if overwrite:
             _check_overwrite(path, present)
             return
         if not resume:
-            raise InputError(f"{path}: exists already; --resume continues it, --overwrite starts it anew")
+            raise InputError(f"{path}: already exists; --resume continues it, --overwrite restarts it")
         if not _is_run(present):
             raise InputError(f"{path}: is not a run directory, so there is nothing to resume")
         started, expected = (
@@ -184,7 +184,7 @@ class Run:
         if known is None and (self.checkpoints / "inputs.json").exists():
             raise InputError(
                 f"{self.checkpoints / 'inputs.json'}: damaged, so it is not known whether the run is continued with "
-                "the same input; --overwrite starts it anew"
+                "the same input; --overwrite restarts it"
             )
         wait_for_everyone()
         if known is None:

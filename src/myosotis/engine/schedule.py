@@ -54,9 +54,9 @@ def make_schedule(
     """
     if warmup:
         if not 0 < warmup < steps:
-            raise SettingsError(f"a warm-up of {warmup} steps leaves nothing of {steps}")
+            raise SettingsError(f"a warm-up of {warmup} steps must be shorter than the training of {steps}")
         if schedule == "onecycle":
-            raise SettingsError("'onecycle' rises by itself; leave the warm-up out")
+            raise SettingsError("'onecycle' has its own warm-up; leave the warm-up out")
         rising = LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
         rest = make_schedule(optimizer, schedule, steps - warmup, drops=drops, factor=factor, power=power)
         if rest is None:

@@ -46,7 +46,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
     except RecursionError:
-        raise yaml.YAMLError("nested too deep") from None
+        raise yaml.YAMLError("nested too deeply") from None
 
 
 def read_yaml(path: Path) -> Any:

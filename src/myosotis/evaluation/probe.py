@@ -59,7 +59,7 @@ def balanced_indices(labels: Int[Tensor, " n"], per_class: int, seed: int) -> In
     for label in labels.unique().tolist():
         indices = (labels == label).nonzero().flatten().cpu()
         if len(indices) < per_class:
-            raise SettingsError(f"class {label} has {len(indices)} samples, {per_class} were asked for")
+            raise SettingsError(f"class {label} has {len(indices)} samples, expected {per_class}")
         drawn.append(indices[torch.randperm(len(indices), generator=generator(seed, "balanced", label))[:per_class]])
     return torch.cat(drawn).sort().values
 
@@ -126,7 +126,7 @@ def linear_probe(
         1.0
     """
     if not len(test_labels):
-        raise SettingsError("there are no test features")
+        raise SettingsError("no test features given")
     if mode == "balanced":
         indices = balanced_indices(train_labels, per_class, seed).to(train.device)
         train, train_labels = train[indices], train_labels[indices]

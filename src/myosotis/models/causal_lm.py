@@ -99,7 +99,7 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             if absent:
                 raise InputError(
-                    f"model {name}: there is no such directory, and the hub, which may have it, cannot be reached"
+                    f"model {name}: no such directory, and the hub cannot be reached to look it up"
                 ) from None
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"model {name}: cannot be loaded: {first_line}") from None

@@ -225,7 +225,9 @@ def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained:
         try:
             if spec.library == "own":
                 if spec.architecture != "small-segmenter":
-                    raise InputError(f"unknown architecture '{spec.architecture}'; the own one is 'small-segmenter'")
+                    raise InputError(
+                        f"unknown architecture '{spec.architecture}'; the built-in one is 'small-segmenter'"
+                    )
                 if pretrained:
                     raise InputError("small-segmenter has no pre-trained weights")
                 network: nn.Module = SmallSegmenter(spec.in_channels, **spec.options)

@@ -64,7 +64,7 @@ class EncoderProbes:
         if len(train.classes) < 2:
             raise SettingsError("a probe needs at least two classes")
         if int(torch.bincount(train.labels, minlength=len(train.classes)).min()) < 2:
-            raise SettingsError("every class needs two labelled training images at least")
+            raise SettingsError("every class needs at least two labelled training images")
         if samples is not None and samples < 2 * len(train.classes):
             raise SettingsError(f"{samples} samples are too few for {len(train.classes)} classes")
         indices = torch.arange(len(train))

@@ -65,7 +65,7 @@ class FinetuneSettings(Config):
     @model_validator(mode="after")
     def _belongs(self) -> "FinetuneSettings":
         if self.warmup is not None and self.warmup >= self.epochs:
-            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
+            raise ValueError(f"a warm-up of {self.warmup} epochs must be shorter than the training of {self.epochs}")
         return self
 
     @property
@@ -100,7 +100,7 @@ def with_new_head(
     missing, unknown = network.load_state_dict(encoder.state_dict(), strict=False)
     left = [name for name in (*missing, *unknown) if name not in own]
     if left:
-        raise InputError(f"architecture '{spec.architecture}': with a head it has other weights: {left[0]}")
+        raise InputError(f"architecture '{spec.architecture}': a head changes its other weights: {left[0]}")
     return model
 
 

@@ -191,7 +191,7 @@ class MaeObjective(Objective):
         title="Masked autoencoder (MAE)",
         paper="He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022",
         reads="images",
-        memory="a decoder; the encoder sees visible tokens only, so that a step costs less than a supervised one",
+        memory="a decoder; the encoder sees visible tokens only, so a step costs less than a supervised one",
         purpose="The default, for plain vision transformers.",
     )
     decoder_dim: PositiveInt = 512

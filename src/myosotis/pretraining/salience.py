@@ -142,7 +142,7 @@ def adaptive_ratio(
         [0.8, 0.75, 0.7, 0.65]
     """
     if spread < 0 or not (spread <= base <= 1 - spread):
-        raise SettingsError(f"a ratio of {base} with a spread of {spread} leaves [0, 1]")
+        raise SettingsError(f"a ratio of {base} with a spread of {spread} exceeds [0, 1]")
     level = salience.mean(dim=1, keepdim=True) if threshold == "mean" else float(threshold)
     share = (salience > level).double().mean(dim=1)
     if scope == "batch":

@@ -94,9 +94,12 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     for name, progress in (("ratio", 0), ("ratio_end", 1)):
         with settings_as_input(name):
             check_ratio(model.masker, tokens, settings.ratio_at(progress))
-    if len(sets.train) < settings.batch_size or settings.batch_size % processes():
-        counts = f"{len(sets.train)} images and {processes()} processes"
-        raise InputError(f"training.batch_size is {settings.batch_size}; there are {counts}")
+    if len(sets.train) < settings.batch_size:
+        raise InputError(f"training.batch_size is {settings.batch_size}, more than the {len(sets.train)} images")
+    if settings.batch_size % processes():
+        raise InputError(
+            f"training.batch_size is {settings.batch_size}; it is not a multiple of the {processes()} processes"
+        )
     with torch.no_grad():
         try:
             features = model.encoder(model.normalize(torch.zeros(1, *sets.train.images.shape[1:])))
@@ -110,7 +113,7 @@ def check_pretraining(config: PretrainConfig, sets: PretrainSets, spec: Pretrain
     if config.finetune is not None:
         tuning = config.finetune
         if sets.labelled is None or len(sets.labelled) < tuning.batch_size:
-            raise InputError(f"finetune.batch_size is {tuning.batch_size}; there are fewer labelled images")
+            raise InputError(f"finetune.batch_size is {tuning.batch_size}, more than the labelled images")
         if tuning.batch_size % processes():
             raise InputError(
                 f"finetune.batch_size is {tuning.batch_size}; it is not a multiple of the {processes()} processes"

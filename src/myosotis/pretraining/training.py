@@ -66,9 +66,9 @@ class PretrainTraining(Config):
         if not 0 < self.area[0] <= self.area[1]:
             raise ValueError("'area' must be two ascending shares above 0")
         if self.schedule == "onecycle" and self.warmup != 0:
-            raise ValueError("'onecycle' rises by itself; set 'warmup' to 0")
+            raise ValueError("'onecycle' has its own warm-up; set 'warmup' to 0")
         if self.warmup is not None and self.warmup >= self.epochs:
-            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
+            raise ValueError(f"a warm-up of {self.warmup} epochs must be shorter than the training of {self.epochs}")
         return self
 
     @property
@@ -125,7 +125,7 @@ def check_ratio(masker: Masker[Any], tokens: int, ratio: float) -> None:
     """
     low, high = masker.ratio_range(ratio)
     if not 0 <= low <= high <= 1:
-        raise SettingsError(f"a ratio of {ratio} with a spread of {high - ratio:g} leaves [0, 1]")
+        raise SettingsError(f"a ratio of {ratio} with a spread of {high - ratio:g} exceeds [0, 1]")
     if int(tokens * (1 - high) + 1e-6) < 1:
         raise SettingsError(f"a ratio of {high:g} leaves no visible token of {tokens}")
     if int(tokens * (1 - low) + 1e-6) >= tokens:

@@ -28,7 +28,7 @@ def check_transformer(network: nn.Module) -> VisionTransformer:
         )
     vit: Any = network
     if vit.pos_embed is None:
-        raise SettingsError("a transformer without positions of its own cannot be masked")
+        raise SettingsError("a transformer without position embeddings cannot be masked")
     if vit.dynamic_img_size:
         raise SettingsError("leave 'dynamic_img_size' out: masks need a fixed grid")
     (height, width), (rows, columns) = vit.patch_embed.img_size, vit.patch_embed.patch_size
@@ -97,7 +97,7 @@ def embedded(vit: Any, images: Float[Tensor, "batch channels height width"]) -> 
 def check_compared(vit: Any, features: str) -> None:
     """Raise ``SettingsError`` unless :func:`compared_tokens` can be asked of a transformer."""
     if _blocks_before(features) > len(vit.blocks):
-        raise SettingsError(f"features '{features}' of a transformer with {len(vit.blocks)} blocks only")
+        raise SettingsError(f"features '{features}' do not exist in a transformer of {len(vit.blocks)} blocks")
 
 
 @torch.no_grad()
@@ -155,7 +155,7 @@ def encode_all(vit: Any, images: Float[Tensor, "batch channels height width"]) -
 def check_class_attention(vit: Any) -> None:
     """Raise ``SettingsError`` unless :func:`class_attention` can be asked of a transformer."""
     if vit.cls_token is None:
-        raise SettingsError("attention of the class token needs one; set 'class_token' to true")
+        raise SettingsError("this masker needs a class token; set 'class_token' to true")
     if not hasattr(getattr(vit.blocks[-1], "attn", None), "qkv"):
         raise SettingsError(
             f"the last block of the transformer, {type(vit.blocks[-1]).__name__}, has no plain attention layer"

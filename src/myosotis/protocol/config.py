@@ -31,7 +31,7 @@ class SearchConfig(Config):
     def _no_empty_list(cls, space: dict[str, tuple[Any, ...]] | None) -> dict[str, tuple[Any, ...]] | None:
         empty = next((key for key, values in (space or {}).items() if not values), None)
         if empty is not None:
-            raise ValueError(f"there is no value for '{empty}'")
+            raise ValueError(f"'{empty}' has no value")
         return space
 
 
@@ -104,7 +104,7 @@ class ProtocolConfig(JobConfig):
             raise ValueError(f"leave 'job.{given}' out: the protocol sets it")
         model = self.job.get("model")
         if isinstance(model, dict) and model.get("init_from") is not None:
-            raise ValueError("leave 'job.model.init_from' out: all runs learn from the start")
+            raise ValueError("leave 'job.model.init_from' out: all runs start from new weights")
         return self
 
 

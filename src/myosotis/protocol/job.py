@@ -298,7 +298,7 @@ def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, I
     counts = [len(pair[0].classes) for pair in (tuning, evaluation)]
     if counts[0] != counts[1]:
         raise InputError(
-            f"the tuning stream has {counts[0]} classes, the evaluation stream {counts[1]}; they need as many"
+            f"the tuning stream has {counts[0]} classes, the evaluation stream {counts[1]}; the numbers must be equal"
         )
     tuned, evaluated = ({pixels for images in pair for pixels, _ in images.hashes} for pair in (tuning, evaluation))
     common = tuned & evaluated

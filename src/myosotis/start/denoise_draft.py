@@ -57,7 +57,7 @@ def _kind(path: Path) -> str:
     for kind, known in (("images", (*SUFFIXES, ".pbm", ".pgm")), ("dna", _DNA), ("text", _TEXT)):
         if last in known:
             return kind
-    raise InputError(f"{path}: is no image, FASTA, FASTQ or .txt file")
+    raise InputError(f"{path}: is not an image, FASTA, FASTQ or .txt file")
 
 
 def _alphabet(paths: Sequence[Path]) -> str:
@@ -68,5 +68,5 @@ def _alphabet(paths: Sequence[Path]) -> str:
         except UnicodeDecodeError:
             raise InputError(f"{path}: is not UTF-8 text") from None
     if not 2 <= len(letters) <= _LETTERS:
-        raise InputError(f"the texts have {len(letters)} different letters; an alphabet has 2 to {_LETTERS}")
+        raise InputError(f"the texts have {len(letters)} different letters; expected 2 to {_LETTERS}")
     return "".join(sorted(letters))

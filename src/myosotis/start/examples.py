@@ -78,7 +78,7 @@ def copy_example(example: Example, inputs: Sequence[str], folder: Path) -> list[
     copies |= {path: folder / path.relative_to(example.path.parent) for path in own if path.is_file()}
     present = next((copy for copy in copies.values() if copy.exists()), None)
     if present is not None:
-        raise InputError(f"{present}: exists already; choose another folder with --out")
+        raise InputError(f"{present}: already exists; choose another folder with --out")
     for path, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

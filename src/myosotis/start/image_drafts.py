@@ -44,9 +44,7 @@ class _Sets:
         self.name, self.side, self.grey, self.count = top.resolve().name, images.side, images.grey, images.count
         self.classes = tuple(images.classes)
         if labelled and len(self.classes) < 2:
-            raise InputError(
-                f"{train}: '{command}' needs a folder for each class, at least two; there are {len(self.classes)}"
-            )
+            raise InputError(f"{train}: '{command}' needs one folder per class, at least 2, got {len(self.classes)}")
         self.remarks += _remarks(images)
         kind = "folder" if self.classes else "images"
         size = {} if images.size is None else {"size": images.size}
@@ -180,7 +178,7 @@ def draft_protocol(paths: Sequence[Path], folder: Path) -> Draft:
     """
     sets = _Sets(paths, "protocol", folder)
     if len(sets.classes) < 4:
-        raise InputError(f"'protocol' needs at least four classes, two for each stream; there are {len(sets.classes)}")
+        raise InputError(f"'protocol' needs at least 4 classes, two for each stream, got {len(sets.classes)}")
     half = len(sets.classes) // 2
     exemplars = min(1000, 10 * half, max(1, sets.count // 8))
     body = f"""
@@ -292,7 +290,7 @@ def draft_segment_learning(paths: Sequence[Path], folder: Path) -> Draft:
     numbers = [number for number in look_at_masks(paths[0], masks) if number != 255]
     classes = [number for number in numbers if number]
     if len(classes) < 2:
-        raise InputError(f"{masks}: the masks show {len(classes)} classes beside the background 0; two are needed")
+        raise InputError(f"{masks}: the masks show {len(classes)} classes beside the background 0; expected at least 2")
     first, last = min(classes), max(classes)
     names = [f"class {number}" for number in range(first, last + 1)]
     background = "" if 0 in numbers else ", background: null"
@@ -357,7 +355,7 @@ def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     models = [path for path in paths if any((at / CLASSIFIER).is_file() for at in (path, path / "model"))]
     images = [path for path in paths if path not in models]
     if len(models) > 1:
-        raise InputError(f"{models[1]}: is a second model; one of them can forget at a time")
+        raise InputError(f"{models[1]}: is a second model, expected one")
     if not models:
         return _with_own_model(images, folder)
     model = models[0] if (models[0] / CLASSIFIER).is_file() else models[0] / "model"
@@ -368,7 +366,7 @@ def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     classes = read_description(ClassifierSpec, model / CLASSIFIER, "a classifier").classes
     for look in looks.values():
         if not look.classes:
-            raise InputError(f"{look.path}: expected a folder for each class, with the name that the model gives it")
+            raise InputError(f"{look.path}: expected one folder per class, named as in the model")
         unknown = next((name for name in look.classes if classes and name not in classes), None)
         if unknown is not None:
             raise InputError(f"{look.path / unknown}: the model has no class '{unknown}'; it has {', '.join(classes)}")

@@ -63,7 +63,7 @@ def look_at_images(path: Path) -> ImageFolder:
     loose = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
     files = files_below(path)
     if not files:
-        raise InputError(f"{path}: holds no image; known are {', '.join(SUFFIXES)}")
+        raise InputError(f"{path}: holds no image; known formats: {', '.join(SUFFIXES)}")
     classes = {} if loose else {folder.name: len(files_below(folder)) for folder in folders}
     empty = next((name for name, count in classes.items() if not count), None)
     if empty is not None:
@@ -106,7 +106,7 @@ def look_at_masks(images: Path, masks: Path) -> list[int]:
     for file in files[:: max(1, len(files) // _LOOKED_AT)]:
         picture = read_picture(file)
         if picture.mode not in ("L", "P", "1", "I;16"):
-            raise InputError(f"{file}: is a colour image ({picture.mode}); a mask holds the number of a class a pixel")
+            raise InputError(f"{file}: is a colour image ({picture.mode}); a mask holds one class number per pixel")
         numbers |= {int(number) for number in np.unique(np.asarray(picture))}
     return sorted(numbers)
 

@@ -15,7 +15,7 @@ def test_settings_that_do_not_fit(learn, learner, stream, train_settings):
         check(learner("mib_m"), scenario, SegmentationMemory(), train_settings())
     with pytest.raises(ValueError, match="'mib' reads no exemplars"):
         check(learner("mib"), scenario, memory, train_settings())
-    with pytest.raises(ValueError, match="must divide into current and remembered halves"):
+    with pytest.raises(ValueError, match="is 7, expected a multiple of 2"):
         check(learner("mib_m"), scenario, memory, train_settings(batch_size=7))
     with pytest.raises(ValueError, match="needs a 'crop'"):
         check(learner("mib_m"), scenario, memory, train_settings(scale=(0.5, 2.0)))

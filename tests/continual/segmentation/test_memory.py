@@ -43,7 +43,7 @@ def test_classes_are_balanced_where_they_can_be(total, seed):
 
 def test_fewer_candidates_are_told():
     memory = SegmentationMemory(5)
-    with pytest.warns(UserWarning, match="the memory holds 5 images, there are 2 candidates"):
+    with pytest.warns(UserWarning, match="the memory has room for 5 images, but only 2 candidates exist"):
         memory.update([Candidate(place, frozenset({1}), (1,), 0) for place in range(2)], [1], no_mask)
     assert len(memory) == 2
     with pytest.raises(ValueError, match="negative"):

@@ -79,7 +79,7 @@ def test_a_partition_in_a_file(tmp_path):
         Partition.load(tmp_path / "q.json", names, sets)
     for content in ("{", "[]", '{"version": 1}', '{"version": 1, "of_image": {"a": "b"}}'):
         (tmp_path / "bad.json").write_text(content)
-        with pytest.raises(InputError, match="is no partition"):
+        with pytest.raises(InputError, match="is not a partition"):
             Partition.load(tmp_path / "bad.json", names, sets)
     later = {**json.loads((tmp_path / "p.json").read_text()), "version": 9}
     (tmp_path / "later.json").write_text(json.dumps(later))

@@ -130,7 +130,7 @@ def test_half_precision(learn):
         ("finetune", "simclr", {}, {"batch_size": 64}, 0, "a task has 48 images, fewer than a batch of 64"),
         ("joint", "simclr", {}, {"batch_size": 128}, 0, "a task has 96 images, fewer than a batch of 128"),
         ("ewc", "simclr", {"group": 17}, {}, 0, "a batch of 16 is smaller than 'group', 17"),
-        ("finetune", "simclr", {}, {"warmup": 2}, 0, "a warm-up of 2 epochs leaves nothing of 2"),
+        ("finetune", "simclr", {}, {"warmup": 2}, 0, "a warm-up of 2 epochs must be shorter than the training of 2"),
     ],
 )
 def test_what_does_not_go_together(method, base, own, options, memory, message, learner, stream, train_settings):

@@ -71,7 +71,9 @@ class ReplayBatches:
             raise SettingsError("the task has no training samples")
         self._memory_size = memory_size if callable(memory) or len(memory) > 0 else None
         if callable(memory) and memory_size is None:
-            raise SettingsError("a memory that fills while training needs a fixed number of its samples in each batch")
+            raise SettingsError(
+                "a memory that is filled during training needs a fixed number of its samples in each batch"
+            )
         if self._memory_size is None:
             pool = len(current) + (0 if callable(memory) else len(memory))
             capped = min(size, pool)
@@ -85,7 +87,7 @@ class ReplayBatches:
         if self._current_size < 1 or self.steps < 1:
             raise SettingsError(
                 f"a batch of {size} with {memory_size or 0} remembered samples leaves none of {len(current)} current "
-                f"ones for each of {self._world} processes"
+                f"samples for each of {self._world} processes"
             )
 
     def __call__(self, epoch: int) -> Iterator[Batch]:

@@ -19,11 +19,9 @@ def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory,
     if len(memory):
         raise SettingsError("the memory must be empty at the start")
     if scenario.kind != "class":
-        raise SettingsError(
-            f"classes are learnt from a class-incremental stream, not from a {scenario.kind}-incremental one"
-        )
+        raise SettingsError(f"the stream is {scenario.kind}-incremental, expected a class-incremental one")
     if any(not len(task.test) for task in scenario):
-        raise SettingsError("every task needs test samples to be measured with")
+        raise SettingsError("every task needs test samples")
     if learner.needs_memory and memory.is_none:
         raise SettingsError(f"method '{name}' needs an exemplar memory")
     if not memory.is_none and learner.least_exemplars:
@@ -57,7 +55,7 @@ def check_fit(learner: Learner[Any], scenario: Scenario, memory: ExemplarMemory,
     world = share()[1]
     for key, count in (("batch_size", settings.batch_size), ("memory_batch_size", settings.memory_batch_size or 0)):
         if count % world:
-            raise SettingsError(f"{world} processes cannot share a {key} of {count} evenly")
+            raise SettingsError(f"{key} is {count}, not a multiple of {world} processes")
     balances = any(isinstance(layer, TaskBalancedBatchNorm) for layer in learner.net.modules())
     if balances and settings.memory_batch_size is None:
         raise SettingsError(

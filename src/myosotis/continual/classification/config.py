@@ -41,7 +41,7 @@ class ModelConfig(BackboneConfig):
     @model_validator(mode="after")
     def _one_source(self) -> "ModelConfig":
         if self.init_from is not None and (self.pretrained or self.mean is not None):
-            raise ValueError("'init_from' brings weights and pixel statistics of its own")
+            raise ValueError("'init_from' provides its own weights and pixel statistics")
         return self
 
 
@@ -180,5 +180,5 @@ class ClassLearningConfig(StreamJobConfig):
         if self.norm.kind == "tbbn" and batch is None:
             raise ValueError("'tbbn' needs 'training.memory_batch_size', how many remembered samples a batch holds")
         if method.own_memory and self.memory.selection != "reservoir":
-            raise ValueError(f"method '{self.method.name}' keeps a 'reservoir', so 'memory.selection' must be that")
+            raise ValueError(f"method '{self.method.name}' uses a reservoir, so 'memory.selection' must be 'reservoir'")
         return self

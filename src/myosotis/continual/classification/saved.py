@@ -128,12 +128,10 @@ def load_first_encoder(path: Path) -> FirstEncoder:
     """
     first = path / "learners" / "task-1"
     if not first.is_dir() and (path / "config.yaml").is_file():
-        raise InputError(f"model.init_from {path}: the run saved no learners; 'keep_learners: true' does")
+        raise InputError(f"model.init_from {path}: the run saved no learners; run it again with 'keep_learners: true'")
     learner, spec = load_learner(first if first.is_dir() else path)
     if len(spec.sizes) != 1:
-        raise InputError(
-            f"model.init_from {path}: the learner has learnt {len(spec.sizes)} tasks, expected the one after the first"
-        )
+        raise InputError(f"model.init_from {path}: the learner has learnt {len(spec.sizes)} tasks, expected 1")
     encoder = learner.encoder()
     return FirstEncoder(dict(encoder.state_dict()), spec, weights_hash(encoder))
 

@@ -31,7 +31,7 @@ def check_segmentation(
     world = share()[1]
     halves = 2 if learner.reads_memory else 1
     if settings.batch_size % (world * halves):
+        reason = "half of the samples of each process are remembered" if halves == 2 else "one share per process"
         raise SettingsError(
-            f"'training.batch_size' is {settings.batch_size}; it must divide into "
-            + (f"current and remembered halves of {world} processes" if halves == 2 else f"{world} processes")
+            f"'training.batch_size' is {settings.batch_size}, expected a multiple of {world * halves}: {reason}"
         )

@@ -49,7 +49,7 @@ def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: Masked
     if stream.class_order is not None:
         unknown = next((name for name in stream.class_order if name not in train.classes), None)
         if unknown is not None:
-            raise InputError(f"scenario.class_order: no class {unknown!r}; there are {', '.join(train.classes)}")
+            raise InputError(f"scenario.class_order: unknown class {unknown!r}; known: {', '.join(train.classes)}")
         order = [train.classes.index(name) + 1 for name in stream.class_order]
     partition = None
     if stream.partition is not None:
@@ -121,6 +121,6 @@ def _part(images: MaskedImages, limit: int | None, seed: int, key: str) -> Maske
     if limit is None:
         return images
     if limit > len(images):
-        raise InputError(f"{key} is {limit}; there are {len(images)} images")
+        raise InputError(f"{key} is {limit}, more than the {len(images)} images")
     drawn = sorted(range(len(images)), key=lambda index: (derive_seed(seed, "limit", images.names[index]), index))
     return images.subset(sorted(drawn[:limit]))

@@ -114,7 +114,9 @@ class SegmentationMemory:
             selected.append(next_row)
             counts[fewest] += 1
         if len(selected) < self.total:
-            warnings.warn(f"the memory holds {self.total} images, there are {len(selected)} candidates", stacklevel=2)
+            warnings.warn(
+                f"the memory has room for {self.total} images, but only {len(selected)} candidates exist", stacklevel=2
+            )
         images = sorted((pool[row] for row in selected), key=lambda image: (image.task, image.index))
         self.exemplars = [
             image

@@ -113,7 +113,7 @@ class Partition:
             content["of_image"] = {str(name): int(label) for name, label in content["of_image"].items()}
             loaded = cls(**content)
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{path}: is no partition") from None
+            raise InputError(f"{path}: is not a partition") from None
         if version != _VERSION:
             raise InputError(f"{path}: partition version {version}, expected {_VERSION}")
         if loaded.fingerprint != fingerprint(image_ids, label_sets):

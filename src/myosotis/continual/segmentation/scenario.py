@@ -307,11 +307,13 @@ def _grouped(order: list[int], first: int, per_task: int | Sequence[int]) -> lis
     rest = len(order) - first
     if isinstance(per_task, int):
         if first < 1 or rest < 0 or per_task < 1 or rest % per_task:
-            raise SettingsError(f"{len(order)} classes cannot be split into {first} and then {per_task} a task")
+            raise SettingsError(
+                f"the number of classes is {len(order)}, expected first={first} plus a multiple of per_task={per_task}"
+            )
         sizes = [first, *[per_task] * (rest // per_task)]
     else:
         sizes = [first, *per_task]
         if min(sizes) < 1 or sum(sizes) != len(order):
-            raise SettingsError(f"{len(order)} classes cannot be split into {', '.join(map(str, sizes))}")
+            raise SettingsError(f"the number of classes is {len(order)}, expected {' + '.join(map(str, sizes))}")
     ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
     return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -64,9 +64,9 @@ class SslSettings(TaskTraining):
         if self.optimizer == "adamw" and self.momentum != type(self).model_fields["momentum"].default:
             raise ValueError("'momentum' belongs to 'sgd' and 'lars'")
         if self.warmup and self.schedule == "onecycle":
-            raise ValueError("'onecycle' rises by itself; leave 'warmup' out")
+            raise ValueError("'onecycle' has its own warm-up; leave 'warmup' out")
         if self.warmup >= self.epochs:
-            raise ValueError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs}")
+            raise ValueError(f"a warm-up of {self.warmup} epochs must be shorter than the training of {self.epochs}")
         return self
 
 
@@ -202,7 +202,7 @@ def check_ssl(learner: SslLearner[Any], scenario: Scenario, memory: ExemplarMemo
         raise SettingsError(f"method '{name}' mixes each sample with a stored one: leave 'memory_batch_size' out")
     for key, value in (("memory_batch_size", settings.memory_batch_size or 0), ("batch_size", settings.batch_size)):
         if value % world:
-            raise SettingsError(f"'training.{key}' is {value}; it must divide into {world} processes")
+            raise SettingsError(f"'training.{key}' is {value}; it must be a multiple of {world} processes")
     learner.check_batch(settings.batch_size // world)
     learner.base.check_batch(settings.batch_size // world)
     learner.base.check_batch(settings.batch_size + (0 if not learner.adds else _memory_batch_size(settings)))
@@ -211,7 +211,9 @@ def check_ssl(learner: SslLearner[Any], scenario: Scenario, memory: ExemplarMemo
     if smallest < settings.batch_size:
         raise SettingsError(f"a task has {smallest} images, fewer than a batch of {settings.batch_size}")
     if settings.warmup >= settings.epochs:
-        raise SettingsError(f"a warm-up of {settings.warmup} epochs leaves nothing of {settings.epochs}")
+        raise SettingsError(
+            f"a warm-up of {settings.warmup} epochs must be shorter than the training of {settings.epochs}"
+        )
 
 
 def _memory_batch_size(settings: SslSettings) -> int:

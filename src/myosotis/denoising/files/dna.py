@@ -114,7 +114,7 @@ def read_reads(path: Path) -> Reads:
         if len(wrong):
             raise InputError(
                 f"{path}: {record.name.split()[0] if record.name.split() else 'a record'} has "
-                f"{record.sequence[wrong[0]]!r} at position {wrong[0] + 1}; A, C, G, T and N are read"
+                f"{record.sequence[wrong[0]]!r} at position {wrong[0] + 1}; expected A, C, G, T or N"
             )
         codes.append(bases)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], (bases != _UNKNOWN).astype(np.int8), [0]])))

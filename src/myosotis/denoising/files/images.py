@@ -66,9 +66,9 @@ def read_bilevel(path: Path, threshold: int | None = None, *, strict: bool = Tru
             raise InputError(f"{path}: is bilevel already; leave the threshold out")
         return BilevelImage(np.asarray(picture, dtype=np.uint8), kind, "bilevel", compression, dpi)
     if picture.mode not in _MODES:
-        raise InputError(f"{path}: has pixels of the kind {picture.mode}; convert it to grey or colour of 8 bits")
+        raise InputError(f"{path}: has the image mode {picture.mode}; convert it to 8-bit grey or colour")
     if "A" in picture.getbands() or "transparency" in picture.info:
-        raise InputError(f"{path}: has transparent pixels; put it on a ground first")
+        raise InputError(f"{path}: has transparent pixels; put it on a background first")
     grey = np.asarray(picture.convert("L"))
     if threshold is None and set(np.unique(grey).tolist()) <= {0, 255}:
         return BilevelImage((grey > 0).astype(np.uint8), kind, "bilevel", compression, dpi)
@@ -88,7 +88,7 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
     try:
         with _unlimited() as usual, Image.open(path) as picture:
             if picture.format not in FORMATS:
-                raise InputError(f"{path}: is {picture.format}; PNG, PBM and TIFF are read")
+                raise InputError(f"{path}: is a {picture.format} file; expected PNG, PBM or TIFF")
             limit = _MOST_PIXELS if picture.mode == "1" or usual is None else 2 * usual
             if picture.width * picture.height > limit:
                 raise InputError(
@@ -96,7 +96,7 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
                     f"{limit:,} that are read"
                 )
             if getattr(picture, "n_frames", 1) > 1:
-                raise InputError(f"{path}: has several pages; give one at a time")
+                raise InputError(f"{path}: has several pages, expected one")
             written_dpi = picture.info.get("dpi")
             dpi = None if written_dpi is None else (float(written_dpi[0]), float(written_dpi[1]))
             turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
@@ -105,7 +105,7 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
     except InputError:
         raise
     except DAMAGED:
-        raise InputError(f"{path}: is not an image that can be read") from None
+        raise InputError(f"{path}: is not a readable image") from None
 
 
 @contextmanager

@@ -32,9 +32,9 @@ def check_output(source: Path, outputs: Sequence[Path], others: Sequence[Path | 
         if not output.exists():
             continue
         if not overwrite:
-            raise InputError(f"{output}: exists already; --overwrite replaces it")
+            raise InputError(f"{output}: already exists; --overwrite replaces it")
         if any(path.exists() and output.samefile(path) for path in inputs):
-            raise InputError(f"{output}: is read here; name another file for the result")
+            raise InputError(f"{output}: is an input; name another file for the result")
 
 
 @contextmanager

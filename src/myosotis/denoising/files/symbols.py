@@ -69,7 +69,7 @@ def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
     if len(names) > MOST_SYMBOLS:
         raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
     if len(set(names)) < max(2, len(names)):
-        raise InputError(f"an alphabet needs two different letters at least, got {''.join(names)!r}")
+        raise InputError(f"an alphabet needs at least two different letters, got {''.join(names)!r}")
     return SymbolFile(_numbers(text, names, path), names, lines, ends, mark)
 
 

@@ -128,9 +128,11 @@ def _check(denoiser: DenoisingMethod, data: NoisyData, *, unknown: bool) -> None
                 "the model was trained for symbols " + ("on a plane" if along_a_line else "along a line")
             )
         if data.context is not None:
-            raise SettingsError("the context is the model's; leave it out")
+            raise SettingsError("the model has its own context: leave 'context' out")
         if model.symbols != data.channel.outputs:
-            raise SettingsError(f"the model was trained for {model.symbols} symbols, there are {data.channel.outputs}")
+            raise SettingsError(
+                f"the model was trained for {model.symbols} symbols, the channel has {data.channel.outputs}"
+            )
     if data.context is not None and not denoiser.has_context and not unknown:
         raise SettingsError(f"method '{name}' has no context")
     if data.passes is not None and not denoiser.makes_passes and not unknown:

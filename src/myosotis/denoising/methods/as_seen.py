@@ -10,7 +10,7 @@ from myosotis.engine.method import MethodCard
 class AsSeen(DenoisingMethod):
     """Leave every symbol as it is."""
 
-    card = MethodCard("as_seen", "As seen", "-", "nothing", "nothing", "The reference: what the noise left.")
+    card = MethodCard("as_seen", "As seen", "-", "nothing", "nothing", "The reference: the noisy input itself.")
     has_context = False
 
     def denoise(self, data: NoisyData) -> MethodOutput:

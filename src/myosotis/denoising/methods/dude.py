@@ -33,7 +33,7 @@ class DUDE(DenoisingMethod):
         _PAPER,
         "noisy symbols, the channel",
         "a count for each context and symbol",
-        "The first choice where contexts occur often: fast, and nothing to train.",
+        "The first choice if contexts occur often: fast, without training.",
     )
     leave_one_out: ClassVar[bool] = False
 
@@ -63,7 +63,7 @@ class LeaveOneOutDUDE(DUDE):
         _PAPER,
         "noisy symbols, the channel",
         "as DUDE",
-        "Where contexts are rare, as in many copies of one sequence; its estimate can be trusted.",
+        "For rare contexts, as in many copies of one sequence; its estimate is reliable.",
     )
     leave_one_out: ClassVar[bool] = True
 

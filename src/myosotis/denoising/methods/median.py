@@ -13,12 +13,17 @@ class MedianFilter(DenoisingMethod):
     """The median of the bits around each bit."""
 
     card = MethodCard(
-        "median", "Median filter", "-", "noisy symbols", "nothing", "The reference for bits that hang together."
+        "median",
+        "Median filter",
+        "-",
+        "noisy symbols",
+        "nothing",
+        "The reference for bits that resemble their neighbours.",
     )
     has_context = False
 
     def denoise(self, data: NoisyData) -> MethodOutput:
         """Return medians."""
         if data.channel.outputs > 2:
-            raise SettingsError("a median is of bits; these are symbols without an order")
+            raise SettingsError("a median needs bits; these symbols have no order")
         return MethodOutput(median(data.noisy), None)

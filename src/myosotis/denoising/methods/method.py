@@ -59,7 +59,7 @@ class NoisyData:
         """Return the estimated loss of leaving every symbol as it is."""
         noisy, channel = self.noisy, self.channel
         if channel.inputs != channel.outputs:
-            raise SettingsError("a channel with more noisy symbols than clean ones cannot keep what it sees")
+            raise SettingsError("noisy symbols cannot be kept: the channel has more of them than clean ones")
         parts, every = head_estimate(channel), np.arange(channel.outputs)
         losses = parts[:, every, every].sum(axis=1)
         # Counted symbol by symbol: a table of losses would be eight times the size of the symbols.

@@ -22,7 +22,7 @@ class NeuralDUDE(DenoisingMethod):
         "Moon, Min, Lee, Yoon: Neural Universal Discrete Denoiser, NIPS 2016",
         "noisy symbols, the channel",
         "a small network",
-        "Contexts that are too large to be counted; needs many symbols.",
+        "For contexts that are too large to count; needs many symbols.",
     )
     makes_passes = True
 
@@ -49,7 +49,7 @@ class SupervisedNeuralDUDE(DenoisingMethod):
         _SUPERVISED,
         "noisy symbols, the channel; clean ones in training",
         "a small network",
-        "Where the noise is that of the training; a control for the next one.",
+        "For the noise of the training; a control for 'adaptive'.",
     )
     needs_model = True
 
@@ -70,7 +70,7 @@ class AdaptiveNeuralDUDE(NeuralDUDE):
         _SUPERVISED,
         "noisy symbols, the channel; clean ones in training",
         "a small network",
-        "Clean data of the same kind and a noise that may differ from that of the training.",
+        "For clean data of the same kind; the noise may differ from that of the training.",
     )
     needs_model = True
     passes = FINE_TUNE

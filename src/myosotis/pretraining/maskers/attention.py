@@ -43,8 +43,8 @@ class AttentionMasker(Masker[AttentionSettings]):
             "Attention-Guided Masked Image Modeling, ECCV 2022"
         ),
         reads="images",
-        memory="a copy of the network, whose encoder reads whole images",
-        purpose="Guided masking by what the network itself has learnt to look at; costs a forward pass of all tokens.",
+        memory="a copy of the network; its encoder reads whole images",
+        purpose="Masking guided by the network's own attention; costs a forward pass of all tokens.",
     )
     Settings = AttentionSettings
 

@@ -34,8 +34,8 @@ class PredictedLossMasker(Masker[PredictedLossSettings]):
         title="Hard patches mining (HPM)",
         paper=("Wang, Song, Fan, Wang, Xie, Zhang: Hard Patches Mining for Masked Image Modeling, CVPR 2023"),
         reads="images",
-        memory="a second decoder, and a copy of everything, which reads whole images",
-        purpose="Guided masking by difficulty; the most expensive of the maskers.",
+        memory="a second decoder, and a copy of the model that reads whole images",
+        purpose="Masking guided by difficulty; the most expensive masker.",
     )
     Settings = PredictedLossSettings
 

@@ -19,7 +19,7 @@ class RandomMasker(Masker[NoSettings]):
         paper="He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022",
         reads="images",
         memory="nothing",
-        purpose="The reference. What its masking ratio should be depends on the data.",
+        purpose="The reference. The best masking ratio depends on the data.",
     )
     Settings = NoSettings
 

@@ -77,7 +77,7 @@ class SalienceMasker(Masker[SalienceSettings]):
         ),
         reads="images",
         memory="nothing; a product of the patch embeddings with themselves",
-        purpose="Guided masking without a teacher. What is salient depends on how pixels are normalised: see the maps.",
+        purpose="Guided masking without a teacher. Salience depends on pixel normalisation: see the maps.",
     )
     Settings = SalienceSettings
     reads_tokens = True

@@ -46,7 +46,7 @@ def draw_targets(
         [[1, 0, 0]]
     """
     if num_classes < 2:
-        raise SettingsError(f"with {num_classes} class there is no wrong label")
+        raise SettingsError(f"a wrong label needs at least two classes, got {num_classes}")
     if copies < 1:
         raise SettingsError(f"copies must be at least 1, got {copies}")
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):

@@ -70,7 +70,7 @@ def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Flo
         ]
     logits = torch.cat(pieces)
     if not bool(logits.isfinite().all()):
-        raise DivergedError("the model returns logits that are not finite, so its predictions mean nothing")
+        raise DivergedError("the model returns logits that are not finite, so its predictions are meaningless")
     return logits
 
 

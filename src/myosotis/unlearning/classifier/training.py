@@ -92,7 +92,7 @@ def train_classifier(
     scheduler = make_schedule(optimizer, settings.schedule, steps * settings.epochs)
     rank, world = share()
     if size % world:
-        raise SettingsError(f"a batch of {size} cannot be shared evenly by {world} processes")
+        raise SettingsError(f"a batch of {size} is not a multiple of {world} processes")
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(labels), generator=generator(seed, "order", epoch))

@@ -190,7 +190,7 @@ def _checked_request(
     """Return the checked request on the model's device, and the model's logits for the instances."""
     name = method.card.name
     if goal not in method.goals:
-        raise SettingsError(f"method '{name}' cannot pursue the goal '{goal}'; it can: {', '.join(method.goals)}")
+        raise SettingsError(f"method '{name}' does not support the goal '{goal}'; supported: {', '.join(method.goals)}")
     if method.reads_retain and retain is None:
         raise SettingsError(f"method '{name}' reads retained samples, but 'retain' is missing")
     device = next(model.parameters()).device

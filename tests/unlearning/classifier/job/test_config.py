@@ -39,7 +39,7 @@ def test_settings_beside_a_preset_replace_its_own_and_are_recorded():
     assert changed.method.settings == {**plain.method.settings, "eps": 2.0}
     assert changed.training == plain.training.model_copy(update={"max_steps": 3})
     assert ClassifierUnlearningConfig(**changed.model_dump(mode="json")) == changed
-    with pytest.raises(ValueError, match="is the method 'adv_imp'"):
+    with pytest.raises(ValueError, match="sets the method 'adv_imp'"):
         ClassifierUnlearningConfig(**options, method={"name": "neggrad"})
     without = ClassifierUnlearningConfig(**{**options, "preset": None, "preset_changes": ["goal"]})
     assert without.preset_changes == ()

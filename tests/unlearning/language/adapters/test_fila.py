@@ -141,7 +141,7 @@ def test_a_tied_head_is_refused(tiny_llama):
 def test_a_trained_adapter_is_refused(tiny_llama):
     peft_model = get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     fisher = {f"model.layers.{layer}.self_attn.q_proj": torch.ones(32, 32) for layer in range(2)}
-    with pytest.raises(ValueError, match="trained already"):
+    with pytest.raises(ValueError, match="already trained"):
         apply_fila(peft_model, fisher, None)
 
 

@@ -96,7 +96,7 @@ def test_utility_is_a_harmonic_mean_that_one_zero_brings_down():
     assert model_utility([0.5] * 9) == pytest.approx(0.5)
     assert model_utility([0.5] * 8 + [0.0]) == 0.0
     assert model_utility([0.2, 0.4]) == pytest.approx(2 / (5 + 2.5))
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="non-negative"):
         model_utility([])
 
 
@@ -194,7 +194,7 @@ def test_files_lists_and_absent_fields(tmp_path):
         (lambda log: log.pop("eval_log.json"), "no part"),
         (lambda log: log["eval_log.json"].pop("rougeL_recall"), "rougeL_recall"),
         (lambda log: log["eval_log.json"]["avg_paraphrased_loss"].pop("3"), "lacks sample 3"),
-        (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"0": "low"}), "must hold numbers"),
+        (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"0": "low"}), "must hold the same number of numbers"),
     ],
 )
 def test_what_is_missing_is_named(spoil, message):

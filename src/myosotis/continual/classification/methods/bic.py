@@ -73,7 +73,7 @@ class BiC(Learner[BiCSettings]):
         "Wu, Chen, Wang, Ye, Liu, Guo, Fu, Large scale incremental learning, CVPR 2019",
         "current task, exemplars",
         "exemplars, the old network",
-        "Where there are enough exemplars to hold some out.",
+        "For memories that are large enough to hold some exemplars out.",
     )
     Settings = BiCSettings
     needs_memory = True

@@ -106,7 +106,7 @@ class DERpp(Learner[DERppSettings]):
         "Buzzega, Boschini, Porrello, Abati, Calderara, NeurIPS 2020",
         "current task, exemplars",
         "exemplars and their logits",
-        "Simple and strong where the memory is small and tasks may be without clear ends.",
+        "Simple and strong with a small memory; tasks need no clear boundaries.",
     )
     Settings = DERppSettings
     needs_memory = True

@@ -43,7 +43,7 @@ class EEIL(Learner[EEILSettings]):
         "Castro, Marín-Jiménez, Guil, Schmid, Alahari, ECCV 2018",
         "current task, exemplars",
         "exemplars, the old network",
-        "Balances the whole network in a second training.",
+        "Balances the whole network in a second training stage.",
     )
     Settings = EEILSettings
     needs_memory = True

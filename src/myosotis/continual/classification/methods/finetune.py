@@ -19,7 +19,7 @@ class Finetune(Learner[FinetuneSettings]):
     """``L = CE(z, y)`` over all classes so far, on the current task alone: the lower bound."""
 
     card = MethodCard(
-        "finetune", "Fine-tuning", "the usual lower bound", "current task", "nothing", "To see what forgetting costs."
+        "finetune", "Fine-tuning", "the usual lower bound", "current task", "nothing", "Shows the cost of forgetting."
     )
     Settings = FinetuneSettings
     reads_memory = False

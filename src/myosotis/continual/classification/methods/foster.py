@@ -107,7 +107,7 @@ class FOSTER(Learner[FOSTERSettings]):
         "Wang, Zhou, Ye, Zhan, ECCV 2022",
         "current task, exemplars",
         "exemplars, twice the network while training",
-        "The accuracy of a grown network at the size of one.",
+        "The accuracy of an expanded network at the size of a single one.",
     )
     Settings = FOSTERSettings
 

@@ -40,7 +40,7 @@ class ICaRL(Learner[ICaRLSettings]):
         "Rebuffi, Kolesnikov, Sperl, Lampert, CVPR 2017",
         "current task, exemplars",
         "exemplars, the old network",
-        "A sturdy classic: its nearest-mean rule knows no bias towards new classes.",
+        "A robust classic: its nearest-mean rule has no bias towards new classes.",
     )
     Settings = ICaRLSettings
     needs_memory = True

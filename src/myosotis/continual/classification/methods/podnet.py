@@ -81,7 +81,7 @@ class PODNet(Learner[PODNetSettings]):
         "Douillard, Cord, Ollion, Robert, Valle, ECCV 2020",
         "current task, exemplars",
         "exemplars, the old network, its maps",
-        "Many small tasks after a large first one.",
+        "For many small tasks after a large first one.",
     )
     Settings = PODNetSettings
     signed_features = True

@@ -50,7 +50,7 @@ class WA(Learner[WASettings]):
         "Zhao, Xiao, Gan, Zhang, Xia, Maintaining discrimination and fairness, CVPR 2020",
         "current task, exemplars",
         "exemplars, the old network",
-        "Takes the bias towards new classes away without a setting of its own.",
+        "Removes the bias towards new classes without tuning.",
     )
     Settings = WASettings
 

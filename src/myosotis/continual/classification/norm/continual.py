@@ -26,7 +26,7 @@ class ContinualNorm2d(nn.BatchNorm2d):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, groups: int = 8) -> None:
         super().__init__(num_features, eps, momentum)
         if num_features % groups:
-            raise SettingsError(f"{groups} groups do not divide {num_features} channels")
+            raise SettingsError(f"{num_features} channels are not a multiple of {groups} groups")
         self.groups = groups
 
     def forward(self, input: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels height width"]:  # noqa: A002
@@ -65,7 +65,7 @@ def convert_group(module: nn.Module, groups: int = 8) -> nn.Module:
             return layer
         assert isinstance(layer, nn.BatchNorm2d)  # noqa: S101 - checked above
         if layer.num_features % groups:
-            raise SettingsError(f"{groups} groups do not divide {layer.num_features} channels")
+            raise SettingsError(f"{layer.num_features} channels are not a multiple of {groups} groups")
         exchanged = nn.GroupNorm(groups, layer.num_features, layer.eps, layer.affine, device="meta")
         exchanged._parameters.update(layer._parameters)
         return exchanged.train(layer.training)
@@ -78,5 +78,5 @@ def _is_plain(layer: nn.Module) -> bool:
     if not isinstance(layer, nn.BatchNorm2d) or isinstance(layer, ContinualNorm2d):
         return False
     if type(layer) is not nn.BatchNorm2d:
-        raise SettingsError(f"{type(layer).__name__} does more than nn.BatchNorm2d, which converting would lose")
+        raise SettingsError(f"{type(layer).__name__} extends nn.BatchNorm2d; conversion would lose the extension")
     return True

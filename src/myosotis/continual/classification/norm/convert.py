@@ -57,12 +57,14 @@ def convert_task_balanced(
                 raise SettingsError("the module has nn.SyncBatchNorm; sync=True converts it to a synchronised layer")
             return _exchanged(layer, TaskBalancedBatchNorm2d, options)
         if isinstance(layer, _BatchNorm) and isinstance(layer, LazyModuleMixin):
-            raise SettingsError(f"{type(layer).__name__} has no size yet; let the module see a batch, then convert it")
+            raise SettingsError(
+                f"{type(layer).__name__} has no size yet; run a batch through the module, then convert it"
+            )
         for plain, balanced in _PAIRS:
             if isinstance(layer, plain):
                 if type(layer) is not plain:
                     raise SettingsError(
-                        f"{type(layer).__name__} does more than nn.{plain.__name__}, which converting would lose"
+                        f"{type(layer).__name__} extends nn.{plain.__name__}; conversion would lose the extension"
                     )
                 return _exchanged(layer, balanced, options)
         return layer
@@ -109,7 +111,7 @@ def task_balance(module: nn.Module, *, n_current: int, n_past_tasks: int) -> Ite
         ValueError: There is no such layer: the model was not converted, or ``convert_sync_batchnorm`` undid it.
     """
     if not set_task_balance(module, Partition(n_current, n_past_tasks)):
-        raise ValueError("the module has no task-balanced layer; convert_task_balanced puts them in, as the last step")
+        raise ValueError("the module has no task-balanced layer; call convert_task_balanced as the last step")
     try:
         yield
     finally:

@@ -64,7 +64,7 @@ class DKDM(SegmentationLearner[DKDMSettings]):
         "Baek, Oh, Lee, Lee, Ham, NeurIPS 2022",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "Independent outputs that may still change.",
+        "Independent outputs; old classes can still change.",
     )
     Settings = DKDMSettings
     reads_memory = True

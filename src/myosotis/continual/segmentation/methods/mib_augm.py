@@ -34,7 +34,7 @@ class MiBAugM(MiB):
         "Kwak, Cha, Moon, ECCV 2024",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "Exemplars where images hold several classes.",
+        "For exemplars that show several classes.",
     )
     Settings = MiBAugMSettings
     reads_memory = True

@@ -13,7 +13,7 @@ class MiBM(MiB):
         "Cermelli et al., CVPR 2020; memory as in Kwak, Cha, Moon, ECCV 2024",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "Exemplars without any treatment of their background.",
+        "Exemplars with plain cross-entropy, background included.",
     )
     Settings = MiBSettings
     reads_memory = True

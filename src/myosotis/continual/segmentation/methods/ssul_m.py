@@ -77,7 +77,7 @@ class SSULM(SegmentationLearner[SSULMSettings]):
         "Cha, Kim, Yoo, Moon, NeurIPS 2021",
         "current task, exemplars",
         "exemplars with their masks, the old network",
-        "A large first task; old classes cannot change.",
+        "For a large first task; old classes cannot change.",
     )
     Settings = SSULMSettings
     reads_memory = True

@@ -19,7 +19,7 @@ class ER(Finetune):
         "Robins, 1995",
         "current task, memory",
         "stored samples",
-        "The plainest use of a memory.",
+        "The simplest use of a memory.",
     )
     reads_memory = True
     adds = True

@@ -264,7 +264,7 @@ class ClassifierUnlearningConfig(JobConfig):
         preset = PRESETS[name]
         method = values.get("method")
         if isinstance(method, dict) and method.get("name", preset.method) != preset.method:
-            raise ValueError(f"'preset: {name}' is the method '{preset.method}'; leave out 'preset' or 'method.name'")
+            raise ValueError(f"'preset: {name}' sets the method '{preset.method}'; leave out 'preset' or 'method.name'")
         brought = {
             "goal": preset.goal,
             "method": {"name": preset.method, **vars(build_method(preset.method, preset.method_settings))},
@@ -294,7 +294,7 @@ class ClassifierUnlearningConfig(JobConfig):
         if self.audit.shadow:
             self.check_shadow()
         if self.requests is not None and isinstance(self.data.forget.list, tuple):
-            raise ValueError("several lists are requests already; leave out 'requests'")
+            raise ValueError("several lists are already requests; leave out 'requests'")
         if self.in_sequence and (self.compare or self.stop.at != "goal"):
             raise ValueError("several requests exclude 'compare' and 'stop.at: reference'")
         from_file = self.new_labels not in ("runner_up", "random")
@@ -304,7 +304,7 @@ class ClassifierUnlearningConfig(JobConfig):
         if from_file and self.in_sequence:
             raise ValueError("'new_labels' from a file cannot be shared among 'requests'")
         if self.replay and not self.in_sequence:
-            raise ValueError("'replay' repeats earlier 'requests', and there are none")
+            raise ValueError("'replay' repeats earlier 'requests', which are missing")
         if self.requests is not None and self.data.forget.count is not None and self.requests > self.data.forget.count:
             raise ValueError("more 'requests' than instances to forget")
         needs = [self.method, *(variant.method for variant in self.compare)]
@@ -330,13 +330,13 @@ class ClassifierUnlearningConfig(JobConfig):
         if self.in_sequence:
             raise SettingsError("shadow models unlearn all instances at once, so they cannot repeat several requests")
         if self.new_labels not in ("runner_up", "random"):
-            raise SettingsError("shadow models find new labels of their own: use 'new_labels: runner_up' or 'random'")
+            raise SettingsError("shadow models choose their own new labels: use 'new_labels: runner_up' or 'random'")
 
 
 def _check_goal(method: MethodConfig, goal: Goal) -> None:
     able = build_method(method.name, method.settings).goals
     if goal not in able:
-        raise ValueError(f"method '{method.name}' cannot pursue the goal '{goal}'; it can: {', '.join(able)}")
+        raise ValueError(f"method '{method.name}' does not support the goal '{goal}'; supported: {', '.join(able)}")
 
 
 def _laid_over(brought: Any, given: Any) -> Any:

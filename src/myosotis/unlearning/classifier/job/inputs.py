@@ -110,7 +110,7 @@ def _split(
     if len(sizes) < 2:
         parts = config.requests or 1
         if parts > len(forget):
-            raise InputError(f"requests is {parts}, but there are {len(forget)} to forget")
+            raise InputError(f"requests is {parts}, but only {len(forget)} images are to be forgotten")
         sizes = tuple(len(part) for part in torch.arange(len(forget)).tensor_split(parts))
     return forget, remaining, sizes
 

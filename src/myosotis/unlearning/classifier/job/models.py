@@ -62,9 +62,7 @@ def read_models(
         base, spec = saved
     check_model(base, spec, inputs, "the model")
     if config.train is not None and config.train.batch_size % processes():
-        raise InputError(
-            f"train.batch_size is {config.train.batch_size}, which {processes()} processes cannot share evenly"
-        )
+        raise InputError(f"train.batch_size is {config.train.batch_size}, not a multiple of {processes()} processes")
     if config.reference in (None, "retrain"):
         return Models(base, spec)
     reference, reference_spec = load_classifier(Path(str(config.reference)))
@@ -122,7 +120,7 @@ def load_weights(spec: ClassifierSpec, settings: ModelConfig, seed: int) -> Norm
             raise InputError(f"model.weights: {settings.weights}: no such file") from None
         except SafetensorError:
             raise InputError(
-                f"model.weights: {settings.weights}: is not a safetensors file; convert a checkpoint of torch by "
+                f"model.weights: {settings.weights}: is not a safetensors file; convert a torch checkpoint with "
                 "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
             ) from None
         except (OSError, RuntimeError) as error:
@@ -151,7 +149,7 @@ def check_model(model: nn.Module, spec: ClassifierSpec, inputs: Inputs, name: st
     """Raise ``InputError`` unless a model takes the images of a job and returns logits of its classes."""
     if spec.classes and spec.classes != inputs.classes:
         raise InputError(
-            f"{name} knows the classes {', '.join(spec.classes)}, in this order; the images have "
+            f"{name} has the classes {', '.join(spec.classes)}, in this order; the images have "
             f"{', '.join(inputs.classes)}"
         )
     channels = inputs.forget.images.shape[1]

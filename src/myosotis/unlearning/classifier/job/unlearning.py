@@ -50,7 +50,7 @@ class Unlearning:
         done = is_complete(path) and context.run.kept("unlearned.json") is not None
         wait_for_everyone()
         if not done:
-            context.say(f"unlearning by {build_method(context.config.method.name).card.title}")
+            context.say(f"unlearning with {build_method(context.config.method.name).card.title}")
             context.run.rewind(lambda event: event.get("phase") != "unlearn")
             with settings_as_input(), context.timed("unlearn"):
                 model, results, requests = self._requests(original)

@@ -64,7 +64,7 @@ class Adversarial(Method):
         _PAPER,
         "forget",
         "the original weights while the examples are made; `copies` images for each forget instance",
-        "Without the training set: examples on the boundary around each instance hold the boundary in place.",
+        "Without the training set: adversarial examples around each instance preserve the decision boundary.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
 
@@ -149,7 +149,7 @@ class AdversarialImportance(Adversarial):
         _PAPER,
         "forget",
         "as adv, and the original weights and their importance",
-        "Without the training set, with the least change of the weights that matter little for the instances.",
+        "Without the training set; also penalises changes of weights that matter little for the instances.",
     )
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:

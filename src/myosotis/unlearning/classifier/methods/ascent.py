@@ -40,7 +40,7 @@ class NegGrad(Method):
         "Golatkar, Achille, Soatto: Eternal Sunshine of the Spotless Net, CVPR 2020",
         "forget",
         "nothing",
-        "The baseline: it forgets, and takes everything else along.",
+        "The baseline: it forgets, but damages everything else.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("misclassify",)
 
@@ -72,7 +72,7 @@ class Relabel(Method):
         "Graves, Nagisetty, Ganesh: Amnesiac Machine Learning, AAAI 2021 (random labels)",
         "forget",
         "nothing",
-        "The baseline of the goal relabel: it learns the new labels, and nothing holds the rest.",
+        "The baseline of the goal relabel: it learns the new labels and does not protect the rest.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("relabel",)
 

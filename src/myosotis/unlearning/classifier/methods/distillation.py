@@ -59,7 +59,7 @@ class Scrub(Method):
         "Kurmanji, Triantafillou, Hayes, Triantafillou: Towards Unbounded Machine Unlearning, NeurIPS 2023",
         "forget, retain",
         "the original model",
-        "Where retained samples are at hand and the forget set is small against them.",
+        "If retained samples are available and far outnumber the forget set.",
     )
     reads_retain: ClassVar[bool] = True
     stops_at_goal: ClassVar[bool] = False

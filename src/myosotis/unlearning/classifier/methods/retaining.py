@@ -66,7 +66,7 @@ class FineTune(Method):
         "Golatkar, Achille, Soatto: Eternal Sunshine of the Spotless Net, CVPR 2020",
         "retain",
         "nothing",
-        "A baseline: keeps what is kept, and forgets little in a few epochs.",
+        "A baseline: preserves retained samples and forgets little in a few epochs.",
     )
     reads_retain: ClassVar[bool] = True
     stops_at_goal: ClassVar[bool] = False
@@ -86,7 +86,7 @@ class Retrain(Method):
         "the definition of exact unlearning",
         "retain",
         "nothing",
-        "The reference that every other method is measured against; the dearest.",
+        "The reference for every other method; the most expensive.",
     )
     reads_retain: ClassVar[bool] = True
     stops_at_goal: ClassVar[bool] = False
@@ -114,7 +114,7 @@ class NegGradPlus(Method):
         "Kurmanji, Triantafillou, Hayes, Triantafillou: Towards Unbounded Machine Unlearning, NeurIPS 2023",
         "forget, retain",
         "nothing",
-        "A strong simple baseline where retained samples are at hand.",
+        "A simple, strong baseline if retained samples are available.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
     reads_retain: ClassVar[bool] = True
@@ -145,7 +145,7 @@ class L1Sparse(Method):
         "Jia, Liu, Ram, Yao, Liu, Liu, Sharma, Liu: Model Sparsity Can Simplify Machine Unlearning, NeurIPS 2023",
         "retain",
         "nothing",
-        "Fine-tuning whose penalty wipes out weights that only the forgotten samples needed.",
+        "Fine-tuning with a penalty that removes weights which only the forgotten samples needed.",
     )
     reads_retain: ClassVar[bool] = True
     stops_at_goal: ClassVar[bool] = False

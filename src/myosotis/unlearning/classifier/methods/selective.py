@@ -99,7 +99,7 @@ class SalUn(Method):
         "Fan, Liu, Zhang, Wong, Wei, Liu: SalUn, ICLR 2024",
         "forget, retain",
         "a mask and a copy of the weights",
-        "Where retained samples are at hand; the mask limits what can be damaged.",
+        "If retained samples are available; the mask limits the damage.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("misclassify", "relabel")
     reads_retain: ClassVar[bool] = True
@@ -156,7 +156,7 @@ class SelectiveSynapticDampening(Method):
         "Foster, Schoepf, Brintrup: Fast Machine Unlearning without Retraining, AAAI 2024",
         "forget, retain",
         "two numbers for each weight",
-        "The fastest of those that read retained samples: no training at all.",
+        "The fastest method that reads retained samples: no training.",
     )
     reads_retain: ClassVar[bool] = True
     stops_at_goal: ClassVar[bool] = False

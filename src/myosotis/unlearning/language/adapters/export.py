@@ -74,7 +74,7 @@ def save_delta_adapter(peft_model: PeftModel, directory: Path, initial: Mapping[
     adapter = peft_model.active_adapter
     start = peft_model.peft_config[adapter].init_lora_weights
     if initial is None and start not in (True, False, "gaussian"):
-        raise ValueError(f"an adapter that started by {start!r} has changed its base; only FILA's start is covered")
+        raise ValueError(f"the initialisation {start!r} changes the base weights; only FILA is supported")
     settings = copy.deepcopy(peft_model.peft_config[adapter])
     settings.init_lora_weights = True
     settings.inference_mode = True

@@ -151,9 +151,11 @@ def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
         plain = name.removeprefix(prefix)
         adapter = module.active_adapters[0]
         if not isinstance(module, LoraLinear) or not torch.is_floating_point(module.get_base_layer().weight):
-            raise SettingsError(f"module {plain!r}: only plain linear layers are covered, not {type(module).__name__}")
+            raise SettingsError(
+                f"module {plain!r}: only plain linear layers are supported, not {type(module).__name__}"
+            )
         if getattr(module, "use_dora", {}).get(adapter) or getattr(module, "lora_variant", {}).get(adapter):
-            raise SettingsError(f"module {plain!r}: variants of LoRA such as DoRA are not covered")
+            raise SettingsError(f"module {plain!r}: variants of LoRA such as DoRA are not supported")
         yield plain, module
 
 
@@ -204,7 +206,7 @@ def apply_fila(
     refuse_tied_layers(peft_model)
     for name, layer in layers:
         if layer.lora_B[layer.active_adapters[0]].weight.any():
-            raise ValueError(f"module {name!r}: its adapter is trained already; merge it first")
+            raise ValueError(f"module {name!r}: its adapter is already trained; merge it first")
     with progress("initialising the adapter by FILA", len(layers)) as ticker:
         for (name, layer), (forget, retain) in zip(layers, fishers, strict=True):
             adapter = layer.active_adapters[0]

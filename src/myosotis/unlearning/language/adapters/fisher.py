@@ -184,5 +184,5 @@ def _linear_layers(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Modul
             raise ValueError(f"module {name!r}: Fisher information is defined here for linear modules, and {what}")
         layers[name] = layer
     if not layers:
-        raise ValueError("no module was named")
+        raise ValueError("no module given")
     return layers

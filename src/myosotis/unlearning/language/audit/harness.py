@@ -48,7 +48,7 @@ def evaluate_with_harness(
     )
     unknown = [task for task in tasks if not manager.match_tasks([task])]
     if unknown:
-        raise InputError(f"lm-eval knows no task {unknown[0]!r}")
+        raise InputError(f"unknown lm-eval task {unknown[0]!r}")
     was_training = model.training
     try:
         evaluation = simple_evaluate(

@@ -23,7 +23,7 @@ Sequences = Sequence[Int[Tensor, " _"]]
 def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortest: int, reason: str) -> list[int]:
     """Return the starts, 1 for each sequence where none are given, after checking the sequences."""
     if not len(sequences):
-        raise ValueError("no sequence was given")
+        raise ValueError("no sequence given")
     starts = [1] * len(sequences) if starts is None else list(starts)
     if len(starts) != len(sequences) or min(starts) < 1:
         raise ValueError("starts must hold one position of at least 1 per sequence")

@@ -70,7 +70,7 @@ def split_for_relearning(examples: Sequence[Example], share: float) -> tuple[lis
     shown = {index for _, index in sorted(ranks)[:count]}
     held = [example for index, example in enumerate(examples) if index not in shown]
     if not held:
-        raise SettingsError(f"{len(examples)} records are too few to show some again and hold some")
+        raise SettingsError(f"{len(examples)} records are too few to train on some and measure the others")
     return [examples[index] for index in sorted(shown)], held
 
 
@@ -266,7 +266,7 @@ def _second_half(record: Record) -> Record | None:
     text = str(record.text)
     middle = text.find(" ", len(text) // 2)
     if middle < 0:
-        raise InputError("a text without a space in its second half cannot be asked for from its middle")
+        raise InputError("a text without a space in its second half cannot be queried from its middle")
     half = text[middle + 1 :]
     facts = tuple(fact for fact in record.facts if fact in half)
     return None if record.facts and not facts else replace(record, text=half, facts=facts)

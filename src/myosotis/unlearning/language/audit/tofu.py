@@ -174,7 +174,7 @@ def model_utility(values: Sequence[float]) -> float:
         (0.6667, 0.0)
     """
     if not values or any(not value >= 0 for value in values):
-        raise ValueError(f"expected numbers that are not negative, got {list(values)}")
+        raise ValueError(f"expected non-negative numbers, got {list(values)}")
     return 0.0 if 0 in values else len(values) / sum(1 / value for value in values)
 
 
@@ -208,13 +208,13 @@ def parse_tofu(row: Mapping[str, Any], where: str) -> TofuRecord:
     """
     for key in ("question", "answer"):
         if not isinstance(row.get(key), str) or not row[key].strip():
-            raise InputError(f"{where}: '{key}' must be a string that is not empty")
+            raise InputError(f"{where}: '{key}' must be a non-empty string")
     wrong = row.get("perturbed_answer")
     if not isinstance(wrong, list | tuple) or not wrong or not all(isinstance(item, str) and item for item in wrong):
-        raise InputError(f"{where}: 'perturbed_answer' must be a list of strings that are not empty")
+        raise InputError(f"{where}: 'perturbed_answer' must be a list of non-empty strings")
     paraphrased = row.get("paraphrased_answer")
     if paraphrased is not None and (not isinstance(paraphrased, str) or not paraphrased.strip()):
-        raise InputError(f"{where}: 'paraphrased_answer' must be a string that is not empty")
+        raise InputError(f"{where}: 'paraphrased_answer' must be a non-empty string")
     return TofuRecord(row["question"], row["answer"], tuple(wrong), paraphrased)
 
 
@@ -338,7 +338,7 @@ def _field(part: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     if isinstance(values, list):
         values = {str(index): value for index, value in enumerate(values)}
     if not isinstance(values, Mapping) or not values:
-        raise InputError(f"{LOG_NAMES[where]}: the field '{name}' is absent")
+        raise InputError(f"{LOG_NAMES[where]}: the field '{name}' is missing")
     return {str(key): value for key, value in values.items()}
 
 
@@ -348,7 +348,7 @@ def _tensor(values: Mapping[str, Any], keys: Sequence[str], name: str, where: st
     except KeyError as error:
         raise InputError(f"{LOG_NAMES[where]}: '{name}' lacks sample {error.args[0]}") from None
     except (TypeError, ValueError):
-        raise InputError(f"{LOG_NAMES[where]}: '{name}' must hold numbers, as many for each sample") from None
+        raise InputError(f"{LOG_NAMES[where]}: '{name}' must hold the same number of numbers for each sample") from None
 
 
 def _right_losses(part: Mapping[str, Any], where: str) -> dict[str, Any]:

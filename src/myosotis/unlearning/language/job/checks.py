@@ -165,7 +165,7 @@ def check_target_modules(model: Any, lora: LoraSettings) -> None:
             raise InputError(f"lora.target_modules: the weight of {name} is tied to the embeddings; leave it out")
         side = min(layers[name].weight.shape)
         if lora.rank > side:
-            raise InputError(f"lora.rank: {lora.rank} is more than module {name} can hold; at most {side}")
+            raise InputError(f"lora.rank: {lora.rank} is too large for module {name}; expected at most {side}")
 
 
 def _refuse_unmatched(patterns: Sequence[str], layers: Iterable[str]) -> None:
@@ -183,6 +183,6 @@ def check_token_ids(model: Any, tokenizer: Any, examples: Sequence[Example], tex
     rows = len(model.get_input_embeddings().weight)
     if max(ids) >= rows:
         raise InputError(
-            f"model: its tokenizer makes token {max(ids)} of these records, but it has embeddings for tokens 0 to "
+            f"model: its tokenizer produces token {max(ids)} of these records, but it has embeddings for tokens 0 to "
             f"{rows - 1} only; resize them to the tokenizer"
         )

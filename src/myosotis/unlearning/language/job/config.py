@@ -140,7 +140,7 @@ class DataConfig(Config):
         if self.people is not None and (self.forget or self.retain or self.unseen):
             raise ValueError("'people' generates forget, retain and unseen records; leave those keys out")
         if self.replay and self.requests is None:
-            raise ValueError("'replay' repeats earlier 'requests', and there are none")
+            raise ValueError("'replay' repeats earlier 'requests', which are missing")
         if self.template == CHAT:
             return self
         order = [self.template.find(field) for field in ("{prompt}", "{response}")]
@@ -482,8 +482,8 @@ class LanguageUnlearningConfig(JobConfig):
         method = build_method(self.method.name, self.method.settings)
         if method.negation is not None and (watched or (self.lora is not None and self.lora.init == "fila")):
             raise ValueError(
-                f"method '{method.card.name}' negates the change of the weights once training has ended: it goes with "
-                "neither 'stop' nor 'selection' nor 'lora.init: fila'"
+                f"method '{method.card.name}' negates the change of the weights once training has ended: it cannot be "
+                "combined with 'stop', 'selection' or 'lora.init: fila'"
             )
         if self.selection is not None and not has_unseen:
             raise ValueError("'selection' compares with unseen records, but 'data.unseen' is missing")

@@ -145,14 +145,14 @@ def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, S
         name, common = next(iter(common_records.items()))
         raise InputError(
             f"the {name} sets share records ({common}), so comparing them would mislead; remove them, or permit and "
-            "report them by data.allow_shared=true"
+            "report them with data.allow_shared=true"
         )
     forget, retain, unseen, general = map(with_copies_grouped, (forget, retain, unseen, general))
     selection: list[Record] = []
     if config.selection is not None:
         retain, selection = set_apart(retain, config.selection.retain_share, config.seed, "selection", at_least=1)
         if not retain:
-            raise InputError("selection: too few retain records to hold some for selection and train on the others")
+            raise InputError("selection: too few retain records to hold some out for selection and train on the others")
     retain, held = set_apart(retain, config.audit.held_retain, config.seed, "held out", at_least=FEWEST_HELD)
     return Records(forget, retain, held, unseen, general, selection), common_records
 
@@ -231,6 +231,6 @@ def encode_records(records: Sequence[Record], encoder: Encoder, name: str) -> li
     if cut and name == "forget":
         raise InputError(
             f"the forget set: {cut} of {len(examples)} records are longer than data.max_length={encoder.max_length} "
-            "tokens, so that their ends would stay; raise it, or set data.split_texts for texts"
+            "tokens, so their ends would not be forgotten; raise it, or set data.split_texts for texts"
         )
     return examples

@@ -66,7 +66,7 @@ def read_suite_inputs(settings: AuditConfig) -> SuiteInputs:
 def _strings_of(row: Mapping[str, Any], keys: Sequence[str], where: str) -> dict[str, str]:
     for key in keys:
         if not isinstance(row.get(key), str) or not row[key].strip():
-            raise InputError(f"{where}: '{key}' must be a string that is not empty")
+            raise InputError(f"{where}: '{key}' must be a non-empty string")
     return {key: row[key] for key in keys}
 
 

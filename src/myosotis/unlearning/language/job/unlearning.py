@@ -75,7 +75,7 @@ class Unlearning:
         Args:
             model: The model before unlearning; changed in place.
         """
-        self._context.say(f"unlearning by {self._method.card.title}")
+        self._context.say(f"unlearning with {self._method.card.title}")
         wait_for_everyone()
         requests = self._context.config.data.requests
         if requests is None:
@@ -220,7 +220,7 @@ class Unlearning:
             done.append(RequestOutcome(**{**stored, "measures": tuple(stored["measures"])}))
         complete = [number for number in range(len(done) + 1) if is_complete(run.checkpoints / f"after-{number}")]
         if done and len(done) not in complete:
-            self._context.say(f"the model after request {len(done)} is damaged; it is made again from the one before")
+            self._context.say(f"the model after request {len(done)} is damaged; it is recomputed from the previous one")
         return done[: max(complete, default=0)]
 
     def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:

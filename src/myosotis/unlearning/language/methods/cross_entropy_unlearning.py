@@ -105,7 +105,7 @@ class CEU(Method):
         paper="Yang, CE-U: Cross Entropy Unlearning, 2025",
         reads="forget",
         memory="none",
-        purpose="The label's probability goes to the other tokens in proportion; no reference.",
+        purpose="Redistributes the label's probability over the other tokens; no reference.",
     )
     retain: RetainName | None = None
     skipped: int = 1

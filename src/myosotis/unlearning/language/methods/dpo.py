@@ -115,6 +115,6 @@ class AltPO(DPO):
         paper="Mekala et al., Alternate Preference Optimization for Unlearning Factual Knowledge in LLMs, COLING 2025",
         reads="forget prompts, retain",
         memory="two reference log-probabilities per forget record; the alternates are generated before training",
-        purpose="Plausible other answers instead of refusals or nonsense.",
+        purpose="Plausible alternative answers instead of refusals or nonsense.",
     )
     alternates: ClassVar[Alternates | None] = "generated"

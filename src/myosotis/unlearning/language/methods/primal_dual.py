@@ -85,9 +85,7 @@ class PDU(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.retain != "nll" or self.retain_weight != 1.0:
-            raise ValueError(
-                "pdu constrains the retain NLL, whose weight is the multiplier: leave retain and retain_weight alone"
-            )
+            raise ValueError("pdu sets the weight of the retain NLL itself: leave retain and retain_weight out")
         if self.retain_limit < 0 or self.dual_step_size <= 0 or self.dual_start < 0:
             raise ValueError("retain_limit and dual_start must be >= 0 and dual_step_size > 0")
 

@@ -39,7 +39,7 @@ class TaskVector(Method):
         paper="Ilharco et al., Editing Models with Task Arithmetic, ICLR 2023",
         reads="forget",
         memory="a copy of the trained weights",
-        purpose="A cheap baseline without any retain data; no stop rule can watch it.",
+        purpose="A cheap baseline without retain data; does not support a stop rule.",
     )
     retain: RetainName | None = None
     scale: float = field(default=1.0, kw_only=True)

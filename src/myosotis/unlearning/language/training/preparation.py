@@ -76,8 +76,8 @@ def check_settings(args: UnlearnConfig, method: Method, *, adapts: bool, watched
         raise SettingsError("lora_init='fila' needs a peft_config: FILA initialises low-rank adapters")
     if method.negation is not None and (watched or args.lora_init == "fila"):
         raise SettingsError(
-            f"{method.card.name} negates the change of the weights once training has ended: no stop rule or "
-            "selection can watch it, and it needs adapters that start at nothing (lora_init='default')"
+            f"{method.card.name} negates the change of the weights once training has ended: it supports "
+            "no stop rule or selection and needs adapters that start at zero (lora_init='default')"
         )
     if args.trainable_parameters is not None and adapts:
         raise SettingsError("trainable_parameters chooses among all weights; an adapter has target_modules instead")
@@ -185,7 +185,7 @@ def check_blocks(model: Any, terms: Sequence[WeightedTerm]) -> None:
         return
     block, highest = max(blocks), int(model.config.num_hidden_layers) - 2
     if block > highest:
-        raise InputError(f"block {block} cannot be steered: of this model's blocks 0 to {highest} can")
+        raise InputError(f"block {block} cannot be steered; blocks 0 to {highest} of this model can")
 
 
 def check_something_to_forget(examples: Sequence[Example], terms: Sequence[WeightedTerm]) -> None:

@@ -41,7 +41,7 @@ def refusal_records(records: Sequence[Record], seed: int, refusals: Sequence[str
         InputError: A record is plain text, so there is no question to refuse, or ``refusals`` is empty.
     """
     if not refusals:
-        raise InputError("no refusal to draw from")
+        raise InputError("no refusal given")
     draws = torch.randint(len(refusals), (len(records),), generator=generator(seed, "refusals")).tolist()
     answers = []
     for record, draw in zip(records, draws, strict=True):

@@ -38,7 +38,7 @@ class Negation:
         self._scale = scale
         self._start = copy_weights(model)
         if any(".lora_B." in name and bool(value.any()) for name, value in self._start.items()):
-            raise ValueError("the adapter is trained already, so its change cannot be told from its start")
+            raise ValueError("the adapter is already trained, so its initial weights are unknown")
 
     @torch.no_grad()
     def apply(self, model: nn.Module) -> None:

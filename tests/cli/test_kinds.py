@@ -72,7 +72,7 @@ def test_the_right_command_is_named(tmp_path, invoke):
         ("denoise-train.yaml", "denoise train", "training.batch=8", "'batch_size'"),
         ("forget-photos.yaml", "unlearn classifier", "training.forget_batch=8", "'forget_batch_size'"),
         ("erase-people.yaml", "unlearn language", "training.accumulation=2", "'accumulate'"),
-        ("erase-people.yaml", "unlearn language", "training.precision=fp32", "'fp32' is called 'no' now"),
+        ("erase-people.yaml", "unlearn language", "training.precision=fp32", "'fp32' is now called 'no'"),
         ("erase-people.yaml", "unlearn language", "training.trackers=[wandb]", "'trackers, beside 'training''"),
     ],
 )

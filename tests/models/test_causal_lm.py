@@ -67,7 +67,7 @@ def test_weights_beyond_the_configuration_are_refused_and_others_told(tokenizer,
 
 def test_a_name_of_the_hub_without_a_network_is_one_line(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match="nobody/nothing: there is no such directory, and the hub"):
+    with pytest.raises(InputError, match="nobody/nothing: no such directory, and the hub"):
         load_causal_lm("nobody/nothing")
     assert capfd.readouterr() == ("", "")
 

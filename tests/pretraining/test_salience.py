@@ -127,5 +127,5 @@ def test_a_ratio_for_the_batch_or_for_each_image():
 
 @pytest.mark.parametrize(("base", "spread"), [(0.75, 0.3), (0.1, 0.2), (0.5, -0.1)])
 def test_a_spread_must_stay_inside(base, spread):
-    with pytest.raises(ValueError, match="leaves \\[0, 1\\]"):
+    with pytest.raises(ValueError, match="exceeds \\[0, 1\\]"):
         adaptive_ratio(token_salience(FOUR), base, spread)

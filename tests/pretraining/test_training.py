@@ -59,7 +59,7 @@ def test_biases_and_norms_do_not_decay(network):
     assert decay[0.05] == 0
 
 
-@pytest.mark.parametrize(("ratio", "message"), [(0.99, "no visible"), (1.2, "leaves \\[0, 1\\]")])
+@pytest.mark.parametrize(("ratio", "message"), [(0.99, "no visible"), (1.2, "exceeds \\[0, 1\\]")])
 def test_ratios_that_hide_all(ratio, message):
     with pytest.raises(ValueError, match=message):
         check_ratio(build_masker("random"), 49, ratio)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
     [
         ({"methods": []}, "'methods' is empty"),
         ({"methods": ["ers"]}, "unknown method 'ers'"),
-        ({"methods": {"er": {"space": {"training.epochs": []}}}}, "no value for 'training.epochs'"),
+        ({"methods": {"er": {"space": {"training.epochs": []}}}}, "'training.epochs' has no value"),
         ({"job": {"name": "x"}}, "leave 'job.name' out: the protocol sets it"),
         ({"job": {"method": "er"}}, "leave 'job.method' out: the protocol sets it"),
         ({"executor": {"address": "auto"}}, "'address' is for 'ray' only"),

@@ -56,5 +56,5 @@ def test_a_local_task_gives_the_accuracy_that_likelihoods_say(tasks, tokenizer, 
 
 
 def test_unknown_tasks_are_refused(tasks, tokenizer, tiny_llama):
-    with pytest.raises(InputError, match="no task 'plazes'"):
+    with pytest.raises(InputError, match="unknown lm-eval task 'plazes'"):
         evaluate_with_harness(tiny_llama(), tokenizer, ["plazes"], include_path=tasks)

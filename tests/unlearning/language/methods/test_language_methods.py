@@ -12,7 +12,7 @@ from myosotis.unlearning.language import build_method
         ("wga", {"beta": -1}, "beta"),
         ("satimp", {"beta2": -1}, "beta"),
         ("ceu", {"skipped": -1}, "skipped"),
-        ("pdu", {"retain": None}, "multiplier"),
+        ("pdu", {"retain": None}, "the retain NLL itself"),
         ("pdu", {"dual_step_size": 0}, "dual_step_size"),
         ("rmu", {"retain": "hiden"}, "hidden"),
         ("rmu", {"coefficient": 0}, "coefficient"),

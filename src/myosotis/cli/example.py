@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import say
 from myosotis.cli.kinds import JOBS, nearest
 
 
@@ -28,7 +27,6 @@ def example(
 ) -> None:
     """List the examples, or copy one with the files that it reads."""
     with exit_statuses(resumes=False):
-        from myosotis.engine.config import load_config, local_paths
         from myosotis.engine.errors import InputError
         from myosotis.start.examples import copy_example, list_examples
 
@@ -39,13 +37,15 @@ def example(
                 return
             for one in examples:
                 typer.echo(f"{one.name}  (myosotis {one.command})\n    {one.summary}.")
-            say("`myosotis example NAME` copies one into the working directory")
+            typer.echo("`myosotis example NAME` copies one into the working directory", err=True)
             return
         chosen = next((one for one in examples if one.name == name), None)
         if chosen is None:
             raise InputError(f"unknown example '{name}'; {nearest(name, [one.name for one in examples])}")
+        from myosotis.engine.config import load_config, local_paths
+
         settings = load_config(chosen.path, JOBS[chosen.command].schema())
         copies = copy_example(chosen, local_paths(settings), out)
         for path in copies:
             typer.echo(str(path))
-        say(f"run it with: myosotis {chosen.command} {copies[0]}")
+        typer.echo(f"run it with: myosotis {chosen.command} {copies[0]}", err=True)

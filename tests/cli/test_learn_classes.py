@@ -416,3 +416,15 @@ def test_an_encoder_of_another_kind_of_run(finished, first_encoder, class_world,
         outcome = learn_classes(class_world, tmp_path / "run", *settings("norm=bn", f"model.init_from={place}"))
         assert outcome.exit_code == 2, outcome.output
         assert message in outcome.stderr
+
+
+def test_runs_on_different_classes_are_not_ranked(class_world, tmp_path, learn_classes, invoke, settings):
+    for name, only in (("some", "[ash, birch]"), ("others", "[cedar, elm]")):
+        changes = settings(f"data.only={only}", "scenario={first: 1, per_task: 1}", "training.epochs=1")
+        outcome = learn_classes(class_world, tmp_path / name, *changes)
+        assert outcome.exit_code == 0, outcome.output
+    outcome = invoke("report", tmp_path / "some", tmp_path / "others", "--out", tmp_path / "both.html")
+    assert outcome.exit_code == 0, outcome.output
+    assert "Which method retains most? UNDECIDED. Not answered: the runs learned different classes" in " ".join(
+        outcome.stdout.split()
+    )

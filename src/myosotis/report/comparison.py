@@ -28,6 +28,31 @@ def runs_table(
     return Table("The runs and their verdicts", ["Method", "Seed", "Finished", *questions], rows, "Run")
 
 
+def ahead(question: str, answer: str, classes: Sequence[Sequence[str]], tests: Sequence[int]) -> Verdict:
+    """Return who is ahead, or that it cannot be said, as the runs learned or were tested on different things.
+
+    Args:
+        question: Question of the comparison.
+        answer: Its answer if they compare.
+        classes: Names of the classes of each run.
+        tests: Number of test samples of each run.
+
+    Example:
+        >>> ahead("Which is best?", "a", [("ash", "elm"), ("elm", "ash")], [10, 10]).answer
+        'a'
+        >>> ahead("Which is best?", "a", [("ash",), ("elm",)], [10, 10]).mark
+        'undecided'
+    """
+    if len({frozenset(names) for names in classes}) > 1:
+        reason = "the runs learned different classes"
+    elif len(set(tests)) > 1:
+        counts = ", ".join(f"{count:,}" for count in sorted(set(tests)))
+        reason = f"the runs were tested on different samples ({counts})"
+    else:
+        return Verdict(question, answer)
+    return Verdict(question, f"Not answered: {reason}, so their figures cannot be compared.", undecided=True)
+
+
 def verdicts_section(names: Sequence[str], verdicts: Sequence[Sequence[Verdict]]) -> Section:
     """Return the sentences of every verdict of every run.
 

@@ -8,7 +8,7 @@ from myosotis.continual.verdict import earlier_tasks
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.evaluation.learning import above_share
-from myosotis.report.comparison import runs_table, verdicts_section
+from myosotis.report.comparison import ahead, runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart
 from myosotis.report.groups import Group, group_runs, interval_text, run_names
@@ -80,9 +80,11 @@ def compare_runs(runs: Sequence[Run], verdicts: Sequence[Sequence[Verdict]]) -> 
         title="Class-incremental runs side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ in the seed alone are one group.",
         verdicts=[
-            Verdict(
+            ahead(
                 "Which method retains most?",
                 f"{best.name}, with a final accuracy of {best_text}.{_lead(groups, points, confidence)}",
+                [result["classes"] for result in results],
+                [sum(result["samples"]["test"]) for result in results],
             ),
             Verdict(
                 "How sure are we?",

@@ -13,7 +13,7 @@ from myosotis.data.masks import IGNORE
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.evaluation.learning import difference_of, of_difference
-from myosotis.report.comparison import runs_table, verdicts_section
+from myosotis.report.comparison import ahead, runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, curves, heat_map, image_sheet
 from myosotis.report.groups import Group, group_runs, interval_text, number_text, run_names
@@ -119,7 +119,14 @@ def compare(runs: Sequence[Run]) -> Document:
     return Document(
         title="Class-incremental segmentation side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
-        verdicts=[Verdict("Which method retains most?", answer)],
+        verdicts=[
+            ahead(
+                "Which method retains most?",
+                answer,
+                [result["classes"] for result in results],
+                [result["test_images"][-1] for result in results],
+            )
+        ],
         limits=["Differences within the intervals may be due to seed, order or partition."],
         overview=[runs_table(runs, names, [METHODS.card(result["method"]).title for result in results], verdicts)],
         table=Table("Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Group"),

@@ -11,7 +11,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.evaluation.learning import Share, above_share
-from myosotis.report.comparison import runs_table, verdicts_section
+from myosotis.report.comparison import ahead, runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart, heat_map, scatter_panels
 from myosotis.report.groups import WITHOUT_EFFECT, Group, group_runs, interval_text, number_text, run_names
@@ -129,11 +129,13 @@ def compare(runs: Sequence[Run]) -> Document:
             f"Linear probe: {probes[0] if len(probes) == 1 else 'of several kinds'}."
         ),
         verdicts=[
-            Verdict(
+            ahead(
                 "Which representation is best?",
                 f"{best.name}: final accuracy {best.value:.3f} of a linear probe on the test samples of all tasks."
                 if len(probes) == 1
                 else f"Probes of different kinds cannot be compared: {'; '.join(probes)}.",
+                [result["classes"] for result in results],
+                [sum(result["samples"]["test"]) for result in results],
             ),
             Verdict("How sure are we?", f"Means over runs with {confidence:.0%} intervals by Student's t."),
         ],

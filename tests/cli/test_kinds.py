@@ -1,5 +1,7 @@
 """A configuration that was given to another command is recognised."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,25 @@ def test_every_entry_of_the_table_can_be_imported():
         assert callable(job.report_module().compare)
         assert issubclass(job.job_class(), Job)
         assert all(len(table) > 1 for table in job.method_tables().values())
+
+
+def test_the_table_has_the_keys_of_every_configuration():
+    for job in JOBS.values():
+        fields = job.schema().model_fields
+        assert job.takes(dict.fromkeys(fields))
+        assert set(job.keys.split()) <= set(fields)
+        assert not job.takes({"nonsense": 1})
+
+
+def test_a_file_with_two_slips_waits_for_no_other_job(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text("name: a\ntrainign: {epochs: 1}\nmemmory: {}\n")
+    code = (
+        "import sys; from pathlib import Path; from myosotis.cli.kinds import JOBS, command_of\n"
+        "assert command_of(Path(sys.argv[1]), JOBS['learn classes']) is None\n"
+        "assert not any(name.startswith('transformers') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items())

@@ -26,6 +26,7 @@ class JobKind:
         report: The module with ``describe`` and ``compare``.
         methods: By what they are called beside the command, module and name of what it chooses from.
         extra: The extra whose packages its modules import; None if a plain install has them.
+        keys: Keys of its configurations beside those of all jobs, so that a file can be told without an import.
     """
 
     command: str
@@ -35,6 +36,7 @@ class JobKind:
     report: str
     methods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     extra: str | None = None
+    keys: str = ""
 
     @property
     def kind(self) -> str:
@@ -47,6 +49,10 @@ class JobKind:
         from myosotis.engine.extras import missing_module
 
         return self.extra is None or missing_module(self.extra) is None
+
+    def takes(self, content: Mapping[str, Any]) -> bool:
+        """Return whether all keys at the top of a configuration are keys of this kind."""
+        return set(content) <= {*self.keys.split(), *_OF_ALL}
 
     def schema(self) -> type[Config]:
         """Return the configuration."""
@@ -66,6 +72,7 @@ class JobKind:
         return {f"{self.command}{called}": _attribute(path) for called, path in self.methods.items()}
 
 
+_OF_ALL = ("name", "seed", "operator", "trackers")
 _HEAD = re.compile(r"# Job: (.+)")
 _SSL = "continual.selfsupervised"
 JOBS: Mapping[str, JobKind] = {
@@ -79,6 +86,10 @@ JOBS: Mapping[str, JobKind] = {
             "unlearning.language.job.report",
             {"": ("unlearning.language.methods", "METHODS")},
             extra="language",
+            keys=(
+                "model data fine_tune reference method lora training stop selection audit request "
+                "checkpoint_every keep_fine_tuned"
+            ),
         ),
         JobKind(
             "unlearn classifier",
@@ -87,6 +98,10 @@ JOBS: Mapping[str, JobKind] = {
             ("unlearning.classifier.job.job", "ClassifierUnlearningJob"),
             "unlearning.classifier.job.report",
             {"": ("unlearning.classifier.methods", "METHODS")},
+            keys=(
+                "model data train reference preset preset_changes goal new_labels method training stop "
+                "requests replay compare audit request keep_original"
+            ),
         ),
         JobKind(
             "learn classes",
@@ -95,6 +110,7 @@ JOBS: Mapping[str, JobKind] = {
             ("continual.classification.job", "ClassLearningJob"),
             "continual.classification.report",
             {"": ("continual.classification.methods", "METHODS")},
+            keys="checkpoint_every keep_learners data scenario model method norm memory training confidence",
         ),
         JobKind(
             "learn segments",
@@ -103,6 +119,7 @@ JOBS: Mapping[str, JobKind] = {
             ("continual.segmentation.job", "SegmentLearningJob"),
             "continual.segmentation.report",
             {"": ("continual.segmentation.methods", "METHODS")},
+            keys="checkpoint_every keep_learners data scenario model method memory training panels",
         ),
         JobKind(
             "learn representations",
@@ -111,6 +128,9 @@ JOBS: Mapping[str, JobKind] = {
             (f"{_SSL}.job", "RepresentationJob"),
             f"{_SSL}.report",
             {"": (f"{_SSL}.methods", "METHODS"), ", base": (f"{_SSL}.bases", "BASES")},
+            keys=(
+                "checkpoint_every keep_learners data scenario model base method memory training probes shown confidence"
+            ),
         ),
         JobKind(
             "pretrain",
@@ -119,6 +139,9 @@ JOBS: Mapping[str, JobKind] = {
             ("pretraining.job", "PretrainJob"),
             "pretraining.report",
             {", objective": ("pretraining.objectives", "OBJECTIVES"), ", masker": ("pretraining.maskers", "MASKERS")},
+            keys=(
+                "data model objective masker ratio ratio_end training probes finetune shown checkpoint_every confidence"
+            ),
         ),
         JobKind(
             "pretrain sweep",
@@ -126,6 +149,10 @@ JOBS: Mapping[str, JobKind] = {
             ("protocol.sweep.config", "SweepConfig"),
             ("protocol.sweep.job", "SweepJob"),
             "protocol.sweep.report",
+            keys=(
+                "data model objective masker ratio ratio_end training probes finetune shown "
+                "checkpoint_every confidence ratios seeds maskers executor"
+            ),
         ),
         JobKind(
             "denoise train",
@@ -134,6 +161,7 @@ JOBS: Mapping[str, JobKind] = {
             ("denoising.job", "DenoiserTrainJob"),
             "denoising.report",
             {"": ("denoising.methods", "METHODS")},
+            keys="data noise model training held_out",
         ),
         JobKind(
             "protocol",
@@ -141,6 +169,10 @@ JOBS: Mapping[str, JobKind] = {
             ("protocol.config", "ProtocolConfig"),
             ("protocol.job", "ProtocolJob"),
             "protocol.report",
+            keys=(
+                "job tuning evaluation methods trials seeds evaluation_seeds prune metric conventional "
+                "storage executor confidence"
+            ),
         ),
     )
 }
@@ -208,7 +240,7 @@ def command_of(path: Path, own: JobKind) -> str | None:
     unknown = [str(key) for key in content if key not in fields]
     if (len(keys) == 1 and not unknown) or (len(unknown) == 1 and difflib.get_close_matches(unknown[0], fields)):
         return None
-    others = [kind for kind in JOBS.values() if kind is not own and kind.available]
+    others = [kind for kind in JOBS.values() if kind is not own and kind.available and kind.takes(content)]
     # Language models last: their libraries take seconds.
     others.sort(key=lambda kind: kind.extra is not None)
     return next((kind.command for kind in others if not faults(kind)), None)

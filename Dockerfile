@@ -1,5 +1,5 @@
 # CPU:  docker build -t myosotis .
-# CUDA: docker build -t myosotis:cuda --build-arg BASE=pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime .
+# CUDA: docker build -t myosotis:cuda --build-arg BASE=pytorch/pytorch:TAG .   with a runtime TAG for your driver
 #
 # docker run --rm -v "$PWD":/work myosotis demo
 ARG BASE=python:3.12-slim

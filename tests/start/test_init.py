@@ -127,6 +127,20 @@ def test_masks_say_their_classes(invoke, drafted, pairs):
     assert outcome.exit_code == 0, outcome.output
 
 
+@pytest.mark.parametrize(
+    "job", ["learn-classes", "learn-representations", "protocol", "pretrain", "pretrain-sweep", "unlearn-classifier"]
+)
+@pytest.mark.parametrize("each", [3, 5, 6])
+def test_the_smallest_folders_that_are_drafted_pass_too(invoke, drafted, tmp_path, job, each):
+    for label, name in enumerate(CLASSES):
+        for index in range(each):
+            path = tmp_path / "few" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            photo(label, index).save(path)
+    outcome = invoke("check", job, drafted(job, tmp_path / "few"), "--no-time", "--out", tmp_path / "run")
+    assert outcome.exit_code == 0, outcome.output
+
+
 def test_unlabelled_images_are_not_probed(invoke, drafted, trees):
     path = drafted("pretrain", trees / "ash")
     config = yaml.safe_load(path.read_text())
@@ -167,6 +181,7 @@ def test_every_job_has_a_draft():
         (("learn-classes", "one"), "needs one folder per class, at least 2, got 1"),
         (("learn-classes", "hole"), "hole/birch: holds no image, so it is not a class"),
         (("learn-classes", "one", "hole"), "starts from one folder"),
+        (("learn-classes", "pair"), "pair/ash: holds 1 images; 'learn classes' needs 3 of each class"),
         (("learn-segments", "one"), "starts from two folders"),
         (("denoise-train",), "starts from clean files"),
         (("denoise-train", "a.txt"), "1 different letters; expected 2 to 60"),
@@ -179,10 +194,10 @@ def test_what_cannot_be_drafted_is_refused_in_a_line(invoke, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("aaaa")
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "a"}))
-    for name in ("empty", "one/ash", "hole/ash", "hole/birch"):
+    for name in ("empty", "one/ash", "hole/ash", "hole/birch", "pair/ash", "pair/birch"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("one", "hole"):
-        photo(0, 0).save(tmp_path / name / "ash" / "0.jpg")
+    for name in ("one/ash", "hole/ash", "pair/ash", "pair/birch"):
+        photo(0, 0).save(tmp_path / name / "0.jpg")
     before = sorted(tmp_path.rglob("*"))
     outcome = invoke("init", *arguments)
     assert outcome.exit_code == 2, outcome.output

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from myosotis.evaluation.learning import Controlled, Share, above_level, learning_verdict, not_below
+from myosotis.evaluation.learning import Controlled, Share, above_level, above_share, learning_verdict, not_below
+from myosotis.report.document import Verdict
+from myosotis.report.learning import KEPT, basis_text
 
 WHEN_LEARNT = "right after each of these tasks was learnt"
 
@@ -77,6 +79,22 @@ def classes_verdict(
         control = above_level(pair[1], chance, measure="", control_of="", confidence=confidence)
         kept = kept if control.holds else []
     return learning_verdict(learnt, kept)
+
+
+def against_finetuning(verdict: Verdict, own: Share, control: Share, *, measure: str, confidence: float) -> Verdict:
+    """Return ``Has it kept?`` answered against fine-tuning, with the sentences of the run's own verdict behind it.
+
+    Args:
+        verdict: Verdict of the run alone.
+        own: Hits of the run on all tasks but the last.
+        control: Hits of fine-tuning on the same tasks.
+        measure: Name of the figure.
+        confidence: Level of confidence.
+    """
+    compared = above_share(own, control, measure=measure, control_of="fine-tuning", confidence=confidence)
+    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
+    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
+    return Verdict(KEPT, text, compared.holds, compared.holds is None)
 
 
 def majority(confusion: Sequence[Sequence[int]]) -> float:

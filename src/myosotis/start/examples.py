@@ -41,8 +41,8 @@ def list_examples() -> list[Example]:
         'learn classes'
     """
     folder = examples_folder()
-    found = [_read(folder, path) for path in folder.rglob("*.yaml") if path.read_text("utf-8").startswith(_HEAD)]
-    return sorted(found, key=lambda example: (example.command, example.name))
+    examples = [_read(folder, path) for path in folder.rglob("*.yaml") if path.read_text("utf-8").startswith(_HEAD)]
+    return sorted(examples, key=lambda example: (example.command, example.name))
 
 
 def _read(folder: Path, path: Path) -> Example:

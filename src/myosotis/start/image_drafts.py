@@ -17,6 +17,8 @@ from myosotis.start.look import (
 )
 
 _WIDTHS = (16, 32, 64)
+_FEWEST = 3
+"""Images of a class without which training, probes and a test set have too little to work with."""
 _FEW = 2000
 """Training images below which a network sees each of them more often."""
 
@@ -35,6 +37,7 @@ class _Sets:
         if not paths:
             self.name, self.side, self.grey, self.count = "digits", 8, True, 1438
             self.classes: tuple[str, ...] = tuple(map(str, range(10)))
+            self.smallest = 139
             self.train, self.test = "{packaged: digits}", "{packaged: digits, split: test}"
             self.remarks.append("Without a folder the images are the handwritten digits that come with scikit-learn.")
             return
@@ -45,6 +48,12 @@ class _Sets:
         self.classes = tuple(images.classes)
         if labelled and len(self.classes) < 2:
             raise InputError(f"{train}: '{command}' needs one folder per class, at least 2, got {len(self.classes)}")
+        self.smallest = min(images.classes.values(), default=0)
+        rare = next((name for name, count in images.classes.items() if count < _FEWEST), None)
+        if labelled and rare is not None:
+            raise InputError(
+                f"{train / rare}: holds {images.classes[rare]} images; '{command}' needs {_FEWEST} of each class"
+            )
         self.remarks += _remarks(images)
         kind = "folder" if self.classes else "images"
         size = {} if images.size is None else {"size": images.size}
@@ -54,6 +63,7 @@ class _Sets:
             self.test = quoted({**source, "held_out": HELD_OUT, "split": "test"})
             self.remarks.append(f"There is no test set: {HELD_OUT:.0%} of each class are held out for it.")
             self.count = round(self.count * (1 - HELD_OUT))
+            self.smallest -= max(1, round(self.smallest * HELD_OUT))
         else:
             missing = next((name for name in self.classes if name not in look_at_images(test).classes), None)
             if missing is not None:
@@ -85,12 +95,12 @@ def _remarks(images: ImageFolder) -> list[str]:
     colours = "grey" if images.grey else "colour"
     (width, height), _ = images.sizes.most_common(1)[0]
     sizes = f"{width} x {height} pixels" if len(images.sizes) == 1 else f"{len(images.sizes)} sizes"
-    found = [f"Found: {images.count:,} {colours} images{classes}, {sizes}."]
+    remarks = [f"Found: {images.count:,} {colours} images{classes}, {sizes}."]
     counts = images.classes.values()
     if counts and max(counts) > 10 * min(counts):
         rare = min(images.classes, key=lambda name: images.classes[name])
-        found.append(f"The classes are unequal: '{rare}' has {min(counts)} images, another has {max(counts):,}.")
-    return found
+        remarks.append(f"The classes are unequal: '{rare}' has {min(counts)} images, another has {max(counts):,}.")
+    return remarks
 
 
 def draft_class_learning(paths: Sequence[Path], folder: Path) -> Draft:
@@ -105,7 +115,7 @@ def draft_class_learning(paths: Sequence[Path], folder: Path) -> Draft:
     """
     sets = _Sets(paths, "learn classes", folder)
     first, per_task = task_sizes(len(sets.classes))
-    exemplars = min(2000, 20 * len(sets.classes), max(1, sets.count // 4))
+    exemplars = max(len(sets.classes), min(2000, 20 * len(sets.classes), sets.count // 4))
     body = f"""
 data:
   train: {sets.train}
@@ -139,6 +149,8 @@ def draft_representation_learning(paths: Sequence[Path], folder: Path) -> Draft:
     """
     sets = _Sets(paths, "learn representations", folder)
     first, per_task = task_sizes(len(sets.classes))
+    # No task may have fewer images than a batch.
+    batch = 1 << (min(sets.batch, sets.smallest * min(first, per_task)).bit_length() - 1)
     crop = "  views: {hue: 0, saturation: 0, grey: 0}  # the images are grey\n" if sets.grey else ""
     body = f"""
 data:
@@ -155,7 +167,7 @@ method: pnr  # others: myosotis methods learn-representations
 training:
   epochs: {sets.epochs}  # of each task
   learning_rate: 0.1
-  batch_size: {sets.batch}
+  batch_size: {batch}
 {crop}
 """
     return Draft("learn representations", run_name("represent", sets.name), body, tuple(sets.remarks))
@@ -180,7 +192,7 @@ def draft_protocol(paths: Sequence[Path], folder: Path) -> Draft:
     if len(sets.classes) < 4:
         raise InputError(f"'protocol' needs at least 4 classes, two for each stream, got {len(sets.classes)}")
     half = len(sets.classes) // 2
-    exemplars = min(1000, 10 * half, max(1, sets.count // 8))
+    exemplars = max(half, min(1000, 10 * half, sets.count // 8))
     body = f"""
 # The job of every trial: `learn classes` without its data, method and seed.
 job:
@@ -208,13 +220,13 @@ evaluation_seeds: 3   # published: 5
     return Draft("protocol", run_name("protocol", sets.name), body, tuple(sets.remarks))
 
 
-def _vit(side: int) -> tuple[int, str]:
+def _vit_options(side: int) -> str:
+    """Options of a small vision transformer: patches that leave at least four on a side."""
     patch = next(size for size in (8, 4, 2) if (side % size == 0 and side // size >= 4) or size == 2)
-    return patch, quoted({"patch_size": patch, "embed_dim": 96, "depth": 4, "num_heads": 4})
+    return quoted({"patch_size": patch, "embed_dim": 96, "depth": 4, "num_heads": 4})
 
 
 def _pretraining_body(sets: _Sets) -> str:
-    _, options = _vit(sets.side)
     probes = "" if sets.classes else "probes: null  # these images have no labels: name labelled ones in probes.data\n"
     test = f"  test: {sets.test}\n" if sets.classes else ""
     return f"""
@@ -223,7 +235,7 @@ data:
 {test}
 model:
   architecture: vit_tiny_patch16_224  # a vision transformer of timm, made smaller by its options
-  options: {options}
+  options: {_vit_options(sets.side)}
 
 objective: {{name: mae, decoder_dim: 64, decoder_depth: 1, decoder_heads: 4}}
 masker: salience  # others: myosotis methods pretrain

@@ -112,7 +112,7 @@ def look_at_masks(images: Path, masks: Path) -> list[int]:
 
 
 def batch_size(images: int, side: int, channels: int, *, most: int = 64) -> int:
-    """Return the images of a batch: some ten batches an epoch, and no more than half of the memory at hand.
+    """Return the images of a batch: some ten batches an epoch, no more than all, nor than half of the memory holds.
 
     Args:
         images: Number of training images.
@@ -121,13 +121,13 @@ def batch_size(images: int, side: int, channels: int, *, most: int = 64) -> int:
         most: Largest batch.
 
     Example:
-        >>> batch_size(200, 32, 64), batch_size(100_000, 32, 64)
-        (16, 64)
+        >>> batch_size(12, 32, 64), batch_size(200, 32, 64), batch_size(100_000, 32, 64)
+        (8, 16, 64)
     """
     # Some twenty layers of 32-bit numbers, and as many gradients.
     bytes_each = 2 * 20 * 4 * channels * side * side
     fits = memory_at_hand() / 2 / bytes_each
-    return 1 << max(1, int(math.log2(max(2.0, min(most, max(16.0, images / 10), fits)))))
+    return 1 << int(math.log2(max(1.0, min(most, max(16.0, images / 10), fits, images))))
 
 
 def memory_at_hand() -> int:

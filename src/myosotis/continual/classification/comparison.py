@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.continual.classification.methods import METHODS
-from myosotis.continual.verdict import earlier_tasks
+from myosotis.continual.verdict import against_finetuning, earlier_tasks
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
-from myosotis.evaluation.learning import above_share
 from myosotis.report.comparison import ahead, runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart
 from myosotis.report.groups import Group, group_runs, interval_text, run_names
-from myosotis.report.learning import KEPT, basis_text
+from myosotis.report.learning import KEPT
 from myosotis.report.sections import differing_settings
 
 MEASURES = {
@@ -127,16 +126,8 @@ def _against_finetuning(
     control = earlier_tasks(peers[0]["matrix"], peers[0]["samples"]["test"])
     if control is None or not (result.get("verdict") or {}).get("learnt"):
         return verdict
-    compared = above_share(
-        own[0],
-        control[0],
-        measure="final accuracy on all tasks but the last",
-        control_of="fine-tuning",
-        confidence=confidence,
-    )
-    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
-    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
-    return Verdict(KEPT, text, compared.holds, compared.holds is None)
+    measure = "final accuracy on all tasks but the last"
+    return against_finetuning(verdict, own[0], control[0], measure=measure, confidence=confidence)
 
 
 def _over_seeds(group: Group, key: str, confidence: float) -> Interval | None:

@@ -5,17 +5,17 @@ from typing import Any
 
 from myosotis.continual.selfsupervised.bases import BASES
 from myosotis.continual.selfsupervised.methods import METHODS
-from myosotis.continual.verdict import earlier_tasks
+from myosotis.continual.verdict import against_finetuning, earlier_tasks
 from myosotis.engine.config import flatten
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, t_interval
-from myosotis.evaluation.learning import Share, above_share
+from myosotis.evaluation.learning import Share
 from myosotis.report.comparison import ahead, runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart, heat_map, scatter_panels
 from myosotis.report.groups import WITHOUT_EFFECT, Group, group_runs, interval_text, number_text, run_names
-from myosotis.report.learning import KEPT, basis_text, kept_verdict, learnt_verdict
+from myosotis.report.learning import KEPT, kept_verdict, learnt_verdict
 from myosotis.report.sections import (
     differing_settings,
     environment_section,
@@ -177,16 +177,8 @@ def _against_finetuning(verdict: Verdict, run: Run, runs: Sequence[Run], confide
     control = _earlier(peers[0])
     if control is None or not (result.get("verdict") or {}).get("learnt"):
         return verdict
-    compared = above_share(
-        own,
-        control,
-        measure="linear probe at the end on all tasks but the last",
-        control_of="fine-tuning",
-        confidence=confidence,
-    )
-    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
-    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
-    return Verdict(KEPT, text, compared.holds, compared.holds is None)
+    measure = "linear probe at the end on all tasks but the last"
+    return against_finetuning(verdict, own, control, measure=measure, confidence=confidence)
 
 
 def _earlier(result: Mapping[str, Any]) -> Share | None:

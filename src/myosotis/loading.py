@@ -26,14 +26,12 @@ def load(path: str | Path) -> Any:
         path: A run, or the ``model`` directory of one, or a file of ``denoise train``.
 
     Returns:
-        What answers in the habit of its field:
-
-        - ``learn classes``, ``learn segments``, ``unlearn classifier``:
-          :class:`~myosotis.models.predictor.ImagePredictor` with ``predict(images)``, ``scores(images)``, ``classes``.
-        - ``learn representations``, ``pretrain``: :class:`~myosotis.models.predictor.ImageEncoder` with
-          ``transform(images)``.
-        - ``denoise train``: :class:`~myosotis.denoising.NeuralDenoiser` with ``denoise(noisy, channel)``.
-        - ``unlearn language``: a ``transformers`` text-generation pipeline, called with a prompt.
+        What answers in the habit of its field. Of ``learn classes``, ``learn segments`` and ``unlearn classifier``:
+        :class:`~myosotis.models.predictor.ImagePredictor` with ``predict(images)``, ``scores(images)``, ``classes``. Of
+        ``learn representations`` and ``pretrain``: :class:`~myosotis.models.predictor.ImageEncoder` with
+        ``transform(images)``. Of ``denoise train``: :class:`~myosotis.denoising.NeuralDenoiser` with
+        ``denoise(noisy, channel)``. Of ``unlearn language``: a ``transformers`` text-generation pipeline, called with a
+        prompt.
 
     Raises:
         InputError: There is no model, or it is damaged.

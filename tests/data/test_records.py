@@ -8,7 +8,7 @@ import sys
 import datasets
 import pytest
 
-from myosotis.data.records import Record, parse_record, read_dataset, read_jsonl
+from myosotis.data.records import Record, read_dataset_rows, read_jsonl
 from myosotis.engine import InputError
 
 CHAT = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Karin."}]
@@ -102,20 +102,20 @@ def test_data_sets_on_disk_are_read(tmp_path):
     rows = datasets.Dataset.from_list([{"prompt": "Who?", "response": "Karin."}])
     rows.save_to_disk(tmp_path / "plain")
     datasets.DatasetDict({"train": rows}).save_to_disk(tmp_path / "split")
-    assert read_dataset(str(tmp_path / "plain"), "train") == [parse_record(rows[0], "row")]
-    assert read_dataset(str(tmp_path / "split"), "train") == [parse_record(rows[0], "row")]
+    for name in ("plain", "split"):
+        assert [row for _, row in read_dataset_rows(str(tmp_path / name), "train")] == [rows[0]]
     with pytest.raises(InputError, match="cannot be loaded"):
-        read_dataset(str(tmp_path / "split"), "other")
+        read_dataset_rows(str(tmp_path / "split"), "other")
 
 
 READ = """
 import json, sys
 from pathlib import Path
-from myosotis.data.records import read_dataset
+from myosotis.data.records import read_dataset_rows
 from myosotis.engine import InputError
 for split in ("train", "nowhere"):
     try:
-        print(read_dataset(sys.argv[1], split, None, {"prompt": "question", "response": "answer"})[0].response)
+        print(read_dataset_rows(sys.argv[1], split)[0][1]["answer"])
     except InputError as error:
         print(error)
 """
@@ -138,12 +138,12 @@ def test_no_copy_of_a_data_set_stays_behind(tmp_path):
 def test_data_sets_that_cannot_be_loaded_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="data set nobody/nothing: no such directory, and the hub"):
-        read_dataset("nobody/nothing", "train")
+        read_dataset_rows("nobody/nothing", "train")
     (tmp_path / "scripted").mkdir()
     (tmp_path / "scripted" / "scripted.py").write_text("raise SystemExit\n")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "train.jsonl").write_text('{"text": "secret')
     for name, message in (("scripted", "scripts are no longer supported"), ("torn", "Missing a closing")):
         with pytest.raises(InputError, match=message) as caught:
-            read_dataset(str(tmp_path / name), "train")
+            read_dataset_rows(str(tmp_path / name), "train")
         assert "secret" not in str(caught.value)

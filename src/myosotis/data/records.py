@@ -203,24 +203,6 @@ _JSON_NAMES = {
 }  # fmt: skip
 
 
-def read_dataset(
-    name: str, split: str, subset: str | None = None, fields: Mapping[str, str] | None = None
-) -> list[Record]:
-    """Read the records of a ``datasets`` source: a directory written by ``save_to_disk``, or a name that it loads.
-
-    Args:
-        name: Directory or name.
-        split: Split, e.g. ``train``.
-        subset: Configuration, where there are several.
-        fields: Names in the source by our names, for sources in another layout.
-
-    Raises:
-        InputError: The data set or its split cannot be loaded, or a row is not a record.
-    """
-    rows = read_dataset_rows(name, split, subset)
-    return [parse_record(renamed(row, fields or {}, where), where) for where, row in rows]
-
-
 def read_dataset_rows(name: str, split: str, subset: str | None = None) -> list[tuple[str, Row]]:
     """Read the rows of a ``datasets`` source, each with its name for errors.
 

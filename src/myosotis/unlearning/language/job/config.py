@@ -64,33 +64,46 @@ class PeopleConfig(Config):
         return self
 
 
-class FileConfig(Config):
+class TableConfig(Config):
+    """What rows of a source are read, and how.
+
+    Attributes:
+        fields: Our keys (``prompt``, ``response``, ``text``, ``messages``, ``id``, ``subject``, ``facts``) and what the
+            source calls them.
+        skip: Rows to leave out at the beginning.
+        take: Rows to read after those; all unless given.
+        rows_per_subject: Rows in a row of the source that are about one subject, for sources without a ``subject``:
+            intervals and held-out shares then go by subject.
+    """
+
+    fields: dict[str, str] = Field(default_factory=dict)
+    skip: Annotated[int, Field(ge=0)] = 0
+    take: PositiveInt | None = None
+    rows_per_subject: PositiveInt | None = None
+
+
+class FileConfig(TableConfig):
     """A file of JSON lines.
 
     Attributes:
         file: JSONL file: one JSON object per line.
-        fields: Our keys (``prompt``, ``response``, ``text``, ``messages``, ``id``, ``subject``, ``facts``) and what the
-            file calls them.
     """
 
     file: LocalPath
-    fields: dict[str, str] = Field(default_factory=dict)
 
 
-class DatasetConfig(Config):
+class DatasetConfig(TableConfig):
     """A source for the ``datasets`` library.
 
     Attributes:
         dataset: Directory, or name on the hub.
         split: Split of the data set.
         subset: Configuration of the data set, where it has several.
-        fields: Our keys and what the data set calls them.
     """
 
     dataset: DatasetName
     split: str = "train"
     subset: str | None = None
-    fields: dict[str, str] = Field(default_factory=dict)
 
 
 Source = LocalPath | FileConfig | DatasetConfig

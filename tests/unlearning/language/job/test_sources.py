@@ -1,0 +1,51 @@
+"""Which rows of a source are read, and whom they are about."""
+
+import json
+
+import pytest
+
+from myosotis.engine import InputError
+from myosotis.unlearning.language.job.config import FileConfig
+from myosotis.unlearning.language.job.sources import read_rows, read_source
+
+ROWS = [{"question": f"Who is {number}?", "answer": f"Number {number}."} for number in range(6)]
+FIELDS = {"prompt": "question", "response": "answer"}
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return lambda **settings: FileConfig(file=str(path), fields=FIELDS, **settings)
+
+
+def test_rows_are_skipped_and_taken(table):
+    assert [record.response for record in read_source(table(skip=2, take=3))] == ["Number 2.", "Number 3.", "Number 4."]
+    assert [record.response for record in read_source(table(skip=5))] == ["Number 5."]
+    assert len(read_source(table())) == 6
+
+
+def test_errors_name_the_line_of_the_file_and_not_the_row_that_was_taken(table, tmp_path):
+    where, _ = read_rows(table(skip=4, take=1))[0]
+    assert where == f"{tmp_path / 'rows.jsonl'}, line 5"
+
+
+def test_rows_of_one_subject_stand_together_wherever_the_reading_begins(table):
+    subjects = [record.subject for record in read_source(table(rows_per_subject=2))]
+    assert len(set(subjects)) == 3
+    assert subjects[::2] == subjects[1::2]
+    # The fourth row is about the second subject, whoever reads it.
+    assert [record.subject for record in read_source(table(skip=3, take=2, rows_per_subject=2))] == subjects[3:5]
+
+
+@pytest.mark.parametrize("settings", [{"skip": 6}, {"skip": 4, "take": 3}, {"take": 7}])
+def test_rows_that_are_not_there_are_refused(table, settings):
+    with pytest.raises(InputError, match="holds 6 rows, so there are no rows from"):
+        read_source(table(**settings))
+
+
+def test_a_subject_is_not_counted_where_it_is_given(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "Who?", "response": "A.", "subject": "A"}))
+    with pytest.raises(InputError, match=r"line 1: has a subject, so 'rows_per_subject'"):
+        read_source(FileConfig(file=str(path), rows_per_subject=1))

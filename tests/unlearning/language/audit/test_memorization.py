@@ -7,6 +7,7 @@ import torch
 
 from myosotis.unlearning.language import Thresholds, calibrate_thresholds, extraction_likelihood, memorization_accuracy
 from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.audit.memorization import _sampled, affordable_prefixes
 
 
 class TableModel(torch.nn.Module):
@@ -126,9 +127,52 @@ def test_likelihood_does_not_grow_with_n():
     assert values == sorted(values, reverse=True)
 
 
-def test_stride_one_is_all_prefixes_and_a_longer_stride_fewer():
-    model, ids = TableModel({0: 1, 1: 2, 2: 0, 3: 0}), torch.tensor([0, 1, 2, 0, 1, 3])
-    assert extraction_likelihood(model, [ids], 1, stride=5).item() == pytest.approx(1.0)
+def test_a_sample_of_prefixes_estimates_the_exact_value_without_bias():
+    """Over all starts that a sequence could draw, the mean of the estimates is the mean over all prefixes."""
+    values = torch.rand(23, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for prefixes in (1, 4, 7, 22):
+        shares = torch.zeros(23, dtype=torch.float64)
+        draws = 4000
+        for draw in range(draws):
+            sequence = torch.tensor([draw, 1, 2])
+            chosen = _sampled(sequence, 1, 23, prefixes)
+            assert len(set(chosen)) == prefixes
+            assert 1 <= min(chosen) <= max(chosen) <= 23
+            shares[torch.tensor(chosen) - 1] += 1 / prefixes / draws
+        # Five standard errors of a binomial share.
+        assert (shares - 1 / 23).abs().max() < 5 * (prefixes / 23 / draws) ** 0.5 / prefixes
+        assert (shares * values).sum() == pytest.approx(values.mean().item(), abs=0.02)
+
+
+def test_a_sample_of_all_prefixes_is_exact_and_a_smaller_one_costs_less(tiny_model):
+    sequences = [torch.randint(300, (20,), generator=torch.Generator().manual_seed(seed)) for seed in range(6)]
+    exact = extraction_likelihood(tiny_model, sequences, 2)
+    torch.testing.assert_close(extraction_likelihood(tiny_model, sequences, 2, prefixes=18), exact)
+    torch.testing.assert_close(extraction_likelihood(tiny_model, sequences, 2, prefixes=500), exact)
+    some = extraction_likelihood(tiny_model, sequences, 2, prefixes=3)
+    # The same prefixes whatever the batch and its order.
+    alone = torch.cat([extraction_likelihood(tiny_model, [row], 2, prefixes=3) for row in reversed(sequences)]).flip(0)
+    torch.testing.assert_close(some, alone)
+    with pytest.raises(ValueError, match="at least 1"):
+        extraction_likelihood(tiny_model, sequences, 2, prefixes=0)
+
+
+def test_an_affordable_sample_stays_within_its_budget():
+    sequences = [torch.arange(length) for length in (12, 40, 90, 5)]
+    starts = [3, 8, 30, 1]
+    for budget in (50, 300, 1500):
+        prefixes = affordable_prefixes(sequences, starts, 3, budget)
+        # What a model costs that knows nothing: each prefix is rolled out to the end.
+        spent = sum(
+            len(sequence) - length
+            for sequence, start in zip(sequences, starts, strict=True)
+            for length in _sampled(sequence, start, len(sequence) - 3, prefixes)
+        )
+        assert spent <= 1.3 * budget
+        assert prefixes is not None
+    assert affordable_prefixes(sequences, starts, 3, 10**6) is None
+    assert affordable_prefixes(sequences, starts, 3, 1) == 1
+    assert affordable_prefixes([], [], 3, 10) is None
 
 
 def test_bad_sequences_are_refused(llama):

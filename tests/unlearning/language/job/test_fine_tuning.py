@@ -2,7 +2,7 @@
 
 import torch
 
-from myosotis.data.encoding import Encoder
+from myosotis.data.encoding import Encoder, pad_examples
 from myosotis.unlearning.language.job.config import FineTuneConfig
 from myosotis.unlearning.language.job.fine_tuning import fine_tune
 
@@ -32,3 +32,17 @@ def test_teaching_in_half_precision_moves_what_teaching_in_float32_moves(
         assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16 if half else torch.float32}
         assert changed(taught[-1], before) > 0.1
     assert all(torch.equal(value, taught[1][name]) for name, value in taught[0].items())
+
+
+def test_a_step_is_that_of_the_mean_loss_over_its_labelled_tokens(tokenizer, tmp_path, forget_records, tiny_llama):
+    examples = [Encoder(tokenizer)(record) for record in forget_records[:4]]
+    model, plain = tiny_llama(), tiny_llama()
+    plain.load_state_dict(model.state_dict())
+    options = FineTuneConfig(epochs=1, learning_rate=1e-3, batch_size=4, schedule="constant")
+    fine_tune(model, tokenizer, examples, options, seed=0, directory=tmp_path)
+    loss = plain.train()(**pad_examples(examples, 0)).loss  # of transformers, from the logits of all positions
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+    torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.0).step()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-5, atol=2e-6)

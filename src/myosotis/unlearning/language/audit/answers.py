@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.audit.finite import finite_logits
-from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.audit.greedy import BATCHES_TOGETHER, GreedyPass
 from myosotis.unlearning.language.methods.forward import (
     evaluation_mode,
     labelled_first,
@@ -189,18 +189,19 @@ def greedy_answers(
     eos = tokenizer.eos_token_id
     ends = frozenset() if eos is None else frozenset({eos})
     lengths = [max_new_tokens] * len(examples) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-    answers: list[str] = []
+    answers = [""] * len(examples)
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
-        for begin in range(0, len(examples), batch_size):
-            chunk = examples[begin : begin + batch_size]
-            greedy = GreedyPass(model, [torch.tensor(example.input_ids) for example in chunk], ends=ends)
+        order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
+        for begin in range(0, len(order), BATCHES_TOGETHER * batch_size):
+            indices = order[begin : begin + BATCHES_TOGETHER * batch_size]
+            sequences = [torch.tensor(examples[index].input_ids) for index in indices]
+            greedy = GreedyPass(model, sequences, batch_size, ends=ends)
             starts = [
-                (row, max(example.response_start, 1), length)
-                for row, (example, length) in enumerate(zip(chunk, lengths[begin:], strict=False))
+                (row, max(examples[index].response_start, 1), lengths[index]) for row, index in enumerate(indices)
             ]
-            generated = [row[:-1] if row[-1:] == [eos] else row for row in greedy.continuations(starts)]
-            answers += [tokenizer.decode(tokens).strip() for tokens in generated]
-            ticker.advance(len(chunk))
+            for index, row in zip(indices, greedy.continuations(starts), strict=True):
+                answers[index] = tokenizer.decode(row[:-1] if row[-1:] == [eos] else row).strip()
+            ticker.advance(len(indices))
     return answers
 
 

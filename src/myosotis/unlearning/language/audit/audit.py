@@ -92,6 +92,7 @@ def audit_model(
     *,
     n: int = 10,
     further_n: Sequence[int] = (),
+    prefixes: Mapping[str, int | None] | None = None,
     confidence: float = 0.95,
     max_new_tokens: int = 32,
     batch_size: int = 16,
@@ -104,6 +105,8 @@ def audit_model(
         sets: The records.
         n: n of the extraction likelihood. Records with fewer than n tokens after their prompt are left out of it.
         further_n: Further n, reported as ``extraction_likelihood_<n>``.
+        prefixes: By set, the largest number of prefixes of each record that the extraction likelihood is measured
+            from; all of them unless given.
         confidence: Level of the intervals over subjects.
         max_new_tokens: Length of the answers that ROUGE looks at; a longer record's own length where it is more.
         batch_size: Records per forward pass.
@@ -124,7 +127,7 @@ def audit_model(
         lengths = [max(max_new_tokens, len(example.input_ids) - example.response_start) for example in examples]
         generated = greedy_answers(model, tokenizer, examples, max_new_tokens=lengths, batch_size=batch_size)
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, generated)
-        values.update(_memorization(model, examples, n, further_n, batch_size))
+        values.update(_memorization(model, examples, n, further_n, (prefixes or {}).get(split), batch_size))
         answers = generated if split == "forget" else answers
         groups = subjects_of(examples)
         values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
@@ -167,7 +170,12 @@ def measurable(examples: Sequence[Example], n: int) -> Measurable:
 
 
 def _memorization(
-    model: nn.Module, examples: Sequence[Example], n: int, further_n: Sequence[int], batch_size: int
+    model: nn.Module,
+    examples: Sequence[Example],
+    n: int,
+    further_n: Sequence[int],
+    prefixes: int | None,
+    batch_size: int,
 ) -> Mapping[str, Tensor]:
     names = {
         n: "extraction_likelihood",
@@ -178,7 +186,7 @@ def _memorization(
     # Records too short for the main n are left out of every other, so that all are over the same records.
     if long.indices:
         accuracy, likelihoods = memorization_by_n(
-            model, long.sequences, list(names), starts=long.starts, batch_size=batch_size
+            model, long.sequences, list(names), starts=long.starts, prefixes=prefixes, batch_size=batch_size
         )
         values["memorization_accuracy"][long.indices] = accuracy
         for other, name in names.items():

@@ -15,6 +15,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from myosotis.engine.progress import Ticker
 from myosotis.unlearning.language.audit.finite import finite_logits
 
+BATCHES_TOGETHER = 4
+"""Teacher-forced batches whose rollouts share batches in the audits."""
+
 
 @dataclass
 class GreedyPass:
@@ -27,6 +30,7 @@ class GreedyPass:
     Attributes:
         model: A causal language model.
         sequences: The true token ids.
+        batch_size: Sequences per teacher-forced pass; all at once unless given. Rollouts of all share full batches.
         rollout_batch: Rollouts per batch.
         ends: Tokens that end a continuation, e.g. end-of-sequence.
         ticker: Progress display that shows how many tokens were generated.
@@ -34,6 +38,7 @@ class GreedyPass:
 
     model: nn.Module
     sequences: Sequence[Int[Tensor, " _"]]
+    batch_size: int | None = None
     rollout_batch: int = 64
     ends: frozenset[int] = frozenset()
     ticker: Ticker | None = None
@@ -50,12 +55,19 @@ class GreedyPass:
         ).unsqueeze(1)
         positions = _max_positions(self.model)
         self._positions = None if positions is None else max(positions, self._ids.shape[1])
-        output = _call(self.model, input_ids=self._ids, attention_mask=self._mask.long(), use_cache=True)
-        self._cache = _plain_cache(output)
+        caches: list[DynamicCache | None] = []
+        choices: list[list[int]] = []
+        size = self.batch_size or max(len(self.sequences), 1)
+        for begin in range(0, len(self.sequences), size):
+            part = slice(begin, begin + size)
+            output = _call(
+                self.model, input_ids=self._ids[part], attention_mask=self._mask[part].long(), use_cache=True
+            )
+            caches.append(_plain_cache(output))
+            choices += _logits(output).argmax(dim=-1).tolist()
+        self._cache = _joined(caches)
         # choices[i][t] is the greedy token after the first t + 1 tokens.
-        self.choices: list[list[int]] = [
-            row[:length] for row, length in zip(_logits(output).argmax(dim=-1).tolist(), self._lengths, strict=True)
-        ]
+        self.choices: list[list[int]] = [row[:length] for row, length in zip(choices, self._lengths, strict=True)]
 
     def continuations(self, starts: Sequence[tuple[int, int, int]]) -> list[list[int]]:
         """Return greedy continuations of prefixes.
@@ -110,7 +122,8 @@ class GreedyPass:
             for key, row in zip(keys, tokens.tolist(), strict=True):
                 rolled[key] = row[: needed[key]]
             if self.ticker is not None:
-                self.ticker.advance(0, f"({self.generated} tokens generated)")
+                left = max(len(order) - begin - self.rollout_batch, 0)
+                self.ticker.advance(0, f"({self.generated} tokens generated, {left} continuations left)")
         return rolled
 
     def _ended(self, token: Tensor) -> Tensor:
@@ -188,6 +201,17 @@ def _aligned(cache: DynamicCache, rows: Tensor, leaves: Tensor) -> tuple[Dynamic
         )
         cut.update(keys, values, index)
     return cut, (positions >= 0).long()
+
+
+def _joined(caches: Sequence[DynamicCache | None]) -> DynamicCache | None:
+    """The caches of several batches of equal length as one; None where one of them is none."""
+    plain = [cache for cache in caches if cache is not None]
+    if len(plain) < len(caches) or len(plain) < 2:
+        return plain[0] if len(plain) == len(caches) == 1 else None
+    joined = DynamicCache()
+    for index, layers in enumerate(zip(*(cache.layers for cache in plain), strict=True)):
+        joined.update(torch.cat([layer.keys for layer in layers]), torch.cat([layer.values for layer in layers]), index)
+    return joined
 
 
 def _selected(cache: DynamicCache, rows: Tensor, begin: int) -> DynamicCache:

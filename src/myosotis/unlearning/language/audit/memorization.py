@@ -3,6 +3,7 @@
 (Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023, eqs. 2 to 5.)
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 from myosotis.evaluation.verdict import TOLERANCE
-from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.audit.greedy import BATCHES_TOGETHER, GreedyPass
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 Sequences = Sequence[Int[Tensor, " _"]]
@@ -61,15 +62,55 @@ def _overlap(generated: Sequence[int], truth: Sequence[int], n: int) -> float:
     return sum(gram in known for gram in grams) / len(grams)
 
 
-def _likelihoods(greedy: GreedyPass, starts: Sequence[int], ns: Sequence[int], stride: int) -> dict[int, list[float]]:
+def _sampled(sequence: Tensor, first: int, last: int, prefixes: int | None) -> list[int]:
+    """Prefix lengths from first to last: all, or some at equal distances from a start that the sequence itself draws.
+
+    Each prefix has the same chance to be in it, so a mean over the sample is an unbiased estimate of that over all; and
+    two models are measured from the same prefixes.
+    """
+    count = last - first + 1
+    if prefixes is None or prefixes >= count:
+        return list(range(first, last + 1))
+    digest = hashlib.blake2b(sequence.cpu().long().numpy().tobytes(), digest_size=6).digest()
+    start = int.from_bytes(digest, "big") / 2**48
+    return [first + int((start + index) * count / prefixes) for index in range(prefixes)]
+
+
+def affordable_prefixes(sequences: Sequences, starts: Sequence[int], n: int, budget: int) -> int | None:
+    """Return how many prefixes of each sequence a budget of generated tokens allows for; None for all of them.
+
+    It counts as if no token of a sequence were known, so it depends on no model: all models of a comparison are
+    measured alike.
+
+    Args:
+        sequences: 1-D tensors of token ids.
+        starts: The shortest prefix of each.
+        n: n of the extraction likelihood; a prefix leaves at least as many tokens.
+        budget: Tokens to generate for all sequences together.
+
+    Example:
+        >>> sequences = [torch.arange(11)] * 10
+        >>> affordable_prefixes(sequences, [1] * 10, 1, budget=550), affordable_prefixes(sequences, [1] * 10, 1, 220)
+        (None, 4)
+    """
+    rests = [range(n, len(sequence) - start + 1) for sequence, start in zip(sequences, starts, strict=True)]
+    if sum(sum(rest) for rest in rests) <= budget:
+        return None
+    of_one_prefix = sum(sum(rest) / len(rest) for rest in rests if len(rest))
+    return max(1, int(budget / of_one_prefix))
+
+
+def _likelihoods(
+    greedy: GreedyPass, starts: Sequence[int], ns: Sequence[int], prefixes: int | None
+) -> dict[int, list[float]]:
     """By n and sequence; the continuations for the smallest n serve all."""
-    prefixes = [
+    begins = [
         (row, length, len(sequence) - length)
         for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
-        for length in range(start, len(sequence) - min(ns) + 1, stride)
+        for length in _sampled(sequence, start, len(sequence) - min(ns), prefixes)
     ]
     overlaps: dict[int, list[list[float]]] = {n: [[] for _ in greedy.sequences] for n in ns}
-    for (row, length, rest), generated in zip(prefixes, greedy.continuations(prefixes), strict=True):
+    for (row, length, rest), generated in zip(begins, greedy.continuations(begins), strict=True):
         truth = greedy.sequences[row][length:].tolist()
         for n in ns:
             if rest >= n:
@@ -83,12 +124,12 @@ def memorization(
     n: int = 10,
     *,
     starts: Sequence[int] | None = None,
-    stride: int = 1,
+    prefixes: int | None = None,
     batch_size: int = 16,
 ) -> tuple[Float[Tensor, " count"], Float[Tensor, " count"]]:
     """Return :func:`memorization_accuracy` and :func:`extraction_likelihood` from one teacher-forced pass."""
     accuracy, likelihoods = memorization_by_n(
-        model, sequences, (n,), starts=starts, stride=stride, batch_size=batch_size
+        model, sequences, (n,), starts=starts, prefixes=prefixes, batch_size=batch_size
     )
     return accuracy, likelihoods[n]
 
@@ -99,7 +140,7 @@ def memorization_by_n(
     ns: Sequence[int],
     *,
     starts: Sequence[int] | None = None,
-    stride: int = 1,
+    prefixes: int | None = None,
     batch_size: int = 16,
 ) -> tuple[Float[Tensor, " count"], dict[int, Float[Tensor, " count"]]]:
     """Return memorisation accuracy, and extraction likelihood for several n at the cost of the smallest.
@@ -109,24 +150,24 @@ def memorization_by_n(
         sequences: Long enough for the smallest n; NaN where one is too short for another.
         ns: Lengths of the n-grams.
         starts: See :func:`extraction_likelihood`.
-        stride: See :func:`extraction_likelihood`.
+        prefixes: See :func:`extraction_likelihood`.
         batch_size: Sequences per forward pass.
 
     Raises:
         ValueError: No n or sequence was given, or one is too short for the smallest n.
         TypeError: A sequence is not a 1-D integer tensor.
     """
-    if not ns or min(ns) < 1 or stride < 1 or batch_size < 1:
-        raise ValueError(f"n, stride and batch_size must be at least 1, got {list(ns)}, {stride} and {batch_size}")
+    if not ns or min(ns) < 1 or batch_size < 1 or (prefixes is not None and prefixes < 1):
+        raise ValueError(f"n, prefixes and batch_size must be at least 1, got {list(ns)}, {prefixes} and {batch_size}")
     starts = _check_sequences(sequences, starts, min(ns), f"extraction likelihood with n={min(ns)}")
     accuracy = torch.zeros(len(sequences))
     likelihoods = {n: torch.zeros(len(sequences)) for n in ns}
     with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
-        for indices, chunk in _chunks(sequences, batch_size):
-            greedy = GreedyPass(model, chunk, ticker=ticker)
+        for indices, chunk in _chunks(sequences, BATCHES_TOGETHER * batch_size):
+            greedy = GreedyPass(model, chunk, batch_size, ticker=ticker)
             chunk_starts = [starts[index] for index in indices]
             accuracy[indices] = torch.tensor(_accuracy(greedy, chunk_starts))
-            for n, values in _likelihoods(greedy, chunk_starts, ns, stride).items():
+            for n, values in _likelihoods(greedy, chunk_starts, ns, prefixes).items():
                 likelihoods[n][indices] = torch.tensor(values)
             ticker.advance(len(indices))
     return accuracy, likelihoods
@@ -167,7 +208,7 @@ def extraction_likelihood(
     n: int = 10,
     *,
     starts: Sequence[int] | None = None,
-    stride: int = 1,
+    prefixes: int | None = None,
     batch_size: int = 16,
 ) -> Float[Tensor, " count"]:
     r"""Share of a text's n-grams that the model's own continuations of its prefixes give back.
@@ -185,7 +226,10 @@ def extraction_likelihood(
         n: Length of the n-grams; 10 in the paper.
         starts: The shortest prefix of each sequence, e.g. its prompt; 1, as in the paper, if not given. A question
             that was never trained on says nothing about memory, so records with a prompt are measured from there.
-        stride: Use every stride-th prefix only; 1 is exact.
+        prefixes: Largest number of prefixes of each sequence, at equal distances from a start that the sequence draws;
+            all of them, which is exact, unless given. A sample estimates the value of each sequence without bias, and
+            the mean over sequences with an error that its interval over sequences holds already. For further, larger n
+            those of the sample count that leave as many tokens.
         batch_size: Sequences per forward pass; does not change the values.
 
     Returns:
@@ -195,7 +239,7 @@ def extraction_likelihood(
         ValueError: No sequence was given or one is too short for n.
         TypeError: A sequence is not a 1-D integer tensor.
     """
-    return memorization(model, sequences, n, starts=starts, stride=stride, batch_size=batch_size)[1]
+    return memorization(model, sequences, n, starts=starts, prefixes=prefixes, batch_size=batch_size)[1]
 
 
 @dataclass(frozen=True)
@@ -213,6 +257,8 @@ class Thresholds:
         memorization_accuracy_error: Standard error of the mean.
         length_tolerance: Relative tolerance of the lengths of other sequences, below the shortest and above the
             longest of them.
+        prefixes: Largest number of prefixes of each sequence that the extraction likelihood was measured from; None
+            for all.
     """
 
     extraction_likelihood: float
@@ -224,6 +270,7 @@ class Thresholds:
     extraction_likelihood_error: float | None
     memorization_accuracy_error: float | None
     length_tolerance: float = 0.0
+    prefixes: int | None = None
 
     def check_comparable(self, sequences: Sequences, n: int, starts: Sequence[int] | None = None) -> None:
         """Refuse sequences that cannot be compared: both measures depend on n and on the length.
@@ -261,7 +308,9 @@ class Thresholds:
             ValueError: The sequences are not comparable, see :meth:`check_comparable`.
         """
         self.check_comparable(sequences, self.n, starts)
-        accuracy, likelihood = memorization(model, sequences, self.n, starts=starts, batch_size=batch_size)
+        accuracy, likelihood = memorization(
+            model, sequences, self.n, starts=starts, prefixes=self.prefixes, batch_size=batch_size
+        )
         below = (accuracy.double() <= self.memorization_accuracy + TOLERANCE) & (
             likelihood.double() <= self.extraction_likelihood + TOLERANCE
         )
@@ -308,6 +357,7 @@ def calibrate_thresholds(
     *,
     starts: Sequence[int] | None = None,
     length_tolerance: float = 0.0,
+    prefixes: int | None = None,
     batch_size: int = 16,
 ) -> Thresholds:
     """Measure a model, before unlearning, on text that it was never trained on.
@@ -318,6 +368,7 @@ def calibrate_thresholds(
         n: n of the extraction likelihood.
         starts: See :func:`extraction_likelihood`.
         length_tolerance: Relative tolerance of lengths, for sequences of mixed length.
+        prefixes: See :func:`extraction_likelihood`.
         batch_size: Sequences per forward pass.
 
     Returns:
@@ -326,7 +377,7 @@ def calibrate_thresholds(
     Raises:
         ValueError: No sequence was given or one is too short for n.
     """
-    accuracy, likelihood = memorization(model, unseen, n, starts=starts, batch_size=batch_size)
+    accuracy, likelihood = memorization(model, unseen, n, starts=starts, prefixes=prefixes, batch_size=batch_size)
     (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
     lengths = measured_lengths(unseen, starts)
     return Thresholds(
@@ -339,4 +390,5 @@ def calibrate_thresholds(
         extraction_likelihood_error=likelihood_error,
         memorization_accuracy_error=accuracy_error,
         length_tolerance=length_tolerance,
+        prefixes=prefixes,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, calibrate_thresholds
+from myosotis.unlearning.language.audit.precision import measured_in
 from myosotis.unlearning.language.job.context import JobContext
 
 _ORDER = ("before", "after", "reference")
@@ -46,12 +47,14 @@ class Auditing:
         is_reference = name == "reference"
         suites = context.inputs.suites
         if is_reference and context.config.audit.membership is not None:
-            self._reference_nll = context.stored_or("reference-nll", lambda: suites.reference_nll(model))
+            self._reference_nll = context.stored_or("reference-nll", lambda: self._reference_likelihoods(model))
 
         def stored(suite: str, measure: Callable[[], Any]) -> Any:
             def timed() -> Any:
                 context.say(f"{suite}: {_title(name)}")
-                with context.timed(suite):
+                # Relearning trains, and lm-eval has settings of its own.
+                precision = "no" if suite in ("stress", "harness") else context.config.audit.precision
+                with context.timed(suite), measured_in(precision):
                     return measure()
 
             return context.stored_or(f"{suite}-{name}", timed)
@@ -61,19 +64,24 @@ class Auditing:
         self._suites[name] = suites.measure(model, stored, reference_nll=reference_nll)
         return audit
 
+    def _reference_likelihoods(self, model: Any) -> list[list[float]]:
+        with measured_in(self._context.config.audit.precision):
+            return self._context.inputs.suites.reference_nll(model)
+
     def _audit(self, name: str, model: Any) -> Audit:
         context, settings = self._context, self._context.config.audit
         stored = context.run.kept(f"audit-{name}.json")
         if stored is not None and not context.show_samples:
             return Audit.read(stored)
         context.say(f"auditing {_title(name)}")
-        with context.timed("audit"):
+        with context.timed("audit"), measured_in(settings.precision):
             audit = audit_model(
                 model,
                 context.inputs.tokenizer,
                 context.inputs.sets,
                 n=settings.n,
                 further_n=settings.further_n,
+                prefixes=context.inputs.prefixes,
                 confidence=settings.confidence,
                 max_new_tokens=settings.max_new_tokens,
                 batch_size=settings.batch_size,
@@ -90,14 +98,16 @@ class Auditing:
         stored = context.run.kept("thresholds.json")
         if stored is not None:
             return Thresholds(**{**stored, "lengths": tuple(stored["lengths"])})
-        thresholds = calibrate_thresholds(
-            model,
-            unseen.sequences,
-            settings.n,
-            starts=unseen.starts,
-            length_tolerance=settings.length_tolerance,
-            batch_size=settings.batch_size,
-        )
+        with context.timed("audit"), measured_in(settings.precision):
+            thresholds = calibrate_thresholds(
+                model,
+                unseen.sequences,
+                settings.n,
+                starts=unseen.starts,
+                length_tolerance=settings.length_tolerance,
+                prefixes=context.inputs.prefixes["unseen"],
+                batch_size=settings.batch_size,
+            )
         context.run.keep("thresholds.json", asdict(thresholds))
         return thresholds
 

@@ -408,6 +408,9 @@ class AuditConfig(Config):
     Attributes:
         n: Length in tokens of the n-grams of extraction likelihood.
         further_n: Further lengths to report.
+        prefixes: Prefixes of each record that extraction likelihood is measured from: ``all``, which is exact; at most
+            a number, as a sample; or ``auto``, all where a set cannot cost more than 20,000 generated tokens, else as
+            many as that allows for.
         length_tolerance: Relative difference of lengths up to which forget and unseen answers can be compared.
         held_retain: Share of the retain records that training does not read; the verdict ``kept`` rests on them.
         margin: Difference of rates below which two count as equal in a decided comparison.
@@ -416,6 +419,8 @@ class AuditConfig(Config):
         confidence: Level of the confidence intervals.
         max_new_tokens: Longest generated answer, for ROUGE.
         batch_size: Records per batch.
+        precision: Precision that models are measured in: ``bf16`` or ``fp16`` for speed; ``no`` is that of the weights.
+            Stress tests and lm-eval keep to the weights.
         membership: Membership inference; none unless given.
         stress: Stress tests; none unless given.
         tofu: Measures of TOFU; none unless given.
@@ -425,6 +430,7 @@ class AuditConfig(Config):
 
     n: PositiveInt = 10
     further_n: tuple[PositiveInt, ...] = ()
+    prefixes: Literal["auto", "all"] | PositiveInt = "auto"
     length_tolerance: UnitInterval = 0.25
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -433,6 +439,7 @@ class AuditConfig(Config):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     max_new_tokens: PositiveInt = 32
     batch_size: PositiveInt = 16
+    precision: Precision = "no"
     membership: MembershipConfig | None = None
     stress: StressConfig | None = None
     tofu: TofuConfig | None = None

@@ -1,15 +1,19 @@
 """Plain fine-tuning on records: teaches a model what it is to forget, for demonstrations."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
-from myosotis.data.encoding import Example, pad_examples, pad_token_id
+from myosotis.data.encoding import IGNORED, Example, pad_examples, pad_token_id
 from myosotis.unlearning.language.job.callbacks import quiet
 from myosotis.unlearning.language.job.config import FineTuneConfig
 from myosotis.unlearning.language.job.trainer_settings import optimisation_arguments
+from myosotis.unlearning.language.methods.token_losses import token_log_probs
+from myosotis.unlearning.language.training.forward_pass import ForwardPass
 from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
 from myosotis.unlearning.language.training.trainer_config import use_one_device
 
@@ -46,7 +50,7 @@ def fine_tune(
     )
     use_one_device(arguments)
     dtypes = upcast_trained(model, arguments.device)
-    trainer = Trainer(
+    trainer = _Teacher(
         model=model,
         args=with_autocast(arguments, dtypes),
         train_dataset=list(examples),
@@ -59,6 +63,25 @@ def fine_tune(
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     cast_back(model, dtypes)
     model.eval()
+
+
+class _Teacher(Trainer):
+    """Computes logits at labelled positions only: the largest tensor of a step is those of all positions."""
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        """Return the negative log-likelihood of the labelled tokens, as a mean over those of the whole step."""
+        shifted = ForwardPass(self.model, (), nullcontext)(model, inputs)
+        total = -token_log_probs(shifted.logits, shifted.labels).sum()
+        labelled = (shifted.labels != IGNORED).sum()
+        # The count is of all processes, over which gradients are averaged.
+        loss = total / labelled if num_items_in_batch is None else total / num_items_in_batch * self.args.world_size
+        return (loss, {"logits": shifted.logits}) if return_outputs else loss
 
 
 class _Collator:

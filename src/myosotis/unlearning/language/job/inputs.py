@@ -13,8 +13,9 @@ from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.seeding import derive_seed, generator
-from myosotis.unlearning.language.audit.audit import AuditSets
-from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.audit.audit import SPLITS, AuditSets, measurable
+from myosotis.unlearning.language.audit.memorization import affordable_prefixes
+from myosotis.unlearning.language.job.config import AuditConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.job.sources import read_source
 from myosotis.unlearning.language.job.suites import AuditSuites, read_suite_inputs
 from myosotis.unlearning.language.training.records import EncodedRecord
@@ -52,6 +53,8 @@ class JobInputs:
         selection: The examples of the selection of an epoch.
         tokenizer: The model's tokenizer.
         suites: The further suites of the audit.
+        prefixes: By set of the audit, how many prefixes of a record extraction likelihood is measured from at most;
+            None for all.
     """
 
     records: Records
@@ -60,6 +63,7 @@ class JobInputs:
     selection: list[Example]
     tokenizer: Any
     suites: AuditSuites
+    prefixes: Mapping[str, int | None]
 
     @property
     def all_retained(self) -> list[Example]:
@@ -109,7 +113,22 @@ def encode_inputs(
         read_suite_inputs(config.audit),
         config.seed,
     )
-    return JobInputs(records, shared_records, sets, selection, tokenizer, suites)
+    return JobInputs(records, shared_records, sets, selection, tokenizer, suites, _prefixes(sets, config.audit))
+
+
+_BUDGET = 20_000
+"""Tokens that ``audit.prefixes: auto`` allows the extraction likelihood of a set to generate."""
+
+
+def _prefixes(sets: AuditSets, settings: AuditConfig) -> dict[str, int | None]:
+    prefixes: dict[str, int | None] = {}
+    for split in SPLITS:
+        long = measurable(getattr(sets, split), settings.n)
+        if settings.prefixes == "auto":
+            prefixes[split] = affordable_prefixes(long.sequences, long.starts, settings.n, _BUDGET)
+        else:
+            prefixes[split] = None if settings.prefixes == "all" else settings.prefixes
+    return prefixes
 
 
 FEWEST_HELD = 5

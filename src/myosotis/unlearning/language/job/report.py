@@ -329,6 +329,16 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
             f"{thresholds['extraction_likelihood']:.4f} (standard error "
             f"{_error(thresholds['extraction_likelihood_error'])}), n = {thresholds['n']}."
         )
+    counts = ", ".join(
+        f"{count} ({_SPLIT_NAMES[name].lower()})"
+        for name, count in result["prefixes"].items()
+        if count is not None and result["records"][name]
+    )
+    if counts:
+        paragraphs.append(
+            "Extraction likelihood is an unbiased estimate from a sample of prefixes of each record, the same for "
+            f"every model: {counts}. Its intervals hold the error of that; audit.prefixes: all measures from every one."
+        )
     return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
 
 

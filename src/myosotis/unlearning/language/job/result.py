@@ -61,6 +61,8 @@ class LanguageResult(Result):
     ``general``): each measure with mean, interval, records and subjects."""
     thresholds: dict[str, Any] | None
     """Level of unseen records: means, standard errors and lengths."""
+    prefixes: dict[str, int | None]
+    """By set, how many prefixes of a record extraction likelihood was measured from at most; null for all."""
     training: LanguageTraining
     """How the unlearning went."""
     requests: list[dict[str, Any]]
@@ -101,6 +103,7 @@ def result_of(
         "verdict": verdict,
         "metrics": {name: audit.metrics for name, audit in audits.items()},
         "thresholds": None if thresholds is None else asdict(thresholds),
+        "prefixes": dict(inputs.prefixes),
         "training": {
             "stop_reason": unlearned.stop_reason,
             "divergence": unlearned.divergence,

@@ -47,7 +47,10 @@ class StopRule:
 
     def measure(self, model: Any) -> dict[str, float]:
         """Return the means on the forget set that the rule compares."""
-        accuracy, likelihood = memorization(model, self.sequences, self.thresholds.n, starts=self.starts)
+        thresholds = self.thresholds
+        accuracy, likelihood = memorization(
+            model, self.sequences, thresholds.n, starts=self.starts, prefixes=thresholds.prefixes
+        )
         values = {
             "forget_memorization_accuracy": accuracy.double().mean().item(),
             "forget_extraction_likelihood": likelihood.double().mean().item(),

@@ -421,6 +421,8 @@ class AuditConfig(Config):
         batch_size: Records per batch.
         precision: Precision that models are measured in: ``bf16`` or ``fp16`` for speed; ``no`` is that of the weights.
             Stress tests and lm-eval keep to the weights.
+        baseline: Finished run of the same model, reference, records and measurements, whose audits of both models are
+            taken over instead of made again: for several methods on one model.
         membership: Membership inference; none unless given.
         stress: Stress tests; none unless given.
         tofu: Measures of TOFU; none unless given.
@@ -440,6 +442,7 @@ class AuditConfig(Config):
     max_new_tokens: PositiveInt = 32
     batch_size: PositiveInt = 16
     precision: Precision = "no"
+    baseline: LocalPath | None = None
     membership: MembershipConfig | None = None
     stress: StressConfig | None = None
     tofu: TofuConfig | None = None
@@ -495,6 +498,8 @@ class LanguageUnlearningConfig(JobConfig):
     def _fits_together(self) -> "LanguageUnlearningConfig":
         if self.reference == "retrain" and self.fine_tune is None:
             raise ValueError("'reference: retrain' needs 'fine_tune', which says how the model was trained")
+        if self.audit.baseline is not None and self.fine_tune is not None:
+            raise ValueError("'audit.baseline' is of a model as it is, but 'fine_tune' teaches this one first")
         has_unseen = self.data.people is not None or self.data.unseen is not None
         if self.stop is not None and not has_unseen:
             raise ValueError("'stop' compares with unseen records, but 'data.unseen' is missing")

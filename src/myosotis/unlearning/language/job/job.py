@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from myosotis.engine.processes import check_unsharded, device, is_main_process, 
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.job.auditing import Auditing
+from myosotis.unlearning.language.job.baseline import Baseline
 from myosotis.unlearning.language.job.checks import check_inputs, check_target_modules
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.context import JobContext
@@ -59,6 +61,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             check_target_modules(self._model, config.lora)
         self._inputs = encode_inputs(config, records, shared, tokenizer)
         check_inputs(config, self._inputs, self._model, self._path)
+        self._baseline = None if config.audit.baseline is None else Baseline(Path(config.audit.baseline))
+        if self._baseline is not None:
+            self._baseline.check(config, self._identity)
         self._model.to(device())
         if config.reference not in (None, "retrain"):
             self._reference.to(device())
@@ -69,20 +74,27 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hash of the model, and fingerprints of whole records, not of their words alone."""
+        inputs = self._identity(salt)
+        if not self._run.finished:
+            # Epochs and steps of a checkpoint count batches of all processes.
+            inputs["the number of processes"] = processes()
+        return inputs
+
+    def _identity(self, salt: str) -> dict[str, Any]:
         inputs: dict[str, Any] = {"the model": weights_hash(self._model)}
         for name, rows in vars(self._inputs.records).items():
             inputs[f"the {name} set"] = sorted(salted_fingerprint(repr(record), salt) for record in rows)
         inputs["the rows of a suite"] = salted_fingerprint(repr(self._inputs.suites.inputs), salt)
         if self._config.reference not in (None, "retrain"):
             inputs["the reference"] = weights_hash(self._reference)
-        if not self._run.finished:
-            # Epochs and steps of a checkpoint count batches of all processes.
-            inputs["the number of processes"] = processes()
         return inputs
 
     def produce(self) -> Mapping[str, Any]:
         """Teach, audit, unlearn, export, audit again and judge."""
         config, run = self._config, self._run
+        if self._baseline is not None:
+            self._say(f"taking over the audits before unlearning of {self._baseline.name}")
+            self._baseline.take_over(run)
         lineage = self._lineage(run)
         context = JobContext(
             config, self._inputs, run, self._say, self._timed, self._kept_or, show_samples=self._show_samples
@@ -109,6 +121,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             write_samples(context, auditing.audits)
         return {
             **result,
+            "baseline": None if self._baseline is None else self._baseline.name,
             "suites": auditing.suites(),
             "lineage": {**lineage, "model_in": model_in, "model_out": weights_hash(model)},
             "cost": self.cost(trainable_parameters=unlearned.trainable),

@@ -339,6 +339,11 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
             "Extraction likelihood is an unbiased estimate from a sample of prefixes of each record, the same for "
             f"every model: {counts}. Its intervals hold the error of that; audit.prefixes: all measures from every one."
         )
+    if result["baseline"]:
+        paragraphs.append(
+            "The model before unlearning, and the reference if there is one, were measured by the run "
+            f"{result['baseline']}, on the same weights and records and in the same way."
+        )
     return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
 
 

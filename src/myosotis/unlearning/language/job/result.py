@@ -65,6 +65,8 @@ class LanguageResult(Result):
     """By set, how many prefixes of a record extraction likelihood was measured from at most; null for all."""
     training: LanguageTraining
     """How the unlearning went."""
+    baseline: str | None
+    """Run that the audits of the model before and of the reference were taken over from."""
     requests: list[dict[str, Any]]
     """Outcome of each of several requests."""
     records: dict[str, int]

@@ -1,0 +1,81 @@
+"""Audits of the models that several jobs start from, taken over from a finished run instead of made again."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from myosotis.engine.errors import InputError
+from myosotis.engine.run import Run
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+
+_KIND = "unlearn-language"
+_SUITES = ("membership", "stress", "tofu", "muse", "harness")
+_MODELS = ("before", "reference")
+_KEPT = (
+    "thresholds.json",
+    "reference-nll.json",
+    *(f"{name}-{model}.json" for name in ("audit", *_SUITES) for model in _MODELS),
+)
+"""What a run keeps of the models that it starts from."""
+
+_NOT_MEASURED = {
+    "data": ("requests", "replay", "forget_tokens", "refusals"),
+    "audit": ("baseline", "margin", "kept_share", "perplexity_ratio_ceiling"),
+    "model": ("name",),
+}
+"""Settings that no measurement of those models depends on; the name of a model is looked at by its weights."""
+
+
+class Baseline:
+    """A finished run whose audits of the model before and of the reference a job takes over.
+
+    Args:
+        path: The run.
+
+    Raises:
+        InputError: There is no finished run of the kind, or what it measured is not there any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._run = Run.read(path)
+        if self._run.result().get("kind") != _KIND:
+            raise InputError(f"audit.baseline: {path}: is not a run of 'unlearn language'")
+        if self._run.kept("inputs.json") is None or self._run.kept("audit-before.json") is None:
+            raise InputError(f"audit.baseline: {path}: its audits are not there or are damaged")
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return str(self._run.result()["name"])
+
+    def check(self, config: LanguageUnlearningConfig, inputs: Callable[[str], Mapping[str, Any]]) -> None:
+        """Refuse a run that measured other models, other records, or in another way.
+
+        Args:
+            config: Configuration of the job.
+            inputs: Returns fingerprints and hashes of what the job reads, from the salt of the fingerprints.
+
+        Raises:
+            InputError: Something differs; it is named.
+        """
+        known: Any = self._run.kept("inputs.json")
+        own = inputs(self._run.salt)
+        names = dict.fromkeys([*own, *known])
+        changed = [name for name in names if name != "the number of processes" and known.get(name) != own.get(name)]
+        if changed:
+            raise InputError(f"audit.baseline: {self._run.path}: measured something else: {', '.join(changed)}")
+        theirs, ours = self._run.settings(), config.model_dump(mode="json")
+        for section, ignored in _NOT_MEASURED.items():
+            for key, value in ours[section].items():
+                if key not in ignored and theirs[section].get(key) != value:
+                    raise InputError(
+                        f"audit.baseline: {self._run.path}: measured in another way: {section}.{key} was "
+                        f"{theirs[section].get(key)}, is {value}"
+                    )
+
+    def take_over(self, run: Run) -> None:
+        """Keep in a run what the baseline measured, where the run has no measurement of its own yet."""
+        for name in _KEPT:
+            stored = self._run.kept(name)
+            if stored is not None and run.kept(name) is None:
+                run.keep(name, stored)

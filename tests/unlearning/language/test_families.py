@@ -138,7 +138,7 @@ def test_texts_that_fill_the_context_are_continued_to_its_end(family):
         # One continuation is done, the other has met its end, as the last slot is reached.
         ends = frozenset(generated(model, sequence[:3].tolist(), 5)[-1:])
         starts = [(0, 3, 21), (0, 18, 2)]
-        continued = GreedyPass(model, [sequence[:20]], ends=ends).continuations(starts)
+        continued = GreedyPass(model, [sequence[:20]]).continuations(starts, ends)
     for (_, start, length), said in zip(starts, continued, strict=True):
         plain = generated(model, sequence[:start].tolist(), length)
         assert said == plain[: next((place + 1 for place, token in enumerate(plain) if token in ends), length)]

@@ -30,6 +30,6 @@ def test_a_continuation_ends_with_the_end_token(cached, tiny_llama):
     with torch.no_grad():
         whole = GreedyPass(model, [sequence]).continuations([(0, 4, 20)])[0]
         for end in set(whole):
-            greedy = GreedyPass(model, [sequence], ends=frozenset({end}))
+            greedy = GreedyPass(model, [sequence])
             greedy._cache = greedy._cache if cached else None
-            assert greedy.continuations([(0, 4, 20)]) == [whole[: whole.index(end) + 1]]
+            assert greedy.continuations([(0, 4, 20)], frozenset({end})) == [whole[: whole.index(end) + 1]]

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from myosotis.data.encoding import Example
 from myosotis.engine import InputError
-from myosotis.unlearning.language.job.config import FileConfig
+from myosotis.unlearning.language.audit.audit import AuditSets
+from myosotis.unlearning.language.job.config import FileConfig, LanguageUnlearningConfig
+from myosotis.unlearning.language.job.inputs import _audited
 from myosotis.unlearning.language.job.sources import read_rows, read_source
 
 ROWS = [{"question": f"Who is {number}?", "answer": f"Number {number}."} for number in range(6)]
@@ -49,3 +52,19 @@ def test_a_subject_is_not_counted_where_it_is_given(tmp_path):
     path.write_text(json.dumps({"prompt": "Who?", "response": "A.", "subject": "A"}))
     with pytest.raises(InputError, match=r"line 1: has a subject, so 'rows_per_subject'"):
         read_source(FileConfig(file=str(path), rows_per_subject=1))
+
+
+def test_an_audit_measures_some_subjects_of_the_retain_records_and_all_others():
+    def examples(count):
+        return [Example((1, 2), (-100, 2), (False, True), f"subject {number // 2}") for number in range(count)]
+
+    sets = AuditSets(forget=examples(6), retain=examples(20), held_retain=examples(10), unseen=examples(8))
+    settings = {"model": {"name": "./m"}, "data": {"forget": "./f.jsonl"}, "method": {"name": "ga", "retain": None}}
+    config = LanguageUnlearningConfig(name="job", **settings, audit={"retain_sample": 3})
+    audited = _audited(sets, config)
+    assert (len(audited.retain), len(audited.held_retain)) == (6, 6)
+    assert len({example.subject for example in audited.retain}) == 3
+    assert (audited.forget, audited.unseen) == (sets.forget, sets.unseen)
+    assert _audited(sets, config) == audited
+    everything = LanguageUnlearningConfig(name="job", **settings, audit={"retain_sample": 50})
+    assert _audited(sets, everything) == sets

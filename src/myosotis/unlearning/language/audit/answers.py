@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.progress import progress
 from myosotis.unlearning.language.audit.finite import finite_logits
-from myosotis.unlearning.language.audit.greedy import BATCHES_TOGETHER, GreedyPass
+from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes
 from myosotis.unlearning.language.methods.forward import (
     evaluation_mode,
     labelled_first,
@@ -186,23 +186,29 @@ def greedy_answers(
         max_new_tokens: Maximum tokens of an answer, for all records or for each.
         batch_size: Records per forward pass.
     """
-    eos = tokenizer.eos_token_id
-    ends = frozenset() if eos is None else frozenset({eos})
     lengths = [max_new_tokens] * len(examples) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     answers = [""] * len(examples)
+    sequences = [torch.tensor(example.input_ids) for example in examples]
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
-        order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids))
-        for begin in range(0, len(order), BATCHES_TOGETHER * batch_size):
-            indices = order[begin : begin + BATCHES_TOGETHER * batch_size]
-            sequences = [torch.tensor(examples[index].input_ids) for index in indices]
-            greedy = GreedyPass(model, sequences, batch_size, ends=ends)
-            starts = [
-                (row, max(examples[index].response_start, 1), lengths[index]) for row, index in enumerate(indices)
-            ]
-            for index, row in zip(indices, greedy.continuations(starts), strict=True):
-                answers[index] = tokenizer.decode(row[:-1] if row[-1:] == [eos] else row).strip()
-            ticker.advance(len(indices))
+        for indices, greedy in greedy_passes(model, sequences, batch_size, ticker):
+            starts = [(max(examples[index].response_start, 1), lengths[index]) for index in indices]
+            for index, answer in zip(indices, answers_of(greedy, tokenizer, starts), strict=True):
+                answers[index] = answer
     return answers
+
+
+def answers_of(greedy: GreedyPass, tokenizer: Any, starts: Sequence[tuple[int, int]]) -> list[str]:
+    """Return the answer to each sequence of a pass.
+
+    Args:
+        greedy: The pass.
+        tokenizer: Tokenizer of the model.
+        starts: Length of the prompt, and of the answer at most, of each sequence.
+    """
+    eos = tokenizer.eos_token_id
+    ends = frozenset() if eos is None else frozenset({eos})
+    rows = greedy.continuations([(row, *start) for row, start in enumerate(starts)], ends)
+    return [tokenizer.decode(row[:-1] if row[-1:] == [eos] else row).strip() for row in rows]
 
 
 def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequence[str]) -> Float[Tensor, " count"]:

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from myosotis.data.encoding import Example
+from myosotis.engine.progress import progress
 from myosotis.evaluation.intervals import Interval, mean_interval, student_interval
 from myosotis.unlearning.language.audit.answers import (
     answer_metrics,
+    answers_of,
     bounded_exp,
-    greedy_answers,
     rouge_l_recall,
     token_nll,
 )
-from myosotis.unlearning.language.audit.memorization import memorization_by_n
+from myosotis.unlearning.language.audit.greedy import greedy_passes
+from myosotis.unlearning.language.audit.memorization import accuracies, likelihoods_of
+from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 SPLITS = ("forget", "retain", "held_retain", "unseen")
 """The sets of records that an audit measures, where they are given."""
@@ -123,11 +126,12 @@ def audit_model(
         if not examples:
             continue
         values = answer_metrics(model, examples, batch_size=batch_size)
-        # Cut shorter than the record's own answer, one that is known by heart could not be recalled whole.
-        lengths = [max(max_new_tokens, len(example.input_ids) - example.response_start) for example in examples]
-        generated = greedy_answers(model, tokenizer, examples, max_new_tokens=lengths, batch_size=batch_size)
+        ns = list(dict.fromkeys([n, *further_n]))
+        generated, measured = _generated(
+            model, tokenizer, examples, ns, (prefixes or {}).get(split), max_new_tokens, batch_size
+        )
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, generated)
-        values.update(_memorization(model, examples, n, further_n, (prefixes or {}).get(split), batch_size))
+        values.update(measured)
         answers = generated if split == "forget" else answers
         groups = subjects_of(examples)
         values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
@@ -169,26 +173,39 @@ def measurable(examples: Sequence[Example], n: int) -> Measurable:
     )
 
 
-def _memorization(
+def _generated(
     model: nn.Module,
+    tokenizer: Any,
     examples: Sequence[Example],
-    n: int,
-    further_n: Sequence[int],
+    ns: Sequence[int],
     prefixes: int | None,
+    max_new_tokens: int,
     batch_size: int,
-) -> Mapping[str, Tensor]:
-    names = {
-        n: "extraction_likelihood",
-        **{other: f"extraction_likelihood_{other}" for other in further_n if other != n},
-    }
-    long = measurable(examples, n)
-    values = {name: torch.full((len(examples),), float("nan")) for name in ("memorization_accuracy", *names.values())}
-    # Records too short for the main n are left out of every other, so that all are over the same records.
-    if long.indices:
-        accuracy, likelihoods = memorization_by_n(
-            model, long.sequences, list(names), starts=long.starts, prefixes=prefixes, batch_size=batch_size
-        )
-        values["memorization_accuracy"][long.indices] = accuracy
-        for other, name in names.items():
-            values[name][long.indices] = likelihoods[other]
-    return values
+) -> tuple[list[str], dict[str, Tensor]]:
+    """The greedy answer to each record, and memorisation, from the same pass; NaN for records shorter than the first n.
+
+    Records too short for the main n are left out of every other, so that all are over the same records.
+    """
+    names = {n: "extraction_likelihood" if n == ns[0] else f"extraction_likelihood_{n}" for n in ns}
+    values = {name: torch.full((len(examples),), math.nan) for name in ("memorization_accuracy", *names.values())}
+    answers = [""] * len(examples)
+    long = set(measurable(examples, ns[0]).indices)
+    sequences = [torch.tensor(example.input_ids) for example in examples]
+    with evaluation_mode(model), progress("answering and measuring memorisation", len(examples)) as ticker:
+        for indices, greedy in greedy_passes(model, sequences, batch_size, ticker):
+            starts = [max(examples[index].response_start, 1) for index in indices]
+            # Cut shorter than the record's own answer, one that is known by heart could not be recalled whole.
+            lengths = [
+                max(max_new_tokens, len(examples[index].input_ids) - examples[index].response_start)
+                for index in indices
+            ]
+            said = answers_of(greedy, tokenizer, list(zip(starts, lengths, strict=True)))
+            likelihoods = likelihoods_of(greedy, starts, ns, prefixes)
+            accuracy = accuracies(greedy, starts)
+            for row, index in enumerate(indices):
+                answers[index] = said[row]
+                if index in long:
+                    values["memorization_accuracy"][index] = accuracy[row]
+                    for n, name in names.items():
+                        values[name][index] = likelihoods[n][row]
+    return answers, values

@@ -1,7 +1,7 @@
 """Greedy continuations, which generate only what teacher forcing does not show already."""
 
 import inspect
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,9 +14,6 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from myosotis.engine.progress import Ticker
 from myosotis.unlearning.language.audit.finite import finite_logits
-
-BATCHES_TOGETHER = 4
-"""Teacher-forced batches whose rollouts share batches in the audits."""
 
 
 @dataclass
@@ -32,7 +29,6 @@ class GreedyPass:
         sequences: The true token ids.
         batch_size: Sequences per teacher-forced pass; all at once unless given. Rollouts of all share full batches.
         rollout_batch: Rollouts per batch.
-        ends: Tokens that end a continuation, e.g. end-of-sequence.
         ticker: Progress display that shows how many tokens were generated.
     """
 
@@ -40,7 +36,6 @@ class GreedyPass:
     sequences: Sequence[Int[Tensor, " _"]]
     batch_size: int | None = None
     rollout_batch: int = 64
-    ends: frozenset[int] = frozenset()
     ticker: Ticker | None = None
     generated: int = field(default=0, init=False)
 
@@ -69,11 +64,14 @@ class GreedyPass:
         # choices[i][t] is the greedy token after the first t + 1 tokens.
         self.choices: list[list[int]] = [row[:length] for row, length in zip(choices, self._lengths, strict=True)]
 
-    def continuations(self, starts: Sequence[tuple[int, int, int]]) -> list[list[int]]:
+    def continuations(
+        self, starts: Sequence[tuple[int, int, int]], ends: frozenset[int] = frozenset()
+    ) -> list[list[int]]:
         """Return greedy continuations of prefixes.
 
         Args:
             starts: (sequence, prefix length >= 1, tokens to generate) of each continuation.
+            ends: Tokens that end a continuation, e.g. end-of-sequence.
 
         Returns:
             For each start a list of that many tokens; fewer where one of ``ends`` is met, which is then the last, or
@@ -81,35 +79,31 @@ class GreedyPass:
         """
         if self._positions is not None:
             starts = [(row, start, min(length, max(self._positions - start, 0))) for row, start, length in starts]
-        plans = [self._first_mismatch(*start) for start in starts]
+        plans = [self._first_mismatch(*start, ends) for start in starts]
         # A rollout is (sequence, prefix length that it leaves the truth at) -> tokens beyond that prefix.
         needed: dict[tuple[int, int], int] = {}
         for (row, start, length), leave in zip(starts, plans, strict=True):
             if leave is not None:
                 needed[row, leave] = max(needed.get((row, leave), 0), start + length - leave)
-        rolled = self._roll(needed)
+        rolled = self._roll(needed, ends)
         answers = []
         for (row, start, length), leave in zip(starts, plans, strict=True):
             end = start + length if leave is None else leave
             followed = self.sequences[row][start:end].tolist()
-            answers.append(self._cut((followed + ([] if leave is None else rolled[row, leave]))[:length]))
+            answers.append(_cut((followed + ([] if leave is None else rolled[row, leave]))[:length], ends))
         return answers
 
-    def _cut(self, tokens: list[int]) -> list[int]:
-        last = next((index for index, token in enumerate(tokens) if token in self.ends), len(tokens))
-        return tokens[: last + 1]
-
-    def _first_mismatch(self, row: int, start: int, length: int) -> int | None:
+    def _first_mismatch(self, row: int, start: int, length: int, ends: frozenset[int]) -> int | None:
         """The shortest prefix length >= start whose greedy next token is not the true one; None within the length."""
         sequence, choices = self.sequences[row].tolist(), self.choices[row]
         for position in range(start, start + length):
             if position >= len(sequence) or choices[position - 1] != sequence[position]:
                 return position
-            if sequence[position] in self.ends:
+            if sequence[position] in ends:
                 return None
         return None
 
-    def _roll(self, needed: dict[tuple[int, int], int]) -> dict[tuple[int, int], list[int]]:
+    def _roll(self, needed: dict[tuple[int, int], int], ends: frozenset[int]) -> dict[tuple[int, int], list[int]]:
         # Longest first, so that each batch holds rollouts of like length.
         order = sorted(needed, key=lambda key: (-needed[key], key))
         rolled: dict[tuple[int, int], list[int]] = {}
@@ -117,7 +111,7 @@ class GreedyPass:
         roll = self._roll_cached if cached else self._roll_recomputing
         for begin in range(0, len(order), self.rollout_batch):
             keys = order[begin : begin + self.rollout_batch]
-            tokens = roll(keys, torch.tensor([needed[key] for key in keys], device=self._ids.device))
+            tokens = roll(keys, torch.tensor([needed[key] for key in keys], device=self._ids.device), ends)
             self.generated += (tokens.shape[1] - 1) * len(keys)
             for key, row in zip(keys, tokens.tolist(), strict=True):
                 rolled[key] = row[: needed[key]]
@@ -126,10 +120,7 @@ class GreedyPass:
                 self.ticker.advance(0, f"({self.generated} tokens generated, {left} continuations left)")
         return rolled
 
-    def _ended(self, token: Tensor) -> Tensor:
-        return torch.isin(token, torch.tensor(sorted(self.ends), dtype=token.dtype, device=token.device))
-
-    def _roll_cached(self, keys: list[tuple[int, int]], needs: Tensor) -> Tensor:
+    def _roll_cached(self, keys: list[tuple[int, int]], needs: Tensor, ends: frozenset[int]) -> Tensor:
         """Continue from the key-value cache of the teacher-forced pass."""
         device = self._ids.device
         rows = torch.tensor([row for row, _ in keys], device=device)
@@ -137,7 +128,7 @@ class GreedyPass:
         assert self._cache is not None  # noqa: S101 - the caller chose this path by it
         cache, mask = _aligned(self._cache, rows, leaves)
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
-        tokens, ended = [token], self._ended(token)
+        tokens, ended = [token], _is_end(token, ends)
         rolling = torch.arange(len(keys), device=device)
         for step in range(int(needs.max()) - 1):
             stays = (~ended & (needs > step + 1))[rolling].nonzero().flatten()
@@ -151,10 +142,10 @@ class GreedyPass:
             logits, mask = _cached_step(self.model, token[rolling], cache, mask, leaves[rolling] + step)
             token = token.index_copy(0, rolling, logits.argmax(dim=-1))
             tokens.append(token)
-            ended = ended | self._ended(token)
+            ended = ended | _is_end(token, ends)
         return torch.stack(tokens, dim=1)
 
-    def _roll_recomputing(self, keys: list[tuple[int, int]], needs: Tensor) -> Tensor:
+    def _roll_recomputing(self, keys: list[tuple[int, int]], needs: Tensor, ends: frozenset[int]) -> Tensor:
         """Continue by whole forward passes, for models without a plain key-value cache."""
         device = self._ids.device
         leaves = torch.tensor([leave for _, leave in keys], device=device)
@@ -162,7 +153,7 @@ class GreedyPass:
         for index, (row, leave) in enumerate(keys):
             ids[index, :leave] = self._ids[row, :leave]
         token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
-        tokens, ended = [token], self._ended(token)
+        tokens, ended = [token], _is_end(token, ends)
         rows = torch.arange(len(keys), device=device)
         for step in range(int(needs.max()) - 1):
             if ended.all():
@@ -173,8 +164,41 @@ class GreedyPass:
             output = _call(self.model, input_ids=ids, attention_mask=mask.long(), use_cache=False)
             token = _logits(output)[rows, last].argmax(dim=-1)
             tokens.append(token)
-            ended |= self._ended(token)
+            ended |= _is_end(token, ends)
         return torch.stack(tokens, dim=1)
+
+
+_BATCHES_TOGETHER = 4
+"""Teacher-forced batches whose rollouts share batches."""
+
+
+def greedy_passes(
+    model: nn.Module, sequences: Sequence[Int[Tensor, " _"]], batch_size: int, ticker: Ticker | None = None
+) -> Iterator[tuple[list[int], GreedyPass]]:
+    """Yield passes over sequences of similar length, with their indices: several batches at once, to share rollouts.
+
+    Args:
+        model: A causal language model.
+        sequences: The true token ids.
+        batch_size: Sequences per teacher-forced pass.
+        ticker: Progress display; counts sequences.
+    """
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    size = _BATCHES_TOGETHER * batch_size
+    for begin in range(0, len(order), size):
+        indices = order[begin : begin + size]
+        yield indices, GreedyPass(model, [sequences[index] for index in indices], batch_size, ticker=ticker)
+        if ticker is not None:
+            ticker.advance(len(indices))
+
+
+def _cut(tokens: list[int], ends: frozenset[int]) -> list[int]:
+    last = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: last + 1]
+
+
+def _is_end(token: Tensor, ends: frozenset[int]) -> Tensor:
+    return torch.isin(token, torch.tensor(sorted(ends), dtype=token.dtype, device=token.device))
 
 
 def _call(model: nn.Module, **inputs: Any) -> Any:

@@ -5,7 +5,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 from myosotis.evaluation.verdict import TOLERANCE
-from myosotis.unlearning.language.audit.greedy import BATCHES_TOGETHER, GreedyPass
+from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 Sequences = Sequence[Int[Tensor, " _"]]
@@ -39,15 +39,8 @@ def _check_sequences(sequences: Sequences, starts: Sequence[int] | None, shortes
     return starts
 
 
-def _chunks(sequences: Sequences, batch_size: int) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Batches of sequences of similar length, with their indices."""
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-    for begin in range(0, len(order), batch_size):
-        indices = order[begin : begin + batch_size]
-        yield indices, [sequences[index] for index in indices]
-
-
-def _accuracy(greedy: GreedyPass, starts: Sequence[int]) -> list[float]:
+def accuracies(greedy: GreedyPass, starts: Sequence[int]) -> list[float]:
+    """Return the memorisation accuracy of each sequence of a pass, see :func:`memorization_accuracy`."""
     return [
         sum(choice == token for choice, token in zip(choices[start - 1 : -1], sequence[start:].tolist(), strict=True))
         / (len(sequence) - start)
@@ -100,10 +93,13 @@ def affordable_prefixes(sequences: Sequences, starts: Sequence[int], n: int, bud
     return max(1, int(budget / of_one_prefix))
 
 
-def _likelihoods(
+def likelihoods_of(
     greedy: GreedyPass, starts: Sequence[int], ns: Sequence[int], prefixes: int | None
 ) -> dict[int, list[float]]:
-    """By n and sequence; the continuations for the smallest n serve all."""
+    """Return the extraction likelihood by n and sequence of a pass, NaN where one is too short.
+
+    The continuations for the smallest n serve all. Arguments are those of :func:`memorization_by_n`.
+    """
     begins = [
         (row, length, len(sequence) - length)
         for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
@@ -163,13 +159,11 @@ def memorization_by_n(
     accuracy = torch.zeros(len(sequences))
     likelihoods = {n: torch.zeros(len(sequences)) for n in ns}
     with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
-        for indices, chunk in _chunks(sequences, BATCHES_TOGETHER * batch_size):
-            greedy = GreedyPass(model, chunk, batch_size, ticker=ticker)
+        for indices, greedy in greedy_passes(model, sequences, batch_size, ticker):
             chunk_starts = [starts[index] for index in indices]
-            accuracy[indices] = torch.tensor(_accuracy(greedy, chunk_starts))
-            for n, values in _likelihoods(greedy, chunk_starts, ns, prefixes).items():
+            accuracy[indices] = torch.tensor(accuracies(greedy, chunk_starts))
+            for n, values in likelihoods_of(greedy, chunk_starts, ns, prefixes).items():
                 likelihoods[n][indices] = torch.tensor(values)
-            ticker.advance(len(indices))
     return accuracy, likelihoods
 
 
@@ -197,8 +191,8 @@ def memorization_accuracy(
     starts = _check_sequences(sequences, starts, 1, "memorisation accuracy")
     values = torch.zeros(len(sequences))
     with evaluation_mode(model):
-        for indices, chunk in _chunks(sequences, batch_size):
-            values[indices] = torch.tensor(_accuracy(GreedyPass(model, chunk), [starts[index] for index in indices]))
+        for indices, greedy in greedy_passes(model, sequences, batch_size):
+            values[indices] = torch.tensor(accuracies(greedy, [starts[index] for index in indices]))
     return values
 
 

@@ -78,7 +78,7 @@ class Auditing:
             audit = audit_model(
                 model,
                 context.inputs.tokenizer,
-                context.inputs.sets,
+                context.inputs.audited,
                 n=settings.n,
                 further_n=settings.further_n,
                 prefixes=context.inputs.prefixes,
@@ -92,7 +92,7 @@ class Auditing:
     def thresholds(self, model: Any) -> Thresholds | None:
         """Return the level of unseen records under a model; None where none of them is long enough."""
         context, settings = self._context, self._context.config.audit
-        unseen = measurable(context.inputs.sets.unseen, settings.n)
+        unseen = measurable(context.inputs.audited.unseen, settings.n)
         if not unseen.indices:
             return None
         stored = context.run.kept("thresholds.json")

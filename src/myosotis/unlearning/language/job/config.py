@@ -413,6 +413,8 @@ class AuditConfig(Config):
             many as that allows for.
         length_tolerance: Relative difference of lengths up to which forget and unseen answers can be compared.
         held_retain: Share of the retain records that training does not read; the verdict ``kept`` rests on them.
+        retain_sample: Largest number of subjects of the retain records trained on, and of those held out, that are
+            measured, drawn by the seed; all unless given. Records to forget and unseen ones are all measured.
         margin: Difference of rates below which two count as equal in a decided comparison.
         kept_share: Smallest share of the held-out facts known before that must remain.
         perplexity_ratio_ceiling: Largest ratio of the perplexity of general text, after to before.
@@ -435,6 +437,7 @@ class AuditConfig(Config):
     prefixes: Literal["auto", "all"] | PositiveInt = "auto"
     length_tolerance: UnitInterval = 0.25
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    retain_sample: PositiveInt | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
     kept_share: UnitInterval = 0.95
     perplexity_ratio_ceiling: PositiveFloat = 1.15

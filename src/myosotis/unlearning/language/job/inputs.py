@@ -1,7 +1,7 @@
 """Inputs of a job: records read, split and tokenised."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.seeding import derive_seed, generator
-from myosotis.unlearning.language.audit.audit import SPLITS, AuditSets, measurable
+from myosotis.unlearning.language.audit.audit import SPLITS, AuditSets, measurable, subjects_of
 from myosotis.unlearning.language.audit.memorization import affordable_prefixes
 from myosotis.unlearning.language.job.config import AuditConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.job.sources import read_source
@@ -49,7 +49,8 @@ class JobInputs:
     Attributes:
         records: Records by set.
         shared: Counts of what two sets share, by the names of the pair.
-        sets: The examples of the audit.
+        sets: All examples.
+        audited: The examples that the audit measures.
         selection: The examples of the selection of an epoch.
         tokenizer: The model's tokenizer.
         suites: The further suites of the audit.
@@ -60,6 +61,7 @@ class JobInputs:
     records: Records
     shared: Mapping[str, Shared]
     sets: AuditSets
+    audited: AuditSets
     selection: list[Example]
     tokenizer: Any
     suites: AuditSuites
@@ -102,18 +104,36 @@ def encode_inputs(
     examples = {name: encode_records(rows, encoder, name) for name, rows in vars(records).items()}
     selection = examples.pop("selection")
     sets = AuditSets(**examples)
+    audited = _audited(sets, config)
     suites = AuditSuites(
         config.audit,
         tokenizer,
         encoder,
         records.forget,
         sets.forget,
-        sets.held_retain or sets.retain,
+        audited.held_retain or audited.retain,
         sets.unseen,
         read_suite_inputs(config.audit),
         config.seed,
     )
-    return JobInputs(records, shared_records, sets, selection, tokenizer, suites, _prefixes(sets, config.audit))
+    prefixes = _prefixes(audited, config.audit)
+    return JobInputs(records, shared_records, sets, audited, selection, tokenizer, suites, prefixes)
+
+
+def _audited(sets: AuditSets, config: LanguageUnlearningConfig) -> AuditSets:
+    """The sets with no more subjects of retain records than the audit is to measure."""
+    most = config.audit.retain_sample
+    if most is None:
+        return sets
+    drawn = {}
+    for split in ("retain", "held_retain"):
+        examples = getattr(sets, split)
+        subjects = subjects_of(examples)
+        known = list(dict.fromkeys(subjects))
+        order = torch.randperm(len(known), generator=generator(config.seed, "audited", split)).tolist()
+        chosen = {known[index] for index in order[:most]}
+        drawn[split] = [example for example, subject in zip(examples, subjects, strict=True) if subject in chosen]
+    return replace(sets, **drawn)
 
 
 _BUDGET = 20_000

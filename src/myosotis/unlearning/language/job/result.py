@@ -94,7 +94,7 @@ def result_of(
     verdict = judge(
         audits["before"],
         audits["after"],
-        inputs.sets,
+        inputs.audited,
         VerdictSettings(settings.confidence, settings.margin, settings.kept_share, settings.perplexity_ratio_ceiling),
         reference=audits.get("reference"),
         incomparable=None if thresholds is None else _lengths_differ(context, thresholds),

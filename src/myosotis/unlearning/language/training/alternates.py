@@ -109,9 +109,10 @@ def _generated(
             other = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=stream)
             prefixes.append(torch.tensor([*example.input_ids[:branch], int(other)]))
         # Plain greedy decoding: generation settings of the model, e.g. penalties, do not apply.
-        greedy = GreedyPass(model, prefixes, ends=end_token_ids(model, encoder.tokenizer))
+        greedy = GreedyPass(model, prefixes)
         rest = max(len(example.input_ids) - branch for example, branch in zip(examples, branches, strict=True))
-        tails = greedy.continuations([(row, len(ids), rest + 8) for row, ids in enumerate(prefixes)])
+        starts = [(row, len(ids), rest + 8) for row, ids in enumerate(prefixes)]
+        tails = greedy.continuations(starts, end_token_ids(model, encoder.tokenizer))
     made = []
     for example, ids, tail in zip(examples, prefixes, tails, strict=True):
         tokens = (*ids.tolist(), *tail)

@@ -4,12 +4,42 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from myosotis.engine.loop import Precision
 from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.audit.precision import measured_in
+from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.inputs import JobInputs
 
 _ORDER = ("before", "after", "reference")
+
+
+def audit_of(model: Any, inputs: JobInputs, settings: AuditConfig) -> Audit:
+    """Measure a model on the records of a job, as its configuration says.
+
+    Args:
+        model: A causal language model, without adapters.
+        inputs: Everything that the job has read.
+        settings: The configuration of the audit.
+    """
+    with measured_in(settings.precision):
+        return audit_model(
+            model,
+            inputs.tokenizer,
+            inputs.audited,
+            n=settings.n,
+            further_n=settings.further_n,
+            prefixes=inputs.prefixes,
+            confidence=settings.confidence,
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+        )
+
+
+def precision_of(suite: str, settings: AuditConfig) -> Precision:
+    """Return the precision that a suite is measured in: relearning trains, and lm-eval has settings of its own."""
+    return "no" if suite in ("stress", "harness") else settings.precision
 
 
 class Auditing:
@@ -52,9 +82,7 @@ class Auditing:
         def stored(suite: str, measure: Callable[[], Any]) -> Any:
             def timed() -> Any:
                 context.say(f"{suite}: {_title(name)}")
-                # Relearning trains, and lm-eval has settings of its own.
-                precision = "no" if suite in ("stress", "harness") else context.config.audit.precision
-                with context.timed(suite), measured_in(precision):
+                with context.timed(suite), measured_in(precision_of(suite, context.config.audit)):
                     return measure()
 
             return context.stored_or(f"{suite}-{name}", timed)
@@ -74,18 +102,8 @@ class Auditing:
         if stored is not None and not context.show_samples:
             return Audit.read(stored)
         context.say(f"auditing {_title(name)}")
-        with context.timed("audit"), measured_in(settings.precision):
-            audit = audit_model(
-                model,
-                context.inputs.tokenizer,
-                context.inputs.audited,
-                n=settings.n,
-                further_n=settings.further_n,
-                prefixes=context.inputs.prefixes,
-                confidence=settings.confidence,
-                max_new_tokens=settings.max_new_tokens,
-                batch_size=settings.batch_size,
-            )
+        with context.timed("audit"):
+            audit = audit_of(model, context.inputs, settings)
         context.run.keep(f"audit-{name}.json", audit.as_json())
         return audit
 

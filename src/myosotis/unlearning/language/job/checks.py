@@ -176,6 +176,18 @@ def _refuse_unmatched(patterns: Sequence[str], layers: Iterable[str]) -> None:
         raise InputError(f"lora.target_modules: no module matches {patterns[0]!r}; {hint}")
 
 
+def check_tokenizer(tokenizer: Any, other: Any, name: str) -> None:
+    """Raise ``InputError`` if another model has another vocabulary: the same tokens must mean the same to both.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        other: The other model's tokenizer.
+        name: What the other model is called in the configuration.
+    """
+    if tokenizer.get_vocab() != other.get_vocab():
+        raise InputError(f"{name}: has another tokenizer than the model, so their figures cannot be compared")
+
+
 def check_token_ids(model: Any, tokenizer: Any, examples: Sequence[Example], texts: Sequence[str]) -> None:
     """Raise ``InputError`` if examples or texts have a token that the model has no embedding for."""
     ids = [token for example in examples for token in example.input_ids]

@@ -12,6 +12,7 @@ from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.unlearning.language.audit.audit import SPLITS, AuditSets, measurable, subjects_of
 from myosotis.unlearning.language.audit.memorization import affordable_prefixes
@@ -149,6 +150,15 @@ def _prefixes(sets: AuditSets, settings: AuditConfig) -> dict[str, int | None]:
         else:
             prefixes[split] = None if settings.prefixes == "all" else settings.prefixes
     return prefixes
+
+
+def fingerprints_of(records: Records, salt: str) -> dict[str, list[str]]:
+    """Return the salted fingerprints of the contents of each set of records, in order of themselves."""
+    return {
+        name: sorted(salted_fingerprint(record.content, salt) for record in rows)
+        for name in ("forget", "retain", "held_retain", "unseen", "selection")
+        if (rows := getattr(records, name)) or name in ("forget", "retain", "unseen")
+    }
 
 
 FEWEST_HELD = 5

@@ -15,13 +15,14 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.job.again import audit_again
 from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.baseline import Baseline
-from myosotis.unlearning.language.job.checks import check_inputs, check_target_modules
+from myosotis.unlearning.language.job.checks import check_inputs, check_target_modules, check_tokenizer
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.forecast import language_phases
-from myosotis.unlearning.language.job.inputs import encode_inputs, read_records
+from myosotis.unlearning.language.job.inputs import encode_inputs, fingerprints_of, read_records
 from myosotis.unlearning.language.job.result import LanguageResult, result_of, write_samples
 from myosotis.unlearning.language.job.teaching import taught
 from myosotis.unlearning.language.job.unlearning import Unlearning
@@ -56,7 +57,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         self._say(f"loading {config.model.name}")
         self._model, tokenizer = load_causal_lm(config.model.name, dtype)
         if config.reference not in (None, "retrain"):
-            self._reference, _ = load_causal_lm(str(config.reference), dtype)
+            self._reference, other = load_causal_lm(str(config.reference), dtype)
+            check_tokenizer(tokenizer, other, f"reference {config.reference}")
         if config.lora is not None:
             check_target_modules(self._model, config.lora)
         self._inputs = encode_inputs(config, records, shared, tokenizer)
@@ -127,6 +129,20 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             "cost": self.cost(trainable_parameters=unlearned.trainable),
         }
 
+    def audit_again(self, model: str | None = None) -> dict[str, Any]:
+        """Measure the model of a finished run again, or another one on the same records; nothing is trained.
+
+        Args:
+            model: Directory or name of another model, e.g. what became of the run's own later.
+
+        Returns:
+            See :func:`~myosotis.unlearning.language.job.again.audit_again`.
+
+        Raises:
+            InputError: The run is not finished, its records have gone, or the model does not suit them.
+        """
+        return audit_again(Run.read(self._path), self._config, model, self._say)
+
     def clean_up(self) -> None:
         """Remove the models that only a resumed run would need."""
         unneeded = list(self._run.checkpoints.glob("after-*"))
@@ -137,9 +153,4 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
 
     def _lineage(self, run: Run) -> dict[str, Any]:
         """The model and the records that came in, by hash and fingerprint."""
-        data = {
-            name: sorted(salted_fingerprint(record.content, run.salt) for record in rows)
-            for name in ("forget", "retain", "held_retain", "unseen", "selection")
-            if (rows := getattr(self._inputs.records, name)) or name in ("forget", "retain", "unseen")
-        }
-        return {"base": weights_hash(self._model), "data": data}
+        return {"base": weights_hash(self._model), "data": fingerprints_of(self._inputs.records, run.salt)}

@@ -7,7 +7,7 @@ from typing import Any
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.report.comparison import runs_table
-from myosotis.report.document import Document, Figure, Row, Section, Table
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, curves
 from myosotis.report.groups import run_names
 from myosotis.report.person import person_page
@@ -80,6 +80,39 @@ def describe(run: Run) -> Document:
             _lineage_section(result),
             environment_section(run),
         ],
+    )
+
+
+def describe_audit(run: Run, audit: Mapping[str, Any]) -> Document:
+    """Return the report of a second audit.
+
+    Args:
+        run: A finished run.
+        audit: Return value of :meth:`~myosotis.unlearning.language.job.job.LanguageUnlearningJob.audit_again`.
+    """
+    result = run.result()
+    reported = result["metrics"]["after"]
+    own = audit["model"] is None
+    verdicts = [Verdict("Are the records those of the run?", "By their fingerprints.", audit["data_matches"])]
+    if own:
+        verdicts = [
+            Verdict("Is it the model that was reported?", "By the hash of its weights.", audit["model_matches"]),
+            *verdicts,
+            Verdict("Are its figures reproduced?", "Every mean, within 0.001 of itself or of 1.", audit["reproduced"]),
+        ]
+    if audit["verdict"] is not None:
+        verdicts += verdicts_of({**result, "verdict": audit["verdict"]})
+    rows = [
+        Row(label, [_cell(_value(values, split, metric)) for values in (reported, audit["metrics"])], note)
+        for split, metric, label, note in _metric_rows([reported, audit["metrics"]])
+    ]
+    name = "its own model" if own else str(audit["model"])
+    return Document(
+        title=f"Audit: {result['name']}",
+        subtitle=f"The records of the run, measured again on {name}. Nothing was trained.",
+        verdicts=verdicts,
+        limits=_limits(result),
+        table=Table("Reported after unlearning, and measured now", ["Reported", "Now"], rows, "Measure"),
     )
 
 

@@ -1,15 +1,18 @@
 """``result.json`` of ``myosotis unlearn language``, and the samples for people to see."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from myosotis.data.encoding import Example
 from myosotis.engine.files import write_json
 from myosotis.engine.result import Cost, OpenPart, Result, ResultPart
 from myosotis.unlearning.language.audit.audit import Audit, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge, lengths_differ
+from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.inputs import JobInputs
 from myosotis.unlearning.language.job.unlearning import Unlearned
 
 
@@ -90,16 +93,8 @@ def result_of(
         thresholds: Level of unseen records.
         unlearned: Outcome of the unlearning.
     """
-    inputs, settings = context.inputs, context.config.audit
-    verdict = judge(
-        audits["before"],
-        audits["after"],
-        inputs.audited,
-        VerdictSettings(settings.confidence, settings.margin, settings.kept_share, settings.perplexity_ratio_ceiling),
-        reference=audits.get("reference"),
-        incomparable=None if thresholds is None else _lengths_differ(context, thresholds),
-        retain_given=bool(inputs.all_retained),
-    )
+    inputs = context.inputs
+    verdict = verdict_of(inputs, context.config.audit, audits, thresholds)
     return {
         "request": context.config.request.model_dump(mode="json"),
         "verdict": verdict,
@@ -120,8 +115,29 @@ def result_of(
     }
 
 
-def _lengths_differ(context: JobContext, thresholds: Thresholds) -> str | None:
-    forget = context.inputs.sets.forget
+def verdict_of(
+    inputs: JobInputs, settings: AuditConfig, audits: Mapping[str, Audit], thresholds: Thresholds | None
+) -> dict[str, Any]:
+    """Return the verdict on a model.
+
+    Args:
+        inputs: Everything that the job has read.
+        settings: The configuration of the audit.
+        audits: Audits ``before`` and ``after``, and of the ``reference`` if there is one.
+        thresholds: Level of unseen records.
+    """
+    return judge(
+        audits["before"],
+        audits["after"],
+        inputs.audited,
+        VerdictSettings(settings.confidence, settings.margin, settings.kept_share, settings.perplexity_ratio_ceiling),
+        reference=audits.get("reference"),
+        incomparable=None if thresholds is None else _lengths_differ(inputs.sets.forget, thresholds),
+        retain_given=bool(inputs.all_retained),
+    )
+
+
+def _lengths_differ(forget: Sequence[Example], thresholds: Thresholds) -> str | None:
     return lengths_differ([forget[index] for index in measurable(forget, thresholds.n).indices], thresholds)
 
 

@@ -18,9 +18,12 @@ _KEPT = (
 )
 """What a run keeps of the models that it starts from."""
 
+_OF_THE_RUN = ("the number of processes", "what earlier runs erased")
+"""Inputs of a run that its measurements do not depend on."""
+
 _NOT_MEASURED = {
     "data": ("requests", "replay", "forget_tokens", "refusals"),
-    "audit": ("baseline", "margin", "kept_share", "perplexity_ratio_ceiling"),
+    "audit": ("baseline", "earlier", "margin", "kept_share", "perplexity_ratio_ceiling"),
     "model": ("name",),
 }
 """Settings that no measurement of those models depends on; the name of a model is looked at by its weights."""
@@ -60,8 +63,8 @@ class Baseline:
         """
         known: Any = self._run.kept("inputs.json")
         own = inputs(self._run.salt)
-        names = dict.fromkeys([*own, *known])
-        changed = [name for name in names if name != "the number of processes" and known.get(name) != own.get(name)]
+        names = [name for name in dict.fromkeys([*own, *known]) if name not in _OF_THE_RUN]
+        changed = [name for name in names if known.get(name) != own.get(name)]
         if changed:
             raise InputError(f"audit.baseline: {self._run.path}: measured something else: {', '.join(changed)}")
         theirs, ours = self._run.settings(), config.model_dump(mode="json")

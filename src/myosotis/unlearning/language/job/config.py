@@ -425,6 +425,8 @@ class AuditConfig(Config):
             Stress tests and lm-eval keep to the weights.
         baseline: Finished run of the same model, reference, records and measurements, whose audits of both models are
             taken over instead of made again: for several methods on one model.
+        earlier: Earlier runs whose requests are measured again, where their records are still where they were; the run
+            that the model comes from is always one of them.
         membership: Membership inference; none unless given.
         stress: Stress tests; none unless given.
         tofu: Measures of TOFU; none unless given.
@@ -446,6 +448,7 @@ class AuditConfig(Config):
     batch_size: PositiveInt = 16
     precision: Precision = "no"
     baseline: LocalPath | None = None
+    earlier: tuple[LocalPath, ...] = ()
     membership: MembershipConfig | None = None
     stress: StressConfig | None = None
     tofu: TofuConfig | None = None

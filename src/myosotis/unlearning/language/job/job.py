@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 
+from myosotis.data.encoding import Encoder
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.forecast import Phase
@@ -15,12 +16,14 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.audit.precision import measured_in
 from myosotis.unlearning.language.job.again import audit_again
 from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.baseline import Baseline
 from myosotis.unlearning.language.job.checks import check_inputs, check_target_modules, check_tokenizer
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.earlier import EarlierRequest, measured, read_earlier, run_of_model, summary
 from myosotis.unlearning.language.job.forecast import language_phases
 from myosotis.unlearning.language.job.inputs import encode_inputs, fingerprints_of, read_records
 from myosotis.unlearning.language.job.result import LanguageResult, result_of, write_samples
@@ -63,6 +66,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             check_target_modules(self._model, config.lora)
         self._inputs = encode_inputs(config, records, shared, tokenizer)
         check_inputs(config, self._inputs, self._model, self._path)
+        self._earlier = self._read_earlier(tokenizer)
         self._baseline = None if config.audit.baseline is None else Baseline(Path(config.audit.baseline))
         if self._baseline is not None:
             self._baseline.check(config, self._identity)
@@ -77,10 +81,24 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hash of the model, and fingerprints of whole records, not of their words alone."""
         inputs = self._identity(salt)
+        if self._earlier:
+            inputs["what earlier runs erased"] = [len(request.examples) for request in self._earlier]
         if not self._run.finished:
             # Epochs and steps of a checkpoint count batches of all processes.
             inputs["the number of processes"] = processes()
         return inputs
+
+    def _read_earlier(self, tokenizer: Any) -> list[EarlierRequest]:
+        """What earlier runs have erased: those of the configuration, and the one that the model comes from."""
+        config, data = self._config, self._config.data
+        parent = run_of_model(config.model.name)
+        paths = [*([] if parent is None else [parent]), *map(Path, config.audit.earlier)]
+        encoder = Encoder(tokenizer, data.template, data.max_length, data.append_eos)
+        earlier = read_earlier(paths, encoder)
+        for request in earlier:
+            fate = "measured again" if request.missing is None else f"not measured, as {request.missing}"
+            self._say(f"earlier run {request.name}: {request.records} records, {fate}")
+        return earlier
 
     def _identity(self, salt: str) -> dict[str, Any]:
         inputs: dict[str, Any] = {"the model": weights_hash(self._model)}
@@ -115,19 +133,27 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             self._reference = None  # free memory
         before = auditing.measure("before", model)
         thresholds = auditing.thresholds(model)
+        earlier_before = context.stored_or("earlier-before", lambda: self._measure_earlier(model))
         unlearned = Unlearning(context, before, thresholds).unlearn(model)
         model = unlearned.model
         auditing.measure("after", model)
+        earlier_after = context.stored_or("earlier-after", lambda: self._measure_earlier(model))
         result = result_of(context, auditing.audits, thresholds, unlearned)
         if self._show_samples and is_main_process():
             write_samples(context, auditing.audits)
         return {
             **result,
             "baseline": None if self._baseline is None else self._baseline.name,
+            "earlier": summary(self._earlier, earlier_before, earlier_after),
             "suites": auditing.suites(),
             "lineage": {**lineage, "model_in": model_in, "model_out": weights_hash(model)},
             "cost": self.cost(trainable_parameters=unlearned.trainable),
         }
+
+    def _measure_earlier(self, model: Any) -> list[dict[str, Any]]:
+        audit = self._config.audit
+        with measured_in(audit.precision):
+            return measured(self._earlier, model, audit.batch_size, audit.confidence)
 
     def audit_again(self, model: str | None = None) -> dict[str, Any]:
         """Measure the model of a finished run again, or another one on the same records; nothing is trained.

@@ -23,7 +23,7 @@ _SUITE_NAMES = {"tofu": "TOFU", "muse": "MUSE", "harness": "lm-eval"}
 def suite_sections(result: Mapping[str, Any]) -> list[Section]:
     """Return a section for every suite that a run measured, and for its requests, if there were several."""
     suites = result.get("suites", {})
-    sections = []
+    sections = [] if not result["earlier"] else [_earlier_section(result["earlier"])]
     if result.get("requests"):
         sections.append(_requests_section(result["requests"]))
     if "stress" in suites:
@@ -195,6 +195,36 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _earlier_section(earlier: Sequence[Mapping[str, Any]]) -> Section:
+    """What earlier runs erased, and whether this one brings it back."""
+
+    def cell(value: Mapping[str, Any] | None) -> str:
+        return "-" if value is None else f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+    rows = [
+        Row(
+            f"{row['run']}, {row['finished'][:10]}",
+            [
+                str(row["records"]),
+                "-" if row["reported"] is None else f"{row['reported']:.3f}",
+                cell(row["before"]),
+                cell(row["after"]),
+            ],
+            "" if row["missing"] is None else f"not measured: {row['missing']}",
+        )
+        for row in earlier
+    ]
+    columns = ["Records", "When it was erased", "Before this run", "After this run"]
+    return Section(
+        "Earlier requests",
+        [
+            "Unlearning one record may bring another back. Accuracy on the tokens of what earlier runs erased, with "
+            "its interval; a figure above the one of its own run means that it is coming back."
+        ],
+        [Table("What earlier runs erased", columns, rows, "Run")],
+    )
 
 
 def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:

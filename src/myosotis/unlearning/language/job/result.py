@@ -72,6 +72,8 @@ class LanguageResult(Result):
     """Run that the audits of the model before and of the reference were taken over from."""
     requests: list[dict[str, Any]]
     """Outcome of each of several requests."""
+    earlier: list[dict[str, Any]]
+    """What earlier runs erased: run, when, records, accuracy reported then, before and after; null where missing."""
     records: dict[str, int]
     """Records of each set."""
     shared: dict[str, Any]

@@ -45,6 +45,11 @@ def inputs(tmp_path_factory, tiny_llama, tokenizer):
     (folder / "scan.jpg").write_bytes(b"\xff\xd8\xff")
     tiny_llama().save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
+    shutil.copytree(folder / "model", folder / "packed")
+    stored = json.loads((folder / "model" / "config.json").read_text())
+    stored["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "packed" / "config.json").write_text(json.dumps(stored))
+    (folder / "model.gguf").write_bytes(b"GGUF")
     for name, words in (("forget", "lantern window"), ("retain", "garden stone"), ("unseen", "river boat")):
         first, second = words.split()
         rows = [
@@ -303,6 +308,10 @@ SETTINGS = [
     (LANGUAGE, "data.people", {"forget": 1}, "leave those keys out"),
     (LANGUAGE, "method", "npo2", "did you mean 'npo'?"),
     (LANGUAGE, "lora", {"rank": 0}, "greater than 0"),
+    (LANGUAGE, "lora", {"merge_dequantized": True}, "it needs 'model.quantization'"),
+    (LANGUAGE, "model.quantization", "nf4", "trains an adapter on a 4-bit base, but 'lora' is missing"),
+    (LANGUAGE, "model.quantization", "int3", "'model.quantization'"),
+    (LANGUAGE, "model", {"name": "./packed"}, "its weights are packed (gptq); see model.quantization"),
     (LANGUAGE, "lora", {"target_modules": "nothing"}, "nothing"),
     (LANGUAGE, "training.optimizer", "adamm", "adamm"),
     (LANGUAGE, "training.trackers", ["wandb"], "it is called 'trackers, beside 'training'' now"),
@@ -343,6 +352,43 @@ def refused(outcome, message, folder):
     assert outcome.stderr.splitlines()[-1] == errors[0]
     assert message in errors[0], errors[0]
     assert not list(folder.iterdir())
+
+
+PACKED = {"model": {"name": "./model", "quantization": "nf4"}, "lora": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "the number of inputs of model.layers.0.self_attn.q_proj is not a multiple of 64"),
+        ({"fine_tune": {}}, "'fine_tune' trains all weights"),
+        ({"data.requests": 2}, "'data.requests' merges an adapter after each request"),
+        ({"training.parameters": "mlp"}, "'training.parameters' chooses among all weights"),
+        ({"audit.stress": {}}, "set its 'bits' to [] and its 'relearn_steps' to 0"),
+        ({"model.name": "./model.gguf"}, "cannot be packed again by model.quantization"),
+        ({"model.name": "./packed"}, "its weights are packed already (gptq)"),
+    ],
+)
+def test_what_a_packed_model_cannot_do(invoke, inputs, settings, tmp_path, monkeypatch, changes, message):
+    config = inputs / f"{tmp_path.name}.yaml"
+    config.write_text(yaml.safe_dump({"name": "run", **GOOD[LANGUAGE], **PACKED}))
+    monkeypatch.chdir(tmp_path)
+    overrides = settings(*(f"{key}={json.dumps(value)}" for key, value in changes.items()))
+    refused(invoke(*LANGUAGE.split(), config, "--out", tmp_path / "run", *overrides), message, tmp_path)
+    config.unlink()
+
+
+def test_a_packed_model_needs_its_extra_and_whole_processes(invoke, inputs, tmp_path, monkeypatch):
+    config = inputs / f"{tmp_path.name}.yaml"
+    config.write_text(yaml.safe_dump({"name": "run", **GOOD[LANGUAGE], **PACKED}))
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr("myosotis.engine.extras.EXTRAS", {"language": (), "quantization": ("no_such_module",)})
+        outcome = invoke(*LANGUAGE.split(), config, "--out", tmp_path / "run")
+        refused(outcome, "pip install 'myosotis[quantization]'", tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    refused(invoke(*LANGUAGE.split(), config, "--out", tmp_path / "run"), "FSDP", tmp_path)
+    config.unlink()
 
 
 @pytest.mark.parametrize("command", GOOD)

@@ -10,6 +10,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "protocol": ("optuna", "sqlalchemy"),
     "dna": ("dnaio", "xopen"),
     "notebook": ("pandas",),
+    "quantization": ("bitsandbytes",),
 }
 """Modules of each extra."""
 

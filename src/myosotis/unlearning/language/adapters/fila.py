@@ -14,6 +14,8 @@ from torch import Tensor
 
 from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.progress import progress
+from myosotis.models.four_bit import is_four_bit, whole_weight
+from myosotis.unlearning.language.adapters.residual import subtract_product
 
 Epsilon = Literal["relative", "official"]
 
@@ -138,11 +140,11 @@ def _truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     return U[:, :rank], S[:rank], V[:, :rank]
 
 
-def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
-    """Yield name and LoRA layer of a PEFT model, the name as in the base model.
+def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
+    """Yield name and LoRA layer of a PEFT model, the name as in the base model; the base may be packed into 4 bits.
 
     Raises:
-        ValueError: FILA and the delta export do not support a layer: it is not linear, quantised, or DoRA.
+        ValueError: FILA and the delta export do not support a layer: it is not linear, of 8 bits, or DoRA.
     """
     prefix = "base_model.model."
     for name, module in model.named_modules():
@@ -150,7 +152,9 @@ def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
             continue
         plain = name.removeprefix(prefix)
         adapter = module.active_adapters[0]
-        if not isinstance(module, LoraLinear) or not torch.is_floating_point(module.get_base_layer().weight):
+        base = module.get_base_layer()
+        plain_linear = isinstance(module, LoraLinear) and torch.is_floating_point(base.weight)
+        if not plain_linear and not is_four_bit(base):
             raise SettingsError(
                 f"module {plain!r}: only plain linear layers are supported, not {type(module).__name__}"
             )
@@ -178,7 +182,9 @@ def apply_fila(
     """Initialise the adapter of a PEFT LoRA model by FILA, in place; the model's function does not change.
 
     The base weights become the residuals, computed from the factors as they are stored, which compensates for rounding
-    to a narrow dtype. The adapter alone is then meaningless on the original base: export with
+    to a narrow dtype. A 4-bit base keeps its weights, as packing the residual would round it again: the SVD is that of
+    the dequantised weight, and the layer subtracts the product of the initial factors from its output. In either case
+    the adapter alone is meaningless on the original base: export with
     :func:`~myosotis.unlearning.language.save_merged` or :func:`~myosotis.unlearning.language.save_delta_adapter`.
 
     Args:
@@ -210,7 +216,8 @@ def apply_fila(
     with progress("initialising the adapter by FILA", len(layers)) as ticker:
         for (name, layer), (forget, retain) in zip(layers, fishers, strict=True):
             adapter = layer.active_adapters[0]
-            weight = layer.get_base_layer().weight
+            base = layer.get_base_layer()
+            weight = whole_weight(base)
             stored_transposed = bool(layer.fan_in_fan_out)
 
             def upright(matrix: Tensor, transposed: bool = stored_transposed) -> Tensor:
@@ -226,16 +233,26 @@ def apply_fila(
             )
             set_factors(layer, adapter, factors.a, factors.b)
             a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-            residual = upright(weight).to(factors.a.dtype) - layer.scaling[adapter] * (
-                b.to(factors.a.dtype) @ a.to(factors.a.dtype)
-            )
-            weight.copy_(upright(residual))
+            _subtract_from_base(layer, adapter)
             initial[f"{name}.a"], initial[f"{name}.b"] = a.detach().clone(), b.detach().clone()
             ticker.advance()
     return initial
 
 
-def set_factors(layer: LoraLinear, adapter: str, a: Tensor, b: Tensor) -> None:
+def _subtract_from_base(layer: LoraLayer, adapter: str) -> None:
+    """Subtract the product of a layer's factors from its base: from the weight, or from the output of a packed one."""
+    a, b, scale = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter]
+    base = layer.get_base_layer()
+    if is_four_bit(base):
+        subtract_product(base, a, b, scale)
+        return
+    wide = torch.promote_types(base.weight.dtype, torch.float32)
+    upright = base.weight.T if layer.fan_in_fan_out else base.weight
+    residual = upright.to(wide) - scale * (b.to(wide) @ a.to(wide))
+    base.weight.copy_(residual.T if layer.fan_in_fan_out else residual)
+
+
+def set_factors(layer: LoraLayer, adapter: str, a: Tensor, b: Tensor) -> None:
     """Overwrite the factors of a LoRA layer in place."""
     layer.lora_A[adapter].weight.data.copy_(a)
     layer.lora_B[adapter].weight.data.copy_(b)
@@ -252,12 +269,7 @@ def subtract_initial(peft_model: PeftModel, initial: Mapping[str, Tensor]) -> No
     for name, layer in lora_layers(peft_model):
         adapter = layer.active_adapters[0]
         set_factors(layer, adapter, initial[f"{name}.a"], initial[f"{name}.b"])
-        a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        weight = layer.get_base_layer().weight
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        upright = weight.T if layer.fan_in_fan_out else weight
-        residual = upright.to(wide) - layer.scaling[adapter] * (b.to(wide) @ a.to(wide))
-        weight.copy_(residual.T if layer.fan_in_fan_out else residual)
+        _subtract_from_base(layer, adapter)
 
 
 def _fisher_of(name: str, fisher: Mapping[str, Any]) -> Tensor:

@@ -1,6 +1,7 @@
 """Checks of a job's settings against its model and records, before anything is written."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import Example
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
+from myosotis.models.four_bit import linear_shape
 from myosotis.unlearning.language.audit.audit import measurable
 from myosotis.unlearning.language.audit.memorization import check_lengths, measured_lengths
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings
@@ -67,6 +69,12 @@ def check_inputs(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any
     inputs.suites.check()
     if config.stop is not None:
         check_stop(requests, sets.unseen, config.audit.n, config.audit.length_tolerance)
+
+
+def check_quantized_launch() -> None:
+    """Raise ``InputError`` if the launcher shards weights: packed ones cannot be."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise InputError("model.quantization: packed weights cannot be sharded by FSDP; launch with DDP")
 
 
 def check_positions(model: Any, examples: Sequence[Example]) -> None:
@@ -163,7 +171,7 @@ def check_target_modules(model: Any, lora: LoraSettings) -> None:
     for name in matched:
         if layers[name].weight is embedding:
             raise InputError(f"lora.target_modules: the weight of {name} is tied to the embeddings; leave it out")
-        side = min(layers[name].weight.shape)
+        side = min(linear_shape(layers[name]))
         if lora.rank > side:
             raise InputError(f"lora.rank: {lora.rank} is too large for module {name}; expected at most {side}")
 

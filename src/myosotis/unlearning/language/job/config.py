@@ -13,6 +13,7 @@ from myosotis.data.people import MOST_PEOPLE
 from myosotis.engine.config import Config, DatasetName, JobConfig, LocalPath, ModelName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import NamedConfig
+from myosotis.models.four_bit import Quantization
 from myosotis.unlearning.language.audit.membership import SCORES, Score
 from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.methods.composite import Composite
@@ -37,11 +38,14 @@ class ModelConfig(Config):
     Attributes:
         name: Model: a directory, a ``.gguf`` file, a packaged model such as ``smollm2-135m``, or a name of the hub; a
             relative path begins with ``.``.
-        dtype: Type of the weights in memory.
+        dtype: Type of the weights in memory; of a 4-bit model, of what its layers compute in.
+        quantization: Packing of the linear layers into 4 bits, ``nf4``, under an adapter (QLoRA); none unless given.
+            Needs the extra ``quantization``.
     """
 
     name: ModelName
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Quantization | None = None
 
 
 class PeopleConfig(Config):
@@ -231,6 +235,8 @@ class LoraSettings(Config):
         epsilon: Floor of FILA's ratio: ``relative`` to the mean Fisher information, or the constant of the ``official``
             code.
         fisher: Fisher information per weight (``element``) or per row (``row``), which is faster and coarser.
+        merge_dequantized: Whether ``model/`` of a job with ``model.quantization`` holds the dequantised weights with
+            the adapter added, instead of the packed weights with the adapter beside them.
     """
 
     rank: PositiveInt = 8
@@ -239,6 +245,7 @@ class LoraSettings(Config):
     init: Literal["default", "fila"] = "default"
     epsilon: Literal["relative", "official"] = "relative"
     fisher: Literal["element", "row"] = "element"
+    merge_dequantized: bool = False
 
 
 class TrainingConfig(OptimisationConfig):
@@ -523,6 +530,7 @@ class LanguageUnlearningConfig(JobConfig):
         for name, watched_every in (("selection", self.selection), ("stop", self.stop)):
             if watched_every is not None and watched_every.every > self.training.epochs:
                 raise ValueError(f"'{name}.every' is more than 'training.epochs', so nothing would be measured")
+        self._check_quantized()
         if self.training.parameters is not None and self.lora is not None:
             raise ValueError("'training.parameters' chooses among all weights; with 'lora' use 'lora.target_modules'")
         if self.audit.membership is not None and not has_unseen:
@@ -534,3 +542,24 @@ class LanguageUnlearningConfig(JobConfig):
                 "leaves the term out"
             )
         return self
+
+    def _check_quantized(self) -> None:
+        """Refuse what a 4-bit base cannot do, before the model is loaded."""
+        if self.model.quantization is None:
+            if self.lora is not None and self.lora.merge_dequantized:
+                raise ValueError("'lora.merge_dequantized' merges into a 4-bit base; it needs 'model.quantization'")
+            return
+        if self.lora is None:
+            raise ValueError("'model.quantization' trains an adapter on a 4-bit base, but 'lora' is missing")
+        if self.fine_tune is not None:
+            raise ValueError(
+                "'fine_tune' trains all weights, which 'model.quantization' packs; teach in a job of its own"
+            )
+        if self.data.requests is not None:
+            raise ValueError("'data.requests' merges an adapter after each request, which a 4-bit base cannot take")
+        stress = self.audit.stress
+        if stress is not None and (stress.bits or stress.relearn_steps):
+            raise ValueError(
+                "'audit.stress' rounds and trains whole weights, which 'model.quantization' packs: set its 'bits' to "
+                "[] and its 'relearn_steps' to 0"
+            )

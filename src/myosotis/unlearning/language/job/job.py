@@ -15,12 +15,17 @@ from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process, processes
 from myosotis.engine.run import Run
-from myosotis.models.causal_lm import load_causal_lm
+from myosotis.models.causal_lm import check_quantizable, load_causal_lm
 from myosotis.unlearning.language.audit.precision import measured_in
 from myosotis.unlearning.language.job.again import audit_again
 from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.baseline import Baseline
-from myosotis.unlearning.language.job.checks import check_inputs, check_target_modules, check_tokenizer
+from myosotis.unlearning.language.job.checks import (
+    check_inputs,
+    check_quantized_launch,
+    check_target_modules,
+    check_tokenizer,
+)
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.earlier import EarlierRequest, measured, read_earlier, run_of_model, summary
@@ -50,6 +55,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         with settings_as_input():
             check_unsharded()
         self._check_available()
+        if config.model.quantization is not None:
+            check_quantized_launch()
+            check_quantizable(config.model.name)
         records, shared = read_records(config)
         self._say(
             f"records: {len(records.forget)} to forget, {len(records.retain)} to retain and "
@@ -58,9 +66,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         )
         dtype = getattr(torch, config.model.dtype)
         self._say(f"loading {config.model.name}")
-        self._model, tokenizer = load_causal_lm(config.model.name, dtype)
+        self._model, tokenizer = load_causal_lm(config.model.name, dtype, config.model.quantization)
         if config.reference not in (None, "retrain"):
-            self._reference, other = load_causal_lm(str(config.reference), dtype)
+            self._reference, other = load_causal_lm(str(config.reference), dtype, config.model.quantization)
             check_tokenizer(tokenizer, other, f"reference {config.reference}")
         if config.lora is not None:
             check_target_modules(self._model, config.lora)

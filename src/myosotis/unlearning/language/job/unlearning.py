@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from myosotis.data.encoding import Example
-from myosotis.engine.checkpoint import is_complete, newest_complete
+from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.engine.processes import is_main_process, wait_for_everyone
-from myosotis.unlearning.language.adapters.export import save_delta_adapter
+from myosotis.unlearning.language.adapters.export import bare_base, merged_dequantized, save_delta_adapter, save_packed
 from myosotis.unlearning.language.audit.audit import Audit, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.job.callbacks import EpochSaver, EventLogger, quiet
@@ -225,13 +225,35 @@ class Unlearning:
 
     def _export(self, trainer: UnlearnTrainer, model: Any) -> Any:
         """Write ``model/``, and ``adapter/`` for the stock base; return the model without its adapter."""
-        staged = self._staging_directory()
-        if self._context.config.lora is not None:
+        staged, context = self._staging_directory(), self._context
+        if context.config.model.quantization is not None:
+            return self._export_packed(trainer, staged)
+        if context.config.lora is not None:
             if is_main_process():
                 save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
             model = trainer.model.merge_and_unload()
-        self._context.save(model, staged, self._context.run.path / "model")
+        context.save(model, staged, context.run.path / "model")
         return model.eval()
+
+    def _export_packed(self, trainer: UnlearnTrainer, staged: Path) -> Any:
+        """Write ``model/`` of a 4-bit base: dequantised and merged on request, else packed beside its adapter."""
+        context, path = self._context, self._context.run.path / "model"
+        lora = context.config.lora
+        if lora is not None and lora.merge_dequantized:
+            if is_main_process():
+                save_delta_adapter(trainer.model, staged / "adapter", trainer.initial_factors)
+            model = merged_dequantized(trainer.model)
+            context.save(model, staged, path)
+            return model
+        if is_main_process():
+            base = save_packed(trainer.model, context.inputs.tokenizer, staged, trainer.initial_factors)
+            seal(staged, path)
+        else:
+            base = bare_base(trainer.model)
+        wait_for_everyone()
+        # What is audited and hashed is what was written.
+        base.load_adapter(str(path))
+        return base.eval()
 
     def _staging_directory(self) -> Path:
         staged = self._context.run.path / ".model.partial"

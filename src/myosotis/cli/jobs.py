@@ -81,9 +81,52 @@ def deletion_command(command: str, samples: str) -> Callable[..., None]:
     ) -> None:
         carry_out(command, config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)
 
-    run.__annotations__["show_samples"] = Annotated[bool, show]
-    run.__doc__ = _help(command)
-    return run
+    def run_or_plan(
+        config: ConfigFile,
+        set_: Overrides = None,
+        out: Out = None,
+        resume: Resume = False,
+        overwrite: Overwrite = False,
+        show_samples: bool = False,
+        plan: Annotated[
+            bool, typer.Option("--plan", help="Print how much memory the job takes, by process, and do nothing else.")
+        ] = False,
+    ) -> None:
+        options = {"resume": resume, "overwrite": overwrite, "show_samples": show_samples}
+        if plan:
+            print_plan(command, config, set_, out, **options)
+        else:
+            carry_out(command, config, set_, out, **options)
+
+    chosen = run if JOBS[command].plan is None else run_or_plan
+    chosen.__annotations__["show_samples"] = Annotated[bool, show]
+    chosen.__doc__ = _help(command)
+    return chosen
+
+
+def print_plan(command: str, config: Path, overrides: list[str] | None, out: Path | None, **options: bool) -> None:
+    """Print how much memory a job takes; no weight is read, and nothing is written.
+
+    Args:
+        command: A key of :data:`~myosotis.cli.kinds.JOBS`, of a kind that can be planned.
+        config: The file.
+        overrides: Settings like ``training.epochs=3``.
+        out: The run directory; must be None, as must every option be false: a plan makes no run.
+        options: Options of a run.
+    """
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.printable import printable
+        from myosotis.engine.processes import is_main_process
+
+        given = ["out"] * (out is not None) + [name for name, value in options.items() if value]
+        if given:
+            raise InputError(f"--plan makes no run; leave out --{given[0].replace('_', '-')}")
+        settings = read_settings(command, config, overrides)
+        lines = JOBS[command].planner()(settings, Path("runs") / settings.name)
+        if is_main_process():
+            for line in lines:
+                typer.echo(printable(line))
 
 
 def _help(command: str) -> str:
@@ -146,6 +189,24 @@ def prepared(
     Raises:
         InputError: Something is wrong with them.
     """
+    settings = read_settings(command, config, overrides)
+    directory = out if out is not None else Path("runs") / settings.name
+    job = JOBS[command].job_class()(settings, directory, say=say, **options)
+    job.prepare()
+    return job, settings, directory
+
+
+def read_settings(command: str, config: Path, overrides: list[str] | None) -> Any:
+    """Return the configuration of a job.
+
+    Args:
+        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        config: The file.
+        overrides: Settings like ``training.epochs=3``.
+
+    Raises:
+        InputError: It is faulty, or that of another command.
+    """
     # What libraries say to their developers is of no use to a user of a command.
     warnings.simplefilter("ignore", FutureWarning)
     from myosotis.engine.config import load_config
@@ -155,13 +216,9 @@ def prepared(
     read_yaml(config)  # a file that is missing or no YAML need not wait for the modules of the job
     kind = JOBS[command]
     try:
-        settings: Any = load_config(config, kind.schema(), overrides or [])
+        return load_config(config, kind.schema(), overrides or [])
     except InputError:
         other = command_of(config, kind)
         if other is None:
             raise
         raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
-    directory = out if out is not None else Path("runs") / settings.name
-    job = kind.job_class()(settings, directory, say=say, **options)
-    job.prepare()
-    return job, settings, directory

@@ -26,6 +26,7 @@ class JobKind:
         report: The module with ``describe`` and ``compare``.
         methods: By what they are called beside the command, module and name of what it chooses from.
         extra: The extra whose packages its modules import; None if a plain install has them.
+        plan: Module and name of what plans its memory as lines of text; None where nothing does.
         keys: Keys of its configurations beside those of all jobs, so that a file can be told without an import.
     """
 
@@ -36,6 +37,7 @@ class JobKind:
     report: str
     methods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     extra: str | None = None
+    plan: tuple[str, str] | None = None
     keys: str = ""
 
     @property
@@ -67,6 +69,10 @@ class JobKind:
         """Return the module that describes runs."""
         return _module(self.report)
 
+    def planner(self) -> Any:
+        """Return what plans the memory of a job."""
+        return None if self.plan is None else _attribute(self.plan)
+
     def method_tables(self) -> dict[str, Any]:
         """Return what it chooses from, by the command and what they are called."""
         return {f"{self.command}{called}": _attribute(path) for called, path in self.methods.items()}
@@ -86,6 +92,7 @@ JOBS: Mapping[str, JobKind] = {
             "unlearning.language.job.report",
             {"": ("unlearning.language.methods", "METHODS")},
             extra="language",
+            plan=("unlearning.language.job.plan", "plan_lines"),
             keys=(
                 "model data fine_tune reference method lora training stop selection audit request "
                 "checkpoint_every keep_fine_tuned"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
@@ -185,6 +185,30 @@ def _values(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The numbers that decide whether weights are finite: of packed ones, the scales of their blocks."""
     for name, parameter in model.named_parameters():
         yield name, parameter.quant_state.absmax if getattr(parameter, "quant_state", None) else parameter
+
+
+def load_shapes(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    """Return a causal language model on the meta device: its shapes, from its configuration alone.
+
+    Args:
+        name: See :func:`load_causal_lm`; a directory needs nothing but its ``config.json``.
+        dtype: Type of the weights.
+
+    Raises:
+        InputError: There is no such model, or transformers knows no such architecture.
+    """
+    location, gguf_file = locate(name)
+    options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
+    local = Path(location).is_dir()
+    options["local_files_only"] = local or not hub_answers(f"{location}/resolve/main/config.json")
+    with _silence():
+        try:
+            config = AutoConfig.from_pretrained(location, **options)
+            with torch.device("meta"):
+                return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"model {name}: its architecture is not known: {first_line}") from None
 
 
 def load_local_tokenizer(name: str) -> Any | None:

@@ -95,7 +95,7 @@ def _squared_rows(total: Tensor | None, deltas: Tensor, inputs: Tensor) -> Tenso
 
 
 @contextmanager
-def _recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
+def recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
     """Record inputs and outputs of layers; outputs take part in the graph even when every parameter is frozen."""
     record: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
     handles: list[RemovableHandle] = []
@@ -129,7 +129,7 @@ def _accumulate(
     with evaluation_mode(model):
         for batch in batches:
             counts = (batch["labels"][:, 1:] != IGNORED).sum(dim=1)
-            with torch.enable_grad(), _recording(layers) as record:
+            with torch.enable_grad(), recording(layers) as record:
                 losses = _sample_losses(model, batch)
                 outputs = [output for calls in record.values() for _, output in calls]
                 gradients = iter(torch.autograd.grad(losses.sum(), outputs))

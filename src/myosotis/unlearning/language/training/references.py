@@ -42,6 +42,37 @@ def dealt_records(
     return {**dealt, "retain": {index for _, indices in pairs for index in indices if index >= 0}}
 
 
+def reference_bytes(
+    config: Any,
+    itemsize: int,
+    terms: Sequence[WeightedTerm],
+    examples: Mapping[SideName, Sequence[Example]],
+    dealt: Mapping[SideName, Collection[int]],
+) -> dict[ReferenceKind, int]:
+    """Return the bytes of the logits and of the hidden states of the old model that terms read.
+
+    Args:
+        config: Configuration of the model.
+        itemsize: Bytes of a number.
+        terms: Terms of the method.
+        examples: All records of each side.
+        dealt: Indices of the records that training will deal.
+    """
+    blocks = len({block for _, term in terms for block in term.blocks})
+    widths: dict[ReferenceKind, int] = {"logits": config.vocab_size, "hidden": max(blocks, 1) * config.hidden_size}
+    tokens = {
+        kind: sum(
+            label != IGNORED
+            for side, needed in reference_needs(terms)
+            if needed == kind
+            for index in dealt[side]
+            for label in examples[side][index].labels[1:]
+        )
+        for kind in widths
+    }
+    return {kind: tokens[kind] * width * itemsize for kind, width in widths.items()}
+
+
 def check_reference_size(
     model: Any,
     terms: Sequence[WeightedTerm],
@@ -62,16 +93,8 @@ def check_reference_size(
         SettingsError: They would take more.
     """
     itemsize = next(model.parameters()).dtype.itemsize
-    blocks = len({block for _, term in terms for block in term.blocks})
-    for kind, width in (("logits", model.config.vocab_size), ("hidden", max(blocks, 1) * model.config.hidden_size)):
-        tokens = sum(
-            label != IGNORED
-            for side, needed in reference_needs(terms)
-            if needed == kind
-            for index in dealt[side]
-            for label in examples[side][index].labels[1:]
-        )
-        gigabytes = tokens * width * itemsize / 1e9
+    for kind, size in reference_bytes(model.config, itemsize, terms, examples, dealt).items():
+        gigabytes = size / 1e9
         if gigabytes > limit_gb:
             raise SettingsError(
                 f"the method would keep {gigabytes:.2g} GB of reference {kind}, more than reference_cache_gb="

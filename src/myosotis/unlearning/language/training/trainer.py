@@ -54,7 +54,8 @@ from myosotis.unlearning.language.training.stopping import StopRule
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 from myosotis.unlearning.language.training.weights import Negation, copy_weights, set_weights, trained_weights
 
-_VETTED = 8  # records of either side that the guard looks at between steps
+VETTED = 8
+"""Records of either side that the guard looks at between steps."""
 
 
 class UnlearnTrainer(Trainer):
@@ -341,7 +342,7 @@ class UnlearnTrainer(Trainer):
         """
         if self.divergence is not None or self._vetted_at == self.state.global_step:
             return self.divergence is None
-        examples = [*self.records.forget[:_VETTED], *self.records.retain[:_VETTED]]
+        examples = [*self.records.forget[:VETTED], *self.records.retain[:VETTED]]
         batches = self.records.batches(examples, self.args.per_device_train_batch_size)
         with evaluation_mode(self.model):
             outputs = [self._forward(batch) for batch in batches]

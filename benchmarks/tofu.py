@@ -1,7 +1,7 @@
 """TOFU on two processor cores: every method from one taught model, learning rates tuned on other authors.
 
 The model and the reference are those that ``myosotis unlearn language tofu-smollm2-small.yaml`` teaches and keeps; no
-method teaches again. ``tune`` tries four learning rates for every method on two authors of the retain set, with two
+method teaches again. ``tune`` tries five learning rates for every method on two authors of the retain set, with two
 further authors held out and eight that were never taught, other ones than those reported; the score is the harmonic
 mean of how close the forget set comes to text that was never seen and of what is retained. ``measure`` runs the
 command line with the best rate, once a seed; the first run of a seed measures the models before and the others take
@@ -60,7 +60,7 @@ METHODS = {
     "task-vector": {"name": "task-vector"},
 }
 FILA = ("loku", "gd+fila")
-RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 GRID = ("ihl", "loku", "gd", "gd+fila")
 RANKS = (4, 8, 16, 32)
 

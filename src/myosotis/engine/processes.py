@@ -54,21 +54,56 @@ def seed_global_generator(seed: int, *purpose: str | int) -> None:
     torch.manual_seed(derive_seed(seed, *purpose, *([rank] if rank else [])))
 
 
+def shards_weights() -> bool:
+    """Whether the launcher splits the weights over the processes while a model trains, by FSDP."""
+    return _launched_with("ACCELERATE_USE_FSDP")
+
+
 def check_unsharded() -> None:
     """Refuse to work where the launcher splits the weights of a model over the processes.
-
-    Weights are measured, compared, hashed and exported as wholes here.
 
     Raises:
         SettingsError: ``accelerate launch`` uses FSDP or stage 3 of DeepSpeed's ZeRO.
     """
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+    if shards_weights():
         raise SettingsError(f"FSDP {_UNSUPPORTED}")
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true" and _zero_stage() == 3:
+    _check_zero_stage()
+
+
+def check_sharding() -> None:
+    """Refuse ways of splitting the weights other than FSDP 2 on models that every process has loaded.
+
+    Raises:
+        SettingsError: ``accelerate launch`` uses FSDP 1, an option of FSDP 2 that would go wrong, or stage 3 of
+            DeepSpeed's ZeRO.
+    """
+    _check_zero_stage()
+    if not shards_weights():
+        return
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise SettingsError("FSDP 1 is not supported; set fsdp_version: 2")
+    for variable, default, expected, why in _FSDP_OPTIONS:
+        value = os.environ.get(variable, default)
+        if value.lower() != expected.lower():
+            raise SettingsError(f"{variable.lower()} is {value}; set it to {expected}: {why}")
+
+
+_UNSUPPORTED = "shards the weights over processes, which is not supported here; launch with DDP or ZeRO stage 2"
+
+_FSDP_OPTIONS = (
+    ("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT", "FULL_STATE_DICT", "checkpoints of shards are pickles"),
+    ("FSDP_CPU_RAM_EFFICIENT_LOADING", "false", "false", "every process measures the whole model before it trains"),
+    ("FSDP_ACTIVATION_CHECKPOINTING", "false", "false", "it renames weights; training.gradient_checkpointing does not"),
+)
+
+
+def _launched_with(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() == "true"
+
+
+def _check_zero_stage() -> None:
+    if _launched_with("ACCELERATE_USE_DEEPSPEED") and _zero_stage() == 3:
         raise SettingsError(f"DeepSpeed ZeRO stage 3 {_UNSUPPORTED}")
-
-
-_UNSUPPORTED = "shards the weights over processes, which is not supported; launch with DDP or ZeRO stage 2"
 
 
 def _zero_stage() -> int:

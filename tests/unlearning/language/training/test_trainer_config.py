@@ -13,9 +13,24 @@ def test_a_training_without_a_launcher_uses_one_device(tmp_path, settings_for):
     assert (args.n_gpu, args.train_batch_size) == (1, 4)
 
 
-def test_sharded_weights_are_refused(tmp_path, settings_for):
-    with pytest.raises(SettingsError, match="not supported"):
+def test_shards_are_chosen_by_the_launcher_alone(tmp_path, settings_for):
+    with pytest.raises(SettingsError, match="FSDP is chosen by accelerate launch"):
         settings_for(tmp_path, fsdp="full_shard")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "gd", "method_settings": {"projection": "conflict"}}, "projection works on whole gradients"),
+        ({"optim": "adafactor"}, "optimizer adafactor is not known to work on shards"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(changes, message, tmp_path, settings_for, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT")
+    with pytest.raises(SettingsError, match=message):
+        settings_for(tmp_path, **changes)
 
 
 @pytest.mark.parametrize(

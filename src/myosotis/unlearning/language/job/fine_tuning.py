@@ -15,6 +15,7 @@ from myosotis.unlearning.language.job.trainer_settings import optimisation_argum
 from myosotis.unlearning.language.methods.token_losses import token_log_probs
 from myosotis.unlearning.language.training.forward_pass import ForwardPass
 from myosotis.unlearning.language.training.precision import cast_back, upcast_trained, with_autocast
+from myosotis.unlearning.language.training.sharding import sharded_training
 from myosotis.unlearning.language.training.trainer_config import use_one_device
 
 
@@ -58,7 +59,8 @@ def fine_tune(
         processing_class=tokenizer,
     )
     quiet(trainer, description)
-    trainer.train()
+    with sharded_training(trainer):
+        trainer.train()
     # Mixed precision wraps the model's forward.
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     cast_back(model, dtypes)

@@ -13,7 +13,7 @@ from myosotis.engine.errors import settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
-from myosotis.engine.processes import check_unsharded, device, is_main_process, processes
+from myosotis.engine.processes import check_sharding, device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import check_quantizable, load_causal_lm
 from myosotis.unlearning.language.audit.precision import measured_in
@@ -53,7 +53,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         # Bars of loading and saving would run into the lines of the job.
         transformers.utils.logging.disable_progress_bar()
         with settings_as_input():
-            check_unsharded()
+            check_sharding()
         self._check_available()
         if config.model.quantization is not None:
             check_quantized_launch()

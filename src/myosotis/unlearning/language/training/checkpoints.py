@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, seal
 from myosotis.engine.files import read_json, write_json
@@ -110,8 +111,10 @@ def unmeasured_epoch(state: TrainerState, key: str) -> int | None:
 
 
 @contextmanager
-def sealed_checkpoint(args: TrainingArguments, step: int, wait: Callable[[], None]) -> Iterator[None]:
+def sealed_checkpoint(args: TrainingArguments, step: int, wait: Callable[[], None]) -> Iterator[Path]:
     """Let ``transformers`` write a checkpoint beside its path; then seal it as ``step-<n>`` and drop the oldest.
+
+    Yields the directory that it writes.
 
     Args:
         args: Settings of the trainer; ``output_dir`` is another directory inside the context.
@@ -120,18 +123,18 @@ def sealed_checkpoint(args: TrainingArguments, step: int, wait: Callable[[], Non
     """
     output = Path(args.output_dir)
     staging = output / ".staging"
+    written = staging / f"{PREFIX_CHECKPOINT_DIR}-{step}"
     if args.should_save:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
     wait()
     args.output_dir = str(staging)
     try:
-        yield
+        yield written
     finally:
         args.output_dir = str(output)
     wait()
     if args.should_save:
-        (written,) = staging.glob("checkpoint-*")
         seal(written, output / f"step-{step}")
         shutil.rmtree(staging)
         if args.save_total_limit:

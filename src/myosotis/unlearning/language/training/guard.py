@@ -19,7 +19,6 @@ class DivergenceGuard:
     not merely forgotten.
 
     Args:
-        model: The model; copies of its trained weights are kept on the CPU.
         max_nll: Limit of the mean negative log-likelihood, in nats.
         gather: Collects (1, 2) tensors of all processes as (processes, 2), so that all decide alike.
 
@@ -27,8 +26,7 @@ class DivergenceGuard:
         divergence: Description of the divergence; None before one.
     """
 
-    def __init__(self, model: nn.Module, max_nll: float, gather: Callable[[Tensor], Tensor]) -> None:
-        self._model = model
+    def __init__(self, max_nll: float, gather: Callable[[Tensor], Tensor]) -> None:
         self._max_nll = max_nll
         self._gather = gather
         self._sound: dict[str, Tensor] = {}
@@ -53,13 +51,13 @@ class DivergenceGuard:
             )
         return self.divergence is None
 
-    def keep(self) -> None:
-        """Keep a copy of the present weights."""
-        self._sound = copy_weights(self._model)
+    def keep(self, model: nn.Module) -> None:
+        """Keep a copy of a model's trained weights on the CPU; under FSDP of this process's shards."""
+        self._sound = copy_weights(model)
 
-    def restore(self) -> None:
+    def restore(self, model: nn.Module) -> None:
         """Restore the weights that were kept last."""
-        set_weights(self._model, self._sound)
+        set_weights(model, self._sound)
 
 
 def mean_nll(logits: Float[Tensor, "batch time vocab"], labels: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:

@@ -88,7 +88,7 @@ class Selected:
     Attributes:
         score: Score of the selection.
         epoch: Epoch after which it was measured.
-        weights: Trained weights by name, on the CPU.
+        weights: Trained weights by name, on the CPU; under FSDP this process's shards.
     """
 
     score: float

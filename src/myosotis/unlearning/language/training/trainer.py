@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,19 @@ from myosotis.unlearning.language.training.records import TrainingRecords, encod
 from myosotis.unlearning.language.training.references import References
 from myosotis.unlearning.language.training.refusals import REFUSALS
 from myosotis.unlearning.language.training.selection import Selected, Selection
+from myosotis.unlearning.language.training.sharding import sharded_training
 from myosotis.unlearning.language.training.step_loss import StepLoss, total
 from myosotis.unlearning.language.training.stopping import StopRule
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
-from myosotis.unlearning.language.training.weights import Negation, copy_weights, set_weights, trained_weights
+from myosotis.unlearning.language.training.weights import (
+    Negation,
+    check_untrained,
+    copy_weights,
+    set_weights,
+    shards_of,
+    trained_weights,
+    whole_weights,
+)
 
 VETTED = 8
 """Records of either side that the guard looks at between steps."""
@@ -151,21 +161,24 @@ class UnlearnTrainer(Trainer):
         args, records = self.args, self.records
         self.selected_epoch: int | None = None
         self._selected: Selected | None = None
+        self._negation: Negation | None = None
         self._vetted_at = -1
         self._gradients = ProjectedGradients()
         retain_count = len(records.retain) if self.method.reads("retain") else 0
         self.pair_sampler = PairSampler.of_settings(args, len(records.forget), retain_count)
         max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(self.model.config.vocab_size)
-        self.guard = DivergenceGuard(self.model, max_nll, self.accelerator.gather)
+        self.guard = DivergenceGuard(max_nll, self.accelerator.gather)
         blocks = sorted({block for _, term in self.terms for block in term.blocks})
         self.forward_pass = ForwardPass(self.model, blocks, self.accelerator.autocast)
         self.references = References(self._forward, records, args.per_device_train_batch_size)
         self.step_loss = StepLoss(self.terms, self.method.dual, self.references, args.device)
         self.add_callback(_Hooks(self))
+        if self.method.negation is not None:
+            check_untrained(self.model)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            self.model.to(args.device)  # transformers leaves that to them, when training starts
         # The model is still unchanged: a fresh adapter has no effect, and FILA comes after.
         self.compute_references()
-        negation = self.method.negation
-        self._negation = None if negation is None else Negation(self.model, negation)
         self.initial_factors: dict[str, Tensor] | None = None
         if args.lora_init == "fila" and initial_factors is not None:
             self.initial_factors = dict(initial_factors)
@@ -197,20 +210,37 @@ class UnlearnTrainer(Trainer):
             ValueError: There is no checkpoint, or it belongs to other initial factors of FILA than this trainer's.
         """
         upcast_trained(self.model, self.args.device)
+        self._selected = self._negation = None
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir)
         if checkpoint is not None and self._ended_at(checkpoint):
             outcome = TrainOutput(self.state.global_step, float("nan"), {})
+            self._settle()
         else:
-            outcome = super().train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint), **options)
+            with sharded_training(self):
+                start = None if checkpoint is None else str(checkpoint)
+                outcome = super().train(resume_from_checkpoint=start, **options)
+                self._settle()
         # Mixed precision wraps the model's forward; the trained model is measured, and used, without it.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        cast_back(self.model, self._dtypes)
+        return outcome
+
+    def _settle(self) -> None:
+        """Leave the weights that the training is to end with: the selected ones, or those with the negated change."""
         if self._selected is not None:
             self.selected_epoch = self._selected.epoch
             set_weights(self.model, self._selected.weights)
         if self._negation is not None:
             self._negation.apply(self.model)
-        cast_back(self.model, self._dtypes)
-        return outcome
+
+    def _remember_start(self) -> None:
+        """Copy the weights that training starts from, for a method that negates their change."""
+        if self.method.negation is not None and self._negation is None:
+            self._negation = Negation(self.model, self.method.negation)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self._remember_start()
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _ended_at(self, checkpoint: Path) -> bool:
         """Restore the state of a checkpoint; whether training had ended there, or should have."""
@@ -256,6 +286,11 @@ class UnlearnTrainer(Trainer):
         score = self._of_main_process(values["selection_score"])
         if self._selected is None or score > self._selected.score:
             self._selected = Selected(score, epoch, copy_weights(self.model))
+
+    def _shard_selected(self) -> None:
+        """Keep this process's part of the weights that a checkpoint has selected."""
+        if self._selected is not None:
+            self._selected = replace(self._selected, weights=shards_of(self.model, self._selected.weights))
 
     def _of_main_process(self, value: float) -> float:
         """The main process's value: rounding must not let processes decide differently."""
@@ -330,8 +365,8 @@ class UnlearnTrainer(Trainer):
         with torch.no_grad():
             nll = [mean_nll(side.logits, side.labels) for side in (sides.forget, sides.retain) if side is not None]
         if not self.guard.judge(loss.detach(), torch.stack(nll), f"a batch at step {self.state.global_step}"):
-            nothing: Tensor = sum((p.sum() * 0 for p in trained_weights(self.model).values()), loss.new_zeros(()))
-            return nothing
+            # It still depends on the model's output: a backward pass that DDP and FSDP expect goes through all modules.
+            return loss.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) * 0
         return loss
 
     @torch.no_grad()
@@ -354,11 +389,11 @@ class UnlearnTrainer(Trainer):
         return self.divergence is None
 
     def _keep_weights(self) -> None:
-        self.guard.keep()
+        self.guard.keep(self.model)
         self._vetted_at = self.state.global_step
 
     def _go_back(self) -> None:
-        self.guard.restore()
+        self.guard.restore(self.model)
         self.stop_reason = "diverged"
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -370,19 +405,27 @@ class UnlearnTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            directory = Path(output_dir or self.args.output_dir)
             # A pickle that nobody needs: the settings stand in the run's configuration.
-            (directory / "training_args.bin").unlink(missing_ok=True)
-            if self.initial_factors is not None:
-                write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
-            if self._selected is not None:
-                self._selected.write(directory)
-            Outcome(self.stop_reason, self.divergence, self.multiplier).write(directory)
+            (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as ``transformers.Trainer`` does; a checkpoint of shards holds it beside the optimiser."""
+        if not (_internal_call and self.accelerator.is_fsdp2):
+            super().save_model(output_dir, _internal_call)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.vet()
-        with sealed_checkpoint(self.args, self.state.global_step, self.accelerator.wait_for_everyone):
+        with sealed_checkpoint(self.args, self.state.global_step, self.accelerator.wait_for_everyone) as directory:
             super()._save_checkpoint(model, trial)
+            selected = self._selected
+            if selected is not None:
+                selected = replace(selected, weights=whole_weights(self.model, selected.weights))
+            if self.args.should_save:
+                if self.initial_factors is not None:
+                    write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
+                if selected is not None:
+                    selected.write(directory)
+                Outcome(self.stop_reason, self.divergence, self.multiplier).write(directory)
 
 
 class _Hooks(TrainerCallback):
@@ -393,6 +436,8 @@ class _Hooks(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self._trainer.step_loss.begin(state.global_step)
+        self._trainer._remember_start()
+        self._trainer._shard_selected()
         self._trainer._keep_weights()
         # The checkpoint was written in the last step of an epoch, before the selection was measured.
         epoch = unmeasured_epoch(state, "selection_score")

@@ -6,8 +6,11 @@ from typing import Any
 from transformers import TrainingArguments
 
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.processes import check_unsharded
+from myosotis.engine.processes import check_sharding, shards_weights
 from myosotis.unlearning.language.methods import build_method
+
+_SHARDED_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop")
+"""Optimisers that work element by element, so that a shard takes the step that it would take in its whole weight."""
 
 
 def use_one_device(args: TrainingArguments) -> None:
@@ -62,15 +65,19 @@ class UnlearnConfig(TrainingArguments):
     remove_unused_columns: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        check_unsharded()
+        check_sharding()
+        if self.fsdp:
+            raise SettingsError("fsdp: FSDP is chosen by accelerate launch, see examples/accelerate/fsdp.yaml")
         try:
             super().__post_init__()
         except (ValueError, ImportError) as error:
             # Its checks: of the precision against the device, of packages that are not installed.
             raise SettingsError(" ".join(str(error).split())) from error
         use_one_device(self)
-        if self.fsdp or (self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3):
-            raise SettingsError("FSDP and DeepSpeed ZeRO stage 3 shard the weights, which is not supported; use DDP")
+        if self.deepspeed_plugin is not None and self.deepspeed_plugin.zero_stage == 3:
+            raise SettingsError(
+                "DeepSpeed ZeRO stage 3 shards the weights, which is not supported; use FSDP or stage 2"
+            )
         choices = {
             "lora_init": ("default", "fila"),
             "fila_epsilon": ("relative", "official"),
@@ -83,5 +90,10 @@ class UnlearnConfig(TrainingArguments):
         if self.retain_per_forget < 1 or self.fila_batch_size < 1:
             raise SettingsError("retain_per_forget and fila_batch_size must be at least 1")
         method = build_method(self.method, self.method_settings)
-        if self.fp16 and method.projection is not None:
-            raise SettingsError("projection works on whole gradients: not with fp16")
+        if method.projection is not None and (self.fp16 or shards_weights()):
+            raise SettingsError("projection works on whole gradients: not with fp16, nor with FSDP")
+        if shards_weights() and self.optim.value not in _SHARDED_OPTIMIZERS:
+            raise SettingsError(
+                f"optimizer {self.optim.value} is not known to work on shards; with FSDP choose one of "
+                f"{', '.join(_SHARDED_OPTIMIZERS)}"
+            )

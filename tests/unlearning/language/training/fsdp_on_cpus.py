@@ -1,0 +1,71 @@
+"""FSDP 2 on CPU processes, where accelerate itself would train a copy of the model in each (DDP).
+
+Launched on two processes, it runs a command of myosotis so: ``fsdp_on_cpus.py unlearn language JOB.yaml``.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
+
+LAUNCHER = {
+    "ACCELERATE_USE_CPU": "true",
+    "ACCELERATE_USE_FSDP": "true",
+    "CUDA_VISIBLE_DEVICES": "",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
+"""What ``accelerate launch --config_file examples/accelerate/fsdp.yaml`` sets."""
+
+
+def shard_on_cpus():
+    """Let accelerate shard on CPUs as it does on GPUs, where a launcher asks for FSDP."""
+    initialise = AcceleratorState.__init__
+
+    def sharding(self, *args, fsdp_plugin=None, **options):
+        initialise(self, *args, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.FSDP
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
+            self.fsdp_plugin = fsdp_plugin
+            PartialState._shared_state["distributed_type"] = self.distributed_type
+
+    AcceleratorState.__init__ = sharding
+
+
+def launch(*arguments):
+    """Run a script on two processes under FSDP, as ``torchrun`` does; return the error output of those that failed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, **LAUNCHER, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [error[-3000:] for error, process in zip(errors, running, strict=True) if process.returncode]
+
+
+if __name__ == "__main__":
+    from myosotis.cli import main
+
+    shard_on_cpus()
+    main()

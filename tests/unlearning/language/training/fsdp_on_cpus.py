@@ -39,14 +39,14 @@ def shard_on_cpus():
     AcceleratorState.__init__ = sharding
 
 
-def launch(*arguments):
-    """Run a script on two processes under FSDP, as ``torchrun`` does; return the error output of those that failed."""
+def start(*arguments):
+    """Start a script on two processes under FSDP, as ``torchrun`` does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {**os.environ, **LAUNCHER, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    running = [
+    return [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -56,12 +56,18 @@ def launch(*arguments):
         )
         for rank in (0, 1)
     ]
+
+
+def launch(*arguments):
+    """Run a script on two processes under FSDP; return the exit status and the error output of those that failed."""
+    running = start(*arguments)
     try:
-        errors = [process.communicate(timeout=300)[1] for process in running]
+        errors = [process.communicate(timeout=400)[1] for process in running]
     finally:
         for process in running:
             process.kill()
-    return [error[-3000:] for error, process in zip(errors, running, strict=True) if process.returncode]
+    statuses = [process.returncode for process in running]
+    return [(status, error[-3000:]) for status, error in zip(statuses, errors, strict=True) if status]
 
 
 if __name__ == "__main__":

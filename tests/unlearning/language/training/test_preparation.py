@@ -10,8 +10,9 @@ from peft import LoraConfig
 from transformers import OPTConfig, OPTForCausalLM
 
 from myosotis.data.records import Record
+from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.language import UnlearnTrainer
-from myosotis.unlearning.language.training.preparation import add_adapter
+from myosotis.unlearning.language.training.preparation import add_adapter, check_shardable
 
 
 def test_only_named_parameters_are_trained(tokenizer, tmp_path, trainer_for):
@@ -24,6 +25,15 @@ def test_only_named_parameters_are_trained(tokenizer, tmp_path, trainer_for):
         trainer_for(tmp_path, tokenizer, peft=False, trainable_parameters="nothing")
     with pytest.raises(ValueError, match="target_modules"):
         trainer_for(tmp_path, tokenizer, trainable_parameters="layers")
+
+
+def test_quantised_weights_are_not_sharded(monkeypatch):
+    model = torch.nn.Linear(2, 2)
+    model.weight = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.uint8), requires_grad=False)
+    check_shardable(model)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(SettingsError, match="quantised weights cannot be sharded"):
+        check_shardable(model)
 
 
 def test_a_record_that_leaves_nothing_to_forget_is_refused(tokenizer, tmp_path, settings_for, tiny_llama):
@@ -43,7 +53,7 @@ import json, sys
 import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM
-from myosotis.unlearning.language.training.preparation import add_adapter
+from myosotis.unlearning.language.training.preparation import add_adapter, check_shardable
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 torch.seed()
 added = add_adapter(model, LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, target_modules="all-linear"), 3)

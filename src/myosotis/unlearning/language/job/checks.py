@@ -24,6 +24,7 @@ from myosotis.unlearning.language.methods.term import SideName
 from myosotis.unlearning.language.training.pairing import PairSampler
 from myosotis.unlearning.language.training.preparation import (
     check_blocks,
+    check_shardable,
     check_something_to_forget,
     matching_parameters,
 )
@@ -128,6 +129,7 @@ def check_training(
     Raises:
         SettingsError: The settings do not suit the model, the records or what is installed.
     """
+    check_shardable(model)
     method = build_method(args.method, args.method_settings)
     terms = method.terms()
     try:

@@ -10,6 +10,7 @@ from torch import nn
 
 from myosotis.data.encoding import Example
 from myosotis.engine.errors import InputError, SettingsError
+from myosotis.engine.processes import shards_weights
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.adapters.fila import refuse_tied_layers
@@ -93,10 +94,21 @@ def check_projection(args: UnlearnConfig, method: Method) -> None:
     Raises:
         SettingsError: The method projects gradients, and they are not whole.
     """
-    if method.projection is not None and (args.fp16 or args.deepspeed_plugin is not None):
+    if method.projection is not None and (args.fp16 or args.deepspeed_plugin is not None or shards_weights()):
         raise SettingsError(
-            "projection works on whole gradients: not with fp16, nor with all weights in float16, nor with DeepSpeed"
+            "projection works on whole gradients: not with fp16, nor with all weights in float16, nor with DeepSpeed "
+            "or FSDP"
         )
+
+
+def check_shardable(model: nn.Module) -> None:
+    """Refuse to shard quantised weights.
+
+    Raises:
+        SettingsError: The launcher shards, and a weight of the model is not a floating-point number.
+    """
+    if shards_weights() and not all(parameter.is_floating_point() for parameter in model.parameters()):
+        raise SettingsError("quantised weights cannot be sharded by FSDP; launch with DDP")
 
 
 def prepare_model(model: Any, args: UnlearnConfig, peft_config: LoraConfig | None) -> Any:

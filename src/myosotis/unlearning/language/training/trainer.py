@@ -41,6 +41,7 @@ from myosotis.unlearning.language.training.preparation import (
     check_projection,
     check_sets,
     check_settings,
+    check_shardable,
     check_something_to_forget,
     method_of,
     model_and_tokenizer,
@@ -130,6 +131,7 @@ class UnlearnTrainer(Trainer):
         encoder = Encoder(tokenizer, args.template, args.max_length, args.append_eos)
         rows = encode_rows(forget_dataset, encoder)
         retain = [row.example for row in encode_rows(retain_dataset or (), encoder)]
+        check_shardable(network)
         network = prepare_model(network, args, peft_config)
         self._dtypes = upcast_trained(network, args.device)
         args = with_autocast(args, self._dtypes)

@@ -5,8 +5,10 @@ from importlib import resources
 
 import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_multi_gpu_env
+from accelerate.utils import DeepSpeedPlugin
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
+from myosotis.engine import processes
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.processes import check_sharding, check_unsharded, shards_weights
 
@@ -16,8 +18,13 @@ EXAMPLES = resources.files("myosotis") / "examples" / "accelerate"
 def launched_by(monkeypatch, name):
     """Set the variables that ``accelerate launch`` sets for a configuration of the package."""
     command = ["--config_file", str(EXAMPLES / name), "-m", "myosotis"]
-    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(command))
-    for variable, value in prepare_multi_gpu_env(arguments).items():
+    arguments, defaults, *_ = _validate_launch_command(launch_command_parser().parse_args(command))
+    if arguments.use_deepspeed:
+        arguments.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
+        _, variables = prepare_deepspeed_cmd_env(arguments)
+    else:
+        variables = prepare_multi_gpu_env(arguments)
+    for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
 
 
@@ -45,8 +52,19 @@ def test_options_of_fsdp_that_would_go_wrong_are_refused(variable, value, messag
         check_sharding()
 
 
+def test_the_configuration_of_stage_2_of_zero_is_read_and_needs_deepspeed(monkeypatch):
+    launched_by(monkeypatch, "deepspeed-zero2.yaml")
+    assert DeepSpeedPlugin().zero_stage == 2
+    monkeypatch.setattr(processes, "is_deepspeed_available", lambda: True)
+    check_sharding()
+    monkeypatch.setattr(processes, "is_deepspeed_available", lambda: False)
+    with pytest.raises(SettingsError, match="pip install deepspeed"):
+        check_sharding()
+
+
 @pytest.mark.parametrize("check", [check_sharding, check_unsharded])
 def test_stage_3_of_zero_is_refused(check, monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "is_deepspeed_available", lambda: True)
     check()
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import is_deepspeed_available
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed
@@ -75,9 +76,11 @@ def check_sharding() -> None:
 
     Raises:
         SettingsError: ``accelerate launch`` uses FSDP 1, an option of FSDP 2 that would go wrong, or stage 3 of
-            DeepSpeed's ZeRO.
+            DeepSpeed's ZeRO; or DeepSpeed, which is not installed.
     """
     _check_zero_stage()
+    if _launched_with("ACCELERATE_USE_DEEPSPEED") and not is_deepspeed_available():
+        raise SettingsError("the launcher uses DeepSpeed, which is not installed: pip install deepspeed")
     if not shards_weights():
         return
     if os.environ.get("FSDP_VERSION", "1") != "2":

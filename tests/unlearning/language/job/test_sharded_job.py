@@ -26,17 +26,26 @@ JOB = {
 }
 
 
-@pytest.fixture
-def job(tokenizer, tmp_path, tiny_llama):
-    tiny_llama().save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(JOB))
-    return "unlearn", "language", tmp_path / "job.yaml"
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fsdp(file_module):
     return file_module(FSDP_ON_CPUS)
+
+
+@pytest.fixture(scope="module")
+def job(tokenizer, tmp_path_factory, tiny_llama):
+    directory = tmp_path_factory.mktemp("shards")
+    tiny_llama().save_pretrained(directory / "model")
+    tokenizer.save_pretrained(directory / "model")
+    (directory / "job.yaml").write_text(yaml.safe_dump(JOB))
+    return "unlearn", "language", directory / "job.yaml"
+
+
+@pytest.fixture(scope="module")
+def sharded(job, fsdp, tmp_path_factory):
+    """The run of two processes."""
+    run = tmp_path_factory.mktemp("runs") / "two"
+    assert fsdp.launch(FSDP_ON_CPUS, *job, "--out", run) == []
+    return run
 
 
 def figures(run):
@@ -55,25 +64,23 @@ def rounded(value):
 
 
 @pytest.mark.processes
-def test_a_job_on_shards_has_the_result_of_one_process(job, fsdp, invoke, settings, tmp_path):
-    assert fsdp.launch(FSDP_ON_CPUS, *job, "--out", tmp_path / "two") == []
+def test_a_job_on_shards_has_the_result_of_one_process(job, sharded, invoke, settings, tmp_path):
     alone = settings("training.accumulate=2", "fine_tune.batch_size=10")
     assert invoke(*job, "--out", tmp_path / "one", *alone).exit_code == 0
-    one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
+    one, two = figures(tmp_path / "one"), figures(sharded)
     one["training"].pop("epochs"), two["training"].pop("epochs")  # which count micro-batches
     assert two == rounded(one)
     # The export is a plain model, and the one that the result names.
-    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "two" / "model")
-    lineage = json.loads((tmp_path / "two" / "result.json").read_text())["lineage"]
+    exported = AutoModelForCausalLM.from_pretrained(sharded / "model")
+    lineage = json.loads((sharded / "result.json").read_text())["lineage"]
     assert weights_hash(exported) == lineage["model_out"]
-    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    first, second = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "one", sharded))
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, atol=1e-5, rtol=0)
 
 
 @pytest.mark.processes
-def test_a_killed_job_on_shards_is_resumed_to_the_same_weights(job, fsdp, tmp_path):
-    assert fsdp.launch(FSDP_ON_CPUS, *job, "--out", tmp_path / "whole") == []
+def test_a_killed_job_on_shards_is_resumed_to_the_same_weights(job, sharded, fsdp, tmp_path):
     killed = fsdp.start(FSDP_ON_CPUS, *job, "--out", tmp_path / "killed")
     checkpoints = tmp_path / "killed" / "checkpoints" / "unlearn"
     while newest_complete(checkpoints) is None:
@@ -84,16 +91,26 @@ def test_a_killed_job_on_shards_is_resumed_to_the_same_weights(job, fsdp, tmp_pa
         process.wait()
     assert not (tmp_path / "killed" / "result.json").exists()
     assert fsdp.launch(FSDP_ON_CPUS, *job, "--out", tmp_path / "killed", "--resume") == []
-    whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    whole, resumed = (load_file(run / "model" / "model.safetensors") for run in (sharded, tmp_path / "killed"))
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
-    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
+    assert figures(tmp_path / "killed") == figures(sharded)
 
 
-@pytest.mark.processes
-def test_what_cannot_be_sharded_is_refused_in_one_line(job, fsdp, settings, tmp_path):
-    projected = settings("method.name=gd", "method.projection=conflict")
-    refused = fsdp.launch(FSDP_ON_CPUS, *job, "--out", tmp_path / "run", *projected)
-    assert [status for status, _ in refused] == [2, 2]
-    assert "projection works on whole gradients: not with fp16, nor with FSDP" in refused[0][1]
-    assert "Traceback" not in refused[0][1]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("method.name=gd", "method.projection=conflict"), "projection works on whole gradients"),
+        (("training.optimizer=adafactor",), "optimizer adafactor is not known to work on shards"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused_in_one_line(
+    changes, message, job, fsdp, invoke, settings, tmp_path, monkeypatch
+):
+    for variable, value in fsdp.LAUNCHER.items():
+        monkeypatch.setenv(variable, value)
+    outcome = invoke(*job, "--out", tmp_path / "run", *settings(*changes))
+    assert outcome.exit_code == 2
+    errors = [line for line in outcome.stderr.splitlines() if not line.startswith(("records: ", "loading "))]
+    assert len(errors) == 1
+    assert message in errors[0]
     assert not (tmp_path / "run").exists()

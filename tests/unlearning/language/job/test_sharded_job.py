@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.engine.fingerprint import weights_hash
 
-FSDP_ON_CPUS = Path(__file__).parents[1] / "training" / "fsdp_on_cpus.py"
+ON_CPUS = Path(__file__).parents[1] / "training" / "sharded_on_cpus.py"
 JOB = {
     "name": "shards",
     "model": {"name": "./model"},
@@ -28,7 +28,7 @@ JOB = {
 
 @pytest.fixture(scope="module")
 def fsdp(file_module):
-    return file_module(FSDP_ON_CPUS)
+    return file_module(ON_CPUS)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def job(tokenizer, tmp_path_factory, tiny_llama):
 def sharded(job, fsdp, tmp_path_factory):
     """The run of two processes."""
     run = tmp_path_factory.mktemp("runs") / "two"
-    assert fsdp.launch(FSDP_ON_CPUS, *job, "--out", run) == []
+    assert fsdp.launch(ON_CPUS, *job, "--out", run) == []
     return run
 
 
@@ -81,7 +81,7 @@ def test_a_job_on_shards_has_the_result_of_one_process(job, sharded, invoke, set
 
 @pytest.mark.processes
 def test_a_killed_job_on_shards_is_resumed_to_the_same_weights(job, sharded, fsdp, tmp_path):
-    killed = fsdp.start(FSDP_ON_CPUS, *job, "--out", tmp_path / "killed")
+    killed = fsdp.start(ON_CPUS, *job, "--out", tmp_path / "killed")
     checkpoints = tmp_path / "killed" / "checkpoints" / "unlearn"
     while newest_complete(checkpoints) is None:
         assert all(process.poll() is None for process in killed)
@@ -90,7 +90,7 @@ def test_a_killed_job_on_shards_is_resumed_to_the_same_weights(job, sharded, fsd
         process.kill()
         process.wait()
     assert not (tmp_path / "killed" / "result.json").exists()
-    assert fsdp.launch(FSDP_ON_CPUS, *job, "--out", tmp_path / "killed", "--resume") == []
+    assert fsdp.launch(ON_CPUS, *job, "--out", tmp_path / "killed", "--resume") == []
     whole, resumed = (load_file(run / "model" / "model.safetensors") for run in (sharded, tmp_path / "killed"))
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     assert figures(tmp_path / "killed") == figures(sharded)
@@ -106,7 +106,7 @@ def test_a_killed_job_on_shards_is_resumed_to_the_same_weights(job, sharded, fsd
 def test_what_cannot_be_sharded_is_refused_in_one_line(
     changes, message, job, fsdp, invoke, settings, tmp_path, monkeypatch
 ):
-    for variable, value in fsdp.LAUNCHER.items():
+    for variable, value in fsdp.LAUNCHERS["fsdp"].items():
         monkeypatch.setenv(variable, value)
     outcome = invoke(*job, "--out", tmp_path / "run", *settings(*changes))
     assert outcome.exit_code == 2

@@ -1,4 +1,4 @@
-"""Trains tiny models in the ways that sharding could change; alone, or launched on two processes under FSDP.
+"""Trains tiny models in the ways that sharding could change; alone, or launched on two processes that shard.
 
 Launched on two processes as ``sharded_trajectories.py DIRECTORY CASE ...``: the directory holds ``model``, with a
 tokenizer, and receives the weights of each process as ``CASE-RANK.safetensors``, its losses as ``CASE-RANK.json``.
@@ -109,7 +109,7 @@ def trained(directory, case):
         "losses": losses,
         "end": trainer.stop_reason,
         "epoch": trainer.selected_epoch,
-        "sharded": trainer.accelerator.is_fsdp2,
+        "engine": trainer.accelerator.distributed_type.value,
     }
 
 
@@ -125,7 +125,7 @@ def main(directory, cases):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    from fsdp_on_cpus import shard_on_cpus
+    from sharded_on_cpus import shard_on_cpus
 
     shard_on_cpus()
     main(Path(sys.argv[1]), sys.argv[2:])

@@ -35,6 +35,13 @@ CASES = {
     "gd": {"method": "gd", "max_grad_norm": 1.0},
     "fila": {"method": "ihl", "lora_init": "fila"},
     "guard": {"method": "ga", "learning_rate": 1.0, "weight_decay": 0.5, "num_train_epochs": 4},
+    # Seen only when the epoch's weights are measured, which leaves modules of a shard whole.
+    "guard-after-epoch": {
+        "method": "ga",
+        "learning_rate": 1.0,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 4,
+    },
     "task-vector": {"method": "task-vector"},
     "selection": {"method": "gd", "learning_rate": 3e-2, "num_train_epochs": 3},
     "resumed": {"method": "gd", "learning_rate": 1e-2, "num_train_epochs": 3, "save_strategy": "epoch"},

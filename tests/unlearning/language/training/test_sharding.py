@@ -38,8 +38,8 @@ def agree(file_module, tiny_llama, tokenizer, tmp_path):
 
 
 def test_shards_give_the_trajectory_of_whole_weights(agree):
-    outcomes = agree("ihl", "npo", "gd", "fila", "guard")
-    assert outcomes["guard"]["end"] == "diverged"
+    outcomes = agree("ihl", "npo", "gd", "fila", "guard", "guard-after-epoch")
+    assert outcomes["guard"]["end"] == outcomes["guard-after-epoch"]["end"] == "diverged"
 
 
 @pytest.mark.processes

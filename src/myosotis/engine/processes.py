@@ -2,14 +2,18 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import is_deepspeed_available
+from accelerate.utils import gather_object, is_deepspeed_available
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed
+
+T = TypeVar("T")
 
 
 def _state() -> PartialState:
@@ -43,6 +47,24 @@ def share() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def own_share(count: int) -> list[int]:
+    """Return which of a number of items this process works on: every n-th one, where n processes share the work."""
+    rank, world = share()
+    return list(range(rank, count, world))
+
+
+def of_all_shares(own: Mapping[int, T]) -> dict[int, T]:
+    """Return what all processes have found, in order of the items; all of them must call it.
+
+    Args:
+        own: What this process has found, by item of its :func:`own_share`.
+    """
+    if share()[1] == 1:
+        return dict(own)
+    found = {item: value for rows in gather_object([dict(own)]) for item, value in rows.items()}
+    return {item: found[item] for item in sorted(found)}
 
 
 def seed_global_generator(seed: int, *purpose: str | int) -> None:

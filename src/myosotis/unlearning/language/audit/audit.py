@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from myosotis.data.encoding import Example
+from myosotis.engine.processes import of_all_shares, own_share
 from myosotis.engine.progress import progress
 from myosotis.evaluation.intervals import Interval, mean_interval, student_interval
 from myosotis.unlearning.language.audit.answers import (
@@ -100,10 +101,10 @@ def audit_model(
     max_new_tokens: int = 32,
     batch_size: int = 16,
 ) -> Audit:
-    """Measure a model on every set.
+    """Measure a model on every set. Several processes share the records, so all of them must call it.
 
     Args:
-        model: A causal language model.
+        model: A causal language model; whole in every process.
         tokenizer: The model's tokenizer.
         sets: The records.
         n: n of the extraction likelihood. Records with fewer than n tokens after their prompt are left out of it.
@@ -125,13 +126,17 @@ def audit_model(
         examples: Sequence[Example] = getattr(sets, split)
         if not examples:
             continue
-        values = answer_metrics(model, examples, batch_size=batch_size)
+        own = own_share(len(examples))
+        rows = [examples[index] for index in own]
+        values = answer_metrics(model, rows, batch_size=batch_size)
         ns = list(dict.fromkeys([n, *further_n]))
         generated, measured = _generated(
-            model, tokenizer, examples, ns, (prefixes or {}).get(split), max_new_tokens, batch_size
+            model, tokenizer, rows, ns, (prefixes or {}).get(split), max_new_tokens, batch_size
         )
-        values["rouge_l_recall"] = rouge_l_recall(tokenizer, examples, generated)
+        values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, generated)
         values.update(measured)
+        values = values_of_all_shares(values, own)
+        generated = list(of_all_shares(dict(zip(own, generated, strict=True))).values())
         answers = generated if split == "forget" else answers
         groups = subjects_of(examples)
         values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
@@ -140,10 +145,26 @@ def audit_model(
             for name, row in values_by_split[split].items()
         }
     if sets.general:
-        sums, tokens = token_nll(model, sets.general)
+        own = own_share(len(sets.general))
+        nll = token_nll(model, [sets.general[index] for index in own])
+        found = of_all_shares({index: pair for index, *pair in zip(own, *(row.tolist() for row in nll), strict=True)})
+        sums, tokens = torch.tensor(list(found.values()), dtype=torch.float64).T
         values_by_split["general"] = {"nll_sum": sums, "tokens": tokens}
         metrics["general"] = {"perplexity": bounded_exp((sums.sum() / tokens.sum()).item())}
     return Audit(metrics, values_by_split, answers)
+
+
+def values_of_all_shares(values: Mapping[str, Tensor], own: Sequence[int]) -> dict[str, Tensor]:
+    """Return the values of all records, where each process has those of its share.
+
+    Args:
+        values: One value per record of the share, by measure.
+        own: The records of the share, see :func:`~myosotis.engine.processes.own_share`.
+    """
+    rows = {index: {name: float(row[place]) for name, row in values.items()} for place, index in enumerate(own)}
+    found = of_all_shares(rows)
+    names = next(iter(found.values()))
+    return {name: torch.tensor([row[name] for row in found.values()]) for name in names}
 
 
 def _interval_of(measure: str) -> Callable[..., Interval]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
+from myosotis.engine.processes import of_all_shares, own_share
 from myosotis.unlearning.language.audit.answers import answer_metrics, greedy_answers, rouge_l_recall
 
 Mean = Literal["geometric", "arithmetic"]
@@ -229,6 +230,8 @@ def tofu_log(
 ) -> dict[str, dict[str, Any]]:
     """Return the per-sample log of one part, in the layout that the authors of TOFU publish.
 
+    Several processes share the records, so all of them must call it.
+
     Args:
         model: A causal language model.
         tokenizer: The model's tokenizer.
@@ -243,23 +246,31 @@ def tofu_log(
     """
 
     def losses(answers: Sequence[tuple[int, str]]) -> list[tuple[int, float]]:
+        if not answers:
+            return []  # fewer records than processes
         examples = [encoder(Record(prompt=records[index].question, response=answer)) for index, answer in answers]
         values = answer_metrics(model, examples, batch_size=batch_size)["nll"].tolist()
         return [(index, value) for (index, _), value in zip(answers, values, strict=True)]
 
-    right = losses([(index, record.answer) for index, record in enumerate(records)])
-    other = losses([(index, record.paraphrased or record.answer) for index, record in enumerate(records)])
-    wrong: dict[str, list[float]] = {str(index): [] for index in range(len(records))}
-    for index, value in losses([(index, text) for index, record in enumerate(records) for text in record.perturbed]):
-        wrong[str(index)].append(value)
-    examples: list[Example] = [encoder(Record(prompt=record.question, response=record.answer)) for record in records]
+    own = own_share(len(records))
+    right = losses([(index, records[index].answer) for index in own])
+    other = losses([(index, records[index].paraphrased or records[index].answer) for index in own])
+    wrong: dict[int, list[float]] = {index: [] for index in own}
+    for number, value in losses([(index, text) for index in own for text in records[index].perturbed]):
+        wrong[number].append(value)
+    examples: list[Example] = [
+        encoder(Record(prompt=records[index].question, response=records[index].answer)) for index in own
+    ]
     generated = greedy_answers(model, tokenizer, examples, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    rouge = rouge_l_recall(tokenizer, examples, generated).tolist()
-    return {
-        "avg_gt_loss": {str(index): value for index, value in right},
+    rouge = zip(own, rouge_l_recall(tokenizer, examples, generated).tolist(), strict=True)
+    log: dict[str, dict[int, Any]] = {
+        "avg_gt_loss": dict(right),
         "average_perturb_loss": wrong,
-        "avg_paraphrased_loss": {str(index): value for index, value in other},
-        "rougeL_recall": {str(index): value for index, value in enumerate(rouge)},
+        "avg_paraphrased_loss": dict(other),
+        "rougeL_recall": dict(rouge),
+    }
+    return {
+        field: {str(index): value for index, value in of_all_shares(values).items()} for field, values in log.items()
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from myosotis.engine.loop import Precision
+from myosotis.engine.processes import wait_for_everyone
 from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, calibrate_thresholds
 from myosotis.unlearning.language.audit.precision import measured_in
@@ -99,6 +100,8 @@ class Auditing:
     def _audit(self, name: str, model: Any) -> Audit:
         context, settings = self._context, self._context.config.audit
         stored = context.run.kept(f"audit-{name}.json")
+        # Every process reads before the first one writes, as they share the records of what is measured.
+        wait_for_everyone()
         if stored is not None and not context.show_samples:
             return Audit.read(stored)
         context.say(f"auditing {_title(name)}")

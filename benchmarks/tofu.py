@@ -206,7 +206,7 @@ def measure(arguments):
                 values = {
                     **overrides(name, rates[name]),
                     **files,
-                    "name": f"{name}, seed {seed}",
+                    "name": f"tofu-{name}-seed-{seed}".replace("+", "-"),
                     "seed": seed,
                     "model.name": str((arguments.models / "target").resolve()),
                     "reference": str((arguments.models / "reference").resolve()),

@@ -1,5 +1,6 @@
 """The ``myosotis`` command and what all its verbs share."""
 
+import logging
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ from myosotis.cli.probe import probe
 from myosotis.cli.report import report
 from myosotis.cli.schema import schema
 from myosotis.cli.unlearn import unlearn
+
+# As soon as peft imports it, it names a kernel that it lacks, whether or not anything is quantised.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _ORDER = ("demo", "init", "check", "unlearn", "learn", "pretrain", "denoise", "protocol", "report", "audit", "probe")
 

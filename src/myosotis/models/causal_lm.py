@@ -4,7 +4,8 @@ import importlib.util
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,16 @@ def locate(name: str) -> tuple[str, str | None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silence(*, gguf: bool = False) -> Iterator[None]:
     """Silence transformers while it loads, and restore its settings."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        # Only reading a GGUF file has a bar that these settings do not reach; what goes wrong is an exception.
+        with redirect_stderr(StringIO()) if gguf else nullcontext():
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
@@ -115,7 +118,7 @@ def load_causal_lm(
         gguf_file is None and not Path(location).is_dir() and not hub_answers(f"{location}/resolve/main/config.json")
     )
     options["local_files_only"] = loading["local_files_only"] = absent
-    with _silence():
+    with _silence(gguf=gguf_file is not None):
         try:
             tokenizer = AutoTokenizer.from_pretrained(location, **options)
             model, report = AutoModelForCausalLM.from_pretrained(

@@ -190,9 +190,10 @@ def greedy_answers(
     answers = [""] * len(examples)
     sequences = [torch.tensor(example.input_ids) for example in examples]
     with evaluation_mode(model), progress("answering", len(examples)) as ticker:
-        for indices, greedy in greedy_passes(model, sequences, batch_size, ticker):
-            starts = [(max(examples[index].response_start, 1), lengths[index]) for index in indices]
-            for index, answer in zip(indices, answers_of(greedy, tokenizer, starts), strict=True):
+        starts = [max(example.response_start, 1) for example in examples]
+        for indices, greedy in greedy_passes(model, sequences, starts, batch_size, ticker):
+            begins = [(starts[index], lengths[index]) for index in indices]
+            for index, answer in zip(indices, answers_of(greedy, tokenizer, begins), strict=True):
                 answers[index] = answer
     return answers
 

@@ -213,8 +213,9 @@ def _generated(
     long = set(measurable(examples, ns[0]).indices)
     sequences = [torch.tensor(example.input_ids) for example in examples]
     with evaluation_mode(model), progress("answering and measuring memorisation", len(examples)) as ticker:
-        for indices, greedy in greedy_passes(model, sequences, batch_size, ticker):
-            starts = [max(examples[index].response_start, 1) for index in indices]
+        begins = [max(example.response_start, 1) for example in examples]
+        for indices, greedy in greedy_passes(model, sequences, begins, batch_size, ticker):
+            starts = [begins[index] for index in indices]
             # Cut shorter than the record's own answer, one that is known by heart could not be recalled whole.
             lengths = [
                 max(max_new_tokens, len(examples[index].input_ids) - examples[index].response_start)

@@ -19,7 +19,9 @@ def finite_logits(logits: Tensor) -> Tensor:
         Traceback (most recent call last):
         myosotis.engine.errors.DivergedError: the model's logits are not finite, so nothing can be measured: ...
     """
-    if not bool(torch.isfinite(logits).all()):
+    # A row's sum is finite if all of it is, and takes one pass over the largest tensor there is.
+    sums = logits.sum(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    if not bool(torch.isfinite(sums).all()):
         raise DivergedError(
             "the model's logits are not finite, so nothing can be measured: its training diverged, or its numbers "
             f"overflow {str(logits.dtype).removeprefix('torch.')}"

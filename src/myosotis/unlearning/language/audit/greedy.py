@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from myosotis.engine.progress import Ticker
 from myosotis.unlearning.language.audit.finite import finite_logits
+from myosotis.unlearning.language.methods.forward import takes_positions
 
 
 @dataclass
@@ -27,6 +28,7 @@ class GreedyPass:
     Attributes:
         model: A causal language model.
         sequences: The true token ids.
+        starts: Shortest prefix of each sequence that is asked for; choices before it are not computed. 1 unless given.
         batch_size: Sequences per teacher-forced pass; all at once unless given. Rollouts of all share full batches.
         rollout_batch: Rollouts per batch.
         ticker: Progress display that shows how many tokens were generated.
@@ -34,6 +36,7 @@ class GreedyPass:
 
     model: nn.Module
     sequences: Sequence[Int[Tensor, " _"]]
+    starts: Sequence[int] | None = None
     batch_size: int | None = None
     rollout_batch: int = 64
     ticker: Ticker | None = None
@@ -50,19 +53,27 @@ class GreedyPass:
         ).unsqueeze(1)
         positions = _max_positions(self.model)
         self._positions = None if positions is None else max(positions, self._ids.shape[1])
+        starts = torch.tensor([1] * len(self.sequences) if self.starts is None else list(self.starts), device=device)
+        lengths = torch.tensor(self._lengths, device=device)
         caches: list[DynamicCache | None] = []
-        choices: list[list[int]] = []
+        # choices[i][t] is the greedy token after the first t + 1 tokens; -1 before the start.
+        self.choices: list[list[int]] = []
+        slices = takes_positions(self.model)
         size = self.batch_size or max(len(self.sequences), 1)
         for begin in range(0, len(self.sequences), size):
             part = slice(begin, begin + size)
-            output = _call(
-                self.model, input_ids=self._ids[part], attention_mask=self._mask[part].long(), use_cache=True
-            )
+            inputs = {"input_ids": self._ids[part], "attention_mask": self._mask[part].long(), "use_cache": True}
+            counts = lengths[part] - starts[part] + 1
+            offsets = torch.arange(int(counts.max()), device=device)
+            asked = (starts[part].unsqueeze(1) - 1 + offsets).clamp(max=self._ids.shape[1] - 1)
+            # The logits of all positions are the largest tensor of a pass.
+            output = _call(self.model, **inputs, **({"logits_to_keep": asked} if slices else {}))
+            picks = _logits(output).argmax(dim=-1)
+            picks = picks if slices else picks.gather(1, asked)
             caches.append(_plain_cache(output))
-            choices += _logits(output).argmax(dim=-1).tolist()
+            for row, start, count in zip(picks.tolist(), starts[part].tolist(), counts.tolist(), strict=True):
+                self.choices.append([-1] * (start - 1) + row[:count])
         self._cache = _joined(caches)
-        # choices[i][t] is the greedy token after the first t + 1 tokens.
-        self.choices: list[list[int]] = [row[:length] for row, length in zip(choices, self._lengths, strict=True)]
 
     def continuations(
         self, starts: Sequence[tuple[int, int, int]], ends: frozenset[int] = frozenset()
@@ -173,13 +184,18 @@ _BATCHES_TOGETHER = 4
 
 
 def greedy_passes(
-    model: nn.Module, sequences: Sequence[Int[Tensor, " _"]], batch_size: int, ticker: Ticker | None = None
+    model: nn.Module,
+    sequences: Sequence[Int[Tensor, " _"]],
+    starts: Sequence[int],
+    batch_size: int,
+    ticker: Ticker | None = None,
 ) -> Iterator[tuple[list[int], GreedyPass]]:
     """Yield passes over sequences of similar length, with their indices: several batches at once, to share rollouts.
 
     Args:
         model: A causal language model.
         sequences: The true token ids.
+        starts: Shortest prefix of each that is asked for.
         batch_size: Sequences per teacher-forced pass.
         ticker: Progress display; counts sequences.
     """
@@ -187,7 +203,8 @@ def greedy_passes(
     size = _BATCHES_TOGETHER * batch_size
     for begin in range(0, len(order), size):
         indices = order[begin : begin + size]
-        yield indices, GreedyPass(model, [sequences[index] for index in indices], batch_size, ticker=ticker)
+        rows, first = [sequences[index] for index in indices], [starts[index] for index in indices]
+        yield indices, GreedyPass(model, rows, first, batch_size, ticker=ticker)
         if ticker is not None:
             ticker.advance(len(indices))
 

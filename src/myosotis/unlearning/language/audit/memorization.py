@@ -159,7 +159,7 @@ def memorization_by_n(
     accuracy = torch.zeros(len(sequences))
     likelihoods = {n: torch.zeros(len(sequences)) for n in ns}
     with evaluation_mode(model), progress("measuring memorisation", len(sequences)) as ticker:
-        for indices, greedy in greedy_passes(model, sequences, batch_size, ticker):
+        for indices, greedy in greedy_passes(model, sequences, starts, batch_size, ticker):
             chunk_starts = [starts[index] for index in indices]
             accuracy[indices] = torch.tensor(accuracies(greedy, chunk_starts))
             for n, values in likelihoods_of(greedy, chunk_starts, ns, prefixes).items():
@@ -191,7 +191,7 @@ def memorization_accuracy(
     starts = _check_sequences(sequences, starts, 1, "memorisation accuracy")
     values = torch.zeros(len(sequences))
     with evaluation_mode(model):
-        for indices, greedy in greedy_passes(model, sequences, batch_size):
+        for indices, greedy in greedy_passes(model, sequences, starts, batch_size):
             values[indices] = torch.tensor(accuracies(greedy, [starts[index] for index in indices]))
     return values
 

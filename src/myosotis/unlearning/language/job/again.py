@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 
+from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Say
 from myosotis.engine.processes import device
@@ -41,9 +42,11 @@ def audit_again(run: Run, config: LanguageUnlearningConfig, name: str | None, sa
         ``reproduced``, whether every figure is the reported one, None for another model.
 
     Raises:
-        InputError: Records are missing or faulty, or the model does not suit them.
+        InputError: Records are missing or faulty, the model does not suit them, or the run has a 4-bit base.
     """
     result = run.result()
+    if config.model.quantization is not None:
+        raise InputError(f"{run.path}: a run on a 4-bit base cannot be audited again yet")
     transformers.utils.logging.disable_progress_bar()
     records, shared = read_records(config)
     dtype = getattr(torch, config.model.dtype)

@@ -260,7 +260,24 @@ def cell(values):
     return f"{mean:.{digits}f}{spread}"
 
 
+def tuning_table(out):
+    """Every rate that was tried: what is forgotten, what is retained, the score, and the change of the weights."""
+    rows = {}
+    for line in (out / "tuning.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        change = "-" if row["change"] is None else f"{row['change']:.1f}"
+        ended = " (diverged)" if row["stop_reason"] == "diverged" else ""
+        values = f"{row['forget']:.2f} / {row['held']:.2f} / {row['score']:.3f} / {change}{ended}"
+        rows.setdefault(row["method"], {})[row["rate"]] = values
+    print(f"| forget / retain / score / change | {' | '.join(f'{rate:g}' for rate in RATES)} |")
+    print(f"|{' --- |' * (len(RATES) + 1)}")
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells.get(rate, '-') for rate in RATES)} |")
+    print()
+
+
 def table(arguments):
+    tuning_table(arguments.out)
     rates = best_rates(arguments.out)
     rows, parts = {}, {}
     for name in arguments.methods:

@@ -472,7 +472,7 @@ def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_b
 ):
     options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "checkpoint_every=20")
     assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
-    audited = tmp_path / "killed" / "checkpoints" / "thresholds.json"
+    audited = tmp_path / "killed" / "checkpoints" / "earlier-before.json"
     killed_at(audited, "unlearn", "language", world / "job.yaml", "--out", tmp_path / "killed", *options)
     # Killed before the first checkpoint: the teaching is not done again, so other numbers have been drawn by now.
     assert not list((tmp_path / "killed" / "checkpoints").glob("unlearn/step-*"))

@@ -8,9 +8,10 @@ import torch
 
 from myosotis.data.encoding import Encoder
 from myosotis.engine import processes
-from myosotis.unlearning.language import memorization_by_n
+from myosotis.unlearning.language import calibrate_thresholds, memorization_by_n
 from myosotis.unlearning.language.audit.answers import greedy_answers
 from myosotis.unlearning.language.audit.audit import AuditSets, audit_model, measurable
+from myosotis.unlearning.language.audit.memorization import measured_lengths, thresholds_of
 from myosotis.unlearning.language.audit.tofu import TofuRecord, tofu_log
 
 
@@ -66,3 +67,19 @@ def test_shares_of_several_processes_make_the_audit_of_one(world, tokenizer, tin
         assert list(shared_log[field]) == list(values)
         for key, value in values.items():
             assert shared_log[field][key] == pytest.approx(value)
+
+
+def test_thresholds_of_an_audit_are_those_of_a_calibration(tokenizer, tiny_model, forget_records):
+    examples = [Encoder(tokenizer)(record) for record in forget_records]
+    audit = audit_model(tiny_model, tokenizer, AuditSets(forget=examples, unseen=examples), n=2, prefixes={"unseen": 2})
+    long = measurable(examples, 2)
+    calibrated = calibrate_thresholds(tiny_model, long.sequences, 2, starts=long.starts, prefixes=2)
+    values = audit.values["unseen"]
+    of_audit = thresholds_of(
+        values["memorization_accuracy"][long.indices],
+        values["extraction_likelihood"][long.indices],
+        measured_lengths(long.sequences, long.starts),
+        2,
+        prefixes=2,
+    )
+    assert of_audit == calibrated

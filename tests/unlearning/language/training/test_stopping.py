@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from myosotis.unlearning.language import StopRule
+from myosotis.unlearning.language.audit.greedy import GreedyPass
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,14 @@ def test_a_rule_is_met_by_ties_and_refuses_what_it_cannot_compare(thresholds):
     assert not rule.satisfied({**values, "forget_extraction_likelihood": 1e-3}, 1)
     with pytest.raises(ValueError, match="5 tokens"):
         StopRule(thresholds(sequences, 0.5), [torch.arange(6)])
+
+
+def test_a_rule_that_never_stops_measures_without_rollouts(thresholds, llama, monkeypatch):
+    sequences = [torch.randint(300, (9,), generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    watching, active = (StopRule(thresholds(sequences, 1.0), sequences, active=way) for way in (False, True))
+    both = active.measure(llama)
+    assert active.satisfied(both, 1)
+    monkeypatch.setattr(GreedyPass, "_roll", lambda *_: pytest.fail("tokens were generated"))
+    seen = watching.measure(llama)
+    assert seen == {"forget_memorization_accuracy": both["forget_memorization_accuracy"]}
+    assert not watching.satisfied(seen, 1)

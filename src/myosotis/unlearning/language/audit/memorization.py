@@ -372,15 +372,38 @@ def calibrate_thresholds(
         ValueError: No sequence was given or one is too short for n.
     """
     accuracy, likelihood = memorization(model, unseen, n, starts=starts, prefixes=prefixes, batch_size=batch_size)
+    return thresholds_of(
+        accuracy, likelihood, measured_lengths(unseen, starts), n, length_tolerance=length_tolerance, prefixes=prefixes
+    )
+
+
+def thresholds_of(
+    accuracy: Float[Tensor, " count"],
+    likelihood: Float[Tensor, " count"],
+    lengths: Sequence[int],
+    n: int,
+    *,
+    length_tolerance: float = 0.0,
+    prefixes: int | None = None,
+) -> Thresholds:
+    """Return the thresholds that measurements of unseen sequences give.
+
+    Args:
+        accuracy: Memorisation accuracy of each sequence under the model before unlearning.
+        likelihood: Extraction likelihood of each.
+        lengths: See :func:`measured_lengths`.
+        n: n of the extraction likelihood.
+        length_tolerance: See :func:`calibrate_thresholds`.
+        prefixes: See :func:`extraction_likelihood`.
+    """
     (mean_accuracy, accuracy_error), (mean_likelihood, likelihood_error) = map(_mean_and_error, (accuracy, likelihood))
-    lengths = measured_lengths(unseen, starts)
     return Thresholds(
         extraction_likelihood=mean_likelihood,
         memorization_accuracy=mean_accuracy,
         n=n,
         length=sum(lengths) / len(lengths),
         lengths=(min(lengths), max(lengths)),
-        count=len(unseen),
+        count=len(lengths),
         extraction_likelihood_error=likelihood_error,
         memorization_accuracy_error=accuracy_error,
         length_tolerance=length_tolerance,

@@ -101,7 +101,7 @@ def _verdict(run: Run, config: LanguageUnlearningConfig, inputs: Any, audit: Aud
     audits = {"before": Audit.read(before), "after": audit}
     if reference is not None:
         audits["reference"] = Audit.read(reference)
-    stored = run.kept("thresholds.json")
+    stored = run.result()["thresholds"]
     thresholds = None if stored is None else Thresholds(**{**stored, "lengths": tuple(stored["lengths"])})
     return verdict_of(inputs, config.audit, audits, thresholds)
 

@@ -1,13 +1,12 @@
 """The auditing phase: every model of a job is measured by the audit and its suites."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from myosotis.engine.loop import Precision
 from myosotis.engine.processes import wait_for_everyone
 from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
-from myosotis.unlearning.language.audit.memorization import Thresholds, calibrate_thresholds
+from myosotis.unlearning.language.audit.memorization import Thresholds, measured_lengths, thresholds_of
 from myosotis.unlearning.language.audit.precision import measured_in
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
@@ -110,27 +109,21 @@ class Auditing:
         context.run.keep(f"audit-{name}.json", audit.as_json())
         return audit
 
-    def thresholds(self, model: Any) -> Thresholds | None:
-        """Return the level of unseen records under a model; None where none of them is long enough."""
+    def thresholds(self) -> Thresholds | None:
+        """Return the level of unseen records under the model before; None where none of them is long enough."""
         context, settings = self._context, self._context.config.audit
         unseen = measurable(context.inputs.audited.unseen, settings.n)
         if not unseen.indices:
             return None
-        stored = context.run.kept("thresholds.json")
-        if stored is not None:
-            return Thresholds(**{**stored, "lengths": tuple(stored["lengths"])})
-        with context.timed("audit"), measured_in(settings.precision):
-            thresholds = calibrate_thresholds(
-                model,
-                unseen.sequences,
-                settings.n,
-                starts=unseen.starts,
-                length_tolerance=settings.length_tolerance,
-                prefixes=context.inputs.prefixes["unseen"],
-                batch_size=settings.batch_size,
-            )
-        context.run.keep("thresholds.json", asdict(thresholds))
-        return thresholds
+        values = self._audits["before"].values["unseen"]
+        return thresholds_of(
+            values["memorization_accuracy"][unseen.indices],
+            values["extraction_likelihood"][unseen.indices],
+            measured_lengths(unseen.sequences, unseen.starts),
+            settings.n,
+            length_tolerance=settings.length_tolerance,
+            prefixes=context.inputs.prefixes["unseen"],
+        )
 
 
 def _title(name: str) -> str:

@@ -12,7 +12,6 @@ _KIND = "unlearn-language"
 _SUITES = ("membership", "stress", "tofu", "muse", "harness")
 _MODELS = ("before", "reference")
 _KEPT = (
-    "thresholds.json",
     "reference-nll.json",
     *(f"{name}-{model}.json" for name in ("audit", *_SUITES) for model in _MODELS),
 )

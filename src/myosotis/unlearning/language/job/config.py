@@ -416,7 +416,7 @@ class AuditConfig(Config):
         n: Length in tokens of the n-grams of extraction likelihood.
         further_n: Further lengths to report.
         prefixes: Prefixes of each record that extraction likelihood is measured from: ``all``, which is exact; at most
-            a number, as a sample; or ``auto``, all where a set cannot cost more than 20,000 generated tokens, else as
+            a number, as a sample; or ``auto``, all where a set cannot cost more than 8,000 generated tokens, else as
             many as that allows for.
         length_tolerance: Relative difference of lengths up to which forget and unseen answers can be compared.
         held_retain: Share of the retain records that training does not read; the verdict ``kept`` rests on them.

@@ -137,7 +137,7 @@ def _audited(sets: AuditSets, config: LanguageUnlearningConfig) -> AuditSets:
     return replace(sets, **drawn)
 
 
-_BUDGET = 20_000
+_BUDGET = 8_000
 """Tokens that ``audit.prefixes: auto`` allows the extraction likelihood of a set to generate."""
 
 

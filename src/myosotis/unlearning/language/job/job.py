@@ -140,7 +140,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             auditing.measure("reference", self._reference)
             self._reference = None  # free memory
         before = auditing.measure("before", model)
-        thresholds = auditing.thresholds(model)
+        thresholds = auditing.thresholds()
         earlier_before = context.stored_or("earlier-before", lambda: self._measure_earlier(model))
         unlearned = Unlearning(context, before, thresholds).unlearn(model)
         model = unlearned.model

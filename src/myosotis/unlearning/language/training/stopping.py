@@ -9,7 +9,7 @@ from torch import Tensor
 from myosotis.data.encoding import Example
 from myosotis.evaluation.verdict import TOLERANCE
 from myosotis.unlearning.language.audit.answers import answer_metrics
-from myosotis.unlearning.language.audit.memorization import Thresholds, memorization
+from myosotis.unlearning.language.audit.memorization import Thresholds, memorization, memorization_accuracy
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StopRule:
         every: Epochs between measurements.
         fact_examples: Examples of the forget set, where the accuracy on their facts is measured too.
         fact_threshold: Accuracy on the facts of unseen records; the mean must be at or below.
-        active: False to measure only and never stop.
+        active: False to measure accuracies only and never stop.
 
     Raises:
         ValueError: The thresholds were calibrated with another n or length.
@@ -46,15 +46,19 @@ class StopRule:
         self.thresholds.check_comparable(self.sequences, self.thresholds.n, self.starts)
 
     def measure(self, model: Any) -> dict[str, float]:
-        """Return the means on the forget set that the rule compares."""
+        """Return the means on the forget set that the rule compares; without the rollouts where it never stops."""
         thresholds = self.thresholds
-        accuracy, likelihood = memorization(
-            model, self.sequences, thresholds.n, starts=self.starts, prefixes=thresholds.prefixes
-        )
-        values = {
-            "forget_memorization_accuracy": accuracy.double().mean().item(),
-            "forget_extraction_likelihood": likelihood.double().mean().item(),
-        }
+        if self.active:
+            accuracy, likelihood = memorization(
+                model, self.sequences, thresholds.n, starts=self.starts, prefixes=thresholds.prefixes
+            )
+            values = {
+                "forget_memorization_accuracy": accuracy.double().mean().item(),
+                "forget_extraction_likelihood": likelihood.double().mean().item(),
+            }
+        else:
+            accuracy = memorization_accuracy(model, self.sequences, starts=self.starts)
+            values = {"forget_memorization_accuracy": accuracy.double().mean().item()}
         if self.fact_threshold is not None:
             facts = answer_metrics(model, self.fact_examples)["fact_accuracy"]
             values["forget_fact_accuracy"] = facts.double().nanmean().item()
@@ -62,6 +66,8 @@ class StopRule:
 
     def satisfied(self, values: dict[str, float], epoch: int) -> bool:
         """Whether training stops at the values, measured after ``epoch`` epochs."""
+        if not self.active:
+            return False
         limits = {
             "forget_memorization_accuracy": self.thresholds.memorization_accuracy,
             "forget_extraction_likelihood": self.thresholds.extraction_likelihood,
@@ -69,4 +75,4 @@ class StopRule:
         if self.fact_threshold is not None:
             limits["forget_fact_accuracy"] = self.fact_threshold
         reached = all(values[name] <= limit + TOLERANCE for name, limit in limits.items())
-        return self.active and epoch >= self.min_epochs and reached
+        return epoch >= self.min_epochs and reached

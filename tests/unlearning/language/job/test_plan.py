@@ -66,6 +66,10 @@ def test_ddp_adds_buckets_and_shards_divide():
         assert parts[name] == whole[name] / 8
     assert parts["weights gathered for a block"] == 300
     assert parts["activations of the forward pass"] == 5000
+    # Only training is sharded: audits see whole models, and before and after the weights are whole.
+    assert phases(FSDP8)["audits"] == phases(ONE)["audits"]
+    assert phases(FSDP8)["training: sharding and gathering"].device == 1600 + 200
+    assert "training: sharding and gathering" not in phases(DDP2)
     # At the moment with 4000 of activations, half the gradients are there.
     step = phases(FSDP2)["training: forward and backward pass"]
     assert step.device == 800 + 800 + 5000 + 300 + 300

@@ -172,7 +172,10 @@ def rows_of(demand: Demand, strategy: Strategy) -> dict[str, int]:
 
 
 def phases_of(demand: Demand, strategy: Strategy) -> list[Phase]:
-    """Return the most memory of every phase of a job, for each process."""
+    """Return the most memory of every phase of a job, for each process.
+
+    Only training is sharded: before and after it each process has the whole model.
+    """
     shards = strategy.shards
     parts = rows_of(demand, strategy)
     gathered = parts["weights gathered for a block"]
@@ -181,9 +184,9 @@ def phases_of(demand: Demand, strategy: Strategy) -> list[Phase]:
     gradients, buckets = parts["gradients"], parts["gradients on their way to other processes"]
     peak = demand.step.peak(shards, accumulated=demand.accumulated)
     others = (gradients - demand.trained // shards) + buckets + gathered + demand.unpacked
-    stored = demand.stored // shards + gathered
+    models = demand.stored * (2 if demand.reference_model else 1)
     phases = [
-        Phase("audits", stored * (2 if demand.reference_model else 1) + demand.audit + demand.unpacked),
+        Phase("audits", models + demand.audit + demand.unpacked),
         Phase("training: forward and backward pass", state + peak + others, kept),
         Phase(
             "training: step of the optimiser",
@@ -199,12 +202,14 @@ def phases_of(demand: Demand, strategy: Strategy) -> list[Phase]:
     )
     if demand.fisher:
         at_once = max(demand.fisher_pass, demand.decomposition) + demand.unpacked
-        start = parts["weights"] + gathered + demand.fisher + at_once
+        start = demand.weights + demand.fisher + at_once
         phases.append(Phase("initialising by FILA", start, demand.references + demand.fisher))
     if demand.relearning is not None:
         moments = 2 * demand.whole
-        relearning = (demand.whole + moments) // shards + gathered + demand.relearning.peak(shards)
-        phases.append(Phase("relearning", relearning, demand.stored // shards))
+        phases.append(Phase("relearning", demand.whole + moments + demand.relearning.peak(1), demand.stored))
+    if strategy.sharded:
+        # Weights are split, and put together again, one after another.
+        phases.append(Phase("training: sharding and gathering", demand.weights + demand.weights // shards))
     if demand.merged:
         phases.append(Phase("merging", demand.weights + demand.merged))
     return phases
@@ -226,13 +231,16 @@ def plan_lines(config: LanguageUnlearningConfig, directory: Path) -> list[str]:
     lines = [*planned.description(), "", "GiB for each process".ljust(46) + _cells([each.name for each in strategies])]
 
     def row(name: str, values: Sequence[int]) -> str:
-        return f"{name:<46}" + _cells([f"{value / GIB:.2f}" for value in values])
+        return f"{name:<46}" + _cells([f"{value / GIB:.2f}" if value else "-" for value in values])
 
     parts = [rows_of(demand, strategy) for strategy in strategies]
     lines += [row(name, [own[name] for own in parts]) for name in parts[0] if any(own[name] for own in parts)]
     by_strategy = [phases_of(demand, strategy) for strategy in strategies]
     lines += ["", "most at once on the device"]
-    lines += [row(f"  {own[0].name}", [phase.device for phase in own]) for own in zip(*by_strategy, strict=True)]
+    names = dict.fromkeys(phase.name for phases in by_strategy for phase in phases)
+    for name in names:
+        found = [sum(phase.device for phase in phases if phase.name == name) for phases in by_strategy]
+        lines.append(row(f"  {name}", found))
     device = [max(phase.device for phase in phases) for phases in by_strategy]
     lines += [
         row("largest: device", device),

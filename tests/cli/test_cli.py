@@ -292,7 +292,7 @@ BAD = [
     (["--set", "trackers=[wandb]"], "tracker 'wandb': its package is not installed"),
     (["--set", "trackers=[foo]"], "'trackers.0'"),
     (["--set", "data.replay=true"], "'replay' repeats earlier 'requests', which are missing"),
-    (["--set", "training.optimizer=adamw_bnb_8bit"], "training: optimizer adamw_bnb_8bit: You need to install"),
+    (["--set", "training.optimizer=galore_adamw"], "training: optimizer galore_adamw: You need to install"),
     (["--set", "lora=null", "--set", "training.parameters=("], "'(' is not a regular expression"),
     (["--set", "lora=null", "--set", "training.parameters=nope"], "no parameter matches 'nope'"),
     (
@@ -325,12 +325,12 @@ def test_bad_input_is_one_line_and_status_two_and_changes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sharded_weights_are_refused_before_any_work(world, tmp_path, monkeypatch, unlearn):
+def test_a_launch_that_cannot_shard_is_refused_before_any_work(world, tmp_path, monkeypatch, unlearn):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     outcome = unlearn(world, tmp_path / "run")
     assert outcome.exit_code == 2
     assert [line for line in outcome.output.splitlines() if line] == [
-        "error: FSDP shards the weights over processes, which is not supported; launch with DDP or ZeRO stage 2"
+        "error: FSDP 1 is not supported; set fsdp_version: 2"
     ]
     assert list(tmp_path.iterdir()) == []
 

@@ -212,7 +212,7 @@ def _earlier_section(earlier: Sequence[Mapping[str, Any]]) -> Section:
                 cell(row["before"]),
                 cell(row["after"]),
             ],
-            "" if row["missing"] is None else f"not measured: {row['missing']}",
+            "" if row["missing"] is None else "not measured",
         )
         for row in earlier
     ]
@@ -221,7 +221,12 @@ def _earlier_section(earlier: Sequence[Mapping[str, Any]]) -> Section:
         "Earlier requests",
         [
             "Unlearning one record may bring another back. Accuracy on the tokens of what earlier runs erased, with "
-            "its interval; a figure above the one of its own run means that it is coming back."
+            "its interval; a figure above the one of its own run means that it is coming back.",
+            *(
+                f"What {row['run']} erased was not measured: {row['missing']}."
+                for row in earlier
+                if row["missing"] is not None
+            ),
         ],
         [Table("What earlier runs erased", columns, rows, "Run")],
     )

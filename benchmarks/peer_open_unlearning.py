@@ -20,13 +20,14 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from alone import alone
 from myosotis.data.encoding import Encoder, pad_examples, pad_token_id
 from myosotis.data.records import parse_record
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import UnlearnConfig, UnlearnTrainer
+from step import Clock
 
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
 SIZE = 8
@@ -44,17 +45,6 @@ def halves(file):
     rows = [json.loads(line) for line in Path(file).read_text().splitlines()[: 2 * SIZE]]
     records = [parse_record({"prompt": row["question"], "response": row["answer"]}, file) for row in rows]
     return records[:SIZE], records[SIZE:]
-
-
-class Clock(TrainerCallback):
-    def __init__(self):
-        self.seconds = []
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        self.started = time.perf_counter()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.seconds.append(time.perf_counter() - self.started)
 
 
 def common(folder, steps):

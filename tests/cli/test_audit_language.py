@@ -97,15 +97,13 @@ def test_records_that_were_destroyed_are_one_line(place, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(place / "run", run)
     config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "audit.json").unlink(missing_ok=True)
     config["data"]["forget"] = str(tmp_path / "gone.jsonl")
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     done = audit(run)
     assert done.exit_code == 2
     assert "gone.jsonl: no such file" in said(done)
-    assert (
-        not (run / "audit.json").exists()
-        or (run / "audit.json").read_bytes() == (place / "run" / "audit.json").read_bytes()
-    )
+    assert not (run / "audit.json").exists()
 
 
 def test_a_model_with_another_tokenizer_is_refused(place, tmp_path, tokenizer):

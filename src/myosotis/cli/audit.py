@@ -1,8 +1,9 @@
 """``myosotis audit``: look at the model of a finished run anew."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,27 +23,12 @@ def classifier(
 ) -> None:
     """Check a run's model against its report, optionally attack it with shadow models; writes RUN/audit.json."""
     with exit_statuses():
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.engine.config import load_config
-        from myosotis.engine.errors import InputError
-        from myosotis.engine.files import write_json
-        from myosotis.engine.run import Run
-        from myosotis.report.render import render_text
         from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
         from myosotis.unlearning.classifier.job.job import ClassifierUnlearningJob
         from myosotis.unlearning.classifier.job.report import describe_audit
 
-        opened = Run.read(run)
-        if opened.result().get("kind") != ClassifierUnlearningJob.kind:
-            raise InputError(f"{run}: is not a run of 'unlearn classifier'")
-        config = load_config(run / "config.yaml", ClassifierUnlearningConfig)
-        job = ClassifierUnlearningJob(config, run, say=say)
-        with opened.locked():
-            audit = job.audit_again(shadow)
-            write_json(run / "audit.json", audit)
-        typer.echo(render_text(describe_audit(opened, audit)))
-        typer.echo(f"figures: {run / 'audit.json'}")
-        if not (audit["model_matches"] and audit["data_matches"] and audit["reproduced"]):
+        again = _again(run, ClassifierUnlearningJob, ClassifierUnlearningConfig, describe_audit, shadow)
+        if not (again["model_matches"] and again["data_matches"] and again["reproduced"]):
             raise typer.Exit(1)
 
 
@@ -56,28 +42,42 @@ def language(
 ) -> None:
     """Measure a run's model again, or another one on the same records, without training; writes RUN/audit.json."""
     with exit_statuses():
-        warnings.simplefilter("ignore", FutureWarning)
         from myosotis.engine.extras import require
 
         require("language", "myosotis audit language")
-        from myosotis.engine.config import load_config
-        from myosotis.engine.errors import InputError
-        from myosotis.engine.files import write_json
-        from myosotis.engine.run import Run
-        from myosotis.report.render import render_text
         from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
         from myosotis.unlearning.language.job.job import LanguageUnlearningJob
         from myosotis.unlearning.language.job.report import describe_audit
 
-        opened = Run.read(run)
-        if opened.result().get("kind") != LanguageUnlearningJob.kind:
-            raise InputError(f"{run}: is not a run of 'unlearn language'")
-        config = load_config(run / "config.yaml", LanguageUnlearningConfig)
-        job = LanguageUnlearningJob(config, run, say=say)
-        with opened.locked():
-            audit = job.audit_again(model)
-            write_json(run / "audit.json", audit)
-        typer.echo(render_text(describe_audit(opened, audit)))
-        typer.echo(f"figures: {run / 'audit.json'}")
-        if not audit["data_matches"] or (model is None and not (audit["model_matches"] and audit["reproduced"])):
+        again = _again(run, LanguageUnlearningJob, LanguageUnlearningConfig, describe_audit, model)
+        if not again["data_matches"] or (model is None and not (again["model_matches"] and again["reproduced"])):
             raise typer.Exit(1)
+
+
+def _again(run: Path, job: Any, schema: Any, describe: Callable[..., Any], choice: Any) -> dict[str, Any]:
+    """Audit a finished run anew, write and print what was found, and return it.
+
+    Args:
+        run: The run.
+        job: The class of its job, with ``audit_again``.
+        schema: The class of its configuration.
+        describe: Makes a document of the run and what was found.
+        choice: Argument of ``audit_again``.
+    """
+    from myosotis.engine.config import load_config
+    from myosotis.engine.errors import InputError
+    from myosotis.engine.files import write_json
+    from myosotis.engine.run import Run
+    from myosotis.report.render import render_text
+
+    warnings.simplefilter("ignore", FutureWarning)
+    opened = Run.read(run)
+    if opened.result().get("kind") != job.kind:
+        raise InputError(f"{run}: is not a run of '{job.kind.replace('-', ' ', 1)}'")
+    config = load_config(run / "config.yaml", schema)
+    with opened.locked():
+        found: dict[str, Any] = job(config, run, say=say).audit_again(choice)
+        write_json(run / "audit.json", found)
+    typer.echo(render_text(describe(opened, found)))
+    typer.echo(f"figures: {run / 'audit.json'}")
+    return found

@@ -49,22 +49,22 @@ def share() -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def own_share(count: int) -> list[int]:
-    """Return which of a number of items this process works on: every n-th one, where n processes share the work."""
+def process_indices(count: int) -> list[int]:
+    """Return the indices of the items that this process works on: every n-th one of ``count``, with n processes."""
     rank, world = share()
     return list(range(rank, count, world))
 
 
-def of_all_shares(own: Mapping[int, T]) -> dict[int, T]:
-    """Return what all processes have found, in order of the items; all of them must call it.
+def gather_by_index(own: Mapping[int, T]) -> dict[int, T]:
+    """Return the results of all processes by index, sorted by index; every process must call it.
 
     Args:
-        own: What this process has found, by item of its :func:`own_share`.
+        own: Results of this process by index, see :func:`process_indices`; picklable.
     """
     if share()[1] == 1:
         return dict(own)
-    found = {item: value for rows in gather_object([dict(own)]) for item, value in rows.items()}
-    return {item: found[item] for item in sorted(found)}
+    results = {index: value for rows in gather_object([dict(own)]) for index, value in rows.items()}
+    return {index: results[index] for index in sorted(results)}
 
 
 def seed_global_generator(seed: int, *purpose: str | int) -> None:

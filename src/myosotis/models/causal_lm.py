@@ -135,20 +135,8 @@ def load_causal_lm(
         missing = sorted(report["missing_keys"])
         raise InputError(f"model {name}: {len(missing)} of its weights are not in its files, {missing[0]} first")
     _check_unused(name, model, report["unexpected_keys"])
-    packed = getattr(model, "quantization_method", None) is not None and gguf_file is None
-    if packed and quantization is None:
-        raise InputError(f"model {name}: its weights are packed; see model.quantization")
-    if quantization is not None:
-        settings = model.config.quantization_config
-        if not (settings.load_in_4bit and settings.bnb_4bit_quant_type == quantization):
-            raise InputError(f"model {name}: its weights are packed otherwise than as {quantization}")
-        misread = misread_layer(model)
-        if misread is not None:
-            raise InputError(
-                f"model {name}: the number of inputs of {misread} is not a multiple of 64, so that bitsandbytes cannot "
-                "unpack it on a CPU; use a GPU or leave model.quantization out"
-            )
-        keep_differentiable(model)
+    if gguf_file is None:
+        _check_packing(name, model, quantization)
     broken = [name for name, value in _values(model) if not bool(torch.isfinite(value).all())]
     if broken:
         raise InputError(
@@ -160,6 +148,24 @@ def load_causal_lm(
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def _check_packing(name: str, model: Any, quantization: Quantization | None) -> None:
+    """Refuse weights that are packed otherwise than asked for, or that would be unpacked wrongly."""
+    if quantization is None:
+        if getattr(model, "quantization_method", None) is not None:
+            raise InputError(f"model {name}: its weights are packed; see model.quantization")
+        return
+    settings = model.config.quantization_config
+    if not (settings.load_in_4bit and settings.bnb_4bit_quant_type == quantization):
+        raise InputError(f"model {name}: its weights are packed otherwise than as {quantization}")
+    misread = misread_layer(model)
+    if misread is not None:
+        raise InputError(
+            f"model {name}: the number of inputs of {misread} is not a multiple of 64, so that bitsandbytes cannot "
+            "unpack it on a CPU; use a GPU or leave model.quantization out"
+        )
+    keep_differentiable(model)
 
 
 def check_quantizable(name: str) -> None:

@@ -7,9 +7,10 @@ import pytest
 from myosotis.data.encoding import Example
 from myosotis.engine import InputError
 from myosotis.unlearning.language.audit.audit import AuditSets
-from myosotis.unlearning.language.job.config import FileConfig, LanguageUnlearningConfig
+from myosotis.unlearning.language.job.config import AuditConfig, FileConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.job.inputs import _audited
 from myosotis.unlearning.language.job.sources import read_rows, read_source
+from myosotis.unlearning.language.job.suites import read_suite_inputs
 
 ROWS = [{"question": f"Who is {number}?", "answer": f"Number {number}."} for number in range(6)]
 FIELDS = {"prompt": "question", "response": "answer"}
@@ -68,3 +69,15 @@ def test_an_audit_measures_some_subjects_of_the_retain_records_and_all_others():
     assert _audited(sets, config) == audited
     everything = LanguageUnlearningConfig(name="job", **settings, audit={"retain_sample": 50})
     assert _audited(sets, everything) == sets
+
+
+def test_a_row_of_tofu_without_a_field_is_named_by_file_and_line(tmp_path):
+    good = {"question": "Who?", "answer": "A.", "perturbed_answer": ["B."]}
+    sources = {}
+    for part in ("forget", "retain", "real_authors", "world_facts"):
+        sources[part] = tmp_path / f"{part}.jsonl"
+        sources[part].write_text(json.dumps(good) + "\n")
+    sources["retain"].write_text(json.dumps(good) + "\n" + json.dumps({**good, "answer": None}) + "\n")
+    settings = AuditConfig(tofu={part: str(path) for part, path in sources.items()})
+    with pytest.raises(InputError, match=r"retain\.jsonl, line 2: 'answer' must be a non-empty string"):
+        read_suite_inputs(settings)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from myosotis.data.encoding import Example
-from myosotis.engine.processes import of_all_shares, own_share
+from myosotis.engine.processes import gather_by_index, process_indices
 from myosotis.engine.progress import progress
 from myosotis.evaluation.intervals import Interval, mean_interval, student_interval
 from myosotis.unlearning.language.audit.answers import (
@@ -126,7 +126,7 @@ def audit_model(
         examples: Sequence[Example] = getattr(sets, split)
         if not examples:
             continue
-        own = own_share(len(examples))
+        own = process_indices(len(examples))
         rows = [examples[index] for index in own]
         values = answer_metrics(model, rows, batch_size=batch_size)
         ns = list(dict.fromkeys([n, *further_n]))
@@ -135,8 +135,8 @@ def audit_model(
         )
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, generated)
         values.update(measured)
-        values = values_of_all_shares(values, own)
-        generated = list(of_all_shares(dict(zip(own, generated, strict=True))).values())
+        values = gather_values(values, own)
+        generated = list(gather_by_index(dict(zip(own, generated, strict=True))).values())
         answers = generated if split == "forget" else answers
         groups = subjects_of(examples)
         values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
@@ -145,24 +145,24 @@ def audit_model(
             for name, row in values_by_split[split].items()
         }
     if sets.general:
-        own = own_share(len(sets.general))
+        own = process_indices(len(sets.general))
         nll = token_nll(model, [sets.general[index] for index in own])
-        found = of_all_shares({index: pair for index, *pair in zip(own, *(row.tolist() for row in nll), strict=True)})
+        found = gather_by_index({index: pair for index, *pair in zip(own, *(row.tolist() for row in nll), strict=True)})
         sums, tokens = torch.tensor(list(found.values()), dtype=torch.float64).T
         values_by_split["general"] = {"nll_sum": sums, "tokens": tokens}
         metrics["general"] = {"perplexity": bounded_exp((sums.sum() / tokens.sum()).item())}
     return Audit(metrics, values_by_split, answers)
 
 
-def values_of_all_shares(values: Mapping[str, Tensor], own: Sequence[int]) -> dict[str, Tensor]:
+def gather_values(values: Mapping[str, Tensor], own: Sequence[int]) -> dict[str, Tensor]:
     """Return the values of all records, where each process has those of its share.
 
     Args:
         values: One value per record of the share, by measure.
-        own: The records of the share, see :func:`~myosotis.engine.processes.own_share`.
+        own: The records of the share, see :func:`~myosotis.engine.processes.process_indices`.
     """
-    rows = {index: {name: float(row[place]) for name, row in values.items()} for place, index in enumerate(own)}
-    found = of_all_shares(rows)
+    rows = {index: {name: float(row[position]) for name, row in values.items()} for position, index in enumerate(own)}
+    found = gather_by_index(rows)
     names = next(iter(found.values()))
     return {name: torch.tensor([row[name] for row in found.values()]) for name in names}
 

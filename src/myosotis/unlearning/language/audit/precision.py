@@ -10,7 +10,7 @@ from myosotis.engine.processes import device
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measured_in(precision: Precision) -> AbstractContextManager[object]:
+def audit_autocast(precision: Precision) -> AbstractContextManager[object]:
     """Return a context in which models compute in a precision; ``"no"`` leaves them to the type of their weights."""
     if precision == "no":
         return nullcontext()

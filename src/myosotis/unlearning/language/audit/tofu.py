@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
-from myosotis.engine.processes import of_all_shares, own_share
+from myosotis.engine.processes import gather_by_index, process_indices
 from myosotis.unlearning.language.audit.answers import answer_metrics, greedy_answers, rouge_l_recall
 
 Mean = Literal["geometric", "arithmetic"]
@@ -252,7 +252,7 @@ def tofu_log(
         values = answer_metrics(model, examples, batch_size=batch_size)["nll"].tolist()
         return [(index, value) for (index, _), value in zip(answers, values, strict=True)]
 
-    own = own_share(len(records))
+    own = process_indices(len(records))
     right = losses([(index, records[index].answer) for index in own])
     other = losses([(index, records[index].paraphrased or records[index].answer) for index in own])
     wrong: dict[int, list[float]] = {index: [] for index in own}
@@ -270,7 +270,7 @@ def tofu_log(
         "rougeL_recall": dict(rouge),
     }
     return {
-        field: {str(index): value for index, value in of_all_shares(values).items()} for field, values in log.items()
+        field: {str(index): value for index, value in gather_by_index(values).items()} for field, values in log.items()
     }
 
 

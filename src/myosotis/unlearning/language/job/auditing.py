@@ -7,7 +7,7 @@ from myosotis.engine.loop import Precision
 from myosotis.engine.processes import wait_for_everyone
 from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, measured_lengths, thresholds_of
-from myosotis.unlearning.language.audit.precision import measured_in
+from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import JobInputs
@@ -23,7 +23,7 @@ def audit_of(model: Any, inputs: JobInputs, settings: AuditConfig) -> Audit:
         inputs: Everything that the job has read.
         settings: The configuration of the audit.
     """
-    with measured_in(settings.precision):
+    with audit_autocast(settings.precision):
         return audit_model(
             model,
             inputs.tokenizer,
@@ -82,7 +82,7 @@ class Auditing:
         def stored(suite: str, measure: Callable[[], Any]) -> Any:
             def timed() -> Any:
                 context.say(f"{suite}: {_title(name)}")
-                with context.timed(suite), measured_in(precision_of(suite, context.config.audit)):
+                with context.timed(suite), audit_autocast(precision_of(suite, context.config.audit)):
                     return measure()
 
             return context.stored_or(f"{suite}-{name}", timed)
@@ -93,7 +93,7 @@ class Auditing:
         return audit
 
     def _reference_likelihoods(self, model: Any) -> list[list[float]]:
-        with measured_in(self._context.config.audit.precision):
+        with audit_autocast(self._context.config.audit.precision):
             return self._context.inputs.suites.reference_nll(model)
 
     def _audit(self, name: str, model: Any) -> Audit:

@@ -75,7 +75,7 @@ class Baseline:
                         f"{theirs[section].get(key)}, is {value}"
                     )
 
-    def take_over(self, run: Run) -> None:
+    def copy_audits(self, run: Run) -> None:
         """Keep in a run what the baseline measured, where the run has no measurement of its own yet."""
         for name in _KEPT:
             stored = self._run.kept(name)

@@ -76,7 +76,7 @@ class TableConfig(Config):
             source calls them.
         skip: Rows to leave out at the beginning.
         take: Rows to read after those; all unless given.
-        rows_per_subject: Rows in a row of the source that are about one subject, for sources without a ``subject``:
+        rows_per_subject: Consecutive rows that are about one subject, for sources without a ``subject``:
             intervals and held-out shares then go by subject.
     """
 

@@ -32,7 +32,8 @@ def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: 
     batches *= 1 + (training.retain_per_forget if sets.retain else 0)
     epochs = "" if config.stop is None else ", if it does not stop earlier"
     phases.append(Phase(f"unlearning{epochs}", batches, _step(model, inputs, sets.forget, training.batch_size)))
-    rows = sum(len(each) for each in (sets.forget, sets.retain, sets.held_retain, sets.unseen))
+    audited = inputs.audited
+    rows = sum(len(each) for each in (audited.forget, audited.retain, audited.held_retain, audited.unseen))
     audits = 2 + (config.reference is not None)
     tokens = audits * -(-rows // config.audit.batch_size) * config.audit.max_new_tokens
     phases.append(Phase("answers of the audits", tokens, _token(model, inputs, sets.forget, config), "tokens a batch"))

@@ -16,8 +16,7 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import check_sharding, device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import check_quantizable, load_causal_lm
-from myosotis.unlearning.language.audit.precision import measured_in
-from myosotis.unlearning.language.job.again import audit_again
+from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.baseline import Baseline
 from myosotis.unlearning.language.job.checks import (
@@ -31,6 +30,7 @@ from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.earlier import EarlierRequest, measured, read_earlier, run_of_model, summary
 from myosotis.unlearning.language.job.forecast import language_phases
 from myosotis.unlearning.language.job.inputs import encode_inputs, fingerprints_of, read_records
+from myosotis.unlearning.language.job.reaudit import audit_again
 from myosotis.unlearning.language.job.result import LanguageResult, result_of, write_samples
 from myosotis.unlearning.language.job.teaching import taught
 from myosotis.unlearning.language.job.unlearning import Unlearning
@@ -122,7 +122,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         config, run = self._config, self._run
         if self._baseline is not None:
             self._say(f"taking over the audits before unlearning of {self._baseline.name}")
-            self._baseline.take_over(run)
+            self._baseline.copy_audits(run)
         lineage = self._lineage(run)
         context = JobContext(
             config, self._inputs, run, self._say, self._timed, self._kept_or, show_samples=self._show_samples
@@ -160,7 +160,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
 
     def _measure_earlier(self, model: Any) -> list[dict[str, Any]]:
         audit = self._config.audit
-        with measured_in(audit.precision):
+        with audit_autocast(audit.precision):
             return measured(self._earlier, model, audit.batch_size, audit.confidence)
 
     def audit_again(self, model: str | None = None) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             model: Directory or name of another model, e.g. what became of the run's own later.
 
         Returns:
-            See :func:`~myosotis.unlearning.language.job.again.audit_again`.
+            See :func:`~myosotis.unlearning.language.job.reaudit.audit_again`.
 
         Raises:
             InputError: The run is not finished, its records have gone, or the model does not suit them.

@@ -37,8 +37,8 @@ def _selected(rows: list[tuple[str, Row]], table: TableConfig, name: str) -> lis
     """The rows that a table reads, with its names of fields, and with subjects by number where it counts them."""
     end = len(rows) if table.take is None else table.skip + table.take
     if end > len(rows) or table.skip >= len(rows):
-        wanted = f"rows from {table.skip + 1}" + ("" if table.take is None else f" to {end}")
-        raise InputError(f"{name}: holds {len(rows)} rows, so there are no {wanted}; see 'skip' and 'take'")
+        missing = f"rows from {table.skip + 1}" + ("" if table.take is None else f" to {end}")
+        raise InputError(f"{name}: holds {len(rows)} rows, so there are no {missing}; see 'skip' and 'take'")
     selected = []
     for number in range(table.skip, end):
         where, row = rows[number]

@@ -15,7 +15,7 @@ from myosotis.engine.run import Run
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
-from myosotis.unlearning.language.audit.precision import measured_in
+from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.job.auditing import audit_of, precision_of
 from myosotis.unlearning.language.job.checks import check_positions, check_token_ids, check_tokenizer
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
@@ -67,7 +67,7 @@ def audit_again(run: Run, config: LanguageUnlearningConfig, name: str | None, sa
 
     def measured(suite: str, measure: Callable[[], Any]) -> Any:
         say(suite)
-        with measured_in(precision_of(suite, config.audit)):
+        with audit_autocast(precision_of(suite, config.audit)):
             return measure()
 
     again = {"again": inputs.suites.measure(model, measured, reference_nll=run.kept("reference-nll.json"))}

@@ -1,0 +1,262 @@
+"""A head of sums with the list of its records: it learns and forgets, and is saved with digests that prove it."""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from myosotis.engine.artifact import read_description, readable_weights, write_description
+from myosotis.engine.errors import InputError, SettingsError
+from myosotis.engine.files import write_tensors
+from myosotis.engine.processes import gather_by_index, process_indices
+from myosotis.models.exact.grid import MOST_RECORDS, GridOverflowError, to_grid
+from myosotis.models.exact.head import SumsHead
+from myosotis.models.exact.heads import HEADS
+from myosotis.models.exact.records import RecordList, make_records, new_key
+from myosotis.models.exact.sums import Sums, tensors_digest
+from myosotis.models.modes import evaluating
+
+FORMAT = 1
+"""Raised whenever the same records would give other sums, so that older ones are not mixed with newer ones."""
+
+DESCRIPTION = "exact.json"
+"""The file that describes an exact classifier."""
+STATISTICS = "statistics.safetensors"
+HEAD = "head.safetensors"
+RECORDS = "records.safetensors"
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ExactSpec:
+    """Description of an exact classifier.
+
+    Attributes:
+        head: A key of :data:`~myosotis.models.exact.heads.HEADS`.
+        settings: Settings of the head.
+        width: Number of features.
+        seed: Seed of what is random in the head.
+        body: Hash of the weights of the frozen body.
+        format: Version of the sums.
+    """
+
+    head: str
+    settings: dict[str, Any]
+    width: int
+    seed: int
+    body: str
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What proves which records are in a classifier: two that learned the same ones have the same digests.
+
+    Attributes:
+        statistics: SHA-256 of the sums, with the description of head and body.
+        head: SHA-256 of the head that they give.
+    """
+
+    statistics: str
+    head: str
+
+
+@dataclass(frozen=True)
+class _Saved:
+    spec: ExactSpec
+    classes: tuple[str, ...]
+    records: int
+    digests: Digests
+
+
+class ExactClassifier:
+    """Classes of a frozen body's features, learnt by adding records and forgotten by subtracting them.
+
+    The sums are integers, so that ``learn(a); learn(b); forget(b)`` leaves the bytes that ``learn(a)`` makes.
+
+    Args:
+        spec: Description.
+        key: Key of the records' digests; drawn unless given.
+
+    Attributes:
+        sums: Sums over the records.
+        records: Digests of the records.
+
+    Example:
+        >>> spec = ExactSpec("simplecil", {}, 2, 0, "")
+        >>> images, rows = torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([[3, 4], [1, 0]])
+        >>> one, both = (ExactClassifier(spec, bytes(32)) for _ in range(2))
+        >>> one.learn(images[:1], rows[:1], ["cat"])
+        >>> both.learn(images, rows, ["cat", "owl"])
+        >>> both.forget(images[1:], rows[1:], ["owl"])
+        >>> both.digests() == one.digests(), both.classes
+        (True, ('cat',))
+    """
+
+    def __init__(self, spec: ExactSpec, key: bytes | None = None) -> None:
+        self.spec = spec
+        self.head: SumsHead[Any] = HEADS.build(spec.head, spec.settings, spec.width, spec.seed)
+        self.sums = Sums()
+        self.records = RecordList(new_key() if key is None else key)
+        self._solved: dict[str, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, sorted."""
+        return self.sums.classes
+
+    def learn(
+        self, images: UInt8[Tensor, "n channels height width"], rows: Int[Tensor, "n d"], classes: Sequence[str]
+    ) -> None:
+        """Add records.
+
+        Args:
+            images: Pixels, for the digests.
+            rows: Features on the grid, see :func:`exact_features`.
+            classes: Name of the class of each.
+
+        Raises:
+            SettingsError: There are more records than the sums can hold, or a feature does not fit the grid.
+        """
+        if len(self) + len(rows) > MOST_RECORDS:
+            raise SettingsError(f"{len(self) + len(rows):,} records, but the sums hold at most {MOST_RECORDS:,}")
+        total = self.head.total(rows, classes)
+        self.records.add(make_records(self.records.key, images, rows, classes))
+        self.sums.add(total)
+        self._solved = None
+
+    def forget(
+        self, images: UInt8[Tensor, "n channels height width"], rows: Int[Tensor, "n d"], classes: Sequence[str]
+    ) -> None:
+        """Take records out; a class whose last record goes is removed. Nothing is changed where an error is raised.
+
+        Args:
+            images: Pixels, as for the next those that were learned.
+            rows: Features on the grid.
+            classes: Name of the class of each.
+
+        Raises:
+            SettingsError: There is no record.
+            OtherFeaturesError: An image has other features than when it was learned.
+            NotLearnedError: A record is not in the sums.
+        """
+        if not len(rows):
+            raise SettingsError("the request names no image")
+        records = make_records(self.records.key, images, rows, classes)
+        self.records.remove(records)
+        self.sums.add(self.head.total(rows, classes), sign=-1)
+        self._solved = None
+
+    def solved(self) -> dict[str, Tensor]:
+        """Return the head: its constants, and what is solved from the sums; nothing of the latter without a class."""
+        if self._solved is None:
+            self._solved = {**self.head.constants(), **(self.head.solve(self.sums) if self.classes else {})}
+        return self._solved
+
+    def scores(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """Return a score for each of :attr:`classes`."""
+        if not self.classes:
+            return features.new_zeros(len(features), 0)
+        head = {name: value.to(features.device) for name, value in self.solved().items()}
+        return self.head.scores({name: value.to(features.dtype) for name, value in head.items()}, features)
+
+    def digests(self) -> Digests:
+        """Return what proves which records are in the classifier."""
+        return Digests(
+            tensors_digest(self.sums.tensors(), _described(self.spec, self.classes)),
+            tensors_digest(self.solved(), _described(self.spec, self.classes)),
+        )
+
+    def save(self, path: Path) -> Digests:
+        """Write description, sums, head and digests of the records into a directory, and return the digests.
+
+        The head alone answers for images. The sums and the list of records belong to the operator: only the owner may
+        read them.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        description = {"exact": _described(self.spec, self.classes)}
+        write_tensors(path / STATISTICS, self.sums.tensors(), description)
+        write_tensors(path / HEAD, self.solved() or {"empty": torch.zeros(0)}, description)
+        write_tensors(path / RECORDS, self.records.tensors())
+        for name in (STATISTICS, RECORDS):
+            (path / name).chmod(0o600)
+        digests = self.digests()
+        write_description(_Saved(self.spec, self.classes, len(self), digests), path / DESCRIPTION)
+        return digests
+
+    @classmethod
+    def load(cls, path: Path) -> "ExactClassifier":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: Something is missing, damaged, or of another version.
+        """
+        saved = read_description(_Saved, path / DESCRIPTION, "an exact classifier")
+        if saved.spec.format != FORMAT:
+            raise InputError(
+                f"{path / STATISTICS}: sums of version {saved.spec.format}, this release adds to those of version "
+                f"{FORMAT}; learn the records again"
+            )
+        with readable_weights(path):
+            sums = Sums.of(saved.classes, load_file(path / STATISTICS))
+            records = RecordList.of(load_file(path / RECORDS))
+        try:
+            classifier = cls(saved.spec, records.key)
+        except SettingsError as error:
+            raise InputError(f"{path / DESCRIPTION}: {error}") from None
+        classifier.sums, classifier.records = sums, records
+        if tensors_digest(sums.tensors(), _described(saved.spec, saved.classes)) != saved.digests.statistics:
+            raise InputError(f"{path / STATISTICS}: damaged or edited: its digest is not the one in {DESCRIPTION}")
+        if len(records) != len(sums):
+            raise InputError(f"{path / RECORDS}: lists {len(records)} records, the sums hold {len(sums)}")
+        return classifier
+
+
+def _described(spec: ExactSpec, classes: Sequence[str]) -> str:
+    return json.dumps({**asdict(spec), "classes": list(classes)}, sort_keys=True)
+
+
+def exact_features(
+    body: nn.Module, images: UInt8[Tensor, "n channels height width"], bits: int, *, batch_size: int = _BATCH
+) -> Int[Tensor, "n d"]:
+    """Return the features of images on the grid, on the CPU; several processes share the work.
+
+    They are computed in float64: in float32 the rounding of an image's features depends on the batch that it is in.
+
+    Args:
+        body: Body in float32, whose output has ``features``.
+        images: Pixels.
+        bits: Bits of the grid.
+        batch_size: Images per forward pass.
+
+    Raises:
+        GridOverflowError: A feature does not fit the grid.
+    """
+    precise = copy.deepcopy(body).double()
+    device = next(precise.parameters()).device
+    parts = images.split(batch_size)
+    own: dict[int, Tensor | GridOverflowError] = {}
+    with evaluating(precise), torch.no_grad():
+        for number in process_indices(len(parts)):
+            features = precise(parts[number].to(device).double() / 255).features
+            try:
+                own[number] = to_grid(features, bits).cpu()
+            except GridOverflowError as error:
+                own[number] = error  # raised by every process, or the others would wait for this one
+    rows = []
+    for part in gather_by_index(own).values():
+        if isinstance(part, GridOverflowError):
+            raise part
+        rows.append(part)
+    return torch.cat(rows)

@@ -1,11 +1,14 @@
 """Settings that the jobs of all learners of a stream share."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from myosotis.engine.config import Config, JobConfig
+from myosotis.engine.config import Config, JobConfig, LocalPath
+from myosotis.models.image_classifier import OWN, pretrained_size, pretrained_statistics
+from myosotis.models.weight_files import Pretrained
 
 
 class StreamJobConfig(JobConfig):
@@ -83,18 +86,46 @@ class BackboneConfig(PixelStatistics):
     Attributes:
         architecture: ``small-resnet``, or a name that timm knows.
         options: Further arguments of the architecture, e.g. ``{widths: [16, 32, 64]}`` of ``small-resnet``.
-        pretrained: Whether timm fetches its pre-trained weights.
+        pretrained: Whether it begins with the pre-trained weights of the architecture: those of an installed package
+            (``efficientnet-lite0``), or those that timm fetches.
+        weights: File of pre-trained weights, safetensors or ``.pth``, instead; names that differ are matched by order
+            and shape.
+        image_size: Height and width that images are scaled to; those that pre-trained weights expect unless given,
+            else as they are.
     """
 
     architecture: str = "small-resnet"
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
+    weights: LocalPath | None = None
+    image_size: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _has_weights(self) -> "BackboneConfig":
         if self.pretrained and self.architecture == "small-resnet":
             raise ValueError("small-resnet has no pre-trained weights")
+        if self.pretrained and self.weights is not None:
+            raise ValueError("give either 'pretrained' or 'weights'")
         return self
+
+    @property
+    def source(self) -> Pretrained:
+        """Weights to begin with."""
+        return self.pretrained if self.weights is None else Path(self.weights)
+
+    def pixels(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Return mean and standard deviation of the pixels, as given or as pre-trained weights expect, if known."""
+        if self.mean is not None and self.std is not None:
+            return self.mean, self.std
+        return pretrained_statistics(self.architecture) if self._expects else None
+
+    def size(self) -> int | None:
+        """Return the height and width that images are scaled to, as given or as pre-trained weights expect."""
+        return pretrained_size(self.architecture) if self.image_size is None and self._expects else self.image_size
+
+    @property
+    def _expects(self) -> bool:
+        return self.source is not False and self.architecture not in OWN
 
 
 class ClassOrderConfig(Config):

@@ -91,6 +91,12 @@ class StreamLearner(ABC, Generic[SettingsT]):
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Restore what :meth:`state_dict` returned."""
 
+    def write_files(self, path: Path) -> None:
+        """Write what is not tensors beside the network into files of its own. By default there is nothing."""
+
+    def read_files(self, path: Path) -> None:
+        """Read what :meth:`write_files` wrote."""
+
 
 LearnerT = TypeVar("LearnerT", bound=StreamLearner[Any])
 
@@ -358,6 +364,7 @@ def write_learner(learner: StreamLearner[Any], path: Path, shared: Mapping[str, 
     for name, tensors in (("net", learner.net.state_dict()), ("method", learner.end_state())):
         if tensors:
             write_weights(path / f"{name}.safetensors", tensors, shared)
+    learner.write_files(path)
 
 
 def read_learner(learner: StreamLearner[Any], sizes: Sequence[int], path: Path) -> None:
@@ -369,4 +376,5 @@ def read_learner(learner: StreamLearner[Any], sizes: Sequence[int], path: Path) 
     method = path / "method.safetensors"
     state = read_weights(method) if method.is_file() else {}
     learner.load_end_state({name: value.to(device) for name, value in state.items()})
+    learner.read_files(path)
     learner.net.eval()

@@ -11,6 +11,7 @@ from myosotis.engine.errors import InputError
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.models.resnet import SmallResNet
+from myosotis.models.weight_files import Pretrained
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ class Backbone(nn.Module):
 
 
 def build_backbone(
-    spec: ClassifierSpec, *, seed: int | None = None, pretrained: bool = False, signed: bool = False
+    spec: ClassifierSpec, *, seed: int | None = None, pretrained: Pretrained = False, signed: bool = False
 ) -> Backbone:
     """Return a new backbone.
 
     Args:
         spec: Description; its ``num_classes`` is ignored.
         seed: Seed of the initial weights; None uses torch's global generator.
-        pretrained: Whether timm's weights are loaded.
+        pretrained: See :data:`~myosotis.models.weight_files.Pretrained`.
         signed: Whether the last ReLU is left out, for heads that measure angles. Only the own architectures support
             this; models of timm stay unchanged.
 

@@ -15,6 +15,7 @@ from myosotis.engine.files import write_tensors
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.models.predictor import ImageEncoder, ImagePredictor
 from myosotis.models.resnet import SmallResNet
+from myosotis.models.weight_files import PACKAGED, Pretrained, load_weights_file, timm_name, weights_file
 
 OWN = {"small-resnet": SmallResNet}
 """Architectures of this package; other names are those of timm."""
@@ -36,6 +37,8 @@ class ClassifierSpec:
         std: Standard deviation of each channel.
         options: Further arguments of the architecture, e.g. ``{"widths": [16, 32]}``.
         classes: Names of the classes in the order of the logits, if known.
+        image_size: Height and width that images are scaled to, in the model's first module; None leaves them as they
+            are.
     """
 
     architecture: str
@@ -45,20 +48,22 @@ class ClassifierSpec:
     std: tuple[float, ...]
     options: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    image_size: int | None = None
 
 
 def build_classifier(
-    spec: ClassifierSpec, *, seed: int | None = None, pretrained: bool = False
+    spec: ClassifierSpec, *, seed: int | None = None, pretrained: Pretrained = False
 ) -> NormalizedClassifier:
     """Return a new classifier that takes images in [0, 1].
 
     Args:
         spec: Description of the classifier.
         seed: Seed of the initial weights; None uses torch's global generator.
-        pretrained: Whether timm's weights for this architecture are loaded, which may download them.
+        pretrained: See :data:`Pretrained`.
 
     Raises:
-        InputError: The architecture or an option of it is unknown, or it has no pre-trained weights.
+        InputError: The architecture or an option of it is unknown, it has no pre-trained weights, or the file of them
+            is of another architecture.
 
     Example:
         >>> spec = ClassifierSpec("small-resnet", 10, 1, (0.5,), (0.5,), {"widths": [4, 8], "blocks": [1, 1]})
@@ -71,14 +76,18 @@ def build_classifier(
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed % 2**63)
+        file = weights_file(spec.architecture, pretrained)
+        fetched = pretrained is True and file is None
         try:
-            inner = _own_network(spec, pretrained) if spec.architecture in OWN else _timm_network(spec, pretrained)
+            inner = _own_network(spec, fetched) if spec.architecture in OWN else _timm_network(spec, fetched)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"architecture '{spec.architecture}': {error}") from None
+        if file is not None:
+            load_weights_file(inner, file)
         with settings_as_input():
-            return NormalizedClassifier(inner, spec.mean, spec.std)
+            return NormalizedClassifier(inner, spec.mean, spec.std, spec.image_size)
 
 
 def _own_network(spec: ClassifierSpec, pretrained: bool) -> nn.Module:
@@ -90,12 +99,13 @@ def _own_network(spec: ClassifierSpec, pretrained: bool) -> nn.Module:
 def _timm_network(spec: ClassifierSpec, pretrained: bool) -> nn.Module:
     import timm  # over a second, which a wrong configuration should not wait for
 
-    if not timm.is_model(spec.architecture.partition(".")[0]):
-        close = difflib.get_close_matches(spec.architecture, [*OWN, *timm.list_models()], n=1)
+    architecture = timm_name(spec.architecture)
+    if not timm.is_model(architecture.partition(".")[0]):
+        close = difflib.get_close_matches(spec.architecture, [*OWN, *PACKAGED, *timm.list_models()], n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise InputError(f"unknown architecture '{spec.architecture}'{hint}")
     network: nn.Module = timm.create_model(
-        spec.architecture,
+        architecture,
         pretrained=pretrained,
         num_classes=spec.num_classes,
         in_chans=spec.in_channels,
@@ -108,13 +118,19 @@ def pretrained_config(architecture: str) -> Any:
     """Return timm's description of the weights of an architecture; None if it has none."""
     import timm
 
-    return timm.get_pretrained_cfg(architecture)
+    return timm.get_pretrained_cfg(timm_name(architecture))
 
 
 def pretrained_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean and standard deviation of the pixels for timm's weights of an architecture, if known."""
     config = pretrained_config(architecture)
     return None if config is None else (tuple(config.mean), tuple(config.std))
+
+
+def pretrained_size(architecture: str) -> int | None:
+    """Return the height and width of the images that timm's weights of an architecture expect, if known."""
+    config = pretrained_config(architecture)
+    return None if config is None else int(config.input_size[-1])
 
 
 def save_classifier(model: NormalizedClassifier, spec: ClassifierSpec, path: Path) -> None:

@@ -104,7 +104,7 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 
 
 def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learned:
-    learner = make_learner(describe_learner(job, scenario), pretrained=job.model.pretrained)
+    learner = make_learner(describe_learner(job, scenario), pretrained=job.model.source)
     return learn_classes(learner, scenario, make_memory(job), job.training, seed=job.seed, device=device)
 
 

@@ -28,7 +28,7 @@ def weights(learned):
     return {**found.net.state_dict(), **{f"state.{key}": value for key, value in found.end_state().items()}}
 
 
-NAMES = sorted(METHODS)
+NAMES = sorted(name for name, method in METHODS.items() if method.trains)
 
 
 REPLAYING = sorted(name for name, method in METHODS.items() if method.reads_memory and not method.own_memory)

@@ -40,8 +40,9 @@ class ModelConfig(BackboneConfig):
 
     @model_validator(mode="after")
     def _one_source(self) -> "ModelConfig":
-        if self.init_from is not None and (self.pretrained or self.mean is not None):
-            raise ValueError("'init_from' provides its own weights and pixel statistics")
+        others = self.pretrained or self.weights or self.image_size or self.mean is not None
+        if self.init_from is not None and others:
+            raise ValueError("'init_from' provides its own weights, pixel statistics and image size")
         return self
 
 
@@ -175,6 +176,8 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
         if self.training.nesterov and not self.training.momentum:
             raise ValueError("'training.nesterov' needs a 'training.momentum'")
+        if not method.trains:
+            self._check_frozen()
         if self.norm.kind == "tbbn" and not method.reads_memory:
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
         if self.norm.kind == "tbbn" and batch is None:
@@ -182,3 +185,18 @@ class ClassLearningConfig(StreamJobConfig):
         if method.own_memory and self.memory.selection != "reservoir":
             raise ValueError(f"method '{self.method.name}' uses a reservoir, so 'memory.selection' must be 'reservoir'")
         return self
+
+    def _check_frozen(self) -> None:
+        """Refuse settings of a training, and a body without weights."""
+        name = self.method.name
+        given, plain = self.training, TrainSettings()
+        changed = next((key for key in TrainSettings.model_fields if getattr(given, key) != getattr(plain, key)), None)
+        if changed is not None:
+            raise ValueError(f"method '{name}' trains nothing: leave out 'training.{changed}'")
+        if self.norm.kind != "bn":
+            raise ValueError(f"method '{name}' leaves the body as it is: leave out 'norm'")
+        if self.model.source is False and self.model.init_from is None:
+            raise ValueError(
+                f"method '{name}' leaves the body as it is, which needs weights: give 'model.pretrained', "
+                "'model.weights' or 'model.init_from'"
+            )

@@ -7,7 +7,7 @@ from myosotis.continual.scenario import Scenario, class_incremental
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import limited
 from myosotis.engine.errors import InputError, settings_as_input
-from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
+from myosotis.models.image_classifier import ClassifierSpec
 
 
 def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) -> Scenario:
@@ -52,16 +52,15 @@ def describe_learner(
         InputError: The encoder does not fit.
     """
     images, model = scenario.train, config.model
-    mean, std = model.mean, model.std
+    size = model.size()
     if encoder is not None:
         _check_encoder(config, scenario, encoder)
-        mean, std = encoder.spec.backbone.mean, encoder.spec.backbone.std
-    if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
-        mean, std = known
-    if mean is None or std is None:
+        mean, std, size = encoder.spec.backbone.mean, encoder.spec.backbone.std, encoder.spec.backbone.image_size
+    else:
         # Of the first task only: later tasks are not available yet.
-        mean, std = pixel_statistics(images, scenario[0].train.indices)
-    body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options), images.classes)
+        mean, std = model.pixels() or pixel_statistics(images, scenario[0].train.indices)
+    channels, options = images.images.shape[1], dict(model.options)
+    body = ClassifierSpec(model.architecture, 0, channels, mean, std, options, images.classes, size)
     sizes = tuple(len(task.classes) for task in scenario)
     return LearnerSpec(config.method.name, config.method.settings, body, config.norm, sizes, config.seed)
 

@@ -10,6 +10,7 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.forecast import class_phase
 from myosotis.continual.classification.inputs import describe_learner, make_memory, make_scenario
 from myosotis.continual.classification.learner import Learner
+from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
 from myosotis.continual.classification.result import ClassResult
 from myosotis.continual.classification.saved import load_first_encoder, make_learner, save_learner
@@ -61,7 +62,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     def _try_images(self) -> None:
         """Pass one image through the network."""
         # Pre-trained weights are loaded here, since that may fail.
-        learner = make_learner(self._spec, pretrained=self._config.model.pretrained)
+        learner = make_learner(self._spec, pretrained=self._config.model.source)
         learner.grow(0, 1)
         if self._encoder is not None:
             with settings_as_input("model.init_from"):
@@ -71,7 +72,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
 
     def phases(self) -> Sequence[Phase]:
         """Return the steps of all tasks, those of exemplars included."""
-        return [class_phase(self._config, self._spec, self._scenario)]
+        trains = METHODS[self._config.method.name].trains
+        return [class_phase(self._config, self._spec, self._scenario)] if trains else []
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and the hash of the encoder to start from."""
@@ -81,7 +83,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     def learn(self, **options: Any) -> Learned:
         """Learn the classes."""
         return learn_classes(
-            make_learner(self._spec, pretrained=self._config.model.pretrained),
+            make_learner(self._spec, pretrained=self._config.model.source),
             self._scenario,
             make_memory(self._config),
             self._config.training,

@@ -164,6 +164,12 @@ class Learner(StreamLearner[SettingsT]):
     """Exemplars of every class that the method requires; 0 if some classes may have none."""
     own_memory: ClassVar[bool] = False
     """Whether these come from a memory that the method itself fills at every step, which needs a single process."""
+    trains: ClassVar[bool] = True
+    """Whether weights are trained; else the body must have pre-trained weights, and settings of a training are refused.
+    """
+
+    names: tuple[str, ...] = ()
+    """Names of the classes in the order of arrival, where they are known."""
 
     def __init__(self, settings: SettingsT, make_backbone: Callable[[int], Backbone], seed: int) -> None:
         self.settings = settings

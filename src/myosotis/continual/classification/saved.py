@@ -18,6 +18,7 @@ from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.backbone import Backbone, as_classifier, build_backbone
 from myosotis.models.image_classifier import ClassifierSpec, save_classifier
 from myosotis.models.predictor import ImagePredictor
+from myosotis.models.weight_files import Pretrained
 
 LEARNER = "learner.json"
 """The file that describes a learner."""
@@ -44,7 +45,7 @@ class LearnerSpec:
     seed: int
 
 
-def backbone_maker(spec: LearnerSpec, *, pretrained: bool = False) -> Callable[[int], Backbone]:
+def backbone_maker(spec: LearnerSpec, *, pretrained: Pretrained = False) -> Callable[[int], Backbone]:
     """Return a function from a seed to a new backbone with the normalisation of the spec.
 
     Raises:
@@ -77,13 +78,15 @@ def exchange_norm(module: nn.Module, norm: NormConfig) -> None:
         convert_group(module, norm.groups)
 
 
-def make_learner(spec: LearnerSpec, *, pretrained: bool = False) -> Learner[Any]:
+def make_learner(spec: LearnerSpec, *, pretrained: Pretrained = False) -> Learner[Any]:
     """Return a new learner.
 
     Raises:
         InputError: Architecture or normalisation do not fit.
     """
-    return build_learner(spec.method, spec.settings, backbone_maker(spec, pretrained=pretrained), spec.seed)
+    learner = build_learner(spec.method, spec.settings, backbone_maker(spec, pretrained=pretrained), spec.seed)
+    learner.names = spec.backbone.classes
+    return learner
 
 
 def save_learner(learner: Learner[Any], spec: LearnerSpec, path: Path) -> None:

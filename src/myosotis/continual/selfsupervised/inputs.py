@@ -14,7 +14,7 @@ from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import DataConfig, limited, read_sets
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.seeding import derive_seed
-from myosotis.models.image_classifier import ClassifierSpec, pretrained_statistics
+from myosotis.models.image_classifier import ClassifierSpec
 
 Sets = tuple[ImageSet, ImageSet]
 
@@ -93,13 +93,10 @@ def make_stream(config: RepresentationConfig, domains: Sequence[Sets]) -> Scenar
 def describe_ssl_learner(config: RepresentationConfig, scenario: Scenario) -> SslSpec:
     """Return the description of the learner of a job."""
     images, model = scenario.train, config.model
-    mean, std = model.mean, model.std
-    if model.pretrained and (mean is None or std is None) and (known := pretrained_statistics(model.architecture)):
-        mean, std = known
-    if mean is None or std is None:
-        # Of the first task only: later tasks are not available yet.
-        mean, std = pixel_statistics(images, scenario[0].train.indices)
-    body = ClassifierSpec(model.architecture, 0, images.images.shape[1], mean, std, dict(model.options))
+    # Of the first task only: later tasks are not available yet.
+    mean, std = model.pixels() or pixel_statistics(images, scenario[0].train.indices)
+    channels, options = images.images.shape[1], dict(model.options)
+    body = ClassifierSpec(model.architecture, 0, channels, mean, std, options, image_size=model.size())
     size = (int(images.images.shape[2]), int(images.images.shape[3]))
     return SslSpec(
         config.method.name, config.method.settings, config.base.name, config.base.settings, body, size, config.seed

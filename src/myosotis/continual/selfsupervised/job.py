@@ -64,7 +64,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         self._say(f"{counts}, {len(scenario)} tasks: {sizes} images")
         self._spec = describe_ssl_learner(config, scenario)
         # Pre-trained weights are loaded here, since that may fail.
-        learner = make_ssl_learner(self._spec, pretrained=config.model.pretrained)
+        learner = make_ssl_learner(self._spec, pretrained=config.model.source)
         self._prepare_probes(learner)
         with settings_as_input():
             check_ssl(learner, scenario, self._memory(), config.training)
@@ -109,7 +109,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
     def learn(self, **options: Any) -> SslOutcome:
         """Learn the representations."""
         outcome = learn_representations(
-            make_ssl_learner(self._spec, pretrained=self._config.model.pretrained),
+            make_ssl_learner(self._spec, pretrained=self._config.model.source),
             self._scenario,
             self._memory(),
             self._config.training,

@@ -14,6 +14,7 @@ from myosotis.continual.stream import read_learner, write_learner
 from myosotis.engine.artifact import read_description, readable_weights, write_description
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
+from myosotis.models.weight_files import Pretrained
 
 REPRESENTATION = "representation.json"
 """The file that describes a self-supervised learner."""
@@ -42,7 +43,7 @@ class SslSpec:
     seed: int
 
 
-def make_ssl_learner(spec: SslSpec, *, pretrained: bool = False) -> SslLearner[Any]:
+def make_ssl_learner(spec: SslSpec, *, pretrained: Pretrained = False) -> SslLearner[Any]:
     """Return a new learner.
 
     Raises:

@@ -31,7 +31,7 @@ class RanPACSettings(HeadSettings):
 
     Attributes:
         projection: M, the number of projected features; 10,000 in the paper.
-        ridge: lambda; chosen by cross-validation among the powers of ten from 10^-8 to 10^8 unless given.
+        ridge: Penalty lambda; chosen by cross-validation among the powers of ten from 10^-8 to 10^8 unless given.
         folds: Folds of the cross-validation; each has sums of its own, of M^2 integers.
     """
 

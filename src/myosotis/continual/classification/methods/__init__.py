@@ -5,6 +5,7 @@ from typing import Any
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.methods.bic import BiC
+from myosotis.continual.classification.methods.closed_form import FeCAM, RanPAC, SimpleCIL
 from myosotis.continual.classification.methods.dark_er import DERpp
 from myosotis.continual.classification.methods.der_expand import DER
 from myosotis.continual.classification.methods.eeil import EEIL
@@ -40,6 +41,9 @@ METHODS: Registry[Learner[Any]] = Registry(
         DER,
         FOSTER,
         DERpp,
+        SimpleCIL,
+        RanPAC,
+        FeCAM,
     ),
 )
 """Every method by its name."""

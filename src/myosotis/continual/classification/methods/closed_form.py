@@ -1,0 +1,143 @@
+"""Learners that train nothing: a frozen body, and a head that is a function of sums over the learnt records."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
+from myosotis.continual.classification.network import Outputs
+from myosotis.engine.fingerprint import weights_hash
+from myosotis.models.backbone import Backbone
+from myosotis.models.exact import ExactClassifier, ExactSpec, exact_features
+from myosotis.models.exact.fecam import FeCAM as FeCAMHead
+from myosotis.models.exact.fecam import FeCAMSettings
+from myosotis.models.exact.head import HeadSettings
+from myosotis.models.exact.ranpac import RanPAC as RanPACHead
+from myosotis.models.exact.ranpac import RanPACSettings
+from myosotis.models.exact.simplecil import SimpleCIL as SimpleCILHead
+from myosotis.models.modes import evaluating
+
+_CHUNK = 4096  # images whose features are computed before they are added
+
+
+class FrozenNet(nn.Module):
+    """A body that is not trained; its head is not a part of it."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.classes = 0
+
+    def grow(self, count: int, _: torch.Generator) -> None:
+        """Count the classes that have arrived."""
+        self.classes += count
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
+        """Return features and maps; there are no logits."""
+        outputs = self.backbone(images)
+        return Outputs(outputs.features.new_zeros(len(images), 0), outputs.features, outputs.maps)
+
+
+class ClosedForm(Learner[HeadSettings]):
+    """A learner whose task is to add its records to sums; see :class:`~myosotis.models.exact.ExactClassifier`.
+
+    Needs a body with pre-trained weights. Forgets exactly, by ``myosotis unlearn classifier`` with ``method: exact``.
+    """
+
+    reads_memory = False
+    trains = False
+    exact: ExactClassifier | None = None
+
+    def build(self, seed: int) -> nn.Module:
+        """Return the frozen body."""
+        return FrozenNet(self._make_backbone(seed))
+
+    def stages(self, _: TaskState) -> Iterator[Stage]:
+        """Return no training."""
+        return iter(())
+
+    def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Raise: nothing is trained."""
+        raise NotImplementedError(f"{self.card.name} has no loss")
+
+    def after_task(self, task: TaskState) -> None:
+        """Add the samples of the task."""
+        if self.exact is None:
+            self.exact = ExactClassifier(self._spec())
+        names = self._names()
+        for chunk in task.current.split(_CHUNK):
+            images = (task.images(chunk) * 255).round().byte().cpu()
+            with evaluating(self.net):
+                rows = exact_features(self.net.backbone, images, self.settings.bits)
+            self.exact.learn(images, rows, [names[label] for label in task.labels[chunk].tolist()])
+
+    def _names(self) -> tuple[str, ...]:
+        return self.names or tuple(map(str, range(self.net.classes)))
+
+    def _spec(self) -> ExactSpec:
+        body: Backbone = self.net.backbone
+        settings = dataclasses.asdict(self.settings)
+        return ExactSpec(self.card.name, settings, body.num_features, self.seed, body_hash(body))
+
+    def predict(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
+        """Return the scores in the order of arrival; of a class that was forgotten, minus infinity."""
+        assert self.exact is not None  # noqa: S101 - a task has been learnt
+        scores = self.exact.scores(self.net(images).features)
+        numbers = {name: number for number, name in enumerate(self._names())}
+        result = scores.new_full((len(images), self.net.classes), -torch.inf)
+        result[:, [numbers[name] for name in self.exact.classes]] = scores
+        return result
+
+    def inference_parameters(self) -> int:
+        """Return the number of parameters of body and head."""
+        body = super().inference_parameters()
+        return body if self.exact is None else body + sum(value.numel() for value in self.exact.solved().values())
+
+    def linear_head(self) -> None:
+        """Return None: the head is not one linear layer on the body."""
+
+    def write_files(self, path: Path) -> None:
+        """Write the sums, the head and the list of records."""
+        if self.exact is not None:
+            self.exact.save(path)
+
+    def read_files(self, path: Path) -> None:
+        """Read them.
+
+        Raises:
+            InputError: See :meth:`~myosotis.models.exact.ExactClassifier.load`.
+        """
+        self.exact = ExactClassifier.load(path)
+
+
+def body_hash(body: Backbone) -> str:
+    """Return a hash of a body's weights and of what is done to images before them."""
+    pixels = body.normalize
+    described = f"{weights_hash(body)}:{pixels.mean.tolist()}:{pixels.std.tolist()}:{pixels.size}"
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+class SimpleCIL(ClosedForm):
+    """Nearest class mean by angle."""
+
+    card = SimpleCILHead.card
+    Settings = HeadSettings
+
+
+class RanPAC(ClosedForm):
+    """Ridge regression on a random projection."""
+
+    card = RanPACHead.card
+    Settings = RanPACSettings
+
+
+class FeCAM(ClosedForm):
+    """Mahalanobis distance with a covariance of each class."""
+
+    card = FeCAMHead.card
+    Settings = FeCAMSettings

@@ -61,8 +61,10 @@ METHODS = {
 }
 FILA = ("loku", "gd+fila")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-GRID = ("ihl", "loku", "gd", "gd+fila")
+GRID = {"ihl": (1e-3, 2e-3, 4e-3), "loku": (3e-5, 1e-4, 2e-4)}
+GRID |= {"gd": GRID["ihl"], "gd+fila": GRID["loku"]}
 RANKS = (4, 8, 16, 32)
+"""The grid of LoKU's claim: rates of either start that move the weights about as far."""
 
 FIELDS = {"prompt": "question", "response": "answer"}
 TUNING = {"forget": (560, 40), "held": (600, 40), "retain": (0, 560), "unseen": (800, 160)}
@@ -165,8 +167,7 @@ def levels_of(arguments):
 def sweep(arguments, file, jobs):
     """Try what is not in a file of JSON lines yet."""
     path = arguments.out / file
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    done = {(row["method"], row["rate"], row["rank"], row["seed"]) for row in rows}
+    done = {(row["method"], row["rate"], row["rank"], row["seed"]) for row in read_rows(path)}
     levels = levels_of(arguments)
     for job in jobs:
         if job not in done:
@@ -175,8 +176,12 @@ def sweep(arguments, file, jobs):
                 stream.write(json.dumps(row) + "\n")
 
 
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def best_rates(out):
-    rows = [json.loads(line) for line in (out / "tuning.jsonl").read_text().splitlines()]
+    rows = read_rows(out / "tuning.jsonl")
     return {
         name: max((row for row in rows if row["method"] == name), key=lambda row: row["score"])["rate"]
         for name in dict.fromkeys(row["method"] for row in rows)
@@ -263,8 +268,7 @@ def cell(values):
 def tuning_table(out):
     """Every rate that was tried: what is forgotten, what is retained, the score, and the change of the weights."""
     rows = {}
-    for line in (out / "tuning.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in read_rows(out / "tuning.jsonl"):
         change = "-" if row["change"] is None else f"{row['change']:.1f}"
         ended = " (diverged)" if row["stop_reason"] == "diverged" else ""
         values = f"{row['forget']:.2f} / {row['held']:.2f} / {row['score']:.3f} / {change}{ended}"
@@ -276,8 +280,51 @@ def tuning_table(out):
     print()
 
 
+def grid_table(out):
+    """Forgotten, retained and the norm of the change for each rank and rate, and a drawing of the first two."""
+    rows = read_rows(out / "grid.jsonl")
+    if not rows:
+        return
+    cells = {
+        (row["method"], row["rank"], row["rate"]): f"{row['forget']:.2f} / {row['held']:.2f} / {row['change']:.1f}"
+        + (" (diverged)" if row["stop_reason"] == "diverged" else "")
+        for row in rows
+    }
+    columns = [(name, rate) for name, rates in GRID.items() for rate in rates]
+    print(f"| rank | {' | '.join(f'{name}, {rate:g}' for name, rate in columns)} |\n|{' --- |' * (len(columns) + 1)}")
+    for rank in RANKS:
+        print(f"| {rank} | {' | '.join(cells.get((name, rank, rate), '-') for name, rate in columns)} |")
+    print()
+    draw_grid([row for row in rows if row["stop_reason"] != "diverged"], out)
+
+
+def draw_grid(rows, out):
+    """Write OUT/grid.svg: what is retained against what is forgotten, the area of a point by the change."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "grid"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    unseen = json.loads((out / "levels.json").read_text())["unseen"]
+    for panel, (plain, started) in zip(axes, (("ihl", "loku"), ("gd", "gd+fila")), strict=True):
+        for name, marker, colour in ((plain, "o", "#3b6ea5"), (started, "^", "#c2571a")):
+            own = [row for row in rows if row["method"] == name]
+            label = f"{plain} with FILA" if name == started else plain
+            sizes = [6 * row["change"] for row in own]
+            x, y = [row["forget"] for row in own], [row["held"] for row in own]
+            panel.scatter(x, y, s=sizes, marker=marker, color=colour, alpha=0.6, label=label)
+        panel.axvline(unseen, color="grey", linestyle=":", linewidth=1)
+        panel.set_xlabel("tokens of the forget set given right")
+        panel.legend(frameon=False)
+    axes[0].set_ylabel("tokens of held-out authors given right")
+    figure.savefig(out / "grid.svg", metadata={"Date": None})
+
+
 def table(arguments):
     tuning_table(arguments.out)
+    grid_table(arguments.out)
     rates = best_rates(arguments.out)
     rows, parts = {}, {}
     for name in arguments.methods:
@@ -326,7 +373,7 @@ def main():
     if arguments.what == "tune":
         sweep(arguments, "tuning.jsonl", [(name, rate, 16, 100) for name in arguments.methods for rate in RATES])
     elif arguments.what == "grid":
-        jobs = [(name, rate, rank, 100) for rank in RANKS for rate in RATES for name in GRID]
+        jobs = [(name, GRID[name][place], rank, 100) for place in range(3) for rank in RANKS for name in GRID]
         sweep(arguments, "grid.jsonl", jobs)
     elif arguments.what == "measure":
         measure(arguments)

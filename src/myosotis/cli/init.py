@@ -23,6 +23,7 @@ def init(
 
     \b
     unlearn-classifier     PHOTOS MODEL [TEST] [TRAIN]
+    unlearn-exact          PHOTOS LEARNER [TEST] [TRAIN]
     unlearn-language       MODEL FORGET.jsonl [RETAIN.jsonl] [UNSEEN.jsonl] [GENERAL.jsonl]
     learn-classes          FOLDER with a folder for each class, or with train/ and test/
     learn-representations  FOLDER, the same
@@ -57,4 +58,4 @@ def init(
             say(remark)
         typer.echo(str(target))
         say(f"next: myosotis check {kind.kind} {target}")
-        say(f"then: myosotis {kind.command} {target}")
+        say(f"then: myosotis {kind.words} {target}")

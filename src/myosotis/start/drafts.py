@@ -9,6 +9,7 @@ from myosotis.start.draft import Draft
 from myosotis.start.image_drafts import (
     draft_class_learning,
     draft_classifier_unlearning,
+    draft_exact_forgetting,
     draft_pretraining,
     draft_protocol,
     draft_representation_learning,
@@ -27,6 +28,7 @@ def _language(paths: Sequence[Path], folder: Path) -> Draft:
 DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
     "unlearn language": _language,
     "unlearn classifier": draft_classifier_unlearning,
+    "unlearn exact": draft_exact_forgetting,
     "learn classes": draft_class_learning,
     "learn segments": draft_segment_learning,
     "learn representations": draft_representation_learning,

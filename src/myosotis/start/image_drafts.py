@@ -5,6 +5,7 @@ from pathlib import Path
 
 from myosotis.engine.artifact import read_description
 from myosotis.engine.errors import InputError
+from myosotis.models.exact.classifier import DESCRIPTION
 from myosotis.models.image_classifier import CLASSIFIER, ClassifierSpec
 from myosotis.start.draft import HELD_OUT, Draft, quoted, run_name, shown_path, task_sizes
 from myosotis.start.look import (
@@ -402,6 +403,45 @@ request: {{id: null, received: null, deadline: null}}
 """
     remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
     return Draft("unlearn classifier", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
+
+
+def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``unlearn classifier`` with ``method: exact``.
+
+    Args:
+        paths: Folder of the photos to forget, the learner or its run, and further folders: a test set and a training
+            set, told by their names, else in this order.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: A path is none of these.
+    """
+    learners = [path for path in paths if any((at / DESCRIPTION).is_file() for at in (path, path / "model"))]
+    if len(learners) != 1:
+        more = f"{learners[1]}: is a second learner, expected one" if learners else "the learner is missing"
+        raise InputError(f"{more}: a run of 'learn classes' by simplecil, ranpac or fecam")
+    roles = by_role([path for path in paths if path not in learners], _PHOTO_ROLES)
+    if "forget" not in roles:
+        raise InputError(f"the folder of photos to forget is missing beside the learner {learners[0]}")
+    looks = {role: look_at_images(path) for role, path in roles.items()}
+    lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}}}"]
+    for role, meaning in (("test", "whether the rest is kept is judged by these"), ("train", "what it has learned")):
+        given = f"{{folder: {quoted(shown_path(roles[role], folder))}}}" if role in roles else "{folder: ...}"
+        lines.append(f"  {'' if role in roles else '# '}{role}: {given}  # {meaning}")
+    body = f"""
+model: {{learner: {quoted(shown_path(learners[0], folder, dotted=True))}}}
+
+# Images must have the size in pixels with which they were learned: `size` of a test or training set scales them.
+data:
+{chr(10).join(lines)}
+
+method: exact
+
+# What the report says of the request.
+request: {{id: null, received: null, deadline: null}}
+"""
+    remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
+    return Draft("unlearn exact", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
 
 
 def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:

@@ -68,15 +68,15 @@ def test_a_saved_learner_answers_the_same(name, stream, tmp_path):
 
 
 def test_an_interrupted_stream_ends_with_the_same_bytes(stream, tmp_path, key):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(index, _):
         if index == 1:
-            raise Stop
+            raise StopError
 
     whole = learned("ranpac", stream())
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         learned("ranpac", stream(), checkpoints=tmp_path, on_task=stop)
     resumed = learned("ranpac", stream(), checkpoints=tmp_path)
     assert resumed.learner.exact.digests() == whole.learner.exact.digests()

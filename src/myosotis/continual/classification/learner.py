@@ -15,6 +15,7 @@ from myosotis.continual.stream import SettingsT, StreamLearner
 from myosotis.engine.seeding import generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import GrowingHead, LinearHead
+from myosotis.models.image_classifier import ClassifierSpec
 from myosotis.models.modes import evaluating
 
 _CHUNK = 500  # images per forward pass without gradients
@@ -168,8 +169,8 @@ class Learner(StreamLearner[SettingsT]):
     """Whether weights are trained; else the body must have pre-trained weights, and settings of a training are refused.
     """
 
-    names: tuple[str, ...] = ()
-    """Names of the classes in the order of arrival, where they are known."""
+    body_spec: ClassifierSpec | None = None
+    """Description of the backbone, with the names of the classes in the order of arrival, where it is known."""
 
     def __init__(self, settings: SettingsT, make_backbone: Callable[[int], Backbone], seed: int) -> None:
         self.settings = settings

@@ -85,7 +85,7 @@ def make_learner(spec: LearnerSpec, *, pretrained: Pretrained = False) -> Learne
         InputError: Architecture or normalisation do not fit.
     """
     learner = build_learner(spec.method, spec.settings, backbone_maker(spec, pretrained=pretrained), spec.seed)
-    learner.names = spec.backbone.classes
+    learner.body_spec = spec.backbone
     return learner
 
 

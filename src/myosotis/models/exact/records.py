@@ -97,6 +97,16 @@ class RecordList:
         """Remove records; nothing is changed where one of them is missing.
 
         Raises:
+            NotLearnedError: See :meth:`check`.
+        """
+        self.check(records)
+        self.counts.subtract(records)
+        self.counts += Counter()  # drops zeros
+
+    def check(self, records: Sequence[Record]) -> None:
+        """Raise unless every record is in the sums, as often as it is given.
+
+        Raises:
             OtherFeaturesError: Images are in the sums, but with other features.
             NotLearnedError: Images are not, with this class, or not as often.
         """
@@ -119,8 +129,6 @@ class RecordList:
                 "as often, so that nothing was subtracted",
                 absent,
             )
-        self.counts.subtract(records)
-        self.counts += Counter()  # drops zeros
 
     def missing(self, records: Sequence[Record]) -> list[int]:
         """Return the indices of records that are not in the sums as often as they are given."""

@@ -1,7 +1,6 @@
 """Learners that train nothing: a frozen body, and a head that is a function of sums over the learnt records."""
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from torch import Tensor, nn
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import Outputs
-from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.backbone import Backbone
 from myosotis.models.exact import ExactClassifier, ExactSpec, exact_features
+from myosotis.models.exact.body import body_hash, describe_body
 from myosotis.models.exact.fecam import FeCAM as FeCAMHead
 from myosotis.models.exact.fecam import FeCAMSettings
 from myosotis.models.exact.head import HeadSettings
@@ -77,7 +76,8 @@ class ClosedForm(Learner[HeadSettings]):
             self.exact.learn(images, rows, [names[label] for label in task.labels[chunk].tolist()])
 
     def _names(self) -> tuple[str, ...]:
-        return self.names or tuple(map(str, range(self.net.classes)))
+        known = () if self.body_spec is None else self.body_spec.classes
+        return known or tuple(map(str, range(self.net.classes)))
 
     def _spec(self) -> ExactSpec:
         body: Backbone = self.net.backbone
@@ -102,9 +102,11 @@ class ClosedForm(Learner[HeadSettings]):
         """Return None: the head is not one linear layer on the body."""
 
     def write_files(self, path: Path) -> None:
-        """Write the sums, the head and the list of records."""
+        """Write the sums, the head, the list of records, and the description of the body."""
         if self.exact is not None:
             self.exact.save(path)
+        if self.body_spec is not None:
+            describe_body(self.body_spec, path)
 
     def read_files(self, path: Path) -> None:
         """Read them.
@@ -113,13 +115,6 @@ class ClosedForm(Learner[HeadSettings]):
             InputError: See :meth:`~myosotis.models.exact.ExactClassifier.load`.
         """
         self.exact = ExactClassifier.load(path)
-
-
-def body_hash(body: Backbone) -> str:
-    """Return a hash of a body's weights and of what is done to images before them."""
-    pixels = body.normalize
-    described = f"{weights_hash(body)}:{pixels.mean.tolist()}:{pixels.std.tolist()}:{pixels.size}"
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 class SimpleCIL(ClosedForm):

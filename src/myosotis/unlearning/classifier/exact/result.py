@@ -1,0 +1,91 @@
+"""``result.json`` of an exact forgetting."""
+
+from typing import Any, Literal
+
+from myosotis.engine.result import Cost, Interval, OpenPart, Result, ResultPart
+
+
+class ExactCounts(ResultPart):
+    """Numbers of images."""
+
+    forget: int
+    """Images that were to be forgotten."""
+    by_class: dict[str, int]
+    """The same by class."""
+    records_before: int
+    """Records in the sums before."""
+    records_after: int
+    """Records in the sums after."""
+    copies_left: int
+    """Records with the pixels and the class of a forgotten image that are still in the sums, for they were learned more
+    than once."""
+    remaining: int
+    """Images of ``data.train`` that are in the sums after."""
+    test: int
+    """Test images."""
+
+
+class DigestPair(ResultPart):
+    """SHA-256 of the sums and of the head."""
+
+    statistics: str
+    """Of the sums, with the description of head and body."""
+    head: str
+    """Of the head that they give."""
+
+
+class ExactDigests(ResultPart):
+    """Digests of the learner: equal ones belong to learners that learned the same records."""
+
+    before: DigestPair
+    """Before."""
+    after: DigestPair
+    """After: those of a learner that never saw the forgotten images."""
+
+
+class Accuracy(Interval):
+    """Accuracy with its exact interval; null where there is no image."""
+
+    accuracy: float | None
+    """Share of right answers."""
+
+
+class ExactVerdict(OpenPart):
+    """Four questions; null where an answer cannot be given."""
+
+    known: bool | None
+    """Whether every image was in the sums."""
+    forgotten: bool | None
+    """Whether none is any more."""
+    kept: bool | None
+    """Whether the accuracy on test images stays within the allowed loss."""
+    sure: bool | None
+    """Whether the answer to ``kept`` does not hang on the interval."""
+
+
+class ExactResult(Result):
+    """Result of ``unlearn classifier`` with ``method: exact``."""
+
+    kind: Literal["unlearn-exact"]
+    head: str
+    """Head of the learner."""
+    classes: list[str]
+    """Classes of the learner after."""
+    classes_gone: list[str]
+    """Classes whose last record went."""
+    images: ExactCounts
+    """Numbers of images."""
+    digests: ExactDigests
+    """Digests of the learner."""
+    recomputed: bool
+    """Whether the sums were made anew from the remaining images."""
+    metrics: dict[str, dict[str, Accuracy]]
+    """By model (``before``, ``after``) and set (``forget``, ``remaining``, ``test``)."""
+    kept_change: dict[str, Any] | None
+    """Change of the accuracy on test images, with its interval; null without test images."""
+    fingerprints: list[str]
+    """Salted fingerprint of each forgotten image."""
+    verdict: ExactVerdict
+    """The answers to the four questions."""
+    cost: Cost
+    """What the job cost."""

@@ -1,0 +1,289 @@
+"""Exact forgetting by the command line: learn, forget, and let an auditor look."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from myosotis.loading import load
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier
+
+CLASSES = ("ash", "birch", "cedar", "elm")
+OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
+
+
+def photos(folder, count, seed):
+    """Grey photos in a folder for each class."""
+    patterns = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 10, 10))
+    noise = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = (patterns[label] * 0.7 + noise.integers(0, 77, (10, 10))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exact-world")
+    photos(folder / "train", 8, 1)
+    photos(folder / "test", 6, 2)
+    body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
+    save_file(body.state_dict(), folder / "body.safetensors")
+    job = {
+        "name": "learned",
+        "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
+        "scenario": {"first": 2, "per_task": 2},
+        "model": {
+            "architecture": "small-resnet",
+            "options": OPTIONS,
+            "weights": "body.safetensors",
+            "mean": [0.5],
+            "std": [0.25],
+        },
+        "method": {"name": "ranpac", "projection": 30},
+    }
+    (folder / "learn.yaml").write_text(yaml.safe_dump(job))
+    photos_out = folder / "out"
+    for name, number in (("birch", 3), ("birch", 5), ("elm", 0)):
+        (photos_out / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "train" / name / f"{number:02d}.png", photos_out / name)
+    forget = {
+        "name": "forgotten",
+        "model": {"learner": "learned"},
+        "data": {"forget": {"folder": "out"}, "train": {"folder": "train"}, "test": {"folder": "test"}},
+        "method": "exact",
+        "request": {"id": "2026-7"},
+    }
+    (folder / "forget.yaml").write_text(yaml.safe_dump(forget))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(world):
+    from typer.testing import CliRunner
+
+    from myosotis.cli.app import app
+
+    runner = CliRunner()
+    for command, job in ((("learn", "classes"), "learn"), (("unlearn", "classifier"), "forget")):
+        out = world / ("learned" if job == "learn" else "forgotten")
+        done = runner.invoke(app, [*command, str(world / f"{job}.yaml"), "--out", str(out)])
+        assert done.exit_code == 0, done.output
+    return world
+
+
+def result(run):
+    return json.loads((run / "result.json").read_text())
+
+
+def rest(world, target):
+    """The training photos without those that were to be forgotten."""
+    shutil.copytree(world / "train", target)
+    for path in (world / "out").glob("*/*.png"):
+        (target / path.relative_to(world / "out")).unlink()
+    return target
+
+
+class TestForgetting:
+    def test_says_what_it_did(self, runs):
+        found = result(runs / "forgotten")
+        assert found["kind"] == "unlearn-exact"
+        assert found["images"]["by_class"] == {"birch": 2, "elm": 1}
+        assert (found["images"]["records_before"], found["images"]["records_after"]) == (32, 29)
+        assert (found["images"]["remaining"], found["images"]["copies_left"]) == (29, 0)
+        assert found["verdict"] == {"known": True, "forgotten": True, "kept": None, "sure": False}
+        assert found["metrics"]["after"]["remaining"]["count"] == 29
+        assert found["digests"]["before"] != found["digests"]["after"]
+
+    def test_is_what_learning_the_rest_gives(self, runs, tmp_path, invoke, monkeypatch):
+        rest(runs, tmp_path / "train")
+        status = invoke(
+            "learn",
+            "classes",
+            str(runs / "learn.yaml"),
+            "--out",
+            str(tmp_path / "again"),
+            "--set",
+            f"data.train.folder={tmp_path / 'train'}",
+        ).exit_code
+        assert status == 0
+        for name in ("statistics.safetensors", "head.safetensors"):
+            assert (tmp_path / "again/model" / name).read_bytes() == (runs / "forgotten/model" / name).read_bytes()
+
+    def test_an_auditor_finds_the_same_digests(self, runs, tmp_path, invoke):
+        done = invoke("audit", "classifier", str(runs / "forgotten"), "--against", str(rest(runs, tmp_path / "rest")))
+        assert done.exit_code == 0, done.output
+        assert "equal: the learner is, byte for byte" in done.output
+
+    @pytest.mark.parametrize("change", ["more", "fewer", "edited"])
+    def test_an_auditor_finds_other_images(self, change, runs, tmp_path, invoke):
+        folder = rest(runs, tmp_path / "rest")
+        if change == "more":
+            shutil.copy(next((runs / "out" / "elm").iterdir()), folder / "elm")
+        elif change == "fewer":
+            (folder / "ash" / "01.png").unlink()
+        else:
+            pixels = np.array(Image.open(folder / "ash" / "01.png"))
+            pixels[0, 0] ^= 1
+            Image.fromarray(pixels).save(folder / "ash" / "01.png")
+        done = invoke("audit", "classifier", str(runs / "forgotten"), "--against", str(folder))
+        assert done.exit_code == 1
+        assert "different: it learned other images" in done.output
+
+    def test_an_auditor_finds_a_changed_head(self, runs, tmp_path, invoke):
+        model = tmp_path / "model"
+        shutil.copytree(runs / "forgotten/model", model)
+        description = json.loads((model / "exact.json").read_text())
+        tensors = load_file(model / "statistics.safetensors")
+        tensors["shared.gram"][0, 0, 0] += 1
+        from myosotis.models.exact import ExactClassifier
+        from myosotis.models.exact.sums import Sums
+
+        forged = ExactClassifier.load(model)
+        forged.sums = Sums.of(description["classes"], tensors)
+        forged.save(model)  # with fitting digests: only recomputation tells
+        done = invoke("audit", "classifier", str(model), "--against", str(rest(runs, tmp_path / "rest")))
+        assert done.exit_code == 1
+        assert "sums or head were changed" in done.output
+
+    def test_the_result_is_a_learner_again(self, runs, tmp_path, invoke):
+        predictor = load(runs / "forgotten")
+        assert predictor.classes == load(runs / "learned").classes
+        assert predictor.scores(torch.zeros(1, 1, 10, 10, dtype=torch.uint8)).isfinite().all()
+        more = tmp_path / "more"
+        for number in range(8):
+            if number not in (3, 5):
+                (more / "birch").mkdir(parents=True, exist_ok=True)
+                shutil.copy(runs / "train" / "birch" / f"{number:02d}.png", more / "birch")
+        done = invoke(
+            "unlearn",
+            "classifier",
+            str(runs / "forget.yaml"),
+            "--out",
+            str(tmp_path / "second"),
+            "--set",
+            f"model.learner={runs / 'forgotten'}",
+            "--set",
+            f"data.forget.folder={more}",
+        )
+        assert done.exit_code == 0, done.output
+        found = result(tmp_path / "second")
+        assert found["classes_gone"] == ["birch"]
+        assert found["classes"] == ["ash", "cedar", "elm"]
+        scores = load(tmp_path / "second").scores(torch.zeros(1, 1, 10, 10, dtype=torch.uint8))
+        assert int((scores == -torch.inf).sum()) == 1
+
+    def test_reports_have_no_pixels_and_no_names_of_files(self, runs):
+        for name in ("result.json", "report.html", "config.yaml"):
+            assert "03.png" not in (runs / "forgotten" / name).read_text()
+
+
+class TestRefusals:
+    def refused(self, invoke, world, tmp_path, *settings):
+        options = [part for setting in settings for part in ("--set", setting)]
+        done = invoke("unlearn", "classifier", str(world / "forget.yaml"), "--out", str(tmp_path / "run"), *options)
+        assert done.exit_code == 2, done.output
+        assert not (tmp_path / "run").exists()
+        assert len(done.output.strip().splitlines()) <= 2
+        return done.output
+
+    def test_a_photo_that_was_never_learned(self, runs, tmp_path, invoke):
+        (tmp_path / "out" / "ash").mkdir(parents=True)
+        shutil.copy(runs / "test" / "ash" / "00.png", tmp_path / "out" / "ash")
+        output = self.refused(invoke, runs, tmp_path, f"data.forget.folder={tmp_path / 'out'}")
+        assert "1 of 1 images were never learned with these pixels and this class" in output
+
+    def test_a_photo_under_another_class(self, runs, tmp_path, invoke):
+        (tmp_path / "out" / "ash").mkdir(parents=True)
+        shutil.copy(runs / "train" / "elm" / "01.png", tmp_path / "out" / "ash")
+        assert "never learned" in self.refused(invoke, runs, tmp_path, f"data.forget.folder={tmp_path / 'out'}")
+
+    def test_a_request_that_was_answered_already(self, runs, tmp_path, invoke):
+        assert "never learned" in self.refused(invoke, runs, tmp_path, f"model.learner={runs / 'forgotten'}")
+
+    def test_a_trained_learner(self, runs, tmp_path, invoke):
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "learner.json").write_text("{}")
+        output = self.refused(invoke, runs, tmp_path, f"model.learner={tmp_path / 'model'}")
+        assert "its body was trained" in output
+
+    def test_no_learner(self, runs, tmp_path, invoke):
+        assert "no such run" in self.refused(invoke, runs, tmp_path, f"model.learner={tmp_path / 'nothing'}")
+
+    def test_another_body(self, runs, tmp_path, invoke):
+        shutil.copytree(runs / "learned/model", tmp_path / "model")
+        tensors = load_file(tmp_path / "model/net.safetensors")
+        name = next(name for name in tensors if name.endswith("weight"))
+        tensors[name] += 1e-6
+        save_file(tensors, tmp_path / "model/net.safetensors")
+        output = self.refused(invoke, runs, tmp_path, f"model.learner={tmp_path / 'model'}")
+        assert "is not the body that the sums were made with" in output
+
+    def test_another_machine_and_how_to_go_on(self, runs, tmp_path, invoke, monkeypatch):
+        from myosotis.unlearning.classifier.exact.learner import ExactLearner
+
+        real = ExactLearner.rows
+
+        def other(self, images):
+            rows = real(self, images)
+            rows[0, 0] += 1
+            return rows
+
+        monkeypatch.setattr(ExactLearner, "rows", other)
+        output = self.refused(invoke, runs, tmp_path)
+        assert "1 of 3 images have other features here than when they were learned" in output
+        assert "recompute=true" in output
+        done = invoke(
+            "unlearn",
+            "classifier",
+            str(runs / "forget.yaml"),
+            "--out",
+            str(tmp_path / "run"),
+            "--set",
+            "recompute=true",
+        )
+        assert done.exit_code == 0, done.output
+        assert result(tmp_path / "run")["recomputed"] is True
+        assert result(tmp_path / "run")["images"]["records_after"] == 29
+
+    def test_recomputing_from_fewer_images(self, runs, tmp_path, invoke):
+        folder = tmp_path / "fewer"
+        shutil.copytree(runs / "train", folder)
+        (folder / "ash" / "00.png").unlink()
+        output = self.refused(invoke, runs, tmp_path, "recompute=true", f"data.train.folder={folder}")
+        assert "29 records remain, but data.train holds 28 of their images" in output
+
+    def test_size_without_images(self, runs, invoke):
+        done = invoke("audit", "classifier", str(runs / "forgotten"), "--size", "8")
+        assert done.exit_code == 2
+        assert "--size belongs to --against" in done.output
+
+
+class TestLearning:
+    def refused(self, invoke, world, tmp_path, *settings):
+        options = [part for setting in settings for part in ("--set", setting)]
+        done = invoke("learn", "classes", str(world / "learn.yaml"), "--out", str(tmp_path / "run"), *options)
+        assert done.exit_code == 2, done.output
+        return done.output
+
+    def test_settings_of_a_training_are_refused(self, world, tmp_path, invoke):
+        assert "trains nothing: leave out 'training.epochs'" in self.refused(
+            invoke, world, tmp_path, "training.epochs=3"
+        )
+
+    def test_a_body_without_weights_is_refused(self, world, tmp_path, invoke):
+        output = self.refused(invoke, world, tmp_path, "model.weights=null")
+        assert "needs weights: give 'model.pretrained'" in output
+
+    def test_another_norm_is_refused(self, world, tmp_path, invoke):
+        assert "leaves the body as it is: leave out 'norm'" in self.refused(invoke, world, tmp_path, "norm=gn")
+
+    def test_the_weights_of_another_body_are_refused(self, world, tmp_path, invoke):
+        output = self.refused(invoke, world, tmp_path, 'model.options={"widths": [8, 8], "blocks": [1, 1]}')
+        assert "body.safetensors" in output

@@ -1,0 +1,212 @@
+"""Heads that forget exactly: accuracy against plain float32 heads, what forgetting costs, and that it is exact.
+
+``heads`` learns CIFAR-10 or Fashion-MNIST on the frozen EfficientNet-Lite0 at several image sizes, all heads from one
+computation of the features, on three draws of the training images; beside each its plain float32 form, with the same
+lambda. ``cost`` times forgetting in learners of different sizes, with drawn features.
+
+    python benchmarks/exact.py heads --data FOLDER --out OUT --sizes 64 128
+    python benchmarks/exact.py cost --out OUT
+    python benchmarks/exact.py table --out OUT
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from myosotis.data.image_folders import read_image_folder
+from myosotis.data.images import ImageSet
+from myosotis.data.sets import limited
+from myosotis.data.sources import SourceConfig, read_images
+from myosotis.models.backbone import build_backbone
+from myosotis.models.exact import HEADS, ExactClassifier, ExactSpec, exact_features
+from myosotis.models.image_classifier import ClassifierSpec
+
+SETTINGS = {"simplecil": {}, "ranpac": {"projection": 2000}, "fecam": {}}
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def read(arguments):
+    if arguments.data is not None:
+        return read_image_folder(arguments.data / "train"), read_image_folder(arguments.data / "test")
+    sources = [SourceConfig(idx=str(FASHION), split=split) for split in ("train", "test")]
+    return tuple(read_images(source) for source in sources)
+
+
+def make_body(size):
+    half = (0.5, 0.5, 0.5)
+    spec = ClassifierSpec("efficientnet-lite0", 0, 3, half, half, image_size=size)
+    return build_backbone(spec, pretrained=True).eval().requires_grad_(False)
+
+
+def names(images):
+    return [images.classes[label] for label in images.labels.tolist()]
+
+
+def plain_scores(head, classifier, train, labels, test):
+    """Scores of the float32 head: the same formulas without a grid, in one pass over the training images."""
+    classes = len(classifier.classes)
+    if head == "simplecil":
+        means = torch.stack([train[labels == label].mean(0) for label in range(classes)])
+        unit = torch.nn.functional.normalize
+        return unit(test, dim=1) @ unit(means, dim=1).T
+    if head == "ranpac":
+        projection = classifier.solved()["projection"].float() / 256
+        ridge = float(classifier.solved()["ridge"])
+        projected = (train @ projection).relu()
+        gram = projected.T @ projected + ridge * torch.eye(projected.shape[1])
+        targets = torch.nn.functional.one_hot(labels, classes).float()
+        return (test @ projection).relu() @ torch.linalg.solve(gram, projected.T @ targets)
+    own, points = classifier.head, torch.nn.functional.normalize(test.sqrt(), dim=1)
+    distances = []
+    for label in range(classes):
+        values = train[labels == label].sqrt()
+        mean = torch.nn.functional.normalize(values.mean(0), dim=0)
+        offsets = points - mean
+        distances.append(((offsets @ own._inverse(values.T.cov())) * offsets).sum(1))
+    return -torch.stack(distances, dim=1)
+
+
+def heads(arguments):
+    train, test = read(arguments)
+    test = limited(test, arguments.test_limit, 0, "test_limit")
+    path = arguments.out / "heads.jsonl"
+    for size in arguments.sizes:
+        body = make_body(size)
+        draws = [limited(train, arguments.limit, seed, "limit") for seed in arguments.seeds]
+        chosen = sorted({name for draw in draws for name in draw.names})
+        number = {name: index for index, name in enumerate(train.names)}
+        whole: ImageSet = train.subset([number[name] for name in chosen])
+        started = time.perf_counter()
+        rows = exact_features(body, whole.images, 12)
+        seconds = (time.perf_counter() - started) / len(whole)
+        row_of = {name: index for index, name in enumerate(whole.names)}
+        with torch.no_grad():
+            parts = [body(part.float() / 255).features for part in test.images.split(100)]
+        features = torch.cat(parts)
+        for seed, draw in zip(arguments.seeds, draws, strict=True):
+            own = rows[[row_of[name] for name in draw.names]]
+            order = {name: index for index, name in enumerate(sorted(set(names(draw))))}
+            labels = torch.tensor([order[name] for name in names(draw)])
+            right = torch.tensor([order[name] for name in names(test)])
+            for head in HEADS:
+                spec = ExactSpec(head, SETTINGS[head], body.num_features, seed, "")
+                classifier = ExactClassifier(spec, bytes(32))
+                started = time.perf_counter()
+                classifier.learn(draw.images, own, names(draw))
+                learn = time.perf_counter() - started
+                classifier.solved()
+                solve = time.perf_counter() - started - learn
+                exact = (classifier.scores(features).argmax(1) == right).float().mean().item()
+                started = time.perf_counter()
+                scores = plain_scores(head, classifier, own.float() / 4096, labels, features)
+                plain_seconds = time.perf_counter() - started
+                row = {
+                    "data": "CIFAR-10" if arguments.data is not None else "Fashion-MNIST",
+                    "size": size,
+                    "seed": seed,
+                    "head": head,
+                    "train": len(draw),
+                    "test": len(test),
+                    "accuracy": exact,
+                    "plain": (scores.argmax(1) == right).float().mean().item(),
+                    "ridge": float(classifier.solved()["ridge"]) if head == "ranpac" else None,
+                    "feature_seconds": seconds,
+                    "learn_seconds": learn,
+                    "solve_seconds": solve,
+                    "plain_seconds": plain_seconds,
+                }
+                print(json.dumps(row), flush=True)
+                with path.open("a") as stream:
+                    stream.write(json.dumps(row) + "\n")
+
+
+def cost(arguments):
+    """Seconds to forget 1 and 1,000 of 5,000 and of 50,000 records, the head solved anew, and whether it is exact."""
+    path = arguments.out / "cost.jsonl"
+    for count in arguments.counts:
+        generator = torch.Generator().manual_seed(0)
+        rows = (torch.rand(count, 1280, generator=generator) ** 4 * 6 * 4096).round().int()
+        images = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        labels = [str(number % 10) for number in range(count)]
+        for head in arguments.heads:
+            spec = ExactSpec(head, SETTINGS[head], 1280, 0, "")
+            for forgotten in (1, 1000):
+                classifier = ExactClassifier(spec, bytes(32))
+                started = time.perf_counter()
+                classifier.learn(images, rows, labels)
+                learn = time.perf_counter() - started
+                started = time.perf_counter()
+                classifier.forget(images[:forgotten], rows[:forgotten], labels[:forgotten])
+                subtract = time.perf_counter() - started
+                classifier.solved()
+                solve = time.perf_counter() - started - subtract
+                rest = ExactClassifier(spec, bytes(32))
+                rest.learn(images[forgotten:], rows[forgotten:], labels[forgotten:])
+                row = {
+                    "head": head,
+                    "records": count,
+                    "forgotten": forgotten,
+                    "learn_seconds": learn,
+                    "subtract_seconds": subtract,
+                    "solve_seconds": solve,
+                    "equal": rest.digests() == classifier.digests(),
+                }
+                print(json.dumps(row), flush=True)
+                with path.open("a") as stream:
+                    stream.write(json.dumps(row) + "\n")
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def table(arguments):
+    found = {}
+    for row in rows_of(arguments.out / "heads.jsonl"):
+        found.setdefault((row["data"], row["size"], row["head"]), []).append(row)
+    print("| data | pixels | head | exact | float32 | lambda | features, ms an image | learn, s | solve, s |")
+    print(f"|{' --- |' * 9}")
+    for (data, size, head), rows in found.items():
+
+        def spread(key, rows=rows):
+            values = [100 * row[key] for row in rows]
+            more = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            return f"{statistics.mean(values):.1f}{more}"
+
+        def mean(key, rows=rows):
+            return statistics.mean(row[key] for row in rows)
+
+        ridges = sorted({f"{row['ridge']:g}" for row in rows if row["ridge"]})
+        cells = [spread("accuracy"), spread("plain"), ", ".join(ridges) or "-", f"{1000 * mean('feature_seconds'):.0f}"]
+        cells += [f"{mean('learn_seconds'):.2f}", f"{mean('solve_seconds'):.2f}"]
+        print(f"| {data} | {size} | {head} | {' | '.join(cells)} |")
+    print("\n| head | records | forgotten | learn, s | subtract, s | solve, s | equal digests |")
+    print(f"|{' --- |' * 7}")
+    for row in rows_of(arguments.out / "cost.jsonl"):
+        seconds = [f"{row[f'{part}_seconds']:.2f}" for part in ("learn", "subtract", "solve")]
+        cells = [row["head"], f"{row['records']:,}", f"{row['forgotten']:,}", *seconds, str(row["equal"])]
+        print(f"| {' | '.join(cells)} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("heads", "cost", "table"))
+    parser.add_argument("--data", type=Path, help="folder with train/ and test/; Fashion-MNIST unless given")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 224])
+    parser.add_argument("--limit", type=int, default=1500)
+    parser.add_argument("--test-limit", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--counts", type=int, nargs="+", default=[5000, 50000])
+    parser.add_argument("--heads", nargs="+", default=["simplecil", "ranpac"])
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    {"heads": heads, "cost": cost, "table": table}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()

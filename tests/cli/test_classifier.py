@@ -397,8 +397,8 @@ WEIGHTS = (
         (["model={path: nowhere}", "train=null", "reference=null"], "nowhere: no such directory"),
         (["model={path: right.txt}", "train=null", "reference=null"], "right.txt: is a file; expected a directory"),
         (["model={path: outer}", "train=null", "reference=null"], "outer/model?"),
-        ([*WEIGHTS, "model.weights=torch.pt"], "torch.pt: is not a safetensors file; convert a torch checkpoint with"),
-        ([*WEIGHTS, "model.weights=none.safetensors"], "none.safetensors: no such file"),
+        ([*WEIGHTS, "model.weights=torch.pt"], "torch.pt: its weights cannot be loaded"),
+        ([*WEIGHTS, "model.weights=none.safetensors"], "none.safetensors: no such file of weights"),
         (
             [
                 *WEIGHTS,

@@ -36,7 +36,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Float[Tensor, "n given height width"]) -> Float[Tensor, "n channels h w"]:
-        """Return the scaled and normalised images; those of one channel become as many equal ones as there are means."""
+        """Return the scaled and normalised images; one channel becomes as many equal ones as there are means."""
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
             images = functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         return (images - self.mean) / self.std

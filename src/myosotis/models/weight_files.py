@@ -1,5 +1,6 @@
 """Pre-trained weights of image classifiers: from a file that the user names, or from an installed package."""
 
+import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,6 +145,16 @@ def match_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
     return Match("order", pairs, tuple(unused))
 
 
+def matched_weights(network: nn.Module, architecture: str, pretrained: Pretrained) -> Match | None:
+    """Return how the weights of a file, or of an installed package, were matched; None where neither was read.
+
+    Raises:
+        InputError: As :func:`match_weights`.
+    """
+    path = weights_file(architecture, pretrained)
+    return None if path is None else match_weights(network, read_weights_file(path), path)
+
+
 def load_weights_file(network: nn.Module, path: Path) -> Match:
     """Load the weights of a file into a network; its head stays new where the file's is of other classes.
 
@@ -158,6 +169,14 @@ def load_weights_file(network: nn.Module, path: Path) -> Match:
             raise InputError(f"{path}: {other} holds infinity or NaN")
         state[name].copy_(tensors[other])
     return match
+
+
+def weights_inputs(pretrained: Pretrained) -> dict[str, str]:
+    """Return the SHA-256 of a named file of weights, for the inputs of a job; nothing where none is named."""
+    if not isinstance(pretrained, Path):
+        return {}
+    with pretrained.open("rb") as stream:
+        return {"weights": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def _head_names(network: nn.Module) -> list[str]:

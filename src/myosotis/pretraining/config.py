@@ -1,6 +1,7 @@
 """The configuration of ``myosotis pretrain``."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -9,6 +10,7 @@ from myosotis.data.sets import DataConfig
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, JobConfig, LocalPath
 from myosotis.engine.method import Fraction, NamedConfig
+from myosotis.models.weight_files import Pretrained
 from myosotis.pretraining.finetuning import FinetuneSettings
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
@@ -51,6 +53,8 @@ class PretrainModelConfig(Config):
         architecture: Name that timm knows.
         options: Further arguments of the architecture, e.g. ``{patch_size: 4}`` of a vision transformer.
         pretrained: Whether timm fetches its pre-trained weights.
+        weights: File of pre-trained weights, safetensors or ``.pth``, instead; names that differ are matched by order
+            and shape.
         init_from: Directory ``model`` of an earlier run with the same network, to continue from.
         mean: Mean pixel value of each channel, in [0, 1]; with ``std``. Without both, those of the training images are
             used.
@@ -60,6 +64,7 @@ class PretrainModelConfig(Config):
     architecture: str = "vit_small_patch16_224"
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
+    weights: LocalPath | None = None
     init_from: LocalPath | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[PositiveFloat, ...] | None = None
@@ -68,9 +73,15 @@ class PretrainModelConfig(Config):
     def _together(self) -> "PretrainModelConfig":
         if (self.mean is None) != (self.std is None):
             raise ValueError("'mean' and 'std' go together")
-        if self.pretrained and self.init_from is not None:
-            raise ValueError("give either 'pretrained' or 'init_from'")
+        given = [name for name in ("pretrained", "weights", "init_from") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"give either '{given[0]}' or '{given[1]}'")
         return self
+
+    @property
+    def source(self) -> Pretrained:
+        """Weights to begin with, other than those of an earlier run."""
+        return self.pretrained if self.weights is None else Path(self.weights)
 
 
 class ObjectiveConfig(NamedConfig):

@@ -68,7 +68,8 @@ class PretrainJob(Job[PretrainConfig]):
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of all images, and the hash of the weights to start from."""
         self._model = new_model(self._config, self._spec)
-        given = self._model if self._config.model.init_from is not None else None
+        model = self._config.model
+        given = self._model if model.init_from is not None or model.weights is not None else None
         return pretrain_inputs(self._sets, given, salt)
 
     def produce(self) -> Mapping[str, Any]:

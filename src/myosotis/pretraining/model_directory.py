@@ -13,6 +13,7 @@ from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_json, write_tensors
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
 from myosotis.models.normalization import NormalizedClassifier
+from myosotis.models.weight_files import Pretrained
 from myosotis.pretraining.masked_model import MaskedModel
 from myosotis.pretraining.maskers import build_masker
 from myosotis.pretraining.objectives import build_model
@@ -61,7 +62,7 @@ def for_masking(spec: ClassifierSpec, size: tuple[int, int]) -> ClassifierSpec:
     return ClassifierSpec(spec.architecture, 0, spec.in_channels, spec.mean, spec.std, options)
 
 
-def make_pretrained(spec: PretrainSpec, *, pretrained: bool = False, recompute: bool = False) -> MaskedModel:
+def make_pretrained(spec: PretrainSpec, *, pretrained: Pretrained = False, recompute: bool = False) -> MaskedModel:
     """Return a network as it is before pre-training.
 
     Raises:
@@ -77,7 +78,7 @@ def make_pretrained(spec: PretrainSpec, *, pretrained: bool = False, recompute: 
             (spec.encoder.in_channels, *spec.size),
             seed=spec.seed,
             normalize=encoder.normalize,
-            pretrained=pretrained,
+            pretrained=pretrained is not False,
             recompute=recompute,
         )
     except (SettingsError, AssertionError, RuntimeError) as error:

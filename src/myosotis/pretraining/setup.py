@@ -29,7 +29,7 @@ def describe_pretrained(config: PretrainConfig, train: ImageSet) -> PretrainSpec
         # Initial weights keep the normalisation that they were trained with.
         initial_spec = read_spec(Path(model.init_from))
         mean, std = initial_spec.encoder.mean, initial_spec.encoder.std
-    if model.pretrained and (mean is None or std is None) and (statistics := pretrained_statistics(model.architecture)):
+    if model.source is not False and mean is None and (statistics := pretrained_statistics(model.architecture)):
         mean, std = statistics
     if mean is None or std is None:
         mean, std = pixel_statistics(train)
@@ -60,7 +60,7 @@ def new_model(config: PretrainConfig, spec: PretrainSpec) -> MaskedModel:
     Raises:
         InputError: Something does not fit.
     """
-    model = make_pretrained(spec, pretrained=config.model.pretrained, recompute=config.training.gradient_checkpointing)
+    model = make_pretrained(spec, pretrained=config.model.source, recompute=config.training.gradient_checkpointing)
     if config.model.init_from is not None:
         load_weights(model, Path(config.model.init_from))
     return model

@@ -20,9 +20,12 @@ from myosotis.continual.scenario import Scenario
 from myosotis.continual.verdict import classes_verdict
 from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
+from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase
-from myosotis.models.image_classifier import load_classifier
+from myosotis.engine.processes import is_main_process
+from myosotis.models.image_classifier import build_classifier, load_classifier
+from myosotis.models.weight_files import matched_weights, weights_inputs
 
 
 class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
@@ -56,6 +59,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._encoder = None if source is None else load_first_encoder(Path(source))
         with settings_as_input():
             self._spec = describe_learner(config, scenario, self._encoder)
+            plain = build_classifier(self._spec.backbone).classifier
+            self._match = matched_weights(plain, config.model.architecture, config.model.source)
             check_fit(make_learner(self._spec), scenario, make_memory(config), config.training)
         self._try_images()
 
@@ -76,9 +81,10 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         return [class_phase(self._config, self._spec, self._scenario)] if trains else []
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
-        """Return fingerprints of both sets, and the hash of the encoder to start from."""
+        """Return fingerprints of both sets, and the hash of the encoder, or of the file, to start from."""
         encoder = {} if self._encoder is None else {"encoder": self._encoder.hash}
-        return {**input_fingerprints({"train": self._scenario.train, "test": self._test}, salt), **encoder}
+        sets = input_fingerprints({"train": self._scenario.train, "test": self._test}, salt)
+        return {**sets, **encoder, **weights_inputs(self._config.model.source)}
 
     def learn(self, **options: Any) -> Learned:
         """Learn the classes."""
@@ -90,6 +96,15 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             encoder=None if self._encoder is None else self._encoder.weights,
             **options,
         )
+
+    def _began_with(self) -> dict[str, Any] | None:
+        """How pre-trained weights were matched, with the whole mapping in a file of the run; None without a file."""
+        match = self._match
+        if match is None:
+            return None
+        if is_main_process():
+            write_json(self._run.path / "weights.json", {"by": match.by, "names": match.names, "unused": match.unused})
+        return {"matched_by": match.by, "tensors": len(match.names), "unused": list(match.unused)}
 
     def save(self, learner: Learner[Any], tasks: int, path: Path) -> None:
         """Write a learner."""
@@ -137,6 +152,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             "lineage": {
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),
                 "encoder_in": None if self._encoder is None else self._encoder.hash,
+                "weights_in": self._began_with(),
                 "model_out": weights_hash(outcome.learner.net),
                 "classifier_out": self._plain_hash(),
             },

@@ -29,6 +29,7 @@ from myosotis.engine.forecast import Phase, steps_of, training_step
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.evaluation.learning import Share, above_level, above_share, learning_verdict
+from myosotis.models.weight_files import weights_inputs
 
 _FEWEST_SHOWN = 8
 
@@ -100,11 +101,11 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         return [Phase("training", count, training_step(net, loss))]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
-        """Return fingerprints of all sets, those of the transfer probes included."""
+        """Return fingerprints of all sets, those of the transfer probes included, and the hash of a file of weights."""
         sets = {"train": self._scenario.train, "test": self._test}
         for other in self._transfer:
             sets |= {f"{other.name} train": other.train, f"{other.name} test": other.test}
-        return input_fingerprints(sets, salt)
+        return {**input_fingerprints(sets, salt), **weights_inputs(self._config.model.source)}
 
     def learn(self, **options: Any) -> SslOutcome:
         """Learn the representations."""

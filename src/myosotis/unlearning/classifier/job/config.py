@@ -25,7 +25,8 @@ class ModelConfig(Config):
         path: Directory with ``classifier.json`` and ``model.safetensors``, as a job saves it.
         architecture: ``small-resnet``, or a name that timm knows.
         options: Further arguments of the architecture, e.g. ``{widths: [16, 32, 64]}`` of ``small-resnet``.
-        weights: Safetensors file with the weights of the architecture.
+        weights: File with the weights of the architecture, safetensors or ``.pth``; names that differ are matched by
+            order and shape.
         pretrained: Whether timm fetches its pre-trained weights.
         classes: Names of the classes in the order of the outputs; those of the training or test set unless given.
         mean: Mean pixel value of each channel, in [0, 1], that the weights were trained with; with ``std``.

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from myosotis.data.images import pixel_statistics
@@ -16,11 +14,11 @@ from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import (
     ClassifierSpec,
     build_classifier,
-    check_finite,
     load_classifier,
     pretrained_config,
 )
 from myosotis.models.normalization import NormalizedClassifier
+from myosotis.models.weight_files import load_weights_file, read_weights_file
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig, ModelConfig
 from myosotis.unlearning.classifier.job.inputs import Inputs
 
@@ -112,25 +110,21 @@ def load_weights(spec: ClassifierSpec, settings: ModelConfig, seed: int) -> Norm
     """
     model = build_classifier(spec, seed=derive_seed(seed, "weights"), pretrained=settings.pretrained)
     if settings.weights is not None:
+        path = Path(settings.weights)
         try:
-            state = load_file(settings.weights)
-            _check_outputs(settings.weights, state, model.classifier.state_dict(), spec.num_classes)
-            model.classifier.load_state_dict(state)
-        except FileNotFoundError:
-            raise InputError(f"model.weights: {settings.weights}: no such file") from None
-        except SafetensorError:
-            raise InputError(
-                f"model.weights: {settings.weights}: is not a safetensors file; convert a torch checkpoint with "
-                "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
-            ) from None
-        except (OSError, RuntimeError) as error:
-            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"model.weights: {settings.weights}: cannot be loaded: {first_line}") from None
-        check_finite(model, settings.weights)
+            tensors = read_weights_file(path)
+            _check_outputs(path, tensors, model.classifier.state_dict(), spec.num_classes)
+            match = load_weights_file(model.classifier, path)
+        except InputError as error:
+            raise InputError(f"model.weights: {error}") from None
+        own = (name for name in model.classifier.state_dict() if not name.endswith("num_batches_tracked"))
+        missing = next((name for name in own if name not in match.names), None)
+        if missing is not None:
+            raise InputError(f"model.weights: {path}: has nothing for {missing}, which a whole classifier has")
     return model
 
 
-def _check_outputs(path: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], num_classes: int) -> None:
+def _check_outputs(path: Path, state: Mapping[str, Tensor], own: Mapping[str, Tensor], num_classes: int) -> None:
     """Raise ``InputError`` if the weights differ from the architecture's by the number of their outputs alone."""
     differing = [name for name, value in own.items() if name in state and state[name].shape != value.shape]
     of_the_head = [
@@ -140,7 +134,7 @@ def _check_outputs(path: str, state: Mapping[str, Tensor], own: Mapping[str, Ten
     ]
     if differing and differing == of_the_head:
         raise InputError(
-            f"model.weights: {path}: the weights are of {len(state[differing[0]])} classes, but {num_classes} are "
+            f"{path}: the weights are of {len(state[differing[0]])} classes, but {num_classes} are "
             "named; model.classes must name all, in the order of the outputs"
         )
 

@@ -136,7 +136,19 @@ class TestForgetting:
         assert done.exit_code == 1
         assert "different: it learned other images" in done.output
 
-    def test_an_auditor_finds_a_changed_head(self, runs, tmp_path, invoke):
+    def test_an_auditor_finds_a_head_that_the_sums_do_not_give(self, runs, tmp_path, invoke):
+        model = tmp_path / "model"
+        shutil.copytree(runs / "forgotten/model", model)
+        from myosotis.models.exact import ExactClassifier
+
+        forged, old = ExactClassifier.load(model), ExactClassifier.load(runs / "learned/model")
+        forged._solved = dict(old.solved())  # the old head is served on
+        forged.save(model)
+        done = invoke("audit", "classifier", str(model), "--against", str(rest(runs, tmp_path / "rest")))
+        assert done.exit_code == 1
+        assert "the sums are equal, the head is not" in done.output
+
+    def test_an_auditor_finds_changed_sums(self, runs, tmp_path, invoke):
         model = tmp_path / "model"
         shutil.copytree(runs / "forgotten/model", model)
         description = json.loads((model / "exact.json").read_text())

@@ -194,6 +194,11 @@ class TestForgetting:
         assert classifier.digests() == before
         assert len(classifier) == 4
 
+    def test_a_grid_that_is_too_coarse_is_said(self):
+        images, rows, classes = records(4)
+        with pytest.raises(SettingsError, match=r"which is too coarse; set 'method\.bits' higher"):
+            new().learn(images, rows.clamp(max=15), classes)
+
     def test_more_records_than_the_sums_hold_are_refused(self, monkeypatch):
         monkeypatch.setattr("myosotis.models.exact.classifier.MOST_RECORDS", 3)
         with pytest.raises(SettingsError, match="4 records, but the sums hold at most 3"):
@@ -238,6 +243,18 @@ class TestFiles:
         tensors["by_class.features"][0, 0] += 1
         save_file(tensors, tmp_path / "statistics.safetensors")
         with pytest.raises(InputError, match="damaged or edited"):
+            ExactClassifier.load(tmp_path)
+
+    def test_another_head_is_refused(self, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        classifier = new()
+        classifier.learn(*records(3))
+        classifier.save(tmp_path)
+        tensors = load_file(tmp_path / "head.safetensors")
+        tensors["prototypes"][0, 0] += 1e-9
+        save_file(tensors, tmp_path / "head.safetensors")
+        with pytest.raises(InputError, match=r"head\.safetensors: damaged or edited"):
             ExactClassifier.load(tmp_path)
 
     def test_a_shortened_list_of_records_is_refused(self, tmp_path):

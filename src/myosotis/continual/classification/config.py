@@ -34,9 +34,11 @@ class ModelConfig(BackboneConfig):
     Attributes:
         init_from: Run with ``keep_learners`` on the same first task, or the learner after that task: its encoder is
             frozen, its pixel statistics are used, and the first task trains only the head.
+        feature_cache: Directory that the features of a body that is never trained are kept in, for further runs.
     """
 
     init_from: LocalPath | None = None
+    feature_cache: LocalPath | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "ModelConfig":
@@ -178,6 +180,8 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError("'training.nesterov' needs a 'training.momentum'")
         if not method.trains:
             self._check_frozen()
+        elif self.model.feature_cache is not None:
+            raise ValueError(f"'model.feature_cache' has no effect: '{self.method.name}' changes the features")
         if self.norm.kind == "tbbn" and not method.reads_memory:
             raise ValueError(f"'tbbn' balances current and remembered samples; '{self.method.name}' remembers none")
         if self.norm.kind == "tbbn" and batch is None:

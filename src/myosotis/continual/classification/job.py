@@ -88,8 +88,11 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
 
     def learn(self, **options: Any) -> Learned:
         """Learn the classes."""
+        learner = make_learner(self._spec, pretrained=self._config.model.source)
+        cache = self._config.model.feature_cache
+        learner.feature_cache = None if cache is None else Path(cache)
         return learn_classes(
-            make_learner(self._spec, pretrained=self._config.model.source),
+            learner,
             self._scenario,
             make_memory(self._config),
             self._config.training,

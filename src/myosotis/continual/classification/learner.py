@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -168,6 +169,9 @@ class Learner(StreamLearner[SettingsT]):
     trains: ClassVar[bool] = True
     """Whether weights are trained; else the body must have pre-trained weights, and settings of a training are refused.
     """
+
+    feature_cache: Path | None = None
+    """Directory that the features of a body that is never trained are kept in."""
 
     body_spec: ClassifierSpec | None = None
     """Description of the backbone, with the names of the classes in the order of arrival, where it is known."""

@@ -33,6 +33,9 @@ HEAD = "head.safetensors"
 RECORDS = "records.safetensors"
 
 _BATCH = 32
+_EMPTY = "empty"  # a file of tensors needs one
+_COARSE = 16
+"""Largest feature of a set, in units of the grid, below which rounding leaves too little of the features."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class ExactClassifier:
 
     Example:
         >>> spec = ExactSpec("simplecil", {}, 2, 0, "")
-        >>> images, rows = torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([[3, 4], [1, 0]])
+        >>> images, rows = torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([[30, 40], [10, 0]])
         >>> one, both = (ExactClassifier(spec, bytes(32)) for _ in range(2))
         >>> one.learn(images[:1], rows[:1], ["cat"])
         >>> both.learn(images, rows, ["cat", "owl"])
@@ -127,10 +130,15 @@ class ExactClassifier:
             classes: Name of the class of each.
 
         Raises:
-            SettingsError: There are more records than the sums can hold, or a feature does not fit the grid.
+            SettingsError: There are more records than the sums can hold, or features do not fit the grid.
         """
         if len(self) + len(rows) > MOST_RECORDS:
             raise SettingsError(f"{len(self) + len(rows):,} records, but the sums hold at most {MOST_RECORDS:,}")
+        if len(rows) > 1 and int(rows.abs().amax()) < _COARSE:
+            raise SettingsError(
+                f"the largest feature is {int(rows.abs().amax())} units of a grid of {self.head.settings.bits} bits, "
+                "which is too coarse; set 'method.bits' higher"
+            )
         total = self.head.total(rows, classes)
         self.records.add(make_records(self.records.key, images, rows, classes))
         self.sums.add(total)
@@ -187,7 +195,7 @@ class ExactClassifier:
         path.mkdir(parents=True, exist_ok=True)
         description = {"exact": _described(self.spec, self.classes)}
         write_tensors(path / STATISTICS, self.sums.tensors(), description)
-        write_tensors(path / HEAD, self.solved() or {"empty": torch.zeros(0)}, description)
+        write_tensors(path / HEAD, self.solved() or {_EMPTY: torch.zeros(0)}, description)
         write_tensors(path / RECORDS, self.records.tensors())
         for name in (STATISTICS, RECORDS):
             (path / name).chmod(0o600)
@@ -211,13 +219,18 @@ class ExactClassifier:
         with readable_weights(path):
             sums = Sums.of(saved.classes, load_file(path / STATISTICS))
             records = RecordList.of(load_file(path / RECORDS))
+            head = {name: value for name, value in load_file(path / HEAD).items() if name != _EMPTY}
         try:
             classifier = cls(saved.spec, records.key)
         except SettingsError as error:
             raise InputError(f"{path / DESCRIPTION}: {error}") from None
-        classifier.sums, classifier.records = sums, records
-        if tensors_digest(sums.tensors(), _described(saved.spec, saved.classes)) != saved.digests.statistics:
-            raise InputError(f"{path / STATISTICS}: damaged or edited: its digest is not the one in {DESCRIPTION}")
+        # The head is the one in the file, which answers for images and which an auditor asks about.
+        classifier.sums, classifier.records, classifier._solved = sums, records, head
+        found = classifier.digests()
+        for name in ("statistics", "head"):
+            if getattr(found, name) != getattr(saved.digests, name):
+                file = path / f"{name}.safetensors"
+                raise InputError(f"{file}: damaged or edited: its digest is not the one in {DESCRIPTION}")
         if len(records) != len(sums):
             raise InputError(f"{path / RECORDS}: lists {len(records)} records, the sums hold {len(sums)}")
         return classifier

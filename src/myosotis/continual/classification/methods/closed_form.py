@@ -13,6 +13,7 @@ from myosotis.continual.classification.network import Outputs
 from myosotis.models.backbone import Backbone
 from myosotis.models.exact import ExactClassifier, ExactSpec, exact_features
 from myosotis.models.exact.body import body_hash, describe_body
+from myosotis.models.exact.feature_cache import FeatureCache, cached_rows
 from myosotis.models.exact.fecam import FeCAM as FeCAMHead
 from myosotis.models.exact.fecam import FeCAMSettings
 from myosotis.models.exact.head import HeadSettings
@@ -68,11 +69,14 @@ class ClosedForm(Learner[HeadSettings]):
         """Add the samples of the task."""
         if self.exact is None:
             self.exact = ExactClassifier(self._spec())
-        names = self._names()
+        names, body, spec = self._names(), self.net.backbone, self.exact.spec
+        cache = None
+        if self.feature_cache is not None:
+            cache = FeatureCache(self.feature_cache, spec.body, self.settings.bits, spec.width)
         for chunk in task.current.split(_CHUNK):
             images = (task.images(chunk) * 255).round().byte().cpu()
             with evaluating(self.net):
-                rows = exact_features(self.net.backbone, images, self.settings.bits)
+                rows = cached_rows(cache, images, lambda part: exact_features(body, part, self.settings.bits))
             self.exact.learn(images, rows, [names[label] for label in task.labels[chunk].tolist()])
 
     def _names(self) -> tuple[str, ...]:

@@ -17,9 +17,11 @@ class LearnerConfig(Config):
     Attributes:
         learner: Run of ``learn classes`` by ``simplecil``, ``ranpac`` or ``fecam``, or of an exact forgetting in one;
             or the ``model`` directory of such a run.
+        feature_cache: Directory of features that the learner used; the forgotten images are removed from it.
     """
 
     learner: LocalPath
+    feature_cache: LocalPath | None = None
 
 
 class ExactDataConfig(Config):

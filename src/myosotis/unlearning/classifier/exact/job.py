@@ -17,6 +17,7 @@ from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
+from myosotis.engine.processes import is_main_process
 from myosotis.evaluation.intervals import change_interval, clopper_pearson
 from myosotis.models.exact import ExactClassifier, OtherFeaturesError
 from myosotis.models.exact.classifier import DESCRIPTION
@@ -42,7 +43,12 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         """
         config = self._config
         self._check_available()
-        self._learner = load_exact_learner(Path(config.model.learner), "model.learner")
+        cache = config.model.feature_cache
+        if cache is not None and not Path(cache).is_dir():
+            raise InputError(f"model.feature_cache {cache}: no such directory")
+        self._learner = load_exact_learner(
+            Path(config.model.learner), "model.learner", None if cache is None else Path(cache)
+        )
         self._read_images()
         counts = f"{len(self._forget)} images to forget of {len(self._learner.classifier):,} that were learned"
         self._say(counts)
@@ -133,6 +139,8 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         with self._timed("audit"):
             right["after"] = {name: self._right(images) for name, images in sets.items()}
         self.publish(learner.save)
+        if learner.cache is not None and is_main_process():
+            learner.cache.forget(self._forget.images)
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
         change = self._change(right)
         return {

@@ -27,8 +27,8 @@ _SETS = {"forget": "forgotten images", "remaining": "remaining images", "test": 
 _LIMITS = (
     "The digests prove which records the sums and the head are made of. They say nothing about the frozen body, which "
     "must never have been trained on the forgotten images.",
-    "The learner before, and every copy of it, still holds the images: the run that learned them, its checkpoints, and "
-    "heads that were given away.",
+    "The learner before, and every copy of it, still holds the images: the run that learned them, its checkpoints, "
+    "heads that were given away, and a feature cache that model.feature_cache did not name.",
     "Settings of the head, other than lambda, may have been chosen with the images at hand.",
     "learner.json still names a class whose last image went.",
 )
@@ -207,10 +207,10 @@ def describe_audit(found: Mapping[str, Any]) -> str:
     ]
     if found["equal"]:
         verdict = "equal: the learner is, byte for byte, one that learned exactly these images"
-    elif found["learned"] == found["images"] == found["records"]:
-        verdict = "different, though the records are the same: sums or head were changed"
     elif found["statistics_equal"]:
         verdict = "the sums are equal, the head is not: it was solved elsewhere, or changed"
+    elif found["learned"] == found["images"] == found["records"]:
+        verdict = "different, though the records are the same: sums or head were changed"
     else:
         verdict = "different: it learned other images, fewer, or more, or this machine computes other bits"
     return "\n".join([*lines, verdict])

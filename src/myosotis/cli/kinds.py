@@ -136,7 +136,10 @@ JOBS: Mapping[str, JobKind] = {
             ("continual.classification.job", "ClassLearningJob"),
             "continual.classification.report",
             {"": ("continual.classification.methods", "METHODS")},
-            keys="checkpoint_every keep_learners data scenario model method norm memory training confidence",
+            keys=(
+                "checkpoint_every keep_learners data scenario model method norm memory training confidence "
+                "continue_from forgotten"
+            ),
         ),
         JobKind(
             "learn segments",

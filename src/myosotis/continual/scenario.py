@@ -104,6 +104,7 @@ def class_incremental(
     class_order: Sequence[str] | Sequence[int] | None = None,
     validation: float = 0.0,
     seed: int = 0,
+    learnt: int = 0,
 ) -> Scenario:
     """Split a data set into tasks with disjoint classes.
 
@@ -116,6 +117,7 @@ def class_incremental(
         class_order: Order of classes by name or by number; every class once.
         validation: Share of each class that is held out of the training set.
         seed: Seed of the samples held out.
+        learnt: Number of classes, the first of the order, that were learnt before and may have no sample.
 
     Raises:
         SettingsError: The sizes do not add up, a class is missing from the order or repeated, a label is no class, the
@@ -136,8 +138,8 @@ def class_incremental(
             raise SettingsError(f"the test set has the classes {test.classes}, the training set {dataset.classes}")
         test = _in_order(test, order)
     counts = torch.bincount(train.labels, minlength=len(order))
-    if bool((counts == 0).any()):
-        raise SettingsError(f"class {train.classes[int(counts.argmin())]} has no training sample")
+    if bool((counts[learnt:] == 0).any()):
+        raise SettingsError(f"class {train.classes[learnt + int(counts[learnt:].argmin())]} has no training sample")
     held = _held_out(train, validation, seed)
     tasks, begin = [], 0
     for number, size in enumerate(sizes):
@@ -251,17 +253,20 @@ def task_sizes(classes: int, first: int, per_task: int | Sequence[int]) -> list[
     return sizes
 
 
+def drawn_order(classes: Sequence[str], seed: int) -> list[str]:
+    """Return names of classes in a random order that depends on the names and the seed, not on their numbers."""
+    named = sorted(classes)
+    return [named[position] for position in torch.randperm(len(named), generator=generator(seed, "class order"))]
+
+
 def _class_order(
     classes: Sequence[str], order_seed: int | None, listed: Sequence[str] | Sequence[int] | None
 ) -> list[int]:
     if listed is None:
         if order_seed is None:
             return list(range(len(classes)))
-        # Sorted by name first, so that the order does not depend on how classes are numbered.
-        named = sorted(range(len(classes)), key=lambda label: classes[label])
-        return [
-            named[position] for position in torch.randperm(len(named), generator=generator(order_seed, "class order"))
-        ]
+        numbers = {name: label for label, name in enumerate(classes)}
+        return [numbers[name] for name in drawn_order(classes, order_seed)]
     if order_seed is not None:
         raise SettingsError("give either order_seed or class_order")
     numbers = {name: label for label, name in enumerate(classes)}

@@ -91,6 +91,13 @@ class StreamLearner(ABC, Generic[SettingsT]):
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Restore what :meth:`state_dict` returned."""
 
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Change indices of stored samples: the training set is another one. By default the method stores none."""
+
+    def stored_indices(self) -> list[int]:
+        """Return the indices of samples that the method itself stores. By default there are none."""
+        return []
+
     def write_files(self, path: Path) -> None:
         """Write what is not tensors beside the network into files of its own. By default there is nothing."""
 
@@ -175,11 +182,16 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
         self.learner.to(self.device)
         first = self._restore()
         self.resumed = first > 0 or self.interrupted(first)
+        first = first or self.begin()
         # Dropout and the like draw from torch's global generator, which belongs to the caller.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for index in range(first, len(self.sizes)):
                 self._learn(index)
         return self.records
+
+    def begin(self) -> int:
+        """Take over what an earlier run has learnt, where there is one, and return the number of its tasks."""
+        return 0
 
     def interrupted(self, index: int) -> bool:
         """Return whether an earlier session trained on a part of this task."""

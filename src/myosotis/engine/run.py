@@ -32,7 +32,7 @@ _ENTRIES = frozenset(
         *_MARKS,
         *("audit.json", "checkpoints", "learners", "map.json", "metrics.jsonl", "model", "panels.safetensors"),
         *("partition.json", "person.html", "probe.html", "probe.json", "report.html", "result.json", "samples.json"),
-        *("pictures.json", "shadow"),
+        *("pictures.json", "shadow", "stream.json", "weights.json"),
         *("study.db", "study.db-journal", "study.db-shm", "study.db-wal", "trackers"),
     }
 )

@@ -133,6 +133,10 @@ class ClassLearningConfig(StreamJobConfig):
         memory: Exemplar memory.
         training: Training of each task.
         confidence: Level of the confidence intervals.
+        continue_from: Finished run, or an exact forgetting in one, whose learner goes on: ``scenario`` is that of the
+            further classes, and ``data`` holds the test images of all, and the exemplars.
+        forgotten: With ``continue_from``, what becomes of training images that were forgotten in that run: ``refuse``
+            ends the job, ``drop`` leaves them out.
     """
 
     data: DataConfig
@@ -143,6 +147,8 @@ class ClassLearningConfig(StreamJobConfig):
     memory: MemoryConfig = MemoryConfig(total=2000)
     training: TrainSettings = TrainSettings()
     confidence: Fraction = 0.95
+    continue_from: LocalPath | None = None
+    forgotten: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="before")
     @classmethod
@@ -178,6 +184,10 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
         if self.training.nesterov and not self.training.momentum:
             raise ValueError("'training.nesterov' needs a 'training.momentum'")
+        if self.continue_from is None and self.forgotten != "refuse":
+            raise ValueError("'forgotten' belongs to 'continue_from'")
+        if self.continue_from is not None and self.model.init_from is not None:
+            raise ValueError("'continue_from' has a learner already; leave out 'model.init_from'")
         if not method.trains:
             self._check_frozen()
         elif self.model.feature_cache is not None:
@@ -199,7 +209,7 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError(f"method '{name}' trains nothing: leave out 'training.{changed}'")
         if self.norm.kind != "bn":
             raise ValueError(f"method '{name}' leaves the body as it is: leave out 'norm'")
-        if self.model.source is False and self.model.init_from is None:
+        if self.model.source is False and self.model.init_from is None and self.continue_from is None:
             raise ValueError(
                 f"method '{name}' leaves the body as it is, which needs weights: give 'model.pretrained', "
                 "'model.weights' or 'model.init_from'"

@@ -1,22 +1,30 @@
 """From the configuration of a job to its images, its stream and its learner."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.continual.classification.continuation import Earlier, check_same
 from myosotis.continual.classification.saved import FirstEncoder, LearnerSpec
 from myosotis.continual.memory import ExemplarMemory
-from myosotis.continual.scenario import Scenario, class_incremental
+from myosotis.continual.scenario import Scenario, class_incremental, drawn_order, task_sizes
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import limited
-from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.image_classifier import ClassifierSpec
 
 
-def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) -> Scenario:
-    """Split the images of a job into its tasks.
+def make_scenario(
+    config: ClassLearningConfig, train: ImageSet, test: ImageSet, earlier: Earlier | None = None
+) -> Scenario:
+    """Split the images of a job into its tasks; those of an earlier run come first.
 
     Args:
         config: Configuration of the job.
         train: Training images, see :func:`~myosotis.data.sets.read_sets`.
         test: Test images.
+        earlier: Run that the stream goes on from.
 
     Raises:
         InputError: Sizes or classes do not fit together.
@@ -26,20 +34,40 @@ def make_scenario(config: ClassLearningConfig, train: ImageSet, test: ImageSet) 
     # Runs of several seeds are measured on the same test images.
     test = limited(test, config.data.test_limit, 0, "data.test_limit")
     stream = config.scenario
+    first, per_task, options = stream.first, stream.per_task, dict(stream.order_options(seed))
     with settings_as_input("scenario"):
-        return class_incremental(
-            train,
-            stream.first,
-            stream.per_task,
-            test=test,
-            validation=stream.validation,
-            seed=seed,
-            **stream.order_options(seed),
-        )
+        if earlier is not None:
+            new = _further_classes(earlier, train.classes, **options)
+            first, *rest = earlier.spec.sizes
+            per_task = (*rest, *task_sizes(len(new), stream.first, stream.per_task))
+            options = {"class_order": [*earlier.classes, *new], "learnt": len(earlier.classes)}
+        return class_incremental(train, first, per_task, test=test, validation=stream.validation, seed=seed, **options)
+
+
+def _further_classes(
+    earlier: Earlier, classes: Sequence[str], class_order: Any = None, order_seed: int | None = None
+) -> list[str]:
+    """The classes that an earlier run has not learnt, in the order of arrival."""
+    missing = next((name for name in earlier.classes if name not in classes), None)
+    if missing is not None:
+        raise SettingsError(f"the class '{missing}' of {earlier.name} has no test images")
+    if isinstance(class_order, list):
+        begin = len(earlier.classes) if tuple(class_order[: len(earlier.classes)]) == earlier.classes else 0
+        again = next((name for name in class_order[begin:] if name in earlier.classes), None)
+        if again is not None:
+            raise SettingsError(f"class_order: {earlier.name} has learnt '{again}' already, in another place")
+        return [str(name) for name in class_order[begin:]]
+    new = [name for name in classes if name not in earlier.classes]
+    if not new:
+        raise SettingsError(f"{earlier.name} has learnt every class already")
+    return new if order_seed is None else drawn_order(new, order_seed)
 
 
 def describe_learner(
-    config: ClassLearningConfig, scenario: Scenario, encoder: FirstEncoder | None = None
+    config: ClassLearningConfig,
+    scenario: Scenario,
+    encoder: FirstEncoder | None = None,
+    earlier: Earlier | None = None,
 ) -> LearnerSpec:
     """Return the description of the learner of a job.
 
@@ -47,11 +75,16 @@ def describe_learner(
         config: Configuration of the job.
         scenario: Stream of the job.
         encoder: Encoder that ``model.init_from`` names.
+        earlier: Run that the stream goes on from.
 
     Raises:
-        InputError: The encoder does not fit.
+        InputError: The encoder, or the earlier run, does not fit.
     """
     images, model = scenario.train, config.model
+    if earlier is not None:
+        check_same(earlier, config)
+        sizes = tuple(len(task.classes) for task in scenario)
+        return replace(earlier.spec, backbone=replace(earlier.spec.backbone, classes=images.classes), sizes=sizes)
     size = model.size()
     if encoder is not None:
         _check_encoder(config, scenario, encoder)

@@ -7,6 +7,7 @@ from typing import Any
 
 from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.continual.classification.continuation import read_earlier, write_stream
 from myosotis.continual.classification.forecast import class_phase
 from myosotis.continual.classification.inputs import describe_learner, make_memory, make_scenario
 from myosotis.continual.classification.learner import Learner
@@ -18,14 +19,15 @@ from myosotis.continual.classification.training import Learned, learn_classes, l
 from myosotis.continual.job import StreamJob, try_images
 from myosotis.continual.scenario import Scenario
 from myosotis.continual.verdict import classes_verdict
+from myosotis.data.images import ImageSet
 from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
-from myosotis.engine.errors import settings_as_input
+from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process
 from myosotis.models.image_classifier import build_classifier, load_classifier
-from myosotis.models.weight_files import matched_weights, weights_inputs
+from myosotis.models.weight_files import Pretrained, matched_weights, weights_inputs
 
 
 class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
@@ -47,7 +49,9 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         for name, images in (("training", train), ("test", test)):
             if images.skipped:
                 self._say(f"skipped {len(images.skipped)} unreadable {name} images, {images.skipped[0]} first")
-        self._scenario = scenario = make_scenario(config, train, test)
+        self._earlier = None if config.continue_from is None else read_earlier(Path(config.continue_from))
+        train = self._without_forgotten(train)
+        self._scenario = scenario = make_scenario(config, train, test, self._earlier)
         assert scenario.test is not None  # noqa: S101 - it has just been given
         self._test = scenario.test
         self._repeated = repeated_images(scenario.train, self._test)
@@ -58,22 +62,50 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         source = config.model.init_from
         self._encoder = None if source is None else load_first_encoder(Path(source))
         with settings_as_input():
-            self._spec = describe_learner(config, scenario, self._encoder)
+            self._spec = describe_learner(config, scenario, self._encoder, self._earlier)
             plain = build_classifier(self._spec.backbone).classifier
-            self._match = matched_weights(plain, config.model.architecture, config.model.source)
+            self._match = matched_weights(plain, config.model.architecture, self._source)
+        self._start = None if self._earlier is None else self._earlier.start(scenario.train)
+        with settings_as_input():
             check_fit(make_learner(self._spec), scenario, make_memory(config), config.training)
         self._try_images()
+
+    def _without_forgotten(self, train: ImageSet) -> ImageSet:
+        """The training images without those that were forgotten in the earlier run.
+
+        Raises:
+            InputError: There are some, and the configuration refuses them.
+        """
+        earlier = self._earlier
+        again = [] if earlier is None or earlier.forgotten is None else earlier.forgotten.among(train)
+        self._dropped = len(again)
+        if not again:
+            return train
+        assert earlier is not None  # noqa: S101 - something was forgotten in it
+        if self._config.forgotten == "refuse":
+            raise InputError(
+                f"data.train: {len(again)} of its images were forgotten in {earlier.name}, {train.names[again[0]]} "
+                "first; 'forgotten: drop' leaves them out"
+            )
+        self._say(f"left out {len(again)} training images that were forgotten in {earlier.name}")
+        gone = set(again)
+        return replace(train.subset([index for index in range(len(train)) if index not in gone]), skipped=train.skipped)
 
     def _try_images(self) -> None:
         """Pass one image through the network."""
         # Pre-trained weights are loaded here, since that may fail.
-        learner = make_learner(self._spec, pretrained=self._config.model.source)
+        learner = make_learner(self._spec, pretrained=self._source)
         learner.grow(0, 1)
         if self._encoder is not None:
             with settings_as_input("model.init_from"):
                 load_encoder(learner, self._encoder.weights)
         train = self._scenario[0].train
         try_images(learner.net, train.dataset.subset([int(train.indices[0])]).pixels())
+
+    @property
+    def _source(self) -> Pretrained:
+        """Weights that a new learner begins with: none where an earlier run's are taken over."""
+        return self._config.model.source if self._earlier is None else False
 
     def phases(self) -> Sequence[Phase]:
         """Return the steps of all tasks, those of exemplars included."""
@@ -84,11 +116,12 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         """Return fingerprints of both sets, and the hash of the encoder, or of the file, to start from."""
         encoder = {} if self._encoder is None else {"encoder": self._encoder.hash}
         sets = input_fingerprints({"train": self._scenario.train, "test": self._test}, salt)
-        return {**sets, **encoder, **weights_inputs(self._config.model.source)}
+        earlier = {} if self._earlier is None else {"the earlier run": self._earlier.model}
+        return {**sets, **encoder, **earlier, **weights_inputs(self._source)}
 
     def learn(self, **options: Any) -> Learned:
         """Learn the classes."""
-        learner = make_learner(self._spec, pretrained=self._config.model.source)
+        learner = make_learner(self._spec, pretrained=self._source)
         cache = self._config.model.feature_cache
         learner.feature_cache = None if cache is None else Path(cache)
         return learn_classes(
@@ -97,6 +130,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             make_memory(self._config),
             self._config.training,
             encoder=None if self._encoder is None else self._encoder.weights,
+            start=self._start,
             **options,
         )
 
@@ -121,6 +155,10 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     def result(self, outcome: Learned) -> dict[str, Any]:
         """Return the figures."""
         config, scenario, records = self._config, self._scenario, outcome.records
+        own = records if self._start is None else records[len(self._start.sizes) :]
+        forgotten = None if self._earlier is None else self._earlier.forgotten
+        if is_main_process():
+            write_stream(self._run, outcome.learner, outcome.memory, records, scenario.train, forgotten)
         table = confusion(outcome, self._test)
         image = scenario.train.images[0].numel()
         logits = outcome.learner.end_state()["logits"].numel() * 4 if outcome.learner.own_memory else 0
@@ -134,6 +172,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 "test": outcome.counts,
                 "skipped": self._skipped,
                 "repeated": self._repeated,
+                "forgotten": self._dropped,
             },
             "metrics": {
                 **figures(outcome),
@@ -156,13 +195,16 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),
                 "encoder_in": None if self._encoder is None else self._encoder.hash,
                 "weights_in": self._began_with(),
+                "continued_from": None
+                if self._earlier is None
+                else {"name": self._earlier.name, "model": self._earlier.model, "tasks": len(self._earlier.spec.sizes)},
                 "model_out": weights_hash(outcome.learner.net),
                 "classifier_out": self._plain_hash(),
             },
             "cost": self.stream_cost(
-                records,
-                after_task_seconds=[record.after_seconds for record in records],
-                parameters_training=max(record.parameters["training"] for record in records),
+                own,
+                after_task_seconds=[record.after_seconds for record in own],
+                parameters_training=max(record.parameters["training"] for record in own),
                 parameters_inference=records[-1].parameters["inference"],
                 exemplars=records[-1].exemplars,
                 exemplar_bytes=records[-1].exemplars * image + logits,

@@ -54,6 +54,8 @@ class ClassSamples(ResultPart):
     """Unreadable images by set."""
     repeated: int
     """Test images that are training images too."""
+    forgotten: int = 0
+    """Training images that were left out because they had been forgotten."""
 
 
 class TaskInDetail(ResultPart):

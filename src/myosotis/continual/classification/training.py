@@ -17,7 +17,7 @@ from myosotis.continual.classification.norm import Partition, set_task_balance
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, View
-from myosotis.continual.stream import Log, StreamTrainer
+from myosotis.continual.stream import Log, StreamTrainer, read_learner
 from myosotis.data.images import to_unit
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
@@ -54,6 +54,25 @@ class TaskRecord:
     images: int
     parameters: dict[str, int]
     exemplars: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an earlier run has learnt, for a stream that goes on.
+
+    Attributes:
+        path: Directory of its learner.
+        sizes: Number of classes of each of its tasks.
+        memory: State of its memory, with indices into the training set of the stream.
+        records: Measurements after each of its tasks.
+        numbers: These indices by those that the learner itself stores.
+    """
+
+    path: Path
+    sizes: tuple[int, ...]
+    memory: Mapping[str, Any]
+    records: list[TaskRecord]
+    numbers: Mapping[int, int]
 
 
 @dataclass(repr=False)
@@ -122,6 +141,7 @@ def learn_classes(
     say: Callable[[str], None] | None = None,
     on_task: Callable[[int, Learner[Any]], None] | None = None,
     encoder: Mapping[str, Tensor] | None = None,
+    start: Start | None = None,
 ) -> Learned:
     """Learn the tasks of a stream one after another, and measure after each.
 
@@ -144,6 +164,7 @@ def learn_classes(
         on_task: Receives the index of a task and the learner as it is after the task.
         encoder: Weights of a backbone that has learnt the first task. It is frozen and the first task trains only the
             head, so that learners with the same encoder have the same features after it.
+        start: What an earlier run has learnt: the first tasks of the stream, which are not learnt again.
 
     Raises:
         SettingsError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
@@ -155,6 +176,7 @@ def learn_classes(
         memory,
         settings,
         encoder,
+        start,
         checkpoint_every,
         seed=seed,
         device=device,
@@ -180,15 +202,28 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         memory: ExemplarMemory,
         settings: TrainSettings,
         encoder: Mapping[str, Tensor] | None,
+        start: Start | None,
         checkpoint_every: int,
         **options: Any,
     ) -> None:
         check_fit(learner, scenario, memory, settings)
         super().__init__(learner, [len(task.classes) for task in scenario], **options)
         self._scenario, self._memory, self._settings = scenario, memory, settings
-        self._encoder, self._checkpoint_every = encoder, checkpoint_every
+        self._encoder, self._start, self._checkpoint_every = encoder, start, checkpoint_every
         self._images = resident(scenario.train.images, self.device)
         self._labels = scenario.train.labels
+
+    def begin(self) -> int:
+        """Take over learner, memory and records of an earlier run."""
+        start = self._start
+        if start is None:
+            return 0
+        read_learner(self.learner, start.sizes, start.path)
+        self.learner.renumber(start.numbers)
+        self.learner.to(self.device)
+        self._memory.load_state_dict(start.memory)
+        self.records = list(start.records)
+        return len(start.sizes)
 
     def learn_task(self, index: int) -> TaskRecord:
         """Run the stages of a task, fill the memory and measure."""

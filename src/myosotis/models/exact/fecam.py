@@ -23,8 +23,8 @@ class FeCAMSettings(HeadSettings):
 
     Attributes:
         tukey: Power of Tukey's transformation of non-negative features; null leaves features as they are.
-        diagonal: gamma_1, the share of the mean variance that the diagonal is enlarged by.
-        off_diagonal: gamma_2, the share of the mean covariance that is added off the diagonal.
+        diagonal: Share gamma_1 of the mean variance that the diagonal is enlarged by.
+        off_diagonal: Share gamma_2 of the mean covariance that is added off the diagonal.
     """
 
     tukey: Annotated[float, Field(gt=0, le=1)] | None = 0.5

@@ -30,7 +30,7 @@ class RanPACSettings(HeadSettings):
     """Settings of RanPAC.
 
     Attributes:
-        projection: M, the number of projected features; 10,000 in the paper.
+        projection: Number M of projected features; 10,000 in the paper.
         ridge: Penalty lambda; chosen by cross-validation among the powers of ten from 10^-8 to 10^8 unless given.
         folds: Folds of the cross-validation; each has sums of its own, of M^2 integers.
     """

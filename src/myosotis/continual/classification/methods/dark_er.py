@@ -155,6 +155,16 @@ class DERpp(Learner[DERppSettings]):
         self.reservoir = LogitReservoir(int(state["size"]), derive_seed(self.seed, "dark"))
         self.reservoir.load_state_dict({name: value.cpu() for name, value in state.items()})
 
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Change the indices of the reservoir."""
+        assert self.reservoir is not None  # noqa: S101 - a task has been learnt
+        renamed = [numbers[index] for index in self.reservoir.indices.tolist()]
+        self.reservoir.indices = torch.tensor(renamed, dtype=torch.long)
+
+    def stored_indices(self) -> list[int]:
+        """Return the indices of the reservoir."""
+        return [] if self.reservoir is None else self.reservoir.indices.tolist()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the reservoir."""
         return {} if self.reservoir is None else self.reservoir.state_dict()

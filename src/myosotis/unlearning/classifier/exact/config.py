@@ -64,7 +64,7 @@ class ExactForgettingConfig(JobConfig):
     """One job: a learner, the images that it is to forget, and what is measured.
 
     Attributes:
-        model: Learner.
+        model: Learner that is to forget.
         data: Images to forget and others.
         method: Always ``exact``.
         recompute: Whether the sums are made anew from the remaining images of ``data.train`` instead of subtracting:

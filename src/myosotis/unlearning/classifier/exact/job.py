@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from myosotis.data.forgotten import carry_stream
 from myosotis.data.image_folders import read_image_folder
 from myosotis.data.images import ImageSet
 from myosotis.data.instance_lists import read_instance_list
@@ -139,8 +140,10 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         with self._timed("audit"):
             right["after"] = {name: self._right(images) for name, images in sets.items()}
         self.publish(learner.save)
-        if learner.cache is not None and is_main_process():
-            learner.cache.forget(self._forget.images)
+        if is_main_process():
+            if learner.cache is not None:
+                learner.cache.forget(self._forget.images)
+            carry_stream(learner.path.parent, self._run.path, self._forget)
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
         change = self._change(right)
         return {

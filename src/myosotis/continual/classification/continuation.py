@@ -1,0 +1,190 @@
+"""A stream that goes on: what a finished run leaves for a later one, and how that one begins with it."""
+
+import hashlib
+import hmac
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.continual.classification.learner import Learner
+from myosotis.continual.classification.saved import LEARNER, LearnerSpec
+from myosotis.continual.classification.training import Start, TaskRecord
+from myosotis.continual.memory import ExemplarMemory
+from myosotis.data.forgotten import STREAM, Forgotten
+from myosotis.data.images import ImageSet
+from myosotis.engine.artifact import read_description
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import read_json, write_json
+from myosotis.engine.run import Run
+
+_KINDS = ("learn-classes", "unlearn-exact")
+_KEY = "continue_from"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run that a stream goes on from.
+
+    Attributes:
+        path: Its directory.
+        name: Its name.
+        spec: Description of its learner.
+        records: Measurements after each of its tasks.
+        memory: State of its exemplar memory, with indices into its own training set.
+        exemplars: Keyed digest of each exemplar, by that index.
+        key: Key of these digests.
+        forgotten: Images that were forgotten in it.
+        model: Hash of what it left.
+        memory_settings: Settings of its memory, None where it has none.
+    """
+
+    path: Path
+    name: str
+    spec: LearnerSpec
+    records: list[TaskRecord]
+    memory: dict[str, Any]
+    exemplars: dict[int, str]
+    key: str
+    forgotten: Forgotten | None
+    model: str
+    memory_settings: Mapping[str, Any] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the learnt classes in the order of arrival."""
+        return self.spec.backbone.classes[: sum(self.spec.sizes)]
+
+    def start(self, train: ImageSet) -> Start:
+        """Return what a trainer begins with, its exemplars as indices into another training set.
+
+        Args:
+            train: Training images, which must hold the exemplars.
+
+        Raises:
+            InputError: One of them is missing.
+        """
+        places = defaultdict(list)
+        if self.exemplars:
+            for index in range(len(train)):
+                places[exemplar_digest(self.key, train, index)].append(index)
+        numbers: dict[int, int] = {}
+        for old, digest in sorted(self.exemplars.items()):
+            if not places[digest]:
+                missing = sum(not places[other] for other in self.exemplars.values())
+                raise InputError(
+                    f"{_KEY}: {missing} of {len(self.exemplars)} exemplars of {self.name} are not among data.train, "
+                    "which must hold them"
+                )
+            numbers[old] = places[digest].pop(0)
+        memory = {
+            **self.memory,
+            "ranked": [[label, [numbers[index] for index in ranked]] for label, ranked in self.memory["ranked"]],
+        }
+        return Start(self.path / "model", self.spec.sizes, memory, list(self.records), numbers)
+
+
+def exemplar_digest(key: str, images: ImageSet, index: int) -> str:
+    """Return a keyed digest of an image and the name of its class."""
+    name = images.classes[int(images.labels[index])]
+    content = images.hashes[index][0] + name.encode("utf-8", "surrogatepass")
+    return hmac.new(key.encode(), content, hashlib.sha256).hexdigest()
+
+
+def write_stream(
+    run: Run,
+    learner: Learner[Any],
+    memory: ExemplarMemory,
+    records: Sequence[TaskRecord],
+    train: ImageSet,
+    forgotten: Forgotten | None,
+) -> None:
+    """Write what a later run begins with.
+
+    Args:
+        run: The run.
+        learner: Learner after the last task.
+        memory: Memory after the last task.
+        records: Measurements after each task.
+        train: Training images that the memory refers to.
+        forgotten: Images that must not come back.
+    """
+    stored = [*memory.indices().tolist(), *learner.stored_indices()]
+    content = {
+        "records": [asdict(record) for record in records],
+        "memory": memory.state_dict(),
+        "exemplars": {str(index): exemplar_digest(run.salt, train, index) for index in sorted(set(stored))},
+        "key": run.salt,
+        "forgotten": None if forgotten is None else forgotten.as_json(),
+    }
+    write_json(run.path / STREAM, content, private=True)
+
+
+def read_earlier(path: Path) -> Earlier:
+    """Read a run that a stream goes on from.
+
+    Raises:
+        InputError: It is none, not finished, or lacks something.
+    """
+    if not path.is_dir():
+        raise InputError(f"{_KEY} {path}: no such run")
+    run = Run.read(path)
+    result = run.result()
+    if result.get("kind") not in _KINDS:
+        raise InputError(f"{_KEY} {path}: is a run of '{result.get('kind')}', expected one of 'learn classes'")
+    spec = read_description(LearnerSpec, path / "model" / LEARNER, "a learner")
+    if not (path / STREAM).is_file():
+        raise InputError(f"{_KEY} {path}: holds no {STREAM}, as runs of earlier versions: run it again")
+    content = read_json(path / STREAM)
+    try:
+        records = TypeAdapter(list[TaskRecord]).validate_python(content["records"])
+        exemplars = {int(index): str(digest) for index, digest in content["exemplars"].items()}
+        forgotten = None if content["forgotten"] is None else Forgotten.of(content["forgotten"])
+        return Earlier(
+            path,
+            str(result["name"]),
+            spec,
+            records,
+            dict(content["memory"]),
+            exemplars,
+            str(content["key"]),
+            forgotten,
+            str(result["lineage"]["model_out"]),
+            run.settings().get("memory"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ValidationError):
+        raise InputError(f"{_KEY} {path}: {STREAM} is damaged") from None
+
+
+def check_same(earlier: Earlier, config: ClassLearningConfig) -> None:
+    """Refuse to go on with another network, method, memory or seed than the earlier run had.
+
+    Args:
+        earlier: Earlier run.
+        config: Configuration of the job that goes on.
+
+    Raises:
+        InputError: Something differs; the first is named.
+    """
+    spec, body = earlier.spec, earlier.spec.backbone
+    compared = {
+        "method": ((spec.method, spec.settings), (config.method.name, config.method.settings)),
+        "model": ((body.architecture, dict(body.options)), (config.model.architecture, dict(config.model.options))),
+        "norm": (spec.norm.model_dump(), config.norm.model_dump()),
+        "seed": (spec.seed, config.seed),
+    }
+    if earlier.memory_settings is not None:
+        compared["memory"] = (dict(earlier.memory_settings), config.memory.model_dump(mode="json"))
+    for key, (was, now) in compared.items():
+        if was != now:
+            raise InputError(
+                f"{_KEY} {earlier.path}: '{key}' was {_text(was)}, is {_text(now)}; a stream goes on as it began"
+            )
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

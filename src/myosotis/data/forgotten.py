@@ -1,0 +1,72 @@
+"""Images that were forgotten, so that they are not learnt again: keyed digests of pixels and class."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from myosotis.data.images import ImageSet
+from myosotis.engine.files import read_json, write_json
+
+STREAM = "stream.json"
+"""The file of a run that a later one begins with, beside ``model/``; ``forgotten`` in it must not come back."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Keyed digests of forgotten images; without the images they say nothing, with one they say whether it is there.
+
+    Attributes:
+        key: Key of the digests, hexadecimal.
+        images: HMAC-SHA256 of the pixels of each image, hexadecimal.
+
+    Example:
+        >>> import torch
+        >>> pixels = torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2)
+        >>> images = ImageSet(pixels, torch.tensor([0, 1]), ("a", "b"), ("cat", "owl"))
+        >>> Forgotten().with_images(images.subset([1])).among(images)
+        [1]
+    """
+
+    key: str = field(default_factory=lambda: secrets.token_hex(32))
+    images: frozenset[str] = frozenset()
+
+    def with_images(self, images: ImageSet) -> "Forgotten":
+        """Return these and further images."""
+        return Forgotten(self.key, self.images | {self._digest(pixels) for pixels, _ in images.hashes})
+
+    def among(self, images: ImageSet) -> list[int]:
+        """Return the indices of the images that were forgotten, whatever their class and their name."""
+        if not self.images:
+            return []
+        return [index for index, (pixels, _) in enumerate(images.hashes) if self._digest(pixels) in self.images]
+
+    def _digest(self, pixels: bytes) -> str:
+        return hmac.new(bytes.fromhex(self.key), pixels, hashlib.sha256).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        return {"key": self.key, "images": sorted(self.images)}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Forgotten":
+        """Return what :meth:`as_json` gave."""
+        return cls(str(content["key"]), frozenset(content["images"]))
+
+
+def carry_stream(source: Path, target: Path, images: ImageSet) -> None:
+    """Write the stream of a run into another one that forgot images in it; nothing where the former has none.
+
+    Args:
+        source: Run of the learner.
+        target: Run that forgot.
+        images: Forgotten images.
+    """
+    if not (source / STREAM).is_file():
+        return
+    content = read_json(source / STREAM)
+    known = Forgotten() if content["forgotten"] is None else Forgotten.of(content["forgotten"])
+    write_json(target / STREAM, {**content, "forgotten": known.with_images(images).as_json()}, private=True)

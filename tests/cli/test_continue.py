@@ -1,0 +1,232 @@
+"""A stream that goes on from a finished run, and from a forgetting in one."""
+
+import json
+import shutil
+import stat
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier
+
+CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
+OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
+
+
+def photos(folder, count, seed):
+    patterns = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 8, 8))
+    noise = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = (patterns[label] * 0.7 + noise.integers(0, 77, (8, 8))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stream-world")
+    photos(folder / "train", 8, 1)
+    photos(folder / "test", 4, 2)
+    body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
+    save_file(body.state_dict(), folder / "body.safetensors")
+    return folder
+
+
+ORDER = ["elm", "ash", "hazel", "birch", "fir", "cedar"]
+MEMORIES = {
+    "finetune": {},
+    "er": {"total": 12},
+    "icarl": {"total": 12},
+    "wa": {"total": 12},
+    "bic": {"total": 12},
+    "dark_er": {"total": 12},
+    "ewc": {},
+    "der_expand": {"total": 12},
+    "foster": {"total": 12},
+    "ranpac": {},
+}
+
+
+def job(world, method, **changes):
+    content = {
+        "name": "stream",
+        "data": {"train": {"folder": str(world / "train")}, "test": {"folder": str(world / "test")}},
+        "scenario": {"first": 2, "per_task": 2, "class_order": ORDER},
+        "model": {"architecture": "small-resnet", "options": OPTIONS, "mean": [0.5], "std": [0.25]},
+        "method": {"name": method},
+        "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.05},
+    }
+    if MEMORIES[method]:
+        content["memory"] = MEMORIES[method]
+    if method == "dark_er":
+        content["training"]["memory_batch_size"] = 4
+    if method == "ranpac":
+        content["method"]["projection"] = 20
+        content["model"]["weights"] = str(world / "body.safetensors")
+        del content["training"]
+    for key, value in changes.items():
+        if value is None:
+            content.pop(key, None)
+        else:
+            content[key] = {**content[key], **value} if isinstance(content.get(key), dict) else value
+    return content
+
+
+@pytest.fixture
+def learn(tmp_path, invoke):
+    def learn(content, name, status=0):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        done = invoke("learn", "classes", str(tmp_path / f"{name}.yaml"), "--out", str(tmp_path / name))
+        assert done.exit_code == status, done.output
+        return done.output if status else tmp_path / name
+
+    return learn
+
+
+def halves(world, begun_by, learn, first=4, train=None, **changes):
+    """A run of the first classes, and one that goes on from it with the others."""
+    learnt = ORDER[:first]
+    run = learn(job(world, begun_by, data={"only": sorted(learnt)}, scenario={"class_order": learnt}), "begun")
+    going_on = {"scenario": {"class_order": ORDER[first:]}, "continue_from": str(run), **changes}
+    rest = job(world, going_on.pop("method", {"name": begun_by})["name"], **going_on)
+    if train is not None:
+        rest["data"]["train"]["folder"] = str(train)
+    return run, rest
+
+
+def result(run):
+    return json.loads((run / "result.json").read_text())
+
+
+@pytest.mark.parametrize("method", sorted(MEMORIES))
+def test_two_halves_are_one_whole_to_the_bit(method, world, learn):
+    whole = learn(job(world, method), "whole")
+    _, rest = halves(world, method, learn)
+    run = learn(rest, "rest")
+    assert result(run)["matrix"] == result(whole)["matrix"]
+    assert result(run)["tasks"] == result(whole)["tasks"]
+    assert result(run)["lineage"]["model_out"] == result(whole)["lineage"]["model_out"]
+    for name in sorted({path.name for path in (whole / "model").glob("*.safetensors")} - {"records.safetensors"}):
+        one, other = load_file(whole / "model" / name), load_file(run / "model" / name)
+        assert sorted(one) == sorted(other)
+        for key, value in one.items():
+            torch.testing.assert_close(other[key], value, rtol=0, atol=0, equal_nan=True, msg=f"{name}: {key}")
+
+
+def test_only_the_exemplars_of_old_classes_are_needed(world, learn, tmp_path):
+    run, rest = halves(world, "icarl", learn)
+    whole = learn(rest, "with-all")
+    stored = json.loads((run / "stream.json").read_text())
+    folder = tmp_path / "fewer"
+    shutil.copytree(world / "train", folder)
+    from myosotis.continual.classification.continuation import exemplar_digest
+    from myosotis.data.image_folders import read_image_folder
+
+    images = read_image_folder(folder)
+    wanted = set(stored["exemplars"].values())
+    for index, name in enumerate(images.names):
+        if (
+            images.classes[images.labels[index]] in ORDER[:4]
+            and exemplar_digest(stored["key"], images, index) not in wanted
+        ):
+            (folder / name).unlink()
+    rest["data"]["train"]["folder"] = str(folder)
+    fewer = learn(rest, "with-exemplars")
+    assert result(fewer)["lineage"]["model_out"] == result(whole)["lineage"]["model_out"]
+
+
+def test_a_missing_exemplar_is_said(world, learn, tmp_path):
+    folder = tmp_path / "fewer"
+    shutil.copytree(world / "train", folder)
+    for path in (folder / "elm").iterdir():
+        if path.name != "00.png":
+            path.unlink()
+    _, rest = halves(world, "er", learn, train=folder)
+    assert "exemplars of stream are not among data.train" in learn(rest, "rest", status=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": {"name": "er"}, "memory": {"total": 12}}, "'method' was"),
+        ({"seed": 3}, "'seed' was 0, is 3"),
+        ({"norm": "gn"}, "'norm' was"),
+        ({"memory": {"total": 18}}, "'memory' was"),
+        ({"model": {"options": {"widths": [8, 8], "blocks": [1, 1]}}}, "'model' was"),
+        ({"scenario": {"class_order": ["fir", "cedar", "ash"]}}, "has learnt 'ash' already, in another place"),
+        ({"data": {"only": ["ash", "birch", "elm", "fir", "cedar"]}}, "the class 'hazel' of stream has no test images"),
+        ({"forgotten": "drop", "continue_from": None}, "'forgotten' belongs to 'continue_from'"),
+    ],
+)
+def test_another_stream_is_refused(changes, message, world, learn):
+    _, rest = halves(world, "icarl", learn, **changes)
+    assert message in learn(rest, "rest", status=2)
+
+
+def test_what_is_no_run_is_refused(world, learn, tmp_path):
+    rest = job(world, "er", continue_from=str(tmp_path / "nothing"))
+    assert "no such run" in learn(rest, "rest", status=2)
+
+
+def test_a_damaged_stream_is_refused(world, learn):
+    run, rest = halves(world, "er", learn)
+    (run / "stream.json").write_text('{"records": []}')
+    assert "stream.json is damaged" in learn(rest, "rest", status=2)
+
+
+def test_the_stream_is_the_owners_alone(world, learn):
+    run, _ = halves(world, "er", learn)
+    assert stat.S_IMODE((run / "stream.json").stat().st_mode) == 0o600
+
+
+class TestForgotten:
+    @pytest.fixture
+    def forgotten(self, world, learn, tmp_path, invoke):
+        """A run that forgot three photos of a stream, and the job that goes on from it."""
+        run, rest = halves(world, "ranpac", learn)
+        for name, number in (("elm", 1), ("elm", 4), ("ash", 0)):
+            (tmp_path / "out" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(world / "train" / name / f"{number:02d}.png", tmp_path / "out" / name)
+        forget = {"name": "gone", "model": {"learner": str(run)}, "data": {"forget": {"folder": str(tmp_path / "out")}}}
+        (tmp_path / "gone.yaml").write_text(yaml.safe_dump({**forget, "method": "exact"}))
+        done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
+        assert done.exit_code == 0, done.output
+        return tmp_path / "gone", {**rest, "continue_from": str(tmp_path / "gone")}
+
+    def test_what_was_forgotten_is_refused(self, forgotten, learn):
+        output = learn(forgotten[1], "rest", status=2)
+        assert "3 of its images were forgotten in gone" in output
+        assert "'forgotten: drop' leaves them out" in output
+
+    def test_under_another_class_and_name_too(self, forgotten, world, learn, tmp_path):
+        folder = tmp_path / "sly"
+        shutil.copytree(world / "train", folder)
+        shutil.move(folder / "elm" / "01.png", folder / "fir" / "new.png")
+        for name, number in (("elm", 4), ("ash", 0)):
+            (folder / name / f"{number:02d}.png").unlink()
+        _, rest = forgotten
+        rest["data"]["train"]["folder"] = str(folder)
+        assert "1 of its images were forgotten in gone, fir/new.png first" in learn(rest, "rest", status=2)
+
+    def test_dropped_they_stay_forgotten(self, forgotten, world, learn, tmp_path):
+        run = learn({**forgotten[1], "forgotten": "drop"}, "rest")
+        assert result(run)["samples"]["forgotten"] == 3
+        # The same bytes as a stream that never had them.
+        folder = tmp_path / "without"
+        shutil.copytree(world / "train", folder)
+        for path in (tmp_path / "out").glob("*/*.png"):
+            (folder / path.relative_to(tmp_path / "out")).unlink()
+        never = job(world, "ranpac")
+        never["data"]["train"]["folder"] = str(folder)
+        clean = learn(never, "never")
+        for name in ("statistics.safetensors", "head.safetensors"):
+            assert (run / "model" / name).read_bytes() == (clean / "model" / name).read_bytes()
+
+    def test_they_stay_on_the_list_of_the_next_run(self, forgotten, learn):
+        run = learn({**forgotten[1], "forgotten": "drop"}, "rest")
+        assert len(json.loads((run / "stream.json").read_text())["forgotten"]["images"]) == 3

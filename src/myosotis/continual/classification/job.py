@@ -155,6 +155,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     def result(self, outcome: Learned) -> dict[str, Any]:
         """Return the figures."""
         config, scenario, records = self._config, self._scenario, outcome.records
+        body = self._spec.backbone
         own = records if self._start is None else records[len(self._start.sizes) :]
         forgotten = None if self._earlier is None else self._earlier.forgotten
         if is_main_process():
@@ -195,6 +196,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),
                 "encoder_in": None if self._encoder is None else self._encoder.hash,
                 "weights_in": self._began_with(),
+                "pixels": {"size": body.image_size, "mean": list(body.mean), "std": list(body.std)},
                 "continued_from": None
                 if self._earlier is None
                 else {"name": self._earlier.name, "model": self._earlier.model, "tasks": len(self._earlier.spec.sizes)},

@@ -10,6 +10,7 @@ from myosotis.report.document import Document, Figure, Row, Section, Table, Verd
 from myosotis.report.figures import Line, curves, heat_map
 from myosotis.report.learning import kept_verdict, learnt_verdict
 from myosotis.report.sections import (
+    count_text,
     environment_section,
     lineage_section,
     loss_figure,
@@ -251,6 +252,19 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
 def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     skipped = sum(result["samples"]["skipped"].values())
     notes = [f"Skipped {skipped} unreadable images."] if skipped else []
+    lineage = result["lineage"]
+    earlier, weights, pixels = (lineage.get(key) for key in ("continued_from", "weights_in", "pixels"))
+    if earlier is not None:
+        notes.append(f"Goes on from {earlier['name']}, which learnt {count_text(earlier['tasks'], 'task')}.")
+    if forgotten := result["samples"].get("forgotten"):
+        notes.append(f"Left out {count_text(forgotten, 'training image')} that had been forgotten there.")
+    if weights is not None:
+        tensors = count_text(weights["tensors"], "tensor")
+        notes.append(f"Began with pre-trained weights: {tensors}, matched by {weights['matched_by']}.")
+    if pixels is not None:
+        scaled = "" if pixels["size"] is None else f"scaled to {pixels['size']} x {pixels['size']} pixels and "
+        mean, std = (", ".join(f"{value:.3f}" for value in pixels[key]) for key in ("mean", "std"))
+        notes.append(f"Images are {scaled}normalised by mean {mean} and deviation {std}.")
     return method_section([METHODS.card(result["method"])], config, notes=notes)
 
 

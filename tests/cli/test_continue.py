@@ -230,3 +230,27 @@ class TestForgotten:
     def test_they_stay_on_the_list_of_the_next_run(self, forgotten, learn):
         run = learn({**forgotten[1], "forgotten": "drop"}, "rest")
         assert len(json.loads((run / "stream.json").read_text())["forgotten"]["images"]) == 3
+
+    def test_the_life_of_the_learner_is_told(self, forgotten, learn, tmp_path):
+        going_on = {**forgotten[1], "forgotten": "drop", "watch": {"folder": str(tmp_path / "out")}}
+        run = learn(going_on, "rest")
+        found = result(run)
+        (request,) = found["requests"]
+        assert (request["after"], request["images"], request["name"]) == (2, 3, "gone")
+        assert request["forgotten_before"] is not None
+        watched = [task["watched"] for task in found["tasks_in_detail"]]
+        assert watched[:2] == [None, None]
+        assert 0 <= watched[2] <= 1
+        report = (run / "report.html").read_text()
+        assert (
+            "The life of this learner. Steps: 1: task 1; 2: task 2; 3: 3 images forgotten (gone); 4: task 3." in report
+        )
+        # Watching changes nothing that is learnt.
+        del going_on["watch"]
+        assert result(learn(going_on, "unwatched"))["lineage"]["model_out"] == found["lineage"]["model_out"]
+
+    def test_watched_images_of_an_unknown_class_are_refused(self, forgotten, learn, tmp_path):
+        (tmp_path / "odd" / "yew").mkdir(parents=True)
+        shutil.copy(tmp_path / "out" / "elm" / "01.png", tmp_path / "odd" / "yew")
+        going_on = {**forgotten[1], "forgotten": "drop", "watch": {"folder": str(tmp_path / "odd")}}
+        assert "watch: the stream has no class 'yew'" in learn(going_on, "rest", status=2)

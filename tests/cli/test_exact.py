@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -299,3 +301,33 @@ class TestLearning:
     def test_the_weights_of_another_body_are_refused(self, world, tmp_path, invoke):
         output = self.refused(invoke, world, tmp_path, 'model.options={"widths": [8, 8], "blocks": [1, 1]}')
         assert "body.safetensors" in output
+
+
+@pytest.mark.processes
+def test_two_processes_make_the_same_bytes(world, tmp_path):
+    photos(tmp_path / "train", 20, 5)  # more than one batch of features
+    (tmp_path / "out" / "elm").mkdir(parents=True)
+    shutil.copy(tmp_path / "train" / "elm" / "07.png", tmp_path / "out" / "elm")
+    made = {}
+    for count in (1, 2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+        for command, job, settings in (
+            (("learn", "classes"), "learn", [f"data.train.folder={tmp_path / 'train'}", "scenario.first=4"]),
+            (
+                ("unlearn", "classifier"),
+                "forget",
+                [
+                    f"model.learner={tmp_path / f'learn-{count}'}",
+                    f"data.forget.folder={tmp_path / 'out'}",
+                    f"data.train.folder={tmp_path / 'train'}",
+                ],
+            ),
+        ):
+            options = [part for setting in settings for part in ("--set", setting)]
+            out = tmp_path / f"{job}-{count}"
+            program = ["-m", "myosotis", *command, str(world / f"{job}.yaml"), "--out", str(out), *options]
+            done = subprocess.run([*launcher, *program], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            for name in ("statistics.safetensors", "head.safetensors"):
+                made.setdefault((job, name), set()).add((out / "model" / name).read_bytes())
+    assert all(len(contents) == 1 for contents in made.values())

@@ -138,7 +138,7 @@ JOBS: Mapping[str, JobKind] = {
             {"": ("continual.classification.methods", "METHODS")},
             keys=(
                 "checkpoint_every keep_learners data scenario model method norm memory training confidence "
-                "continue_from forgotten"
+                "continue_from forgotten watch"
             ),
         ),
         JobKind(

@@ -57,16 +57,23 @@ class Forgotten:
         return cls(str(content["key"]), frozenset(content["images"]))
 
 
-def carry_stream(source: Path, target: Path, images: ImageSet) -> None:
+def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[str, Any]) -> None:
     """Write the stream of a run into another one that forgot images in it; nothing where the former has none.
 
     Args:
         source: Run of the learner.
         target: Run that forgot.
         images: Forgotten images.
+        request: What was measured: name of the run, number of images, accuracies.
     """
     if not (source / STREAM).is_file():
         return
     content = read_json(source / STREAM)
     known = Forgotten() if content["forgotten"] is None else Forgotten.of(content["forgotten"])
-    write_json(target / STREAM, {**content, "forgotten": known.with_images(images).as_json()}, private=True)
+    answered = {"after": len(content["records"]), **request}
+    stream = {
+        **content,
+        "forgotten": known.with_images(images).as_json(),
+        "requests": [*content["requests"], answered],
+    }
+    write_json(target / STREAM, stream, private=True)

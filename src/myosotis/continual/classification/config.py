@@ -10,6 +10,7 @@ from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.config import BackboneConfig, ClassOrderConfig, StreamJobConfig
 from myosotis.continual.memory import ExemplarMemory, Selection
 from myosotis.data.sets import DataConfig
+from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.method import Fraction, NamedConfig
 
@@ -137,6 +138,8 @@ class ClassLearningConfig(StreamJobConfig):
             further classes, and ``data`` holds the test images of all, and the exemplars.
         forgotten: With ``continue_from``, what becomes of training images that were forgotten in that run: ``refuse``
             ends the job, ``drop`` leaves them out.
+        watch: With ``continue_from``, images that were forgotten, where somebody still has them: their accuracy is
+            measured after each task, and nothing is learnt from them.
     """
 
     data: DataConfig
@@ -149,6 +152,7 @@ class ClassLearningConfig(StreamJobConfig):
     confidence: Fraction = 0.95
     continue_from: LocalPath | None = None
     forgotten: Literal["refuse", "drop"] = "refuse"
+    watch: SourceConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -184,8 +188,8 @@ class ClassLearningConfig(StreamJobConfig):
             raise ValueError(f"'training.{of_steps[0]}' belongs to 'training.schedule: step'")
         if self.training.nesterov and not self.training.momentum:
             raise ValueError("'training.nesterov' needs a 'training.momentum'")
-        if self.continue_from is None and self.forgotten != "refuse":
-            raise ValueError("'forgotten' belongs to 'continue_from'")
+        if self.continue_from is None and (self.forgotten != "refuse" or self.watch is not None):
+            raise ValueError(f"'{'watch' if self.watch else 'forgotten'}' belongs to 'continue_from'")
         if self.continue_from is not None and self.model.init_from is not None:
             raise ValueError("'continue_from' has a learner already; leave out 'model.init_from'")
         if not method.trains:

@@ -41,6 +41,7 @@ class Earlier:
         forgotten: Images that were forgotten in it.
         model: Hash of what it left.
         memory_settings: Settings of its memory, None where it has none.
+        requests: What was forgotten between the tasks, see :func:`~myosotis.data.forgotten.carry_stream`.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Earlier:
     forgotten: Forgotten | None
     model: str
     memory_settings: Mapping[str, Any] | None = None
+    requests: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ def write_stream(
     memory: ExemplarMemory,
     records: Sequence[TaskRecord],
     train: ImageSet,
-    forgotten: Forgotten | None,
+    earlier: Earlier | None,
 ) -> None:
     """Write what a later run begins with.
 
@@ -111,8 +113,9 @@ def write_stream(
         memory: Memory after the last task.
         records: Measurements after each task.
         train: Training images that the memory refers to.
-        forgotten: Images that must not come back.
+        earlier: Run that this one went on from, or None.
     """
+    forgotten = None if earlier is None else earlier.forgotten
     stored = [*memory.indices().tolist(), *learner.stored_indices()]
     content = {
         "records": [asdict(record) for record in records],
@@ -120,6 +123,7 @@ def write_stream(
         "exemplars": {str(index): exemplar_digest(run.salt, train, index) for index in sorted(set(stored))},
         "key": run.salt,
         "forgotten": None if forgotten is None else forgotten.as_json(),
+        "requests": [] if earlier is None else list(earlier.requests),
     }
     write_json(run.path / STREAM, content, private=True)
 
@@ -155,6 +159,7 @@ def read_earlier(path: Path) -> Earlier:
             forgotten,
             str(result["lineage"]["model_out"]),
             run.settings().get("memory"),
+            tuple(content["requests"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError):
         raise InputError(f"{_KEY} {path}: {STREAM} is damaged") from None

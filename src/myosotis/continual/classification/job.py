@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.continuation import read_earlier, write_stream
@@ -21,6 +23,7 @@ from myosotis.continual.scenario import Scenario
 from myosotis.continual.verdict import classes_verdict
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
+from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
@@ -66,6 +69,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             plain = build_classifier(self._spec.backbone).classifier
             self._match = matched_weights(plain, config.model.architecture, self._source)
         self._start = None if self._earlier is None else self._earlier.start(scenario.train)
+        self._watched = self._read_watched()
         with settings_as_input():
             check_fit(make_learner(self._spec), scenario, make_memory(config), config.training)
         self._try_images()
@@ -90,6 +94,23 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._say(f"left out {len(again)} training images that were forgotten in {earlier.name}")
         gone = set(again)
         return replace(train.subset([index for index in range(len(train)) if index not in gone]), skipped=train.skipped)
+
+    def _read_watched(self) -> ImageSet | None:
+        """The images that are watched, with the labels of the stream.
+
+        Raises:
+            InputError: They cannot be read, or do not fit.
+        """
+        if self._config.watch is None:
+            return None
+        images, classes = read_images(self._config.watch), self._scenario.classes
+        unknown = next((name for name in images.classes if name not in classes), None)
+        if unknown is not None:
+            raise InputError(f"watch: the stream has no class '{unknown}'")
+        if images.images.shape[1:] != self._test.images.shape[1:]:
+            raise InputError("watch: the images have another size than those of data.test; give a size")
+        labels = torch.tensor([classes.index(name) for name in images.classes])
+        return replace(images, labels=labels[images.labels], classes=classes)
 
     def _try_images(self) -> None:
         """Pass one image through the network."""
@@ -117,6 +138,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         encoder = {} if self._encoder is None else {"encoder": self._encoder.hash}
         sets = input_fingerprints({"train": self._scenario.train, "test": self._test}, salt)
         earlier = {} if self._earlier is None else {"the earlier run": self._earlier.model}
+        if self._watched is not None:
+            sets |= input_fingerprints({"watched": self._watched}, salt)
         return {**sets, **encoder, **earlier, **weights_inputs(self._source)}
 
     def learn(self, **options: Any) -> Learned:
@@ -131,6 +154,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             self._config.training,
             encoder=None if self._encoder is None else self._encoder.weights,
             start=self._start,
+            watched=self._watched,
             **options,
         )
 
@@ -157,9 +181,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         config, scenario, records = self._config, self._scenario, outcome.records
         body = self._spec.backbone
         own = records if self._start is None else records[len(self._start.sizes) :]
-        forgotten = None if self._earlier is None else self._earlier.forgotten
         if is_main_process():
-            write_stream(self._run, outcome.learner, outcome.memory, records, scenario.train, forgotten)
+            write_stream(self._run, outcome.learner, outcome.memory, records, scenario.train, self._earlier)
         table = confusion(outcome, self._test)
         image = scenario.train.images[0].numel()
         logits = outcome.learner.end_state()["logits"].numel() * 4 if outcome.learner.own_memory else 0
@@ -192,6 +215,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 config.confidence,
             ),
             "tasks_in_detail": [asdict(record) for record in records],
+            "requests": [] if self._earlier is None else list(self._earlier.requests),
             "lineage": {
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),
                 "encoder_in": None if self._encoder is None else self._encoder.hash,

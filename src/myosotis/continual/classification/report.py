@@ -151,6 +151,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     labels = [str(task) for task in tasks]
     square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
     figures = [
+        *_life_figures(result),
         curves(
             [
                 Line("all classes so far", list(tasks), result["metrics"]["accuracy_curve"], "retain"),
@@ -184,6 +185,36 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     )
     losses = loss_figure(run)
     return figures if losses is None else [*figures, losses]
+
+
+def _life_figures(result: Mapping[str, Any]) -> list[Figure]:
+    """The life of the learner: tasks and requests in order, and accuracies after each; none without requests."""
+    requests = result.get("requests", [])
+    if not requests:
+        return []
+    steps, forgotten, events = [], [], []
+    step = 0
+    for task, accuracy in enumerate(result["metrics"]["accuracy_curve"], start=1):
+        step += 1
+        steps.append((step, accuracy))
+        events.append(f"{step}: task {task}")
+        watched = result["tasks_in_detail"][task - 1].get("watched")
+        if watched is not None:
+            forgotten.append((step, watched))
+        for request in (one for one in requests if one["after"] == task):
+            if not forgotten:
+                forgotten.append((step, request["forgotten_before"]))
+            step += 1
+            events.append(f"{step}: {count_text(request['images'], 'image')} forgotten ({request['name']})")
+            forgotten.append((step, request["forgotten_after"]))
+            if request["test_after"] is not None:
+                steps.append((step, request["test_after"]))
+    lines = [
+        Line("test images of all classes so far", [at for at, _ in steps], [value for _, value in steps], "retain"),
+        Line("forgotten images", [at for at, _ in forgotten], [value for _, value in forgotten], "forget"),
+    ]
+    caption = f"The life of this learner. Steps: {'; '.join(events)}."
+    return [curves(lines, caption, x_label="step", y_label="accuracy", share=True, name="life")]
 
 
 def _by_task(table: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[list[int]]:

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from myosotis.engine.result import Interval, LearningVerdict, OpenPart, Result, ResultPart, StreamCost
 
 
@@ -79,6 +81,25 @@ class TaskInDetail(ResultPart):
     """Parameters in ``training`` and in ``inference``."""
     exemplars: int
     """Samples in the memory."""
+    watched: float | None = None
+    """Accuracy on watched images that were forgotten."""
+
+
+class Request(ResultPart):
+    """A request that was answered between two tasks."""
+
+    after: int
+    """Tasks that had been learnt before it."""
+    name: str
+    """Name of the run that forgot."""
+    images: int
+    """Forgotten images."""
+    forgotten_before: float | None
+    """Accuracy on them before."""
+    forgotten_after: float | None
+    """Accuracy on them after."""
+    test_after: float | None
+    """Accuracy on test images after; null where none were given."""
 
 
 class ClassCost(StreamCost):
@@ -122,5 +143,7 @@ class ClassResult(Result):
     """Whether the classes were learnt, against the most frequent class, and kept, against the time of learning."""
     tasks_in_detail: list[TaskInDetail]
     """Measurements after each task."""
+    requests: list[Request] = Field(default_factory=list)
+    """Requests that were answered between tasks, where the run went on from one."""
     cost: ClassCost
     """What it cost."""

@@ -18,7 +18,7 @@ from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, View
 from myosotis.continual.stream import Log, StreamTrainer, read_learner
-from myosotis.data.images import to_unit
+from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.schedule import make_schedule
@@ -43,6 +43,7 @@ class TaskRecord:
         images: Images that passed through the network in training.
         parameters: Parameters of the network in ``"training"`` and in ``"inference"``.
         exemplars: Samples in the memory.
+        watched: Accuracy on images that were forgotten and are watched, among all classes so far.
     """
 
     accuracy: list[float]
@@ -54,6 +55,7 @@ class TaskRecord:
     images: int
     parameters: dict[str, int]
     exemplars: int
+    watched: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def learn_classes(
     on_task: Callable[[int, Learner[Any]], None] | None = None,
     encoder: Mapping[str, Tensor] | None = None,
     start: Start | None = None,
+    watched: ImageSet | None = None,
 ) -> Learned:
     """Learn the tasks of a stream one after another, and measure after each.
 
@@ -165,6 +168,8 @@ def learn_classes(
         encoder: Weights of a backbone that has learnt the first task. It is frozen and the first task trains only the
             head, so that learners with the same encoder have the same features after it.
         start: What an earlier run has learnt: the first tasks of the stream, which are not learnt again.
+        watched: Images that nothing is learnt from, whose accuracy is recorded after each task; labels are those of the
+            stream.
 
     Raises:
         SettingsError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
@@ -177,6 +182,7 @@ def learn_classes(
         settings,
         encoder,
         start,
+        watched,
         checkpoint_every,
         seed=seed,
         device=device,
@@ -203,13 +209,15 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         settings: TrainSettings,
         encoder: Mapping[str, Tensor] | None,
         start: Start | None,
+        watched: ImageSet | None,
         checkpoint_every: int,
         **options: Any,
     ) -> None:
         check_fit(learner, scenario, memory, settings)
         super().__init__(learner, [len(task.classes) for task in scenario], **options)
         self._scenario, self._memory, self._settings = scenario, memory, settings
-        self._encoder, self._start, self._checkpoint_every = encoder, start, checkpoint_every
+        self._encoder, self._start, self._watched = encoder, start, watched
+        self._checkpoint_every = checkpoint_every
         self._images = resident(scenario.train.images, self.device)
         self._labels = scenario.train.labels
 
@@ -256,6 +264,7 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             images,
             {"training": parameters, "inference": learner.inference_parameters()},
             self._exemplars(),
+            self._watched_accuracy(),
         )
 
     def figures(self, record: TaskRecord) -> tuple[dict[str, Any], str]:
@@ -368,6 +377,13 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             own = scores[:, task.classes.start : task.classes.stop].argmax(1) + task.classes.start
             within.append((own == view.labels).float().mean().item())
         return overall, within
+
+    def _watched_accuracy(self) -> float | None:
+        images = self._watched
+        if images is None:
+            return None
+        scores = predict(self.learner, images.images, torch.arange(len(images)), self.device)
+        return (scores.argmax(1) == images.labels).float().mean().item()
 
     def _exemplars(self) -> int:
         return len(self.learner.end_state()["indices"]) if self.learner.own_memory else len(self._memory)

@@ -143,7 +143,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         if is_main_process():
             if learner.cache is not None:
                 learner.cache.forget(self._forget.images)
-            carry_stream(learner.path.parent, self._run.path, self._forget)
+            carry_stream(learner.path.parent, self._run.path, self._forget, self._answered(right))
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
         change = self._change(right)
         return {
@@ -181,6 +181,20 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
                 "data": self._fingerprints(self._run.salt),
             },
             "cost": self.cost(),
+        }
+
+    def _answered(self, right: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+        """What a stream that goes on says of this request."""
+
+        def share(model: str, name: str) -> float | None:
+            return right[model][name].double().mean().item() if name in right[model] else None
+
+        return {
+            "name": self._config.name,
+            "images": len(self._forget),
+            "forgotten_before": share("before", "forget"),
+            "forgotten_after": share("after", "forget"),
+            "test_after": share("after", "test"),
         }
 
     def _recompute(self) -> None:

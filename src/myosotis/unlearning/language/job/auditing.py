@@ -7,7 +7,7 @@ from myosotis.engine.loop import Precision
 from myosotis.engine.processes import wait_for_everyone
 from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, measured_lengths, thresholds_of
-from myosotis.unlearning.language.audit.precision import audit_autocast
+from myosotis.unlearning.language.audit.precision import audit_autocast, cached_casts
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import JobInputs
@@ -72,6 +72,10 @@ class Auditing:
             name: ``"reference"``, which comes first if there is one, ``"before"`` or ``"after"``.
             model: The model, without adapters.
         """
+        with cached_casts(model):
+            return self._measure(name, model)
+
+    def _measure(self, name: str, model: Any) -> Audit:
         context = self._context
         audit = self._audits[name] = self._audit(name, model)
         is_reference = name == "reference"

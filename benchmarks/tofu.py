@@ -353,10 +353,15 @@ def table(arguments):
             found.append("-" if missing else cell([figure(as_after)]))
         rows[model] = found
         parts[model] = [cell([known["suites"]["tofu"][model][part]]) for part in PARTS]
-    for head, body in ((FIGURES, rows), (PARTS, parts)):
+    half = list(FIGURES).index("ES")
+    for head, body, chosen in (
+        (list(FIGURES)[:half], rows, slice(half)),
+        (list(FIGURES)[half:], rows, slice(half, None)),
+        (PARTS, parts, slice(None)),
+    ):
         print(f"| | {' | '.join(head)} |\n|{' --- |' * (len(head) + 1)}")
         for label, cells in body.items():
-            print(f"| {label} | {' | '.join(cells)} |")
+            print(f"| {label} | {' | '.join(cells[chosen])} |")
         print()
 
 

@@ -408,6 +408,16 @@ def test_teaching_that_diverges_is_one_line_and_leaves_no_model(world, tmp_path,
     assert not (tmp_path / "run" / "checkpoints" / "target").exists()
 
 
+def test_a_training_that_the_guard_ended_has_a_result(world, tmp_path, settings, unlearn):
+    options = ("method={name: ga}", "lora=null", "training.epochs=8", "training.max_nll=7.0")
+    outcome = unlearn(world, tmp_path / "run", *settings(*options, "training.learning_rate=0.05"))
+    assert outcome.exit_code == 0, outcome.output
+    training = json.loads((tmp_path / "run" / "result.json").read_text())["training"]
+    assert training["stop_reason"] == "diverged"
+    assert "negative log-likelihood" in training["divergence"]
+    assert training["divergence"] in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_path, settings, unlearn):
     options = ("method={name: task-vector, scale: 1e39}", "lora=null", "training.learning_rate=0.1")
     outcome = unlearn(world, tmp_path / "run", *settings(*options, "training.max_nll=1e9"))

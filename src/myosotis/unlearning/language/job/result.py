@@ -34,7 +34,7 @@ class LanguageTraining(ResultPart):
 
     stop_reason: str
     """``forgotten``, ``epochs``, ``came_back`` or ``diverged``."""
-    divergence: dict[str, Any] | None
+    divergence: str | None
     """What the guard saw, where the training diverged."""
     steps: int
     """Optimisation steps."""

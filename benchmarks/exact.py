@@ -42,6 +42,12 @@ def make_body(size):
     return build_backbone(spec, pretrained=True).eval().requires_grad_(False)
 
 
+def single_precision(body, images):
+    """Features as they come, in float32."""
+    with torch.no_grad():
+        return torch.cat([body(part.float() / 255).features for part in images.images.split(100)])
+
+
 def names(images):
     return [images.classes[label] for label in images.labels.tolist()]
 
@@ -84,11 +90,10 @@ def heads(arguments):
         rows = exact_features(body, whole.images, 12)
         seconds = (time.perf_counter() - started) / len(whole)
         row_of = {name: index for index, name in enumerate(whole.names)}
-        with torch.no_grad():
-            parts = [body(part.float() / 255).features for part in test.images.split(100)]
-        features = torch.cat(parts)
+        features, rough = single_precision(body, test), single_precision(body, whole)
         for seed, draw in zip(arguments.seeds, draws, strict=True):
-            own = rows[[row_of[name] for name in draw.names]]
+            places = [row_of[name] for name in draw.names]
+            own = rows[places]
             order = {name: index for index, name in enumerate(sorted(set(names(draw))))}
             labels = torch.tensor([order[name] for name in names(draw)])
             right = torch.tensor([order[name] for name in names(test)])
@@ -102,7 +107,7 @@ def heads(arguments):
                 solve = time.perf_counter() - started - learn
                 exact = (classifier.scores(features).argmax(1) == right).float().mean().item()
                 started = time.perf_counter()
-                scores = plain_scores(head, classifier, own.float() / 4096, labels, features)
+                scores = plain_scores(head, classifier, rough[places], labels, features)
                 plain_seconds = time.perf_counter() - started
                 row = {
                     "data": "CIFAR-10" if arguments.data is not None else "Fashion-MNIST",

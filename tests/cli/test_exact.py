@@ -193,6 +193,17 @@ class TestForgetting:
         scores = load(tmp_path / "second").scores(torch.zeros(1, 1, 10, 10, dtype=torch.uint8))
         assert int((scores == -torch.inf).sum()) == 1
 
+    def test_a_draw_is_among_what_was_learned(self, runs, tmp_path, invoke):
+        settings = ["data.forget={count: 29}", f"model.learner={runs / 'forgotten'}"]  # of 32 photos 29 are learned
+        options = [part for setting in settings for part in ("--set", setting)]
+        done = invoke("unlearn", "classifier", str(runs / "forget.yaml"), "--out", str(tmp_path / "all"), *options)
+        assert done.exit_code == 0, done.output
+        assert result(tmp_path / "all")["images"]["records_after"] == 0
+        options[1] = "data.forget={count: 30}"
+        done = invoke("unlearn", "classifier", str(runs / "forget.yaml"), "--out", str(tmp_path / "more"), *options)
+        assert done.exit_code == 2
+        assert "but 29 images of data.train were learned" in done.output
+
     def test_reports_have_no_pixels_and_no_names_of_files(self, runs):
         for name in ("result.json", "report.html", "config.yaml"):
             assert "03.png" not in (runs / "forgotten" / name).read_text()

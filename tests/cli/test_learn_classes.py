@@ -399,7 +399,7 @@ def test_learners_begin_with_one_encoder(method, first_encoder, class_world, tmp
         (["seed=1"], "the first task here is"),
         (["model.options={widths: [4, 8], blocks: [1, 1]}"], "'model' is a small-resnet with"),
         (["model.init_from=nowhere"], "holds no learner.json"),
-        (["model.mean=[0.5]", "model.std=[0.5]"], "provides its own weights and pixel statistics"),
+        (["model.mean=[0.5]", "model.std=[0.5]"], "provides its own weights, pixel statistics and image size"),
         (["norm={kind: cn, groups: 4}"], "is normalised by 'bn', 'norm' is 'cn'"),
     ],
 )

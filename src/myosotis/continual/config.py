@@ -123,6 +123,15 @@ class BackboneConfig(PixelStatistics):
         """Return the height and width that images are scaled to, as given or as pre-trained weights expect."""
         return pretrained_size(self.architecture) if self.image_size is None and self._expects else self.image_size
 
+    def channels(self, images: int) -> int:
+        """Return the channels that the body takes: grey images enter pre-trained weights of colours as equal ones.
+
+        Args:
+            images: Channels of the images.
+        """
+        expected = self.pixels()
+        return len(expected[0]) if images == 1 and self._expects and expected is not None else images
+
     @property
     def _expects(self) -> bool:
         return self.source is not False and self.architecture not in OWN

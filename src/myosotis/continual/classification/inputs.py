@@ -92,8 +92,8 @@ def describe_learner(
     else:
         # Of the first task only: later tasks are not available yet.
         mean, std = model.pixels() or pixel_statistics(images, scenario[0].train.indices)
-    # Grey images enter a body of colour images as three equal channels.
-    body = ClassifierSpec(model.architecture, 0, len(mean), mean, std, dict(model.options), images.classes, size)
+    channels = model.channels(int(images.images.shape[1]))
+    body = ClassifierSpec(model.architecture, 0, channels, mean, std, dict(model.options), images.classes, size)
     sizes = tuple(len(task.classes) for task in scenario)
     return LearnerSpec(config.method.name, config.method.settings, body, config.norm, sizes, config.seed)
 

@@ -95,8 +95,8 @@ def describe_ssl_learner(config: RepresentationConfig, scenario: Scenario) -> Ss
     images, model = scenario.train, config.model
     # Of the first task only: later tasks are not available yet.
     mean, std = model.pixels() or pixel_statistics(images, scenario[0].train.indices)
-    # Grey images enter a body of colour images as three equal channels.
-    body = ClassifierSpec(model.architecture, 0, len(mean), mean, std, dict(model.options), image_size=model.size())
+    channels = model.channels(int(images.images.shape[1]))
+    body = ClassifierSpec(model.architecture, 0, channels, mean, std, dict(model.options), image_size=model.size())
     size = (int(images.images.shape[2]), int(images.images.shape[3]))
     return SslSpec(
         config.method.name, config.method.settings, config.base.name, config.base.settings, body, size, config.seed

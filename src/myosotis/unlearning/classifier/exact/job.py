@@ -81,24 +81,30 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             if data.forget.list is not None:
                 indices = read_instance_list(Path(str(data.forget.list)), train)
             else:
-                count = int(data.forget.count or 0)
-                if count > len(train):
-                    raise InputError(f"data.forget.count is {count}, but the training set has {len(train)} images")
-                indices = train.shuffled(config.seed, "forget")[:count]
+                count, learned = int(data.forget.count or 0), set(self._learned(train))
+                if count > len(learned):
+                    raise InputError(
+                        f"data.forget.count is {count}, but {len(learned)} images of data.train were learned"
+                    )
+                order = train.shuffled(config.seed, "forget")
+                indices = [index for index in order if index in learned][:count]
             chosen = set(indices)
             self._forget = train.subset(indices)
             rest = [index for index in range(len(train)) if index not in chosen]
         for name, images in (("training", train), ("test", self._test)):
             if images is not None and images.images.shape[1:] != self._forget.images.shape[1:]:
                 raise InputError(f"the images to forget and those of the {name} set differ in size; {_SHAPE_HINT}")
-        self._remaining = None if train is None else self._learned(train.subset(rest))
+        self._remaining = None
+        if train is not None:
+            others = train.subset(rest)
+            self._remaining = others.subset(self._learned(others))
 
-    def _learned(self, images: ImageSet) -> ImageSet:
-        """The images whose pixels and class are in the list of records."""
+    def _learned(self, images: ImageSet) -> list[int]:
+        """The indices of the images whose pixels and class are in the list of records."""
         known = {record.image for record in self._learner.classifier.records.counts}
         blank = torch.zeros(len(images), 0, dtype=torch.int32)
         records = self._learner.records(images, blank)
-        return images.subset([index for index, record in enumerate(records) if record.image in known])
+        return [index for index, record in enumerate(records) if record.image in known]
 
     def _check_complete(self) -> None:
         """Refuse to learn anew from fewer images than remain."""

@@ -101,7 +101,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     return [
         Verdict(
             "Did the model know it?",
-            f"Yes: all {count_text(images['forget'], 'image')} are in its list of records, with these features.",
+            f"All {count_text(images['forget'], 'image')} are in its list of records, with these features.",
             verdict["known"],
         ),
         Verdict("Is it forgotten?", forgotten, verdict["forgotten"]),

@@ -83,17 +83,17 @@ def heads(arguments):
     for size in arguments.sizes:
         body = make_body(size)
         draws = [limited(train, arguments.limit, seed, "limit") for seed in arguments.seeds]
-        chosen = sorted({name for draw in draws for name in draw.names})
+        known = sorted({name for draw in draws for name in draw.names})
         number = {name: index for index, name in enumerate(train.names)}
-        whole: ImageSet = train.subset([number[name] for name in chosen])
+        whole: ImageSet = train.subset([number[name] for name in known])
         started = time.perf_counter()
         rows = exact_features(body, whole.images, 12)
         seconds = (time.perf_counter() - started) / len(whole)
         row_of = {name: index for index, name in enumerate(whole.names)}
         features, rough = single_precision(body, test), single_precision(body, whole)
         for seed, draw in zip(arguments.seeds, draws, strict=True):
-            places = [row_of[name] for name in draw.names]
-            own = rows[places]
+            chosen = [row_of[name] for name in draw.names]
+            own = rows[chosen]
             order = {name: index for index, name in enumerate(sorted(set(names(draw))))}
             labels = torch.tensor([order[name] for name in names(draw)])
             right = torch.tensor([order[name] for name in names(test)])
@@ -107,7 +107,7 @@ def heads(arguments):
                 solve = time.perf_counter() - started - learn
                 exact = (classifier.scores(features).argmax(1) == right).float().mean().item()
                 started = time.perf_counter()
-                scores = plain_scores(head, classifier, rough[places], labels, features)
+                scores = plain_scores(head, classifier, rough[chosen], labels, features)
                 plain_seconds = time.perf_counter() - started
                 row = {
                     "data": "CIFAR-10" if arguments.data is not None else "Fashion-MNIST",

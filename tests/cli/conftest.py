@@ -70,14 +70,21 @@ def write_jsonl():
     return write_jsonl
 
 
-def _write_classes(folder, count, seed):
+def _write_classes(folder, count, seed, classes=CLASSES):
+    """Grey photos of 8 x 8 pixels in a folder for each class, which has a pattern of its own under noise."""
     patterns = np.random.default_rng(5).integers(0, 200, (len(CLASSES), 8, 8))
     noise = np.random.default_rng(seed)
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for number in range(count):
             pixels = (patterns[label] + noise.integers(0, 55, (8, 8))).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="session")
+def write_classes():
+    """Write photos into a folder for each class."""
+    return _write_classes
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ import json
 import shutil
 import stat
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
@@ -17,21 +15,11 @@ CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
 
 
-def photos(folder, count, seed):
-    patterns = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 8, 8))
-    noise = np.random.default_rng(seed)
-    for label, name in enumerate(CLASSES):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = (patterns[label] * 0.7 + noise.integers(0, 77, (8, 8))).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, write_classes):
     folder = tmp_path_factory.mktemp("stream-world")
-    photos(folder / "train", 8, 1)
-    photos(folder / "test", 4, 2)
+    write_classes(folder / "train", 8, 1)
+    write_classes(folder / "test", 4, 2)
     body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
     save_file(body.state_dict(), folder / "body.safetensors")
     return folder
@@ -158,7 +146,9 @@ def test_a_missing_exemplar_is_said(world, learn, tmp_path):
         ({"norm": "gn"}, "'norm' was"),
         ({"memory": {"total": 18}}, "'memory' was"),
         ({"model": {"options": {"widths": [8, 8], "blocks": [1, 1]}}}, "'model' was"),
-        ({"scenario": {"class_order": ["fir", "cedar", "ash"]}}, "has learnt 'ash' already, in another place"),
+        ({"model": {"image_size": 16}}, "'model' was"),
+        ({"model": {"std": [0.3]}}, "'model' was"),
+        ({"scenario": {"class_order": ["fir", "cedar", "ash"]}}, "has learnt 'ash' already, in another position"),
         ({"data": {"only": ["ash", "birch", "elm", "fir", "cedar"]}}, "the class 'hazel' of stream has no test images"),
         ({"forgotten": "drop", "continue_from": None}, "'forgotten' belongs to 'continue_from'"),
     ],

@@ -19,22 +19,11 @@ CLASSES = ("ash", "birch", "cedar", "elm")
 OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
 
 
-def photos(folder, count, seed):
-    """Grey photos in a folder for each class."""
-    patterns = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 10, 10))
-    noise = np.random.default_rng(seed)
-    for label, name in enumerate(CLASSES):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = (patterns[label] * 0.7 + noise.integers(0, 77, (10, 10))).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, write_classes):
     folder = tmp_path_factory.mktemp("exact-world")
-    photos(folder / "train", 8, 1)
-    photos(folder / "test", 6, 2)
+    write_classes(folder / "train", 8, 1, CLASSES)
+    write_classes(folder / "test", 6, 2, CLASSES)
     body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
     save_file(body.state_dict(), folder / "body.safetensors")
     job = {
@@ -51,10 +40,9 @@ def world(tmp_path_factory):
         "method": {"name": "ranpac", "projection": 30},
     }
     (folder / "learn.yaml").write_text(yaml.safe_dump(job))
-    photos_out = folder / "out"
     for name, number in (("birch", 3), ("birch", 5), ("elm", 0)):
-        (photos_out / name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / "train" / name / f"{number:02d}.png", photos_out / name)
+        (folder / "out" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "train" / name / f"{number:02d}.png", folder / "out" / name)
     forget = {
         "name": "forgotten",
         "model": {"learner": "learned"},
@@ -169,7 +157,7 @@ class TestForgetting:
     def test_the_result_is_a_learner_again(self, runs, tmp_path, invoke):
         predictor = load(runs / "forgotten")
         assert predictor.classes == load(runs / "learned").classes
-        assert predictor.scores(torch.zeros(1, 1, 10, 10, dtype=torch.uint8)).isfinite().all()
+        assert predictor.scores(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)).isfinite().all()
         more = tmp_path / "more"
         for number in range(8):
             if number not in (3, 5):
@@ -190,7 +178,7 @@ class TestForgetting:
         found = result(tmp_path / "second")
         assert found["classes_gone"] == ["birch"]
         assert found["classes"] == ["ash", "cedar", "elm"]
-        scores = load(tmp_path / "second").scores(torch.zeros(1, 1, 10, 10, dtype=torch.uint8))
+        scores = load(tmp_path / "second").scores(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
         assert int((scores == -torch.inf).sum()) == 1
 
     def test_a_draw_is_among_what_was_learned(self, runs, tmp_path, invoke):
@@ -284,10 +272,64 @@ class TestRefusals:
         output = self.refused(invoke, runs, tmp_path, "recompute=true", f"data.train.folder={folder}")
         assert "29 records remain, but data.train holds 28 of their images" in output
 
+    def test_an_audit_without_images(self, runs, invoke):
+        done = invoke("audit", "classifier", str(runs / "forgotten"))
+        assert done.exit_code == 2
+        assert "forgets exactly, which is checked with --against FOLDER" in done.output
+
     def test_size_without_images(self, runs, invoke):
         done = invoke("audit", "classifier", str(runs / "forgotten"), "--size", "8")
         assert done.exit_code == 2
         assert "--size belongs to --against" in done.output
+
+
+def test_a_draft_and_its_check(runs, tmp_path, invoke):
+    path = tmp_path / "request.yaml"
+    done = invoke(
+        "init", "unlearn-exact", str(runs / "out"), str(runs / "learned"), str(runs / "test"), "--out", str(path)
+    )
+    assert done.exit_code == 0, done.output
+    assert f"then: myosotis unlearn classifier {path}" in done.output
+    for job in ("unlearn-exact", "unlearn-classifier"):
+        done = invoke("check", job, str(path), "--no-time", "--out", str(tmp_path / "run"))
+        assert done.exit_code == 0, done.output
+        assert "is a configuration of 'myosotis unlearn classifier'" in done.output
+    done = invoke("init", "unlearn-exact", str(runs / "out"), "--out", str(tmp_path / "other.yaml"))
+    assert done.exit_code == 2
+    assert "the learner is missing" in done.output
+
+
+class TestFeatureCache:
+    def learn(self, invoke, world, out, *settings):
+        options = [part for setting in settings for part in ("--set", setting)]
+        done = invoke("learn", "classes", str(world / "learn.yaml"), "--out", str(out), *options)
+        assert done.exit_code == 0, done.output
+
+    def test_a_second_method_computes_no_feature_and_a_forgotten_photo_leaves_it(
+        self, world, tmp_path, invoke, monkeypatch
+    ):
+        from myosotis.continual.classification.methods import closed_form
+
+        cache = f"model.feature_cache={tmp_path / 'cache'}"
+        self.learn(invoke, world, tmp_path / "first", cache)
+        self.learn(invoke, world, tmp_path / "plain", "method=simplecil")
+        monkeypatch.setattr(closed_form, "exact_features", None)
+        self.learn(invoke, world, tmp_path / "second", cache, "method=simplecil")
+        made = [(tmp_path / name / "model/statistics.safetensors").read_bytes() for name in ("plain", "second")]
+        assert made[0] == made[1]
+        (file,) = (tmp_path / "cache").glob("*.features")
+        size = file.stat().st_size
+        options = ["--set", f"model={{learner: {tmp_path / 'first'}, feature_cache: {tmp_path / 'cache'}}}"]
+        done = invoke("unlearn", "classifier", str(world / "forget.yaml"), "--out", str(tmp_path / "gone"), *options)
+        assert done.exit_code == 0, done.output
+        assert file.stat().st_size == size * 29 // 32
+
+    def test_features_that_change_are_not_kept(self, class_world, tmp_path, invoke):
+        options = ["--set", f"model.feature_cache={tmp_path / 'cache'}"]
+        done = invoke("learn", "classes", str(class_world / "job.yaml"), "--out", str(tmp_path / "run"), *options)
+        assert done.exit_code == 2
+        assert "'model.feature_cache' has no effect: 'ssil' changes the features" in done.output
+        assert not (tmp_path / "cache").exists()
 
 
 class TestLearning:
@@ -315,8 +357,8 @@ class TestLearning:
 
 
 @pytest.mark.processes
-def test_two_processes_make_the_same_bytes(world, tmp_path):
-    photos(tmp_path / "train", 20, 5)  # more than one batch of features
+def test_two_processes_make_the_same_bytes(world, tmp_path, write_classes):
+    write_classes(tmp_path / "train", 20, 5, CLASSES)  # more than one batch of features
     (tmp_path / "out" / "elm").mkdir(parents=True)
     shutil.copy(tmp_path / "train" / "elm" / "07.png", tmp_path / "out" / "elm")
     made = {}

@@ -73,7 +73,7 @@ class TestMatching:
         swap = next(number for number, name in enumerate(names) if name.endswith("running_mean"))
         names[swap], names[swap + 1] = names[swap + 1], names[swap]
         torch.save({name: state[name] for name in names}, tmp_path / "w.pth")
-        with pytest.raises(InputError, match=r"running_var is 4, in its place the network has \S+running_mean, 4"):
+        with pytest.raises(InputError, match=r"running_var is 4, where the network has \S+running_mean, 4"):
             load_weights_file(network(0), tmp_path / "w.pth")
 
     def test_a_wrong_shape_is_named(self, tmp_path):
@@ -92,8 +92,15 @@ class TestMatching:
     def test_a_longer_file_is_named(self, tmp_path):
         state = renamed({k: v for k, v in network(0).state_dict().items() if "tracked" not in k})
         torch.save({**state, **{f"more.{n}.weight": torch.zeros(1) for n in range(3)}}, tmp_path / "w.pth")
-        with pytest.raises(InputError, match=r"goes on after the network's last tensor with more\.0\.weight, 1"):
+        with pytest.raises(InputError, match=r"has 3 tensors that the network has not, more\.0\.weight, 1 first"):
             load_weights_file(network(0), tmp_path / "w.pth")
+
+    def test_a_larger_network_of_the_same_names_is_refused(self, tmp_path):
+        # As a ResNet-34, which has every name and shape of a ResNet-18.
+        larger = build_classifier(ClassifierSpec("small-resnet", 3, 1, (0.5,), (0.25,), {**OPTIONS, "blocks": [2, 1]}))
+        path = save(larger.classifier.state_dict(), tmp_path / "w.safetensors")
+        with pytest.raises(InputError, match="tensors that the network has not"):
+            load_weights_file(network(), path)
 
     def test_nothing_is_loaded_where_something_differs(self, tmp_path):
         target, untouched = network(0), network(0)

@@ -37,6 +37,11 @@ def classifier(
         if against is not None or size is not None:
             _recompute(run, against, size, shadow)
             return
+        from myosotis.engine.errors import InputError
+        from myosotis.unlearning.classifier.exact.job import is_exact
+
+        if is_exact(run):
+            raise InputError(f"{run}: forgets exactly, which is checked with --against FOLDER, the remaining images")
         from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
         from myosotis.unlearning.classifier.job.job import ClassifierUnlearningJob
         from myosotis.unlearning.classifier.job.report import describe_audit

@@ -6,7 +6,7 @@ import typer
 
 from myosotis.cli.exits import exit_statuses
 from myosotis.cli.jobs import ConfigFile, JobName, Out, Overrides, prepared, say
-from myosotis.cli.kinds import job_named
+from myosotis.cli.kinds import JOBS, job_named, routed
 
 
 def check(
@@ -27,7 +27,7 @@ def check(
         from myosotis.engine.printable import printable
         from myosotis.engine.processes import device
 
-        kind = job_named(job)
+        kind = JOBS[routed(job_named(job).command, config, set_)]
         checked, settings, directory = prepared(kind.command, config, set_, out)
         lines = [f"valid: {config} is a configuration of 'myosotis {kind.words}', and its inputs can be read"]
         method: Any = getattr(settings, "method", None)

@@ -157,9 +157,7 @@ def carry_out(
         more: What jobs of this kind take besides, ``show_samples``.
     """
     with exit_statuses():
-        from myosotis.engine.yaml_text import read_yaml
-
-        command = routed(command, read_yaml(config), overrides or [])
+        command = routed(command, config, overrides)
         job, _, _ = prepared(command, config, overrides, out, resume=resume, overwrite=overwrite, **more)
         from myosotis.engine.processes import is_main_process
         from myosotis.report.card import write_card

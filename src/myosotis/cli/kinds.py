@@ -226,17 +226,23 @@ def job_named(name: str) -> JobKind:
     return kind
 
 
-def routed(command: str, content: Any, overrides: Sequence[str]) -> str:
+def routed(command: str, config: Path, overrides: Sequence[str] | None) -> str:
     """Return the kind of job that a configuration of a command is: the command, or one that its method belongs to.
 
     Args:
         command: The words of the command that was typed.
-        content: Content of the file.
+        config: The file.
         overrides: Settings like ``method=exact``.
+
+    Raises:
+        InputError: The file is missing, or no YAML.
     """
+    from myosotis.engine.yaml_text import read_yaml
+
+    content = read_yaml(config)
     method = content.get("method") if isinstance(content, dict) else None
     name = method.get("name") if isinstance(method, dict) else method
-    for override in overrides:
+    for override in overrides or ():
         key, _, value = override.partition("=")
         if key.strip() in ("method", "method.name"):
             name = value.strip()

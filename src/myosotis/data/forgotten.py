@@ -1,4 +1,4 @@
-"""Images that were forgotten, so that they are not learnt again: keyed digests of pixels and class."""
+"""Images that were forgotten, so that they are not learnt again: keyed digests of their pixels."""
 
 import hashlib
 import hmac

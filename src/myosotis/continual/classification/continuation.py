@@ -40,7 +40,7 @@ class Earlier:
         key: Key of these digests.
         forgotten: Images that were forgotten in it.
         model: Hash of what it left.
-        memory_settings: Settings of its memory, None where it has none.
+        settings: Its settings of ``model`` and ``memory``.
         requests: What was forgotten between the tasks, see :func:`~myosotis.data.forgotten.carry_stream`.
     """
 
@@ -53,7 +53,7 @@ class Earlier:
     key: str
     forgotten: Forgotten | None
     model: str
-    memory_settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any]
     requests: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -70,19 +70,19 @@ class Earlier:
         Raises:
             InputError: One of them is missing.
         """
-        places = defaultdict(list)
+        found = defaultdict(list)
         if self.exemplars:
             for index in range(len(train)):
-                places[exemplar_digest(self.key, train, index)].append(index)
+                found[exemplar_digest(self.key, train, index)].append(index)
         numbers: dict[int, int] = {}
         for old, digest in sorted(self.exemplars.items()):
-            if not places[digest]:
-                missing = sum(not places[other] for other in self.exemplars.values())
+            if not found[digest]:
+                missing = sum(not found[other] for other in self.exemplars.values())
                 raise InputError(
                     f"{_KEY}: {missing} of {len(self.exemplars)} exemplars of {self.name} are not among data.train, "
                     "which must hold them"
                 )
-            numbers[old] = places[digest].pop(0)
+            numbers[old] = found[digest].pop(0)
         memory = {
             **self.memory,
             "ranked": [[label, [numbers[index] for index in ranked]] for label, ranked in self.memory["ranked"]],
@@ -99,6 +99,7 @@ def exemplar_digest(key: str, images: ImageSet, index: int) -> str:
 
 def write_stream(
     run: Run,
+    config: ClassLearningConfig,
     learner: Learner[Any],
     memory: ExemplarMemory,
     records: Sequence[TaskRecord],
@@ -109,6 +110,7 @@ def write_stream(
 
     Args:
         run: The run.
+        config: Its configuration.
         learner: Learner after the last task.
         memory: Memory after the last task.
         records: Measurements after each task.
@@ -120,6 +122,7 @@ def write_stream(
     content = {
         "records": [asdict(record) for record in records],
         "memory": memory.state_dict(),
+        "settings": _settings(config),
         "exemplars": {str(index): exemplar_digest(run.salt, train, index) for index in sorted(set(stored))},
         "key": run.salt,
         "forgotten": None if forgotten is None else forgotten.as_json(),
@@ -158,7 +161,7 @@ def read_earlier(path: Path) -> Earlier:
             str(content["key"]),
             forgotten,
             str(result["lineage"]["model_out"]),
-            run.settings().get("memory"),
+            dict(content["settings"]),
             tuple(content["requests"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError):
@@ -175,20 +178,27 @@ def check_same(earlier: Earlier, config: ClassLearningConfig) -> None:
     Raises:
         InputError: Something differs; the first is named.
     """
-    spec, body = earlier.spec, earlier.spec.backbone
+    spec, own = earlier.spec, _settings(config)
     compared = {
         "method": ((spec.method, spec.settings), (config.method.name, config.method.settings)),
-        "model": ((body.architecture, dict(body.options)), (config.model.architecture, dict(config.model.options))),
         "norm": (spec.norm.model_dump(), config.norm.model_dump()),
         "seed": (spec.seed, config.seed),
+        **{key: (earlier.settings.get(key), value) for key, value in own.items()},
     }
-    if earlier.memory_settings is not None:
-        compared["memory"] = (dict(earlier.memory_settings), config.memory.model_dump(mode="json"))
     for key, (was, now) in compared.items():
         if was != now:
             raise InputError(
                 f"{_KEY} {earlier.path}: '{key}' was {_text(was)}, is {_text(now)}; a stream goes on as it began"
             )
+
+
+def _settings(config: ClassLearningConfig) -> dict[str, Any]:
+    """What must stay as it was: a file of weights may lie elsewhere by now, as may the cache."""
+    model = config.model.model_dump(mode="json", exclude={"feature_cache", "init_from"})
+    return {
+        "model": {**model, "weights": config.model.weights is not None},
+        "memory": config.memory.model_dump(mode="json"),
+    }
 
 
 def _text(value: Any) -> str:

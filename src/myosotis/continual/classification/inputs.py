@@ -55,7 +55,7 @@ def _further_classes(
         begin = len(earlier.classes) if tuple(class_order[: len(earlier.classes)]) == earlier.classes else 0
         again = next((name for name in class_order[begin:] if name in earlier.classes), None)
         if again is not None:
-            raise SettingsError(f"class_order: {earlier.name} has learnt '{again}' already, in another place")
+            raise SettingsError(f"class_order: {earlier.name} has learnt '{again}' already, in another position")
         return [str(name) for name in class_order[begin:]]
     new = [name for name in classes if name not in earlier.classes]
     if not new:

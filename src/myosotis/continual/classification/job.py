@@ -182,7 +182,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         body = self._spec.backbone
         own = records if self._start is None else records[len(self._start.sizes) :]
         if is_main_process():
-            write_stream(self._run, outcome.learner, outcome.memory, records, scenario.train, self._earlier)
+            write_stream(self._run, config, outcome.learner, outcome.memory, records, scenario.train, self._earlier)
         table = confusion(outcome, self._test)
         image = scenario.train.images[0].numel()
         logits = outcome.learner.end_state()["logits"].numel() * 4 if outcome.learner.own_memory else 0

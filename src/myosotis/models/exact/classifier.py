@@ -162,8 +162,10 @@ class ExactClassifier:
         if not len(rows):
             raise SettingsError("the request names no image")
         records = make_records(self.records.key, images, rows, classes)
+        self.records.check(records)
+        total = self.head.total(rows, classes)
         self.records.remove(records)
-        self.sums.add(self.head.total(rows, classes), sign=-1)
+        self.sums.add(total, sign=-1)
         self._solved = None
 
     def solved(self) -> dict[str, Tensor]:
@@ -176,8 +178,7 @@ class ExactClassifier:
         """Return a score for each of :attr:`classes`."""
         if not self.classes:
             return features.new_zeros(len(features), 0)
-        head = {name: value.to(features.device) for name, value in self.solved().items()}
-        return self.head.scores({name: value.to(features.dtype) for name, value in head.items()}, features)
+        return self.head.scores({name: value.to(features) for name, value in self.solved().items()}, features)
 
     def digests(self) -> Digests:
         """Return what proves which records are in the classifier."""

@@ -82,10 +82,10 @@ class FeatureCache:
     def _read(self, keys: set[bytes]) -> dict[bytes, NDArray[Any]]:
         with self._locked():
             content = self._content()
-            places = {bytes(entry): place for place, entry in enumerate(content["image"])}
+            rows = {bytes(entry): row for row, entry in enumerate(content["image"])}
             found = {}
-            for key in keys & places.keys():
-                entry = content[places[key]]
+            for key in keys & rows.keys():
+                entry = content[rows[key]]
                 row = np.array(entry["row"])
                 if _check(key, row) == bytes(entry["check"]):
                     found[key] = row

@@ -115,8 +115,8 @@ class RecordList:
             images = Counter[bytes]()
             for record, count in self.counts.items():
                 images[record.image] += count
-            wanted = Counter(record.image for record in records)
-            changed = [index for index in missing if images[records[index].image] >= wanted[records[index].image]]
+            asked = Counter(record.image for record in records)
+            changed = [index for index in missing if images[records[index].image] >= asked[records[index].image]]
             if len(changed) == len(missing):
                 raise OtherFeaturesError(
                     f"{len(changed)} of {len(records)} images have other features here than when they were learned, so "

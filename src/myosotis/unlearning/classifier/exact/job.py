@@ -22,6 +22,7 @@ from myosotis.engine.processes import is_main_process
 from myosotis.evaluation.intervals import change_interval, clopper_pearson
 from myosotis.models.exact import ExactClassifier, OtherFeaturesError
 from myosotis.models.exact.classifier import DESCRIPTION
+from myosotis.models.exact.feature_cache import FeatureCache
 from myosotis.models.exact.records import NotLearnedError
 from myosotis.unlearning.classifier.exact.config import ExactForgettingConfig
 from myosotis.unlearning.classifier.exact.learner import ExactLearner, class_names, load_exact_learner
@@ -47,9 +48,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         cache = config.model.feature_cache
         if cache is not None and not Path(cache).is_dir():
             raise InputError(f"model.feature_cache {cache}: no such directory")
-        self._learner = load_exact_learner(
-            Path(config.model.learner), "model.learner", None if cache is None else Path(cache)
-        )
+        self._learner = load_exact_learner(Path(config.model.learner), "model.learner")
         self._read_images()
         counts = f"{len(self._forget)} images to forget of {len(self._learner.classifier):,} that were learned"
         self._say(counts)
@@ -147,8 +146,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             right["after"] = {name: self._right(images) for name, images in sets.items()}
         self.publish(learner.save)
         if is_main_process():
-            if learner.cache is not None:
-                learner.cache.forget(self._forget.images)
+            self._clear_cache()
             carry_stream(learner.path.parent, self._run.path, self._forget, self._answered(right))
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
         change = self._change(right)
@@ -188,6 +186,12 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             },
             "cost": self.cost(),
         }
+
+    def _clear_cache(self) -> None:
+        directory, spec = self._config.model.feature_cache, self._learner.classifier.spec
+        if directory is not None:
+            bits = self._learner.classifier.head.settings.bits
+            FeatureCache(Path(directory), spec.body, bits, spec.width).forget(self._forget.images)
 
     def _answered(self, right: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
         """What a stream that goes on says of this request."""

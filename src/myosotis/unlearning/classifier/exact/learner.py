@@ -15,7 +15,6 @@ from myosotis.models.backbone import Backbone
 from myosotis.models.exact import ExactClassifier, exact_features
 from myosotis.models.exact.body import BODY, load_body
 from myosotis.models.exact.classifier import DESCRIPTION
-from myosotis.models.exact.feature_cache import FeatureCache, cached_rows
 from myosotis.models.exact.records import Record, make_records
 from myosotis.models.modes import evaluating
 
@@ -33,13 +32,11 @@ class ExactLearner:
         path: Its directory.
         classifier: Sums, head and list of records.
         body: Frozen body.
-        cache: Features on disk, or None.
     """
 
     path: Path
     classifier: ExactClassifier
     body: Backbone
-    cache: FeatureCache | None = None
 
     def rows(self, images: ImageSet) -> Int[Tensor, "n d"]:
         """Return the features of images on the grid.
@@ -48,7 +45,7 @@ class ExactLearner:
             GridOverflowError: One does not fit.
         """
         bits: int = self.classifier.head.settings.bits
-        return cached_rows(self.cache, images.images, lambda part: exact_features(self.body, part, bits))
+        return exact_features(self.body, images.images, bits)
 
     def records(self, images: ImageSet, rows: Int[Tensor, "n d"]) -> list[Record]:
         """Return the digests of images under the key of the learner."""
@@ -81,13 +78,12 @@ def class_names(images: ImageSet) -> list[str]:
     return [images.classes[label] for label in images.labels.tolist()]
 
 
-def load_exact_learner(path: Path, key: str, cache: Path | None = None) -> ExactLearner:
+def load_exact_learner(path: Path, key: str) -> ExactLearner:
     """Read a learner that forgets exactly.
 
     Args:
         path: Run, or directory of the learner.
         key: Key of the configuration, or name of the option, for errors.
-        cache: Directory of features.
 
     Raises:
         InputError: There is none; a learner of another method is named as such.
@@ -100,7 +96,4 @@ def load_exact_learner(path: Path, key: str, cache: Path | None = None) -> Exact
         why = "its body was trained, so that no sum says what a record did to it" if other else "holds no learner"
         raise InputError(f"{key} {path}: {why}; 'method: exact' needs simplecil, ranpac or fecam")
     classifier = ExactClassifier.load(folder)
-    spec = classifier.spec
-    body = load_body(folder, spec.body).to(device())
-    known = None if cache is None else FeatureCache(cache, spec.body, classifier.head.settings.bits, spec.width)
-    return ExactLearner(folder, classifier, body, known)
+    return ExactLearner(folder, classifier, load_body(folder, classifier.spec.body).to(device()))

@@ -114,7 +114,7 @@ def load_weights(spec: ClassifierSpec, settings: ModelConfig, seed: int) -> Norm
         try:
             tensors = read_weights_file(path)
             _check_outputs(path, tensors, model.classifier.state_dict(), spec.num_classes)
-            match = load_weights_file(model.classifier, path)
+            match = load_weights_file(model.classifier, path, tensors)
         except InputError as error:
             raise InputError(f"model.weights: {error}") from None
         own = (name for name in model.classifier.state_dict() if not name.endswith("num_batches_tracked"))

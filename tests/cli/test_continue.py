@@ -128,6 +128,20 @@ def test_only_the_exemplars_of_old_classes_are_needed(world, learn, tmp_path):
     assert result(fewer)["lineage"]["model_out"] == result(whole)["lineage"]["model_out"]
 
 
+@pytest.mark.parametrize("method", ["ranpac", "finetune"])
+def test_a_method_without_exemplars_needs_no_image_of_old_classes(method, world, learn, tmp_path, invoke):
+    whole = learn(job(world, method), "whole")
+    for name in ORDER[4:]:
+        shutil.copytree(world / "train" / name, tmp_path / "new" / name)
+    _, rest = halves(world, method, learn, train=tmp_path / "new")
+    run = learn(rest, "rest")
+    assert result(run)["matrix"] == result(whole)["matrix"]
+    assert result(run)["lineage"]["model_out"] == result(whole)["lineage"]["model_out"]
+    assert result(run)["samples"]["train"] == [0, 0, 16]
+    done = invoke("check", "learn-classes", str(tmp_path / "rest.yaml"), "--out", str(tmp_path / "checked"))
+    assert done.exit_code == 0, done.output
+
+
 def test_a_missing_exemplar_is_said(world, learn, tmp_path):
     folder = tmp_path / "fewer"
     shutil.copytree(world / "train", folder)

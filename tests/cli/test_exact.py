@@ -90,6 +90,9 @@ class TestForgetting:
         assert found["verdict"] == {"known": True, "forgotten": True, "kept": None, "sure": False}
         assert found["metrics"]["after"]["remaining"]["count"] == 29
         assert found["digests"]["before"] != found["digests"]["after"]
+        # The chain of runs is the history of one model.
+        assert found["lineage"]["model_in"] == result(runs / "learned")["lineage"]["model_out"]
+        assert found["lineage"]["model_out"] == found["digests"]["after"]["statistics"]
 
     def test_is_what_learning_the_rest_gives(self, runs, tmp_path, invoke, monkeypatch):
         rest(runs, tmp_path / "train")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.continuation import Earlier, check_same
 from myosotis.continual.classification.saved import FirstEncoder, LearnerSpec
@@ -37,11 +39,21 @@ def make_scenario(
     first, per_task, options = stream.first, stream.per_task, dict(stream.order_options(seed))
     with settings_as_input("scenario"):
         if earlier is not None:
+            train = _with_classes_of(test, train, earlier)
             new = _further_classes(earlier, train.classes, **options)
             first, *rest = earlier.spec.sizes
             per_task = (*rest, *task_sizes(len(new), stream.first, stream.per_task))
             options = {"class_order": [*earlier.classes, *new], "learnt": len(earlier.classes)}
         return class_incremental(train, first, per_task, test=test, validation=stream.validation, seed=seed, **options)
+
+
+def _with_classes_of(test: ImageSet, train: ImageSet, earlier: Earlier) -> ImageSet:
+    """The training images with the labels of the test images, where only learnt classes have no training image."""
+    missing = {name for name in test.classes if name not in train.classes}
+    if not missing or not missing <= set(earlier.classes) or not set(train.classes) <= set(test.classes):
+        return train
+    labels = torch.tensor([test.classes.index(name) for name in train.classes])
+    return replace(train, labels=labels[train.labels], classes=test.classes)
 
 
 def _further_classes(

@@ -120,8 +120,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         if self._encoder is not None:
             with settings_as_input("model.init_from"):
                 load_encoder(learner, self._encoder.weights)
-        train = self._scenario[0].train
-        try_images(learner.net, train.dataset.subset([int(train.indices[0])]).pixels())
+        try_images(learner.net, self._scenario.train.subset([0]).pixels())
 
     @property
     def _source(self) -> Pretrained:
@@ -131,7 +130,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     def phases(self) -> Sequence[Phase]:
         """Return the steps of all tasks, those of exemplars included."""
         trains = METHODS[self._config.method.name].trains
-        return [class_phase(self._config, self._spec, self._scenario)] if trains else []
+        learnt = 0 if self._start is None else len(self._start.sizes)
+        return [class_phase(self._config, self._spec, self._scenario, learnt)] if trains else []
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and the hash of the encoder, or of the file, to start from."""
@@ -224,7 +224,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 "continued_from": None
                 if self._earlier is None
                 else {"name": self._earlier.name, "model": self._earlier.model, "tasks": len(self._earlier.spec.sizes)},
-                "model_out": weights_hash(outcome.learner.net),
+                "model_out": outcome.learner.model_hash(),
                 "classifier_out": self._plain_hash(),
             },
             "cost": self.stream_cost(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from myosotis.continual.classification.network import IncrementalNet, frozen_copy
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.stream import SettingsT, StreamLearner
+from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.seeding import generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import GrowingHead, LinearHead
@@ -230,6 +231,10 @@ class Learner(StreamLearner[SettingsT]):
         """Return the backbone that learns the first task."""
         backbone: Backbone = self.net.backbone
         return backbone
+
+    def model_hash(self) -> str:
+        """Return the hash that names what was learnt: that of the weights of the network."""
+        return weights_hash(self.net)
 
     def inference_parameters(self) -> int:
         """Return the number of parameters that inference needs."""

@@ -97,6 +97,10 @@ class ClosedForm(Learner[HeadSettings]):
         result[:, [numbers[name] for name in self.exact.classes]] = scores
         return result
 
+    def model_hash(self) -> str:
+        """Return the digest of the sums, which covers body and head."""
+        return super().model_hash() if self.exact is None else self.exact.digests().statistics
+
     def inference_parameters(self) -> int:
         """Return the number of parameters of body and head."""
         body = super().inference_parameters()

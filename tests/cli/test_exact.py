@@ -181,6 +181,9 @@ class TestForgetting:
         found = result(tmp_path / "second")
         assert found["classes_gone"] == ["birch"]
         assert found["classes"] == ["ash", "cedar", "elm"]
+        # Test images of the class that was to go do not count as lost.
+        assert found["metrics"]["after"]["test"]["count"] == 24
+        assert found["kept_change"]["count"] == 18
         scores = load(tmp_path / "second").scores(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
         assert int((scores == -torch.inf).sum()) == 1
 

@@ -20,7 +20,7 @@ from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import is_main_process
 from myosotis.evaluation.intervals import change_interval, clopper_pearson
-from myosotis.models.exact import ExactClassifier, OtherFeaturesError
+from myosotis.models.exact import Digests, ExactClassifier, OtherFeaturesError
 from myosotis.models.exact.classifier import DESCRIPTION
 from myosotis.models.exact.feature_cache import FeatureCache
 from myosotis.models.exact.records import NotLearnedError
@@ -149,7 +149,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             self._clear_cache()
             carry_stream(learner.path.parent, self._run.path, self._forget, self._answered(right))
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
-        change = self._change(right)
+        change = self._change(right, sets.get("test"))
         return {
             "head": learner.classifier.spec.head,
             "request": config.request.model_dump(mode="json"),
@@ -231,26 +231,30 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         answers: Int[Tensor, " n"] = self._learner.answers(images)
         return answers == images.labels
 
-    def _change(self, right: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any] | None:
+    def _change(self, right: Mapping[str, Mapping[str, Tensor]], test: ImageSet | None) -> dict[str, Any] | None:
         """The change of the accuracy on test images of classes that are still there, and whether it is small enough."""
-        if self._test is None or "test" not in right["before"]:
+        known = set(self._learner.classifier.classes)
+        still = [] if test is None else [row for row, name in enumerate(class_names(test)) if name in known]
+        if not still:
             return None
         audit = self._config.audit
-        interval = change_interval(
-            right["after"]["test"].double(), right["before"]["test"].double(), level=audit.confidence
-        )
+        after, before = (right[model]["test"][still].double() for model in ("after", "before"))
+        interval = change_interval(after, before, level=audit.confidence)
         holds = None
         if interval.low is not None and interval.high is not None:
             holds = True if interval.low >= -audit.most_lost else False if interval.high < -audit.most_lost else None
         return {**asdict(interval), "most_lost": audit.most_lost, "holds": holds}
 
 
-def recomputed_digests(learner: ExactLearner, images: ImageSet) -> tuple[Any, int]:
+def recomputed_digests(learner: ExactLearner, images: ImageSet) -> tuple[Digests, int]:
     """Return the digests of a learner that learns exactly these images, and how many of them the given one learned.
 
     Args:
         learner: Learner whose body, head and settings are used.
         images: All images that it should have learned, and no other.
+
+    Raises:
+        SettingsError: A feature does not fit the grid.
     """
     own = learner.classifier
     new = ExactClassifier(own.spec, own.records.key)

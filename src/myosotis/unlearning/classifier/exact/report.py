@@ -86,6 +86,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     gone = result["classes_gone"]
     if gone:
         forgotten += f" The head has no row any more for {', '.join(gone)}: the last image of it went."
+    features = "" if result["recomputed"] else ", with these features"
     change = result["kept_change"]
     if change is None:
         kept = Verdict("Is the rest kept?", "Not measured: no test images were given.", undecided=True)
@@ -93,7 +94,8 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
         low = "" if change["low"] is None else f" ({change['low']:+.3f} to {change['high']:+.3f})"
         kept = Verdict(
             "Is the rest kept?",
-            f"Accuracy on {change['count']} test images changes by {change['mean']:+.3f}{low}; a loss of "
+            f"Accuracy on {change['count']:,} test images, of classes that are left, changes "
+            f"by {change['mean']:+.3f}{low}; a loss of "
             f"{change['most_lost']:.3f} was allowed.",
             verdict["kept"],
             verdict["kept"] is None,
@@ -101,7 +103,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     return [
         Verdict(
             "Did the model know it?",
-            f"All {count_text(images['forget'], 'image')} are in its list of records, with these features.",
+            f"All {count_text(images['forget'], 'image')} were in its list of records{features}.",
             verdict["known"],
         ),
         Verdict("Is it forgotten?", forgotten, verdict["forgotten"]),

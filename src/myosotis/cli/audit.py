@@ -42,11 +42,13 @@ def classifier(
 
         if is_exact(run):
             raise InputError(f"{run}: forgets exactly, which is checked with --against FOLDER, the remaining images")
-        from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
-        from myosotis.unlearning.classifier.job.job import ClassifierUnlearningJob
-        from myosotis.unlearning.classifier.job.report import describe_audit
+        from myosotis.cli.kinds import JOBS
+        from myosotis.engine.run import Run
 
-        again = _again(run, ClassifierUnlearningJob, ClassifierUnlearningConfig, describe_audit, shadow)
+        found = Run.read(run).result().get("kind")
+        kind = JOBS["unlearn learner" if found == JOBS["unlearn learner"].kind else "unlearn classifier"]
+        describe = kind.report_module().describe_audit
+        again = _again(run, kind.job_class(), kind.schema(), describe, shadow)
         if not (again["model_matches"] and again["data_matches"] and again["reproduced"]):
             raise typer.Exit(1)
 

@@ -24,6 +24,7 @@ def init(
     \b
     unlearn-classifier     PHOTOS MODEL [TEST] [TRAIN]
     unlearn-exact          PHOTOS LEARNER [TEST] [TRAIN]
+    unlearn-learner        PHOTOS RUN [TEST] [TRAIN]
     unlearn-language       MODEL FORGET.jsonl [RETAIN.jsonl] [UNSEEN.jsonl] [GENERAL.jsonl]
     learn-classes          FOLDER with a folder for each class, or with train/ and test/
     learn-representations  FOLDER, the same

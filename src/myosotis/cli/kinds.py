@@ -28,6 +28,7 @@ class JobKind:
         extra: The extra whose packages its modules import; None if a plain install has them.
         plan: Module and name of what plans its memory as lines of text; None where nothing does.
         method: Method in a configuration of the command ``typed`` that is carried out by this kind instead.
+        model: Key of ``model`` in a configuration of the command ``typed`` that is carried out by this kind instead.
         typed: The words of the command that carries it out, where these are another kind's.
         keys: Keys of its configurations beside those of all jobs, so that a file can be told without an import.
     """
@@ -41,6 +42,7 @@ class JobKind:
     extra: str | None = None
     plan: tuple[str, str] | None = None
     method: str | None = None
+    model: str | None = None
     typed: str | None = None
     keys: str = ""
 
@@ -128,6 +130,19 @@ JOBS: Mapping[str, JobKind] = {
             method="exact",
             typed="unlearn classifier",
             keys="model data method recompute audit request",
+        ),
+        JobKind(
+            "unlearn learner",
+            "Make a learner of a stream forget single instances, in its network and in what it stores, and report.",
+            ("lifelong.config", "LearnerForgettingConfig"),
+            ("lifelong.job", "LearnerForgettingJob"),
+            "lifelong.report",
+            model="learner",
+            typed="unlearn classifier",
+            keys=(
+                "model data train reference preset preset_changes goal new_labels method training stop "
+                "requests replay compare audit request keep_original refill"
+            ),
         ),
         JobKind(
             "learn classes",
@@ -227,7 +242,7 @@ def job_named(name: str) -> JobKind:
 
 
 def routed(command: str, config: Path, overrides: Sequence[str] | None) -> str:
-    """Return the kind of job that a configuration of a command is: the command, or one that its method belongs to.
+    """Return the kind of job that a configuration of a command is: the command, or one of its method or its model.
 
     Args:
         command: The words of the command that was typed.
@@ -240,14 +255,20 @@ def routed(command: str, config: Path, overrides: Sequence[str] | None) -> str:
     from myosotis.engine.yaml_text import read_yaml
 
     content = read_yaml(config)
-    method = content.get("method") if isinstance(content, dict) else None
+    content = content if isinstance(content, dict) else {}
+    method, model = content.get("method"), content.get("model")
     name = method.get("name") if isinstance(method, dict) else method
+    of_model = set(model) if isinstance(model, dict) else set()
     for override in overrides or ():
         key, _, value = override.partition("=")
         if key.strip() in ("method", "method.name"):
             name = value.strip()
-    others = (job for job in JOBS.values() if job.typed == command and job.method == name)
-    return next((job.command for job in others), command)
+        if key.strip().startswith("model."):
+            of_model.add(key.strip().removeprefix("model."))
+    others = [job for job in JOBS.values() if job.typed == command]
+    by_method = (job.command for job in others if job.method is not None and job.method == name)
+    by_model = (job.command for job in others if job.model in of_model)
+    return next(by_method, None) or next(by_model, command)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The exemplar memory: a few samples of past tasks for replay, and the rules that select them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import torch
@@ -145,6 +145,19 @@ class ExemplarMemory:
         self._ranked = {label: ranked[:quota] for label, ranked in self._ranked.items()}
         for label, indices in samples.items():
             self._ranked[label] = self.choose(label, indices, quota, features)
+
+    def remove(self, indices: Collection[int]) -> dict[int, int]:
+        """Remove exemplars, which were forgotten, and return how many of each class; their slots stay empty."""
+        gone = set(indices)
+        removed = {label: sum(index in gone for index in ranked) for label, ranked in self._ranked.items()}
+        self._ranked = {
+            label: [index for index in ranked if index not in gone] for label, ranked in self._ranked.items()
+        }
+        return {label: count for label, count in removed.items() if count}
+
+    def append(self, label: int, indices: list[int]) -> None:
+        """Append samples to the exemplars of a class."""
+        self._ranked[label] = [*self._ranked.get(label, ()), *indices]
 
     def choose(self, label: int, indices: Int[Tensor, " n"], count: int, features: Features | None = None) -> list[int]:
         """Return the samples of a class that would be selected, best first; the memory is unchanged."""

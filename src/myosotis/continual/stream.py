@@ -3,7 +3,7 @@
 import math
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -97,6 +97,9 @@ class StreamLearner(ABC, Generic[SettingsT]):
     def stored_indices(self) -> list[int]:
         """Return the indices of samples that the method itself stores. By default there are none."""
         return []
+
+    def remove(self, indices: Collection[int]) -> None:
+        """Remove stored samples, which were forgotten. By default the method stores none."""
 
     def write_files(self, path: Path) -> None:
         """Write what is not tensors beside the network into files of its own. By default there is nothing."""

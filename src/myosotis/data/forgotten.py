@@ -57,7 +57,7 @@ class Forgotten:
         return cls(str(content["key"]), frozenset(content["images"]))
 
 
-def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[str, Any]) -> None:
+def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[str, Any], **changes: Any) -> None:
     """Write the stream of a run into another one that forgot images in it; nothing where the former has none.
 
     Args:
@@ -65,6 +65,7 @@ def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[
         target: Run that forgot.
         images: Forgotten images.
         request: What was measured: name of the run, number of images, accuracies.
+        changes: Entries that are no longer those of the former.
     """
     if not (source / STREAM).is_file():
         return
@@ -73,6 +74,7 @@ def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[
     answered = {"after": len(content["records"]), **request}
     stream = {
         **content,
+        **changes,
         "forgotten": known.with_images(images).as_json(),
         "requests": [*content["requests"], answered],
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from myosotis.data.forgotten import STREAM
 from myosotis.engine.artifact import read_description
 from myosotis.engine.errors import InputError
 from myosotis.models.exact.classifier import DESCRIPTION
@@ -417,31 +418,68 @@ def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
         InputError: A path is none of these.
     """
     learners = [path for path in paths if any((at / DESCRIPTION).is_file() for at in (path, path / "model"))]
+    _check_one(learners, "a run of 'learn classes' by simplecil, ranpac or fecam")
+    return _from_learner(learners[0], paths, folder, "unlearn exact", "method: exact")
+
+
+def draft_learner_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``unlearn classifier`` with ``model: {learner: RUN}``.
+
+    Args:
+        paths: Folder of the photos to forget, the run of the learner, and further folders, as for
+            :func:`draft_exact_forgetting`.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: A path is none of these.
+    """
+    learners = [path for path in paths if (path / STREAM).is_file()]
+    _check_one(learners, "a run of 'learn classes'")
+    exact = (learners[0] / "model" / DESCRIPTION).is_file()
+    if exact:
+        raise InputError(f"{learners[0]}: its head is made of sums; `myosotis init unlearn-exact` is for those")
+    settings = "preset: recommended  # or goal, method and training; see myosotis methods unlearn-classifier"
+    return _from_learner(learners[0], paths, folder, "unlearn learner", settings)
+
+
+def _check_one(learners: Sequence[Path], expected: str) -> None:
     if len(learners) != 1:
         more = f"{learners[1]}: is a second learner, expected one" if learners else "the learner is missing"
-        raise InputError(f"{more}: a run of 'learn classes' by simplecil, ranpac or fecam")
-    roles = by_role([path for path in paths if path not in learners], _PHOTO_ROLES)
+        raise InputError(f"{more}: {expected}")
+
+
+def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, command: str, settings: str) -> Draft:
+    """A draft that takes photos out of a learner.
+
+    Args:
+        learner: The learner.
+        paths: Folders of images, the learner among them.
+        folder: Folder of the configuration.
+        command: Command of the draft.
+        settings: Its lines about the method.
+    """
+    roles = by_role([path for path in paths if path != learner], _PHOTO_ROLES)
     if "forget" not in roles:
-        raise InputError(f"the folder of photos to forget is missing beside the learner {learners[0]}")
+        raise InputError(f"the folder of photos to forget is missing beside the learner {learner}")
     looks = {role: look_at_images(path) for role, path in roles.items()}
     lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}}}"]
     for role, meaning in (("test", "whether the rest is kept is judged by these"), ("train", "what it has learned")):
         given = f"{{folder: {quoted(shown_path(roles[role], folder))}}}" if role in roles else "{folder: ...}"
         lines.append(f"  {'' if role in roles else '# '}{role}: {given}  # {meaning}")
     body = f"""
-model: {{learner: {quoted(shown_path(learners[0], folder, dotted=True))}}}
+model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
 
 # Images must have the size in pixels with which they were learned: `size` of a test or training set scales them.
 data:
 {chr(10).join(lines)}
 
-method: exact
+{settings}
 
 # What the report says of the request.
 request: {{id: null, received: null, deadline: null}}
 """
     remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
-    return Draft("unlearn exact", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
+    return Draft(command, run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
 
 
 def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:

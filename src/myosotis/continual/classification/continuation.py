@@ -22,7 +22,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.run import Run
 
-_KINDS = ("learn-classes", "unlearn-exact")
+_KINDS = ("learn-classes", "unlearn-exact", "unlearn-learner")
 _KEY = "continue_from"
 
 
@@ -41,6 +41,7 @@ class Earlier:
         forgotten: Images that were forgotten in it.
         model: Hash of what it left.
         settings: Its settings of ``model`` and ``memory``.
+        validation: Share of each class that it held out of training.
         requests: What was forgotten between the tasks, see :func:`~myosotis.data.forgotten.carry_stream`.
     """
 
@@ -54,6 +55,7 @@ class Earlier:
     forgotten: Forgotten | None
     model: str
     settings: Mapping[str, Any]
+    validation: float
     requests: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -70,30 +72,42 @@ class Earlier:
         Raises:
             InputError: One of them is missing.
         """
-        found = defaultdict(list)
-        if self.exemplars:
-            for index in range(len(train)):
-                found[exemplar_digest(self.key, train, index)].append(index)
-        numbers: dict[int, int] = {}
-        for old, digest in sorted(self.exemplars.items()):
-            if not found[digest]:
-                missing = sum(not found[other] for other in self.exemplars.values())
-                raise InputError(
-                    f"{_KEY}: {missing} of {len(self.exemplars)} exemplars of {self.name} are not among data.train, "
-                    "which must hold them"
-                )
-            numbers[old] = found[digest].pop(0)
+        numbers = self.numbers(train)
+        missing = len(self.exemplars) - len(numbers)
+        if missing:
+            raise InputError(
+                f"{_KEY}: {missing} of {len(self.exemplars)} exemplars of {self.name} are not among data.train, "
+                "which must hold them"
+            )
         memory = {
             **self.memory,
             "ranked": [[label, [numbers[index] for index in ranked]] for label, ranked in self.memory["ranked"]],
         }
         return Start(self.path / "model", self.spec.sizes, memory, list(self.records), numbers)
 
+    def numbers(self, images: ImageSet) -> dict[int, int]:
+        """Return the index in a set of images of each exemplar that is there, by its own index."""
+        found = defaultdict(list)
+        if self.exemplars:
+            for index in range(len(images)):
+                found[exemplar_digest(self.key, images, index)].append(index)
+        return {old: found[digest].pop(0) for old, digest in sorted(self.exemplars.items()) if found[digest]}
+
+    def exemplars_among(self, images: ImageSet) -> list[int]:
+        """Return the indices of the exemplars with the pixels of one of these images, whatever its class."""
+        names = self.spec.backbone.classes
+        digests = {_digest(self.key, pixels, name) for pixels, _ in images.hashes for name in (*names, *images.classes)}
+        return [index for index, digest in sorted(self.exemplars.items()) if digest in digests]
+
 
 def exemplar_digest(key: str, images: ImageSet, index: int) -> str:
     """Return a keyed digest of an image and the name of its class."""
     name = images.classes[int(images.labels[index])]
-    content = images.hashes[index][0] + name.encode("utf-8", "surrogatepass")
+    return _digest(key, images.hashes[index][0], name)
+
+
+def _digest(key: str, pixels: bytes, name: str) -> str:
+    content = pixels + name.encode("utf-8", "surrogatepass")
     return hmac.new(key.encode(), content, hashlib.sha256).hexdigest()
 
 
@@ -123,6 +137,7 @@ def write_stream(
         "records": [asdict(record) for record in records],
         "memory": memory.state_dict(),
         "settings": _settings(config),
+        "validation": config.scenario.validation,
         "exemplars": {str(index): exemplar_digest(run.salt, train, index) for index in sorted(set(stored))},
         "key": run.salt,
         "forgotten": None if forgotten is None else forgotten.as_json(),
@@ -131,21 +146,25 @@ def write_stream(
     write_json(run.path / STREAM, content, private=True)
 
 
-def read_earlier(path: Path) -> Earlier:
+def read_earlier(path: Path, key: str = _KEY) -> Earlier:
     """Read a run that a stream goes on from.
+
+    Args:
+        path: The run.
+        key: Key of the configuration, for errors.
 
     Raises:
         InputError: It is none, not finished, or lacks something.
     """
     if not path.is_dir():
-        raise InputError(f"{_KEY} {path}: no such run")
+        raise InputError(f"{key} {path}: no such run")
     run = Run.read(path)
     result = run.result()
     if result.get("kind") not in _KINDS:
-        raise InputError(f"{_KEY} {path}: is a run of '{result.get('kind')}', expected one of 'learn classes'")
+        raise InputError(f"{key} {path}: is a run of '{result.get('kind')}', expected one of 'learn classes'")
     spec = read_description(LearnerSpec, path / "model" / LEARNER, "a learner")
     if not (path / STREAM).is_file():
-        raise InputError(f"{_KEY} {path}: holds no {STREAM}, as runs of earlier versions: run it again")
+        raise InputError(f"{key} {path}: holds no {STREAM}, as runs of earlier versions: run it again")
     content = read_json(path / STREAM)
     try:
         records = TypeAdapter(list[TaskRecord]).validate_python(content["records"])
@@ -162,10 +181,11 @@ def read_earlier(path: Path) -> Earlier:
             forgotten,
             str(result["lineage"]["model_out"]),
             dict(content["settings"]),
+            float(content["validation"]),
             tuple(content["requests"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError):
-        raise InputError(f"{_KEY} {path}: {STREAM} is damaged") from None
+        raise InputError(f"{key} {path}: {STREAM} is damaged") from None
 
 
 def check_same(earlier: Earlier, config: ClassLearningConfig) -> None:

@@ -167,6 +167,10 @@ class Learner(StreamLearner[SettingsT]):
     """Exemplars of every class that the method requires; 0 if some classes may have none."""
     own_memory: ClassVar[bool] = False
     """Whether these come from a memory that the method itself fills at every step, which needs a single process."""
+    reads_exemplars: ClassVar[bool] = False
+    """Whether it stores something that it computed from exemplars, see :meth:`restate`."""
+    leaves: ClassVar[str] = ""
+    """What a forgotten sample leaves in it beside the network, since it cannot be computed again; a sentence."""
     trains: ClassVar[bool] = True
     """Whether weights are trained; else the body must have pre-trained weights, and settings of a training are refused.
     """
@@ -221,6 +225,13 @@ class Learner(StreamLearner[SettingsT]):
 
     def after_task(self, task: TaskState) -> None:
         """Finish the task, after the memory has been updated. By default there is nothing to do."""
+
+    def restate(self, task: TaskState) -> None:
+        """Compute anew what it derives from exemplars, some of which were forgotten. By default there is nothing.
+
+        Args:
+            task: The last task, of which only the memory, the images and the sizes are given.
+        """
 
     def predict(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
         """Return a score for each class so far; the network is in evaluation mode."""

@@ -1,7 +1,7 @@
 """How much a network's representations changed, layer by layer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -39,13 +39,19 @@ def main_layers(network: nn.Module, prefix: str = "", most: int = _MOST_LAYERS) 
 
 
 def layer_similarity(
-    original: nn.Module, model: nn.Module, sets: Mapping[str, ImageSet], count: int, seed: int
+    original: nn.Module,
+    model: nn.Module,
+    layers: Sequence[str],
+    sets: Mapping[str, ImageSet],
+    count: int,
+    seed: int,
 ) -> dict[str, dict[str, float | None]]:
-    """Return the linear CKA of each main layer of two classifiers behind a normalisation, for each set.
+    """Return the linear CKA of layers of two models, for each set.
 
     Args:
         original: The model before.
         model: The model after.
+        layers: Names of the layers, as :func:`main_layers` returns them.
         sets: Images by name; sets of a single image are left out.
         count: Largest number of images per set, drawn by their names.
         seed: Seed of the draw.
@@ -53,8 +59,7 @@ def layer_similarity(
     Returns:
         Similarity by set and layer; None for a layer with the same output for every image, as a dead one has.
     """
-    network = original.get_submodule("classifier")
-    layers, device = main_layers(network, "classifier."), next(original.parameters()).device
+    device = next(original.parameters()).device
     similarities: dict[str, dict[str, float | None]] = {}
     for name, images in sets.items():
         sample = images.subset(images.shuffled(seed, "cka")[:count])

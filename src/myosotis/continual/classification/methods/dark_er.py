@@ -1,6 +1,6 @@
 """DER++: dark experience replay. DER with growing networks is another method, ``der_expand``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,13 @@ class DERpp(Learner[DERppSettings]):
         assert self.reservoir is not None  # noqa: S101 - a task has been learnt
         renamed = [numbers[index] for index in self.reservoir.indices.tolist()]
         self.reservoir.indices = torch.tensor(renamed, dtype=torch.long)
+
+    def remove(self, indices: Collection[int]) -> None:
+        """Remove samples and their logits from the reservoir; samples of later tasks take their slots."""
+        if self.reservoir is not None:
+            stays = ~torch.isin(self.reservoir.indices, torch.tensor(sorted(indices), dtype=torch.long))
+            self.reservoir.indices = self.reservoir.indices[stays]
+            self.reservoir.logits = self.reservoir.logits[stays]
 
     def stored_indices(self) -> list[int]:
         """Return the indices of the reservoir."""

@@ -98,6 +98,7 @@ class DER(Learner[DERSettings]):
         "Where accuracy matters more than the size of the network.",
     )
     Settings = DERSettings
+    leaves = "The bodies of earlier tasks are frozen: unlearning trains the newest one and the head."
 
     def build(self, seed: int) -> nn.Module:
         """Return a network without backbones."""

@@ -79,6 +79,7 @@ class EWC(Learner[EWCSettings]):
     )
     Settings = EWCSettings
     reads_memory = False
+    leaves = "The importance of the weights was summed over training samples, the forgotten ones among them."
     importance: Mapping[str, Tensor] | None = None
     anchor: Mapping[str, Tensor]
 

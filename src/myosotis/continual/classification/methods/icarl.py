@@ -45,6 +45,7 @@ class ICaRL(Learner[ICaRLSettings]):
     Settings = ICaRLSettings
     needs_memory = True
     least_exemplars = 1
+    reads_exemplars = True
     means: Tensor
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
@@ -64,6 +65,10 @@ class ICaRL(Learner[ICaRLSettings]):
 
     def after_task(self, task: TaskState) -> None:
         """Store the mean of the normalised exemplar features of each class."""
+        self.restate(task)
+
+    def restate(self, task: TaskState) -> None:
+        """Compute the means of the exemplars that there are."""
         features_at = task.features(self.net)
         means = []
         for label in range(task.classes):

@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 
 from myosotis.engine.processes import device
-from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.audit import Audit, audit_sets, output_distances, predict
 from myosotis.unlearning.classifier.job.context import JobContext
 from myosotis.unlearning.classifier.representations import layer_similarity, main_layers
@@ -77,14 +76,17 @@ def stress(context: JobContext, models: Mapping[str, nn.Module]) -> dict[str, An
     return results
 
 
-def similarity(context: JobContext, original: NormalizedClassifier, model: nn.Module) -> dict[str, Any]:
+def similarity(context: JobContext, original: nn.Module, model: nn.Module) -> dict[str, Any]:
     """Return the linear CKA of each main layer before and after; taken from the run if it was done before."""
 
     def timed() -> dict[str, Any]:
+        layers = main_layers(original.get_submodule(context.models.body), f"{context.models.body}.")
         with context.timed("cka"):
             return {
-                "layers": main_layers(original.classifier, "classifier."),
-                "similarity": layer_similarity(original, model, context.sets.audited, _CKA_IMAGES, context.config.seed),
+                "layers": layers,
+                "similarity": layer_similarity(
+                    original, model, layers, context.sets.audited, _CKA_IMAGES, context.config.seed
+                ),
                 "images": _CKA_IMAGES,
             }
 

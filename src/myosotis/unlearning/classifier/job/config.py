@@ -277,17 +277,7 @@ class ClassifierUnlearningConfig(JobConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> "ClassifierUnlearningConfig":
         _check_goal(self.method, self.goal)
-        if self.train is not None and (self.model.path is not None or self.model.weights is not None):
-            raise ValueError("'train' teaches a new model; with 'model.path' or 'model.weights' leave it out")
-        if self.train is not None and self.data.train is None:
-            raise ValueError("'train' needs 'data.train'")
-        trained = self.train is not None or self.model.path or self.model.weights or self.model.pretrained
-        if not trained:
-            raise ValueError("the model has no weights: give 'train', 'model.path', 'model.weights' or 'pretrained'")
-        if self.model.architecture is not None and self.train is None and self.model.mean is None:
-            raise ValueError(
-                "'model.mean' and 'model.std' are missing: the normalisation that these weights were trained with"
-            )
+        self.check_model()
         if self.reference == "retrain" and self.train is None:
             raise ValueError("'reference: retrain' needs 'train', which says how the model was trained")
         if self.stop.at == "reference" and self.reference is None:
@@ -316,6 +306,20 @@ class ClassifierUnlearningConfig(JobConfig):
         if len(set(labels)) != len(labels):
             raise ValueError("two entries of 'compare' have the same name; give each a 'name'")
         return self
+
+    def check_model(self) -> None:
+        """Raise ``ValueError`` unless the model has weights, and settings of its training go with it."""
+        if self.train is not None and (self.model.path is not None or self.model.weights is not None):
+            raise ValueError("'train' teaches a new model; with 'model.path' or 'model.weights' leave it out")
+        if self.train is not None and self.data.train is None:
+            raise ValueError("'train' needs 'data.train'")
+        trained = self.train is not None or self.model.path or self.model.weights or self.model.pretrained
+        if not trained:
+            raise ValueError("the model has no weights: give 'train', 'model.path', 'model.weights' or 'pretrained'")
+        if self.model.architecture is not None and self.train is None and self.model.mean is None:
+            raise ValueError(
+                "'model.mean' and 'model.std' are missing: the normalisation that these weights were trained with"
+            )
 
     @property
     def in_sequence(self) -> bool:

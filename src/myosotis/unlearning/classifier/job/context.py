@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from myosotis.engine.job import Say
 from myosotis.engine.run import Run
-from myosotis.models.image_classifier import save_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
 from myosotis.unlearning.classifier.job.image_sets import ImageSets
@@ -61,5 +60,4 @@ class JobContext:
 
     def save(self, model: nn.Module, name: str = "model") -> None:
         """Write a model into a directory of the run."""
-        assert isinstance(model, NormalizedClassifier)  # noqa: S101 - every model of a job is one
-        self.publish(lambda path: save_classifier(model, self.models.spec, path), name)
+        self.publish(lambda path: self.models.save(model, path), name)

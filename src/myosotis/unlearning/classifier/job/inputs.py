@@ -11,6 +11,7 @@ from torch import Tensor
 from myosotis.data.image_folders import read_image_folder
 from myosotis.data.images import ImageSet
 from myosotis.data.instance_lists import read_instance_list, read_lines
+from myosotis.data.sets import limited
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
@@ -45,12 +46,14 @@ class Inputs:
     near: int
 
 
-def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) -> Inputs:
+def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...], *, others: bool = True) -> Inputs:
     """Read and split the images of a job.
 
     Args:
         config: Configuration with absolute paths.
         classes: Classes of the model, where it knows them; else they are taken from the training or the test set.
+        others: Whether a training or test image of another class is an error; else it is left out, and ``data.limit``
+            draws before that, as a stream does.
 
     Raises:
         InputError: Something is missing, is named twice, or does not fit together.
@@ -58,10 +61,15 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
     data = config.data
     train = None if data.train is None else read_images(data.train)
     test = None if data.test is None else read_images(data.test)
-    if train is not None and data.limit is not None:
+    if train is not None and not others:
+        # The images that a stream with this limit and seed draws.
+        train = _of_classes(limited(train, data.limit, config.seed, "data.limit"), classes)
+    elif train is not None and data.limit is not None:
         if data.limit > len(train):
             raise InputError(f"data.limit is {data.limit}, but the training set has {len(train)} images")
         train = train.subset(sorted(train.shuffled(config.seed, "limit")[: data.limit]))
+    if test is not None and not others:
+        test = _of_classes(test, classes)
     classes = classes or next((images.classes for images in (train, test) if images is not None), ())
     forget, remaining, sizes = _split(config, train)
     if not classes:
@@ -84,6 +92,16 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...]) ->
             rest = [index for index in range(len(remaining)) if remaining.digest(index) not in digests]
             remaining, same = remaining.subset(rest), same - (len(remaining) - len(rest))
     return Inputs(classes, forget, sizes, remaining, test, same, near)
+
+
+def _of_classes(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+    """The images of some classes, with labels that are indices into them."""
+    if images.classes == classes:
+        return images
+    known = torch.tensor([name in classes for name in images.classes])
+    chosen = images.subset(known[images.labels].nonzero().flatten().tolist())
+    order = torch.tensor([classes.index(name) if name in classes else -1 for name in images.classes])
+    return ImageSet(chosen.images, order[chosen.labels], chosen.names, classes)
 
 
 def _split(

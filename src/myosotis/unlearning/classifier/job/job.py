@@ -3,24 +3,22 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from myosotis.engine.errors import settings_as_input
-from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import check_unsharded, device, is_main_process
 from myosotis.engine.run import Run
-from myosotis.models.image_classifier import load_classifier
 from myosotis.unlearning.classifier.job.auditing import audit, distances, measure, similarity, stress
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
 from myosotis.unlearning.classifier.job.context import JobContext
 from myosotis.unlearning.classifier.job.forecast import classifier_phases
 from myosotis.unlearning.classifier.job.image_sets import ImageSets
 from myosotis.unlearning.classifier.job.inputs import read_inputs, read_new_labels
-from myosotis.unlearning.classifier.job.models import known_classes, read_models
+from myosotis.unlearning.classifier.job.models import Models, known_classes, read_models
 from myosotis.unlearning.classifier.job.result import ClassifierResult, result_of, verdict_of, write_samples
 from myosotis.unlearning.classifier.job.shadow_auditing import ShadowAuditing
 from myosotis.unlearning.classifier.job.teaching import taught
@@ -31,7 +29,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
     """One run of ``myosotis unlearn classifier``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "unlearn-classifier"
-    Result = ClassifierResult
+    Result: ClassVar[type[ClassifierResult]] = ClassifierResult
     private = True  # its checkpoints know what is forgotten
 
     def prepare(self) -> None:
@@ -54,10 +52,13 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             f"{len(self._inputs.test or ())} for the test, {len(self._inputs.classes)} classes"
         )
         self._sets = ImageSets(config, self._inputs)
-        self._new_labels: Any = config.new_labels
-        if config.new_labels not in ("runner_up", "random"):
-            self._new_labels = read_new_labels(Path(config.new_labels), self._inputs.forget)
-        self._models = read_models(config, self._inputs, saved)
+        self._new_labels = self._read_labels()
+        self._models: Models = read_models(config, self._inputs, saved)
+
+    def _read_labels(self) -> Any:
+        """The new labels of the instances, or the rule that finds them."""
+        rule = self._config.new_labels
+        return rule if rule in ("runner_up", "random") else read_new_labels(Path(rule), self._inputs.forget)
 
     def _context(self) -> JobContext:
         return JobContext(
@@ -80,9 +81,9 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hashes of the models, and the fingerprints of the images."""
-        models = {"the model": weights_hash(self._models.base)}
+        models = {"the model": self._models.hash(self._models.base)}
         if self._models.reference is not None:
-            models["the reference"] = weights_hash(self._models.reference)
+            models["the reference"] = self._models.hash(self._models.reference)
         return {**models, **self._sets.fingerprints(salt)}
 
     def produce(self) -> Mapping[str, Any]:
@@ -112,10 +113,10 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             write_samples(context, outcome)
         context.save(model)
         lineage = {
-            "base": None if config.train is not None else weights_hash(self._models.base),
+            "base": None if config.train is not None else self._models.hash(self._models.base),
             "data": context.fingerprints,
-            "model_in": weights_hash(original),
-            "model_out": weights_hash(model),
+            "model_in": self._models.hash(original),
+            "model_out": self._models.hash(model),
         }
         return {**result, "lineage": lineage, "cost": self._cost(model, outcome)}
 
@@ -154,13 +155,12 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         result = run.result()
         self._read()
         context = self._context()
-        model, _ = load_classifier(run.path / "model")
-        model.to(device()).eval()
+        model = self._models.load(run.path / "model").to(device()).eval()
         metrics = measure(context, model).metrics
         reported = result["metrics"]["after"]
         audited = self._sets.audited
         results: dict[str, Any] = {
-            "model_matches": weights_hash(model) == result["lineage"]["model_out"],
+            "model_matches": self._models.hash(model) == result["lineage"]["model_out"],
             "data_matches": context.fingerprints == result["lineage"]["data"],
             "metrics": metrics,
             "reproduced": all(metrics[name]["accuracy"] == reported[name]["accuracy"] for name in audited),

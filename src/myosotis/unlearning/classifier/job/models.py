@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from myosotis.data.images import pixel_statistics
 from myosotis.engine.errors import InputError
+from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.processes import processes
 from myosotis.engine.seeding import derive_seed
 from myosotis.models.image_classifier import (
@@ -16,6 +17,7 @@ from myosotis.models.image_classifier import (
     build_classifier,
     load_classifier,
     pretrained_config,
+    save_classifier,
 )
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.models.weight_files import load_weights_file, read_weights_file
@@ -28,14 +30,40 @@ class Models:
     """The models that a job is given.
 
     Attributes:
-        base: The classifier that came in; fresh weights, if the job trains it first.
+        base: The model that came in; fresh weights, if the job trains it first.
         spec: Description of all models of the job.
         reference: A model that never saw the instances, if the user gave one.
     """
 
-    base: NormalizedClassifier
+    base: nn.Module
     spec: ClassifierSpec
-    reference: NormalizedClassifier | None = None
+    reference: nn.Module | None = None
+
+    @property
+    def body(self) -> str:
+        """Name of the module, in each of the models, with the layers that are compared."""
+        return "classifier"
+
+    def settled(self, model: nn.Module) -> nn.Module:
+        """Return a model that has just been unlearned as it is used. By default nothing is left to do."""
+        return model
+
+    def save(self, model: nn.Module, path: Path) -> None:
+        """Write a model into a directory."""
+        assert isinstance(model, NormalizedClassifier)  # noqa: S101 - every model of a job is one
+        save_classifier(model, self.spec, path)
+
+    def load(self, path: Path) -> nn.Module:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        return load_classifier(path)[0]
+
+    def hash(self, model: nn.Module) -> str:
+        """Return the hash that names a model."""
+        return weights_hash(model)
 
 
 def read_models(

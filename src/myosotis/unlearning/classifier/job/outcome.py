@@ -19,6 +19,7 @@ def summarise(
     logits: Float[Tensor, "n classes"],
     margin: float,
     batch_norm_drift: float | None,
+    settled: bool = False,
 ) -> dict[str, Any]:
     """Return the outcome of the unlearning, with the instances as the last model predicts them.
 
@@ -29,13 +30,16 @@ def summarise(
         logits: Logits of all instances by the last model.
         margin: Margin of the stop rule, in logits.
         batch_norm_drift: Drift of batch normalisation from the first model to the last.
+        settled: Whether something beside the weights changed after the last request, so that instances that were
+            forgotten may have come back.
     """
     instances = [
         asdict(instance) for result, size in zip(results, sizes, strict=True) for instance in result.instances[-size:]
     ]
-    if requests is not None:
+    again = requests is not None or settled
+    if again:
         _update(instances, logits, margin)
-    came_back = requests is not None and not all(instance["forgotten"] for instance in instances)
+    came_back = again and not all(instance["forgotten"] for instance in instances)
     reason = next((result.stop_reason for result in results if not result.converged), None)
     return {
         "converged": reason is None and not came_back,

@@ -34,6 +34,8 @@ from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_R
 from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, verdicts_of
 from myosotis.unlearning.classifier.methods import METHODS
 
+_MODELS = ("path", "architecture", "learner")
+
 
 def describe(run: Run) -> Document:
     """Return the report of a finished run.
@@ -48,7 +50,7 @@ def describe(run: Run) -> Document:
         facts=run_facts(
             run,
             METHODS.card(result["method"]).title,
-            model=without_folders(config["model"]["path"] or config["model"]["architecture"]),
+            model=without_folders(next(config["model"][key] for key in _MODELS if config["model"].get(key))),
             hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
         ),
         verdicts=verdicts_of(result),

@@ -11,7 +11,6 @@ from myosotis.data.images import ImageSet
 from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.processes import device, wait_for_everyone
-from myosotis.models.image_classifier import load_classifier
 from myosotis.unlearning.classifier.audit import Audit, predict
 from myosotis.unlearning.classifier.batch_norm import drift, running_statistics
 from myosotis.unlearning.classifier.goals import Goal
@@ -54,6 +53,7 @@ class Unlearning:
             context.run.rewind(lambda event: event.get("phase") != "unlearn")
             with settings_as_input(), context.timed("unlearn"):
                 model, results, requests = self._requests(original)
+                unlearned, model = model, context.models.settled(model)
             for number, result in enumerate(results, start=1):
                 for event in result.history:
                     tag = {} if requests is None else {"request": number}
@@ -66,10 +66,11 @@ class Unlearning:
                 predict(model, context.inputs.forget),
                 context.config.stop.margin,
                 drift(running_statistics(original), running_statistics(model)),
+                settled=model is not unlearned and context.config.stop.at == "goal",
             )
             context.run.keep("unlearned.json", outcome)
             wait_for_everyone()
-        return load_classifier(path)[0].to(device()).eval(), dict(context.run.kept("unlearned.json") or {})
+        return context.models.load(path).to(device()).eval(), dict(context.run.kept("unlearned.json") or {})
 
     def _requests(self, original: nn.Module) -> tuple[nn.Module, list[UnlearnResult], list[list[float]] | None]:
         """The last model, the result of each request, and the accuracies after each of several."""
@@ -130,7 +131,7 @@ class Unlearning:
             "seconds": result.seconds,
             "batch_norm_drift": result.batch_norm_drift,
             "facts": result.facts,
-            "metrics": measure(context, result.model).metrics,
+            "metrics": measure(context, context.models.settled(result.model)).metrics,
         }
 
     def arguments(

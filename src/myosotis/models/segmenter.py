@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import timm
@@ -14,12 +15,15 @@ from torchvision.models import segmentation as zoo
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from myosotis.engine.errors import InputError
+from myosotis.models.image_classifier import pretrained_statistics
 from myosotis.models.normalization import Normalize
+from myosotis.models.weight_files import Pretrained, load_weights_file, timm_name, weights_file
 
 Library = Literal["own", "torchvision", "timm", "smp"]
 
 _RATES = (12, 24, 36)  # of the atrous convolutions at an output stride of 8; halved at 16
 _ASPP_CHANNELS = 256
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,18 @@ class SmallSegmenter(nn.Module):
 class _Torchvision(nn.Module):
     """Body and neck of a model of torchvision, without its last convolution."""
 
-    def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
+    def __init__(self, spec: SegmenterSpec, pretrained: Pretrained) -> None:
         super().__init__()
         known = [name for name in dir(zoo) if callable(getattr(zoo, name)) and name[0].islower()]
         if spec.architecture not in known:
             raise InputError(f"torchvision has no '{spec.architecture}'{_hint(spec.architecture, known)}")
         if spec.in_channels != 3:
             raise InputError("models of torchvision take images of three channels")
-        weights = "DEFAULT" if pretrained else None
+        weights = "DEFAULT" if pretrained is True else None
         model = getattr(zoo, spec.architecture)(weights=None, weights_backbone=weights, **spec.options)
         self.backbone = model.backbone
+        if isinstance(pretrained, Path):
+            load_weights_file(self.backbone, pretrained)
         head = model.classifier
         self.low: nn.Module | None = None
         if isinstance(head, nn.Sequential):
@@ -129,14 +135,24 @@ class _Torchvision(nn.Module):
 class _Timm(nn.Module):
     """An encoder of timm under atrous spatial pyramid pooling (Chen et al., 2017)."""
 
-    def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
+    def __init__(self, spec: SegmenterSpec, pretrained: Pretrained) -> None:
         super().__init__()
-        if not timm.is_model(spec.architecture.partition(".")[0]):
+        name = timm_name(spec.architecture)
+        if not timm.is_model(name.partition(".")[0]):
             raise InputError(f"timm has no '{spec.architecture}'{_hint(spec.architecture, timm.list_models())}")
         options = {"output_stride": 16, **spec.options}
+        file = weights_file(spec.architecture, pretrained)
         self.encoder = timm.create_model(
-            spec.architecture, pretrained=pretrained, features_only=True, in_chans=spec.in_channels, **options
+            name,
+            pretrained=pretrained is True and file is None,
+            features_only=True,
+            in_chans=spec.in_channels,
+            **options,
         )
+        if file is not None:
+            whole = timm.create_model(name, in_chans=spec.in_channels, **spec.options)
+            load_weights_file(whole, file)
+            _copy_encoder(self.encoder, whole, spec.architecture)
         channels = self.encoder.feature_info.channels()[-1]
         rates = [rate * 8 // options["output_stride"] for rate in _RATES]
         self.neck = ASPP(channels, rates, _ASPP_CHANNELS)
@@ -154,7 +170,7 @@ class _Smp(nn.Module):
     # Decoders double their maps and join them with earlier ones, so sides must be multiples of the deepest stride.
     multiple = 32
 
-    def __init__(self, spec: SegmenterSpec, pretrained: bool) -> None:
+    def __init__(self, spec: SegmenterSpec, pretrained: Pretrained) -> None:
         super().__init__()
         try:
             import segmentation_models_pytorch as smp
@@ -166,11 +182,13 @@ class _Smp(nn.Module):
         kind = getattr(smp, name, None)
         if kind is None or not isinstance(kind, type):
             raise InputError(f"smp has no model '{name}'")
-        weights = "imagenet" if pretrained else None
+        weights = "imagenet" if pretrained is True else None
         model = kind(
             encoder_name=encoder or "resnet34", encoder_weights=weights, in_channels=spec.in_channels, **spec.options
         )
         self.encoder, self.decoder = model.encoder, model.decoder
+        if isinstance(pretrained, Path):
+            load_weights_file(self.encoder, pretrained)
         self.num_features = int(model.segmentation_head[0].in_channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -207,16 +225,19 @@ class SegmentationBody(nn.Module):
         return output
 
 
-def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained: bool = False) -> SegmentationBody:
+def build_segmenter(
+    spec: SegmenterSpec, *, seed: int | None = None, pretrained: Pretrained = False
+) -> SegmentationBody:
     """Return a new body.
 
     Args:
         spec: Description of the body.
         seed: Seed of the initial weights; None uses torch's global generator.
-        pretrained: Whether the library's weights of the encoder are loaded, which may download them.
+        pretrained: Weights of the encoder: None, the library's, which may download them, or a file of weights of the
+            classifier that it comes from.
 
     Raises:
-        InputError: The architecture or an option of it is unknown, or there are no weights.
+        InputError: The architecture or an option of it is unknown, or there are no weights, or those of another one.
     """
     kinds = {"torchvision": _Torchvision, "timm": _Timm, "smp": _Smp}
     with torch.random.fork_rng(enabled=seed is not None):
@@ -228,9 +249,11 @@ def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained:
                     raise InputError(
                         f"unknown architecture '{spec.architecture}'; the built-in one is 'small-segmenter'"
                     )
-                if pretrained:
+                if pretrained is True:
                     raise InputError("small-segmenter has no pre-trained weights")
                 network: nn.Module = SmallSegmenter(spec.in_channels, **spec.options)
+                if isinstance(pretrained, Path):
+                    load_weights_file(network, pretrained)
             else:
                 network = kinds[spec.library](spec, pretrained)
         except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
@@ -244,6 +267,22 @@ def build_segmenter(spec: SegmenterSpec, *, seed: int | None = None, pretrained:
         for layer in layers:
             layer.momentum = spec.norm_momentum
     return SegmentationBody(network, spec.mean, spec.std)
+
+
+def _copy_encoder(encoder: nn.Module, whole: nn.Module, architecture: str) -> None:
+    """Copy the weights of a classifier's layers into an encoder that was cut from the same architecture."""
+    state, given = encoder.state_dict(), whole.state_dict()
+    missing = next((name for name in state if name not in given), None)
+    if missing is not None:
+        raise InputError(f"architecture '{architecture}': its encoder has {missing}, which the classifier has not")
+    encoder.load_state_dict({name: given[name] for name in state})
+
+
+def expected_pixels(library: Library, architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and standard deviation of the pixels that pre-trained weights expect; None where nothing is known."""
+    if library == "own":
+        return None
+    return pretrained_statistics(architecture) if library == "timm" else _IMAGENET
 
 
 def _block(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Module:

@@ -15,7 +15,7 @@ from myosotis.data.masks import MaskedImages
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.seeding import derive_seed
-from myosotis.models.segmenter import SegmenterSpec
+from myosotis.models.segmenter import SegmenterSpec, expected_pixels
 
 _STATISTICS = 500  # largest number of images for pixel statistics
 
@@ -75,10 +75,11 @@ def make_stream(config: SegmentLearningConfig, train: MaskedImages, test: Masked
 def describe_segment_learner(config: SegmentLearningConfig, stream: SegmentationStream) -> SegmentLearnerSpec:
     """Return the description of the learner of a job."""
     model = config.model
-    if model.mean is None or model.std is None:
-        mean, std = mask_statistics(stream.train, stream.tasks[0].train)
-    else:
+    expected = None if model.source is False else expected_pixels(model.library, model.architecture)
+    if model.mean is not None and model.std is not None:
         mean, std = model.mean, model.std
+    else:
+        mean, std = expected or mask_statistics(stream.train, stream.tasks[0].train)
     if {len(mean), len(std)} != {stream.train.channels}:
         raise InputError(f"model: mean and std need {stream.train.channels} numbers each, one for each channel")
     body = SegmenterSpec(

@@ -33,6 +33,7 @@ from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.learning import KEPT_MARGIN, difference_of, learning_verdict, of_difference
+from myosotis.models.weight_files import weights_inputs
 
 _STRIDE = 32
 """Largest factor by which networks shrink images."""
@@ -60,7 +61,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         )
         self._say(f"{len(train)} training and {len(test)} test images, {len(stream.tasks)} tasks: {tasks[:300]}")
         self._spec = describe_segment_learner(config, stream)
-        learner = make_segment_learner(self._spec, pretrained=config.model.pretrained)
+        learner = make_segment_learner(self._spec, pretrained=config.model.source)
         with settings_as_input():
             check_segmentation(learner, stream, self._memory(), config.training)
         learner.grow(0, 1)
@@ -97,12 +98,12 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         return [Phase("training", count * training.accumulate, step)]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
-        """Return fingerprints of both sets, and of the partition."""
+        """Return fingerprints of both sets, and of the partition, and the hash of a file of weights."""
         partition = self._stream.partition
+        known = {**mask_fingerprints(self._stream, salt), **weights_inputs(self._config.model.source)}
         if partition is None:
-            return mask_fingerprints(self._stream, salt)
-        fingerprint = salted_fingerprint(json.dumps(asdict(partition)), salt)
-        return {**mask_fingerprints(self._stream, salt), "partition": fingerprint}
+            return known
+        return {**known, "partition": salted_fingerprint(json.dumps(asdict(partition)), salt)}
 
     def learn(self, **options: Any) -> SegmentationOutcome:
         """Learn the classes; each warning is reported once."""
@@ -112,7 +113,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             outcome = learn_segments(
-                make_segment_learner(self._spec, pretrained=self._config.model.pretrained),
+                make_segment_learner(self._spec, pretrained=self._config.model.source),
                 self._stream,
                 self._memory(),
                 self._config.training,

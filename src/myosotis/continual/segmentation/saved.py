@@ -12,6 +12,7 @@ from myosotis.engine.artifact import read_description, readable_weights, write_d
 from myosotis.engine.errors import InputError, SettingsError
 from myosotis.models.predictor import ImagePredictor
 from myosotis.models.segmenter import SegmentationBody, SegmenterSpec, build_segmenter
+from myosotis.models.weight_files import Pretrained
 
 SEGMENTER = "segmenter.json"
 """The file that describes a segmentation learner."""
@@ -38,12 +39,12 @@ class SegmentLearnerSpec:
     seed: int
 
 
-def body_maker(spec: SegmenterSpec, *, pretrained: bool = False) -> Callable[[int], SegmentationBody]:
+def body_maker(spec: SegmenterSpec, *, pretrained: Pretrained = False) -> Callable[[int], SegmentationBody]:
     """Return a function from a seed to a new body."""
     return lambda seed: build_segmenter(spec, seed=seed, pretrained=pretrained)
 
 
-def make_segment_learner(spec: SegmentLearnerSpec, *, pretrained: bool = False) -> SegmentationLearner[Any]:
+def make_segment_learner(spec: SegmentLearnerSpec, *, pretrained: Pretrained = False) -> SegmentationLearner[Any]:
     """Return a new learner.
 
     Raises:

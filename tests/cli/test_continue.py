@@ -245,6 +245,10 @@ class TestForgotten:
         watched = [task["watched"] for task in found["tasks_in_detail"]]
         assert watched[:2] == [None, None]
         assert 0 <= watched[2] <= 1
+        told = found["tasks_in_detail"][2]["watched_membership"]
+        assert told["others"] == 8  # test images of elm and ash
+        assert 0 <= told["auc"] <= 1
+        assert told["low"] is None  # three images are too few for an interval
         report = (run / "report.html").read_text()
         assert (
             "The life of this learner. Steps: 1: task 1; 2: task 2; 3: 3 images forgotten (gone); 4: task 3." in report

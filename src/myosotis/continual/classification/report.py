@@ -8,6 +8,7 @@ from myosotis.continual.classification.methods import METHODS
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, curves, heat_map
+from myosotis.report.groups import interval_text
 from myosotis.report.learning import kept_verdict, learnt_verdict
 from myosotis.report.sections import (
     count_text,
@@ -64,6 +65,7 @@ def describe(run: Run) -> Document:
         table=_task_table(result),
         figures=_figures(run, result),
         sections=[
+            *_watched_section(result),
             _measure_section(result),
             _error_section(result),
             _cost_section(result),
@@ -225,6 +227,23 @@ def _by_task(table: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[list[
         for column, count in enumerate(counts):
             totals[task_of[row]][task_of[column]] += count
     return totals
+
+
+def _watched_section(result: Mapping[str, Any]) -> list[Section]:
+    """What the learner says of watched images after each task; none without them."""
+    rows = []
+    for number, task in enumerate(result["tasks_in_detail"], start=1):
+        told = task.get("watched_membership")
+        if task.get("watched") is not None:
+            auc = "-" if told is None else interval_text(told["auc"], told["low"], told["high"])
+            rows.append(Row(f"After task {number}", [f"{task['watched']:.3f}", auc]))
+    if not rows:
+        return []
+    text = (
+        "Images that were forgotten, and that nothing is learnt from. Membership: the probability that one of them has "
+        "a larger margin of the true class than a test image of the same classes; 0.5 is no trace."
+    )
+    return [Section("Do they come back?", [text], [Table("Watched images", ["Accuracy", "Membership"], rows, "Task")])]
 
 
 def _measure_section(result: Mapping[str, Any]) -> Section:

@@ -83,6 +83,8 @@ class TaskInDetail(ResultPart):
     """Samples in the memory."""
     watched: float | None = None
     """Accuracy on watched images that were forgotten."""
+    watched_membership: dict[str, float | None] | None = None
+    """AUC, with its interval, of telling them from test images of their classes by the margin of the true class."""
 
 
 class Request(ResultPart):

@@ -1,7 +1,7 @@
 """Learn a class-incremental stream: train, update the memory and measure, task after task."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from myosotis.continual.classification.learner import Batch, Learner, Stage, Tas
 from myosotis.continual.classification.norm import Partition, set_task_balance
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
-from myosotis.continual.scenario import Scenario, View
+from myosotis.continual.scenario import Scenario, Task, View
 from myosotis.continual.stream import Log, StreamTrainer, read_learner
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
+from myosotis.evaluation.membership import membership_inference
 from myosotis.models.modes import evaluating
 from myosotis.report.tabular import Tabular
 
@@ -44,6 +45,8 @@ class TaskRecord:
         parameters: Parameters of the network in ``"training"`` and in ``"inference"``.
         exemplars: Samples in the memory.
         watched: Accuracy on images that were forgotten and are watched, among all classes so far.
+        watched_membership: AUC, with its interval, of telling them from test images of their classes by how far the
+            score of the true class is above the others.
     """
 
     accuracy: list[float]
@@ -56,6 +59,7 @@ class TaskRecord:
     parameters: dict[str, int]
     exemplars: int
     watched: float | None = None
+    watched_membership: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,7 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             images,
             {"training": parameters, "inference": learner.inference_parameters()},
             self._exemplars(),
-            self._watched_accuracy(),
+            *self._watch(tasks),
         )
 
     def figures(self, record: TaskRecord) -> tuple[dict[str, Any], str]:
@@ -378,15 +382,34 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             within.append((own == view.labels).float().mean().item())
         return overall, within
 
-    def _watched_accuracy(self) -> float | None:
+    def _watch(self, tasks: Sequence[Task]) -> tuple[float | None, dict[str, float | None] | None]:
+        """Accuracy on the watched images, and whether they can be told from test images of their classes."""
         images = self._watched
         if images is None:
-            return None
+            return None, None
         scores = predict(self.learner, images.images, torch.arange(len(images)), self.device)
-        return (scores.argmax(1) == images.labels).float().mean().item()
+        accuracy = (scores.argmax(1) == images.labels).float().mean().item()
+        others = []
+        for task in tasks:
+            known = torch.isin(task.test.labels, images.labels)
+            indices, labels = task.test.indices[known], task.test.labels[known]
+            if len(indices):
+                found = predict(self.learner, task.test.dataset.images, indices, self.device)
+                others.append(_shortfall(found, labels))
+        if not others or scores.shape[1] < 2:
+            return accuracy, None
+        told = membership_inference(_shortfall(scores, images.labels), torch.cat(others))
+        return accuracy, {"auc": told.auc, "low": told.low, "high": told.high, "others": told.others}
 
     def _exemplars(self) -> int:
         return len(self.learner.end_state()["indices"]) if self.learner.own_memory else len(self._memory)
+
+
+def _shortfall(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """How far the score of the true class is below the best other one; low where a sample is known well."""
+    column = labels.unsqueeze(1)
+    rivals = scores.scatter(1, column, -torch.inf).amax(1)
+    return rivals - scores.gather(1, column).squeeze(1)
 
 
 def load_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from scipy.stats import t as student_t
 from torch import Tensor
@@ -39,6 +39,22 @@ def roc_auc(members: Float[Tensor, " members"], others: Float[Tensor, " others"]
     """
     _check(members, others)
     return _share_above(members.double().cpu(), others.double().cpu()).mean().item()
+
+
+def shortfall(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return how far the score of the true class is below the best other one: low where a sample is known well.
+
+    Args:
+        scores: Scores of at least two classes, of any scale: logits, cosines or negative distances.
+        labels: True classes.
+
+    Example:
+        >>> shortfall(torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 5.0]]), torch.tensor([0, 1])).tolist()
+        [-2.0, 3.0]
+    """
+    column = labels.unsqueeze(1)
+    rivals = scores.scatter(1, column, -torch.inf).amax(1)
+    return rivals - scores.gather(1, column).squeeze(1)
 
 
 def tpr_at_fpr(members: Float[Tensor, " members"], others: Float[Tensor, " others"], rate: float) -> float:

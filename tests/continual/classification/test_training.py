@@ -242,10 +242,3 @@ def test_old_vectors_of_lucir_keep_their_direction(freeze, learner, stream, trai
     for before, after in itertools.pairwise(found):
         moved = (after[: len(before)] - before).abs().max()
         assert (moved < 1e-5) == freeze
-
-
-def test_the_shortfall_is_low_where_a_sample_is_known():
-    from myosotis.continual.classification.training import _shortfall
-
-    scores = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 5.0]])
-    assert _shortfall(scores, torch.tensor([0, 1])).tolist() == [-2.0, 3.0]

@@ -23,7 +23,7 @@ from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
-from myosotis.evaluation.membership import membership_inference
+from myosotis.evaluation.membership import membership_inference, shortfall
 from myosotis.models.modes import evaluating
 from myosotis.report.tabular import Tabular
 
@@ -395,21 +395,14 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             indices, labels = task.test.indices[known], task.test.labels[known]
             if len(indices):
                 found = predict(self.learner, task.test.dataset.images, indices, self.device)
-                others.append(_shortfall(found, labels))
+                others.append(shortfall(found, labels))
         if not others or scores.shape[1] < 2:
             return accuracy, None
-        told = membership_inference(_shortfall(scores, images.labels), torch.cat(others))
+        told = membership_inference(shortfall(scores, images.labels), torch.cat(others))
         return accuracy, {"auc": told.auc, "low": told.low, "high": told.high, "others": told.others}
 
     def _exemplars(self) -> int:
         return len(self.learner.end_state()["indices"]) if self.learner.own_memory else len(self._memory)
-
-
-def _shortfall(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """How far the score of the true class is below the best other one; low where a sample is known well."""
-    column = labels.unsqueeze(1)
-    rivals = scores.scatter(1, column, -torch.inf).amax(1)
-    return rivals - scores.gather(1, column).squeeze(1)
 
 
 def load_encoder(learner: Learner[Any], encoder: Mapping[str, Tensor]) -> None:

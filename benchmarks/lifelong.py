@@ -1,10 +1,10 @@
 """A life in four steps: learn six classes of CIFAR-10, forget 50 photos, learn two more classes, and two more.
 
 Does what was forgotten come back when the model learns on? All learners begin with the weights of EfficientNet-Lite0:
-RanPAC on the frozen body, which forgets exactly, and experience replay, which trains it. ``story`` runs the command line
-for every way to forget, for learners that never had the photos, and for ones that forget nothing; ``streams`` learns
-ten classes in five tasks by the methods that begin with the same body. ``table`` prints Markdown. What ``--out`` holds
-already is not done again.
+RanPAC on the frozen body, which forgets exactly, and experience replay, which trains it. ``story`` runs the command
+line for every way to forget, for learners that never had the photos, and for ones that forget nothing; ``streams``
+learns ten classes in five tasks by the methods that begin with the same body. ``table`` prints Markdown. What ``--out``
+holds already is not done again.
 
     python benchmarks/lifelong.py story   --data FOLDER --out OUT --seeds 0 1 2
     python benchmarks/lifelong.py streams --data FOLDER --out OUT --seeds 0 1 2

@@ -37,6 +37,7 @@ MEMORIES = {
     "der_expand": {"total": 12},
     "foster": {"total": 12},
     "ranpac": {},
+    "joint": {},
 }
 
 
@@ -140,6 +141,14 @@ def test_a_method_without_exemplars_needs_no_image_of_old_classes(method, world,
     assert result(run)["samples"]["train"] == [0, 0, 16]
     done = invoke("check", "learn-classes", str(tmp_path / "rest.yaml"), "--out", str(tmp_path / "checked"))
     assert done.exit_code == 0, done.output
+
+
+def test_joint_training_needs_the_images_of_earlier_tasks(world, learn, tmp_path):
+    for name in ORDER[2:]:
+        shutil.copytree(world / "train" / name, tmp_path / "new" / name)
+    _, rest = halves(world, "joint", learn)
+    rest["data"]["train"]["folder"] = str(tmp_path / "new")
+    assert "'joint' learns the earlier tasks again, and there is no image of 'elm'" in learn(rest, "rest", status=2)
 
 
 def test_a_missing_exemplar_is_said(world, learn, tmp_path):

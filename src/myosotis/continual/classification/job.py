@@ -57,6 +57,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._scenario = scenario = make_scenario(config, train, test, self._earlier)
         assert scenario.test is not None  # noqa: S101 - it has just been given
         self._test = scenario.test
+        self._check_past()
         self._repeated = repeated_images(scenario.train, self._test)
         if self._repeated:
             self._say(repeated_warning(self._repeated, len(self._test)))
@@ -73,6 +74,20 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         with settings_as_input():
             check_fit(make_learner(self._spec), scenario, make_memory(config), config.training)
         self._try_images()
+
+    def _check_past(self) -> None:
+        """Raise ``InputError`` if a method that learns from earlier tasks again has no image of a class of theirs."""
+        if self._earlier is None or not METHODS[self._config.method.name].reads_past:
+            return
+        counts = self._scenario.train.labels.bincount(minlength=len(self._scenario.classes))
+        missing = next(
+            (name for name, count in zip(self._earlier.classes, counts.tolist(), strict=False) if not count), None
+        )
+        if missing is not None:
+            raise InputError(
+                f"data.train: '{self._config.method.name}' learns the earlier tasks again, and there is no image of "
+                f"'{missing}'"
+            )
 
     def _without_forgotten(self, train: ImageSet) -> ImageSet:
         """The training images without those that were forgotten in the earlier run.

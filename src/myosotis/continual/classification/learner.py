@@ -167,6 +167,8 @@ class Learner(StreamLearner[SettingsT]):
     """Exemplars of every class that the method requires; 0 if some classes may have none."""
     own_memory: ClassVar[bool] = False
     """Whether these come from a memory that the method itself fills at every step, which needs a single process."""
+    reads_past: ClassVar[bool] = False
+    """Whether it trains on the samples of earlier tasks, so that a stream that goes on needs all of them."""
     reads_exemplars: ClassVar[bool] = False
     """Whether it stores something that it computed from exemplars, see :meth:`restate`."""
     leaves: ClassVar[str] = ""

@@ -35,6 +35,7 @@ class Joint(Learner[JointSettings]):
     )
     Settings = JointSettings
     reads_memory = False
+    reads_past = True
 
     def before_task(self, task: TaskState) -> None:
         """Replace the network by a new one, unless ``from_scratch`` is off."""

@@ -181,6 +181,15 @@ def test_another_stream_is_refused(changes, message, world, learn):
     assert message in learn(rest, "rest", status=2)
 
 
+def test_images_of_another_size_are_refused(world, learn):
+    _, rest = halves(world, "ranpac", learn)
+    for part in ("train", "test"):
+        rest["data"][part]["size"] = 8
+    assert "data.train: the images are 1x8x8 (channels, height, width), stream learned them as" in learn(
+        rest, "rest", status=2
+    )
+
+
 def test_what_is_no_run_is_refused(world, learn, tmp_path):
     rest = job(world, "er", continue_from=str(tmp_path / "nothing"))
     assert "no such run" in learn(rest, "rest", status=2)

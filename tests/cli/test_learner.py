@@ -381,3 +381,16 @@ def test_a_draft_and_its_check(begun, world, forget, invoke, tmp_path):
     done = invoke("init", "unlearn-learner", tmp_path / "out", begun("ranpac"), "--out", tmp_path / "other.yaml")
     assert done.exit_code == 2
     assert "its head is made of sums" in done.output
+
+
+def test_photos_of_another_size_would_not_be_recognised(begun, world, forget, tmp_path):
+    from PIL import Image
+
+    content = request(world, begun("er"), ["elm/00.png"], tmp_path / "out")
+    del content["data"]["train"], content["data"]["test"]
+    content["method"] = {"name": "neggrad"}
+    path = tmp_path / "out" / "elm" / "00.png"
+    Image.open(path).resize((20, 20)).save(path)
+    assert "data.forget: the images are 1x20x20 (channels, height, width), stream learned them as" in forget(
+        content, status=2
+    )

@@ -37,6 +37,7 @@ class LearnerForgettingJob(ClassifierUnlearningJob):
         learner = _learner(earlier.path, _KEY)
         self._inputs = read_inputs(config, earlier.classes, others=False)
         inputs = self._inputs
+        earlier.check_shape(inputs.forget, "data.forget")
         self._say(
             f"{learner.card.title}, {len(earlier.spec.sizes)} tasks, {len(inputs.classes)} classes; images: "
             f"{len(inputs.forget)} to forget, {len(inputs.remaining or ())} remaining, {len(inputs.test or ())} for "

@@ -42,6 +42,7 @@ class Earlier:
         model: Hash of what it left.
         settings: Its settings of ``model`` and ``memory``.
         validation: Share of each class that it held out of training.
+        shape: Channels, height and width of its images, by whose pixels exemplars and forgotten images are recognised.
         requests: What was forgotten between the tasks, see :func:`~myosotis.data.forgotten.carry_stream`.
     """
 
@@ -56,12 +57,28 @@ class Earlier:
     model: str
     settings: Mapping[str, Any]
     validation: float
+    shape: tuple[int, ...]
     requests: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the learnt classes in the order of arrival."""
         return self.spec.backbone.classes[: sum(self.spec.sizes)]
+
+    def check_shape(self, images: ImageSet, key: str) -> None:
+        """Raise ``InputError`` if images have other pixels than those that were learnt, and would not be recognised.
+
+        Args:
+            images: Images.
+            key: Key of the configuration, for the error.
+        """
+        given = tuple(images.images.shape[1:])
+        if given != self.shape:
+            was, now = ("x".join(map(str, shape)) for shape in (self.shape, given))
+            raise InputError(
+                f"{key}: the images are {now} (channels, height, width), {self.name} learned them as {was}: another size "
+                "cannot be recognised; set it by 'size'"
+            )
 
     def start(self, train: ImageSet) -> Start:
         """Return what a trainer begins with, its exemplars as indices into another training set.
@@ -138,6 +155,7 @@ def write_stream(
         "memory": memory.state_dict(),
         "settings": _settings(config),
         "validation": config.scenario.validation,
+        "shape": list(train.images.shape[1:]),
         "exemplars": {str(index): exemplar_digest(run.salt, train, index) for index in sorted(set(stored))},
         "key": run.salt,
         "forgotten": None if forgotten is None else forgotten.as_json(),
@@ -182,6 +200,7 @@ def read_earlier(path: Path, key: str = _KEY) -> Earlier:
             str(result["lineage"]["model_out"]),
             dict(content["settings"]),
             float(content["validation"]),
+            tuple(int(side) for side in content["shape"]),
             tuple(content["requests"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError):

@@ -53,6 +53,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             if images.skipped:
                 self._say(f"skipped {len(images.skipped)} unreadable {name} images, {images.skipped[0]} first")
         self._earlier = None if config.continue_from is None else read_earlier(Path(config.continue_from))
+        if self._earlier is not None:
+            self._earlier.check_shape(train, "data.train")
         train = self._without_forgotten(train)
         self._scenario = scenario = make_scenario(config, train, test, self._earlier)
         assert scenario.test is not None  # noqa: S101 - it has just been given

@@ -184,8 +184,8 @@ def test_another_stream_is_refused(changes, message, world, learn):
 def test_images_of_another_size_are_refused(world, learn):
     _, rest = halves(world, "ranpac", learn)
     for part in ("train", "test"):
-        rest["data"][part]["size"] = 8
-    assert "data.train: the images are 1x8x8 (channels, height, width), stream learned them as" in learn(
+        rest["data"][part]["size"] = 12
+    assert "data.train: the images are 1x12x12 (channels, height, width), stream learned them as" in learn(
         rest, "rest", status=2
     )
 

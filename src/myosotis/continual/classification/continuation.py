@@ -76,8 +76,8 @@ class Earlier:
         if given != self.shape:
             was, now = ("x".join(map(str, shape)) for shape in (self.shape, given))
             raise InputError(
-                f"{key}: the images are {now} (channels, height, width), {self.name} learned them as {was}: another size "
-                "cannot be recognised; set it by 'size'"
+                f"{key}: the images are {now} (channels, height, width), {self.name} learned them as {was}: none could "
+                "be recognised; set it by 'size'"
             )
 
     def start(self, train: ImageSet) -> Start:

@@ -15,6 +15,7 @@ from myosotis.cli.example import example
 from myosotis.cli.init import init
 from myosotis.cli.jobs import job_command
 from myosotis.cli.learn import learn
+from myosotis.cli.ledger import ledger
 from myosotis.cli.methods import methods
 from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe
@@ -25,7 +26,20 @@ from myosotis.cli.unlearn import unlearn
 # As soon as peft imports it, it names a kernel that it lacks, whether or not anything is quantised.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-_ORDER = ("demo", "init", "check", "unlearn", "learn", "pretrain", "denoise", "protocol", "report", "audit", "probe")
+_ORDER = (
+    "demo",
+    "init",
+    "check",
+    "unlearn",
+    "learn",
+    "pretrain",
+    "denoise",
+    "protocol",
+    "report",
+    "audit",
+    "ledger",
+    "probe",
+)
 
 
 class _InOrder(TyperGroup):
@@ -56,6 +70,7 @@ app.add_typer(denoise, name="denoise", short_help="Repair scans, reads and symbo
 app.command("protocol", short_help="Tune learners on one stream, evaluate on another.")(job_command("protocol"))
 app.command(short_help="Write the report of a run again, or compare runs.")(report)
 app.add_typer(audit, name="audit", short_help="Look at the model of a finished run anew.")
+app.add_typer(ledger, name="ledger", short_help="Record what happened to a model, signed, for others to check.")
 app.command(short_help="Measure the encoders of a continual run.")(probe)
 app.command(short_help="List the methods, or one with its settings.")(methods)
 app.command(short_help="List or copy the examples of the package.")(example)

@@ -22,6 +22,12 @@ Overrides = Annotated[
 Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<name>.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run, or start a new one.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")]
+LedgerFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger", metavar="DIR", help="Record the finished run in this ledger; the key: MYOSOTIS_LEDGER_KEY."
+    ),
+]
 
 
 def _job_names() -> list[str]:
@@ -55,8 +61,9 @@ def job_command(command: str) -> Callable[..., None]:
         out: Out = None,
         resume: Resume = False,
         overwrite: Overwrite = False,
+        ledger: LedgerFolder = None,
     ) -> None:
-        carry_out(command, config, set_, out, resume=resume, overwrite=overwrite)
+        carry_out(command, config, set_, out, ledger, resume=resume, overwrite=overwrite)
 
     run.__doc__ = _help(command)
     return run
@@ -78,8 +85,9 @@ def deletion_command(command: str, samples: str) -> Callable[..., None]:
         resume: Resume = False,
         overwrite: Overwrite = False,
         show_samples: bool = False,
+        ledger: LedgerFolder = None,
     ) -> None:
-        carry_out(command, config, set_, out, resume=resume, overwrite=overwrite, show_samples=show_samples)
+        carry_out(command, config, set_, out, ledger, resume=resume, overwrite=overwrite, show_samples=show_samples)
 
     def run_or_plan(
         config: ConfigFile,
@@ -91,12 +99,13 @@ def deletion_command(command: str, samples: str) -> Callable[..., None]:
         plan: Annotated[
             bool, typer.Option("--plan", help="Print how much memory the job takes, by process, and do nothing else.")
         ] = False,
+        ledger: LedgerFolder = None,
     ) -> None:
         options = {"resume": resume, "overwrite": overwrite, "show_samples": show_samples}
         if plan:
-            print_plan(command, config, set_, out, **options)
+            print_plan(command, config, set_, out, ledger=ledger is not None, **options)
         else:
-            carry_out(command, config, set_, out, **options)
+            carry_out(command, config, set_, out, ledger, **options)
 
     chosen = run if JOBS[command].plan is None else run_or_plan
     chosen.__annotations__["show_samples"] = Annotated[bool, show]
@@ -140,6 +149,7 @@ def carry_out(
     config: Path,
     overrides: list[str] | None,
     out: Path | None,
+    ledger: Path | None = None,
     *,
     resume: bool,
     overwrite: bool,
@@ -152,12 +162,14 @@ def carry_out(
         config: The file.
         overrides: Settings like ``training.epochs=3``.
         out: The run directory; None: ``runs/`` and the name in the configuration.
+        ledger: Ledger that the finished run is recorded in.
         resume: Continue the run.
         overwrite: Replace the run.
         more: What jobs of this kind take besides, ``show_samples``.
     """
     with exit_statuses():
         command = routed(command, config, overrides)
+        record = None if ledger is None else _recorder(ledger)
         job, _, _ = prepared(command, config, overrides, out, resume=resume, overwrite=overwrite, **more)
         from myosotis.engine.processes import is_main_process
         from myosotis.report.card import write_card
@@ -170,6 +182,24 @@ def carry_out(
             write_card(document, run)
             typer.echo(render_text(document))
             typer.echo(f"report: {run.path / 'report.html'}")
+            if record is not None:
+                typer.echo(f"ledger: line {record(run.path)} of {ledger}")
+
+
+def _recorder(ledger: Path) -> Callable[[Path], int]:
+    """A function that records a run in a ledger and returns the number of the line; the key has been tried before.
+
+    Raises:
+        InputError: There is no ledger, or no key.
+    """
+    from myosotis.ledger.claims import claim_of_run
+    from myosotis.ledger.keys import open_signer
+    from myosotis.ledger.store import Ledger
+
+    opened = Ledger(ledger)
+    signer = open_signer(None, opened.keys)
+    opened.head()
+    return lambda run: opened.append(claim_of_run(run), signer)
 
 
 def prepared(

@@ -1,0 +1,128 @@
+"""``myosotis ledger``: what happened to a model, signed, for others to check."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+from myosotis.cli.jobs import say
+
+ledger = typer.Typer(help="Record what happened to a model, signed, for others to check.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The ledger.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY", help="Private key: a file, or a URI such as hsm: or awskms:. Default: MYOSOTIS_LEDGER_KEY."
+    ),
+]
+
+
+@ledger.command("init")
+def begin(
+    directory: Folder,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key, made if it is not there. Default: DIR.key.")
+    ] = None,
+) -> None:
+    """Make an empty ledger, and an Ed25519 key that its owner alone can read."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.ledger.keys import make_key, open_signer
+        from myosotis.ledger.store import Ledger
+
+        file = key or directory.with_name(f"{directory.name}.key")
+        if directory.exists():
+            raise InputError(f"{directory}: exists already")
+        if file.resolve().is_relative_to(directory.resolve()):
+            raise InputError(f"{file}: lies in the ledger, which others are given; keep the key elsewhere")
+        if not directory.resolve().parent.is_dir():
+            raise InputError(f"{directory}: its parent is no directory")
+        signer = open_signer(str(file)) if file.exists() else make_key(file)
+        Ledger.create(directory, signer)
+        say(f"private key: {file}; keep a copy where nobody else reads it")
+        typer.echo(f"ledger: {directory}; give others {directory / 'keys' / 'operator.pub'}")
+
+
+@ledger.command()
+def add(
+    directory: Folder,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run that learned or forgot.")],
+    key: Key = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Record the second audit of the run, its audit.json.")] = False,
+    branch: Annotated[str | None, typer.Option(metavar="NAME", help="Branch of the line. Default: main.")] = None,
+) -> None:
+    """Add a line from a finished run: what was learned, forgotten or audited, with digests of model and evidence."""
+    with exit_statuses(resumes=False):
+        from myosotis.ledger.claims import claim_of_audit, claim_of_run
+        from myosotis.ledger.keys import open_signer
+        from myosotis.ledger.store import Ledger
+
+        opened = Ledger(directory)
+        signer = open_signer(key, opened.keys)
+        claim = claim_of_audit(run) if audit else claim_of_run(run)
+        number = opened.append(claim, signer, branch)
+        typer.echo(f"line {number}: {claim.kind}, model {claim.subject}")
+
+
+@ledger.command("key")
+def add_key(
+    directory: Folder,
+    public: Annotated[Path, typer.Argument(metavar="FILE", help="Public key of somebody else, e.g. auditor.pub.")],
+) -> None:
+    """Put a public key into the ledger, so that its owner, an auditor, can sign lines; its name is that of the file."""
+    with exit_statuses(resumes=False):
+        from myosotis.ledger.keys import read_public
+        from myosotis.ledger.store import Ledger
+
+        Ledger(directory).add_key(read_public(public), public.stem)
+        typer.echo(f"key: {directory / 'keys' / f'{public.stem}.pub'}")
+
+
+@ledger.command()
+def log(directory: Folder) -> None:
+    """Print the lines as a table; their signatures are checked by `verify` alone."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.printable import printable
+        from myosotis.ledger.store import Ledger
+        from myosotis.ledger.table import log_table
+
+        for line in log_table(Ledger(directory).statements()):
+            typer.echo(printable(line))
+
+
+@ledger.command()
+def verify(
+    directory: Folder,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Public key that you trust, from its owner; repeatable. Default: the folder's."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Model, or run, that the newest line should have left.")
+    ] = None,
+    since: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A head.json of this ledger that you kept from before.")
+    ] = None,
+) -> None:
+    """Check signatures, order, head, lineage and folder; a line for each check, and an exit status for each failure.
+
+    \b
+    10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model   16 lineage   17 other files
+    """
+    with exit_statuses(resumes=False):
+        from myosotis.ledger.keys import read_public
+        from myosotis.ledger.store import Ledger
+        from myosotis.ledger.verification import verify_ledger
+
+        if key is None:
+            say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
+        keys = Ledger(directory).keys if key is None else [read_public(path) for path in key]
+        for check in verify_ledger(directory, keys, model=model, since=since):
+            typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
+            if not check.holds:
+                raise typer.Exit(check.status)
+        typer.echo("verified")

@@ -1,0 +1,133 @@
+"""What a line of a ledger claims, made from a finished run."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from myosotis import __version__
+from myosotis.engine.checkpoint import is_complete
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import read_json
+from myosotis.engine.run import Run
+
+Kind = Literal["learn", "forget", "audit"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What happened to a model.
+
+    Attributes:
+        kind: ``learn``, ``forget`` or ``audit``.
+        subject: Digest of the model that was left, or looked at; see :func:`directory_digest`.
+        files: SHA-256 of each of its files, by name.
+        weights_in: What a result calls the model that came in; None for a new one.
+        weights_out: What results call the model that was left.
+        facts: What is said about it: run, method, verdict, evidence by digest.
+    """
+
+    kind: Kind
+    subject: str
+    files: Mapping[str, str]
+    weights_in: str | None
+    weights_out: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
+    """Return the SHA-256 over the SHA-256 of every file, in the order of their names, and these by name.
+
+    It is the digest of OpenSSF model signing (https://sigstore.dev, serialisation "files"): it binds the order of the
+    files; their names are listed beside it.
+
+    Raises:
+        InputError: The directory holds no file, or a link.
+    """
+    found = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+    linked = next((name for name in found if (path / name).is_symlink()), None)
+    if linked is not None:
+        raise InputError(f"{path / linked}: is a link, which has no content of its own to sign")
+    if not found:
+        raise InputError(f"{path}: holds no file")
+    digests = {name: _digest(path / name) for name in found}
+    whole = hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values()))
+    return whole.hexdigest(), digests
+
+
+def claim_of_run(path: Path) -> Claim:
+    """Return what a finished run claims: it learnt, or it forgot.
+
+    Raises:
+        InputError: It is not finished, has changed since, or neither learnt nor forgot.
+    """
+    run, result, subject, files = _read(path)
+    lineage = result["lineage"]
+    kind: Kind = "forget" if str(result["kind"]).startswith("unlearn") else "learn"
+    continued = lineage.get("continued_from") or {}
+    came_in = lineage.get("model_in") or continued.get("model")
+    left = [lineage.get("model_out"), lineage.get("classifier_out")]
+    facts = _facts(run, result)
+    if kind == "forget":
+        facts["request"] = result["request"]
+        facts["records"] = {"count": _count(result)}
+    if "digests" in result:
+        facts["statistics"] = result["digests"]
+    return Claim(kind, subject, files, came_in, tuple(str(name) for name in left if name is not None), facts)
+
+
+def claim_of_audit(path: Path) -> Claim:
+    """Return what a second audit of a finished run claims: that of its ``audit.json``.
+
+    Raises:
+        InputError: There is none, or the run is not finished or has changed since.
+    """
+    run, result, subject, files = _read(path)
+    if not (path / "audit.json").is_file():
+        raise InputError(f"{path}: was not audited; `myosotis audit` writes its audit.json")
+    found = read_json(path / "audit.json")
+    facts = _facts(run, result)
+    facts["evidence"]["audit.json"] = _digest(path / "audit.json")
+    answers = ("model_matches", "data_matches", "reproduced")
+    facts["verdict"] = {name: found[name] for name in answers if name in found}
+    left = str(result["lineage"]["model_out"])
+    return Claim("audit", subject, files, left, (left,), facts)
+
+
+def _read(path: Path) -> tuple[Run, dict[str, Any], str, dict[str, str]]:
+    run = Run.read(path)
+    result, model = run.result(), path / "model"
+    if not model.is_dir() or "lineage" not in result:
+        raise InputError(f"{path}: left no model, so there is nothing to record")
+    if not is_complete(model):
+        raise InputError(f"{model}: its files have changed since the run was finished")
+    subject, files = directory_digest(model)
+    return run, result, subject, files
+
+
+def _facts(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
+    evidence = {
+        name: _digest(run.path / name) for name in ("result.json", "report.html") if (run.path / name).is_file()
+    }
+    return {
+        "run": {key: result[key] for key in ("name", "kind", "method", "seed", "started", "finished", "operator")},
+        "tool": {"name": "myosotis", "version": __version__},
+        "config": {"sha256": _digest(run.path / "config.yaml")},
+        "evidence": evidence,
+        "verdict": result.get("verdict"),
+        "cost": {"seconds": sum(result["cost"]["seconds"].values())},
+    }
+
+
+def _count(result: Mapping[str, Any]) -> int | None:
+    """The number of records that were forgotten."""
+    for part in ("images", "records"):
+        if part in result and "forget" in result[part]:
+            return int(result[part]["forget"])
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

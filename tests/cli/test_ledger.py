@@ -1,0 +1,212 @@
+"""`myosotis ledger`: the life of a learner, recorded by its jobs and checked."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+
+from myosotis.ledger.keys import KEY_VARIABLE, make_key, public_pem
+
+ORDER = ["elm", "ash", "hazel", "birch"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, write_classes):
+    folder = tmp_path_factory.mktemp("ledger-world")
+    write_classes(folder / "train", 8, 1)
+    write_classes(folder / "test", 4, 2)
+    (folder / "out" / "elm").mkdir(parents=True)
+    shutil.copy(folder / "train" / "elm" / "00.png", folder / "out" / "elm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def life(world, invoke):
+    """A folder with a ledger of a life: learn, forget, learn on, and an audit by a second key."""
+    data = {
+        "train": {"folder": str(world / "train")},
+        "test": {"folder": str(world / "test")},
+        "only": sorted(ORDER),
+    }
+    learn = {
+        "name": "learned",
+        "data": {**data, "only": sorted(ORDER[:2])},
+        "scenario": {"first": 2, "per_task": 2, "class_order": ORDER[:2]},
+        "model": {"architecture": "small-resnet", "options": {"widths": [4, 8], "blocks": [1, 1]}},
+        "method": {"name": "er"},
+        "memory": {"total": 8},
+        "training": {"epochs": 1, "batch_size": 8},
+    }
+    forget = {
+        "name": "request-17",
+        "model": {"learner": str(world / "learned")},
+        "data": {
+            "forget": {"folder": str(world / "out")},
+            "train": data["train"],
+            "test": data["test"],
+        },
+        "method": {"name": "finetune"},
+        "training": {"epochs": 1},
+        "request": {"id": "17"},
+    }
+    again = {
+        **learn,
+        "name": "again",
+        "data": data,
+        "scenario": {**learn["scenario"], "class_order": ORDER[2:]},
+        "continue_from": str(world / "request-17"),
+        "forgotten": "drop",
+    }
+    done = invoke("ledger", "init", world / "life")
+    assert done.exit_code == 0, done.output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_VARIABLE, str(world / "life.key"))
+        for words, content in (
+            (("learn", "classes"), learn),
+            (("unlearn", "classifier"), forget),
+            (("learn", "classes"), again),
+        ):
+            path = world / f"{content['name']}.yaml"
+            path.write_text(yaml.safe_dump(content))
+            done = invoke(*words, path, "--out", world / content["name"], "--ledger", world / "life")
+            assert done.exit_code == 0, done.output
+    assert f"ledger: line 3 of {world / 'life'}" in done.output
+    return world
+
+
+@pytest.fixture
+def copied(life, tmp_path):
+    shutil.copytree(life / "life", tmp_path / "life")
+    return tmp_path / "life"
+
+
+def statements(folder):
+    from myosotis.ledger import Ledger
+
+    return list(Ledger(folder).statements())
+
+
+def test_a_life_is_verified(life, invoke):
+    operator = life / "life" / "keys" / "operator.pub"
+    done = invoke("ledger", "verify", life / "life", "--key", operator, "--model", life / "again")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == "verified"
+    first, second, third = statements(life / "life")
+    assert [one["predicateType"] for one in (first, second, third)] == [
+        f"urn:myosotis:ledger:{kind}:v0.1" for kind in ("learn", "forget", "learn")
+    ]
+    for one, parent in ((second, first), (third, second)):
+        assert one["predicate"]["parent"]["sha256"] == parent["subject"][0]["digest"]["sha256"]
+    assert second["predicate"]["records"] == {"count": 1}
+    assert second["predicate"]["request"]["id"] == "17"
+    assert set(second["predicate"]["evidence"]) == {"result.json", "report.html"}
+
+
+def test_the_log_is_a_table(life, invoke):
+    done = invoke("ledger", "log", life / "life")
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert lines[0].split() == ["line", "recorded", "what", "run", "method", "model", "says"]
+    assert [line.split()[2] for line in lines[1:]] == ["learn", "forget", "learn"]
+    assert "request-17" in lines[2]
+
+
+def test_an_auditor_adds_a_line(life, copied, invoke, tmp_path):
+    auditor = make_key(tmp_path / "auditor.key")
+    (tmp_path / "auditor.pub").write_text(public_pem(auditor.public_key))
+    assert invoke("audit", "classifier", life / "request-17").exit_code == 0
+    add = ("ledger", "add", copied, life / "request-17", "--audit", "--key", tmp_path / "auditor.key")
+    refused = invoke(*add)
+    assert refused.exit_code == 2
+    assert "has no public key of this signer" in refused.output
+    assert invoke("ledger", "key", copied, tmp_path / "auditor.pub").exit_code == 0
+    done = invoke(*add)
+    assert done.exit_code == 0, done.output
+    last = statements(copied)[-1]["predicate"]
+    assert last["parent"]["sequence"] == 1
+    assert last["verdict"] == {"model_matches": True, "data_matches": True, "reproduced": True}
+    both = ("--key", copied / "keys" / "operator.pub", "--key", tmp_path / "auditor.pub")
+    assert invoke("ledger", "verify", copied, *both).exit_code == 0
+
+
+def test_another_model_has_its_own_status(life, copied, invoke, tmp_path):
+    shutil.copytree(life / "again" / "model", tmp_path / "model")
+    weights = (
+        load_file(tmp_path / "model" / "net.safetensors") if (tmp_path / "model" / "net.safetensors").exists() else None
+    )
+    file = tmp_path / "model" / ("net.safetensors" if weights else "model.safetensors")
+    tensors = load_file(file)
+    save_file({name: value + 1 for name, value in tensors.items()}, file)
+    done = invoke("ledger", "verify", copied, "--model", tmp_path / "model")
+    assert done.exit_code == 15
+    assert f"FAILED model: {tmp_path / 'model'} is not the model of line 3" in done.output
+    assert "the keys in the folder are believed" in done.output
+
+
+def test_a_changed_line_has_its_own_status(copied, invoke):
+    log = copied / "log.intoto.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"sig":"', b'"sig":"A', 1))
+    assert invoke("ledger", "verify", copied).exit_code == 10
+
+
+def add(invoke, life, copied, run, *more):
+    done = invoke("ledger", "add", copied, run, "--key", life / "life.key", *more)
+    assert done.exit_code == 2
+    return done.output
+
+
+class TestRefused:
+    def test_the_same_run_twice(self, life, copied, invoke):
+        assert "line 3 is of this run already" in add(invoke, life, copied, life / "again")
+
+    def test_a_run_that_is_not_finished(self, life, copied, invoke, tmp_path):
+        shutil.copytree(life / "again", tmp_path / "run")
+        (tmp_path / "run" / "result.json").unlink()
+        assert "not finished" in add(invoke, life, copied, tmp_path / "run")
+
+    def test_a_run_whose_model_has_changed(self, life, copied, invoke, tmp_path):
+        shutil.copytree(life / "again", tmp_path / "run")
+        (tmp_path / "run" / "model" / "learner.json").write_text("{}")
+        assert "its files have changed since the run was finished" in add(invoke, life, copied, tmp_path / "run")
+
+    def test_a_run_that_was_not_audited(self, life, copied, invoke):
+        assert "was not audited" in add(invoke, life, copied, life / "again", "--audit")
+
+    def test_no_ledger(self, life, invoke, tmp_path):
+        assert "is no ledger" in add(invoke, life, tmp_path, life / "again")
+
+    def test_no_key_before_any_work(self, life, invoke, monkeypatch, tmp_path):
+        monkeypatch.delenv(KEY_VARIABLE, raising=False)
+        path = life / "learned.yaml"
+        done = invoke("learn", "classes", path, "--out", tmp_path / "run", "--ledger", life / "life")
+        assert done.exit_code == 2
+        assert "no key to sign with" in done.output
+        assert not (tmp_path / "run").exists()
+
+    def test_a_second_ledger_at_one_place(self, life, invoke):
+        done = invoke("ledger", "init", life / "life")
+        assert done.exit_code == 2
+        assert "exists already" in done.output
+
+    def test_a_key_inside_the_ledger(self, invoke, tmp_path):
+        done = invoke("ledger", "init", tmp_path / "new", "--key", tmp_path / "new" / "my.key")
+        assert done.exit_code == 2
+        assert "keep the key elsewhere" in done.output
+        assert not (tmp_path / "new").exists()
+
+
+def test_the_key_is_in_no_file_of_run_and_ledger(life):
+    secret = (life / "life.key").read_text().splitlines()[1].encode()
+    for folder in ("life", "learned", "request-17", "again"):
+        for path in (life / folder).rglob("*"):
+            assert path.is_dir() or secret not in path.read_bytes(), path
+
+
+def test_a_key_that_is_there_is_used_again(life, invoke, tmp_path):
+    done = invoke("ledger", "init", tmp_path / "second", "--key", life / "life.key")
+    assert done.exit_code == 0, done.output
+    one, other = ((folder / "keys" / "operator.pub").read_text() for folder in (life / "life", tmp_path / "second"))
+    assert one == other
+    assert json.loads((tmp_path / "second" / "head.json").read_text())["payloadType"].endswith("ledger-head+json")

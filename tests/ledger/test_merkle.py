@@ -1,0 +1,50 @@
+"""The Merkle tree of RFC 9162: known roots, and the definition word for word."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from myosotis.ledger import Frontier, merkle_root
+
+ENTRIES = [
+    bytes.fromhex(text)
+    for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+]
+ROOTS = [
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+"""Entries and roots of the tests of Certificate Transparency's own implementation."""
+
+
+def defined(entries):
+    """Section 2.1.1: the hash of n entries splits at the largest power of two below n."""
+    if not entries:
+        return hashlib.sha256(b"").digest()
+    if len(entries) == 1:
+        return hashlib.sha256(b"\x00" + entries[0]).digest()
+    split = 1 << (len(entries) - 1).bit_length() - 1
+    return hashlib.sha256(b"\x01" + defined(entries[:split]) + defined(entries[split:])).digest()
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_known_roots(count):
+    assert merkle_root(ENTRIES[:count]).hex() == ROOTS[count - 1]
+
+
+@given(st.lists(st.binary(max_size=4), max_size=70))
+def test_a_tree_that_grows_has_the_root_of_the_definition(entries):
+    assert merkle_root(entries) == defined(entries)
+
+
+def test_a_frontier_has_a_root_for_every_one_in_its_size():
+    with pytest.raises(ValueError, match="3 entries have 2 roots, got 1"):
+        Frontier(3, (b"",))

@@ -1,0 +1,221 @@
+"""Appending to a ledger: one line or none, whatever happens."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from myosotis.engine.errors import InputError
+from myosotis.ledger import Ledger, verify_ledger
+from myosotis.ledger.envelopes import canonical
+from myosotis.ledger.keys import KEY_VARIABLE, make_key, open_signer, read_public
+
+
+def holds(ledger):
+    return all(check.holds for check in verify_ledger(ledger.path, ledger.keys))
+
+
+def test_lines_follow_each_other(life):
+    statements = list(life.statements())
+    assert [one["predicate"]["sequence"] for one in statements] == [0, 1, 2]
+    parents = [one["predicate"]["parent"] for one in statements]
+    assert parents[0] is None
+    assert [parent["sequence"] for parent in parents[1:]] == [0, 1]
+    assert life.head().tips["main"]["sequence"] == 1
+    assert life.head().size == 3
+    assert holds(life)
+
+
+def test_an_empty_ledger_is_in_order(tmp_path, signer):
+    assert holds(Ledger.create(tmp_path / "new", signer))
+
+
+def test_a_model_that_does_not_follow_is_refused(life, signer, claimed):
+    before = (life.path / "log.intoto.jsonl").read_bytes()
+    with pytest.raises(InputError, match="another model than the one that line 2 left; '--branch NAME'"):
+        life.append(claimed("forget", "a", "c"), signer)
+    with pytest.raises(InputError, match="another model"):
+        life.append(claimed("learn", None, "c"), signer)
+    assert (life.path / "log.intoto.jsonl").read_bytes() == before
+
+
+def test_the_same_run_twice_is_refused(life, signer, claimed):
+    life.append(claimed("forget", "b", "b"), signer)  # it changed nothing
+    with pytest.raises(InputError, match="line 4 is of this run already"):
+        life.append(claimed("forget", "b", "b"), signer)
+
+
+def test_a_branch_begins_at_the_line_that_left_its_model(life, signer, claimed):
+    assert life.append(claimed("forget", "b", "c"), signer, "trial") == 4
+    assert life.append(claimed("forget", "c", "d"), signer, "trial") == 5
+    assert life.append(claimed("learn", None, "x"), signer, "other") == 6
+    assert life.append(claimed("forget", "b", "e"), signer) == 7
+    parents = [one["predicate"]["parent"] for one in life.statements()]
+    assert [parent and parent["sequence"] for parent in parents] == [None, 0, 1, 1, 3, None, 1]
+    assert holds(life)
+
+
+def test_an_audit_is_of_any_line_and_moves_nothing(life, signer, claimed):
+    assert life.append(claimed("audit", "a", "a"), signer) == 4
+    assert life.append(claimed("audit", "z", "z"), signer) == 5
+    assert life.append(claimed("forget", "b", "c"), signer) == 6
+    parents = [one["predicate"]["parent"] for one in life.statements()]
+    assert [parent and parent["sequence"] for parent in parents[3:]] == [0, None, 1]
+    assert holds(life)
+
+
+def test_an_append_that_was_cut_off_before_its_head_is_completed(life, signer, claimed, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_sign", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            life.append(claimed("forget", "b", "c"), signer)
+    checks = list(verify_ledger(life.path, life.keys))
+    assert "an append was interrupted, the next one completes it" in checks[-1].text
+    assert life.append(claimed("forget", "c", "d"), signer) == 5
+    assert holds(life)
+
+
+@pytest.mark.parametrize("rest", [b'{"payload', b"{}\n", b"\n", b"{}\n{}\n"])
+def test_a_torn_line_is_named_and_nothing_is_appended(life, signer, claimed, rest):
+    log = life.path / "log.intoto.jsonl"
+    log.write_bytes(log.read_bytes() + rest)
+    before = log.read_bytes()
+    with pytest.raises(InputError, match=r"torn after line 3|line 4: is no envelope"):
+        life.append(claimed("forget", "b", "c"), signer)
+    assert log.read_bytes() == before
+    assert not holds(life)
+
+
+def test_a_line_of_somebody_else_after_the_head_is_not_taken_over(life, signer, claimed, tmp_path):
+    other = Ledger.create(tmp_path / "other", make_key(tmp_path / "other.key"))
+    other.append(claimed("forget", "b", "c"), open_signer(str(tmp_path / "other.key")))
+    log = life.path / "log.intoto.jsonl"
+    log.write_bytes(log.read_bytes() + (other.path / "log.intoto.jsonl").read_bytes())
+    with pytest.raises(InputError, match="line 4: the signature"):
+        life.append(claimed("forget", "b", "c"), signer)
+
+
+def test_missing_lines_are_named(life, signer, claimed):
+    log = life.path / "log.intoto.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    with pytest.raises(InputError, match="lines are missing"):
+        life.append(claimed("forget", "b", "c"), signer)
+
+
+def test_a_full_disk_leaves_the_log_as_it_was(life, signer, claimed, monkeypatch):
+    before, write = (life.path / "log.intoto.jsonl").read_bytes(), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[: len(content) // 2]))
+        with pytest.raises(OSError, match="bytes could be written"):
+            life.append(claimed("forget", "b", "c"), signer)
+    assert (life.path / "log.intoto.jsonl").read_bytes() == before
+    assert life.append(claimed("forget", "b", "c"), signer) == 4
+
+
+@pytest.mark.processes
+def test_two_processes_append_at_once(life, tmp_path):
+    program = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from conftest import claim
+from pathlib import Path
+from myosotis.ledger import Ledger
+from myosotis.ledger.keys import open_signer
+ledger, signer = Ledger(Path({str(life.path)!r})), open_signer({str(tmp_path / "life.key")!r})
+for number in range(8):
+    ledger.append(claim("forget", "b", "b", evidence={{"result.json": f"{{sys.argv[1]}} {{number}}"}}), signer)
+"""
+    both = [subprocess.Popen([sys.executable, "-c", program, name]) for name in ("one", "two")]
+    assert [process.wait() for process in both] == [0, 0]
+    assert life.head().size == 19
+    assert holds(life)
+
+
+class TestKeys:
+    def test_a_key_that_others_can_read_is_refused(self, tmp_path):
+        make_key(tmp_path / "open.key")
+        (tmp_path / "open.key").chmod(0o640)
+        with pytest.raises(InputError, match="others can read this key"):
+            open_signer(str(tmp_path / "open.key"))
+
+    def test_it_is_made_for_its_owner_alone_and_never_replaced(self, tmp_path):
+        make_key(tmp_path / "a.key")
+        assert (tmp_path / "a.key").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(InputError, match="exists already"):
+            make_key(tmp_path / "a.key")
+
+    def test_from_the_environment(self, tmp_path, monkeypatch):
+        made = make_key(tmp_path / "a.key")
+        monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "a.key"))
+        assert open_signer(None).public_key.keyid == made.public_key.keyid
+        monkeypatch.delenv(KEY_VARIABLE)
+        with pytest.raises(InputError, match="no key to sign with"):
+            open_signer(None)
+
+    def test_by_uri(self, life, signer, tmp_path):
+        uri = open_signer(f"file2:{tmp_path / 'life.key'}", life.keys)
+        assert uri.public_key.keyid == signer.public_key.keyid
+        with pytest.raises(InputError, match="a key of 'file2:' cannot be opened"):
+            open_signer(f"file2:{tmp_path / 'nothing'}", life.keys)
+
+    def test_nothing_of_a_damaged_key_is_said(self, tmp_path):
+        content = make_key(tmp_path / "a.key").private_bytes.decode()
+        secret = content.splitlines()[1]
+        (tmp_path / "a.key").write_text(content.replace("-----END", "?-----END"))
+        with pytest.raises(InputError) as raised:
+            open_signer(str(tmp_path / "a.key"))
+        assert secret[:12] not in str(raised.value)
+
+    def test_a_key_that_is_not_in_the_folder_cannot_sign(self, life, claimed, tmp_path):
+        other = make_key(tmp_path / "other.key")
+        with pytest.raises(InputError, match="no public key of this signer"):
+            life.append(claimed("forget", "b", "c"), other)
+
+    def test_an_auditor_signs_lines_too(self, life, claimed, tmp_path):
+        auditor = make_key(tmp_path / "auditor.key")
+        life.add_key(auditor.public_key, "auditor")
+        assert life.append(claimed("audit", "b", "b"), auditor) == 4
+        assert holds(life)
+        operator = [read_public(life.path / "keys" / "operator.pub")]
+        assert not all(check.holds for check in verify_ledger(life.path, operator))
+
+    def test_another_kind_of_key_is_refused(self, tmp_path):
+        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+        private = generate_private_key(SECP256R1())
+        content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / "ec.key").touch(0o600)
+        (tmp_path / "ec.key").write_bytes(content)
+        with pytest.raises(InputError, match="is no Ed25519 key"):
+            open_signer(str(tmp_path / "ec.key"))
+        public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / "ec.pub").write_bytes(public)
+        with pytest.raises(InputError, match="is no Ed25519 key"):
+            read_public(tmp_path / "ec.pub")
+
+
+def test_canonical_json_has_the_bytes_of_the_rfc():
+    value = json.loads(
+        '{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],"literals":[null,true]}'
+    )
+    expected = b'{"literals":[null,true],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27]}'
+    assert canonical(value) == expected
+
+
+def test_a_head_of_another_version_is_refused(life, signer):
+    from myosotis.ledger.envelopes import HEAD, sealed
+
+    content = {**life.head().content(), "version": "v9"}
+    (life.path / "head.json").write_bytes(sealed(content, HEAD, signer))
+    with pytest.raises(InputError, match=r"is of version v9, this program writes v0\.1"):
+        life.head()
+
+
+def test_what_is_no_ledger_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no ledger; `myosotis ledger init` makes one"):
+        Ledger(tmp_path)

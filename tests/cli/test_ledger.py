@@ -7,7 +7,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from myosotis.ledger.keys import KEY_VARIABLE, make_key, public_pem
+from myosotis.ledger.keys import KEY_VARIABLE
 
 ORDER = ["elm", "ash", "hazel", "birch"]
 
@@ -114,8 +114,8 @@ def test_the_log_is_a_table(life, invoke):
 
 
 def test_an_auditor_adds_a_line(life, copied, invoke, tmp_path):
-    auditor = make_key(tmp_path / "auditor.key")
-    (tmp_path / "auditor.pub").write_text(public_pem(auditor.public_key))
+    assert invoke("ledger", "make-key", tmp_path / "auditor.key").exit_code == 0
+    assert invoke("ledger", "make-key", tmp_path / "auditor.key").exit_code == 2
     assert invoke("audit", "classifier", life / "request-17").exit_code == 0
     add = ("ledger", "add", copied, life / "request-17", "--audit", "--key", tmp_path / "auditor.key")
     refused = invoke(*add)

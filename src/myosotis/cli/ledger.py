@@ -66,6 +66,25 @@ def add(
         typer.echo(f"line {number}: {claim.kind}, model {claim.subject}")
 
 
+@ledger.command("make-key")
+def new_key(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Private key, e.g. auditor.key; FILE.pub lies beside it.")
+    ],
+) -> None:
+    """Make a key for somebody who is to sign lines, an auditor for example, and its public key beside it."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.files import write_text
+        from myosotis.ledger.keys import make_key, public_pem
+
+        public = file.with_suffix(".pub")
+        if public.exists():
+            raise InputError(f"{public}: exists already, and a key is never replaced")
+        write_text(public, public_pem(make_key(file).public_key))
+        typer.echo(f"private key: {file}; public key: {public}")
+
+
 @ledger.command("key")
 def add_key(
     directory: Folder,

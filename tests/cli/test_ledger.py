@@ -109,8 +109,9 @@ def test_the_log_is_a_table(life, invoke):
     assert done.exit_code == 0
     lines = done.output.splitlines()
     assert lines[0].split() == ["line", "recorded", "what", "run", "method", "model", "says"]
-    assert [line.split()[2] for line in lines[1:]] == ["learn", "forget", "learn"]
+    assert [line.split()[2] for line in lines[1:4]] == ["learn", "forget", "learn"]
     assert "request-17" in lines[2]
+    assert "line 2: no line since says that copies, checkpoints or the model before were destroyed" in done.output
 
 
 def test_an_auditor_adds_a_line(life, copied, invoke, tmp_path):
@@ -210,3 +211,32 @@ def test_a_key_that_is_there_is_used_again(life, invoke, tmp_path):
     one, other = ((folder / "keys" / "operator.pub").read_text() for folder in (life / "life", tmp_path / "second"))
     assert one == other
     assert json.loads((tmp_path / "second" / "head.json").read_text())["payloadType"].endswith("ledger-head+json")
+
+
+def test_receipts_and_destruction(life, copied, invoke, tmp_path):
+    key = ("--key", life / "life.key")
+    refused = invoke("ledger", "add", copied, life / "again", "--records", life / "out", *key)
+    assert refused.exit_code == 2
+    assert "--records and --receipts go together" in refused.output
+    fresh = tmp_path / "fresh"
+    assert invoke("ledger", "init", fresh, *key).exit_code == 0
+    options = ("--records", life / "out", "--receipts", tmp_path / "receipts", *key)
+    done = invoke("ledger", "add", fresh, life / "request-17", *options)
+    assert done.exit_code == 0, done.output
+    photo, receipt = life / "out" / "elm" / "00.png", tmp_path / "receipts" / "elm" / "00.png.receipt.json"
+    done = invoke("ledger", "verify", fresh, "--record", photo, "--receipt", receipt)
+    assert done.exit_code == 0, done.output
+    assert "line 1 covers 00.png by its file and pixels" in done.output
+    other = life / "train" / "elm" / "01.png"
+    assert invoke("ledger", "verify", fresh, "--record", other, "--receipt", receipt).exit_code == 18
+    assert invoke("ledger", "verify", fresh, "--record", other).exit_code == 2
+    # A line that would be refused leaves no receipts.
+    again = ("--records", life / "out", "--receipts", tmp_path / "more", *key)
+    assert invoke("ledger", "add", fresh, life / "request-17", *again).exit_code == 2
+    assert not (tmp_path / "more").exists()
+    shutil.copytree(life / "learned" / "model", tmp_path / "old-model")
+    done = invoke("ledger", "destroy", fresh, tmp_path / "old-model", *key)
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "old-model").exists()
+    assert invoke("ledger", "verify", fresh, "--model", life / "request-17").exit_code == 0
+    assert "destroy" in invoke("ledger", "log", fresh).output

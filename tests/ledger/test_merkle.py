@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myosotis.ledger import Frontier, merkle_root
+from myosotis.ledger.merkle import inclusion_paths, leaf_hash, root_of_path
 
 ENTRIES = [
     bytes.fromhex(text)
@@ -48,3 +49,27 @@ def test_a_tree_that_grows_has_the_root_of_the_definition(entries):
 def test_a_frontier_has_a_root_for_every_one_in_its_size():
     with pytest.raises(ValueError, match="3 entries have 2 roots, got 1"):
         Frontier(3, (b"",))
+
+
+@given(st.integers(1, 70))
+def test_every_path_leads_to_the_root(count):
+    leaves = [leaf_hash(bytes([number])) for number in range(count)]
+    root, paths = inclusion_paths(leaves)
+    assert root == defined([bytes([number]) for number in range(count)])
+    for index, path in enumerate(paths):
+        assert root_of_path(leaves[index], index, count, path) == root
+
+
+def test_a_path_of_another_leaf_leads_elsewhere():
+    leaves = [leaf_hash(bytes([number])) for number in range(7)]
+    root, paths = inclusion_paths(leaves)
+    assert root_of_path(leaves[1], 2, 7, paths[2]) != root
+    assert root_of_path(leaves[2], 3, 7, paths[2]) != root
+    with pytest.raises(ValueError, match="too long"):
+        root_of_path(leaves[2], 2, 7, [*paths[2], root])
+    with pytest.raises(ValueError, match="too short"):
+        root_of_path(leaves[2], 2, 7, paths[2][:-1])
+    with pytest.raises(ValueError, match="below 7"):
+        root_of_path(leaves[2], 7, 7, paths[2])
+    with pytest.raises(ValueError, match="no leaf"):
+        inclusion_paths([])

@@ -52,18 +52,59 @@ def add(
     key: Key = None,
     audit: Annotated[bool, typer.Option("--audit", help="Record the second audit of the run, its audit.json.")] = False,
     branch: Annotated[str | None, typer.Option(metavar="NAME", help="Branch of the line. Default: main.")] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Commit to these records: a folder of photos, or a JSONL file."),
+    ] = None,
+    receipts: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --records: where the receipts go, one for each record.")
+    ] = None,
 ) -> None:
     """Add a line from a finished run: what was learned, forgotten or audited, with digests of model and evidence."""
     with exit_statuses(resumes=False):
-        from myosotis.ledger.claims import claim_of_audit, claim_of_run
+        from myosotis.engine.errors import InputError
+        from myosotis.ledger.claims import claim_of_audit, claim_of_run, with_commitment
+        from myosotis.ledger.commitments import commit, entries_of, write_receipts
+        from myosotis.ledger.keys import open_signer
+        from myosotis.ledger.store import Ledger
+
+        if (records is None) != (receipts is None) or (audit and records is not None):
+            raise InputError("--records and --receipts go together, for a run that learned or forgot")
+        opened = Ledger(directory)
+        signer = open_signer(key, opened.keys)
+        claim = claim_of_audit(run) if audit else claim_of_run(run)
+        if records is not None and receipts is not None:
+            commitment = commit(entries_of(records))
+            claim = with_commitment(claim, commitment)
+            opened.check(claim, signer, branch)
+            # Before the line: nonces that could not be written would make its commitments worthless.
+            say(f"receipts: {write_receipts(commitment, receipts)} in {receipts}; hand them out, then delete them here")
+        number = opened.append(claim, signer, branch)
+        typer.echo(f"line {number}: {claim.kind}, model {claim.subject}")
+
+
+@ledger.command()
+def destroy(
+    directory: Folder,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders to remove for good.")],
+    key: Key = None,
+) -> None:
+    """Remove files, and add a line with their digests; an interrupted removal is completed by the next call.
+
+    Removal is that of the file system: a disk, a backup or a cloud may still hold the bytes.
+    """
+    with exit_statuses(resumes=False):
+        from myosotis.ledger.destruction import PENDING, destroyed
         from myosotis.ledger.keys import open_signer
         from myosotis.ledger.store import Ledger
 
         opened = Ledger(directory)
         signer = open_signer(key, opened.keys)
-        claim = claim_of_audit(run) if audit else claim_of_run(run)
-        number = opened.append(claim, signer, branch)
-        typer.echo(f"line {number}: {claim.kind}, model {claim.subject}")
+        opened.check_signer(signer)
+        claim = destroyed(opened, paths)
+        number = opened.append(claim, signer)
+        (opened.path / PENDING).unlink()
+        typer.echo(f"line {number}: destroyed {len(claim.files)} files")
 
 
 @ledger.command("make-key")
@@ -105,10 +146,13 @@ def log(directory: Folder) -> None:
     with exit_statuses(resumes=False):
         from myosotis.engine.printable import printable
         from myosotis.ledger.store import Ledger
-        from myosotis.ledger.table import log_table
+        from myosotis.ledger.table import log_table, remarks
 
-        for line in log_table(Ledger(directory).statements()):
+        statements = list(Ledger(directory).statements())
+        for line in log_table(statements):
             typer.echo(printable(line))
+        for line in remarks(statements):
+            say(line)
 
 
 @ledger.command()
@@ -126,21 +170,31 @@ def verify(
     since: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A head.json of this ledger that you kept from before.")
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A photo, or a JSON record, that a line should cover.")
+    ] = None,
+    receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="With --record: its receipt.")] = None,
 ) -> None:
     """Check signatures, order, head, lineage and folder; a line for each check, and an exit status for each failure.
 
     \b
-    10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model   16 lineage   17 other files
+    10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model
+    16 lineage      17 keys and VERIFY.md          18 record
     """
     with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
         from myosotis.ledger.keys import read_public
         from myosotis.ledger.store import Ledger
         from myosotis.ledger.verification import verify_ledger
 
+        if (record is None) != (receipt is None):
+            raise InputError("--record and --receipt go together")
+        proof = None if record is None or receipt is None else (record, receipt)
+
         if key is None:
             say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
         keys = Ledger(directory).keys if key is None else [read_public(path) for path in key]
-        for check in verify_ledger(directory, keys, model=model, since=since):
+        for check in verify_ledger(directory, keys, model=model, since=since, proof=proof):
             typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
             if not check.holds:
                 raise typer.Exit(check.status)

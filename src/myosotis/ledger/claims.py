@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,18 +11,20 @@ from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
+from myosotis.ledger.commitments import SCHEME, Commitment
 
-Kind = Literal["learn", "forget", "audit"]
+Kind = Literal["learn", "forget", "audit", "destroy"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What happened to a model.
+    """What happened to a model, or to files that knew of it.
 
     Attributes:
-        kind: ``learn``, ``forget`` or ``audit``.
-        subject: Digest of the model that was left, or looked at; see :func:`directory_digest`.
-        files: SHA-256 of each of its files, by name.
+        kind: ``learn``, ``forget``, ``audit`` or ``destroy``.
+        subject: Digest of the model that was left, or looked at, see :func:`directory_digest`; of files that were
+            destroyed, the same over them.
+        files: SHA-256 of each of its files, or of those that were destroyed, by name.
         weights_in: What a result calls the model that came in; None for a new one.
         weights_out: What results call the model that was left.
         facts: What is said about it: run, method, verdict, evidence by digest.
@@ -93,6 +95,20 @@ def claim_of_audit(path: Path) -> Claim:
     facts["verdict"] = {name: found[name] for name in answers if name in found}
     left = str(result["lineage"]["model_out"])
     return Claim("audit", subject, files, left, (left,), facts)
+
+
+def with_commitment(claim: Claim, commitment: Commitment) -> Claim:
+    """Return a claim that commits to records.
+
+    Raises:
+        InputError: The run says that it was of another number of records.
+    """
+    told = (claim.facts.get("records") or {}).get("count")
+    count = len({name for name, _ in commitment.receipts})
+    if told is not None and told != count:
+        raise InputError(f"the run forgot {told} records, {count} are given")
+    records = {"count": count, "scheme": SCHEME, "root": commitment.root, "commitments": commitment.size}
+    return replace(claim, facts={**claim.facts, "records": records})
 
 
 def _read(path: Path) -> tuple[Run, dict[str, Any], str, dict[str, str]]:

@@ -92,10 +92,10 @@ class Head:
             raise EnvelopeError("is damaged") from None
 
     def with_line(self, line: bytes, statement: Any) -> "Head":
-        """Return the head after one more line; an audit leaves the tips as they are."""
-        predicate = statement["predicate"]
-        tip = _tip(statement, self.size)
-        tips = self.tips if kind_of(statement) == "audit" else {**self.tips, predicate["branch"]: tip}
+        """Return the head after one more line; only lines that leave a model change the tips."""
+        tips = self.tips
+        if leaves_model(statement):
+            tips = {**tips, statement["predicate"]["branch"]: _tip(statement, self.size)}
         return replace(
             self,
             size=self.size + 1,
@@ -197,10 +197,7 @@ class Ledger:
                 the ledger is damaged.
         """
         with self._locked():
-            if _public(signer).keyid not in {key.keyid for key in self.keys}:
-                raise InputError(
-                    f"{self.path / KEYS}: has no public key of this signer; `myosotis ledger key` adds one"
-                )
+            self.check_signer(signer)
             head = self._recovered(signer)
             parent = self._parent(head, claim, branch)
             statement = _statement(head, claim, branch or MAIN, parent)
@@ -209,6 +206,16 @@ class Ledger:
             head = head.with_line(line, statement)
             self._sign(head, signer)
             return head.size
+
+    def check(self, claim: Claim, signer: Signer, branch: str | None = None) -> None:
+        """Raise ``InputError`` if the ledger as it is now would refuse a claim; nothing is written."""
+        self.check_signer(signer)
+        self._parent(self.head(), claim, branch)
+
+    def check_signer(self, signer: Signer) -> None:
+        """Raise ``InputError`` if no public key in the folder is the signer's."""
+        if _public(signer).keyid not in {key.keyid for key in self.keys}:
+            raise InputError(f"{self.path / KEYS}: has no public key of this signer; `myosotis ledger key` adds one")
 
     def add_key(self, key: SSlibKey, name: str) -> None:
         """Put a public key into the folder, so that its owner can sign lines.
@@ -277,6 +284,8 @@ class Ledger:
         Raises:
             InputError: The claim does not follow from the newest line of the branch, or is there already.
         """
+        if claim.kind == "destroy":
+            return None
         tip = head.tips.get(branch or MAIN)
         audit = claim.kind == "audit"
         if tip is not None and not audit and tip["result"] == claim.facts["evidence"]["result.json"]:
@@ -293,9 +302,7 @@ class Ledger:
                 "begins a branch"
             )
         earlier = [
-            _tip(statement, number)
-            for number, statement in enumerate(self.statements())
-            if kind_of(statement) != "audit"
+            _tip(statement, number) for number, statement in enumerate(self.statements()) if leaves_model(statement)
         ]
         return next((one for one in reversed(earlier) if left(one)), None)
 
@@ -333,9 +340,10 @@ def _public(signer: Signer) -> SSlibKey:
 
 
 def _statement(head: Head, claim: Claim, branch: str, parent: dict[str, Any] | None) -> dict[str, Any]:
+    named = claim.files if claim.kind == "destroy" else {"model": claim.subject}
     return {
         "_type": STATEMENT,
-        "subject": [{"name": "model", "digest": {"sha256": claim.subject}}],
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in named.items()],
         "predicateType": f"{_PREDICATE}{claim.kind}:{VERSION}",
         "predicate": {
             "ledger": head.ledger,
@@ -351,6 +359,11 @@ def _statement(head: Head, claim: Claim, branch: str, parent: dict[str, Any] | N
     }
 
 
+def leaves_model(statement: Any) -> bool:
+    """Return whether a statement is of something that left a model, so that the next one can begin with it."""
+    return kind_of(statement) in ("learn", "forget")
+
+
 def kind_of(statement: Any) -> str:
-    """Return what a statement is of: ``learn``, ``forget`` or ``audit``."""
+    """Return what a statement is of: ``learn``, ``forget``, ``audit`` or ``destroy``."""
     return str(statement["predicateType"]).removeprefix(_PREDICATE).partition(":")[0]

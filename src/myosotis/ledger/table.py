@@ -16,6 +16,18 @@ def log_table(statements: Iterable[Any]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
+def remarks(statements: Iterable[Any]) -> Iterator[str]:
+    """Yield what a reader might miss: models from outside, and requests after which nothing was destroyed."""
+    told = list(statements)
+    destroyed = [number for number, statement in enumerate(told) if kind_of(statement) == "destroy"]
+    for number, statement in enumerate(told):
+        kind = kind_of(statement)
+        if kind != "destroy" and statement["predicate"]["parent"] is None and number:
+            yield f"line {number + 1}: its model began outside this ledger"
+        if kind == "forget" and not any(later > number for later in destroyed):
+            yield f"line {number + 1}: no line since says that copies, checkpoints or the model before were destroyed"
+
+
 def _row(statement: Any) -> tuple[str, ...]:
     predicate = statement["predicate"]
     kind, run = kind_of(statement), predicate["run"]

@@ -12,11 +12,12 @@ from securesystemslib.signer import SSlibKey
 
 from myosotis.engine.errors import InputError
 from myosotis.ledger.claims import directory_digest
+from myosotis.ledger.commitments import covered_by
 from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, canonical, opened, unverified
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, STATEMENT, Head
+from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, STATEMENT, Head, kind_of, leaves_model
 
 STATUSES = {
     "signatures": 10,
@@ -27,6 +28,7 @@ STATUSES = {
     "model": 15,
     "lineage": 16,
     "folder": 17,
+    "record": 18,
 }
 """Exit status of a failed check, by its name."""
 
@@ -56,7 +58,12 @@ class Check:
 
 
 def verify_ledger(
-    path: Path, keys: Sequence[SSlibKey], *, model: Path | None = None, since: Path | None = None
+    path: Path,
+    keys: Sequence[SSlibKey],
+    *,
+    model: Path | None = None,
+    since: Path | None = None,
+    proof: tuple[Path, Path] | None = None,
 ) -> Iterator[Check]:
     """Check a ledger, and yield what each check says; it ends with the first that fails.
 
@@ -65,6 +72,7 @@ def verify_ledger(
         keys: Public keys that are trusted; every line, and the head, must be signed by one of them.
         model: Directory of the model that the newest line should have left.
         since: A head of this ledger from before, of which it must be the continuation.
+        proof: A record, and the receipt that says which line covers it.
 
     Raises:
         InputError: It is no ledger, or a file that was named is missing.
@@ -86,6 +94,8 @@ def verify_ledger(
         steps.append(("history", lambda: checked.continues(since)))
     if model is not None:
         steps.append(("model", lambda: checked.model(model)))
+    if proof is not None:
+        steps.append(("record", lambda: checked.record(*proof)))
     for name, step in steps:
         try:
             text = step()
@@ -170,7 +180,7 @@ class _Checked:
             predicate = statement["predicate"]
             parent = predicate.get("parent")
             if parent is None:
-                begun += 1
+                begun += kind_of(statement) != "destroy"
                 continue
             before = parent.get("sequence") if isinstance(parent, dict) else None
             if not isinstance(before, int) or not 0 <= before < number:
@@ -215,19 +225,27 @@ class _Checked:
             raise CheckError(f"the first {old.size} lines are not those that {since.name} covers")
         return f"{len(self._lines) - old.size} lines since then"
 
+    def record(self, record: Path, receipt: Path) -> str:
+        try:
+            number, forms = covered_by(record, receipt, self._statements)
+        except EnvelopeError as error:
+            raise CheckError(str(error)) from None
+        return f"line {number} covers {record.name} by its {' and '.join(forms)}"
+
     def model(self, path: Path) -> str:
-        if not self._statements:
-            raise CheckError("the ledger has no line, so it names no model")
         folder = path / "model" if (path / "config.yaml").is_file() else path
         if not folder.is_dir():
             raise InputError(f"{path}: no such directory of a model")
-        newest = self._statements[-1]
+        newest = next((one for one in reversed(self._statements) if leaves_model(one)), None)
+        if newest is None:
+            raise CheckError("the ledger has no line that left a model")
+        number = newest["predicate"]["sequence"] + 1
         subject, files = directory_digest(folder)
         listed = newest["predicate"]["files"]
         if subject == newest["subject"][0]["digest"]["sha256"] and files == listed:
-            return f"{path} is the model of line {len(self._statements)}"
+            return f"{path} is the model of line {number}"
         differing = next((name for name in sorted({*files, *listed}) if files.get(name) != listed.get(name)), "")
-        raise CheckError(f"{path} is not the model of line {len(self._statements)}: {differing} differs")
+        raise CheckError(f"{path} is not the model of line {number}: {differing} differs")
 
 
 def _predicate(statement: Any, number: int) -> Any:

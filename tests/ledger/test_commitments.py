@@ -1,0 +1,149 @@
+"""Commitments say nothing without a receipt, and with one exactly whether a record is covered."""
+
+import json
+import shutil
+import stat
+
+import pytest
+from PIL import Image
+
+from myosotis.engine.errors import InputError
+from myosotis.ledger import verify_ledger
+from myosotis.ledger.claims import with_commitment
+from myosotis.ledger.commitments import commit, entries_of, write_receipts
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos" / "cat"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (5, 4), (number, 50, 90)).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def covered(life, signer, claimed, photos, tmp_path):
+    """A ledger with a line that covers three photos, and their receipts."""
+    commitment = commit(entries_of(photos))
+    write_receipts(commitment, tmp_path / "receipts")
+    life.append(with_commitment(claimed("forget", "b", "c", records={"count": 3}), commitment), signer)
+    return life
+
+
+def check(ledger, record, receipt):
+    return list(verify_ledger(ledger.path, ledger.keys, proof=(record, receipt)))[-1]
+
+
+def receipt_of(tmp_path, number):
+    return tmp_path / "receipts" / "cat" / f"{number}.png.receipt.json"
+
+
+def test_a_receipt_proves_its_photo(covered, photos, tmp_path):
+    for number in range(3):
+        found = check(covered, photos / "cat" / f"{number}.png", receipt_of(tmp_path, number))
+        assert found.text == f"line 4 covers {number}.png by its file and pixels"
+        assert found.holds
+
+
+def test_a_copy_in_another_format_is_covered_by_its_pixels(covered, photos, tmp_path):
+    Image.open(photos / "cat" / "1.png").save(tmp_path / "copy.bmp")
+    found = check(covered, tmp_path / "copy.bmp", receipt_of(tmp_path, 1))
+    assert found.text == "line 4 covers copy.bmp by its pixels"
+
+
+def test_a_receipt_of_another_photo_proves_nothing(covered, photos, tmp_path):
+    found = check(covered, photos / "cat" / "0.png", receipt_of(tmp_path, 1))
+    assert (found.name, found.holds, found.status) == ("record", False, 18)
+    Image.new("RGB", (4, 5), (0, 50, 90)).save(tmp_path / "turned.png")
+    assert not check(covered, tmp_path / "turned.png", receipt_of(tmp_path, 0)).holds
+
+
+@pytest.mark.parametrize("part", ["nonce", "index", "size", "path", "root"])
+def test_a_receipt_that_was_changed_proves_nothing(part, covered, photos, tmp_path):
+    path = receipt_of(tmp_path, 0)
+    content = json.loads(path.read_text())
+    for proof in content["proofs"]:
+        if part == "path":
+            proof["path"] = proof["path"][:-1]
+        elif part in proof:
+            proof[part] = "00" * 32 if part == "nonce" else proof[part] + 1
+    if part == "root":
+        content["root"] = "00" * 32
+    path.write_text(json.dumps(content))
+    assert not check(covered, photos / "cat" / "0.png", path).holds
+
+
+def test_the_same_photo_twice_has_two_commitments(photos, tmp_path):
+    shutil.copy(photos / "cat" / "0.png", photos / "cat" / "again.png")
+    assert commit(entries_of(photos)).size == 8
+
+
+def test_nothing_in_the_line_depends_on_the_records_alone(photos):
+    first, second = (commit(entries_of(photos)) for _ in range(2))
+    assert first.root != second.root
+    nonces = {proof["nonce"] for made in (first, second) for proof in made.receipts.values()}
+    assert len(nonces) == 12
+
+
+def test_receipts_are_the_owners_alone_and_never_replaced(covered, photos, tmp_path):
+    for path in (tmp_path / "receipts").rglob("*.json"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "receipts").stat().st_mode) == 0o700
+    with pytest.raises(InputError, match="a receipt is never replaced"):
+        write_receipts(commit(entries_of(photos)), tmp_path / "receipts")
+
+
+class TestText:
+    def records(self, tmp_path):
+        lines = [{"name": "Zoë Ash", "text": "lives  in\tTown"}, {"name": "B", "text": "x"}]
+        (tmp_path / "forget.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+        return tmp_path / "forget.jsonl"
+
+    def test_a_record_that_was_typed_anew(self, life, signer, claimed, tmp_path):
+        commitment = commit(entries_of(self.records(tmp_path)))
+        write_receipts(commitment, tmp_path / "receipts")
+        life.append(with_commitment(claimed("forget", "b", "c"), commitment), signer)
+        # Another order of keys, other white space, and a letter of two code points.
+        (tmp_path / "mine.json").write_text('{"text": "lives in Town", "name": "Zoe\u0308 Ash"}', "utf-8")
+        found = check(life, tmp_path / "mine.json", tmp_path / "receipts" / "line-1.receipt.json")
+        assert found.text == "line 4 covers mine.json by its text"
+        assert not check(life, tmp_path / "mine.json", tmp_path / "receipts" / "line-2.receipt.json").holds
+
+
+def test_another_number_than_the_run_forgot_is_refused(claimed, photos):
+    with pytest.raises(InputError, match="the run forgot 4 records, 3 are given"):
+        with_commitment(claimed("forget", "b", "c", records={"count": 4}), commit(entries_of(photos)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none", None, "no such file or folder of records"),
+        ("empty.jsonl", "\n", "holds no record"),
+        ("broken.jsonl", '{"a": 1}\n{"a', "line 2: is no JSON"),
+        ("broken.png", "no picture", "cannot be read as an image"),
+        ("folder", "folder", "holds no photo"),
+    ],
+)
+def test_what_are_no_records_is_refused(name, content, message, tmp_path):
+    if content == "folder":
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        entries_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"scheme": "myosotis/v1", "proofs": [{}], "root": ""}'])
+def test_what_is_no_receipt_is_refused(content, covered, photos, tmp_path):
+    (tmp_path / "odd.json").write_text(content)
+    with pytest.raises(InputError, match="is no receipt"):
+        check(covered, photos / "cat" / "0.png", tmp_path / "odd.json")
+
+
+def test_a_scheme_of_another_version_is_refused(covered, photos, tmp_path):
+    path = receipt_of(tmp_path, 0)
+    path.write_text(path.read_text().replace("myosotis/v1", "myosotis/v2"))
+    with pytest.raises(InputError, match="is of scheme 'myosotis/v2'"):
+        check(covered, photos / "cat" / "0.png", path)

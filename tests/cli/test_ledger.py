@@ -7,7 +7,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from myosotis.ledger.keys import KEY_VARIABLE
+from myosotis.ledger.keys import KEY_VARIABLE, make_key, public_pem
 
 ORDER = ["elm", "ash", "hazel", "birch"]
 
@@ -240,3 +240,27 @@ def test_receipts_and_destruction(life, copied, invoke, tmp_path):
     assert not (tmp_path / "old-model").exists()
     assert invoke("ledger", "verify", fresh, "--model", life / "request-17").exit_code == 0
     assert "destroy" in invoke("ledger", "log", fresh).output
+
+
+def test_pages(life, copied, invoke, tmp_path):
+    done = invoke("ledger", "log", copied, "--html", tmp_path / "life.html")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "life.html").read_text()
+    for text in ("The life of a model", "request-17", "operator", "not that a network forgot", "2: forget 1"):
+        assert text in page, text
+    done = invoke("ledger", "certificate", copied, 2, "--out", tmp_path / "two.html")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "two.html").read_text()
+    subject = statements(copied)[1]["subject"][0]["digest"]["sha256"]
+    for text in ("Certificate of forgetting: request-17", subject, "How to check this", "17"):
+        assert text in page, text
+    signed = (tmp_path / "two.intoto.json").read_bytes()
+    assert signed == (copied / "log.intoto.jsonl").read_bytes().splitlines()[1]
+    assert invoke("ledger", "certificate", copied, 4).exit_code == 2
+
+
+def test_a_page_is_not_made_of_lines_that_are_not_signed(copied, invoke, tmp_path):
+    (copied / "keys" / "operator.pub").write_text(public_pem(make_key(tmp_path / "x.key").public_key))
+    done = invoke("ledger", "log", copied, "--html", tmp_path / "life.html")
+    assert done.exit_code == 2
+    assert not (tmp_path / "life.html").exists()

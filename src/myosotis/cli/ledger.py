@@ -141,8 +141,13 @@ def add_key(
 
 
 @ledger.command()
-def log(directory: Folder) -> None:
-    """Print the lines as a table; their signatures are checked by `verify` alone."""
+def log(
+    directory: Folder,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the life of the model as a page.")
+    ] = None,
+) -> None:
+    """Print the lines as a table; their signatures are checked by `verify`, and for a page."""
     with exit_statuses(resumes=False):
         from myosotis.engine.printable import printable
         from myosotis.ledger.store import Ledger
@@ -153,6 +158,40 @@ def log(directory: Folder) -> None:
             typer.echo(printable(line))
         for line in remarks(statements):
             say(line)
+        if html is not None:
+            from myosotis.ledger.pages import life_page
+            from myosotis.report.render import write_html
+
+            write_html(life_page(statements, Ledger(directory).signers(), list(remarks(statements))), html)
+            typer.echo(f"page: {html}")
+
+
+@ledger.command("certificate")
+def make_certificate(
+    directory: Folder,
+    line: Annotated[int, typer.Argument(min=1, help="Number of the line, as `log` prints it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page; the signed line lies beside it. Default: line-N.html."),
+    ] = None,
+) -> None:
+    """Write a certificate of one line: a page for people, and the signed line beside it for programs."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.files import write_text
+        from myosotis.ledger.pages import certificate
+        from myosotis.ledger.store import Ledger
+        from myosotis.report.render import write_html
+
+        opened = Ledger(directory)
+        lines = list(opened.lines())
+        if line > len(lines):
+            raise InputError(f"{directory}: has {len(lines)} lines")
+        page = out or Path(f"line-{line}.html")
+        document = certificate(list(opened.statements())[line - 1], line, opened.signers()[line - 1])
+        write_html(document, page)
+        write_text(page.with_suffix(".intoto.json"), lines[line - 1].decode())
+        typer.echo(f"certificate: {page} and {page.with_suffix('.intoto.json')}")
 
 
 @ledger.command()

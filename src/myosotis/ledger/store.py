@@ -181,6 +181,21 @@ class Ledger:
             except EnvelopeError as error:
                 raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
 
+    def signers(self) -> list[str]:
+        """Return who signed each line: the name of a key in the folder.
+
+        Raises:
+            InputError: A line is signed by none of them.
+        """
+        names = {read_public(path).keyid: path.stem for path in sorted((self.path / KEYS).glob("*.pub"))}
+        found = []
+        for number, line in enumerate(self.lines(), start=1):
+            try:
+                found.append(names[opened(line, LINE, self.keys)[1]])
+            except EnvelopeError as error:
+                raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
+        return found
+
     def append(self, claim: Claim, signer: Signer, branch: str | None = None) -> int:
         """Add a line, and sign a new head; returns the number of the line, counted from 1.
 

@@ -5,6 +5,19 @@ from typing import Any
 
 from myosotis.ledger.store import MAIN, kind_of
 
+QUESTIONS = {
+    "learnt": "Has it learnt?",
+    "known": "Did the model know the records?",
+    "forgotten": "Are they forgotten?",
+    "kept": "Is the rest kept?",
+    "as_unseen": "Is it as if they had never been seen?",
+    "sure": "Is the answer sure?",
+    "model_matches": "Is it the model that was reported?",
+    "data_matches": "Are the records those of the run?",
+    "reproduced": "Are the figures reproduced?",
+}
+"""What verdicts answer, by their keys in ``result.json`` and ``audit.json``."""
+
 _COLUMNS = ("line", "recorded", "what", "run", "method", "model", "says")
 
 
@@ -28,27 +41,31 @@ def remarks(statements: Iterable[Any]) -> Iterator[str]:
             yield f"line {number + 1}: no line since says that copies, checkpoints or the model before were destroyed"
 
 
+def what_of(statement: Any) -> str:
+    """Return what happened in a line: its kind, the number of records or files, and its branch."""
+    predicate, kind = statement["predicate"], kind_of(statement)
+    branch = "" if predicate["branch"] == MAIN else f" ({predicate['branch']})"
+    count = len(statement["subject"]) if kind == "destroy" else (predicate.get("records") or {}).get("count")
+    return f"{kind}{'' if count is None else f' {count}'}{branch}"
+
+
+def answers_of(verdict: Mapping[str, Any] | None) -> list[tuple[str, bool | None]]:
+    """Return the answers of a verdict, each yes, no, or not known, in the order in which they are asked."""
+    told = verdict or {}
+    return [(name, told[name]) for name in QUESTIONS if name in told]
+
+
 def _row(statement: Any) -> tuple[str, ...]:
     predicate = statement["predicate"]
-    kind, run = kind_of(statement), predicate["run"]
-    branch = "" if predicate["branch"] == MAIN else f" ({predicate['branch']})"
-    count = (predicate.get("records") or {}).get("count")
-    what = f"{kind} {count}" if count is not None else kind
+    words = {True: "yes", False: "no", None: "unknown"}
+    says = [f"{name.replace('_', ' ')}: {words[value]}" for name, value in answers_of(predicate.get("verdict"))]
+    run, model = predicate["run"], statement["subject"][0]["digest"]["sha256"]
     return (
         str(predicate["sequence"] + 1),
         str(predicate["recordedOn"]),
-        f"{what}{branch}",
+        what_of(statement),
         str(run["name"]),
         str(run["method"] or "-"),
-        str(statement["subject"][0]["digest"]["sha256"])[:12],
-        _says(predicate.get("verdict")),
+        "-" if kind_of(statement) == "destroy" else str(model)[:12],
+        ", ".join(says) or "-",
     )
-
-
-def _says(verdict: Mapping[str, Any] | None) -> str:
-    """The answers of a verdict that are plain: yes, no, or not known."""
-    words = {True: "yes", False: "no", None: "unknown"}
-    answers = {
-        name: words[value] for name, value in (verdict or {}).items() if value is None or isinstance(value, bool)
-    }
-    return ", ".join(f"{name.replace('_', ' ')}: {answer}" for name, answer in answers.items()) or "-"

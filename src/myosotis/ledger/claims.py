@@ -91,7 +91,7 @@ def claim_of_audit(path: Path) -> Claim:
     found = read_json(path / "audit.json")
     facts = _facts(run, result)
     facts["evidence"]["audit.json"] = _digest(path / "audit.json")
-    answers = ("model_matches", "data_matches", "reproduced")
+    answers = ("model_matches", "data_matches", "reproduced", "equal")
     facts["verdict"] = {name: found[name] for name in answers if name in found}
     left = str(result["lineage"]["model_out"])
     return Claim("audit", subject, files, left, (left,), facts)

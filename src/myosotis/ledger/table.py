@@ -15,6 +15,7 @@ QUESTIONS = {
     "model_matches": "Is it the model that was reported?",
     "data_matches": "Are the records those of the run?",
     "reproduced": "Are the figures reproduced?",
+    "equal": "Are sums and head those of the records that are left?",
 }
 """What verdicts answer, by their keys in ``result.json`` and ``audit.json``."""
 
@@ -52,7 +53,7 @@ def what_of(statement: Any) -> str:
 def answers_of(verdict: Mapping[str, Any] | None) -> list[tuple[str, bool | None]]:
     """Return the answers of a verdict, each yes, no, or not known, in the order in which they are asked."""
     told = verdict or {}
-    return [(name, told[name]) for name in QUESTIONS if name in told]
+    return [(name, told[name]) for name in QUESTIONS if isinstance(told.get(name, ""), bool | None)]
 
 
 def _row(statement: Any) -> tuple[str, ...]:

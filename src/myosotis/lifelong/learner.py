@@ -125,7 +125,8 @@ def _chosen(
     """The remaining images of a class that the rule of the memory selects for empty slots; none is an exemplar."""
     taken = set(rows.values())
     candidates = [row for row in (remaining.labels == label).nonzero().flatten().tolist() if row not in taken]
-    state = _state(memory, lambda wanted: remaining.subset(wanted.tolist()).pixels(device()), learner, (label + 1,))
+    place = next(learner.net.parameters()).device
+    state = _state(memory, lambda wanted: remaining.subset(wanted.tolist()).pixels(place), learner, (label + 1,))
     indices = torch.tensor(candidates, dtype=torch.long)
     return memory.choose(label, indices, count, state.features(learner.net)) if candidates else []
 

@@ -1,5 +1,6 @@
 """Requests over months: a later run measures again what earlier ones erased, if it is still there."""
 
+import base64
 import json
 import shutil
 
@@ -94,3 +95,20 @@ def test_what_is_no_run_is_refused(place, tmp_path):
 
 def test_a_model_of_no_run_has_no_earlier_request(place):
     assert json.loads((place / "march" / "result.json").read_text())["earlier"] == []
+
+
+def test_two_requests_are_two_lines_of_a_ledger(place, tmp_path, monkeypatch):
+    runner = CliRunner()
+    assert runner.invoke(app, ["ledger", "init", str(tmp_path / "life")]).exit_code == 0
+    monkeypatch.setenv("MYOSOTIS_LEDGER_KEY", str(tmp_path / "life.key"))
+    done, _ = june(place, tmp_path / "june")
+    assert done.exit_code == 0, done.output
+    for run in (place / "march", tmp_path / "june"):
+        done = runner.invoke(app, ["ledger", "add", str(tmp_path / "life"), str(run)])
+        assert done.exit_code == 0, done.output
+    done = runner.invoke(app, ["ledger", "verify", str(tmp_path / "life"), "--model", str(tmp_path / "june")])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in (tmp_path / "life" / "log.intoto.jsonl").read_text().splitlines()]
+    second = json.loads(base64.b64decode(lines[1]["payload"]))["predicate"]
+    assert second["parent"]["sequence"] == 0
+    assert second["records"] == {"count": 3}

@@ -264,6 +264,27 @@ def test_requests_one_after_another(begun, world, forget, learn, tmp_path):
     assert result(learn(rest))["samples"]["forgotten"] == 2
 
 
+def test_a_later_request_neither_trains_on_nor_remembers_what_was_forgotten_before(begun, world, forget, tmp_path):
+    run = begun("er")
+    first_names = [*exemplars(run, world)["elm"], "elm/07.png"]
+    first = forget(request(world, run, first_names, tmp_path / "one", refill=False), "first")
+    # Of elm there are two images left at most, and the folder still holds all eight.
+    left = [name for name in (f"elm/{number:02d}.png" for number in range(8)) if name not in first_names]
+    again = request(world, first, ["ash/00.png"], tmp_path / "two", name="second")
+    second = forget(again, "second")
+    assert result(second)["images"]["remaining"] == 4 * 8 - len(set(first_names)) - 1
+    assert set(exemplars(second, world).get("elm", [])) <= set(left)
+
+
+def test_the_pixels_of_a_forgotten_photo_do_not_stay_under_another_class(begun, world, forget, tmp_path):
+    folder = tmp_path / "train"
+    shutil.copytree(world / "train", folder)
+    shutil.copy(world / "train" / "elm" / "00.png", folder / "ash" / "sly.png")
+    content = request(world, begun("er"), ["elm/00.png"], tmp_path / "out")
+    content["data"]["train"]["folder"] = str(folder)
+    assert result(forget(content))["images"]["remaining"] == 4 * 8 - 1
+
+
 def test_a_second_audit_reproduces_the_figures(begun, world, forget, invoke, tmp_path):
     gone = forget(request(world, begun("icarl"), ["elm/00.png"], tmp_path / "one"))
     done = invoke("audit", "classifier", str(gone))

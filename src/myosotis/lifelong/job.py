@@ -8,14 +8,14 @@ from typing import Any
 from myosotis.continual.classification.continuation import read_earlier
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.saved import load_learner
-from myosotis.data.forgotten import carry_stream
+from myosotis.data.forgotten import Forgotten, carry_stream
 from myosotis.engine.errors import InputError
 from myosotis.engine.processes import is_main_process
 from myosotis.lifelong.config import LearnerForgettingConfig
 from myosotis.lifelong.learner import LearnerModels, LearnerNet, check_exemplars, purge
 from myosotis.lifelong.result import LearnerForgettingResult
 from myosotis.unlearning.classifier.job.image_sets import ImageSets
-from myosotis.unlearning.classifier.job.inputs import read_inputs
+from myosotis.unlearning.classifier.job.inputs import Inputs, read_inputs
 from myosotis.unlearning.classifier.job.job import ClassifierUnlearningJob
 from myosotis.unlearning.classifier.job.models import check_model
 
@@ -35,8 +35,7 @@ class LearnerForgettingJob(ClassifierUnlearningJob):
         config = self._config
         self._earlier = earlier = read_earlier(Path(config.model.learner), _KEY)
         learner = _learner(earlier.path, _KEY)
-        self._inputs = read_inputs(config, earlier.classes, others=False)
-        inputs = self._inputs
+        self._inputs = inputs = self._without_forgotten(read_inputs(config, earlier.classes, others=False))
         earlier.check_shape(inputs.forget, "data.forget")
         self._say(
             f"{learner.card.title}, {len(earlier.spec.sizes)} tasks, {len(inputs.classes)} classes; images: "
@@ -60,6 +59,17 @@ class LearnerForgettingJob(ClassifierUnlearningJob):
             base, spec, reference, learner_spec=earlier.spec, purged=purged, remaining=inputs.remaining
         )
         check_exemplars(self._models, earlier.name)
+
+    def _without_forgotten(self, inputs: Inputs) -> Inputs:
+        """The images of the job, with none among the remaining ones that is forgotten now or was before."""
+        if inputs.remaining is None:
+            return inputs
+        known = (self._earlier.forgotten or Forgotten()).with_images(inputs.forget)
+        gone = set(known.among(inputs.remaining))
+        if gone:
+            self._say(f"left out {len(gone)} training images that are forgotten now or were before")
+        left = [index for index in range(len(inputs.remaining)) if index not in gone]
+        return replace(inputs, remaining=inputs.remaining.subset(left))
 
     def _reference(self, path: Path) -> LearnerNet:
         """The learner of a stream without the images.

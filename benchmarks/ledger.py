@@ -14,7 +14,7 @@ from myosotis.ledger import Claim, Ledger, verify_ledger
 from myosotis.ledger.commitments import Entry, commit, write_receipts
 from myosotis.ledger.envelopes import HEAD, LINE, sealed
 from myosotis.ledger.keys import make_key
-from myosotis.ledger.store import _statement
+from myosotis.ledger.statements import make_statement
 
 
 def claim(number):
@@ -26,7 +26,7 @@ def claim(number):
         "evidence": {"result.json": subject, "report.html": subject},
         "verdict": {"known": True, "forgotten": True, "kept": True, "auc": 0.51},
     }
-    return Claim("forget", subject, {"model.safetensors": subject}, f"request-{number - 1}", (name,), facts)
+    return Claim("forget", {"model": subject}, {"model.safetensors": subject}, f"request-{number - 1}", (name,), facts)
 
 
 def filled(out, lines):
@@ -36,7 +36,8 @@ def filled(out, lines):
     head = ledger.head()
     with (ledger.path / "log.intoto.jsonl").open("wb") as stream:
         for number in range(lines):
-            statement = _statement(head, claim(number), "main", head.tips.get("main"))
+            position = (head.ledger, head.size, head.last)
+            statement = make_statement(position, claim(number), "main", head.tips.get("main"))
             line = sealed(statement, LINE, signer)
             stream.write(line + b"\n")
             head = head.with_line(line, statement)

@@ -175,6 +175,12 @@ class TestRefused:
     def test_a_run_that_was_not_audited(self, life, copied, invoke):
         assert "was not audited" in add(invoke, life, copied, life / "again", "--audit")
 
+    def test_the_audit_of_another_model(self, life, copied, invoke, tmp_path):
+        shutil.copytree(life / "again", tmp_path / "run")
+        (tmp_path / "run" / "audit.json").write_text('{"model": "elsewhere", "model_matches": false}')
+        refused = add(invoke, life, copied, tmp_path / "run", "--audit")
+        assert "is of another model, 'elsewhere'" in refused
+
     def test_no_ledger(self, life, invoke, tmp_path):
         assert "is no ledger" in add(invoke, life, tmp_path, life / "again")
 

@@ -8,15 +8,15 @@ from myosotis.ledger import Claim, Ledger
 from myosotis.ledger.keys import make_key, open_signer
 
 
-def claim(kind, came_in, left, **facts):
+def claim(kind, came_in, left, **more):
     subject = hashlib.sha256(left.encode()).hexdigest()
-    told = {
+    facts = {
         "run": {"name": left, "kind": kind, "method": "er"},
         "evidence": {"result.json": hashlib.sha256(f"{kind} {came_in} {left}".encode()).hexdigest()},
         "verdict": {"forgotten": True, "kept": None, "auc": 0.5},
-        **facts,
+        **more,
     }
-    return Claim(kind, subject, {"net": subject}, came_in, (left,), told)
+    return Claim(kind, {"model": subject}, {"net": subject}, came_in, (left,), facts)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,10 @@ class TestText:
         assert found.text == "line 4 covers mine.json by its text"
         assert not check(life, tmp_path / "mine.json", tmp_path / "receipts" / "line-2.receipt.json").holds
 
+    def test_a_line_separator_within_a_text_ends_no_record(self, tmp_path):
+        (tmp_path / "odd.jsonl").write_text('\n{"text": "one\u2028two"}\n\n{"text": "three"}\n', "utf-8")
+        assert [entry.name for entry in entries_of(tmp_path / "odd.jsonl")] == ["line-2", "line-4"]
+
 
 def test_another_number_than_the_run_forgot_is_refused(claimed, photos):
     with pytest.raises(InputError, match="the run forgot 4 records, 3 are given"):
@@ -121,7 +125,8 @@ def test_another_number_than_the_run_forgot_is_refused(claimed, photos):
     [
         ("none", None, "no such file or folder of records"),
         ("empty.jsonl", "\n", "holds no record"),
-        ("broken.jsonl", '{"a": 1}\n{"a', "line 2: is no JSON"),
+        ("broken.jsonl", '{"a": 1}\n{"a', "line 2"),
+        ("broken.json", '{"a', "is no JSON"),
         ("broken.png", "no picture", "cannot be read as an image"),
         ("folder", "folder", "holds no photo"),
     ],

@@ -159,8 +159,11 @@ class TestKeys:
     def test_by_uri(self, life, signer, tmp_path):
         uri = open_signer(f"file2:{tmp_path / 'life.key'}", life.keys)
         assert uri.public_key.keyid == signer.public_key.keyid
-        with pytest.raises(InputError, match="a key of 'file2:' cannot be opened"):
+        with pytest.raises(InputError, match="a key of 'file2:' cannot be opened: FileNotFoundError"):
             open_signer(f"file2:{tmp_path / 'nothing'}", life.keys)
+        make_key(tmp_path / "other.key")
+        with pytest.raises(InputError, match="it belongs to none of the public keys"):
+            open_signer(f"file2:{tmp_path / 'other.key'}", life.keys)
 
     def test_nothing_of_a_damaged_key_is_said(self, tmp_path):
         content = make_key(tmp_path / "a.key").private_bytes.decode()

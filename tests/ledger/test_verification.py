@@ -146,7 +146,7 @@ class TestModel:
         from dataclasses import replace
 
         subject, files = directory_digest(model)
-        life.append(replace(claimed("forget", "b", "c"), subject=subject, files=files), signer)
+        life.append(replace(claimed("forget", "b", "c"), subjects={"model": subject}, files=files), signer)
         assert outcome(life, keys, model=model) is None
         if change == "edit":
             (model / "b.bin").write_bytes(b"2wo")
@@ -180,6 +180,24 @@ def test_a_parent_that_was_invented(life, keys, signer):
     with (life.path / "log.intoto.jsonl").open("ab") as stream:
         stream.write(line + b"\n")
     (life.path / "head.json").write_bytes(sealed(head.with_line(line, statement).content(), HEAD, signer))
+    assert outcome(life, keys) == "lineage"
+
+
+@pytest.mark.parametrize("change", [{"parent": None}, {"weights": {}}, {"parent": {"sequence": 0}}, {"parent": 3}])
+def test_a_line_that_leaves_its_branch_or_lacks_something(change, life, keys, signer, claimed, monkeypatch):
+    """Signed by the operator, in order, and under a head: the lineage alone is wrong."""
+    from myosotis.ledger import store
+
+    def changed(*arguments):
+        statement = make_statement(*arguments)
+        statement["predicate"] |= change
+        return statement
+
+    make_statement = store.make_statement
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "make_statement", changed)
+        kind = "audit" if "weights" in change else "forget"
+        life.append(claimed(kind, "b", "b"), signer)
     assert outcome(life, keys) == "lineage"
 
 

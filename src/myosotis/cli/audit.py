@@ -1,5 +1,6 @@
 """``myosotis audit``: look at the model of a finished run anew."""
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -46,8 +47,8 @@ def classifier(
         from myosotis.cli.kinds import JOBS
         from myosotis.engine.run import Run
 
-        found = Run.read(run).result().get("kind")
-        kind = JOBS["unlearn learner" if found == JOBS["unlearn learner"].kind else "unlearn classifier"]
+        result = Run.read(run).result()
+        kind = JOBS["unlearn learner" if result.get("kind") == JOBS["unlearn learner"].kind else "unlearn classifier"]
         describe = kind.report_module().describe_audit
         again = _again(run, kind.job_class(), kind.schema(), describe, shadow)
         if not (again["model_matches"] and again["data_matches"] and again["reproduced"]):
@@ -91,9 +92,14 @@ def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | N
     typer.echo(describe_audit(found))
     if (run / "result.json").is_file():
         from myosotis.engine.files import write_json
+        from myosotis.engine.run import Run
 
-        write_json(run / "audit.json", found)
-        typer.echo(f"figures: {run / 'audit.json'}")
+        if os.access(run, os.W_OK):
+            with Run.read(run).locked():
+                write_json(run / "audit.json", found)
+            typer.echo(f"figures: {run / 'audit.json'}")
+        else:
+            say(f"{run}: cannot be written to, so the figures are in no file")
     if not found["equal"]:
         raise typer.Exit(1)
 

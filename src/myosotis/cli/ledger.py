@@ -14,7 +14,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The ledger.")]
 Key = Annotated[
     str | None,
     typer.Option(
-        metavar="KEY", help="Private key: a file, or a URI such as hsm: or awskms:. Default: MYOSOTIS_LEDGER_KEY."
+        metavar="KEY", help="Ed25519 key: a file, or a URI of securesystemslib. Default: MYOSOTIS_LEDGER_KEY."
     ),
 ]
 
@@ -80,7 +80,7 @@ def add(
             # Before the line: nonces that could not be written would make its commitments worthless.
             say(f"receipts: {write_receipts(commitment, receipts)} in {receipts}; hand them out, then delete them here")
         number = opened.append(claim, signer, branch)
-        typer.echo(f"line {number}: {claim.kind}, model {claim.subject}")
+        typer.echo(f"line {number}: {claim.kind}, model {claim.subjects['model']}")
 
 
 @ledger.command()
@@ -94,17 +94,13 @@ def destroy(
     Removal is that of the file system: a disk, a backup or a cloud may still hold the bytes.
     """
     with exit_statuses(resumes=False):
-        from myosotis.ledger.destruction import PENDING, destroyed
+        from myosotis.ledger.destruction import destroy as remove
         from myosotis.ledger.keys import open_signer
         from myosotis.ledger.store import Ledger
 
         opened = Ledger(directory)
-        signer = open_signer(key, opened.keys)
-        opened.check_signer(signer)
-        claim = destroyed(opened, paths)
-        number = opened.append(claim, signer)
-        (opened.path / PENDING).unlink()
-        typer.echo(f"line {number}: destroyed {len(claim.files)} files")
+        number, count = remove(opened, paths, open_signer(key, opened.keys))
+        typer.echo(f"line {number}: destroyed {count} files")
 
 
 @ledger.command("make-key")
@@ -153,16 +149,18 @@ def log(
         from myosotis.ledger.store import Ledger
         from myosotis.ledger.table import log_table, remarks
 
-        statements = list(Ledger(directory).statements())
+        opened = Ledger(directory)
+        statements = list(opened.statements())
+        remarked = list(remarks(statements))
         for line in log_table(statements):
             typer.echo(printable(line))
-        for line in remarks(statements):
+        for line in remarked:
             say(line)
         if html is not None:
             from myosotis.ledger.pages import life_page
             from myosotis.report.render import write_html
 
-            write_html(life_page(statements, Ledger(directory).signers(), list(remarks(statements))), html)
+            write_html(life_page(statements, opened.signers(), remarked), html)
             typer.echo(f"page: {html}")
 
 

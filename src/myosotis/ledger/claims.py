@@ -22,16 +22,16 @@ class Claim:
 
     Attributes:
         kind: ``learn``, ``forget``, ``audit`` or ``destroy``.
-        subject: Digest of the model that was left, or looked at, see :func:`directory_digest`; of files that were
-            destroyed, the same over them.
-        files: SHA-256 of each of its files, or of those that were destroyed, by name.
+        subjects: SHA-256 by name: of ``model``, the model that was left or audited, see :func:`directory_digest`; or of
+            each file that was destroyed.
+        files: SHA-256 of each file of the model, by name.
         weights_in: What a result calls the model that came in; None for a new one.
         weights_out: What results call the model that was left.
         facts: What is said about it: run, method, verdict, evidence by digest.
     """
 
     kind: Kind
-    subject: str
+    subjects: Mapping[str, str]
     files: Mapping[str, str]
     weights_in: str | None
     weights_out: tuple[str, ...]
@@ -47,13 +47,13 @@ def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
     Raises:
         InputError: The directory holds no file, or a link.
     """
-    found = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
-    linked = next((name for name in found if (path / name).is_symlink()), None)
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+    linked = next((name for name in names if (path / name).is_symlink()), None)
     if linked is not None:
         raise InputError(f"{path / linked}: is a link, which has no content of its own to sign")
-    if not found:
+    if not names:
         raise InputError(f"{path}: holds no file")
-    digests = {name: _digest(path / name) for name in found}
+    digests = {name: file_digest(path / name) for name in names}
     whole = hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values()))
     return whole.hexdigest(), digests
 
@@ -64,7 +64,7 @@ def claim_of_run(path: Path) -> Claim:
     Raises:
         InputError: It is not finished, has changed since, or neither learnt nor forgot.
     """
-    run, result, subject, files = _read(path)
+    run, result, subjects, files = _read(path)
     lineage = result["lineage"]
     kind: Kind = "forget" if str(result["kind"]).startswith("unlearn") else "learn"
     continued = lineage.get("continued_from") or {}
@@ -76,7 +76,7 @@ def claim_of_run(path: Path) -> Claim:
         facts["records"] = {"count": _count(result)}
     if "digests" in result:
         facts["statistics"] = result["digests"]
-    return Claim(kind, subject, files, came_in, tuple(str(name) for name in left if name is not None), facts)
+    return Claim(kind, subjects, files, came_in, tuple(str(name) for name in left if name is not None), facts)
 
 
 def claim_of_audit(path: Path) -> Claim:
@@ -85,16 +85,18 @@ def claim_of_audit(path: Path) -> Claim:
     Raises:
         InputError: There is none, or the run is not finished or has changed since.
     """
-    run, result, subject, files = _read(path)
+    run, result, subjects, files = _read(path)
     if not (path / "audit.json").is_file():
         raise InputError(f"{path}: was not audited; `myosotis audit` writes its audit.json")
-    found = read_json(path / "audit.json")
+    audit = read_json(path / "audit.json")
+    if audit.get("model") is not None:
+        raise InputError(f"{path}/audit.json: is of another model, '{audit['model']}'; audit that of the run")
     facts = _facts(run, result)
-    facts["evidence"]["audit.json"] = _digest(path / "audit.json")
+    facts["evidence"]["audit.json"] = file_digest(path / "audit.json")
     answers = ("model_matches", "data_matches", "reproduced", "equal")
-    facts["verdict"] = {name: found[name] for name in answers if name in found}
+    facts["verdict"] = {name: audit[name] for name in answers if name in audit}
     left = str(result["lineage"]["model_out"])
-    return Claim("audit", subject, files, left, (left,), facts)
+    return Claim("audit", subjects, files, left, (left,), facts)
 
 
 def with_commitment(claim: Claim, commitment: Commitment) -> Claim:
@@ -103,33 +105,33 @@ def with_commitment(claim: Claim, commitment: Commitment) -> Claim:
     Raises:
         InputError: The run says that it was of another number of records.
     """
-    told = (claim.facts.get("records") or {}).get("count")
+    expected = (claim.facts.get("records") or {}).get("count")
     count = len({name for name, _ in commitment.receipts})
-    if told is not None and told != count:
-        raise InputError(f"the run forgot {told} records, {count} are given")
+    if expected is not None and expected != count:
+        raise InputError(f"the run forgot {expected} records, {count} are given")
     records = {"count": count, "scheme": SCHEME, "root": commitment.root, "commitments": commitment.size}
     return replace(claim, facts={**claim.facts, "records": records})
 
 
-def _read(path: Path) -> tuple[Run, dict[str, Any], str, dict[str, str]]:
+def _read(path: Path) -> tuple[Run, dict[str, Any], dict[str, str], dict[str, str]]:
     run = Run.read(path)
     result, model = run.result(), path / "model"
     if not model.is_dir() or "lineage" not in result:
         raise InputError(f"{path}: left no model, so there is nothing to record")
     if not is_complete(model):
         raise InputError(f"{model}: its files have changed since the run was finished")
-    subject, files = directory_digest(model)
-    return run, result, subject, files
+    digest, files = directory_digest(model)
+    return run, result, {"model": digest}, files
 
 
 def _facts(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
     evidence = {
-        name: _digest(run.path / name) for name in ("result.json", "report.html") if (run.path / name).is_file()
+        name: file_digest(run.path / name) for name in ("result.json", "report.html") if (run.path / name).is_file()
     }
     return {
         "run": {key: result[key] for key in ("name", "kind", "method", "seed", "started", "finished", "operator")},
         "tool": {"name": "myosotis", "version": __version__},
-        "config": {"sha256": _digest(run.path / "config.yaml")},
+        "config": {"sha256": file_digest(run.path / "config.yaml")},
         "evidence": evidence,
         "verdict": result.get("verdict"),
         "cost": {"seconds": sum(result["cost"]["seconds"].values())},
@@ -144,6 +146,7 @@ def _count(result: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from myosotis.data.image_files import SUFFIXES, files_below
+from myosotis.data.records import read_jsonl_rows
 from myosotis.engine.errors import InputError
 from myosotis.ledger.envelopes import EnvelopeError, canonical
 from myosotis.ledger.merkle import inclusion_paths, leaf_hash, root_of_path
@@ -28,8 +30,6 @@ from myosotis.ledger.merkle import inclusion_paths, leaf_hash, root_of_path
 Form = Literal["file", "pixels", "text"]
 
 SCHEME = "myosotis/v1"
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,20 @@ def entries_of(path: Path) -> list[Entry]:
         InputError: There is none, or one cannot be read.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES and file.is_file())
+        files = files_below(path)
         if not files:
-            raise InputError(f"{path}: holds no photo")
+            raise InputError(f"{path}: holds no photo; known formats: {', '.join(SUFFIXES)}")
         return [entry for file in files for entry in _of_photo(file, file.relative_to(path).as_posix())]
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder of records")
-    if path.suffix.lower() in _PICTURES:
+    if path.suffix.lower() in SUFFIXES:
         return _of_photo(path, path.name)
     if path.suffix == ".jsonl":
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
-        if not lines:
-            raise InputError(f"{path}: holds no record")
-        return [_of_text(line, path, number) for number, line in enumerate(lines, start=1)]
-    return [_of_text(path.read_text("utf-8"), path, 1)]
+        return [_of_text(row, f"line-{where.rpartition(' ')[2]}") for where, row in read_jsonl_rows(path)]
+    try:
+        return [_of_text(json.loads(path.read_text("utf-8-sig")), path.stem)]
+    except ValueError:
+        raise InputError(f"{path}: is no JSON") from None
 
 
 def _of_photo(path: Path, name: str) -> list[Entry]:
@@ -101,12 +101,8 @@ def _of_photo(path: Path, name: str) -> list[Entry]:
     ]
 
 
-def _of_text(text: str, path: Path, number: int) -> Entry:
-    try:
-        record = json.loads(text)
-    except ValueError:
-        raise InputError(f"{path}, line {number}: is no JSON") from None
-    return Entry(f"line-{number}", "text", hashlib.sha256(b"text " + canonical(_folded(record))).digest())
+def _of_text(record: Any, name: str) -> Entry:
+    return Entry(name, "text", hashlib.sha256(b"text " + canonical(_folded(record))).digest())
 
 
 def _folded(value: Any) -> Any:
@@ -191,8 +187,8 @@ def covered_by(record: Path, receipt: Path, statements: Sequence[Any]) -> tuple[
         EnvelopeError: No line has the commitments, or they do not cover the record.
     """
     root, proofs = _read_receipt(receipt)
-    found = (one for one in statements if (one["predicate"].get("records") or {}).get("root") == root)
-    statement = next(found, None)
+    covering = (one for one in statements if (one["predicate"].get("records") or {}).get("root") == root)
+    statement = next(covering, None)
     if statement is None:
         raise EnvelopeError(f"no line has the commitments of {receipt.name}")
     size, number = statement["predicate"]["records"]["commitments"], statement["predicate"]["sequence"] + 1

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from securesystemslib.exceptions import Error as SigningError
+from securesystemslib.exceptions import KeyMismatchError, UnsupportedLibraryError
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
 
 from myosotis.engine.errors import InputError
@@ -72,13 +73,17 @@ def open_signer(key: str | None, publics: Iterable[SSlibKey] = ()) -> Signer:
 
 
 def _of_uri(uri: str, publics: Iterable[SSlibKey]) -> Signer:
-    scheme = uri.partition(":")[0]
+    scheme, reason = uri.partition(":")[0], "the ledger has no public key"
     for public in publics:
         try:
             return Signer.from_priv_key_uri(uri, public)
-        except (SigningError, ValueError, OSError, ImportError):
-            continue  # of another key
-    raise InputError(f"a key of '{scheme}:' cannot be opened, or belongs to none of the public keys")
+        except KeyMismatchError:
+            reason = "it belongs to none of the public keys"
+        except UnsupportedLibraryError as error:
+            reason = str(error)
+        except (SigningError, ValueError, OSError, ImportError) as error:
+            reason = type(error).__name__  # its text may hold a part of the URI
+    raise InputError(f"a key of '{scheme}:' cannot be opened: {reason}")
 
 
 def read_public(path: Path) -> SSlibKey:

@@ -5,8 +5,8 @@ from typing import Any
 
 from markupsafe import escape
 
-from myosotis.ledger.store import MAIN, kind_of
-from myosotis.ledger.table import QUESTIONS, answers_of, what_of
+from myosotis.ledger.statements import MAIN, kind_of
+from myosotis.ledger.table import QUESTIONS, answers_of, answers_text, what_of
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 
 PROVES = (
@@ -34,7 +34,7 @@ def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequen
                 str(statement["predicate"]["run"]["name"]),
                 str(statement["predicate"]["run"]["method"] or "-"),
                 signer,
-                _answers(statement),
+                answers_text(statement["predicate"].get("verdict")),
             ],
         )
         for number, (statement, signer) in enumerate(zip(statements, signers, strict=True), start=1)
@@ -109,12 +109,6 @@ def _verdict(name: str, holds: bool | None) -> Verdict:
     return Verdict(QUESTIONS[name], said[holds], holds, undecided=holds is None)
 
 
-def _answers(statement: Any) -> str:
-    words = {True: "yes", False: "no", None: "unknown"}
-    told = answers_of(statement["predicate"].get("verdict"))
-    return ", ".join(f"{name.replace('_', ' ')}: {words[holds]}" for name, holds in told) or "-"
-
-
 def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -141,17 +135,17 @@ def _time_line(statements: Sequence[Any]) -> Figure:
     shown = list(enumerate(statements, start=1))[-_MOST_DOTS:]
     width, step = 900, 840 / max(1, len(shown) - 1)
     dots = []
-    for place, (number, statement) in enumerate(shown):
-        x, kind = 30 + place * step, kind_of(statement)
-        told = escape(f"{number}: {what_of(statement)}, {statement['predicate']['run']['name']}")
+    for index, (number, statement) in enumerate(shown):
+        x, kind = 30 + index * step, kind_of(statement)
+        name = escape(f"{number}: {what_of(statement)}, {statement['predicate']['run']['name']}")
         dots.append(
-            f'<circle cx="{x:.1f}" cy="30" r="8" fill="{_COLOURS[kind]}"><title>{told}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="30" r="8" fill="{_COLOURS[kind]}"><title>{name}</title></circle>'
             f'<text x="{x:.1f}" y="58" font-size="12" text-anchor="middle" fill="currentColor">{number}</text>'
         )
     keys = [
-        f'<circle cx="{30 + 120 * place}" cy="85" r="6" fill="{colour}"/>'
-        f'<text x="{42 + 120 * place}" y="89" font-size="13" fill="currentColor">{kind}</text>'
-        for place, (kind, colour) in enumerate(_COLOURS.items())
+        f'<circle cx="{30 + 120 * index}" cy="85" r="6" fill="{colour}"/>'
+        f'<text x="{42 + 120 * index}" y="89" font-size="13" fill="currentColor">{kind}</text>'
+        for index, (kind, colour) in enumerate(_COLOURS.items())
     ]
     svg = (
         f'<svg viewBox="0 0 {width} 100" role="img" xmlns="http://www.w3.org/2000/svg">'

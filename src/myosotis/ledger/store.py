@@ -22,13 +22,10 @@ from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, opened, sealed,
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
+from myosotis.ledger.statements import MAIN, VERSION, leaves_model, make_statement, tip_of
 
 LOG, HEAD_FILE, KEYS, GUIDE_FILE = "log.intoto.jsonl", "head.json", "keys", "VERIFY.md"
-VERSION = "v0.1"
-STATEMENT = "https://in-toto.io/Statement/v1"
-MAIN = "main"
 
-_PREDICATE = "urn:myosotis:ledger:"
 _PATIENCE = 30.0  # seconds that an append waits for another
 
 
@@ -75,6 +72,7 @@ class Head:
             EnvelopeError: It is damaged, or of another version.
         """
         try:
+            str(content["guide"])
             if content["version"] != VERSION:
                 raise EnvelopeError(f"is of version {content['version']}, this program writes {VERSION}")
             roots = tuple(bytes.fromhex(root) for root in content["frontier"])
@@ -95,7 +93,7 @@ class Head:
         """Return the head after one more line; only lines that leave a model change the tips."""
         tips = self.tips
         if leaves_model(statement):
-            tips = {**tips, statement["predicate"]["branch"]: _tip(statement, self.size)}
+            tips = {**tips, statement["predicate"]["branch"]: tip_of(statement, self.size)}
         return replace(
             self,
             size=self.size + 1,
@@ -187,14 +185,15 @@ class Ledger:
         Raises:
             InputError: A line is signed by none of them.
         """
-        names = {read_public(path).keyid: path.stem for path in sorted((self.path / KEYS).glob("*.pub"))}
-        found = []
+        keys = {path.stem: read_public(path) for path in sorted((self.path / KEYS).glob("*.pub"))}
+        names = {key.keyid: name for name, key in keys.items()}
+        signers = []
         for number, line in enumerate(self.lines(), start=1):
             try:
-                found.append(names[opened(line, LINE, self.keys)[1]])
+                signers.append(names[opened(line, LINE, list(keys.values()))[1]])
             except EnvelopeError as error:
                 raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
-        return found
+        return signers
 
     def append(self, claim: Claim, signer: Signer, branch: str | None = None) -> int:
         """Add a line, and sign a new head; returns the number of the line, counted from 1.
@@ -215,7 +214,7 @@ class Ledger:
             self.check_signer(signer)
             head = self._recovered(signer)
             parent = self._parent(head, claim, branch)
-            statement = _statement(head, claim, branch or MAIN, parent)
+            statement = make_statement((head.ledger, head.size, head.last), claim, branch or MAIN, parent)
             line = sealed(statement, LINE, signer)
             self._write(line, head)
             head = head.with_line(line, statement)
@@ -307,7 +306,7 @@ class Ledger:
             raise InputError(f"line {tip['sequence'] + 1} is of this run already")
 
         def left(one: dict[str, Any]) -> bool:
-            return one["subject"] == claim.subject if audit else claim.weights_in in one["weights"]
+            return one["subject"] == claim.subjects["model"] if audit else claim.weights_in in one["weights"]
 
         if tip is not None and left(tip):
             return tip
@@ -317,7 +316,7 @@ class Ledger:
                 "begins a branch"
             )
         earlier = [
-            _tip(statement, number) for number, statement in enumerate(self.statements()) if leaves_model(statement)
+            tip_of(statement, number) for number, statement in enumerate(self.statements()) if leaves_model(statement)
         ]
         return next((one for one in reversed(earlier) if left(one)), None)
 
@@ -338,47 +337,6 @@ class Ledger:
             os.close(descriptor)
 
 
-def _tip(statement: Any, sequence: int) -> dict[str, Any]:
-    """What later lines must fit: the model that a line left, and the run that it is of."""
-    predicate = statement["predicate"]
-    return {
-        "sequence": sequence,
-        "subject": statement["subject"][0]["digest"]["sha256"],
-        "weights": list(predicate["weights"]["out"]),
-        "result": predicate["evidence"]["result.json"],
-    }
-
-
 def _public(signer: Signer) -> SSlibKey:
     key: SSlibKey = signer.public_key  # type: ignore[assignment]
     return key
-
-
-def _statement(head: Head, claim: Claim, branch: str, parent: dict[str, Any] | None) -> dict[str, Any]:
-    named = claim.files if claim.kind == "destroy" else {"model": claim.subject}
-    return {
-        "_type": STATEMENT,
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in named.items()],
-        "predicateType": f"{_PREDICATE}{claim.kind}:{VERSION}",
-        "predicate": {
-            "ledger": head.ledger,
-            "sequence": head.size,
-            "previous": head.last,
-            "branch": branch,
-            "recordedOn": rfc3339(datetime.now(UTC)),
-            "parent": None if parent is None else {"sequence": parent["sequence"], "sha256": parent["subject"]},
-            "weights": {"in": claim.weights_in, "out": list(claim.weights_out)},
-            "files": dict(claim.files),
-            **claim.facts,
-        },
-    }
-
-
-def leaves_model(statement: Any) -> bool:
-    """Return whether a statement is of something that left a model, so that the next one can begin with it."""
-    return kind_of(statement) in ("learn", "forget")
-
-
-def kind_of(statement: Any) -> str:
-    """Return what a statement is of: ``learn``, ``forget``, ``audit`` or ``destroy``."""
-    return str(statement["predicateType"]).removeprefix(_PREDICATE).partition(":")[0]

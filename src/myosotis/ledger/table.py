@@ -1,9 +1,9 @@
 """The lines of a ledger as a table that people read."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from myosotis.ledger.store import MAIN, kind_of
+from myosotis.ledger.statements import MAIN, kind_of
 
 QUESTIONS = {
     "learnt": "Has it learnt?",
@@ -30,11 +30,10 @@ def log_table(statements: Iterable[Any]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def remarks(statements: Iterable[Any]) -> Iterator[str]:
+def remarks(statements: Sequence[Any]) -> Iterator[str]:
     """Yield what a reader might miss: models from outside, and requests after which nothing was destroyed."""
-    told = list(statements)
-    destroyed = [number for number, statement in enumerate(told) if kind_of(statement) == "destroy"]
-    for number, statement in enumerate(told):
+    destroyed = [number for number, statement in enumerate(statements) if kind_of(statement) == "destroy"]
+    for number, statement in enumerate(statements):
         kind = kind_of(statement)
         if kind != "destroy" and statement["predicate"]["parent"] is None and number:
             yield f"line {number + 1}: its model began outside this ledger"
@@ -52,14 +51,18 @@ def what_of(statement: Any) -> str:
 
 def answers_of(verdict: Mapping[str, Any] | None) -> list[tuple[str, bool | None]]:
     """Return the answers of a verdict, each yes, no, or not known, in the order in which they are asked."""
-    told = verdict or {}
-    return [(name, told[name]) for name in QUESTIONS if isinstance(told.get(name, ""), bool | None)]
+    answers = verdict or {}
+    return [(name, answers[name]) for name in QUESTIONS if isinstance(answers.get(name, ""), bool | None)]
+
+
+def answers_text(verdict: Mapping[str, Any] | None) -> str:
+    """Return the answers of a verdict on one line; a dash where there is none."""
+    words = {True: "yes", False: "no", None: "unknown"}
+    return ", ".join(f"{name.replace('_', ' ')}: {words[value]}" for name, value in answers_of(verdict)) or "-"
 
 
 def _row(statement: Any) -> tuple[str, ...]:
     predicate = statement["predicate"]
-    words = {True: "yes", False: "no", None: "unknown"}
-    says = [f"{name.replace('_', ' ')}: {words[value]}" for name, value in answers_of(predicate.get("verdict"))]
     run, model = predicate["run"], statement["subject"][0]["digest"]["sha256"]
     return (
         str(predicate["sequence"] + 1),
@@ -68,5 +71,5 @@ def _row(statement: Any) -> tuple[str, ...]:
         str(run["name"]),
         str(run["method"] or "-"),
         "-" if kind_of(statement) == "destroy" else str(model)[:12],
-        ", ".join(says) or "-",
+        answers_text(predicate.get("verdict")),
     )

@@ -17,7 +17,8 @@ from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, canonical, open
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, STATEMENT, Head, kind_of, leaves_model
+from myosotis.ledger.statements import STATEMENT, kind_of, leaves_model
+from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Head
 
 STATUSES = {
     "signatures": 10,
@@ -176,22 +177,37 @@ class _Checked:
 
     def lineage(self) -> str:
         begun = 0
+        newest: dict[str, int] = {}
         for number, statement in enumerate(self._statements):
-            predicate = statement["predicate"]
-            parent = predicate.get("parent")
-            if parent is None:
-                begun += kind_of(statement) != "destroy"
+            if kind_of(statement) == "destroy":
                 continue
-            before = parent.get("sequence") if isinstance(parent, dict) else None
+            predicate = statement["predicate"]
+            before = self._parent(number, predicate)
+            if leaves_model(statement):
+                expected = newest.get(predicate["branch"])
+                if expected is not None and before != expected:
+                    raise CheckError(f"line {number + 1} does not begin with the model that line {expected + 1} left")
+                newest[predicate["branch"]] = number
+            begun += before is None
+        outside = f"; {begun} began outside this ledger" if begun else ""
+        return f"every model follows from the one before{outside}"
+
+    def _parent(self, number: int, predicate: Any) -> int | None:
+        """Sequence of the line that left the model of another line; None for a model from outside."""
+        try:
+            if predicate["parent"] is None:
+                return None
+            before, digest = predicate["parent"]["sequence"], predicate["parent"]["sha256"]
             if not isinstance(before, int) or not 0 <= before < number:
                 raise CheckError(f"line {number + 1}: its parent is no earlier line")
             other = self._statements[before]
-            if parent.get("sha256") != other["subject"][0]["digest"]["sha256"]:
+            if digest != other["subject"][0]["digest"]["sha256"]:
                 raise CheckError(f"line {number + 1}: its parent is not the model that line {before + 1} left")
             if predicate["weights"]["in"] not in other["predicate"]["weights"]["out"]:
                 raise CheckError(f"line {number + 1} began with other weights than line {before + 1} left")
-        outside = f"; {begun} began outside this ledger" if begun else ""
-        return f"every model follows from the one before{outside}"
+        except (KeyError, TypeError, IndexError):
+            raise CheckError(f"line {number + 1}: its statement lacks something") from None
+        return before
 
     def folder(self) -> str:
         guide = self._path / GUIDE_FILE

@@ -44,9 +44,11 @@ class LearnerForgettingJob(ClassifierUnlearningJob):
         )
         self._sets = ImageSets(config, inputs)
         self._new_labels = self._read_labels()
-        # Where a share was held out of training, it cannot be told which of the remaining images were not.
+        # Of a share that was held out of training it is not known which of the remaining images were in it.
         refill = config.refill and not earlier.validation
         purged = purge(earlier, learner, inputs.forget, inputs.remaining, refill=refill)
+        if earlier.validation and config.refill and purged.removed:
+            self._say("empty slots of the memory stay empty: a share of the images was held out for validation")
         channels = inputs.forget.images.shape[1]
         spec = replace(
             earlier.spec.backbone, num_classes=len(inputs.classes), classes=inputs.classes, in_channels=channels

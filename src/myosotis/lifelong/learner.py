@@ -43,8 +43,8 @@ class LearnerNet(nn.Module):
         super().to(*args, **kwargs)
         state = self.learner.end_state()
         if state:
-            place = next(self.parameters()).device
-            self.learner.load_end_state({name: value.to(place) for name, value in state.items()})
+            device = next(self.parameters()).device
+            self.learner.load_end_state({name: value.to(device) for name, value in state.items()})
         return self
 
 
@@ -125,8 +125,8 @@ def _chosen(
     """The remaining images of a class that the rule of the memory selects for empty slots; none is an exemplar."""
     taken = set(rows.values())
     candidates = [row for row in (remaining.labels == label).nonzero().flatten().tolist() if row not in taken]
-    place = next(learner.net.parameters()).device
-    state = _state(memory, lambda wanted: remaining.subset(wanted.tolist()).pixels(place), learner, (label + 1,))
+    own = next(learner.net.parameters()).device
+    state = _state(memory, lambda rows: remaining.subset(rows.tolist()).pixels(own), learner, (label + 1,))
     indices = torch.tensor(candidates, dtype=torch.long)
     return memory.choose(label, indices, count, state.features(learner.net)) if candidates else []
 

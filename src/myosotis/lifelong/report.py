@@ -1,6 +1,6 @@
 """The report of a forgetting in a learner: that of a classifier, and what became of what the learner stores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from myosotis.engine.run import Run
 from myosotis.report.document import Document, Row, Section, Table
 from myosotis.unlearning.classifier.job import report
 
+compare = report.compare
 for_person = report.for_person
 describe_audit = report.describe_audit
 
@@ -21,15 +22,6 @@ def describe(run: Run) -> Document:
     document, learner = report.describe(run), run.result()["learner"]
     limits = [*document.limits, learner["leaves"]] if learner["leaves"] else document.limits
     return replace(document, limits=limits, sections=[_learner_section(learner), *document.sections])
-
-
-def compare(runs: Sequence[Run]) -> Document:
-    """Return a report that puts finished runs side by side.
-
-    Args:
-        runs: At least two runs, all of the kind ``unlearn-learner``.
-    """
-    return report.compare(runs)
 
 
 def _learner_section(learner: Mapping[str, Any]) -> Section:

@@ -103,12 +103,12 @@ class Earlier:
         return Start(self.path / "model", self.spec.sizes, memory, list(self.records), numbers)
 
     def numbers(self, images: ImageSet) -> dict[int, int]:
-        """Return the index in a set of images of each exemplar that is there, by its own index."""
-        found = defaultdict(list)
+        """Return the index in a set of images of each exemplar that is among them, by its own index."""
+        indices = defaultdict(list)
         if self.exemplars:
             for index in range(len(images)):
-                found[exemplar_digest(self.key, images, index)].append(index)
-        return {old: found[digest].pop(0) for old, digest in sorted(self.exemplars.items()) if found[digest]}
+                indices[exemplar_digest(self.key, images, index)].append(index)
+        return {old: indices[digest].pop(0) for old, digest in sorted(self.exemplars.items()) if indices[digest]}
 
     def exemplars_among(self, images: ImageSet) -> list[int]:
         """Return the indices of the exemplars with the pixels of one of these images, whatever its class."""

@@ -233,9 +233,9 @@ def _watched_section(result: Mapping[str, Any]) -> list[Section]:
     """What the learner says of watched images after each task; none without them."""
     rows = []
     for number, task in enumerate(result["tasks_in_detail"], start=1):
-        told = task.get("watched_membership")
+        membership = task.get("watched_membership")
         if task.get("watched") is not None:
-            auc = "-" if told is None else interval_text(told["auc"], told["low"], told["high"])
+            auc = "-" if membership is None else interval_text(*(membership[key] for key in ("auc", "low", "high")))
             rows.append(Row(f"After task {number}", [f"{task['watched']:.3f}", auc]))
     if not rows:
         return []

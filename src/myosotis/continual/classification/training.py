@@ -394,12 +394,17 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             known = torch.isin(task.test.labels, images.labels)
             indices, labels = task.test.indices[known], task.test.labels[known]
             if len(indices):
-                found = predict(self.learner, task.test.dataset.images, indices, self.device)
-                others.append(shortfall(found, labels))
+                answers = predict(self.learner, task.test.dataset.images, indices, self.device)
+                others.append(shortfall(answers, labels))
         if not others or scores.shape[1] < 2:
             return accuracy, None
-        told = membership_inference(shortfall(scores, images.labels), torch.cat(others))
-        return accuracy, {"auc": told.auc, "low": told.low, "high": told.high, "others": told.others}
+        inferred = membership_inference(shortfall(scores, images.labels), torch.cat(others))
+        return accuracy, {
+            "auc": inferred.auc,
+            "low": inferred.low,
+            "high": inferred.high,
+            "others": inferred.others,
+        }
 
     def _exemplars(self) -> int:
         return len(self.learner.end_state()["indices"]) if self.learner.own_memory else len(self._memory)

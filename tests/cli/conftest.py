@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
+
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 
 CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 
@@ -85,6 +88,52 @@ def _write_classes(folder, count, seed, classes=CLASSES):
 def write_classes():
     """Write photos into a folder for each class."""
     return _write_classes
+
+
+STREAM_BODY = {"widths": [4, 8], "blocks": [1, 1]}
+WITH_EXEMPLARS = ("er", "icarl", "wa", "bic", "dark_er", "lucir", "podnet", "der_expand", "foster")
+
+
+@pytest.fixture(scope="session")
+def stream_world(tmp_path_factory):
+    """A directory with a few images of six classes, and weights of a body."""
+    folder = tmp_path_factory.mktemp("stream-world")
+    _write_classes(folder / "train", 8, 1)
+    _write_classes(folder / "test", 4, 2)
+    body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), STREAM_BODY), seed=3).classifier
+    save_file(body.state_dict(), folder / "body.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stream_job():
+    """A job that learns classes of a stream by a method, in this order, two at a time."""
+
+    def stream_job(world, method, classes, **changes):
+        content = {
+            "name": "stream",
+            "data": {"train": {"folder": str(world / "train")}, "test": {"folder": str(world / "test")}},
+            "scenario": {"first": 2, "per_task": 2, "class_order": list(classes)},
+            "model": {"architecture": "small-resnet", "options": STREAM_BODY, "mean": [0.5], "std": [0.25]},
+            "method": {"name": method},
+            "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.05},
+        }
+        if method in WITH_EXEMPLARS:
+            content["memory"] = {"total": 12}
+        if method == "dark_er":
+            content["training"]["memory_batch_size"] = 4
+        if method == "ranpac":
+            content["method"]["projection"] = 20
+            content["model"]["weights"] = str(world / "body.safetensors")
+            del content["training"]
+        for key, value in changes.items():
+            if value is None:
+                content.pop(key, None)
+            else:
+                content[key] = {**content[key], **value} if isinstance(content.get(key), dict) else value
+        return content
+
+    return stream_job
 
 
 @pytest.fixture(scope="module")

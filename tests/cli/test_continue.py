@@ -7,63 +7,24 @@ import stat
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from myosotis.models.image_classifier import ClassifierSpec, build_classifier
-
-CLASSES = ("ash", "birch", "cedar", "elm", "fir", "hazel")
 OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
+ORDER = ["elm", "ash", "hazel", "birch", "fir", "cedar"]
+METHODS = ("finetune", "er", "icarl", "wa", "bic", "dark_er", "ewc", "der_expand", "foster", "ranpac", "joint")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, write_classes):
-    folder = tmp_path_factory.mktemp("stream-world")
-    write_classes(folder / "train", 8, 1)
-    write_classes(folder / "test", 4, 2)
-    body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
-    save_file(body.state_dict(), folder / "body.safetensors")
-    return folder
+def world(stream_world):
+    return stream_world
 
 
-ORDER = ["elm", "ash", "hazel", "birch", "fir", "cedar"]
-MEMORIES = {
-    "finetune": {},
-    "er": {"total": 12},
-    "icarl": {"total": 12},
-    "wa": {"total": 12},
-    "bic": {"total": 12},
-    "dark_er": {"total": 12},
-    "ewc": {},
-    "der_expand": {"total": 12},
-    "foster": {"total": 12},
-    "ranpac": {},
-    "joint": {},
-}
+@pytest.fixture(scope="module")
+def job(stream_job):
+    def job(world, method, **changes):
+        return stream_job(world, method, ORDER, **changes)
 
-
-def job(world, method, **changes):
-    content = {
-        "name": "stream",
-        "data": {"train": {"folder": str(world / "train")}, "test": {"folder": str(world / "test")}},
-        "scenario": {"first": 2, "per_task": 2, "class_order": ORDER},
-        "model": {"architecture": "small-resnet", "options": OPTIONS, "mean": [0.5], "std": [0.25]},
-        "method": {"name": method},
-        "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.05},
-    }
-    if MEMORIES[method]:
-        content["memory"] = MEMORIES[method]
-    if method == "dark_er":
-        content["training"]["memory_batch_size"] = 4
-    if method == "ranpac":
-        content["method"]["projection"] = 20
-        content["model"]["weights"] = str(world / "body.safetensors")
-        del content["training"]
-    for key, value in changes.items():
-        if value is None:
-            content.pop(key, None)
-        else:
-            content[key] = {**content[key], **value} if isinstance(content.get(key), dict) else value
-    return content
+    return job
 
 
 @pytest.fixture
@@ -77,25 +38,30 @@ def learn(tmp_path, invoke):
     return learn
 
 
-def halves(world, begun_by, learn, first=4, train=None, **changes):
-    """A run of the first classes, and one that goes on from it with the others."""
-    learnt = ORDER[:first]
-    run = learn(job(world, begun_by, data={"only": sorted(learnt)}, scenario={"class_order": learnt}), "begun")
-    going_on = {"scenario": {"class_order": ORDER[first:]}, "continue_from": str(run), **changes}
-    rest = job(world, going_on.pop("method", {"name": begun_by})["name"], **going_on)
-    if train is not None:
-        rest["data"]["train"]["folder"] = str(train)
-    return run, rest
+@pytest.fixture
+def halves(job, learn):
+    """Function to a run of the first classes, and a job that goes on from it with the others."""
+
+    def halves(world, begun_by, first=4, train=None, **changes):
+        learnt = ORDER[:first]
+        run = learn(job(world, begun_by, data={"only": sorted(learnt)}, scenario={"class_order": learnt}), "begun")
+        going_on = {"scenario": {"class_order": ORDER[first:]}, "continue_from": str(run), **changes}
+        rest = job(world, going_on.pop("method", {"name": begun_by})["name"], **going_on)
+        if train is not None:
+            rest["data"]["train"]["folder"] = str(train)
+        return run, rest
+
+    return halves
 
 
 def result(run):
     return json.loads((run / "result.json").read_text())
 
 
-@pytest.mark.parametrize("method", sorted(MEMORIES))
-def test_two_halves_are_one_whole_to_the_bit(method, world, learn):
+@pytest.mark.parametrize("method", METHODS)
+def test_two_halves_are_one_whole_to_the_bit(method, world, learn, halves, job):
     whole = learn(job(world, method), "whole")
-    _, rest = halves(world, method, learn)
+    _, rest = halves(world, method)
     run = learn(rest, "rest")
     assert result(run)["matrix"] == result(whole)["matrix"]
     assert result(run)["tasks"] == result(whole)["tasks"]
@@ -107,8 +73,8 @@ def test_two_halves_are_one_whole_to_the_bit(method, world, learn):
             torch.testing.assert_close(other[key], value, rtol=0, atol=0, equal_nan=True, msg=f"{name}: {key}")
 
 
-def test_only_the_exemplars_of_old_classes_are_needed(world, learn, tmp_path):
-    run, rest = halves(world, "icarl", learn)
+def test_only_the_exemplars_of_old_classes_are_needed(world, learn, tmp_path, halves):
+    run, rest = halves(world, "icarl")
     whole = learn(rest, "with-all")
     stored = json.loads((run / "stream.json").read_text())
     folder = tmp_path / "fewer"
@@ -130,11 +96,11 @@ def test_only_the_exemplars_of_old_classes_are_needed(world, learn, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["ranpac", "finetune"])
-def test_a_method_without_exemplars_needs_no_image_of_old_classes(method, world, learn, tmp_path, invoke):
+def test_a_method_without_exemplars_needs_no_image_of_old_classes(method, world, learn, tmp_path, invoke, halves, job):
     whole = learn(job(world, method), "whole")
     for name in ORDER[4:]:
         shutil.copytree(world / "train" / name, tmp_path / "new" / name)
-    _, rest = halves(world, method, learn, train=tmp_path / "new")
+    _, rest = halves(world, method, train=tmp_path / "new")
     run = learn(rest, "rest")
     assert result(run)["matrix"] == result(whole)["matrix"]
     assert result(run)["lineage"]["model_out"] == result(whole)["lineage"]["model_out"]
@@ -143,21 +109,21 @@ def test_a_method_without_exemplars_needs_no_image_of_old_classes(method, world,
     assert done.exit_code == 0, done.output
 
 
-def test_joint_training_needs_the_images_of_earlier_tasks(world, learn, tmp_path):
+def test_joint_training_needs_the_images_of_earlier_tasks(world, learn, tmp_path, halves):
     for name in ORDER[2:]:
         shutil.copytree(world / "train" / name, tmp_path / "new" / name)
-    _, rest = halves(world, "joint", learn)
+    _, rest = halves(world, "joint")
     rest["data"]["train"]["folder"] = str(tmp_path / "new")
     assert "'joint' learns the earlier tasks again, and there is no image of 'elm'" in learn(rest, "rest", status=2)
 
 
-def test_a_missing_exemplar_is_said(world, learn, tmp_path):
+def test_a_missing_exemplar_is_said(world, learn, tmp_path, halves):
     folder = tmp_path / "fewer"
     shutil.copytree(world / "train", folder)
     for path in (folder / "elm").iterdir():
         if path.name != "00.png":
             path.unlink()
-    _, rest = halves(world, "er", learn, train=folder)
+    _, rest = halves(world, "er", train=folder)
     assert "exemplars of stream are not among data.train" in learn(rest, "rest", status=2)
 
 
@@ -176,13 +142,13 @@ def test_a_missing_exemplar_is_said(world, learn, tmp_path):
         ({"forgotten": "drop", "continue_from": None}, "'forgotten' belongs to 'continue_from'"),
     ],
 )
-def test_another_stream_is_refused(changes, message, world, learn):
-    _, rest = halves(world, "icarl", learn, **changes)
+def test_another_stream_is_refused(changes, message, world, learn, halves):
+    _, rest = halves(world, "icarl", **changes)
     assert message in learn(rest, "rest", status=2)
 
 
-def test_images_of_another_size_are_refused(world, learn):
-    _, rest = halves(world, "ranpac", learn)
+def test_images_of_another_size_are_refused(world, learn, halves):
+    _, rest = halves(world, "ranpac")
     for part in ("train", "test"):
         rest["data"][part]["size"] = 12
     assert "data.train: the images are 1x12x12 (channels, height, width), stream learned them as" in learn(
@@ -190,27 +156,27 @@ def test_images_of_another_size_are_refused(world, learn):
     )
 
 
-def test_what_is_no_run_is_refused(world, learn, tmp_path):
+def test_what_is_no_run_is_refused(world, learn, tmp_path, job):
     rest = job(world, "er", continue_from=str(tmp_path / "nothing"))
     assert "no such run" in learn(rest, "rest", status=2)
 
 
-def test_a_damaged_stream_is_refused(world, learn):
-    run, rest = halves(world, "er", learn)
+def test_a_damaged_stream_is_refused(world, learn, halves):
+    run, rest = halves(world, "er")
     (run / "stream.json").write_text('{"records": []}')
     assert "stream.json is damaged" in learn(rest, "rest", status=2)
 
 
-def test_the_stream_is_the_owners_alone(world, learn):
-    run, _ = halves(world, "er", learn)
+def test_the_stream_is_the_owners_alone(world, learn, halves):
+    run, _ = halves(world, "er")
     assert stat.S_IMODE((run / "stream.json").stat().st_mode) == 0o600
 
 
 class TestForgotten:
     @pytest.fixture
-    def forgotten(self, world, learn, tmp_path, invoke):
+    def forgotten(self, world, learn, tmp_path, invoke, halves):
         """A run that forgot three photos of a stream, and the job that goes on from it."""
-        run, rest = halves(world, "ranpac", learn)
+        run, rest = halves(world, "ranpac")
         for name, number in (("elm", 1), ("elm", 4), ("ash", 0)):
             (tmp_path / "out" / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(world / "train" / name / f"{number:02d}.png", tmp_path / "out" / name)
@@ -235,7 +201,7 @@ class TestForgotten:
         rest["data"]["train"]["folder"] = str(folder)
         assert "1 of its images were forgotten in gone, fir/new.png first" in learn(rest, "rest", status=2)
 
-    def test_dropped_they_stay_forgotten(self, forgotten, world, learn, tmp_path):
+    def test_dropped_they_stay_forgotten(self, forgotten, world, learn, tmp_path, job):
         run = learn({**forgotten[1], "forgotten": "drop"}, "rest")
         assert result(run)["samples"]["forgotten"] == 3
         # The same bytes as a stream that never had them.

@@ -339,3 +339,18 @@ def test_two_processes_learn_as_one(world, tmp_path, in_two_processes, learn):
     one, two = (load_file(tmp_path / name / "model" / "net.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model.weights=none.pth"], "none.pth: no such file of weights"),
+        (["model.weights=none.pth", "model.pretrained=true"], "give either 'pretrained' or 'weights'"),
+    ],
+)
+def test_weights_that_cannot_be_begun_with(world, invoke, tmp_path, settings, message):
+    options = [part for setting in settings for part in ("--set", setting)]
+    done = invoke("learn", "segments", world / "job.yaml", "--out", tmp_path / "run", *options)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not (tmp_path / "run").exists()

@@ -11,46 +11,17 @@ from safetensors.torch import load_file, save_file
 from myosotis.continual.classification.continuation import exemplar_digest
 from myosotis.continual.classification.saved import load_learner
 from myosotis.data.image_folders import read_image_folder
-from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 
-OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
 ORDER = ["elm", "ash", "hazel", "birch", "fir", "cedar"]
 METHODS = ("finetune", "er", "icarl", "wa", "bic", "dark_er", "ewc", "lucir", "podnet", "der_expand", "foster")
 WITH_MEMORY = [name for name in METHODS if name not in ("finetune", "ewc")]
 METHOD = {"method": {"name": "finetune"}, "training": {"learning_rate": 0.05, "epochs": 1, "max_steps": 3}}
-"""What trains whether or not an image is known, for these learners know little."""
+"""A method that trains whether or not an image is known, for these learners know little."""
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, write_classes):
-    folder = tmp_path_factory.mktemp("lifelong")
-    write_classes(folder / "train", 8, 1)
-    write_classes(folder / "test", 4, 2)
-    body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
-    save_file(body.state_dict(), folder / "body.safetensors")
-    return folder
-
-
-def stream(world, method, classes, **changes):
-    content = {
-        "name": "stream",
-        "data": {"train": {"folder": str(world / "train")}, "test": {"folder": str(world / "test")}},
-        "scenario": {"first": 2, "per_task": 2, "class_order": classes},
-        "model": {"architecture": "small-resnet", "options": OPTIONS, "mean": [0.5], "std": [0.25]},
-        "method": {"name": method},
-        "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.05},
-    }
-    if method in WITH_MEMORY:
-        content["memory"] = {"total": 12}
-    if method == "dark_er":
-        content["training"]["memory_batch_size"] = 4
-    if method == "ranpac":
-        content["method"]["projection"] = 20
-        content["model"]["weights"] = str(world / "body.safetensors")
-        del content["training"]
-    for key, value in changes.items():
-        content[key] = {**content[key], **value} if isinstance(content.get(key), dict) else value
-    return content
+def world(stream_world):
+    return stream_world
 
 
 def run_job(invoke, folder, words, content, name, status=0):
@@ -61,14 +32,14 @@ def run_job(invoke, folder, words, content, name, status=0):
 
 
 @pytest.fixture(scope="module")
-def begun(world, invoke, tmp_path_factory):
+def begun(world, invoke, tmp_path_factory, stream_job):
     """Function from a method to a run that has learnt four of six classes by it."""
     runs = {}
 
     def begun(method):
         if method not in runs:
             folder = tmp_path_factory.mktemp(f"begun-{method}")
-            content = stream(world, method, ORDER[:4], data={"only": sorted(ORDER[:4])})
+            content = stream_job(world, method, ORDER[:4], data={"only": sorted(ORDER[:4])})
             runs[method] = run_job(invoke, folder, ("learn", "classes"), content, "begun")
         return runs[method]
 
@@ -137,7 +108,7 @@ def result(run):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_learner_forgets_and_learns_on(method, begun, world, forget, learn, tmp_path):
+def test_a_learner_forgets_and_learns_on(method, begun, world, forget, learn, tmp_path, stream_job):
     run = begun(method)
     names = two_of(run, world)
     gone = forget(request(world, run, names, tmp_path / "out"))
@@ -155,7 +126,7 @@ def test_a_learner_forgets_and_learns_on(method, begun, world, forget, learn, tm
     assert learner.model_hash() == told["lineage"]["model_out"]
     assert spec.sizes == (2, 2)
     # The stream goes on, refuses them, and leaves them out.
-    rest = stream(world, method, ORDER[4:], continue_from=str(gone))
+    rest = stream_job(world, method, ORDER[4:], continue_from=str(gone))
     assert "2 of its images were forgotten in gone" in learn(rest, "refused", status=2)
     after = result(learn({**rest, "forgotten": "drop"}))
     assert len(after["matrix"]) == 3
@@ -215,8 +186,8 @@ def test_slots_stay_empty_on_request(begun, world, forget, tmp_path):
     assert result(gone)["learner"]["exemplars_after"] == result(gone)["learner"]["exemplars_before"] - 2
 
 
-def test_slots_stay_empty_where_images_were_held_out(world, invoke, forget, tmp_path):
-    content = stream(
+def test_slots_stay_empty_where_images_were_held_out(world, invoke, forget, tmp_path, stream_job):
+    content = stream_job(
         world,
         "er",
         ORDER[:4],
@@ -253,14 +224,14 @@ def test_a_class_whose_exemplars_all_go(begun, world, forget, tmp_path):
     assert result(gone)["learner"]["exemplars_after"] < result(gone)["learner"]["exemplars_before"]
 
 
-def test_requests_one_after_another(begun, world, forget, learn, tmp_path):
+def test_requests_one_after_another(begun, world, forget, learn, tmp_path, stream_job):
     run = begun("icarl")
     first = forget(request(world, run, ["elm/00.png"], tmp_path / "one"), "first")
     second = forget(request(world, first, ["ash/03.png"], tmp_path / "two", name="second"), "second")
     stored = json.loads((second / "stream.json").read_text())
     assert len(stored["forgotten"]["images"]) == 2
     assert [entry["images"] for entry in stored["requests"]] == [1, 1]
-    rest = stream(world, "icarl", ORDER[4:], continue_from=str(second), forgotten="drop")
+    rest = stream_job(world, "icarl", ORDER[4:], continue_from=str(second), forgotten="drop")
     assert result(learn(rest))["samples"]["forgotten"] == 2
 
 
@@ -351,11 +322,11 @@ def test_an_image_of_a_class_that_was_not_learnt_is_refused(begun, world, forget
     assert "forget set: the model has no class 'fir'" in refused
 
 
-def test_a_reference_is_a_learner_of_the_same_classes(begun, world, forget, invoke, tmp_path):
+def test_a_reference_is_a_learner_of_the_same_classes(begun, world, forget, invoke, tmp_path, stream_job):
     out = request(world, begun("er"), ["elm/00.png"], tmp_path / "out")
     told = result(forget({**out, "reference": str(begun("finetune"))}))
     assert "reference" in told["metrics"]
-    content = stream(world, "er", ORDER[:2], data={"only": sorted(ORDER[:2])})
+    content = stream_job(world, "er", ORDER[:2], data={"only": sorted(ORDER[:2])})
     other = run_job(invoke, tmp_path, ("learn", "classes"), content, "fewer")
     assert "reference" in forget({**out, "reference": str(other)}, "refused", status=2)
 
@@ -380,8 +351,8 @@ def test_the_report_says_what_the_learner_stores(begun, world, forget, tmp_path)
     assert "The learner" in page
 
 
-def test_the_limit_draws_what_the_stream_drew(world, invoke, forget, tmp_path):
-    content = stream(world, "icarl", ORDER, data={"limit": 20})
+def test_the_limit_draws_what_the_stream_drew(world, invoke, forget, tmp_path, stream_job):
+    content = stream_job(world, "icarl", ORDER, data={"limit": 20})
     content["memory"] = {"total": 12}
     run = run_job(invoke, tmp_path, ("learn", "classes"), content, "limited")
     job = request(world, run, [], tmp_path / "none")

@@ -92,6 +92,10 @@ class JobKind:
 _OF_ALL = ("name", "seed", "operator", "trackers")
 _HEAD = re.compile(r"# Job: (.+)")
 _SSL = "continual.selfsupervised"
+_CLASSIFIER_KEYS = (
+    "model data train reference preset preset_changes goal new_labels method training stop requests replay compare "
+    "audit request keep_original"
+)
 JOBS: Mapping[str, JobKind] = {
     job.command: job
     for job in (
@@ -116,10 +120,7 @@ JOBS: Mapping[str, JobKind] = {
             ("unlearning.classifier.job.job", "ClassifierUnlearningJob"),
             "unlearning.classifier.job.report",
             {"": ("unlearning.classifier.methods", "METHODS")},
-            keys=(
-                "model data train reference preset preset_changes goal new_labels method training stop "
-                "requests replay compare audit request keep_original"
-            ),
+            keys=_CLASSIFIER_KEYS,
         ),
         JobKind(
             "unlearn exact",
@@ -139,10 +140,7 @@ JOBS: Mapping[str, JobKind] = {
             "lifelong.report",
             model="learner",
             typed="unlearn classifier",
-            keys=(
-                "model data train reference preset preset_changes goal new_labels method training stop "
-                "requests replay compare audit request keep_original refill"
-            ),
+            keys=f"{_CLASSIFIER_KEYS} refill",
         ),
         JobKind(
             "learn classes",

@@ -80,30 +80,21 @@ class PixelStatistics(Config):
         return self
 
 
-class BackboneConfig(PixelStatistics):
-    """The network.
+class WeightsConfig(PixelStatistics):
+    """Pre-trained weights to begin with: a file of the user, or those that belong to the architecture.
 
     Attributes:
-        architecture: ``small-resnet``, or a name that timm knows.
-        options: Further arguments of the architecture, e.g. ``{widths: [16, 32, 64]}`` of ``small-resnet``.
-        pretrained: Whether it begins with the pre-trained weights of the architecture: those of an installed package
-            (``efficientnet-lite0``), or those that timm fetches.
+        pretrained: Whether to begin with the pre-trained weights of the architecture: those of an installed package
+            (``efficientnet-lite0``), or those that its library fetches.
         weights: File of pre-trained weights, safetensors or ``.pth``, instead; names that differ are matched by order
             and shape.
-        image_size: Height and width that images are scaled to; those that pre-trained weights expect unless given,
-            else as they are.
     """
 
-    architecture: str = "small-resnet"
-    options: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
     weights: LocalPath | None = None
-    image_size: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _has_weights(self) -> "BackboneConfig":
-        if self.pretrained and self.architecture == "small-resnet":
-            raise ValueError("small-resnet has no pre-trained weights")
+    def _one_source(self) -> "WeightsConfig":
         if self.pretrained and self.weights is not None:
             raise ValueError("give either 'pretrained' or 'weights'")
         return self
@@ -112,6 +103,27 @@ class BackboneConfig(PixelStatistics):
     def source(self) -> Pretrained:
         """Weights to begin with."""
         return self.pretrained if self.weights is None else Path(self.weights)
+
+
+class BackboneConfig(WeightsConfig):
+    """The network.
+
+    Attributes:
+        architecture: ``small-resnet``, or a name that timm knows.
+        options: Further arguments of the architecture, e.g. ``{widths: [16, 32, 64]}`` of ``small-resnet``.
+        image_size: Height and width that images are scaled to; those that pre-trained weights expect unless given,
+            else as they are.
+    """
+
+    architecture: str = "small-resnet"
+    options: dict[str, Any] = Field(default_factory=dict)
+    image_size: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> "BackboneConfig":
+        if self.pretrained and self.architecture == "small-resnet":
+            raise ValueError("small-resnet has no pre-trained weights")
+        return self
 
     def pixels(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Return mean and standard deviation of the pixels, as given or as pre-trained weights expect, if known."""

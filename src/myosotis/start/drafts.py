@@ -6,11 +6,13 @@ from pathlib import Path
 from myosotis.engine.extras import require
 from myosotis.start.denoise_draft import draft_denoiser_training
 from myosotis.start.draft import Draft
-from myosotis.start.image_drafts import (
-    draft_class_learning,
+from myosotis.start.forgetting_drafts import (
     draft_classifier_unlearning,
     draft_exact_forgetting,
     draft_learner_forgetting,
+)
+from myosotis.start.image_drafts import (
+    draft_class_learning,
     draft_pretraining,
     draft_protocol,
     draft_representation_learning,

@@ -1,18 +1,13 @@
-"""First configurations of the jobs that read images."""
+"""First configurations of the jobs that learn from images."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from myosotis.data.forgotten import STREAM
-from myosotis.engine.artifact import read_description
 from myosotis.engine.errors import InputError
-from myosotis.models.exact.classifier import DESCRIPTION
-from myosotis.models.image_classifier import CLASSIFIER, ClassifierSpec
 from myosotis.start.draft import HELD_OUT, Draft, quoted, run_name, shown_path, task_sizes
 from myosotis.start.look import (
     ImageFolder,
     batch_size,
-    by_role,
     find_splits,
     look_at_images,
     look_at_masks,
@@ -31,7 +26,7 @@ def _one_folder(paths: Sequence[Path], command: str) -> Path:
     return paths[0]
 
 
-class _Sets:
+class DraftImages:
     """Training and test images of a draft, and how a configuration names them."""
 
     def __init__(self, paths: Sequence[Path], command: str, folder: Path, *, labelled: bool = True) -> None:
@@ -74,14 +69,17 @@ class _Sets:
 
     @property
     def batch(self) -> int:
+        """Images of a training step."""
         return batch_size(self.count, self.side, _WIDTHS[-1])
 
     @property
     def epochs(self) -> int:
+        """Training epochs."""
         return 20 if self.count < _FEW else 10
 
     @property
     def model(self) -> str:
+        """The lines of a small network for images of this size."""
         # A first layer that halves small images would leave too little of them.
         stride = 1 if self.side < 24 else 2
         options = {"widths": list(_WIDTHS), "blocks": [1, 1, 1], "stem_stride": stride}
@@ -115,7 +113,7 @@ def draft_class_learning(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form.
     """
-    sets = _Sets(paths, "learn classes", folder)
+    sets = DraftImages(paths, "learn classes", folder)
     first, per_task = task_sizes(len(sets.classes))
     exemplars = max(len(sets.classes), min(2000, 20 * len(sets.classes), sets.count // 4))
     body = f"""
@@ -149,7 +147,7 @@ def draft_representation_learning(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form.
     """
-    sets = _Sets(paths, "learn representations", folder)
+    sets = DraftImages(paths, "learn representations", folder)
     first, per_task = task_sizes(len(sets.classes))
     # No task may have fewer images than a batch.
     batch = 1 << (min(sets.batch, sets.smallest * min(first, per_task)).bit_length() - 1)
@@ -190,7 +188,7 @@ def draft_protocol(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form, or has fewer than four classes.
     """
-    sets = _Sets(paths, "protocol", folder)
+    sets = DraftImages(paths, "protocol", folder)
     if len(sets.classes) < 4:
         raise InputError(f"'protocol' needs at least 4 classes, two for each stream, got {len(sets.classes)}")
     half = len(sets.classes) // 2
@@ -228,7 +226,7 @@ def _vit_options(side: int) -> str:
     return quoted({"patch_size": patch, "embed_dim": 96, "depth": 4, "num_heads": 4})
 
 
-def _pretraining_body(sets: _Sets) -> str:
+def _pretraining_body(sets: DraftImages) -> str:
     probes = "" if sets.classes else "probes: null  # these images have no labels: name labelled ones in probes.data\n"
     test = f"  test: {sets.test}\n" if sets.classes else ""
     return f"""
@@ -273,14 +271,14 @@ def draft_sweep(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form.
     """
-    sets = _Sets(paths, "pretrain sweep", folder)
+    sets = DraftImages(paths, "pretrain sweep", folder)
     body = _pretraining_body(sets).replace("masker: salience  # others: myosotis methods pretrain\n", "")
     body += "ratios: [0.5, 0.75]\nseeds: 2\nmaskers: {random: random, salience: salience}\n"
     return Draft("pretrain sweep", run_name("sweep", sets.name), body, tuple(sets.remarks))
 
 
-def _unlabelled(paths: Sequence[Path], command: str, folder: Path) -> _Sets:
-    sets = _Sets(paths, command, folder, labelled=False)
+def _unlabelled(paths: Sequence[Path], command: str, folder: Path) -> DraftImages:
+    sets = DraftImages(paths, command, folder, labelled=False)
     if paths and not sets.classes:
         # A part without labels cannot be measured, so all of it is learnt from.
         sets.train = sets.train.replace(f", held_out: {HELD_OUT}", "")
@@ -345,165 +343,3 @@ def _mask_size(images: ImageFolder) -> list[int]:
     width, height = images.sizes.most_common(1)[0][0]
     scale = 64 / min(width, height)
     return [max(64, round(side * scale / 16) * 16) for side in (height, width)]
-
-
-_PHOTO_ROLES = (
-    ("forget", ("forget", "delete", "erase", "request")),
-    ("test", ("test", "val")),
-    ("train", ("train",)),
-)
-
-
-def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn classifier``.
-
-    Args:
-        paths: Folder of the photos to forget, the model, and further folders of images: a test set and a training
-            set, told by their names, else in this order. With one folder and no model, a small network is trained on
-            it and 16 of its images are forgotten; without any, on the digits.
-        folder: Folder of the configuration.
-
-    Raises:
-        InputError: A path is none of these, or the photos are of classes that the model does not know.
-    """
-    models = [path for path in paths if any((at / CLASSIFIER).is_file() for at in (path, path / "model"))]
-    images = [path for path in paths if path not in models]
-    if len(models) > 1:
-        raise InputError(f"{models[1]}: is a second model, expected one")
-    if not models:
-        return _with_own_model(images, folder)
-    model = models[0] if (models[0] / CLASSIFIER).is_file() else models[0] / "model"
-    roles = by_role(images, _PHOTO_ROLES)
-    if "forget" not in roles:
-        raise InputError(f"the folder of photos to forget is missing beside the model {models[0]}")
-    looks = {role: look_at_images(path) for role, path in roles.items()}
-    classes = read_description(ClassifierSpec, model / CLASSIFIER, "a classifier").classes
-    for look in looks.values():
-        if not look.classes:
-            raise InputError(f"{look.path}: expected one folder per class, named as in the model")
-        unknown = next((name for name in look.classes if classes and name not in classes), None)
-        if unknown is not None:
-            raise InputError(f"{look.path / unknown}: the model has no class '{unknown}'; it has {', '.join(classes)}")
-    size = "" if looks["forget"].size is None else f", size: {looks['forget'].size}"
-    lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}}}"]
-    for role, meaning in (("test", "images that the model never saw"), ("train", "what the model was trained on")):
-        if role in roles:
-            lines.append(f"  {role}: {{folder: {quoted(shown_path(roles[role], folder))}{size}}}  # {meaning}")
-        else:
-            lines.append(f"  # {role}: {{folder: ...}}  # {meaning}: the report can say more with it")
-    body = f"""
-model: {{path: {quoted(shown_path(model, folder, dotted=True))}}}
-
-data:
-{chr(10).join(lines)}
-
-preset: recommended  # or goal, method and training; see myosotis methods unlearn-classifier
-
-# What the report says of the request.
-request: {{id: null, received: null, deadline: null}}
-"""
-    remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
-    return Draft("unlearn classifier", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
-
-
-def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn classifier`` with ``method: exact``.
-
-    Args:
-        paths: Folder of the photos to forget, the learner or its run, and further folders: a test set and a training
-            set, by a word in their names, else in this order.
-        folder: Folder of the configuration.
-
-    Raises:
-        InputError: A path is none of these.
-    """
-    learners = [path for path in paths if any((at / DESCRIPTION).is_file() for at in (path, path / "model"))]
-    _check_one(learners, "a run of 'learn classes' by simplecil, ranpac or fecam")
-    return _from_learner(learners[0], paths, folder, "unlearn exact", "method: exact")
-
-
-def draft_learner_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn classifier`` with ``model: {learner: RUN}``.
-
-    Args:
-        paths: Folder of the photos to forget, the run of the learner, and further folders, as for
-            :func:`draft_exact_forgetting`.
-        folder: Folder of the configuration.
-
-    Raises:
-        InputError: A path is none of these.
-    """
-    learners = [path for path in paths if (path / STREAM).is_file()]
-    _check_one(learners, "a run of 'learn classes'")
-    exact = (learners[0] / "model" / DESCRIPTION).is_file()
-    if exact:
-        raise InputError(f"{learners[0]}: its head is made of sums; `myosotis init unlearn-exact` is for those")
-    settings = "preset: recommended  # or goal, method and training; see myosotis methods unlearn-classifier"
-    return _from_learner(learners[0], paths, folder, "unlearn learner", settings)
-
-
-def _check_one(learners: Sequence[Path], expected: str) -> None:
-    if len(learners) != 1:
-        more = f"{learners[1]}: is a second learner, expected one" if learners else "the learner is missing"
-        raise InputError(f"{more}: {expected}")
-
-
-def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, command: str, settings: str) -> Draft:
-    """A draft that takes photos out of a learner.
-
-    Args:
-        learner: The learner.
-        paths: Folders of images, the learner among them.
-        folder: Folder of the configuration.
-        command: Command of the draft.
-        settings: Its lines about the method.
-    """
-    roles = by_role([path for path in paths if path != learner], _PHOTO_ROLES)
-    if "forget" not in roles:
-        raise InputError(f"the folder of photos to forget is missing beside the learner {learner}")
-    looks = {role: look_at_images(path) for role, path in roles.items()}
-    lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}}}"]
-    for role, meaning in (("test", "whether the rest is kept is judged by these"), ("train", "what it has learned")):
-        given = f"{{folder: {quoted(shown_path(roles[role], folder))}}}" if role in roles else "{folder: ...}"
-        lines.append(f"  {'' if role in roles else '# '}{role}: {given}  # {meaning}")
-    body = f"""
-model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
-
-# Images must have the size in pixels with which they were learned: `size` of a test or training set scales them.
-data:
-{chr(10).join(lines)}
-
-{settings}
-
-# What the report says of the request.
-request: {{id: null, received: null, deadline: null}}
-"""
-    remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
-    return Draft(command, run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
-
-
-def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:
-    weights = next((path for path in images if path.is_file()), None)
-    if weights is not None:
-        raise InputError(
-            f"{weights}: is a file; a model is a directory with classifier.json, or write "
-            "'model: {architecture: NAME, weights: FILE, classes: [...], mean: [...], std: [...]}'"
-        )
-    sets = _Sets(images, "unlearn classifier", folder)
-    body = f"""
-{sets.model}
-
-data:
-  train: {sets.train}
-  test: {sets.test}
-  forget: {{count: {max(1, min(16, sets.count // 10))}}}  # drawn; or {{list: FILE}} with the names of images
-
-# No model was given, so one is trained first; with a model: model: {{path: DIRECTORY}}, and no `train`.
-train:
-  epochs: {2 * sets.epochs}
-  batch_size: {sets.batch}
-
-reference: retrain   # a second model that never saw the images, to compare with
-preset: recommended
-"""
-    return Draft("unlearn classifier", run_name("forget", sets.name), body, tuple(sets.remarks))

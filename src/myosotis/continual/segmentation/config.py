@@ -1,11 +1,10 @@
 """The configuration of ``myosotis learn segments``."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from myosotis.continual.config import BalancedMemoryConfig, PixelStatistics, StreamJobConfig
+from myosotis.continual.config import BalancedMemoryConfig, StreamJobConfig, WeightsConfig
 from myosotis.continual.segmentation.methods import METHODS
 from myosotis.continual.segmentation.partitions import Assign
 from myosotis.continual.segmentation.scenario import Kind
@@ -14,7 +13,6 @@ from myosotis.data.mask_sources import MaskSourceConfig
 from myosotis.engine.config import Config, LocalPath
 from myosotis.engine.method import NamedConfig
 from myosotis.models.segmenter import Library
-from myosotis.models.weight_files import Pretrained
 
 
 class SegmentDataConfig(Config):
@@ -88,36 +86,20 @@ class SegmentStreamConfig(Config):
         return self
 
 
-class SegmenterConfig(PixelStatistics):
-    """The body; see :class:`~myosotis.models.segmenter.SegmenterSpec`.
+class SegmenterConfig(WeightsConfig):
+    """The body; see :class:`~myosotis.models.segmenter.SegmenterSpec`. Weights are those of the encoder's classifier.
 
     Attributes:
         library: Library of the network: ``own``, ``torchvision``, ``timm`` or ``smp``.
         architecture: ``small-segmenter``, or a name in that library.
         options: Further arguments of the architecture.
-        pretrained: Whether the encoder begins with pre-trained weights: those that the library fetches, or those of an
-            installed package (``efficientnet-lite0`` of ``timm``).
-        weights: File of weights of the classifier that the encoder comes from, safetensors or ``.pth``, instead.
         norm_momentum: Momentum of the running statistics of batch normalisation; the library's own unless given.
     """
 
     library: Library = "own"
     architecture: str = "small-segmenter"
     options: dict[str, Any] = Field(default_factory=dict)
-    pretrained: bool = False
-    weights: LocalPath | None = None
     norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "SegmenterConfig":
-        if self.pretrained and self.weights is not None:
-            raise ValueError("give either 'pretrained' or 'weights'")
-        return self
-
-    @property
-    def source(self) -> Pretrained:
-        """Weights to begin with."""
-        return self.pretrained if self.weights is None else Path(self.weights)
 
 
 class SegmentMethodConfig(NamedConfig):

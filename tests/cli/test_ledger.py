@@ -223,7 +223,7 @@ def test_receipts_and_destruction(life, copied, invoke, tmp_path):
     key = ("--key", life / "life.key")
     refused = invoke("ledger", "add", copied, life / "again", "--records", life / "out", *key)
     assert refused.exit_code == 2
-    assert "--records and --receipts go together" in refused.output
+    assert "--records goes with --receipts or --opening" in refused.output
     fresh = tmp_path / "fresh"
     assert invoke("ledger", "init", fresh, *key).exit_code == 0
     options = ("--records", life / "out", "--receipts", tmp_path / "receipts", *key)
@@ -270,3 +270,70 @@ def test_a_page_is_not_made_of_lines_that_are_not_signed(copied, invoke, tmp_pat
     done = invoke("ledger", "log", copied, "--html", tmp_path / "life.html")
     assert done.exit_code == 2
     assert not (tmp_path / "life.html").exists()
+
+
+class TestWhatWasLearned:
+    """A learning commits to its photos, and a request shows that its photos were among them."""
+
+    @pytest.fixture
+    def begun(self, life, invoke, tmp_path):
+        """A ledger with the first run, that commits to its photos; the command fails where another number is given."""
+        assert invoke("ledger", "init", tmp_path / "new", "--key", life / "life.key").exit_code == 0
+        add = ("ledger", "add", tmp_path / "new", life / "learned", "--key", life / "life.key")
+        refused = invoke(*add, "--records", life / "train", "--opening", tmp_path / "learned.json")
+        assert refused.exit_code == 2
+        assert "the run learned 16 records, 48 are given" in refused.output
+        assert not (tmp_path / "learned.json").exists()
+        for name in sorted(ORDER[:2]):
+            shutil.copytree(life / "train" / name, tmp_path / "photos" / name)
+        done = invoke(*add, "--records", tmp_path / "photos", "--opening", tmp_path / "learned.json")
+        assert done.exit_code == 0, done.output
+        return tmp_path
+
+    def test_a_receipt_names_both_lines(self, life, begun, invoke):
+        add = ("ledger", "add", begun / "new", life / "request-17", "--key", life / "life.key")
+        openings = ("--opening", begun / "17.json", "--learned", begun / "learned.json")
+        done = invoke(*add, "--records", life / "out", *openings)
+        assert done.exit_code == 0, done.output
+        photo = life / "out" / "elm" / "00.png"
+        make = ("ledger", "receipts", begun / "new", begun / "17.json", begun / "receipts", "--records", life / "out")
+        done = invoke(*make, "--learned", begun / "learned.json")
+        assert done.exit_code == 0, done.output
+        assert f"receipts of line 2: 1 in {begun / 'receipts'}" in done.output
+        receipt = begun / "receipts" / "elm" / "00.png.receipt.json"
+        done = invoke("ledger", "verify", begun / "new", "--record", photo, "--receipt", receipt)
+        assert done.exit_code == 0, done.output
+        assert "line 2 covers 00.png by its file and pixels; line 1 had learned it" in done.output
+
+    def test_receipts_of_all_records(self, begun, invoke):
+        done = invoke("ledger", "receipts", begun / "new", begun / "learned.json", begun / "receipts")
+        assert done.exit_code == 0, done.output
+        assert len(list((begun / "receipts").rglob("*.receipt.json"))) == 16
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--records", "PHOTOS"), "--records goes with --receipts or --opening"),
+            (("--opening", "new.json"), "--records goes with --receipts or --opening"),
+            (("--learned", "learned.json"), "--learned goes with --records"),
+            (("--records", "OTHER", "--opening", "new.json", "--learned", "learned.json"), "in none of these"),
+            (("--records", "PHOTOS", "--opening", "learned.json", "--learned", "learned.json"), "exists already"),
+            (("--records", "PHOTOS", "--opening", "new.json", "--learned", "none.json"), "no such file"),
+        ],
+    )
+    def test_a_mistake_adds_nothing(self, options, message, life, begun, invoke, tmp_path):
+        (tmp_path / "other" / "elm").mkdir(parents=True)
+        shutil.copy(life / "test" / "elm" / "00.png", tmp_path / "other" / "elm")
+        given = {"PHOTOS": life / "out", "OTHER": tmp_path / "other"}
+        words = [given.get(word, begun / word if word.endswith(".json") else word) for word in options]
+        done = invoke("ledger", "add", begun / "new", life / "request-17", "--key", life / "life.key", *words)
+        assert done.exit_code == 2, done.output
+        assert message in " ".join(done.output.split())
+        assert len(statements(begun / "new")) == 1
+        assert not (begun / "new.json").exists()
+
+    def test_a_key_of_another_ledger_makes_no_receipts(self, begun, invoke, copied):
+        done = invoke("ledger", "receipts", copied, begun / "learned.json", begun / "receipts")
+        assert done.exit_code == 2
+        assert "has these commitments" in done.output
+        assert not (begun / "receipts").exists()

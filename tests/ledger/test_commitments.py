@@ -10,7 +10,8 @@ from PIL import Image
 from myosotis.engine.errors import InputError
 from myosotis.ledger import verify_ledger
 from myosotis.ledger.claims import with_commitment
-from myosotis.ledger.commitments import commit, entries_of, write_receipts
+from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
+from myosotis.ledger.receipts import found_among, write_receipts
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def photos(tmp_path):
 def covered(life, signer, claimed, photos, tmp_path):
     """A ledger with a line that covers three photos, and their receipts."""
     commitment = commit(entries_of(photos))
-    write_receipts(commitment, tmp_path / "receipts")
+    write_receipts(commitment.root, commitment.proofs(), tmp_path / "receipts")
     life.append(with_commitment(claimed("forget", "b", "c", records={"count": 3}), commitment), signer)
     return life
 
@@ -82,7 +83,7 @@ def test_the_same_photo_twice_has_two_commitments(photos, tmp_path):
 def test_nothing_in_the_line_depends_on_the_records_alone(photos):
     first, second = (commit(entries_of(photos)) for _ in range(2))
     assert first.root != second.root
-    nonces = {proof["nonce"] for made in (first, second) for proof in made.receipts.values()}
+    nonces = {proof.nonce for made in (first, second) for proofs in made.proofs().values() for proof in proofs}
     assert len(nonces) == 12
 
 
@@ -91,7 +92,106 @@ def test_receipts_are_the_owners_alone_and_never_replaced(covered, photos, tmp_p
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "receipts").stat().st_mode) == 0o700
     with pytest.raises(InputError, match="a receipt is never replaced"):
-        write_receipts(commit(entries_of(photos)), tmp_path / "receipts")
+        write_receipts("", commit(entries_of(photos)).proofs(), tmp_path / "receipts")
+
+
+class TestLearned:
+    """A line that learned commits to its records, and a later one shows that what it forgot was among them."""
+
+    @pytest.fixture
+    def opening(self, photos, tmp_path):
+        commitment = commit(entries_of(photos))
+        write_opening(commitment, tmp_path / "learned.json")
+        return tmp_path / "learned.json"
+
+    @pytest.fixture
+    def one(self, photos, tmp_path):
+        """A folder with one of the photos, under another name and with other bytes."""
+        (tmp_path / "request").mkdir()
+        Image.open(photos / "cat" / "1.png").save(tmp_path / "request" / "mine.bmp")
+        return tmp_path / "request"
+
+    def grown(self, ledger, signer, claimed, opening, request, tmp_path):
+        learned = read_opening(opening)
+        ledger.append(with_commitment(claimed("learn", "b", "c", records={"count": 3}), learned), signer)
+        entries = entries_of(request)
+        had, said = found_among(entries, [learned])
+        made = commit(entries)
+        write_receipts(made.root, made.proofs(), tmp_path / "receipts", had)
+        ledger.append(with_commitment(claimed("forget", "c", "d", records={"count": 1}), made, said), signer)
+
+    def test_a_receipt_proves_that_it_was_learned_and_forgotten(
+        self, life, signer, claimed, opening, one, photos, tmp_path
+    ):
+        self.grown(life, signer, claimed, opening, one, tmp_path)
+        receipt = tmp_path / "receipts" / "mine.bmp.receipt.json"
+        assert all(step.holds for step in verify_ledger(life.path, life.keys))
+        found = check(life, one / "mine.bmp", receipt)
+        assert found.text == "line 5 covers mine.bmp by its file and pixels; line 4 had learned it"
+        found = check(life, photos / "cat" / "1.png", receipt)
+        assert found.text == "line 5 covers 1.png by its pixels; line 4 had learned it"
+        assert not check(life, photos / "cat" / "0.png", receipt).holds
+
+    def test_a_receipt_cannot_claim_another_learning(self, life, signer, claimed, opening, one, photos, tmp_path):
+        self.grown(life, signer, claimed, opening, one, tmp_path)
+        receipt = tmp_path / "receipts" / "mine.bmp.receipt.json"
+        content = json.loads(receipt.read_text())
+        content["learned"]["proofs"][0]["nonce"] = "00" * 32
+        receipt.write_text(json.dumps(content))
+        assert not check(life, one / "mine.bmp", receipt).holds
+
+    def test_what_was_never_learned_is_refused(self, opening, tmp_path):
+        Image.new("RGB", (5, 4), (99, 99, 99)).save(tmp_path / "stranger.png")
+        with pytest.raises(InputError, match="1 of 1 records are in none of these commitments"):
+            found_among(entries_of(tmp_path / "stranger.png"), [read_opening(opening)])
+
+    def test_a_learning_outside_the_lineage_is_refused(self, life, signer, claimed, opening, one):
+        """Commitments of a model that the forgetting one does not follow from say nothing about it."""
+        learned = read_opening(opening)
+        life.append(with_commitment(claimed("learn", None, "x"), learned), signer, "other")
+        _, said = found_among(entries_of(one), [learned])
+        claim = with_commitment(claimed("forget", "b", "c"), commit(entries_of(one)), said)
+        size = (life.path / "log.intoto.jsonl").stat().st_size
+        for refusing in (life.append, life.check):
+            with pytest.raises(InputError, match="no `learn` line that this model follows from"):
+                refusing(claim, signer)
+        assert (life.path / "log.intoto.jsonl").stat().st_size == size
+
+    def test_a_line_that_claims_it_all_the_same_fails_the_check(self, life, signer, claimed, opening, one, monkeypatch):
+        _, said = found_among(entries_of(one), [read_opening(opening)])
+        claim = with_commitment(claimed("forget", "b", "c"), commit(entries_of(one)), said)
+        monkeypatch.setattr(type(life), "_check_learning", lambda *_: None)
+        life.append(claim, signer)
+        last = list(verify_ledger(life.path, life.keys))[-1]
+        assert (last.name, last.status) == ("lineage", 16)
+        assert last.text == "line 4: no line that it follows from had learned its records"
+
+    def test_the_key_is_the_owners_alone_and_never_replaced(self, opening, photos):
+        assert stat.S_IMODE(opening.stat().st_mode) == 0o600
+        with pytest.raises(InputError, match="exists already"):
+            write_opening(commit(entries_of(photos)), opening)
+        assert read_opening(opening).key.hex() not in repr(read_opening(opening))
+        opening.chmod(0o644)
+        with pytest.raises(InputError, match="others can read this key"):
+            read_opening(opening)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda content: content.update(root="00" * 32), "is damaged"),
+            (lambda content: content["entries"][0].__setitem__(1, "sound"), "is damaged"),
+            (lambda content: content["entries"].pop(), "is damaged"),
+            (lambda content: content["entries"].clear(), "is no key of commitments"),
+            (lambda content: content.pop("key"), "is no key of commitments"),
+            (lambda content: content.update(scheme="myosotis/v2"), "is of scheme 'myosotis/v2'"),
+        ],
+    )
+    def test_a_key_that_was_changed_is_refused(self, change, message, opening):
+        content = json.loads(opening.read_text())
+        change(content)
+        opening.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=message):
+            read_opening(opening)
 
 
 class TestText:
@@ -102,7 +202,7 @@ class TestText:
 
     def test_a_record_that_was_typed_anew(self, life, signer, claimed, tmp_path):
         commitment = commit(entries_of(self.records(tmp_path)))
-        write_receipts(commitment, tmp_path / "receipts")
+        write_receipts(commitment.root, commitment.proofs(), tmp_path / "receipts")
         life.append(with_commitment(claimed("forget", "b", "c"), commitment), signer)
         # Another order of keys, other white space, and a letter of two code points.
         (tmp_path / "mine.json").write_text('{"text": "lives in Town", "name": "Zoe\u0308 Ash"}', "utf-8")

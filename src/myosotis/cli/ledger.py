@@ -18,6 +18,15 @@ Key = Annotated[
     ),
 ]
 
+LearnedKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Key of the commitments to what was learned, from `add --opening`: each record must be among them. "
+        "Repeatable.",
+    ),
+]
+
 
 @ledger.command("init")
 def begin(
@@ -59,28 +68,79 @@ def add(
     receipts: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="With --records: where the receipts go, one for each record.")
     ] = None,
+    opening: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --records: where the key of the commitments goes, by which receipts can be made later and a "
+            "request shown to have been learned. Keep it private.",
+        ),
+    ] = None,
+    learned: LearnedKeys = None,
 ) -> None:
     """Add a line from a finished run: what was learned, forgotten or audited, with digests of model and evidence."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
         from myosotis.ledger.claims import claim_of_audit, claim_of_run, with_commitment
-        from myosotis.ledger.commitments import commit, entries_of, write_receipts
+        from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
         from myosotis.ledger.keys import open_signer
+        from myosotis.ledger.receipts import found_among, write_receipts
         from myosotis.ledger.store import Ledger
 
-        if (records is None) != (receipts is None) or (audit and records is not None):
-            raise InputError("--records and --receipts go together, for a run that learned or forgot")
+        if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
+            raise InputError("--records goes with --receipts or --opening, for a run that learned or forgot")
         opened = Ledger(directory)
         signer = open_signer(key, opened.keys)
         claim = claim_of_audit(run) if audit else claim_of_run(run)
-        if records is not None and receipts is not None:
-            commitment = commit(entries_of(records))
-            claim = with_commitment(claim, commitment)
+        if learned and (records is None or claim.kind != "forget"):
+            raise InputError("--learned goes with --records, for a run that forgot")
+        if records is not None:
+            entries = entries_of(records)
+            commitment = commit(entries)
+            had, said = found_among(entries, [read_opening(path) for path in learned]) if learned else (None, [])
+            claim = with_commitment(claim, commitment, said)
             opened.check(claim, signer, branch)
             # Before the line: nonces that could not be written would make its commitments worthless.
-            say(f"receipts: {write_receipts(commitment, receipts)} in {receipts}; hand them out, then delete them here")
+            if opening is not None:
+                write_opening(commitment, opening)
+                say(f"key of {commitment.records} commitments: {opening}; keep it private, or destroy it")
+            if receipts is not None:
+                count = write_receipts(commitment.root, commitment.proofs(), receipts, had)
+                say(f"receipts: {count} in {receipts}; hand them out, then delete them here")
         number = opened.append(claim, signer, branch)
         typer.echo(f"line {number}: {claim.kind}, model {claim.subjects['model']}")
+
+
+@ledger.command("receipts")
+def make_receipts(
+    directory: Folder,
+    opening: Annotated[Path, typer.Argument(metavar="FILE", help="Key of a line's commitments, from `add --opening`.")],
+    receipts: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the receipts go, one for each record.")],
+    records: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Only for these records: photos, or a JSONL file.")
+    ] = None,
+    learned: LearnedKeys = None,
+) -> None:
+    """Make receipts for the records of a line, from the key of its commitments; --learned needs --records."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.ledger.commitments import entries_of, read_opening
+        from myosotis.ledger.receipts import found_among, write_receipts
+        from myosotis.ledger.store import Ledger
+
+        if learned and records is None:
+            raise InputError("--learned goes with --records")
+        commitment = read_opening(opening)
+        roots = [(one["predicate"].get("records") or {}).get("root") for one in Ledger(directory).statements()]
+        if commitment.root not in roots:
+            raise InputError(f"{opening}: no line of {directory} has these commitments")
+        entries = None if records is None else entries_of(records)
+        had = found_among(entries, [read_opening(path) for path in learned])[0] if entries and learned else None
+        proofs = commitment.proofs()
+        if entries is not None:
+            proofs = {name: list(made.proofs) for name, made in found_among(entries, [commitment])[0].items()}
+        count = write_receipts(commitment.root, proofs, receipts, had)
+        typer.echo(f"receipts of line {roots.index(commitment.root) + 1}: {count} in {receipts}")
 
 
 @ledger.command()

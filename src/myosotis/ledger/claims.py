@@ -1,7 +1,7 @@
 """What a line of a ledger claims, made from a finished run."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -71,9 +71,9 @@ def claim_of_run(path: Path) -> Claim:
     came_in = lineage.get("model_in") or continued.get("model")
     left = [lineage.get("model_out"), lineage.get("classifier_out")]
     facts = _facts(run, result)
+    facts["records"] = {"count": _forgotten(result) if kind == "forget" else _learned(result)}
     if kind == "forget":
         facts["request"] = result["request"]
-        facts["records"] = {"count": _count(result)}
     if "digests" in result:
         facts["statistics"] = result["digests"]
     return Claim(kind, subjects, files, came_in, tuple(str(name) for name in left if name is not None), facts)
@@ -99,17 +99,29 @@ def claim_of_audit(path: Path) -> Claim:
     return Claim("audit", subjects, files, left, (left,), facts)
 
 
-def with_commitment(claim: Claim, commitment: Commitment) -> Claim:
+def with_commitment(claim: Claim, commitment: Commitment, learned: Sequence[Mapping[str, Any]] = ()) -> Claim:
     """Return a claim that commits to records.
+
+    Args:
+        claim: The claim.
+        commitment: Commitments to the records.
+        learned: Root and number of records of each commitment to what was learned that they are among.
 
     Raises:
         InputError: The run says that it was of another number of records.
     """
     expected = (claim.facts.get("records") or {}).get("count")
-    count = len({name for name, _ in commitment.receipts})
-    if expected is not None and expected != count:
-        raise InputError(f"the run forgot {expected} records, {count} are given")
-    records = {"count": count, "scheme": SCHEME, "root": commitment.root, "commitments": commitment.size}
+    if expected is not None and expected != commitment.records:
+        verb = "forgot" if claim.kind == "forget" else "learned"
+        raise InputError(f"the run {verb} {expected} records, {commitment.records} are given")
+    records: dict[str, Any] = {
+        "count": commitment.records,
+        "scheme": SCHEME,
+        "root": commitment.root,
+        "commitments": commitment.size,
+    }
+    if learned:
+        records["learned"] = [dict(one) for one in learned]
     return replace(claim, facts={**claim.facts, "records": records})
 
 
@@ -138,12 +150,21 @@ def _facts(run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _count(result: Mapping[str, Any]) -> int | None:
+def _forgotten(result: Mapping[str, Any]) -> int | None:
     """The number of records that were forgotten."""
     for part in ("images", "records"):
         if part in result and "forget" in result[part]:
             return int(result[part]["forget"])
     return None
+
+
+def _learned(result: Mapping[str, Any]) -> int | None:
+    """The number of records that a run learned itself, without those of the run that it continued."""
+    samples = result.get("samples") or {}
+    if not isinstance(samples.get("train"), list):
+        return None
+    begun = (result["lineage"].get("continued_from") or {}).get("tasks", 0)
+    return sum(sum(samples.get(part, [])[begun:]) for part in ("train", "validation"))
 
 
 def file_digest(path: Path) -> str:

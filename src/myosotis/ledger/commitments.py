@@ -1,9 +1,9 @@
-"""Commitments to records, which say nothing about them, and receipts by which a person proves that hers is among them.
+"""Commitments to records, which say nothing about them to whoever has no receipt.
 
-Of a request with a random key K, record i has the nonce ``HMAC(K, "myosotis/v1/nonce" || i)`` and the commitment
-``HMAC(nonce, "myosotis/v1/record" || canonical form)``, all HMAC-SHA256. Their Merkle root enters the ledger; K is
-forgotten at once, and a nonce is in the receipt of its record alone. Without receipts nobody can link the root to
-anybody.
+Of a random key K, record i has the nonce ``HMAC(K, "myosotis/v1/nonce" || i)`` and the commitment
+``HMAC(nonce, "myosotis/v1/record" || canonical form)``, all HMAC-SHA256. Their Merkle root enters the ledger. K is
+forgotten, or goes into a private file from which receipts are made; a nonce is in the receipt of its record alone.
+Without K and receipts nobody can link the root to anybody.
 """
 
 import hashlib
@@ -12,19 +12,20 @@ import io
 import json
 import os
 import secrets
+import stat
 import unicodedata
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from PIL import Image
 
 from myosotis.data.image_files import SUFFIXES, files_below
 from myosotis.data.records import read_jsonl_rows
 from myosotis.engine.errors import InputError
-from myosotis.ledger.envelopes import EnvelopeError, canonical
+from myosotis.ledger.envelopes import canonical
 from myosotis.ledger.merkle import inclusion_paths, leaf_hash, root_of_path
 
 Form = Literal["file", "pixels", "text"]
@@ -48,18 +49,96 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Commitment:
-    """Commitments to the records of a request.
+class Proof:
+    """What shows that a commitment is under a root, to whoever has the record.
 
     Attributes:
-        root: Merkle root over the commitments, which are in the order of their values.
+        form: Form of the record that was committed to.
+        nonce: Nonce of the commitment.
+        index: Index among the commitments, which are in the order of their values.
         size: Number of commitments.
-        receipts: Of each entry, by name and form: nonce, index and path.
+        path: Hashes that lead from the commitment to the root.
     """
 
-    root: str
+    form: Form
+    nonce: bytes
+    index: int
     size: int
-    receipts: dict[tuple[str, Form], dict[str, Any]]
+    path: tuple[bytes, ...]
+
+    def leads(self, entry: Entry, root: str) -> bool:
+        """Return whether the commitment to an entry is under a root."""
+        try:
+            leaf = leaf_hash(commitment_to(self.nonce, entry.content))
+            return root_of_path(leaf, self.index, self.size, self.path).hex() == root
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """Commitments to records under one key.
+
+    Attributes:
+        key: The key; whoever has it can tell whether a given record is among these.
+        names: Name and form of each entry.
+        tags: HMAC of each entry's content under the key, by which it is recognised.
+        values: The commitment to each entry.
+    """
+
+    key: bytes = field(repr=False)
+    names: tuple[tuple[str, Form], ...]
+    tags: tuple[bytes, ...]
+    values: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of commitments."""
+        return len(self.values)
+
+    @property
+    def records(self) -> int:
+        """Number of records, of which a photo has two commitments."""
+        return len({name for name, _ in self.names})
+
+    @property
+    def root(self) -> str:
+        """Merkle root over the commitments, in the order of their values."""
+        return self._tree[0].hex()
+
+    @cached_property
+    def _tree(self) -> tuple[bytes, list[list[bytes]], list[int]]:
+        order = sorted(range(self.size), key=self.values.__getitem__)
+        root, paths = inclusion_paths([leaf_hash(self.values[number]) for number in order])
+        ranks = [0] * self.size
+        for rank, number in enumerate(order):
+            ranks[number] = rank
+        return root, paths, ranks
+
+    @cached_property
+    def _numbers(self) -> dict[bytes, int]:
+        return {tag: number for number, tag in reversed(list(enumerate(self.tags)))}
+
+    def proofs(self) -> dict[str, list[Proof]]:
+        """Return the proofs of every record, by its name."""
+        proofs: dict[str, list[Proof]] = {}
+        for number, (name, _) in enumerate(self.names):
+            proofs.setdefault(name, []).append(self._proof(number))
+        return proofs
+
+    def knows(self, forms: Iterable[Entry]) -> bool:
+        """Return whether one of the forms of a record is among these commitments, under any name."""
+        return bool(self.proofs_of(forms))
+
+    def proofs_of(self, forms: Iterable[Entry]) -> list[Proof]:
+        """Return the proofs of the forms of a record that are among these commitments, under any name."""
+        numbers = (self._numbers.get(_tag(self.key, entry.content)) for entry in forms)
+        return [self._proof(number) for number in numbers if number is not None]
+
+    def _proof(self, number: int) -> Proof:
+        _, paths, ranks = self._tree
+        rank = ranks[number]
+        return Proof(self.names[number][1], _nonce(self.key, number), rank, self.size, tuple(paths[rank]))
 
 
 def entries_of(path: Path) -> list[Entry]:
@@ -115,7 +194,7 @@ def _folded(value: Any) -> Any:
 
 
 def commit(entries: Sequence[Entry]) -> Commitment:
-    """Return commitments to entries under a new key, which is forgotten here.
+    """Return commitments to entries under a new key.
 
     Raises:
         InputError: Two entries have one name and form.
@@ -123,122 +202,84 @@ def commit(entries: Sequence[Entry]) -> Commitment:
     if len({(entry.name, entry.form) for entry in entries}) != len(entries) or not entries:
         raise InputError("commitments need at least one record, each with a name of its own")
     key = secrets.token_bytes(32)
-    made = []
-    for number, entry in enumerate(entries):
-        nonce = hmac.digest(key, f"{SCHEME}/nonce".encode() + number.to_bytes(8, "big"), "sha256")
-        made.append((_committed(nonce, entry), nonce, entry))
-    made.sort(key=lambda one: one[0])
-    root, paths = inclusion_paths([leaf_hash(commitment) for commitment, _, _ in made])
-    receipts = {
-        (entry.name, entry.form): {
-            "form": entry.form,
-            "nonce": nonce.hex(),
-            "index": index,
-            "size": len(made),
-            "path": [part.hex() for part in paths[index]],
-        }
-        for index, (_, nonce, entry) in enumerate(made)
+    return Commitment(
+        key,
+        tuple((entry.name, entry.form) for entry in entries),
+        tuple(_tag(key, entry.content) for entry in entries),
+        tuple(commitment_to(_nonce(key, number), entry.content) for number, entry in enumerate(entries)),
+    )
+
+
+def commitment_to(nonce: bytes, content: bytes) -> bytes:
+    """Return the commitment to the content of an entry under its nonce."""
+    return hmac.digest(nonce, f"{SCHEME}/record".encode() + content, "sha256")
+
+
+def _nonce(key: bytes, number: int) -> bytes:
+    return hmac.digest(key, f"{SCHEME}/nonce".encode() + number.to_bytes(8, "big"), "sha256")
+
+
+def _tag(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, f"{SCHEME}/tag".encode() + content, "sha256")
+
+
+def write_opening(commitment: Commitment, path: Path) -> None:
+    """Write the key of commitments, and what finds a record among them, readable by its owner alone.
+
+    Raises:
+        InputError: Something is there already.
+    """
+    content = {
+        "scheme": SCHEME,
+        "root": commitment.root,
+        "key": commitment.key.hex(),
+        "entries": [
+            [name, form, tag.hex(), value.hex()]
+            for (name, form), tag, value in zip(commitment.names, commitment.tags, commitment.values, strict=True)
+        ],
     }
-    return Commitment(root.hex(), len(made), receipts)
+    write_private(path, json.dumps(content))
 
 
-def _committed(nonce: bytes, entry: Entry) -> bytes:
-    return hmac.digest(nonce, f"{SCHEME}/record".encode() + entry.content, "sha256")
-
-
-def write_receipts(commitment: Commitment, folder: Path) -> int:
-    """Write a receipt for each record, readable by its owner alone; returns their number.
-
-    Args:
-        commitment: Commitments to the records.
-        folder: Folder, which must not exist.
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that its owner alone can read.
 
     Raises:
-        InputError: It exists.
+        InputError: Something is there already.
     """
-    if folder.exists():
-        raise InputError(f"{folder}: exists already, and a receipt is never replaced")
-    proofs = defaultdict(list)
-    for (name, _), proof in commitment.receipts.items():
-        proofs[name].append(proof)
-    folder.mkdir(parents=True, mode=0o700)
-    for name, own in proofs.items():
-        path = folder / f"{name}.receipt.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"scheme": SCHEME, "root": commitment.root, "proofs": own})
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(content)
-    # All at once: a flush for each of thousands of files takes minutes.
-    if os.name == "posix":
-        os.sync()
-    return len(proofs)
-
-
-def covered_by(record: Path, receipt: Path, statements: Sequence[Any]) -> tuple[int, list[Form]]:
-    """Return the number of the line that covers a record, counted from 1, and by which of its forms.
-
-    Args:
-        record: The record: a photo, or a JSON file.
-        receipt: Its receipt.
-        statements: Statements of the ledger, whose signatures have been checked.
-
-    Raises:
-        InputError: One of the files is missing, or the receipt is no receipt.
-        EnvelopeError: No line has the commitments, or they do not cover the record.
-    """
-    root, proofs = _read_receipt(receipt)
-    covering = (one for one in statements if (one["predicate"].get("records") or {}).get("root") == root)
-    statement = next(covering, None)
-    if statement is None:
-        raise EnvelopeError(f"no line has the commitments of {receipt.name}")
-    size, number = statement["predicate"]["records"]["commitments"], statement["predicate"]["sequence"] + 1
-    forms = {entry.form: entry for entry in entries_of(record)}
-    covered = [
-        proof.form
-        for proof in proofs
-        if proof.form in forms and proof.size == size and _leads(proof, forms[proof.form], root)
-    ]
-    if not covered:
-        raise EnvelopeError(f"line {number} does not cover {record.name}: {receipt.name} is of another record")
-    return number, sorted(covered)
-
-
-@dataclass(frozen=True)
-class _Proof:
-    form: Form
-    nonce: bytes
-    index: int
-    size: int
-    path: list[bytes]
-
-
-def _leads(proof: _Proof, entry: Entry, root: str) -> bool:
     try:
-        reached = root_of_path(leaf_hash(_committed(proof.nonce, entry)), proof.index, proof.size, proof.path)
-    except ValueError:
-        return False
-    return reached.hex() == root
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise InputError(f"{path}: exists already, and is never replaced") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
 
 
-def _read_receipt(path: Path) -> tuple[str, list[_Proof]]:
+def read_opening(path: Path) -> Commitment:
+    """Read what :func:`write_opening` wrote.
+
+    Raises:
+        InputError: It is missing, damaged, of another version, or others can read it.
+    """
     if not path.is_file():
-        raise InputError(f"{path}: no such receipt")
+        raise InputError(f"{path}: no such file with the key of commitments")
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError(f"{path}: others can read this key; `chmod 600` it")
     try:
         content = json.loads(path.read_text("utf-8"))
-        scheme, proofs = content["scheme"], content["proofs"]
-        made = [
-            _Proof(
-                one["form"],
-                bytes.fromhex(one["nonce"]),
-                int(one["index"]),
-                int(one["size"]),
-                [bytes.fromhex(part) for part in one["path"]],
-            )
-            for one in proofs
-        ]
+        scheme, key = content["scheme"], bytes.fromhex(content["key"])
+        names, forms, tags, values = zip(*content["entries"], strict=True)
+        commitment = Commitment(
+            key,
+            tuple(zip(map(str, names), forms, strict=True)),
+            tuple(map(bytes.fromhex, tags)),
+            tuple(map(bytes.fromhex, values)),
+        )
         root = str(content["root"])
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is no receipt") from None
+        raise InputError(f"{path}: is no key of commitments") from None
     if scheme != SCHEME:
         raise InputError(f"{path}: is of scheme {scheme!r}, this program knows {SCHEME}")
-    return root, made
+    if commitment.root != root or set(forms) - set(get_args(Form)):
+        raise InputError(f"{path}: is damaged")
+    return commitment

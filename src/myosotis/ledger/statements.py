@@ -1,5 +1,6 @@
 """The statements of a ledger: in-toto Statement v1 (https://in-toto.io/Statement/v1), as plain JSON."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,3 +66,36 @@ def kind_of(statement: Any) -> str:
 def leaves_model(statement: Any) -> bool:
     """Return whether a statement is of a job that left a model, so that the next one can begin with it."""
     return kind_of(statement) in ("learn", "forget")
+
+
+def lines_before(statements: Sequence[Any], parent: int | None) -> Iterator[Any]:
+    """Yield the line that a model began with, the one that this began with, and so on to the first.
+
+    Args:
+        statements: Statements of a ledger, in their order.
+        parent: Sequence of the line that the model began with; None for a model from outside.
+    """
+    while parent is not None:
+        statement = statements[parent]
+        yield statement
+        before = statement["predicate"]["parent"]
+        parent = None if before is None else before["sequence"]
+
+
+def unknown_learning(statements: Sequence[Any], records: Any, parent: int | None) -> str | None:
+    """Return the first root that a line says its records were learned under, and no line before it has.
+
+    Args:
+        statements: Statements of a ledger, in their order.
+        records: What the line says of its records; None if nothing.
+        parent: Sequence of the line that its model began with.
+    """
+    said = {one["root"] for one in (records or {}).get("learned", ())}
+    if not said:
+        return None
+    known = {
+        (statement["predicate"].get("records") or {}).get("root")
+        for statement in lines_before(statements, parent)
+        if kind_of(statement) == "learn"
+    }
+    return next(iter(sorted(said - known)), None)

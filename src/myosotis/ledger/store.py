@@ -22,7 +22,7 @@ from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, opened, sealed,
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.statements import MAIN, VERSION, leaves_model, make_statement, tip_of
+from myosotis.ledger.statements import MAIN, VERSION, leaves_model, make_statement, tip_of, unknown_learning
 
 LOG, HEAD_FILE, KEYS, GUIDE_FILE = "log.intoto.jsonl", "head.json", "keys", "VERIFY.md"
 
@@ -214,6 +214,7 @@ class Ledger:
             self.check_signer(signer)
             head = self._recovered(signer)
             parent = self._parent(head, claim, branch)
+            self._check_learning(claim, parent)
             statement = make_statement((head.ledger, head.size, head.last), claim, branch or MAIN, parent)
             line = sealed(statement, LINE, signer)
             self._write(line, head)
@@ -224,7 +225,7 @@ class Ledger:
     def check(self, claim: Claim, signer: Signer, branch: str | None = None) -> None:
         """Raise ``InputError`` if the ledger as it is now would refuse a claim; nothing is written."""
         self.check_signer(signer)
-        self._parent(self.head(), claim, branch)
+        self._check_learning(claim, self._parent(self.head(), claim, branch))
 
     def check_signer(self, signer: Signer) -> None:
         """Raise ``InputError`` if no public key in the folder is the signer's."""
@@ -319,6 +320,14 @@ class Ledger:
             tip_of(statement, number) for number, statement in enumerate(self.statements()) if leaves_model(statement)
         ]
         return next((one for one in reversed(earlier) if left(one)), None)
+
+    def _check_learning(self, claim: Claim, parent: dict[str, Any] | None) -> None:
+        """Raise ``InputError`` if no line before has the commitments under which records were learned."""
+        records = claim.facts.get("records")
+        if not (records or {}).get("learned"):
+            return
+        if unknown_learning(list(self.statements()), records, None if parent is None else parent["sequence"]):
+            raise InputError("no `learn` line that this model follows from has the commitments of --learned")
 
     def _write(self, line: bytes, head: Head) -> None:
         """Append a line in one piece: where that fails, the log is as long as before."""

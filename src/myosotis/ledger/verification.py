@@ -12,12 +12,12 @@ from securesystemslib.signer import SSlibKey
 
 from myosotis.engine.errors import InputError
 from myosotis.ledger.claims import directory_digest
-from myosotis.ledger.commitments import covered_by
 from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, canonical, opened, unverified
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.statements import STATEMENT, kind_of, leaves_model
+from myosotis.ledger.receipts import covered_by
+from myosotis.ledger.statements import STATEMENT, kind_of, leaves_model, unknown_learning
 from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Head
 
 STATUSES = {
@@ -183,6 +183,7 @@ class _Checked:
                 continue
             predicate = statement["predicate"]
             before = self._parent(number, predicate)
+            self._learned(number, predicate, before)
             if leaves_model(statement):
                 expected = newest.get(predicate["branch"])
                 if expected is not None and before != expected:
@@ -208,6 +209,14 @@ class _Checked:
         except (KeyError, TypeError, IndexError):
             raise CheckError(f"line {number + 1}: its statement lacks something") from None
         return before
+
+    def _learned(self, number: int, predicate: Any, before: int | None) -> None:
+        try:
+            unknown = unknown_learning(self._statements, predicate.get("records"), before)
+        except (KeyError, TypeError, AttributeError):
+            raise CheckError(f"line {number + 1}: its statement lacks something") from None
+        if unknown is not None:
+            raise CheckError(f"line {number + 1}: no line that it follows from had learned its records")
 
     def folder(self) -> str:
         guide = self._path / GUIDE_FILE
@@ -243,10 +252,11 @@ class _Checked:
 
     def record(self, record: Path, receipt: Path) -> str:
         try:
-            number, forms = covered_by(record, receipt, self._statements)
+            covered = covered_by(record, receipt, self._statements)
         except EnvelopeError as error:
             raise CheckError(str(error)) from None
-        return f"line {number} covers {record.name} by its {' and '.join(forms)}"
+        learned = "" if covered.learned is None else f"; line {covered.learned} had learned it"
+        return f"line {covered.line} covers {record.name} by its {' and '.join(covered.forms)}{learned}"
 
     def model(self, path: Path) -> str:
         folder = path / "model" if (path / "config.yaml").is_file() else path

@@ -390,3 +390,49 @@ def test_two_processes_make_the_same_bytes(world, tmp_path, write_classes):
             for name in ("statistics.safetensors", "head.safetensors"):
                 made.setdefault((job, name), set()).add((out / "model" / name).read_bytes())
     assert all(len(contents) == 1 for contents in made.values())
+
+
+class TestLedger:
+    """A ledger of an exact forgetting: ``verify --recompute`` learns the remaining photos anew."""
+
+    @pytest.fixture
+    def ledger(self, runs, invoke, tmp_path):
+        assert invoke("ledger", "init", tmp_path / "life").exit_code == 0
+        for name in ("learned", "forgotten"):
+            done = invoke("ledger", "add", tmp_path / "life", runs / name, "--key", tmp_path / "life.key")
+            assert done.exit_code == 0, done.output
+        return tmp_path / "life"
+
+    def test_the_remaining_photos_make_the_sums(self, runs, ledger, invoke, tmp_path):
+        verify = ("ledger", "verify", ledger, "--model", runs / "forgotten", "--recompute")
+        done = invoke(*verify, rest(runs, tmp_path / "rest"))
+        assert done.exit_code == 0, done.output
+        assert "ok     recomputed: 29 images make the sums and the head of line 2, to the bit" in done.output
+
+    def test_the_forgotten_photos_do_not(self, runs, ledger, invoke):
+        done = invoke("ledger", "verify", ledger, "--model", runs / "forgotten", "--recompute", runs / "train")
+        assert done.exit_code == 20, done.output
+        assert "which line 2 did not leave" in done.output
+
+    def test_another_head_is_no_model_of_the_line(self, runs, ledger, invoke, tmp_path):
+        """Sums of the remaining photos beside the head from before: the model check sees it first."""
+        shutil.copytree(runs / "forgotten", tmp_path / "forged")
+        shutil.copy(runs / "learned" / "model" / "head.safetensors", tmp_path / "forged" / "model")
+        verify = ("ledger", "verify", ledger, "--model", tmp_path / "forged", "--recompute")
+        done = invoke(*verify, rest(runs, tmp_path / "rest"))
+        assert done.exit_code == 15, done.output
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--recompute", "train"), "--recompute goes with --model"),
+            (("--size", "8"), "--size belongs to --recompute"),
+            (("--model", "out", "--recompute", "train"), "is no learner that forgets exactly"),
+            (("--model", "forgotten", "--recompute", "none"), "none"),
+        ],
+    )
+    def test_mistakes(self, options, message, runs, ledger, invoke):
+        words = [word if word.startswith("--") or word.isdigit() else runs / word for word in options]
+        done = invoke("ledger", "verify", ledger, *words)
+        assert done.exit_code == 2, done.output
+        assert message in done.output

@@ -1,7 +1,8 @@
 """``myosotis ledger``: what happened to a model, signed, for others to check."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -271,12 +272,21 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="A photo, or a JSON record, that a line should cover.")
     ] = None,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="With --record: its receipt.")] = None,
+    recompute: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --model, of a learner that forgets exactly: all images that it should have learned, which are "
+            "learned anew.",
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="With --recompute: side that images are scaled to.")] = None,
 ) -> None:
     """Check signatures, order, head, lineage and folder; a line for each check, and an exit status for each failure.
 
     \b
     10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model
-    16 lineage      17 keys and VERIFY.md          18 record
+    16 lineage      17 keys and VERIFY.md          18 record            20 sums learned anew
     """
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
@@ -287,12 +297,27 @@ def verify(
         if (record is None) != (receipt is None):
             raise InputError("--record and --receipt go together")
         proof = None if record is None or receipt is None else (record, receipt)
-
+        anew = None if recompute is None else _learning_anew(model, recompute, size)
+        if recompute is None and size is not None:
+            raise InputError("--size belongs to --recompute")
         if key is None:
             say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
         keys = Ledger(directory).keys if key is None else [read_public(path) for path in key]
-        for check in verify_ledger(directory, keys, model=model, since=since, proof=proof):
+        for check in verify_ledger(directory, keys, model=model, since=since, proof=proof, learned_anew=anew):
             typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
             if not check.holds:
                 raise typer.Exit(check.status)
         typer.echo("verified")
+
+
+def _learning_anew(model: Path | None, folder: Path, size: int | None) -> Callable[[], Mapping[str, Any]]:
+    """A function that learns the images of a folder anew, as ``myosotis audit classifier --against`` does."""
+    from myosotis.engine.errors import InputError
+
+    if model is None:
+        raise InputError("--recompute goes with --model, the run of a learner that forgets exactly")
+    from myosotis.unlearning.classifier.exact.job import audit_against, is_exact
+
+    if not is_exact(model):
+        raise InputError(f"{model}: is no learner that forgets exactly, so there are no sums to compare")
+    return lambda: audit_against(model, folder, size)

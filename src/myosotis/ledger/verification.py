@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ STATUSES = {
     "lineage": 16,
     "folder": 17,
     "record": 18,
+    "recomputed": 20,
 }
 """Exit status of a failed check, by its name."""
 
@@ -65,6 +66,7 @@ def verify_ledger(
     model: Path | None = None,
     since: Path | None = None,
     proof: tuple[Path, Path] | None = None,
+    learned_anew: Callable[[], Mapping[str, Any]] | None = None,
 ) -> Iterator[Check]:
     """Check a ledger, and yield what each check says; it ends with the first that fails.
 
@@ -74,6 +76,8 @@ def verify_ledger(
         model: Directory of the model that the newest line should have left.
         since: A head of this ledger from before, of which it must be the continuation.
         proof: A record, and the receipt that says which line covers it.
+        learned_anew: Of a learner that forgets exactly: learns its images anew, and returns the digests of sums and
+            head as ``recomputed``, and whether they are those of the model as ``equal``.
 
     Raises:
         InputError: It is no ledger, or a file that was named is missing.
@@ -97,6 +101,8 @@ def verify_ledger(
         steps.append(("model", lambda: checked.model(model)))
     if proof is not None:
         steps.append(("record", lambda: checked.record(*proof)))
+    if learned_anew is not None:
+        steps.append(("recomputed", lambda: checked.recomputed(learned_anew())))
     for name, step in steps:
         try:
             text = step()
@@ -262,9 +268,7 @@ class _Checked:
         folder = path / "model" if (path / "config.yaml").is_file() else path
         if not folder.is_dir():
             raise InputError(f"{path}: no such directory of a model")
-        newest = next((one for one in reversed(self._statements) if leaves_model(one)), None)
-        if newest is None:
-            raise CheckError("the ledger has no line that left a model")
+        newest = self._newest()
         number = newest["predicate"]["sequence"] + 1
         subject, files = directory_digest(folder)
         listed = newest["predicate"]["files"]
@@ -272,6 +276,22 @@ class _Checked:
             return f"{path} is the model of line {number}"
         differing = next((name for name in sorted({*files, *listed}) if files.get(name) != listed.get(name)), "")
         raise CheckError(f"{path} is not the model of line {number}: {differing} differs")
+
+    def recomputed(self, found: Mapping[str, Any]) -> str:
+        newest = self._newest()
+        number = newest["predicate"]["sequence"] + 1
+        statistics = found["recomputed"]["statistics"]
+        if statistics not in newest["predicate"]["weights"]["out"]:
+            raise CheckError(f"the images make the sums {statistics}, which line {number} did not leave")
+        if not found["equal"]:
+            raise CheckError(f"the images make the sums of line {number}, and another head than the model's")
+        return f"{found['images']} images make the sums and the head of line {number}, to the bit"
+
+    def _newest(self) -> Any:
+        newest = next((one for one in reversed(self._statements) if leaves_model(one)), None)
+        if newest is None:
+            raise CheckError("the ledger has no line that left a model")
+        return newest
 
 
 def _predicate(statement: Any, number: int) -> Any:

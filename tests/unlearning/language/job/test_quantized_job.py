@@ -81,6 +81,10 @@ def test_a_job_writes_a_packed_model_and_an_adapter_that_load_anywhere(invoke, i
         torch.testing.assert_close(plain(x).logits, adapted, rtol=1e-4, atol=1e-4)
         opened = myosotis.load(run).model
         torch.testing.assert_close(opened(x).logits, adapted, rtol=1e-4, atol=1e-4)
+    audit = invoke("audit", "language", run)
+    assert audit.exit_code == 0, audit.output
+    again = json.loads((run / "audit.json").read_text())
+    assert (again["model_matches"], again["data_matches"], again["reproduced"]) == (True, True, True)
     # It is not a base for further jobs.
     again = invoke(
         *("unlearn", "language", inputs / "job.yaml", "--out", tmp_path / "again"),
@@ -97,6 +101,7 @@ def test_merged_weights_are_those_of_the_dequantised_base(invoke, inputs, settin
     assert not any(is_four_bit(layer) for layer in merged.modules())
     lineage = json.loads((tmp_path / "run" / "result.json").read_text())["lineage"]
     assert lineage["model_out"] == weights_hash(merged)
+    assert invoke("audit", "language", tmp_path / "run").exit_code == 0
     base, _ = load_causal_lm(str(inputs / "base"), quantization="nf4")
     adapted = PeftModel.from_pretrained(base, tmp_path / "run" / "model" / "adapter")
     x = torch.arange(1, 30).unsqueeze(0)

@@ -13,6 +13,7 @@ from myosotis.engine.job import Say
 from myosotis.engine.processes import device
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import load_causal_lm
+from myosotis.models.four_bit import stored_quantization
 from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.precision import audit_autocast
@@ -42,17 +43,18 @@ def audit_again(run: Run, config: LanguageUnlearningConfig, name: str | None, sa
         ``reproduced``, whether every figure is the reported one, None for another model.
 
     Raises:
-        InputError: Records are missing or faulty, the model does not suit them, or the run has a 4-bit base.
+        InputError: Records are missing or faulty, or the model does not suit them.
     """
     result = run.result()
-    if config.model.quantization is not None:
-        raise InputError(f"{run.path}: a run on a 4-bit base cannot be audited again yet")
     transformers.utils.logging.disable_progress_bar()
     records, shared = read_records(config)
     dtype = getattr(torch, config.model.dtype)
     own = run.path / "model"
     say(f"loading {own if name is None else name}")
-    model, tokenizer = load_causal_lm(str(own) if name is None else name, dtype)
+    packed = config.model.quantization if name is None and stored_quantization(own) is not None else None
+    model, tokenizer = load_causal_lm(
+        str(own) if name is None else name, dtype, packed, with_adapter=packed is not None
+    )
     if name is not None and (own / "config.json").is_file():
         check_tokenizer(load_tokenizer(own), tokenizer, f"model {name}")
     inputs = encode_inputs(config, records, shared, tokenizer)

@@ -24,7 +24,23 @@ def launch(processes, *arguments):
     return done
 
 
+SUITES = {
+    "data": {"people": {"forget": 3, "retain": 2, "unseen": 3}},
+    "audit": {"n": 3, "max_new_tokens": 4, "membership": {}, "stress": {"relearn_steps": 2}},
+}
 WATCHED = {"selection": {"retain_share": 0.5}, "data": {"people": {"forget": 2, "retain": 4, "unseen": 1}}}
+
+
+def leaves(value, path=()):
+    """Yield what a result holds with its keys."""
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from leaves(value[key], (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, (*path, index))
+    else:
+        yield path, value
 
 
 @pytest.mark.processes
@@ -32,7 +48,8 @@ WATCHED = {"selection": {"retain_share": 0.5}, "data": {"people": {"forget": 2, 
     ("method", "changes"),
     [
         ({"name": "ihl"}, {}),
-        ({"name": "npo"}, {}),
+        # Membership and stress tests, the records of which the processes share; fifteen of each set.
+        ({"name": "npo"}, SUITES),
         # Gradients projected after they were summed over processes; an evaluation after every epoch.
         ({"name": "gd", "projection": "conflict"}, WATCHED),
         # A multiplier that moves by what all processes saw.
@@ -65,6 +82,12 @@ def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tm
     for one_event, two_event in zip(*events, strict=True):
         for key in one_event.keys() - {"epoch"}:  # which counts micro-batches
             assert two_event[key] == pytest.approx(one_event[key], rel=2e-3, abs=1e-4), key
+    suites = [json.loads((tmp_path / name / "result.json").read_text())["suites"] for name in ("one", "two")]
+    assert set(suites[0]) == {"membership", "stress"} & set(config["audit"])
+    for (one_key, one_value), (two_key, two_value) in zip(*map(leaves, suites), strict=True):
+        assert one_key == two_key
+        expected = one_value if one_value is None else pytest.approx(one_value, rel=2e-2, abs=2e-2)
+        assert two_value == expected, one_key
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, atol=2e-4, rtol=1e-3)

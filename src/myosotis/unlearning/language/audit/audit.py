@@ -154,6 +154,17 @@ def audit_model(
     return Audit(metrics, values_by_split, answers)
 
 
+def shared_values(count: int, measure: Callable[[Sequence[int]], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the values of ``count`` records, which several processes share; all of them must call it.
+
+    Args:
+        count: Number of records.
+        measure: Returns one value per record of those with the given indices, by measure.
+    """
+    own = process_indices(count)
+    return gather_values(measure(own), own)
+
+
 def gather_values(values: Mapping[str, Tensor], own: Sequence[int]) -> dict[str, Tensor]:
     """Return the values of all records, where each process has those of its share.
 

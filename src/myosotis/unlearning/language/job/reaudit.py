@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import transformers
 
-from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Say
 from myosotis.engine.processes import device

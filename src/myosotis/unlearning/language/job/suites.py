@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record, parse_record
@@ -13,7 +14,7 @@ from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import Membership, membership_inference
 from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics
-from myosotis.unlearning.language.audit.audit import subjects_of
+from myosotis.unlearning.language.audit.audit import shared_values, subjects_of
 from myosotis.unlearning.language.audit.harness import evaluate_with_harness
 from myosotis.unlearning.language.audit.membership import membership_scores
 from myosotis.unlearning.language.audit.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
@@ -144,26 +145,28 @@ class AuditSuites:
 
     def reference_nll(self, model: Any) -> list[list[float]]:
         """Return the likelihoods under a reference model that :meth:`measure` takes."""
-        return [
-            answer_metrics(model, examples, batch_size=self.settings.batch_size)["nll"].tolist()
-            for examples in (self.forget, self.unseen)
-        ]
+        return [self._answers(model, examples)["nll"].tolist() for examples in (self.forget, self.unseen)]
 
     def _membership(self, model: Any, reference: Sequence[Sequence[float]] | None) -> dict[str, Any]:
         settings = self.settings.membership
         assert settings is not None  # noqa: S101 - the caller has looked
-        sides = [
-            membership_scores(
-                model,
-                self.tokenizer,
-                examples,
-                scores=settings.scores,
-                reference_nll=None if reference is None else torch.tensor(reference[index]),
-                k=settings.k,
-                batch_size=self.settings.batch_size,
+
+        def scores(examples: Sequence[Example], nll: Sequence[float] | None) -> dict[str, Tensor]:
+            return shared_values(
+                len(examples),
+                lambda own: membership_scores(
+                    model,
+                    self.tokenizer,
+                    [examples[index] for index in own],
+                    scores=settings.scores,
+                    reference_nll=None if nll is None else torch.tensor([nll[index] for index in own]),
+                    k=settings.k,
+                    batch_size=self.settings.batch_size,
+                ),
             )
-            for index, examples in enumerate((self.forget, self.unseen))
-        ]
+
+        forget_nll, unseen_nll = (None, None) if reference is None else reference
+        sides = scores(self.forget, forget_nll), scores(self.unseen, unseen_nll)
         return {
             name: _membership_row(
                 membership_inference(
@@ -212,8 +215,15 @@ class AuditSuites:
 
     def _accuracy(self, model: Any, examples: Sequence[Example]) -> dict[str, Any]:
         """Mean and interval of the accuracy on facts, or on all labelled tokens where no record has facts."""
-        values = accuracy_of(answer_metrics(model, examples, batch_size=self.settings.batch_size))
+        values = accuracy_of(self._answers(model, examples))
         return asdict(mean_interval(values, subjects_of(examples), level=self.settings.confidence))
+
+    def _answers(self, model: Any, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """What a model answers to records, which the processes share."""
+        return shared_values(
+            len(examples),
+            lambda own: answer_metrics(model, [examples[index] for index in own], batch_size=self.settings.batch_size),
+        )
 
     def _tofu(self, model: Any) -> dict[str, Any]:
         settings = self.settings.tofu

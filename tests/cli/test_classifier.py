@@ -83,7 +83,7 @@ def test_what_a_run_leaves(finished, world):
     out, outcome = finished
     found = result(out)
     assert found["kind"] == "unlearn-classifier"
-    assert found["schema_version"] == 2
+    assert found["schema_version"] == 3
     assert set(found["metrics"]) == {"before", "after", "reference"}
     assert found["images"]["forget"] == 4
     assert found["images"]["remaining"] == 44

@@ -97,7 +97,7 @@ def test_a_run_leaves_everything_that_it_should(finished, world):
         "report.html", "result.json",
     }  # fmt: skip
     result = json.loads((out / "result.json").read_text())
-    assert result["schema_version"] == 2
+    assert result["schema_version"] == 3
     assert result["kind"] == "unlearn-language"
     assert set(result["metrics"]) == {"before", "after"}
     fact = result["metrics"]["after"]["forget"]["fact_accuracy"]

@@ -24,4 +24,4 @@ def test_one_changed_weight_changes_the_hash(tiny_llama):
 def test_fingerprints_are_short_and_salted():
     assert salted_fingerprint("text", "a") == salted_fingerprint("text", "a")
     assert salted_fingerprint("text", "a") != salted_fingerprint("text", "b")
-    assert len(salted_fingerprint("text", "a")) == 16
+    assert len(salted_fingerprint("text", "a")) == 64

@@ -39,7 +39,7 @@ def test_a_run_is_made_logged_and_finished(tmp_path):
     run.finish({"kind": "k"})
     result = Run.read(run.path).result()
     started, finished = (datetime.fromisoformat(result.pop(key)) for key in ("started", "finished"))
-    assert result == {"schema_version": 2, "kind": "k", "request": None, "operator": None}
+    assert result == {"schema_version": 3, "kind": "k", "request": None, "operator": None}
     assert started.tzinfo is not None
     assert started <= finished
     run.close()

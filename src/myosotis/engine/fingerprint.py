@@ -27,10 +27,10 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def salted_fingerprint(text: str, salt: str) -> str:
-    """Return 16 hexadecimal digits that name a text to whoever holds both text and salt, and nobody else (HMAC-SHA256).
+    """Return the HMAC-SHA256 of a text, which names it to whoever holds both text and salt, and to nobody else.
 
     Example:
         >>> salted_fingerprint("a record", "salt") == salted_fingerprint("a record", "other salt")
         False
     """
-    return hmac.new(salt.encode(), text.encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.digest(salt.encode(), b"myosotis/v1/fingerprint" + text.encode(), "sha256").hex()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-RESULT_SCHEMA_VERSION = 2
+RESULT_SCHEMA_VERSION = 3
 """Raised whenever a key of ``result.json`` changes its meaning or is removed."""
 
 
@@ -97,7 +97,7 @@ class LearningVerdict(ResultPart):
 class Result(ResultPart):
     """Head of every ``result.json``."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     """Version of this schema."""
     started: AwareDatetime | None
     """Time at which the run was created, RFC 3339 in UTC."""

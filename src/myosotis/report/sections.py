@@ -1,5 +1,6 @@
 """Sections and verdicts that the reports of all jobs share."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -175,6 +176,20 @@ def lineage_section(models: Mapping[str, str | None], data: Mapping[str, str]) -
     rows += [Row(f"{name.capitalize()} images", [text]) for name, text in data.items()]
     text = "Models are named by the SHA-256 of their weights, images by salted fingerprints."
     return Section("Lineage", [text], [Table("Hashes and fingerprints", ["Value"], rows)])
+
+
+def fingerprints_text(prints: Sequence[str]) -> str:
+    """Return a fingerprint, or the number of several and the SHA-256 over them; ``-`` for none.
+
+    The list of them is in ``result.json``.
+
+    Example:
+        >>> fingerprints_text(["ab"]), fingerprints_text([])
+        ('ab', '-')
+    """
+    if len(prints) < 2:
+        return prints[0] if prints else "-"
+    return f"{len(prints)} fingerprints, SHA-256 {hashlib.sha256(''.join(prints).encode()).hexdigest()}"
 
 
 def seconds_text(seconds: Sequence[float | None]) -> str:

@@ -6,7 +6,13 @@ from typing import Any
 
 from myosotis.report.document import Row, Section, Table
 from myosotis.report.groups import number_text
-from myosotis.report.sections import count_text, lineage_section, method_section, request_tables
+from myosotis.report.sections import (
+    count_text,
+    fingerprints_text,
+    lineage_section,
+    method_section,
+    request_tables,
+)
 from myosotis.unlearning.classifier.job.report_terms import (
     MODELS,
     SETS,
@@ -17,6 +23,8 @@ from myosotis.unlearning.classifier.job.report_terms import (
 )
 from myosotis.unlearning.classifier.methods import METHODS
 
+_SHOWN = 16
+"""Digits of a fingerprint in the table of images."""
 _RELEARNING = {"before": "model before", "after": "model after", "reference": "reference"}
 _COPIES = {
     "shifted": "shifted by a pixel",
@@ -196,7 +204,7 @@ def instance_section(result: Mapping[str, Any]) -> Section:
     classes = result["classes"]
     rows = [
         Row(
-            instance["fingerprint"],
+            instance["fingerprint"][:_SHOWN],
             [
                 classes[instance["label"]],
                 classes[instance["answer_before"]],
@@ -254,12 +262,12 @@ def request_and_lineage(result: Mapping[str, Any]) -> Section:
     lineage = result["lineage"]
     untreated, tables = request_tables(result["request"])
     notes = [
-        "Whoever has the run's salt and an image can find the image by its fingerprint; an image cannot be recovered "
-        "from its fingerprint.",
+        "Whoever has the run's salt and an image can find the image by its fingerprint, of which the table of images "
+        f"has the first {_SHOWN} digits and result.json all; an image cannot be recovered from its fingerprint.",
         *untreated,
     ]
     models = {"Model that came in": lineage["model_in"], "Model that went out": lineage["model_out"]}
-    data = {name: text if isinstance(text, str) else ", ".join(text) for name, text in lineage["data"].items()}
+    data = {name: text if isinstance(text, str) else fingerprints_text(text) for name, text in lineage["data"].items()}
     section = lineage_section(models, data)
     return replace(section, paragraphs=[*section.paragraphs, *notes], tables=[*tables, *section.tables])
 

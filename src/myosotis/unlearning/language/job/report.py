@@ -15,6 +15,7 @@ from myosotis.report.sections import (
     count_text,
     differing_settings,
     environment_section,
+    fingerprints_text,
     request_tables,
     run_facts,
     setting_rows,
@@ -392,11 +393,12 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
         Row("Model after unlearning", [lineage["model_out"]]),
     ]
     rows += [
-        Row(f"{_RECORD_NAMES[name]} records", [", ".join(prints) or "-"]) for name, prints in lineage["data"].items()
+        Row(f"{_RECORD_NAMES[name]} records", [fingerprints_text(prints)]) for name, prints in lineage["data"].items()
     ]
     paragraph = (
         "Models are identified by the SHA-256 of their weights, records by salted fingerprints. Whoever has the run's "
-        "salt and a record can find it here; a record cannot be recovered from its fingerprint."
+        "salt and a record can find it in result.json, which lists them; a record cannot be recovered from its "
+        "fingerprint."
     )
     untreated, tables = request_tables(result["request"])
     return Section("Lineage", [paragraph, *untreated], [*tables, Table("Hashes and fingerprints", ["Value"], rows)])

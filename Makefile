@@ -35,7 +35,7 @@ demo: $(VENV)/.base $(VENV)/.weights
 	$(BIN)/myosotis unlearn language examples/erase-people.yaml --resume
 
 # A whole life: learn, forget, learn on, audit, destroy, and a ledger that others can check.
-life: $(VENV)/.base $(VENV)/.body
+life: $(VENV)/.base $(VENV)/.body $(VENV)/.weights
 	$(BIN)/python benchmarks/life.py --out runs/life
 
 test: $(VENV)/.dev

@@ -1,14 +1,17 @@
 """A whole life, signed: learn, forget, learn on, audit, destroy, and prove it to others. Ends with ``verified``.
 
-Two learners of handwritten digits live side by side, each on a branch of one ledger. The first has a frozen body and
-forgets 20 photos exactly; the second is trained, and forgets 20 others by the preset ``recommended``. Both learn four
-further digits afterwards. An auditor with a key of their own checks both, old models are destroyed, receipts are
-written for the photos, and a person checks one. Every command is printed as it is run, and they are those of the guide.
+Two learners of handwritten digits and a language model live side by side, each on a branch of one ledger. The first
+learner has a frozen body and forgets 20 photos exactly; the second is trained, and forgets 20 others by the preset
+``recommended``. Both learn four further digits afterwards. The language model was taught ten made-up people and forgets
+three, and three others later. An auditor with a key of their own looks at all three, old models and photos are
+destroyed, and a person checks a receipt. Every command is printed as it is run, and they are those of the guide
+"A whole life".
 
     python benchmarks/life.py --out runs/life
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +21,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from myosotis.data.people import fictitious_people
 from myosotis.data.sources import read_digits
 
 BEGIN, LATER = [str(digit) for digit in range(6)], [str(digit) for digit in range(6, 10)]
@@ -31,10 +35,17 @@ TRAINED = {
     "memory": {"total": 100},
     "training": {"epochs": 15, "learning_rate": 0.05, "batch_size": 32},
 }
+WORDS = {
+    "method": {"name": "ihl"},
+    "lora": {"rank": 8, "alpha": 16},
+    "training": {"epochs": 10, "batch_size": 5, "learning_rate": 1.0e-3},
+    "stop": {"min_epochs": 1},
+    "audit": {"n": 3},
+}
 
 
 def make_photos(out):
-    """Folders of PNG files: training and test images, two requests of 20, and what is left after the first."""
+    """Folders of PNG files: what is learned first, and in all, tests, two requests, what is left after the first."""
     digits = read_digits()
     order = digits.shuffled(0, "life")
     for number, index in enumerate(order):
@@ -49,11 +60,31 @@ def make_photos(out):
             target = out / "photos" / request / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-    shutil.copytree(out / "photos" / "train", out / "photos" / "left")
+    for name in BEGIN:
+        shutil.copytree(out / "photos" / "train" / name, out / "photos" / "begin" / name)
+    shutil.copytree(out / "photos" / "begin", out / "photos" / "left")
     for path in (out / "photos" / "request-1").glob("*/*"):
         (out / "photos" / "left" / path.parent.name / path.name).unlink()
-    for name in LATER:
-        shutil.rmtree(out / "photos" / "left" / name)
+
+
+def make_people(out):
+    """JSONL files: the people of two requests, those who are left after each, and some who are never taught."""
+    people = fictitious_people(16, 0)
+    groups = {
+        "request-3": people[:3],
+        "left-3": people[3:10],
+        "request-4": people[3:6],
+        "left-4": people[6:10],
+        "unseen": people[10:],
+    }
+    (out / "people").mkdir()
+    for name, group in groups.items():
+        rows = [
+            {"prompt": record.prompt, "response": record.response, "facts": record.facts, "subject": record.subject}
+            for person in group
+            for record in person.records()
+        ]
+        (out / "people" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 class Life:
@@ -62,32 +93,33 @@ class Life:
     def __init__(self, out):
         self.out = out
 
-    def write(self, name, content):
-        (self.out / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **content}, sort_keys=False))
-
-    def run(self, *words, key="life.key"):
+    def run(self, *words):
         print(f"\n$ myosotis {' '.join(words)}", flush=True)
-        environment = {**os.environ, "MYOSOTIS_LEDGER_KEY": key}
+        environment = {**os.environ, "MYOSOTIS_LEDGER_KEY": "life.key"}
         command = [sys.executable, "-m", "myosotis", *words]
         subprocess.run(command, check=True, cwd=self.out, env=environment)  # noqa: S603 - our own commands
 
-    def job(self, words, name, content, *options):
-        self.write(name, content)
+    def job(self, words, name, *options):
+        content = {"name": name, **JOBS[name]}
+        (self.out / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
         self.run(*words, f"{name}.yaml", "--out", name, *options)
 
+    def copy(self, photo, target):
+        shutil.copy(self.out / photo, self.out / target)
 
-def data(classes):
-    return {"train": {"folder": "photos/train"}, "test": {"folder": "photos/test"}, "only": classes}
+
+def data(folder, classes):
+    return {"train": {"folder": f"photos/{folder}"}, "test": {"folder": "photos/test"}, "only": classes}
 
 
 def first(learner):
-    return {**learner, "data": data(BEGIN), "scenario": {"first": 3, "per_task": 3, "class_order": BEGIN}}
+    return {**learner, "data": data("begin", BEGIN), "scenario": {"first": 3, "per_task": 3, "class_order": BEGIN}}
 
 
 def further(learner, run):
     return {
         **learner,
-        "data": data(BEGIN + LATER),
+        "data": data("train", BEGIN + LATER),
         "scenario": {"first": 2, "per_task": 2, "class_order": LATER},
         "continue_from": run,
         "forgotten": "drop",
@@ -100,7 +132,7 @@ def request(learner, number, how):
         "model": {"learner": learner},
         "data": {
             "forget": {"folder": f"photos/request-{number}"},
-            "train": {"folder": "photos/train"},
+            "train": {"folder": "photos/begin"},
             "test": {"folder": "photos/test"},
         },
         "request": {"id": str(number), "received": "2026-11-02"},
@@ -108,39 +140,74 @@ def request(learner, number, how):
     }
 
 
-def live(out):
-    life = Life(out)
-    learn, unlearn = ("learn", "classes"), ("unlearn", "classifier")
+def people(number, model, **more):
+    files = {"forget": f"request-{number}", "retain": f"left-{number}", "unseen": "unseen"}
+    return {
+        "model": {"name": model},
+        "data": {
+            **{part: f"people/{name}.jsonl" for part, name in files.items()},
+            "template": "Question: {prompt}\nAnswer: {response}",
+        },
+        "request": {"id": str(number), "received": "2026-11-02"},
+        **WORDS,
+        **more,
+    }
+
+
+JOBS = {
+    "frozen": first(SUMS),
+    "request-1": request("frozen", 1, {"method": "exact"}),
+    "frozen-later": further(SUMS, "request-1"),
+    "trained": first(TRAINED),
+    "request-2": request("trained", 2, {"preset": "recommended"}),
+    "trained-later": further(TRAINED, "request-2"),
+    "request-3": people(3, "smollm2-135m", fine_tune={"epochs": 10, "batch_size": 20, "learning_rate": 1.0e-4}),
+    "request-4": people(4, "./request-3/model"),
+}
+
+
+def live(life, photo):
+    """Every command of the life, in order; ``photo`` is one of the first request, below its folder."""
+    learn, unlearn, language = ("learn", "classes"), ("unlearn", "classifier"), ("unlearn", "language")
     life.run("ledger", "init", "life")
     life.run("ledger", "make-key", "auditor.key")
     life.run("ledger", "key", "life", "auditor.pub")
 
-    life.job(learn, "frozen", first(SUMS), "--ledger", "life")
-    life.job(unlearn, "request-1", request("frozen", 1, {"method": "exact"}))
-    receipts = ("--records", "photos/request-1", "--receipts", "receipts-1")
-    life.run("ledger", "add", "life", "request-1", *receipts)
+    life.job(learn, "frozen")
+    life.run("ledger", "add", "life", "frozen", "--records", "photos/begin", "--opening", "frozen.opening")
+    life.job(unlearn, "request-1")
+    given = ("--records", "photos/request-1", "--learned", "frozen.opening", "--receipts", "receipts-1")
+    life.run("ledger", "add", "life", "request-1", *given)
     life.run("audit", "classifier", "request-1", "--against", "photos/left")
-    life.run("ledger", "add", "life", "request-1", "--audit", key="auditor.key")
-    life.job(learn, "frozen-later", further(SUMS, "request-1"), "--ledger", "life")
+    life.run("ledger", "add", "life", "request-1", "--audit", "--key", "auditor.key")
+    life.run("ledger", "verify", "life", "--model", "request-1", "--recompute", "photos/left")
+    life.job(learn, "frozen-later", "--ledger", "life")
 
-    life.job(learn, "trained", first(TRAINED))
+    life.job(learn, "trained")
     life.run("ledger", "add", "life", "trained", "--branch", "trained")
-    life.job(unlearn, "request-2", request("trained", 2, {"preset": "recommended"}))
+    life.job(unlearn, "request-2")
     life.run("ledger", "add", "life", "request-2", "--branch", "trained")
     life.run("audit", "classifier", "request-2")
-    life.run("ledger", "add", "life", "request-2", "--audit", "--branch", "trained", key="auditor.key")
-    life.job(learn, "trained-later", further(TRAINED, "request-2"))
+    life.run("ledger", "add", "life", "request-2", "--audit", "--branch", "trained", "--key", "auditor.key")
+    life.job(learn, "trained-later")
     life.run("ledger", "add", "life", "trained-later", "--branch", "trained")
 
-    photo = sorted((out / "photos" / "request-1").glob("*/*.png"))[0].relative_to(out / "photos" / "request-1")
-    shutil.copy(out / "photos" / "request-1" / photo, out / "mine.png")
-    life.run("ledger", "destroy", "life", "frozen", "trained", "photos/request-1", "photos/request-2")
+    life.job(language, "request-3")
+    life.run("ledger", "add", "life", "request-3", "--branch", "words")
+    life.job(language, "request-4")
+    given = ("--records", "people/request-4.jsonl", "--receipts", "receipts-4")
+    life.run("ledger", "add", "life", "request-4", "--branch", "words", *given)
+    life.run("audit", "language", "request-4")
+    life.run("ledger", "add", "life", "request-4", "--audit", "--branch", "words", "--key", "auditor.key")
+
+    life.copy(f"photos/request-1/{photo}", "mine.png")
+    life.run("ledger", "destroy", "life", "frozen", "trained", "request-3", "photos", "people", "frozen.opening")
     life.run("ledger", "log", "life", "--html", "life.html")
     life.run("ledger", "certificate", "life", "2", "--out", "request-1.html")
-    shutil.copy(out / "life" / "keys" / "operator.pub", out / "operator.pub")
+    life.copy("life/keys/operator.pub", "operator.pub")
     keys = ("--key", "operator.pub", "--key", "auditor.pub")
     proof = ("--record", "mine.png", "--receipt", f"receipts-1/{photo}.receipt.json")
-    life.run("ledger", "verify", "life", *keys, "--model", "trained-later", *proof)
+    life.run("ledger", "verify", "life", *keys, "--model", "request-4", *proof)
 
 
 def main():
@@ -150,7 +217,9 @@ def main():
     if out.exists():
         parser.error(f"{out}: exists already")
     make_photos(out)
-    live(out)
+    make_people(out)
+    photos = out / "photos" / "request-1"
+    live(Life(out), sorted(photos.glob("*/*.png"))[0].relative_to(photos).as_posix())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""The guide "A whole life" has the commands that `make life` runs, in their order."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from myosotis.cli.kinds import JOBS
+from myosotis.engine.config import load_config
+
+ROOT = Path(__file__).parents[1]
+PHOTO = "0/0020.png"
+
+
+def life_script():
+    spec = importlib.util.spec_from_file_location("life", ROOT / "benchmarks" / "life.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recorded(module, out):
+    class Recorded(module.Life):
+        commands = []
+
+        def run(self, *words):
+            self.commands.append(" ".join(("myosotis", *words)))
+
+        def copy(self, photo, target):
+            pass
+
+    life = Recorded(out)
+    module.live(life, PHOTO)
+    return life.commands
+
+
+def test_the_guide_has_the_commands_that_run(tmp_path):
+    guide = (ROOT / "docs" / "guides" / "lifecycle.md").read_text("utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    written = [line for block in blocks for line in block.splitlines() if line.startswith("myosotis ")]
+    assert written == recorded(life_script(), tmp_path)
+
+
+def test_every_configuration_is_one(tmp_path):
+    module = life_script()
+    commands = recorded(module, tmp_path)
+    (tmp_path / "request-3").mkdir()
+    for name in module.JOBS:
+        words = next(command.split() for command in commands if f"{name}.yaml" in command)
+        command = " ".join(words[1:3])
+        if "learner" in module.JOBS[name].get("model", {}):
+            command = "unlearn exact" if module.JOBS[name].get("method") == "exact" else "unlearn learner"
+        load_config(tmp_path / f"{name}.yaml", JOBS[command].schema())

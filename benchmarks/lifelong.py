@@ -3,11 +3,13 @@
 Does what was forgotten come back when the model learns on? All learners begin with the weights of EfficientNet-Lite0:
 RanPAC on the frozen body, which forgets exactly, and experience replay, which trains it. ``story`` runs the command
 line for every way to forget, for learners that never had the photos, and for ones that forget nothing; ``streams``
-learns ten classes in five tasks by the methods that begin with the same body. ``table`` prints Markdown. What ``--out``
+learns ten classes in five tasks by the methods that begin with the same body. ``probes`` learns the same by fewer of
+them, and fits a linear probe to the body after each task. ``table`` prints Markdown. What ``--out``
 holds already is not done again.
 
     python benchmarks/lifelong.py story   --data FOLDER --out OUT --seeds 0 1 2
     python benchmarks/lifelong.py streams --data FOLDER --out OUT --seeds 0 1 2
+    python benchmarks/lifelong.py probes  --data FOLDER --out OUT --seeds 0 1 2
     python benchmarks/lifelong.py table   --out OUT
 """
 
@@ -216,6 +218,25 @@ def streams(arguments):
                     file.write(json.dumps(row) + "\n")
 
 
+PROBED = ("simplecil", "finetune", "er")
+
+
+def probes(arguments):
+    for seed in arguments.seeds:
+        world, order = prepare(arguments, seed)
+        for name in PROBED:
+            scenario = {"first": 2, "per_task": 2, "class_order": order}
+            job = stream(arguments, world, "train", order, seed, STREAMS[name], scenario)
+            out = run(arguments, ("learn", "classes"), {**job, "keep_learners": True}, f"probed-{name}-{seed}")
+            if not (out / "probe.json").is_file():
+                subprocess.run([sys.executable, "-m", "myosotis", "probe", str(out)], check=True)  # noqa: S603 - ours
+            found = json.loads((out / "probe.json").read_text())
+            path = arguments.out / "probes.jsonl"
+            if not any((row["method"], row["seed"]) == (name, seed) for row in read(path)):
+                with path.open("a") as file:
+                    file.write(json.dumps({"method": name, "seed": seed, "probe": found["probe_all"]}) + "\n")
+
+
 def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
@@ -251,18 +272,27 @@ def table(arguments):
             figures = [cell([100 * row[key] for row in own], 1) for key in ("final", "average")]
             seconds = cell([row["seconds"] for row in own], 0)
             print(f"| `{name}`, n = {len(own)} | {' | '.join(figures)} | {own[0]['exemplars']} | {seconds} |")
+    rows = read(arguments.out / "probes.jsonl")
+    if rows:
+        tasks = [f"task {number}" for number in range(1, 1 + len(rows[0]["probe"]))]
+        print(f"\n| probe of ten classes | {' | '.join(tasks)} |\n|{' --- |' * (len(tasks) + 1)}")
+    for name in PROBED:
+        own = [row["probe"] for row in rows if row["method"] == name]
+        if own:
+            after = [cell([100 * accuracy for accuracy in values], 1) for values in zip(*own, strict=True)]
+            print(f"| `{name}`, n = {len(own)} | {' | '.join(after)} |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("story", "streams", "table"))
+    parser.add_argument("what", choices=("story", "streams", "probes", "table"))
     parser.add_argument("--data", type=Path, help="folder of CIFAR-10: train/<class>/*, test/<class>/*")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=32, help="pixels that images are scaled to")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
-    {"story": story, "streams": streams, "table": table}[arguments.what](arguments)
+    {"story": story, "streams": streams, "probes": probes, "table": table}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -337,3 +337,50 @@ class TestWhatWasLearned:
         assert done.exit_code == 2
         assert "has these commitments" in done.output
         assert not (begun / "receipts").exists()
+
+
+class TestExport:
+    def test_both_formats(self, copied, invoke, tmp_path):
+        done = invoke("ledger", "export", copied, "--cyclonedx", tmp_path / "bom.json")
+        assert done.exit_code == 0, done.output
+        component = json.loads((tmp_path / "bom.json").read_text())["metadata"]["component"]
+        last = statements(copied)[-1]
+        assert component["hashes"][0]["content"] == last["subject"][0]["digest"]["sha256"]
+        assert {one["name"] for one in component["components"]} == set(last["predicate"]["files"])
+        metrics = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+        (row,) = last["predicate"]["verdict"]["learnt_basis"]
+        assert metrics[0]["type"] == f"learnt basis: {row['measure'].replace('_', ' ')}"
+        assert float(metrics[0]["value"]) == pytest.approx(row["value"], abs=1e-5)
+        assert float(metrics[0]["confidenceInterval"]["upperBound"]) == pytest.approx(row["high"], abs=1e-5)
+        done = invoke("ledger", "export", copied, "--model-card", tmp_path / "card.md")
+        assert done.exit_code == 0, done.output
+        assert "# again" in (tmp_path / "card.md").read_text()
+
+    def test_refused(self, copied, invoke, tmp_path):
+        (tmp_path / "there.json").write_text("mine")
+        log = copied / "log.intoto.jsonl"
+        for words, message in (
+            ((), "give --cyclonedx or --model-card"),
+            (("--cyclonedx", tmp_path / "a", "--model-card", tmp_path / "b"), "give --cyclonedx or --model-card"),
+            (("--cyclonedx", tmp_path / "there.json"), "already exists; --overwrite replaces it"),
+            (("--cyclonedx", copied / "head.json", "--overwrite"), "lies in the ledger"),
+            (("--cyclonedx", tmp_path / "new.json", "--branch", "x"), "no line left a model on the branch 'x'"),
+        ):
+            done = invoke("ledger", "export", copied, *words)
+            assert done.exit_code == 2, words
+            assert message in done.output
+        assert (tmp_path / "there.json").read_text() == "mine"
+        log.write_bytes(log.read_bytes().replace(b'"sig":"', b'"sig":"A', 1))
+        done = invoke("ledger", "export", copied, "--cyclonedx", tmp_path / "new.json")
+        assert done.exit_code == 2
+        assert len(done.output.splitlines()) == 1
+        assert "does not verify (signatures)" in done.output
+        assert not (tmp_path / "new.json").exists()
+
+    def test_a_page_never_replaces_a_file_of_the_ledger(self, copied, invoke):
+        before = (copied / "head.json").read_bytes()
+        for words in (("log", copied, "--html"), ("certificate", copied, 2, "--out")):
+            done = invoke("ledger", *words, copied / "head.json")
+            assert done.exit_code == 2
+            assert "lies in the ledger" in done.output
+        assert (copied / "head.json").read_bytes() == before

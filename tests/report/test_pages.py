@@ -126,7 +126,7 @@ def test_a_card_lies_beside_the_model(runs, name, library):
     assert "Did the model know it?" in text
     assert result["finished"][:10] in text
     assert "R-17" not in text
-    assert r"Example Hospital \<Data Office\>" in text
+    assert "Example Hospital &lt;Data Office&gt;" in text
     assert is_complete(runs[name] / "model")
     assert myosotis.load(runs[name]) is not None
 

@@ -11,11 +11,11 @@ from myosotis.cli.audit import audit
 from myosotis.cli.check import check
 from myosotis.cli.demo import demo
 from myosotis.cli.denoise import denoise
+from myosotis.cli.evidence import ledger
 from myosotis.cli.example import example
 from myosotis.cli.init import init
 from myosotis.cli.jobs import job_command
 from myosotis.cli.learn import learn
-from myosotis.cli.ledger import ledger
 from myosotis.cli.methods import methods
 from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe

@@ -211,6 +211,10 @@ def log(
         from myosotis.ledger.table import log_table, remarks
 
         opened = Ledger(directory)
+        if html is not None:
+            from myosotis.ledger.recorded import check_output
+
+            check_output(opened, html, overwrite=True)
         statements = list(opened.statements())
         remarked = list(remarks(statements))
         for line in log_table(statements):
@@ -239,6 +243,7 @@ def make_certificate(
         from myosotis.engine.errors import InputError
         from myosotis.engine.files import write_text
         from myosotis.ledger.pages import certificate
+        from myosotis.ledger.recorded import check_output
         from myosotis.ledger.store import Ledger
         from myosotis.report.render import write_html
 
@@ -247,6 +252,7 @@ def make_certificate(
         if line > len(lines):
             raise InputError(f"{directory}: has {len(lines)} lines")
         page = out or Path(f"line-{line}.html")
+        check_output(opened, page, overwrite=True)
         document = certificate(list(opened.statements())[line - 1], line, opened.signers()[line - 1])
         write_html(document, page)
         write_text(page.with_suffix(".intoto.json"), lines[line - 1].decode())

@@ -57,8 +57,12 @@ def answers_of(verdict: Mapping[str, Any] | None) -> list[tuple[str, bool | None
 
 def answers_text(verdict: Mapping[str, Any] | None) -> str:
     """Return the answers of a verdict on one line; a dash where there is none."""
-    words = {True: "yes", False: "no", None: "unknown"}
-    return ", ".join(f"{name.replace('_', ' ')}: {words[value]}" for name, value in answers_of(verdict)) or "-"
+    return ", ".join(f"{name.replace('_', ' ')}: {word_of(value)}" for name, value in answers_of(verdict)) or "-"
+
+
+def word_of(holds: bool | None) -> str:
+    """Return an answer as a word."""
+    return {True: "yes", False: "no", None: "unknown"}[holds]
 
 
 def _row(statement: Any) -> tuple[str, ...]:

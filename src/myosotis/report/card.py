@@ -9,9 +9,9 @@ import yaml
 
 from myosotis.engine.checkpoint import MANIFEST
 from myosotis.engine.files import read_json, write_text
-from myosotis.engine.printable import printable
 from myosotis.engine.run import Run
 from myosotis.report.document import Document
+from myosotis.report.markdown import markdown_text
 
 _MARK = "<!-- Written by myosotis; remove this line to keep your own changes. -->"
 _NOT_FOR_THE_PUBLIC = ("Request", "Received", "Deadline")
@@ -62,19 +62,19 @@ def model_card(document: Document, result: Mapping[str, Any], settings: Mapping[
         "---",
         _MARK,
         "",
-        f"# {_plain(str(result['name']))}",
+        f"# {markdown_text(str(result['name']))}",
         "",
-        f"Made by `myosotis {kind.replace('-', ' ', 1)}`. {_plain(document.subtitle)}",
+        f"Made by `myosotis {kind.replace('-', ' ', 1)}`. {markdown_text(document.subtitle)}",
         "",
-        *(f"- {name}: {_plain(text)}" for name, text in facts),
+        *(f"- {name}: {markdown_text(text)}" for name, text in facts),
         "",
         "## Verdicts",
         "",
     ]
     for verdict in document.verdicts:
         mark = f"**{verdict.mark.capitalize()}.** " if verdict.mark else ""
-        lines += [f"### {_plain(verdict.question)}", "", f"{mark}{_plain(verdict.answer)}", ""]
-    lines += ["## Limits", "", *(f"- {_plain(limit)}" for limit in document.limits), ""]
+        lines += [f"### {markdown_text(verdict.question)}", "", f"{mark}{markdown_text(verdict.answer)}", ""]
+    lines += ["## Limits", "", *(f"- {markdown_text(limit)}" for limit in document.limits), ""]
     return "\n".join([*lines, "## How to load", "", *_loading(kind), ""])
 
 
@@ -104,8 +104,3 @@ def _loading(kind: str) -> list[str]:
         'tokenizer = AutoTokenizer.from_pretrained("model")',
         "```",
     ]
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(printable(text).split()))

@@ -1,0 +1,49 @@
+"""``myosotis ledger``, continued: what others are given."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from myosotis.cli.exits import exit_statuses
+from myosotis.cli.ledger import Folder, ledger
+
+__all__ = ["ledger"]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+
+
+@ledger.command("export")
+def export_model(
+    directory: Folder,
+    cyclonedx: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a CycloneDX 1.6 bill of materials, in JSON.")
+    ] = None,
+    model_card: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a model card in the format of Hugging Face.")
+    ] = None,
+    branch: Annotated[str | None, typer.Option(metavar="NAME", help="Branch of the model. Default: main.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write what the ledger says of the newest model, in a format of others; the ledger is checked before."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.files import write_json, write_text
+        from myosotis.ledger.cyclonedx import bill_of_materials
+        from myosotis.ledger.model_card import model_card as card_of
+        from myosotis.ledger.recorded import check_output, recorded_model
+        from myosotis.ledger.store import Ledger
+
+        if (cyclonedx is None) == (model_card is None):
+            raise InputError("an export is one file: give --cyclonedx or --model-card")
+        opened = Ledger(directory)
+        for path in (cyclonedx, model_card):
+            if path is not None:
+                check_output(opened, path, overwrite=overwrite)
+        model = recorded_model(opened, branch)
+        if cyclonedx is not None:
+            write_json(cyclonedx, bill_of_materials(model))
+            typer.echo(f"bill of materials: {cyclonedx}, of the model of line {model.line[0]}")
+        if model_card is not None:
+            write_text(model_card, card_of(model))
+            typer.echo(f"model card: {model_card}, of the model of line {model.line[0]}")

@@ -1,0 +1,19 @@
+"""What an export of a ledger does not show, said in the export."""
+
+from myosotis.ledger.pages import PROVES
+from myosotis.ledger.recorded import RecordedModel
+from myosotis.ledger.table import QUESTIONS, answers_of
+
+
+def limits_of(model: RecordedModel) -> list[str]:
+    """Return the limits of what a ledger says about a model, a sentence or two each."""
+    limits = [
+        PROVES,
+        "The figures are those of the operator's runs. A ledger binds them to the model; it measures none.",
+    ]
+    for number, statement in (model.line, *model.about):
+        verdict = statement["predicate"].get("verdict")
+        limits += [
+            f"line {number}: no answer to: {QUESTIONS[name]}" for name, holds in answers_of(verdict) if holds is None
+        ]
+    return [*limits, *model.remarks]

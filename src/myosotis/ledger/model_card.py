@@ -1,0 +1,111 @@
+"""A model of a ledger as a model card in the format of Hugging Face, each figure beside the line that it is of."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from myosotis.engine.printable import printable
+from myosotis.ledger.figures import VerdictFigure, figures_of, number_text
+from myosotis.ledger.limits import limits_of
+from myosotis.ledger.recorded import RecordedModel
+from myosotis.ledger.table import QUESTIONS, answers_of, what_of, word_of
+from myosotis.report.markdown import markdown_text
+
+
+def model_card(model: RecordedModel) -> str:
+    """Return the card: what the model is, answers, figures with intervals, what happened before, limits.
+
+    A deletion request is not part of it, and the licence is not known.
+
+    Args:
+        model: The model.
+    """
+    number, statement = model.line
+    run = statement["predicate"]["run"]
+    tags = ["myosotis", str(run["kind"]), *([str(run["method"])] if run["method"] else [])]
+    head = {"library_name": "myosotis", "tags": [" ".join(printable(tag).split()) for tag in tags]}
+    facts = {
+        "Ledger": model.head.ledger,
+        "Line": number,
+        "Branch": model.branch,
+        "Recorded": statement["predicate"]["recordedOn"],
+        "Method": run["method"] or "none",
+        "Responsible": run.get("operator") or "not named",
+        "SHA-256 over the SHA-256 of its files": model.digest,
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip(),
+        "---",
+        "",
+        f"# {markdown_text(str(run['name']))}",
+        "",
+        "The model of a line in a signed ledger. Every answer and figure below is copied from the ledger.",
+        "",
+        *(f"- {name}: {markdown_text(str(value))}" for name, value in facts.items()),
+        "",
+    ]
+    lines += _answers(model) + _figures(model)
+    happened = sorted([model.line, *model.before, *model.about], key=lambda pair: pair[0])
+    lines += [
+        "## What happened to it",
+        "",
+        *_table(
+            ("Line", "Recorded", "What", "Run", "Method"),
+            [(line, one["predicate"]["recordedOn"], what_of(one), *_run_of(one)) for line, one in happened],
+        ),
+        "",
+        "## Limits",
+        "",
+        *(f"- {markdown_text(limit)}" for limit in limits_of(model)),
+        "",
+        "## How to check",
+        "",
+        "With the folder of the ledger, and the operator's public key by another way:",
+        "",
+        "```",
+        "myosotis ledger verify LEDGER --key operator.pub --model MODEL",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _answers(model: RecordedModel) -> list[str]:
+    rows = [
+        (number, QUESTIONS[name], word_of(holds))
+        for number, statement in (model.line, *model.about)
+        for name, holds in answers_of(statement["predicate"].get("verdict"))
+    ]
+    return ["## Answers", "", *_table(("Line", "Question", "Answer"), rows), ""] if rows else []
+
+
+def _figures(model: RecordedModel) -> list[str]:
+    rows = [
+        (number, figure.measure, number_text(figure.value), _interval(figure), _reference(figure))
+        for number, statement in (model.line, *model.about)
+        for figure in figures_of(statement["predicate"].get("verdict"))
+    ]
+    columns = ("Line", "Figure", "Value", "Interval", "Compared with")
+    return ["## Figures", "", *_table(columns, rows), ""] if rows else []
+
+
+def _interval(figure: VerdictFigure) -> str:
+    if figure.low is None or figure.high is None:
+        return "none"
+    return f"{number_text(figure.low)} to {number_text(figure.high)}"
+
+
+def _reference(figure: VerdictFigure) -> str:
+    return "none" if figure.reference is None else number_text(figure.reference)
+
+
+def _run_of(statement: Any) -> tuple[str, str]:
+    run = statement["predicate"]["run"]
+    return str(run["name"]), str(run["method"] or "none")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    cells = [columns, ["---"] * len(columns), *([markdown_text(str(cell)) for cell in row] for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]

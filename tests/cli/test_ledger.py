@@ -384,3 +384,31 @@ class TestExport:
             assert done.exit_code == 2
             assert "lies in the ledger" in done.output
         assert (copied / "head.json").read_bytes() == before
+
+
+def test_a_release(life, copied, invoke, tmp_path):
+    key = ("--key", life / "life.key")
+    done = invoke(
+        "ledger", "release", copied, life / "again", "--file", life / "again" / "report.html", "--to", "Elm Ltd", *key
+    )
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("line 4: release, model ")
+    last = statements(copied)[-1]["predicate"]
+    assert (last["recipient"], set(last["evidence"])) == ("Elm Ltd", {"report.html"})
+    # The next run still follows from line 3, and the model of the newest line is the one that was released.
+    done = invoke("ledger", "verify", copied, "--model", life / "again")
+    assert done.exit_code == 0, done.output
+    done = invoke("ledger", "release", copied, life / "learned", *key)
+    assert done.exit_code == 0, done.output
+    assert (
+        "line 5: the model that others were given is from before the forgetting"
+        in invoke("ledger", "log", copied).output
+    )
+    for model, message in (
+        (life / "train", "is not the model that a line left"),
+        (tmp_path / "no", "no such directory"),
+    ):
+        refused = invoke("ledger", "release", copied, model, *key)
+        assert refused.exit_code == 2
+        assert message in refused.output
+    assert len(statements(copied)) == 5

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.ledger import Folder, ledger
+from myosotis.cli.ledger import Folder, Key, ledger
 
 __all__ = ["ledger"]
 
@@ -47,3 +47,29 @@ def export_model(
         if model_card is not None:
             write_text(model_card, card_of(model))
             typer.echo(f"model card: {model_card}, of the model of line {model.line[0]}")
+
+
+@ledger.command("release")
+def release_model(
+    directory: Folder,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model, or run, that others are given.")],
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A file that goes with it: converted weights, a report; repeatable."),
+    ] = None,
+    recipient: Annotated[
+        str | None, typer.Option("--to", metavar="WHOM", help="Who is given it; others will read this for ever.")
+    ] = None,
+    key: Key = None,
+) -> None:
+    """Add a line that others were given a model, which must be, file by file, the one that a line left."""
+    with exit_statuses(resumes=False):
+        from myosotis.ledger.keys import open_signer
+        from myosotis.ledger.releases import claim_of_release
+        from myosotis.ledger.store import Ledger
+
+        opened = Ledger(directory)
+        signer = open_signer(key, opened.keys)
+        claim, branch = claim_of_release(opened, model, file or (), recipient)
+        number = opened.append(claim, signer, branch)
+        typer.echo(f"line {number}: release, model {claim.subjects['model']}")

@@ -13,7 +13,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.ledger.commitments import SCHEME, Commitment
 
-Kind = Literal["learn", "forget", "audit", "destroy"]
+Kind = Literal["learn", "forget", "audit", "destroy", "release"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Claim:
     """What happened to a model, or to files that knew of it.
 
     Attributes:
-        kind: ``learn``, ``forget``, ``audit`` or ``destroy``.
-        subjects: SHA-256 by name: of ``model``, the model that was left or audited, see :func:`directory_digest`; or of
-            each file that was destroyed.
+        kind: ``learn``, ``forget``, ``audit``, ``destroy`` or ``release``.
+        subjects: SHA-256 by name: of ``model``, the model that was left, audited or released, see
+            :func:`directory_digest`; or of each file that was destroyed.
         files: SHA-256 of each file of the model, by name.
         weights_in: What a result calls the model that came in; None for a new one.
         weights_out: What results call the model that was left.

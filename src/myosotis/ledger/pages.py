@@ -14,7 +14,7 @@ PROVES = (
     "no copy exists."
 )
 
-_COLOURS = {"learn": "#3b6ea5", "forget": "#c2571a", "audit": "#4f7f4f", "destroy": "#555555"}
+_COLOURS = {"learn": "#3b6ea5", "forget": "#c2571a", "audit": "#4f7f4f", "destroy": "#555555", "release": "#8064a2"}
 _MOST_DOTS = 60
 
 
@@ -67,6 +67,7 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         "destroy": "Certificate of destruction",
         "audit": "Certificate of an audit",
         "learn": "Certificate of training",
+        "release": "Certificate of a release",
     }
     facts = [
         ("Ledger", str(predicate["ledger"])),
@@ -76,6 +77,8 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         ("Responsible", str(run.get("operator") or "-")),
     ]
     facts += [(f"Request, {name.replace('_', ' ')}", _plain(value)) for name, value in request.items() if value]
+    if predicate.get("recipient"):
+        facts.append(("Given to", str(predicate["recipient"])))
     if records.get("count") is not None:
         facts.append(("Records", str(records["count"])))
     rows = [Row(str(one["name"]), [str(one["digest"]["sha256"])]) for one in statement["subject"]]

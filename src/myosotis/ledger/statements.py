@@ -59,7 +59,7 @@ def tip_of(statement: Any, sequence: int) -> dict[str, Any]:
 
 
 def kind_of(statement: Any) -> str:
-    """Return the kind of a statement: ``learn``, ``forget``, ``audit`` or ``destroy``."""
+    """Return the kind of a statement: ``learn``, ``forget``, ``audit``, ``destroy`` or ``release``."""
     return str(statement["predicateType"]).removeprefix(_PREDICATE).partition(":")[0]
 
 

@@ -39,7 +39,7 @@ class Head:
         length: Bytes of the log.
         last: SHA-256 of the last line; None where there is none.
         frontier: Roots of the complete subtrees over the lines.
-        tips: By the name of a branch: sequence, subject, weights and result of its newest line that is no audit.
+        tips: By the name of a branch: sequence, subject, weights and result of its newest line that left a model.
     """
 
     ledger: str
@@ -294,24 +294,25 @@ class Ledger:
     def _parent(self, head: Head, claim: Claim, branch: str | None) -> dict[str, Any] | None:
         """The line that left the model which a claim begins with; None for a model from outside.
 
-        It is the newest line of the branch; for a new branch and for an audit, the newest line of all that fits.
+        It is the newest line of the branch; for a new branch, an audit and a release, the newest line of all that fits.
 
         Raises:
-            InputError: The claim does not follow from the newest line of the branch, or is there already.
+            InputError: The claim does not follow from the newest line of the branch, is there already, or releases a
+                model that no line left.
         """
         if claim.kind == "destroy":
             return None
         tip = head.tips.get(branch or MAIN)
-        audit = claim.kind == "audit"
-        if tip is not None and not audit and tip["result"] == claim.facts["evidence"]["result.json"]:
+        of_model = claim.kind in ("audit", "release")
+        if tip is not None and not of_model and tip["result"] == claim.facts["evidence"]["result.json"]:
             raise InputError(f"line {tip['sequence'] + 1} is of this run already")
 
         def left(one: dict[str, Any]) -> bool:
-            return one["subject"] == claim.subjects["model"] if audit else claim.weights_in in one["weights"]
+            return one["subject"] == claim.subjects["model"] if of_model else claim.weights_in in one["weights"]
 
         if tip is not None and left(tip):
             return tip
-        if tip is not None and not audit:
+        if tip is not None and not of_model:
             raise InputError(
                 f"the run began with another model than the one that line {tip['sequence'] + 1} left; '--branch NAME' "
                 "begins a branch"
@@ -319,7 +320,10 @@ class Ledger:
         earlier = [
             tip_of(statement, number) for number, statement in enumerate(self.statements()) if leaves_model(statement)
         ]
-        return next((one for one in reversed(earlier) if left(one)), None)
+        parent = next((one for one in reversed(earlier) if left(one)), None)
+        if parent is None and claim.kind == "release":
+            raise InputError("no line left the model that is to be released")
+        return parent
 
     def _check_learning(self, claim: Claim, parent: dict[str, Any] | None) -> None:
         """Raise ``InputError`` if no line before has the commitments under which records were learned."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from myosotis.ledger.statements import MAIN, kind_of
+from myosotis.ledger.statements import MAIN, kind_of, leaves_model
 
 QUESTIONS = {
     "learnt": "Has it learnt?",
@@ -31,7 +31,12 @@ def log_table(statements: Iterable[Any]) -> Iterator[str]:
 
 
 def remarks(statements: Sequence[Any]) -> Iterator[str]:
-    """Yield what a reader might miss: models from outside, and requests after which nothing was destroyed."""
+    """Yield what a reader might miss.
+
+    These are models from outside, requests after which nothing was destroyed, and models that others were given before
+    records were forgotten.
+    """
+    forgotten_since = _forgotten_since(statements)
     destroyed = [number for number, statement in enumerate(statements) if kind_of(statement) == "destroy"]
     for number, statement in enumerate(statements):
         kind = kind_of(statement)
@@ -39,6 +44,32 @@ def remarks(statements: Sequence[Any]) -> Iterator[str]:
             yield f"line {number + 1}: its model began outside this ledger"
         if kind == "forget" and not any(later > number for later in destroyed):
             yield f"line {number + 1}: no line since says that copies, checkpoints or the model before were destroyed"
+        if kind == "release" and (later := forgotten_since[statement["predicate"]["parent"]["sequence"]]):
+            more = f" and {len(later) - 1} more" if len(later) > 1 else ""
+            yield (
+                f"line {number + 1}: the model that others were given is from before the forgetting of line "
+                f"{min(later) + 1}{more}; they must hear of it"
+            )
+
+
+def _forgotten_since(statements: Sequence[Any]) -> dict[int, list[int]]:
+    """Sequences of the lines that forgot something on the way from the model of each line that was released."""
+    released = {
+        statement["predicate"]["parent"]["sequence"]: list[int]()
+        for statement in statements
+        if kind_of(statement) == "release"
+    }
+    on_the_way: dict[int, frozenset[int]] = {}
+    for number, statement in enumerate(statements):
+        if not released or not leaves_model(statement):
+            continue
+        parent = statement["predicate"]["parent"]
+        above = on_the_way.get(parent["sequence"], frozenset()) if parent is not None else frozenset[int]()
+        if kind_of(statement) == "forget":
+            for ancestor in above:
+                released[ancestor].append(number)
+        on_the_way[number] = above | {number} if number in released else above
+    return released
 
 
 def what_of(statement: Any) -> str:

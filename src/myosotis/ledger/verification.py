@@ -195,6 +195,8 @@ class _Checked:
                 if expected is not None and before != expected:
                     raise CheckError(f"line {number + 1} does not begin with the model that line {expected + 1} left")
                 newest[predicate["branch"]] = number
+            else:
+                self._about(number, statement, before)
             begun += before is None
         outside = f"; {begun} began outside this ledger" if begun else ""
         return f"every model follows from the one before{outside}"
@@ -223,6 +225,16 @@ class _Checked:
             raise CheckError(f"line {number + 1}: its statement lacks something") from None
         if unknown is not None:
             raise CheckError(f"line {number + 1}: no line that it follows from had learned its records")
+
+    def _about(self, number: int, statement: Any, before: int | None) -> None:
+        """Raise where an audit or a release is not about the model of its parent."""
+        if before is None:
+            if kind_of(statement) == "release":
+                raise CheckError(f"line {number + 1} releases a model that no line left")
+            return
+        digests = [one.get("digest", {}).get("sha256") for one in statement.get("subject") or [{}]]
+        if digests != [statement["predicate"]["parent"]["sha256"]]:
+            raise CheckError(f"line {number + 1} is not about the model that line {before + 1} left")
 
     def folder(self) -> str:
         guide = self._path / GUIDE_FILE

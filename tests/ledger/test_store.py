@@ -1,16 +1,18 @@
 """Appending to a ledger: one line or none, whatever happens."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from myosotis.engine.errors import InputError
 from myosotis.ledger import Ledger, verify_ledger
-from myosotis.ledger.envelopes import canonical
+from myosotis.ledger.envelopes import HEAD, canonical, sealed
 from myosotis.ledger.keys import KEY_VARIABLE, make_key, open_signer, read_public
 
 
@@ -119,9 +121,11 @@ def test_a_full_disk_leaves_the_log_as_it_was(life, signer, claimed, monkeypatch
 def test_two_processes_append_at_once(life, tmp_path):
     program = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from conftest import claim
+from dataclasses import replace
 from pathlib import Path
 from myosotis.ledger import Ledger
 from myosotis.ledger.keys import open_signer
@@ -222,3 +226,20 @@ def test_a_head_of_another_version_is_refused(life, signer):
 def test_what_is_no_ledger_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no ledger; `myosotis ledger init` makes one"):
         Ledger(tmp_path)
+
+
+def test_the_guide_of_an_older_version_stays_the_guide(life, signer, claimed):
+    guide = "How an older version said it.\n"
+    (life.path / "VERIFY.md").write_text(guide)
+    head = replace(life.head(), guide=hashlib.sha256(guide.encode()).hexdigest())
+    (life.path / "head.json").write_bytes(sealed(head.content(), HEAD, signer))
+    life.append(claimed("forget", "b", "c"), signer)
+    checks = list(verify_ledger(life.path, life.keys))
+    assert all(check.holds for check in checks)
+    assert "its guide is of another version" in next(check.text for check in checks if check.name == "folder")
+
+
+def test_an_append_does_not_sign_a_guide_that_was_exchanged(life, signer, claimed):
+    (life.path / "VERIFY.md").write_text("Believe everything.\n")
+    life.append(claimed("forget", "b", "c"), signer)
+    assert not holds(life)

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Head:
         last: SHA-256 of the last line; None where there is none.
         frontier: Roots of the complete subtrees over the lines.
         tips: By the name of a branch: sequence, subject, weights and result of its newest line that left a model.
+        guide: SHA-256 of ``VERIFY.md``, which stays as the version of this package that began the ledger wrote it.
     """
 
     ledger: str
@@ -48,6 +49,7 @@ class Head:
     last: str | None
     frontier: Frontier
     tips: dict[str, dict[str, Any]]
+    guide: str = field(default=hashlib.sha256(GUIDE.encode()).hexdigest(), compare=False)
 
     def content(self) -> dict[str, Any]:
         """Return it for an envelope."""
@@ -60,7 +62,7 @@ class Head:
             "root": self.frontier.root().hex(),
             "frontier": [root.hex() for root in self.frontier.roots],
             "tips": self.tips,
-            "guide": hashlib.sha256(GUIDE.encode()).hexdigest(),
+            "guide": self.guide,
             "issuedOn": rfc3339(datetime.now(UTC)),
         }
 
@@ -72,7 +74,6 @@ class Head:
             EnvelopeError: It is damaged, or of another version.
         """
         try:
-            str(content["guide"])
             if content["version"] != VERSION:
                 raise EnvelopeError(f"is of version {content['version']}, this program writes {VERSION}")
             roots = tuple(bytes.fromhex(root) for root in content["frontier"])
@@ -83,6 +84,7 @@ class Head:
                 content["last"],
                 Frontier(int(content["size"]), roots),
                 dict(content["tips"]),
+                str(content["guide"]),
             )
         except EnvelopeError:
             raise

@@ -1,5 +1,6 @@
 """`myosotis ledger`: the life of a learner, recorded by its jobs and checked."""
 
+import hashlib
 import json
 import shutil
 
@@ -412,3 +413,34 @@ def test_a_release(life, copied, invoke, tmp_path):
         assert refused.exit_code == 2
         assert message in refused.output
     assert len(statements(copied)) == 5
+
+
+class TestTimeStamps:
+    def test_what_is_asked_for_wrongly(self, copied, invoke, tmp_path):
+        for words, message in (
+            ((), "give --request, and after the authority has answered --response"),
+            (("--request", tmp_path / "a", "--response", tmp_path / "b"), "give --request"),
+            (("--request", copied / "head.json"), "lies in the ledger"),
+            (("--response", tmp_path / "none"), "no such file of a response"),
+        ):
+            done = invoke("ledger", "timestamp", copied, *words)
+            assert done.exit_code == 2, words
+            assert message in done.output
+
+    def test_a_request_and_a_check_without_a_time_stamp(self, copied, invoke, tmp_path):
+        pytest.importorskip("rfc3161_client")
+        done = invoke("ledger", "timestamp", copied, "--request", tmp_path / "head.tsq")
+        assert done.exit_code == 0, done.output
+        assert hashlib.sha256((copied / "head.json").read_bytes()).digest() in (tmp_path / "head.tsq").read_bytes()
+        (tmp_path / "wrong.tsr").write_bytes(b"{}")
+        refused = invoke("ledger", "timestamp", copied, "--response", tmp_path / "wrong.tsr")
+        assert refused.exit_code == 2
+        assert "is no time-stamp response" in refused.output
+        assert invoke("ledger", "verify", copied).exit_code == 0
+
+    def test_time_stamps_that_nobody_checked_are_named(self, copied, invoke):
+        (copied / "timestamps").mkdir()
+        (copied / "timestamps" / "3.tsr").write_bytes(b"")
+        done = invoke("ledger", "verify", copied)
+        assert done.exit_code == 0
+        assert "1 time stamps were not checked" in done.output

@@ -105,7 +105,12 @@ def start(folder, extras):
     run("learn", "classes", "learn-classes.yaml", "--set", "training.epochs=2")
     run("schema", "learn-classes")
     run("demo")
-    if not extras:
+    run("ledger", "init", "life")
+    stamp = ("ledger", "timestamp", "life", "--request", "head.tsq")
+    if extras:
+        run(*stamp)
+    else:
+        missed("timestamp", *stamp)
         missed("language", "init", "unlearn-language")
 
 

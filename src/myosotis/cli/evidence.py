@@ -73,3 +73,37 @@ def release_model(
         claim, branch = claim_of_release(opened, model, file or (), recipient)
         number = opened.append(claim, signer, branch)
         typer.echo(f"line {number}: release, model {claim.subjects['model']}")
+
+
+@ledger.command("timestamp")
+def stamp(
+    directory: Folder,
+    request: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a request over the head, to be sent to an authority.")
+    ] = None,
+    response: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Store the authority's response in the ledger.")
+    ] = None,
+) -> None:
+    """Have an authority say that the lines existed today (RFC 3161); the request is a file that you send."""
+    with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
+        from myosotis.engine.files import staged_file
+        from myosotis.ledger.recorded import check_output
+        from myosotis.ledger.store import Ledger
+        from myosotis.ledger.timestamps import make_request, store_response
+
+        if (request is None) == (response is None):
+            raise InputError("give --request, and after the authority has answered --response")
+        opened = Ledger(directory)
+        if request is not None:
+            check_output(opened, request, overwrite=True)
+            content = make_request(opened)
+            with staged_file(request) as staged:
+                staged.write_bytes(content)
+            typer.echo(f"request: {request}; send it to an authority, then give --response")
+        if response is not None:
+            if not response.is_file():
+                raise InputError(f"{response}: no such file of a response")
+            size, time = store_response(opened, response.read_bytes())
+            typer.echo(f"time stamp: the first {size} lines existed on {time}; `verify --roots` checks who says so")

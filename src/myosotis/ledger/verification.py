@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.x509 import Certificate
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
@@ -19,6 +20,7 @@ from myosotis.ledger.merkle import Frontier
 from myosotis.ledger.receipts import covered_by
 from myosotis.ledger.statements import STATEMENT, kind_of, leaves_model, unknown_learning
 from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Head
+from myosotis.ledger.timestamps import check_times, read_roots
 
 STATUSES = {
     "signatures": 10,
@@ -31,6 +33,7 @@ STATUSES = {
     "folder": 17,
     "record": 18,
     "recomputed": 20,
+    "time": 20,
 }
 """Exit status of a failed check, by its name."""
 
@@ -67,6 +70,7 @@ def verify_ledger(
     since: Path | None = None,
     proof: tuple[Path, Path] | None = None,
     learned_anew: Callable[[], Mapping[str, Any]] | None = None,
+    roots: Path | None = None,
 ) -> Iterator[Check]:
     """Check a ledger, and yield what each check says; it ends with the first that fails.
 
@@ -79,12 +83,16 @@ def verify_ledger(
         learned_anew: Of a learner that forgets exactly: learns its images anew, and returns the digests of sums and
             head as ``recomputed``, and whether they are those of the model as ``equal``.
 
+
+        roots: Certificates of the authorities that may have stamped heads of the ledger, in PEM.
+
     Raises:
         InputError: It is no ledger, or a file that was named is missing.
     """
     for name in (LOG, HEAD_FILE):
         if not (path / name).is_file():
             raise InputError(f"{path}: is no ledger: it has no {name}")
+    authorities = None if roots is None else read_roots(roots)
     log = (path / LOG).read_bytes()
     checked = _Checked(path, log, list(keys))
     steps = [
@@ -103,6 +111,9 @@ def verify_ledger(
         steps.append(("record", lambda: checked.record(*proof)))
     if learned_anew is not None:
         steps.append(("recomputed", lambda: checked.recomputed(learned_anew())))
+
+    if authorities is not None:
+        steps.append(("time", lambda: checked.times(authorities)))
     for name, step in steps:
         try:
             text = step()
@@ -275,6 +286,12 @@ class _Checked:
             raise CheckError(str(error)) from None
         learned = "" if covered.learned is None else f"; line {covered.learned} had learned it"
         return f"line {covered.line} covers {record.name} by its {' and '.join(covered.forms)}{learned}"
+
+    def times(self, roots: Sequence[Certificate]) -> str:
+        try:
+            return check_times(self._path, self._keys, roots, self._lines, self._head.ledger)
+        except EnvelopeError as error:
+            raise CheckError(str(error)) from None
 
     def model(self, path: Path) -> str:
         folder = path / "model" if (path / "config.yaml").is_file() else path

@@ -1,0 +1,235 @@
+"""Time stamps: over a stored head, by an authority that is made here, and nothing else holds.
+
+Needs ``rfc3161-client`` and the command ``openssl``.
+"""
+
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from myosotis.engine.errors import InputError
+from myosotis.engine.extras import MissingExtraError
+from myosotis.ledger import Ledger, verify_ledger
+from myosotis.ledger.timestamps import FOLDER, make_request, read_roots, stamped_sizes, store_response
+
+SETTINGS = """
+[tsa]
+default_tsa = authority
+[authority]
+serial = serial
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256
+"""
+
+
+def certificate(subject, public, issuer, signer, *extensions, days=3):
+    name = {one: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (subject, issuer)}
+    builder = x509.CertificateBuilder().subject_name(name[subject]).issuer_name(name[issuer]).public_key(public)
+    now = datetime.now(UTC)
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=days))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(signer, hashes.SHA256())
+
+
+def usage(**true):
+    names = (
+        "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
+        "encipher_only decipher_only"
+    )
+    return x509.KeyUsage(**{name: true.get(name, False) for name in names.split()})
+
+
+class Authority:
+    """A time-stamping authority in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        of_root = x509.BasicConstraints(True, None), usage(key_cert_sign=True)
+        of_authority = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), usage(digital_signature=True)
+        root = certificate("root", root_key.public_key(), "root", root_key, *of_root)
+        own = certificate("authority", key.public_key(), "root", root_key, *of_authority)
+        pem = serialization.Encoding.PEM
+        (folder / "root.pem").write_bytes(root.public_bytes(pem))
+        (folder / "authority.pem").write_bytes(own.public_bytes(pem))
+        unlocked = serialization.NoEncryption()
+        (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unlocked))
+        (folder / "settings").write_text(SETTINGS)
+        (folder / "serial").write_text("01\n")
+
+    @property
+    def root(self):
+        return self.folder / "root.pem"
+
+    def answer(self, request):
+        (self.folder / "request.tsq").write_bytes(request)
+        words = (
+            "openssl ts -reply -config settings -queryfile request.tsq -inkey key.pem -signer authority.pem -out r.tsr"
+        )
+        subprocess.run(words.split(), cwd=self.folder, check=True, capture_output=True)
+        return (self.folder / "r.tsr").read_bytes()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    pytest.importorskip("rfc3161_client")
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine")
+    return Authority(tmp_path / "authority")
+
+
+def outcome(ledger, authority):
+    checks = list(verify_ledger(ledger.path, ledger.keys, roots=authority.root))
+    return checks[-1]
+
+
+def stamped(ledger, authority):
+    return store_response(ledger, authority.answer(make_request(ledger)))
+
+
+def test_a_time_stamp_holds_after_the_head_has_moved_on(life, signer, claimed, authority):
+    request = make_request(life)
+    life.append(claimed("forget", "b", "c"), signer)
+    size, time = store_response(life, authority.answer(request))
+    assert size == 3
+    assert abs(datetime.fromisoformat(time) - datetime.now(UTC)) < timedelta(minutes=5)
+    assert stamped_sizes(life.path) == [3]
+    check = outcome(life, authority)
+    assert (check.name, check.holds, check.text) == ("time", True, f"the first 3 lines existed on {time}")
+    size, time = stamped(life, authority)
+    assert size == 4
+    assert outcome(life, authority).text == (f"the first 4 lines existed on {time}, by the newest of 2 time stamps")
+
+
+def test_openssl_agrees(life, authority):
+    stamped(life, authority)
+    head, token = (life.path / FOLDER / name for name in ("3.head.json", "3.tsr"))
+    words = ["openssl", "ts", "-verify", "-data", head, "-in", token, "-CAfile", authority.root]
+    assert subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+
+def test_an_empty_ledger_can_be_stamped(signer, tmp_path, authority):
+    ledger = Ledger.create(tmp_path / "new", signer)
+    assert stamped(ledger, authority)[0] == 0
+    assert outcome(ledger, authority).holds
+
+
+class TestFails:
+    def test_without_a_time_stamp(self, life, authority):
+        check = outcome(life, authority)
+        assert (check.status, check.text) == (20, "the ledger has no time stamp")
+        make_request(life)
+        assert outcome(life, authority).status == 20
+
+    def test_with_another_authority(self, life, authority, tmp_path):
+        stamped(life, authority)
+        check = outcome(life, Authority(tmp_path / "other"))
+        assert check.status == 20
+        assert check.text.startswith(f"{FOLDER}/3.tsr: does not hold")
+
+    def test_with_any_byte_of_the_head_changed(self, life, authority):
+        stamped(life, authority)
+        path = life.path / FOLDER / "3.head.json"
+        content = path.read_bytes()
+        for index in range(0, len(content), 5):
+            path.write_bytes(content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :])
+            assert outcome(life, authority).status == 20, index
+        path.unlink()
+        assert "its head is missing" in outcome(life, authority).text
+
+    def test_with_a_damaged_response(self, life, authority):
+        stamped(life, authority)
+        path = life.path / FOLDER / "3.tsr"
+        content = path.read_bytes()
+        for damaged in (b"", b"x", content[:-1], content[: len(content) // 2], content + b"0"):
+            path.write_bytes(damaged)
+            assert outcome(life, authority).status == 20, damaged
+        # The bytes of imprint and time, and the last ones, which are the signature.
+        start = content.index(bytes.fromhex("0420")) + 2
+        for index in (*range(start, start + 60), *range(len(content) - 64, len(content))):
+            path.write_bytes(content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :])
+            assert outcome(life, authority).status == 20, index
+
+    def test_with_a_head_of_another_past(self, life, signer, claimed, authority, tmp_path):
+        shutil.copytree(life.path, tmp_path / "fork")
+        life.append(claimed("forget", "b", "c"), signer)
+        stamped(life, authority)
+        fork = Ledger(tmp_path / "fork")
+        fork.append(claimed("forget", "b", "d"), signer)
+        shutil.copytree(life.path / FOLDER, fork.path / FOLDER)
+        assert "its head is not that of the first 4 lines" in outcome(fork, authority).text
+
+    def test_with_the_head_of_more_lines_than_there_are(self, life, signer, claimed, authority, tmp_path):
+        shutil.copytree(life.path, tmp_path / "old")
+        life.append(claimed("forget", "b", "c"), signer)
+        stamped(life, authority)
+        shutil.copytree(life.path / FOLDER, tmp_path / "old" / FOLDER)
+        assert outcome(Ledger(tmp_path / "old"), authority).status == 20
+
+    def test_with_a_head_under_another_name(self, life, authority):
+        stamped(life, authority)
+        for name in ("head.json", "tsr"):
+            (life.path / FOLDER / f"3.{name}").rename(life.path / FOLDER / f"2.{name}")
+        assert "its head is not that of the first 2 lines" in outcome(life, authority).text
+
+
+class TestRefused:
+    def test_a_response_over_something_else(self, life, authority, tmp_path, signer):
+        other = Ledger.create(tmp_path / "other", signer)
+        with pytest.raises(InputError, match="over no head of this ledger"):
+            store_response(life, authority.answer(make_request(other)))
+        assert stamped_sizes(life.path) == []
+
+    def test_no_response(self, life, authority):
+        for content in (b"", b"{}", make_request(life)):
+            with pytest.raises(InputError, match="is no time-stamp response"):
+                store_response(life, content)
+
+    def test_a_refusal(self, life, authority):
+        # PKIStatusInfo alone, with the status 2: rejection.
+        with pytest.raises(InputError, match="is a refusal of the authority: rejection"):
+            store_response(life, bytes.fromhex("30053003020102"))
+
+    def test_a_second_time_stamp_over_one_head(self, life, authority):
+        request = make_request(life)
+        store_response(life, authority.answer(request))
+        before = (life.path / FOLDER / "3.tsr").read_bytes()
+        with pytest.raises(InputError, match="exists already, and a time stamp is never replaced"):
+            store_response(life, authority.answer(request))
+        assert (life.path / FOLDER / "3.tsr").read_bytes() == before
+
+    def test_a_damaged_head(self, life, authority):
+        head = life.path / "head.json"
+        head.write_bytes(head.read_bytes().replace(b'"sig":"', b'"sig":"A'))
+        with pytest.raises(InputError, match=r"head\.json: "):
+            make_request(life)
+        assert not (life.path / FOLDER).exists()
+
+    def test_certificates_that_are_none(self, authority, tmp_path):
+        with pytest.raises(InputError, match="holds no certificate in PEM"):
+            read_roots(authority.folder / "key.pem")
+        with pytest.raises(InputError, match="no such file of certificates"):
+            read_roots(tmp_path / "none.pem")
+
+
+def test_the_extra_is_missed_in_one_line(life, monkeypatch, tmp_path):
+    monkeypatch.setattr("myosotis.engine.extras.find_spec", lambda _: None)
+    (tmp_path / "tsa.pem").write_text("")
+    for call in (
+        lambda: make_request(life),
+        lambda: store_response(life, b""),
+        lambda: read_roots(tmp_path / "tsa.pem"),
+    ):
+        with pytest.raises(MissingExtraError, match=r"needs rfc3161-client, .*'myosotis\[timestamp\]'"):
+            call()
+    assert not (life.path / FOLDER).exists()

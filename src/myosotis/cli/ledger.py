@@ -287,8 +287,6 @@ def verify(
         ),
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="With --recompute: side that images are scaled to.")] = None,
-
-
     roots: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Certificates of time-stamping authorities, in PEM: check the time stamps."),
@@ -298,10 +296,7 @@ def verify(
 
     \b
     10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model
-    16 lineage      17 keys and VERIFY.md          18 record            20 sums learned anew
-
-
-    16 lineage      17 keys and VERIFY.md          18 record   20 time stamps
+    16 lineage      17 keys and VERIFY.md          18 record   19 sums learned anew   20 time stamps
     """
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
@@ -319,10 +314,8 @@ def verify(
         if key is None:
             say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
         keys = Ledger(directory).keys if key is None else [read_public(path) for path in key]
-        for check in verify_ledger(directory, keys, model=model, since=since, proof=proof, learned_anew=anew):
-
-
-        for check in verify_ledger(directory, keys, model=model, since=since, proof=proof, roots=roots):
+        asked: dict[str, Any] = {"model": model, "since": since, "proof": proof, "learned_anew": anew, "roots": roots}
+        for check in verify_ledger(directory, keys, **asked):
             typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
             if not check.holds:
                 raise typer.Exit(check.status)

@@ -32,7 +32,7 @@ STATUSES = {
     "lineage": 16,
     "folder": 17,
     "record": 18,
-    "recomputed": 20,
+    "recomputed": 19,
     "time": 20,
 }
 """Exit status of a failed check, by its name."""
@@ -82,8 +82,6 @@ def verify_ledger(
         proof: A record, and the receipt that says which line covers it.
         learned_anew: Of a learner that forgets exactly: learns its images anew, and returns the digests of sums and
             head as ``recomputed``, and whether they are those of the model as ``equal``.
-
-
         roots: Certificates of the authorities that may have stamped heads of the ledger, in PEM.
 
     Raises:
@@ -111,7 +109,6 @@ def verify_ledger(
         steps.append(("record", lambda: checked.record(*proof)))
     if learned_anew is not None:
         steps.append(("recomputed", lambda: checked.recomputed(learned_anew())))
-
     if authorities is not None:
         steps.append(("time", lambda: checked.times(authorities)))
     for name, step in steps:

@@ -201,7 +201,7 @@ class TestRefused:
     def test_a_key_inside_the_ledger(self, invoke, tmp_path):
         done = invoke("ledger", "init", tmp_path / "new", "--key", tmp_path / "new" / "my.key")
         assert done.exit_code == 2
-        assert "keep the key elsewhere" in done.output
+        assert "what is private goes elsewhere" in done.output
         assert not (tmp_path / "new").exists()
 
 
@@ -320,6 +320,7 @@ class TestWhatWasLearned:
             (("--records", "OTHER", "--opening", "new.json", "--learned", "learned.json"), "in none of these"),
             (("--records", "PHOTOS", "--opening", "learned.json", "--learned", "learned.json"), "exists already"),
             (("--records", "PHOTOS", "--opening", "new.json", "--learned", "none.json"), "no such file"),
+            (("--records", "PHOTOS", "--opening", "new/x.json"), "lies in the ledger"),
         ],
     )
     def test_a_mistake_adds_nothing(self, options, message, life, begun, invoke, tmp_path):

@@ -45,8 +45,7 @@ def begin(
         file = key or directory.with_name(f"{directory.name}.key")
         if directory.exists():
             raise InputError(f"{directory}: exists already")
-        if file.resolve().is_relative_to(directory.resolve()):
-            raise InputError(f"{file}: lies in the ledger, which others are given; keep the key elsewhere")
+        _check_outside(directory, file)
         if not directory.resolve().parent.is_dir():
             raise InputError(f"{directory}: its parent is no directory")
         signer = open_signer(str(file)) if file.exists() else make_key(file)
@@ -90,6 +89,7 @@ def add(
 
         if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
             raise InputError("--records goes with --receipts or --opening, for a run that learned or forgot")
+        _check_outside(directory, receipts, opening)
         opened = Ledger(directory)
         signer = open_signer(key, opened.keys)
         claim = claim_of_audit(run) if audit else claim_of_run(run)
@@ -131,6 +131,7 @@ def make_receipts(
 
         if learned and records is None:
             raise InputError("--learned goes with --records")
+        _check_outside(directory, receipts)
         commitment = read_opening(opening)
         roots = [(one["predicate"].get("records") or {}).get("root") for one in Ledger(directory).statements()]
         if commitment.root not in roots:
@@ -322,6 +323,15 @@ def verify(
         if roots is None and (stamps := len(stamped_sizes(directory))):
             say(f"{stamps} time stamps were not checked: --roots takes the certificates of their authorities")
         typer.echo("verified")
+
+
+def _check_outside(directory: Path, *paths: Path | None) -> None:
+    """Refuse to write what is private into the ledger, which others are given."""
+    from myosotis.engine.errors import InputError
+
+    for path in paths:
+        if path is not None and path.resolve().is_relative_to(directory.resolve()):
+            raise InputError(f"{path}: lies in the ledger, which others are given; what is private goes elsewhere")
 
 
 def _learning_anew(model: Path | None, folder: Path, size: int | None) -> Callable[[], Mapping[str, Any]]:

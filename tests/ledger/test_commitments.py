@@ -1,5 +1,7 @@
 """Commitments say nothing without a receipt, and with one exactly whether a record is covered."""
 
+import hashlib
+import hmac
 import json
 import shutil
 import stat
@@ -58,6 +60,33 @@ def test_a_receipt_of_another_photo_proves_nothing(covered, photos, tmp_path):
     assert (found.name, found.holds, found.status) == ("record", False, 18)
     Image.new("RGB", (4, 5), (0, 50, 90)).save(tmp_path / "turned.png")
     assert not check(covered, tmp_path / "turned.png", receipt_of(tmp_path, 0)).holds
+
+
+def test_a_receipt_is_checked_with_hashlib_alone(covered, photos, tmp_path):
+    """As VERIFY.md says, without a function of the package."""
+    content = json.loads(receipt_of(tmp_path, 2).read_text())
+    photo = photos / "cat" / "2.png"
+    pixels = Image.open(photo).convert("RGB")
+    forms = {
+        "file": b"file " + photo.read_bytes(),
+        "pixels": f"pixels {pixels.width}x{pixels.height} RGB ".encode() + pixels.tobytes(),
+    }
+    statement = list(covered.statements())[-1]
+    assert {proof["form"] for proof in content["proofs"]} == set(forms)
+    for proof in content["proofs"]:
+        digest = hashlib.sha256(forms[proof["form"]]).digest()
+        node = hmac.digest(bytes.fromhex(proof["nonce"]), b"myosotis/v1/record" + digest, "sha256")
+        node, index, last = hashlib.sha256(b"\0" + node).digest(), proof["index"], proof["size"] - 1
+        for other in map(bytes.fromhex, proof["path"]):
+            if index % 2 or index == last:
+                node = hashlib.sha256(b"\1" + other + node).digest()
+                while index and not index % 2:
+                    index, last = index // 2, last // 2
+            else:
+                node = hashlib.sha256(b"\1" + node + other).digest()
+            index, last = index // 2, last // 2
+        assert last == 0
+        assert node.hex() == content["root"] == statement["predicate"]["records"]["root"]
 
 
 @pytest.mark.parametrize("part", ["nonce", "index", "size", "path", "root"])

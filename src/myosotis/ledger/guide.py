@@ -25,6 +25,14 @@ which you should have from the operator and not from this folder.
 6. Keep `head.json`. When you come back, the first `size` lines must still have that `root`: lines are added, and
    never changed.
 
+6. `predicate.records.root` is the Merkle tree hash over commitments to the records, in the order of their bytes;
+   `commitments` is their number. A receipt has a nonce, an index, a size and a path for each form of its record. The
+   commitment is HMAC-SHA256, under the nonce, of `myosotis/v1/record` followed by the SHA-256 of the form: of `file `
+   and the bytes of the photo; of `pixels WIDTHxHEIGHT RGB ` and the bytes of its decoded pixels, row by row; or of
+   `text ` and the record as JSON by RFC 8785, its texts in Unicode's form C and with single spaces. The path leads from
+   it to the root by RFC 9162, section 2.1.3.2. `predicate.records.learned` names roots of earlier lines that had
+   learned the records, and `learned` in a receipt is the same proof under one of them.
+
 The command `myosotis ledger verify FOLDER --key operator.pub` does all this.
 
 A ledger proves what was claimed, by whom, about which bytes, in which order; not that a network forgot, nor that no

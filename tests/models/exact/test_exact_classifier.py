@@ -21,7 +21,7 @@ from myosotis.models.exact import (
     to_grid,
 )
 from myosotis.models.exact.fecam import FeCAM, FeCAMSettings
-from myosotis.models.exact.grid import CHUNK, LIMIT, product_sum
+from myosotis.models.exact.grid import CHUNK, LIMIT, packed_size, second_moments, symmetric
 from myosotis.models.exact.ranpac import RIDGES, RanPAC, RanPACSettings, choose_ridge, fold_of
 from myosotis.models.exact.sums import Sums
 
@@ -71,7 +71,14 @@ class TestGrid:
         rows = torch.full((CHUNK, 2), LIMIT, dtype=torch.int32)
         rows[0] -= 1
         exact = (CHUNK - 1) * LIMIT**2 + (LIMIT - 1) ** 2
-        assert product_sum(rows, rows).unique().tolist() == [exact]
+        assert second_moments(rows).unique().tolist() == [exact]
+
+    @pytest.mark.parametrize("width", [1, 255, 256, 257, 600])
+    def test_second_moments_are_packed_in_strips(self, width):
+        rows = torch.randint(-LIMIT, LIMIT, (5, width), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+        packed = second_moments(rows)
+        assert packed.shape == (packed_size(width),)
+        assert torch.equal(symmetric(packed, width), (rows.long().T @ rows.long()).double())
 
 
 class TestForgetting:
@@ -106,6 +113,33 @@ class TestForgetting:
         monkeypatch.undo()
         plain.learn(*data)
         assert chunked.digests() == plain.digests()
+
+    @pytest.mark.parametrize(("head", "width"), [("ranpac", WIDTH), ("fecam", 300)])
+    def test_sums_of_several_strips(self, head, width):
+        changes = {"projection": 300} if head == "ranpac" else {}
+        images, rows, classes = records(30)
+        rows = rows.repeat(1, width // WIDTH)
+        straight, long = (
+            ExactClassifier(ExactSpec(head, {**SETTINGS[head], **changes}, width, 3, "body"), KEY) for _ in range(2)
+        )
+        straight.learn(images[:20], rows[:20], classes[:20])
+        for indices in (range(20, 30), range(20)):
+            long.learn(*at((images, rows, classes), list(indices)))
+        long.forget(*at((images, rows, classes), list(range(29, 19, -1))))
+        assert long.digests() == straight.digests()
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_digests_do_not_depend_on_the_number_of_threads(self, head):
+        threads, digests = torch.get_num_threads(), set()
+        try:
+            for count in (1, 2, 3):
+                torch.set_num_threads(count)
+                classifier = new(head, **({"projection": 400} if head == "ranpac" else {}))
+                classifier.learn(*records(200))
+                digests.add(classifier.digests())
+        finally:
+            torch.set_num_threads(threads)
+        assert len(digests) == 1
 
     def test_learning_something_changes_both_digests(self):
         classifier = new()
@@ -333,9 +367,10 @@ class TestRanPAC:
         exact = (rows.double() / 4096 @ (head.constants()["projection"].double() / 256)).clamp(min=0)
         assert (head.projected(rows).double() / 1024 - exact).abs().max() <= 2**-10
 
-    def test_lambda_minimises_the_literal_error_of_folds(self):
-        head = RanPAC(RanPACSettings(projection=9, folds=3), WIDTH, 0)
-        _, rows, classes = records(60)
+    @pytest.mark.parametrize("seed", range(8))
+    def test_lambda_minimises_the_literal_error_of_folds(self, seed):
+        head = RanPAC(RanPACSettings(projection=9, folds=3), WIDTH, seed)
+        _, rows, classes = records(60, seed=seed)
         rows = rows + torch.tensor([[4096.0 * "abc".index(own)] for own in classes]).int()
         sums = head.total(rows, classes)
         folds = torch.tensor([fold_of(row, 3) for row in rows])
@@ -349,13 +384,45 @@ class TestRanPAC:
                 gram = projected[rest].T @ projected[rest] + ridge * torch.eye(9)
                 weight = torch.linalg.solve(gram, projected[rest].T @ targets[rest])
                 errors[ridge] += float((projected[held] @ weight - targets[held]).square().sum())
-        unit = 2.0**-10
-        chosen = choose_ridge(
-            sums.shared["gram"].double() * unit**2,
-            sums.by_class["targets"].double() * unit,
-            sums.by_class["counts"],
-        )
+        targets = sums.by_class["targets"].double() * 2.0**-10
+        chosen = choose_ridge(head.grams(sums), targets, sums.by_class["counts"])
         assert chosen == min(errors, key=errors.get)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        seed=st.integers(0, 999),
+        count=st.integers(4, 80),
+        noise=st.floats(0.01, 30),
+        scale=st.sampled_from([1, 30, 900]),
+    )
+    def test_no_neighbour_of_lambda_has_a_smaller_error(self, seed, count, noise, scale):
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(2, count, 12, generator=generator, dtype=torch.float64).abs() * scale
+        signal = (values @ torch.randn(12, 3, generator=generator, dtype=torch.float64)).argmax(2)
+        wrong = torch.rand(2, count, generator=generator) * 10 < noise
+        labels = torch.where(wrong, torch.randint(3, (2, count), generator=generator), signal)
+        targets = torch.nn.functional.one_hot(labels, 3).double()
+        grams, products = values.mT @ values, (values.mT @ targets).permute(2, 0, 1)
+        chosen = RIDGES.index(choose_ridge(grams, products, targets.sum(1).long().T))
+
+        def error(index):
+            total = 0.0
+            for fold in range(2):
+                gram = grams[1 - fold] + RIDGES[index] * torch.eye(12, dtype=torch.float64)
+                weight = torch.linalg.solve(gram, products[:, 1 - fold].T)
+                total += float((values[fold] @ weight - targets[fold]).square().sum())
+            return total
+
+        neighbours = [index for index in (chosen - 1, chosen + 1) if 0 <= index < len(RIDGES)]
+        assert error(chosen) <= min(map(error, neighbours)) * 1.01
+
+    def test_single_precision_chooses_the_same_lambda(self, monkeypatch):
+        head = RanPAC(RanPACSettings(projection=64), WIDTH, 0)
+        _, rows, classes = records(2000)
+        sums = head.total(rows, classes)
+        chosen = head.solve(sums)["ridge"]
+        monkeypatch.setattr("myosotis.models.exact.ranpac._SINGLE", 0.0)
+        assert torch.equal(head.solve(sums)["ridge"], chosen)
 
     def test_a_single_record_has_a_head(self):
         classifier = new("ranpac")

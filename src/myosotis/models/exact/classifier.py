@@ -23,8 +23,9 @@ from myosotis.models.exact.records import RecordList, make_records, new_key
 from myosotis.models.exact.sums import Sums, tensors_digest
 from myosotis.models.modes import evaluating
 
-FORMAT = 1
-"""Raised whenever the same records would give other sums, so that older ones are not mixed with newer ones."""
+FORMAT = 2
+"""Raised whenever the same records would give other sums or another head, so that digests of two versions are never
+compared."""
 
 DESCRIPTION = "exact.json"
 """The file that describes an exact classifier."""
@@ -110,6 +111,7 @@ class ExactClassifier:
         self.sums = Sums()
         self.records = RecordList(new_key() if key is None else key)
         self._solved: dict[str, Tensor] | None = None
+        self._digests: Digests | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -142,7 +144,7 @@ class ExactClassifier:
         total = self.head.total(rows, classes)
         self.records.add(make_records(self.records.key, images, rows, classes))
         self.sums.add(total)
-        self._solved = None
+        self._solved = self._digests = None
 
     def forget(
         self, images: UInt8[Tensor, "n channels height width"], rows: Int[Tensor, "n d"], classes: Sequence[str]
@@ -166,7 +168,7 @@ class ExactClassifier:
         total = self.head.total(rows, classes)
         self.records.remove(records)
         self.sums.add(total, sign=-1)
-        self._solved = None
+        self._solved = self._digests = None
 
     def solved(self) -> dict[str, Tensor]:
         """Return the head: its constants, and what is solved from the sums; nothing of the latter without a class."""
@@ -182,10 +184,12 @@ class ExactClassifier:
 
     def digests(self) -> Digests:
         """Return what proves which records are in the classifier."""
-        return Digests(
-            tensors_digest(self.sums.tensors(), _described(self.spec, self.classes)),
-            tensors_digest(self.solved(), _described(self.spec, self.classes)),
-        )
+        if self._digests is None:
+            description = _described(self.spec, self.classes)
+            self._digests = Digests(
+                tensors_digest(self.sums.tensors(), description), tensors_digest(self.solved(), description)
+            )
+        return self._digests
 
     def save(self, path: Path) -> Digests:
         """Write description, sums, head and digests of the records into a directory, and return the digests.
@@ -200,6 +204,7 @@ class ExactClassifier:
         write_tensors(path / RECORDS, self.records.tensors())
         for name in (STATISTICS, RECORDS):
             (path / name).chmod(0o600)
+        self._digests = None  # of what is written, whatever was computed before
         digests = self.digests()
         write_description(_Saved(self.spec, self.classes, len(self), digests), path / DESCRIPTION)
         return digests

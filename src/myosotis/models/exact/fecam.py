@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
-from myosotis.models.exact.grid import LIMIT, GridOverflowError, product_sum
+from myosotis.models.exact.grid import LIMIT, GridOverflowError, packed_size, second_moments, symmetric
 from myosotis.models.exact.head import HeadSettings, SumsHead, numbered, one_thread, summed
 from myosotis.models.exact.sums import Sums
 
@@ -80,31 +80,33 @@ class FeCAM(SumsHead[FeCAMSettings]):
         """Return for each class the sum of the features and that of their products."""
         names, labels = numbered(classes)
         values = self.transformed(rows)
-        squares = [product_sum(part, part) for label in range(len(names)) for part in [values[labels == label]]]
+        squares = torch.empty(len(names), packed_size(self.width), dtype=torch.int64)
+        for label in range(len(names)):
+            squares[label] = second_moments(values[labels == label])
         return Sums(
             names,
             labels.bincount(minlength=len(names)),
-            {"features": summed(values, labels, len(names)), "products": torch.stack(squares)},
+            {"features": summed(values, labels, len(names)), "products": squares},
         )
 
     def solve(self, sums: Sums) -> dict[str, Tensor]:
         """Return normalised means, (classes, d), and inverse correlation matrices, (classes, d, d)."""
         unit = 2.0**-self.settings.bits
-        means, inverses = [], []
+        means = []
+        inverses = torch.empty(len(sums.classes), self.width, self.width, dtype=torch.float64)
         with one_thread():
             for row, count in enumerate(sums.counts.tolist()):
                 mean = sums.by_class["features"][row].double() * unit / count
-                covariance = self.covariance(sums, row)
                 means.append(functional.normalize(mean, dim=0))
-                inverses.append(self._inverse(covariance))
-        return {"means": torch.stack(means), "inverses": torch.stack(inverses)}
+                inverses[row] = self._inverse(self.covariance(sums, row))
+        return {"means": torch.stack(means), "inverses": inverses}
 
     def covariance(self, sums: Sums, row: int) -> Float[Tensor, "d d"]:
         """Return the covariance of the features of a class, with n - 1; zeros for a single record."""
         count, unit = int(sums.counts[row]), 2.0**-self.settings.bits
         mean = sums.by_class["features"][row].double() / count
-        spread = sums.by_class["products"][row].double() - count * torch.outer(mean, mean)
-        return spread * unit**2 / max(1, count - 1)
+        spread = symmetric(sums.by_class["products"][row], self.width).sub_(torch.outer(mean, mean).mul_(count))
+        return spread.mul_(unit**2).div_(max(1, count - 1))
 
     def _inverse(self, covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
         """The inverse of the shrunk covariance, scaled to a correlation."""
@@ -113,7 +115,7 @@ class FeCAM(SumsHead[FeCAMSettings]):
         shrunk = shrink(covariance, self.settings.diagonal, self.settings.off_diagonal)
         deviations = shrunk.diagonal().clamp(min=0).sqrt()
         deviations[deviations == 0] = 1.0
-        correlation = shrunk / torch.outer(deviations, deviations)
+        correlation = shrunk.div_(torch.outer(deviations, deviations))
         factor, failed = torch.linalg.cholesky_ex(correlation)
         # Without shrinkage there may be no inverse: the paper's is this one.
         return torch.linalg.pinv(correlation, hermitian=True) if int(failed) else torch.cholesky_inverse(factor)
@@ -138,7 +140,8 @@ def shrink(covariance: Float[Tensor, "d d"], diagonal: float, off_diagonal: floa
         [[3.0, 1.0], [1.0, 5.0]]
     """
     size = len(covariance)
-    identity = torch.eye(size, dtype=covariance.dtype)
-    variance = covariance.diagonal().mean()
-    between = (covariance.sum() - covariance.diagonal().sum()) / max(1, size * (size - 1))
-    return covariance + diagonal * variance * identity + off_diagonal * between * (1 - identity)
+    variances = covariance.diagonal()
+    between = (covariance.sum() - variances.sum()) / max(1, size * (size - 1))
+    shrunk = covariance + off_diagonal * between
+    shrunk.diagonal().copy_(variances + diagonal * variances.mean())
+    return shrunk

@@ -74,8 +74,8 @@ class SumsHead(ABC, Generic[SettingsT]):
 
     def total(self, rows: Int[Tensor, "n d"], classes: Sequence[str]) -> Sums:
         """Return the sums of any number of records."""
-        total = Sums()
-        for begin in range(0, len(rows), CHUNK):
+        total = self.sums(rows[:CHUNK], classes[:CHUNK]) if len(rows) else Sums()
+        for begin in range(CHUNK, len(rows), CHUNK):
             total.add(self.sums(rows[begin : begin + CHUNK], classes[begin : begin + CHUNK]))
         return total
 

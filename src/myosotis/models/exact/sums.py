@@ -32,11 +32,14 @@ class Sums:
         # Python compares strings by code points, so the order is the same everywhere.
         self._select(tuple(sorted({*self.classes, *other.classes})), other)
         rows = torch.tensor([self.classes.index(name) for name in other.classes], dtype=torch.long)
-        self.counts[rows] += sign * other.counts
+        self.counts.index_add_(0, rows, other.counts, alpha=sign)
         for name, value in other.by_class.items():
-            self.by_class[name][rows] += sign * value
+            self.by_class[name].index_add_(0, rows, value, alpha=sign)
         for name, value in other.shared.items():
-            self.shared[name] = self.shared[name] + sign * value if name in self.shared else sign * value
+            if name in self.shared:
+                self.shared[name].add_(value, alpha=sign)
+            else:
+                self.shared[name] = sign * value
         left = tuple(name for name, count in zip(self.classes, self.counts.tolist(), strict=True) if count)
         if not left:
             # As if there had never been a record.

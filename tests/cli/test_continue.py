@@ -4,10 +4,14 @@ import json
 import shutil
 import stat
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
+
+from myosotis.loading import load
 
 OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
 ORDER = ["elm", "ash", "hazel", "birch", "fir", "cedar"]
@@ -185,6 +189,63 @@ class TestForgotten:
         done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
         assert done.exit_code == 0, done.output
         return tmp_path / "gone", {**rest, "continue_from": str(tmp_path / "gone")}
+
+    @pytest.fixture
+    def forget_classes(self, world, learn, tmp_path, invoke, halves):
+        """Function to a run that forgot all photos of classes, and the job that goes on from it."""
+
+        def forget_classes(*names):
+            run, rest = halves(world, "ranpac")
+            for name in names:
+                shutil.copytree(world / "train" / name, tmp_path / "all" / name)
+            data = {"forget": {"folder": str(tmp_path / "all")}, "test": {"folder": str(world / "test")}}
+            forget = {"name": "gone", "model": {"learner": str(run)}, "data": data, "method": "exact"}
+            (tmp_path / "gone.yaml").write_text(yaml.safe_dump(forget))
+            done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
+            assert done.exit_code == 0, done.output
+            return tmp_path / "gone", {**rest, "continue_from": str(tmp_path / "gone"), "forgotten": "drop"}
+
+        return forget_classes
+
+    @pytest.mark.parametrize(
+        ("names", "sizes"), [(["ash"], [1, 2]), (["elm", "ash"], [2]), (["elm", "ash", "hazel", "birch"], [])]
+    )
+    def test_a_class_goes_from_the_learner_and_its_stream(self, names, sizes, forget_classes, learn):
+        gone, rest = forget_classes(*names)
+        left = [name for name in ORDER[:4] if name not in names]
+        content = json.loads((gone / "model/learner.json").read_text())
+        assert content["sizes"] == sizes
+        assert content["backbone"]["classes"][: sum(sizes)] == left
+        assert load(gone).classes == tuple(left)
+        run = learn(rest, "rest")  # its images are there, but all of them were forgotten
+        assert result(run)["classes"] == [*left, *ORDER[4:]]
+        assert [len(task) for task in result(run)["tasks"]] == [*sizes, 2]
+        assert [len(row) for row in result(run)["matrix"]] == list(range(1, len(sizes) + 2))
+        assert load(run).classes == (*left, *ORDER[4:])
+        assert "The life of this learner" in (run / "report.html").read_text()
+
+    def test_a_class_that_went_can_be_learned_again(self, forget_classes, world, learn, tmp_path, job):
+        _, rest = forget_classes("ash")
+        folder = tmp_path / "again"
+        shutil.copytree(world / "train", folder)
+        for path in (folder / "ash").iterdir():
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)  # other photos of the class
+        rest["data"]["train"]["folder"] = str(folder)
+        rest["scenario"] |= {"class_order": ["fir", "cedar", "ash"], "first": 2, "per_task": 1}
+        run = learn(rest, "rest")
+        assert result(run)["classes"] == ["elm", "hazel", "birch", "fir", "cedar", "ash"]
+        never = job(world, "ranpac")
+        never["data"]["train"]["folder"] = str(folder)
+        clean = learn(never, "never")
+        for name in ("statistics.safetensors", "head.safetensors"):
+            assert (run / "model" / name).read_bytes() == (clean / "model" / name).read_bytes()
+
+    def test_test_images_of_a_class_that_went_are_left_out(self, forget_classes, world, learn, tmp_path):
+        _, rest = forget_classes("ash")
+        for name in ORDER[4:]:
+            shutil.copytree(world / "train" / name, tmp_path / "new" / name)
+        rest["data"]["train"]["folder"] = str(tmp_path / "new")
+        assert result(learn(rest, "rest"))["classes"] == ["elm", "hazel", "birch", "fir", "cedar"]
 
     def test_what_was_forgotten_is_refused(self, forgotten, learn):
         output = learn(forgotten[1], "rest", status=2)

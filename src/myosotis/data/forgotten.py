@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,15 @@ class Forgotten:
         return cls(str(content["key"]), frozenset(content["images"]))
 
 
-def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[str, Any], **changes: Any) -> None:
+def carry_stream(
+    source: Path,
+    target: Path,
+    images: ImageSet,
+    request: Mapping[str, Any],
+    *,
+    tasks_gone: Collection[int] = (),
+    **changes: Any,
+) -> None:
     """Write the stream of a run into another one that forgot images in it; nothing where the former has none.
 
     Args:
@@ -65,6 +73,7 @@ def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[
         target: Run that forgot.
         images: Forgotten images.
         request: What was measured: name of the run, number of images, accuracies.
+        tasks_gone: Indices of tasks of which no class is left; what was measured of them goes too.
         changes: Entries that are no longer those of the former.
     """
     if not (source / STREAM).is_file():
@@ -78,4 +87,21 @@ def carry_stream(source: Path, target: Path, images: ImageSet, request: Mapping[
         "forgotten": known.with_images(images).as_json(),
         "requests": [*content["requests"], answered],
     }
+    if tasks_gone:
+        stream = _without_tasks(stream, tasks_gone)
     write_json(target / STREAM, stream, private=True)
+
+
+def _without_tasks(stream: Mapping[str, Any], gone: Collection[int]) -> dict[str, Any]:
+    """A stream without the measurements of tasks, and after them."""
+    records = []
+    for index, record in enumerate(stream["records"]):
+        if index not in gone:
+            measured = {key: record[key] for key in ("accuracy", "task_aware", "validation")}
+            left = {key: [value for task, value in enumerate(row) if task not in gone] for key, row in measured.items()}
+            records.append({**record, **left})
+    requests = [
+        {**request, "after": sum(index not in gone for index in range(request["after"]))}
+        for request in stream["requests"]
+    ]
+    return {**stream, "records": records, "requests": requests}

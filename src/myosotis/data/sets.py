@@ -44,7 +44,7 @@ def read_sets(data: DataConfig) -> tuple[ImageSet, ImageSet]:
         raise InputError("'train' and 'test' are the same images; 'test' may need 'split: test'")
     train, test = read_images(data.train), read_images(data.test)
     if data.only is not None:
-        train, test = (_only(images, data.only) for images in (train, test))
+        train, test = (only_classes(images, data.only) for images in (train, test))
     if train.images.shape[1:] != test.images.shape[1:]:
         raise InputError(f"training images are {_shape(train)}, test images {_shape(test)}; give a size")
     return train, test
@@ -128,8 +128,12 @@ def repeated_warning(count: int, total: int, what: str = "test images") -> str:
     return f"warning: {count:,} of {total:,} {what} are training images too"
 
 
-def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
-    """The images of the given classes, numbered in this order."""
+def only_classes(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+    """Return the images of the given classes, numbered in this order.
+
+    Raises:
+        InputError: A class is unknown or listed twice.
+    """
     missing = next((name for name in classes if name not in images.classes), None)
     if missing is not None:
         raise InputError(f"data.only: unknown class {missing!r}; known: {', '.join(images.classes)}")

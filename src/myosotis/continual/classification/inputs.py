@@ -41,8 +41,8 @@ def make_scenario(
         if earlier is not None:
             train = _with_classes_of(test, train, earlier)
             new = _further_classes(earlier, train.classes, **options)
-            first, *rest = earlier.spec.sizes
-            per_task = (*rest, *task_sizes(len(new), stream.first, stream.per_task))
+            first, *later = (*earlier.spec.sizes, *task_sizes(len(new), stream.first, stream.per_task))
+            per_task = tuple(later)
             options = {"class_order": [*earlier.classes, *new], "learnt": len(earlier.classes)}
         return class_incremental(train, first, per_task, test=test, validation=stream.validation, seed=seed, **options)
 

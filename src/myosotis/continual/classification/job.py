@@ -22,7 +22,14 @@ from myosotis.continual.job import StreamJob, try_images
 from myosotis.continual.scenario import Scenario
 from myosotis.continual.verdict import classes_verdict
 from myosotis.data.images import ImageSet
-from myosotis.data.sets import input_fingerprints, read_sets, repeated_images, repeated_warning, set_fingerprints
+from myosotis.data.sets import (
+    input_fingerprints,
+    only_classes,
+    read_sets,
+    repeated_images,
+    repeated_warning,
+    set_fingerprints,
+)
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_json
@@ -55,7 +62,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._earlier = None if config.continue_from is None else read_earlier(Path(config.continue_from))
         if self._earlier is not None:
             self._earlier.check_shape(train, "data.train")
-        train = self._without_forgotten(train)
+        train, test = self._without_lost_classes(self._without_forgotten(train), test)
         self._scenario = scenario = make_scenario(config, train, test, self._earlier)
         assert scenario.test is not None  # noqa: S101 - it has just been given
         self._test = scenario.test
@@ -111,6 +118,21 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._say(f"left out {len(again)} training images that were forgotten in {earlier.name}")
         gone = set(again)
         return replace(train.subset([index for index in range(len(train)) if index not in gone]), skipped=train.skipped)
+
+    def _without_lost_classes(self, *sets: ImageSet) -> tuple[ImageSet, ...]:
+        """The training and the test images without classes that may have gone with their last image.
+
+        These are neither among the training images nor in an earlier run in which something was forgotten.
+        """
+        earlier, train = self._earlier, sets[0]
+        if earlier is None or earlier.forgotten is None:
+            return sets
+        known = {*earlier.classes, *(train.classes[label] for label in train.labels.unique().tolist())}
+        lost = sorted({name for images in sets for name in images.classes} - known)
+        if not lost:
+            return sets
+        self._say(f"left out the classes of which there is no training image: {', '.join(lost)}")
+        return tuple(only_classes(images, tuple(name for name in images.classes if name in known)) for images in sets)
 
     def _read_watched(self) -> ImageSet | None:
         """The images that are watched, with the labels of the stream.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from myosotis.data.forgotten import carry_stream
+from myosotis.data.forgotten import STREAM, carry_stream
 from myosotis.data.image_folders import read_image_folder
 from myosotis.data.images import ImageSet
 from myosotis.data.instance_lists import read_instance_list
@@ -147,7 +147,9 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         self.publish(learner.save)
         if is_main_process():
             self._clear_cache()
-            carry_stream(learner.path.parent, self._run.path, self._forget, self._answered(right))
+            stream, request = learner.path.parent, self._answered(right)
+            gone = learner.described()[1] if (stream / STREAM).is_file() else ()
+            carry_stream(stream, self._run.path, self._forget, request, tasks_gone=gone)
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
         change = self._change(right, sets.get("test"))
         return {

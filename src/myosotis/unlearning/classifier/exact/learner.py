@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.errors import InputError
+from myosotis.engine.files import read_json, write_json
 from myosotis.engine.processes import device
 from myosotis.models.backbone import Backbone
 from myosotis.models.exact import ExactClassifier, exact_features
@@ -18,8 +20,10 @@ from myosotis.models.exact.classifier import DESCRIPTION
 from myosotis.models.exact.records import Record, make_records
 from myosotis.models.modes import evaluating
 
-_COPIED = ("learner.json", "net.safetensors", BODY)
+_COPIED = ("net.safetensors", BODY)
 """Files of a learner that forgetting does not change."""
+
+_STREAM_LEARNER = "learner.json"
 
 _CHUNK = 256
 
@@ -70,7 +74,34 @@ class ExactLearner:
         for name in _COPIED:
             if (self.path / name).is_file():
                 shutil.copyfile(self.path / name, path / name)
+        if (self.path / _STREAM_LEARNER).is_file():
+            write_json(path / _STREAM_LEARNER, self.described()[0])
         self.classifier.save(path)
+
+    def described(self) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """Return the description of the learner in its stream, without classes and tasks of which nothing is left.
+
+        Returns:
+            The content of ``learner.json``, and the indices of the tasks that went with their last class.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        path = self.path / _STREAM_LEARNER
+        content = read_json(path)
+        try:
+            names, sizes, left = list(content["backbone"]["classes"]), [], []
+            begin = 0
+            for size in content["sizes"]:
+                own = [name for name in names[begin : begin + size] if name in self.classifier.classes]
+                left += own
+                sizes.append(len(own))
+                begin += size
+        except (KeyError, TypeError):
+            raise InputError(f"{path}: does not describe a learner") from None
+        empty = tuple(index for index, size in enumerate(sizes) if not size)
+        backbone = {**content["backbone"], "classes": [*left, *names[begin:]]}
+        return {**content, "backbone": backbone, "sizes": [size for size in sizes if size]}, empty
 
 
 def class_names(images: ImageSet) -> list[str]:
@@ -92,7 +123,7 @@ def load_exact_learner(path: Path, key: str) -> ExactLearner:
     if not folder.is_dir():
         raise InputError(f"{key} {path}: no such run or directory")
     if not (folder / DESCRIPTION).is_file():
-        other = (folder / "learner.json").is_file() or (folder / "classifier.json").is_file()
+        other = (folder / _STREAM_LEARNER).is_file() or (folder / "classifier.json").is_file()
         why = "its body was trained, so that no sum says what a record did to it" if other else "holds no learner"
         raise InputError(f"{key} {path}: {why}; 'method: exact' needs simplecil, ranpac or fecam")
     classifier = ExactClassifier.load(folder)

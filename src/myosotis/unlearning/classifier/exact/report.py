@@ -30,7 +30,6 @@ _LIMITS = (
     "The learner before, and every copy of it, still holds the images: the run that learned them, its checkpoints, "
     "heads that were given away, and a feature cache that model.feature_cache did not name.",
     "Settings of the head, other than lambda, may have been chosen with the images at hand.",
-    "learner.json still names a class whose last image went.",
 )
 
 

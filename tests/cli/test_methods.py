@@ -22,6 +22,13 @@ def test_a_job_has_its_own_list(invoke):
     assert invoke("methods", "learn-classes").stdout == invoke("methods", "learn classes").stdout
 
 
+def test_exact_forgetting_is_a_method_of_unlearning(invoke):
+    lines = invoke("methods", "unlearn-classifier").stdout.splitlines()
+    assert lines.index("myosotis unlearn classifier") < lines.index("myosotis unlearn classifier, heads of sums")
+    assert any(line.startswith("  exact ") for line in lines)
+    assert "model: {learner: RUN}" in invoke("methods", "exact").stdout
+
+
 def test_one_method_is_printed_with_paper_and_settings(invoke):
     outcome = invoke("methods", "npo")
     assert outcome.exit_code == 0

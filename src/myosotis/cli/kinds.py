@@ -86,7 +86,7 @@ class JobKind:
 
     def method_tables(self) -> dict[str, Any]:
         """Return what it chooses from, by the command and what they are called."""
-        return {f"{self.command}{called}": _attribute(path) for called, path in self.methods.items()}
+        return {f"{self.words}{called}": _attribute(path) for called, path in self.methods.items()}
 
 
 _OF_ALL = ("name", "seed", "operator", "trackers")
@@ -128,6 +128,7 @@ JOBS: Mapping[str, JobKind] = {
             ("unlearning.classifier.exact.config", "ExactForgettingConfig"),
             ("unlearning.classifier.exact.job", "ExactForgettingJob"),
             "unlearning.classifier.exact.report",
+            {", heads of sums": ("unlearning.classifier.exact.method", "METHODS")},
             method="exact",
             typed="unlearn classifier",
             keys="model data method recompute audit request",

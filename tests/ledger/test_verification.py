@@ -141,6 +141,14 @@ class TestModel:
         assert subject == hashlib.sha256(b"".join(parts)).hexdigest()
         assert files == {"a.bin": parts[0].hex(), "b.bin": parts[1].hex()}
 
+    def test_paths_are_ordered_part_by_part(self, tmp_path):
+        for name in ("a.bin", "a/b.bin", "a-b.bin"):
+            (tmp_path / "nested" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "nested" / name).write_text(name)
+        subject, files = directory_digest(tmp_path / "nested")
+        assert list(files) == ["a/b.bin", "a-b.bin", "a.bin"]
+        assert subject == hashlib.sha256(b"".join(map(bytes.fromhex, files.values()))).hexdigest()
+
     @pytest.mark.parametrize("change", ["edit", "rename", "remove", "add"])
     def test_another_model(self, change, life, keys, signer, claimed, model):
         from dataclasses import replace

@@ -39,15 +39,16 @@ class Claim:
 
 
 def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
-    """Return the SHA-256 over the SHA-256 of every file, in the order of their names, and these by name.
+    """Return the SHA-256 over the SHA-256 of every file, in the order of their paths, and these by name.
 
-    It is the digest of OpenSSF model signing (https://sigstore.dev, serialisation "files"): it binds the order of the
-    files; their names are listed beside it.
+    It is the digest of OpenSSF model signing (https://sigstore.dev, serialisation "files"), which orders paths part
+    by part: ``a/b`` comes before ``a-b``. It binds the order of the files; their names are listed beside it.
 
     Raises:
         InputError: The directory holds no file, or a link.
     """
-    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+    below = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
+    names = [file.as_posix() for file in sorted(below, key=lambda file: file.parts)]
     linked = next((name for name in names if (path / name).is_symlink()), None)
     if linked is not None:
         raise InputError(f"{path / linked}: is a link, which has no content of its own to sign")

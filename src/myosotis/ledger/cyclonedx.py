@@ -13,7 +13,7 @@ from myosotis.ledger.statements import kind_of
 from myosotis.ledger.store import LOG
 from myosotis.ledger.table import answers_of, what_of, word_of
 
-_DIGEST = "SHA-256 over the SHA-256 of every file in the order of their names (OpenSSF model signing)"
+_DIGEST = "SHA-256 over the SHA-256 of every file in the order of their paths (OpenSSF model signing)"
 
 
 def bill_of_materials(model: RecordedModel) -> dict[str, Any]:

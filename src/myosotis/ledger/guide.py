@@ -10,8 +10,9 @@ which you should have from the operator and not from this folder.
    `DSSEv1 <length of type> <type> <length of payload> <payload>`, with the lengths in decimal, `payloadType` as the
    type, and single spaces.
 2. A statement is in-toto Statement v1. Its `subject` is a model, by the SHA-256 over the SHA-256 of every file in the
-   order of their names; `predicate.files` has these. `predicate.sequence` counts from 0; `predicate.previous` is the
-   SHA-256 of the line before without its end of line, null in the first; `predicate.ledger` is the same in every line.
+   order of their paths, compared part by part; `predicate.files` has these. `predicate.sequence` counts from 0;
+   `predicate.previous` is the SHA-256 of the line before without its end of line, null in the first;
+   `predicate.ledger` is the same in every line.
 3. `predicate.parent` names the line whose model this one began with; the digest there is that of its subject. Null:
    the model began outside this ledger.
 4. `head.json` is an envelope too, written as canonical JSON (RFC 8785). `size`, `bytes` and `last` are the number of

@@ -62,7 +62,7 @@ def model_card(model: RecordedModel) -> str:
         "",
         "## How to check",
         "",
-        "With the folder of the ledger, and the operator's public key by another way:",
+        "With the folder of the ledger, and its public keys by another way, each of them with `--key`:",
         "",
         "```",
         "myosotis ledger verify LEDGER --key operator.pub --model MODEL",

@@ -1,13 +1,16 @@
 """A ledger as pages: the life of a model, and a certificate of one line."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import escape
 
+from myosotis.ledger.figures import figures_of, number_text
 from myosotis.ledger.statements import MAIN, kind_of
 from myosotis.ledger.table import QUESTIONS, answers_of, answers_text, what_of
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.sections import moment_text
 
 PROVES = (
     "A ledger proves what was claimed, by whom, about which bytes, in which order; not that a network forgot, nor that "
@@ -16,6 +19,7 @@ PROVES = (
 
 _COLOURS = {"learn": "#3b6ea5", "forget": "#c2571a", "audit": "#4f7f4f", "destroy": "#555555", "release": "#8064a2"}
 _MOST_DOTS = 60
+_FIGURES = ("Value", "Interval", "Compared with")
 
 
 def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequence[str]) -> Document:
@@ -30,7 +34,7 @@ def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequen
         Row(
             f"{number}: {what_of(statement)}",
             [
-                str(statement["predicate"]["recordedOn"]),
+                _moment(statement["predicate"]["recordedOn"]),
                 str(statement["predicate"]["run"]["name"]),
                 str(statement["predicate"]["run"]["method"] or "-"),
                 signer,
@@ -46,7 +50,7 @@ def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequen
         subtitle=f"{len(statements)} lines of the ledger {ledger}.",
         verdicts=[],
         limits=[*remarks, PROVES],
-        table=Table("What happened, in order", columns, rows, "Line"),
+        table=Table("What happened, in order", columns, rows, "Line", words=True),
         figures=[_time_line(statements)] if statements else [],
         sections=[_digests(statements)],
     )
@@ -74,13 +78,25 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         ("Line", str(number)),
         ("Recorded", str(predicate["recordedOn"])),
         ("Signed by", signer),
-        ("Responsible", str(run.get("operator") or "-")),
     ]
+    if run.get("operator"):
+        facts.append(("Responsible", str(run["operator"])))
     facts += [(f"Request, {name.replace('_', ' ')}", _plain(value)) for name, value in request.items() if value]
     if predicate.get("recipient"):
         facts.append(("Given to", str(predicate["recipient"])))
     if records.get("count") is not None:
         facts.append(("Records", str(records["count"])))
+    figures = [
+        Row(
+            figure.measure,
+            [
+                number_text(figure.value),
+                _range(figure.low, figure.high),
+                "-" if figure.reference is None else number_text(figure.reference),
+            ],
+        )
+        for figure in figures_of(predicate.get("verdict"))
+    ]
     rows = [Row(str(one["name"]), [str(one["digest"]["sha256"])]) for one in statement["subject"]]
     rows += [Row(str(name), [str(digest)]) for name, digest in predicate["evidence"].items() if digest]
     if predicate["parent"] is not None:
@@ -91,20 +107,41 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
     if "root" in records:
         rows.append(Row("commitments to the records", [str(records["root"])]))
     how = (
-        "Ask the operator for the folder of the ledger, and for the public key by another way. 'myosotis ledger verify "
-        "FOLDER --key operator.pub' checks signatures, order and lineage, and with '--model MODEL' that a model is the "
-        "one of the newest line. VERIFY.md in the folder says how to do it without this program. The file beside this "
-        "page is the signed line itself."
+        "Ask the operator for the folder of the ledger, and for its public keys by another way. 'myosotis ledger "
+        "verify FOLDER --key operator.pub', with a '--key' for each of them, checks signatures, order and lineage, and "
+        "with '--model MODEL' that a model is the one of the newest line. VERIFY.md in the folder says how to do it "
+        "without this program. The file beside this page is the signed line itself."
     )
+    table = Table("Figures of the verdict, with their intervals", _FIGURES, figures, "Figure")
     return Document(
         title=f"{titles[kind_of(statement)]}: {run['name']}",
         subtitle=f"Line {number} of a signed ledger: {what_of(statement)}. Method: {run['method'] or 'none'}.",
         verdicts=[_verdict(name, holds) for name, holds in answers_of(predicate.get("verdict"))],
         facts=facts,
-        limits=[PROVES, "What the verdict rests on, and what was not tested, is in the report that is named below."],
-        table=Table("What it is about, by SHA-256", ["SHA-256"], rows, "File"),
+        limits=[PROVES, *_reported(predicate)],
+        overview=[table] if figures else [],
+        table=Table("What it is about, by SHA-256", ["SHA-256"], rows, "File", words=True),
         sections=[Section("How to check this", [how])],
     )
+
+
+def _reported(predicate: Mapping[str, Any]) -> list[str]:
+    """What the report of the run adds, where the line names one."""
+    if "report.html" not in predicate["evidence"] or not predicate.get("verdict"):
+        return []
+    return ["What the verdict rests on, and what was not tested, is in the report that is named below."]
+
+
+def _moment(recorded: Any) -> str:
+    """A time for people; as it is where it is none."""
+    try:
+        return moment_text(str(recorded))
+    except ValueError:
+        return str(recorded)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{number_text(low)} to {number_text(high)}"
 
 
 def _verdict(name: str, holds: bool | None) -> Verdict:
@@ -130,29 +167,35 @@ def _digests(statements: Sequence[Any]) -> Section:
         branch = "" if predicate["branch"] == MAIN else f"branch {predicate['branch']}"
         rows.append(Row(f"Line {number}", [str(model), str(report)], branch))
     text = "A file is the one of a line if its SHA-256 is here; that of a model is over those of its files."
-    return Section("Models and reports by their SHA-256", [text], [Table("Digests", ["Model", "Report"], rows, "Line")])
+    return Section(
+        "Models and reports by their SHA-256", [text], [Table("Digests", ["Model", "Report"], rows, "Line", words=True)]
+    )
 
 
 def _time_line(statements: Sequence[Any]) -> Figure:
-    """A dot for each line on one straight line; of many lines the newest."""
+    """A dot for each line on one straight line; of many lines the newest, and as many numbers as there is room for."""
     shown = list(enumerate(statements, start=1))[-_MOST_DOTS:]
-    width, step = 900, 840 / max(1, len(shown) - 1)
+    step = 540 / max(1, len(shown) - 1)
+    radius, labelled = min(8.0, 0.45 * step), math.ceil(30 / step)
     dots = []
     for index, (number, statement) in enumerate(shown):
         x, kind = 30 + index * step, kind_of(statement)
         name = escape(f"{number}: {what_of(statement)}, {statement['predicate']['run']['name']}")
         dots.append(
-            f'<circle cx="{x:.1f}" cy="30" r="8" fill="{_COLOURS[kind]}"><title>{name}</title></circle>'
-            f'<text x="{x:.1f}" y="58" font-size="12" text-anchor="middle" fill="currentColor">{number}</text>'
+            f'<circle cx="{x:.1f}" cy="25" r="{radius:.1f}" fill="{_COLOURS[kind]}"><title>{name}</title></circle>'
         )
+        if index % labelled == 0:
+            dots.append(
+                f'<text x="{x:.1f}" y="52" font-size="14" text-anchor="middle" fill="currentColor">{number}</text>'
+            )
     keys = [
-        f'<circle cx="{30 + 120 * index}" cy="85" r="6" fill="{colour}"/>'
-        f'<text x="{42 + 120 * index}" y="89" font-size="13" fill="currentColor">{kind}</text>'
+        f'<circle cx="{30 + 115 * index}" cy="80" r="6" fill="{colour}"/>'
+        f'<text x="{42 + 115 * index}" y="85" font-size="14" fill="currentColor">{kind}</text>'
         for index, (kind, colour) in enumerate(_COLOURS.items())
     ]
     svg = (
-        f'<svg viewBox="0 0 {width} 100" role="img" xmlns="http://www.w3.org/2000/svg">'
-        f'<line x1="30" x2="870" y1="30" y2="30" stroke="currentColor" stroke-width="1"/>{"".join(dots)}{"".join(keys)}'
+        '<svg viewBox="0 0 600 95" role="img" xmlns="http://www.w3.org/2000/svg">'
+        f'<line x1="30" x2="570" y1="25" y2="25" stroke="currentColor" stroke-width="1"/>{"".join(dots)}{"".join(keys)}'
         "</svg>"
     )
     first = "" if len(shown) == len(statements) else f" The newest {len(shown)} lines are drawn."

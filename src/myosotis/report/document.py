@@ -46,12 +46,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names the rows."""
+    """A table whose first column names the rows.
+
+    Attributes:
+        caption: What it is.
+        columns: Headings of the other columns.
+        rows: Its rows.
+        corner: Heading of the first column.
+        words: Whether its cells are words, which are set to the left, and not figures.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Row]
     corner: str = ""
+    words: bool = False
 
 
 @dataclass(frozen=True)

@@ -445,3 +445,22 @@ class TestTimeStamps:
         done = invoke("ledger", "verify", copied)
         assert done.exit_code == 0
         assert "1 time stamps were not checked" in done.output
+
+
+def test_a_certificate_for_the_person(copied, invoke, tmp_path):
+    done = invoke("ledger", "certificate", copied, 2, "--out", tmp_path / "two.html", "--person", tmp_path / "me.html")
+    assert done.exit_code == 0, done.output
+    assert f"for the person: {tmp_path / 'me.html'}" in done.output
+    page = (tmp_path / "me.html").read_text()
+    assert "What became of your request" in page
+    assert "1 picture be removed" in page
+    for line, person, message in (
+        (1, tmp_path / "new.html", "line 1 is of no request"),
+        (2, copied / "head.json", "lies in the ledger"),
+        (2, tmp_path / "one.html", "is the certificate already"),
+        (2, tmp_path / "one.intoto.json", "is the certificate already"),
+    ):
+        done = invoke("ledger", "certificate", copied, line, "--out", tmp_path / "one.html", "--person", person)
+        assert done.exit_code == 2
+        assert message in done.output
+        assert not (tmp_path / "one.html").exists()

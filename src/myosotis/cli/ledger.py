@@ -238,12 +238,17 @@ def make_certificate(
         Path | None,
         typer.Option(metavar="FILE", help="The page; the signed line lies beside it. Default: line-N.html."),
     ] = None,
+    person: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write half a page in plain words, for the person who asked."),
+    ] = None,
 ) -> None:
-    """Write a certificate of one line: a page for people, and the signed line beside it for programs."""
+    """Write a certificate of one line: a page for an auditor, and the signed line beside it for programs."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
         from myosotis.engine.files import write_text
         from myosotis.ledger.pages import certificate
+        from myosotis.ledger.person import person_page
         from myosotis.ledger.recorded import check_output
         from myosotis.ledger.store import Ledger
         from myosotis.report.render import write_html
@@ -253,11 +258,20 @@ def make_certificate(
         if line > len(lines):
             raise InputError(f"{directory}: has {len(lines)} lines")
         page = out or Path(f"line-{line}.html")
-        check_output(opened, page, overwrite=True)
-        document = certificate(list(opened.statements())[line - 1], line, opened.signers()[line - 1])
+        signed = page.with_suffix(".intoto.json")
+        for path in (page, signed, *([person] if person is not None else [])):
+            check_output(opened, path, overwrite=True)
+        if person is not None and person.resolve() in (page.resolve(), signed.resolve()):
+            raise InputError(f"{person}: is the certificate already; give --person a file of its own")
+        statements = list(opened.statements())
+        document = certificate(statements[line - 1], line, opened.signers()[line - 1])
+        plain = None if person is None else person_page(statements, line, opened.key_names)
         write_html(document, page)
-        write_text(page.with_suffix(".intoto.json"), lines[line - 1].decode())
-        typer.echo(f"certificate: {page} and {page.with_suffix('.intoto.json')}")
+        write_text(signed, lines[line - 1].decode())
+        typer.echo(f"certificate: {page} and {signed}")
+        if person is not None and plain is not None:
+            write_text(person, plain)
+            typer.echo(f"for the person: {person}")
 
 
 @ledger.command()

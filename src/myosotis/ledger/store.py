@@ -148,6 +148,11 @@ class Ledger:
         """The public keys in the folder."""
         return [read_public(path) for path in sorted((self.path / KEYS).glob("*.pub"))]
 
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the public keys in the folder."""
+        return sorted(path.stem for path in (self.path / KEYS).glob("*.pub"))
+
     def head(self) -> Head:
         """Return the head.
 

@@ -1,0 +1,157 @@
+"""Half a page about a line that forgot something, in plain words, for the person who asked for it."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from myosotis import __version__
+from myosotis.engine.errors import InputError
+from myosotis.ledger.statements import kind_of
+from myosotis.report.person import Answer, answers_of
+from myosotis.report.render import page, running_title
+from myosotis.report.sections import count_text
+
+_COMMAND = "myosotis ledger verify LIST {keys} --record {record} --receipt RECEIPT"
+
+
+def person_page(statements: Sequence[Any], number: int, keys: Sequence[str] = ("operator",)) -> str:
+    """Return the page; nothing on it is called forgotten unless the model was shown to have known it.
+
+    Args:
+        statements: Statements of the ledger.
+        number: Number of the line, counted from 1.
+        keys: Names of the public keys in the ledger, all of which a check needs.
+
+    Raises:
+        InputError: The line forgot nothing.
+    """
+    statement = statements[number - 1]
+    if kind_of(statement) != "forget":
+        raise InputError(f"line {number} is of no request, so there is no page for a person about it")
+    predicate = statement["predicate"]
+    run, request, records = predicate["run"], predicate.get("request") or {}, predicate.get("records") or {}
+    verdict = predicate.get("verdict") or {}
+    noun = "record" if run["kind"] == "unlearn-language" else "picture"
+    operator, answered = run.get("operator"), str(run.get("finished") or predicate["recordedOn"])[:10]
+    facts = [
+        ("Request", request.get("id")),
+        ("Received", request.get("received")),
+        ("Answered", answered),
+        ("Answered by", operator),
+    ]
+    known_facts = [(name, str(value)) for name, value in facts if value]
+    title = "What became of your request"
+    exact = "statistics" in predicate
+    receipts = "root" in records
+    named = " ".join(f"--key {shlex.quote(f'{key}.pub')}" for key in keys)
+    answers = {name: verdict.get(name) for name in ("known", "forgotten", "kept", "sure")}
+    return page(
+        "half_page.html.j2",
+        title=title,
+        running=running_title(title, known_facts),
+        facts=known_facts,
+        done=[_asked(records.get("count"), noun, answered, exact=exact), _recorded(statements, number)],
+        answers=_answers(verdict, answers, noun, exact=exact),
+        proves=_proves(noun, operator, receipts=receipts),
+        open_points=_open_points(statements, number, noun, answers),
+        check=_check(noun, operator, receipts=receipts),
+        command=_COMMAND.format(keys=named, record=noun.upper()) if receipts else "",
+        source=f"Line {number} of the signed list {predicate['ledger']}, recorded on {predicate['recordedOn'][:10]}. "
+        f"Made by myosotis {__version__}.",
+    )
+
+
+def _asked(count: int | None, noun: str, answered: str, *, exact: bool) -> str:
+    things = f"{noun}s" if count is None else count_text(count, noun)
+    how = (
+        f"what the model had worked out from the {noun}s was taken out of its sums again"
+        if exact
+        else "a changed copy of the model was made with a method for this purpose, and the copy was tested"
+    )
+    return f"You asked that {things} be removed from what a computer model has learnt. On {answered} {how}."
+
+
+def _recorded(statements: Sequence[Any], number: int) -> str:
+    files = sum(len(one["subject"]) for one in statements[number:] if kind_of(one) == "destroy")
+    destroyed = (
+        f"Later lines say that {count_text(files, 'file')} {'was' if files == 1 else 'were'} destroyed; ask which."
+        if files
+        else "No later line says that old copies were destroyed."
+    )
+    return (
+        f"This was written down as line {number} of a signed list. Only the holder of the key could write it, and "
+        f"whoever has a copy of the list notices a change. {destroyed}"
+    )
+
+
+def _answers(verdict: Mapping[str, Any], answers: Mapping[str, bool | None], noun: str, *, exact: bool) -> list[Answer]:
+    by_guessing = (verdict.get("control") or {}).get("against") == "chance"
+    texts = answers_of(answers, noun, noticeable=_noticeable(verdict, exact=exact), by_guessing=by_guessing)
+    if exact and answers["known"]:
+        texts[0] = replace(texts[0], text=f"Yes. They were among the {noun}s that it had learnt from.")
+        if answers["forgotten"]:
+            text = "No. It has forgotten them: what it has learnt is exactly what it would be without them."
+            texts[1] = replace(texts[1], text=text)
+    return texts
+
+
+def _noticeable(verdict: Mapping[str, Any], *, exact: bool) -> bool:
+    """Whether somebody who has one of the records can notice that it was used or deleted, or that was not tested."""
+    over = verdict.get("over_forgetting")
+    untraced = isinstance(over, Mapping) and over.get("over_forgotten") is False and over.get("traceable") is False
+    return not (exact or untraced or verdict.get("as_unseen") is True)
+
+
+def _proves(noun: str, operator: str | None, *, receipts: bool) -> str:
+    covered = f" With your receipt you can also show that your {noun} was part of the request." if receipts else ""
+    return (
+        f"The list proves that {operator or 'the holder of the key'} gave this answer about one copy of the model."
+        f"{covered} This page only repeats it in other words. Neither proves more:"
+    )
+
+
+def _open_points(statements: Sequence[Any], number: int, noun: str, answers: Mapping[str, bool | None]) -> list[str]:
+    predicate = statements[number - 1]["predicate"]
+    points = [
+        f"Other copies of the {noun}s or of the old model may exist, and the old model may still be in use.",
+        "The tests are those of the operator, and one that was not made may still find a trace.",
+    ]
+    untreated = (predicate.get("request") or {}).get("untreated") or ()
+    if untreated:
+        points.append(f"Known copies that were not treated: {', '.join(map(str, untreated))}.")
+    given = _released_before(statements, number)
+    if given:
+        lines = f"line {given[0]}" if len(given) == 1 else f"lines {', '.join(map(str, given))}"
+        points.append(f"Others were given an earlier version of the model ({lines}). Ask what became of it.")
+    if not (answers["known"] is True and answers["forgotten"] is True):
+        points.insert(0, "It is not shown that your request is fulfilled. It needs more work, or more tests.")
+    return points
+
+
+def _released_before(statements: Sequence[Any], number: int) -> list[int]:
+    """Numbers of the lines that gave others a model from before a line."""
+    before, parent = set(), statements[number - 1]["predicate"]["parent"]
+    while parent is not None:
+        before.add(parent["sequence"])
+        parent = statements[parent["sequence"]]["predicate"]["parent"]
+    return [
+        later
+        for later, one in enumerate(statements, start=1)
+        if kind_of(one) == "release" and one["predicate"]["parent"]["sequence"] in before
+    ]
+
+
+def _check(noun: str, operator: str | None, *, receipts: bool) -> str:
+    whom = operator or "whoever gave you this page"
+    if not receipts:
+        return (
+            f"No receipts were made for this request, so it cannot be shown that your {noun} was part of it. Ask "
+            f"{whom} for the list and its public keys, and somebody who knows computers to check the list with the "
+            "file VERIFY.md in it."
+        )
+    return (
+        f"You should have been given a receipt, a small file, for each {noun}. Keep it with the {noun} as you have it "
+        f"now. Ask {whom} for the list and, by another way, for its public keys. Somebody who knows computers can then "
+        "check all this without asking anybody; the last word must be “verified”:"
+    )

@@ -7,7 +7,9 @@ import pytest
 
 from myosotis.engine.errors import InputError
 from myosotis.ledger.destruction import destroy
+from myosotis.ledger.pages import certificate
 from myosotis.ledger.person import person_page
+from myosotis.report.render import render_html
 
 ANSWERS = (True, False, None)
 JARGON = ("AUC", "interval", "threshold", "logit", "SHA", "digest", "hash", "Merkle", "JSON", "envelope", "root", "%")
@@ -65,6 +67,18 @@ def test_it_says_what_was_asked_done_and_shown(life, signer, claimed):
     assert "--key operator.pub --key &#39;au ditor.pub&#39; --record" in page
     assert not any(word in text for word in JARGON)
     assert len(text.split()) < 400
+
+
+def test_a_receipt_shows_that_it_had_been_learned(asked, claimed, life, signer):
+    records = {"count": 20, "root": "ab" * 32, "commitments": 40}
+    assert "part of the request." in asked(records=records)
+    life.append(claimed("learn", "c", "d", records={"root": "cd" * 32}), signer)
+    facts = {"request": None, "records": {**records, "learned": [{"root": "cd" * 32, "count": 20}]}}
+    number = life.append(claimed("forget", "d", "e", **facts), signer)
+    statements = list(life.statements())
+    statements[number - 1]["predicate"]["run"]["kind"] = "unlearn-classifier"
+    assert "part of the request and that the model had learnt from it." in text_of(person_page(statements, number))
+    assert "20 of them" in text_of(render_html(certificate(statements[number - 1], number, "operator")))
 
 
 @pytest.mark.parametrize(("known", "forgotten"), list(itertools.product(ANSWERS, ANSWERS)))

@@ -86,6 +86,8 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         facts.append(("Given to", str(predicate["recipient"])))
     if records.get("count") is not None:
         facts.append(("Records", str(records["count"])))
+    if records.get("learned"):
+        facts.append(("Had been learned", f"{sum(one['count'] for one in records['learned'])} of them"))
     figures = [
         Row(
             figure.measure,
@@ -106,6 +108,9 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
     rows += [Row(f"sums and head, {when}", [_joined(both)]) for when, both in predicate.get("statistics", {}).items()]
     if "root" in records:
         rows.append(Row("commitments to the records", [str(records["root"])]))
+    rows += [
+        Row("commitments of an earlier line, to what was learned", [one["root"]]) for one in records.get("learned", ())
+    ]
     how = (
         "Ask the operator for the folder of the ledger, and for its public keys by another way. 'myosotis ledger "
         "verify FOLDER --key operator.pub', with a '--key' for each of them, checks signatures, order and lineage, and "

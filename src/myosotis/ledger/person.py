@@ -53,7 +53,7 @@ def person_page(statements: Sequence[Any], number: int, keys: Sequence[str] = ("
         facts=known_facts,
         done=[_asked(records.get("count"), noun, answered, exact=exact), _recorded(statements, number)],
         answers=_answers(verdict, answers, noun, exact=exact),
-        proves=_proves(noun, operator, receipts=receipts),
+        proves=_proves(noun, operator, receipts=receipts, learned=bool(records.get("learned"))),
         open_points=_open_points(statements, number, noun, answers),
         check=_check(noun, operator, receipts=receipts),
         command=_COMMAND.format(keys=named, record=noun.upper()) if receipts else "",
@@ -103,8 +103,11 @@ def _noticeable(verdict: Mapping[str, Any], *, exact: bool) -> bool:
     return not (exact or untraced or verdict.get("as_unseen") is True)
 
 
-def _proves(noun: str, operator: str | None, *, receipts: bool) -> str:
-    covered = f" With your receipt you can also show that your {noun} was part of the request." if receipts else ""
+def _proves(noun: str, operator: str | None, *, receipts: bool, learned: bool) -> str:
+    before = " and that the model had learnt from it" if learned else ""
+    covered = (
+        f" With your receipt you can also show that your {noun} was part of the request{before}." if receipts else ""
+    )
     return (
         f"The list proves that {operator or 'the holder of the key'} gave this answer about one copy of the model."
         f"{covered} This page only repeats it in other words. Neither proves more:"

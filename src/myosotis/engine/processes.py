@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, is_deepspeed_available
+from torch import Tensor
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed
@@ -65,6 +66,13 @@ def gather_by_index(own: Mapping[int, T]) -> dict[int, T]:
         return dict(own)
     results = {index: value for rows in gather_object([dict(own)]) for index, value in rows.items()}
     return {index: results[index] for index in sorted(results)}
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """Return the sum of the values of all processes, in place; every process must call it."""
+    if share()[1] > 1:
+        torch.distributed.all_reduce(value)
+    return value
 
 
 def seed_global_generator(seed: int, *purpose: str | int) -> None:

@@ -109,3 +109,16 @@ def test_fisher_where_a_model_flattens_batch_and_time(batch_of):
     expected = loop_fisher(model, batch, {name: model.get_parameter(f"{name}.weight") for name in names})
     for name in names:
         torch.testing.assert_close(fisher[name], expected[name], rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("measure", [fisher_information, fisher_row_sums])
+def test_processes_that_share_the_batches_have_the_whole(measure, tiny_llama, batch_of):
+    """Sums and numbers of tokens are added before they are divided, so unequal parts weigh as they should."""
+    model, names, batch = tiny_llama(), NAMES["tiny_llama"], batch_of(0)
+    rows = [{key: value[row : row + 1] for key, value in batch.items()} for row in range(3)]
+    given = []
+    measure(model, rows[1:], names, lambda value: given.append(value.clone()) or value)
+    others = iter(given)
+    shared = measure(model, rows[:1], names, lambda value: value + next(others))
+    for name, value in measure(model, rows, names).items():
+        torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-9)

@@ -21,7 +21,12 @@ from myosotis.unlearning.language.methods.token_losses import token_log_probs
 Batch = Mapping[str, Tensor]
 
 
-def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequence[str]) -> dict[str, Tensor]:
+Reduce = Callable[[Tensor], Tensor]
+
+
+def fisher_information(
+    model: nn.Module, batches: Iterable[Batch], modules: Sequence[str], reduce: Reduce | None = None
+) -> dict[str, Tensor]:
     r"""Return the diagonal empirical Fisher information of the weights of linear modules.
 
     $$F = \frac{\sum_i n_i\, (\partial L_i / \partial W)^2}{\sum_i n_i}$$
@@ -34,6 +39,7 @@ def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequ
         model: A causal language model, or any model whose output or output's ``logits`` is (batch, time, classes).
         batches: Inputs of the model with unshifted ``labels`` (batch, time), -100 where ignored.
         modules: Names of ``nn.Linear`` or transformers' ``Conv1D`` modules, as in ``model.named_modules()``.
+        reduce: Sums a tensor over processes that have some of the batches each, at least one.
 
     Returns:
         By name a non-negative tensor of the shape of the module's weight. Parameters, their gradients and flags, and
@@ -43,12 +49,14 @@ def fisher_information(model: nn.Module, batches: Iterable[Batch], modules: Sequ
         ValueError: A name is not that of a linear module, or no sample has a label.
     """
 
-    sums = _accumulate(model, batches, modules, _squared_gradients)
+    sums = _accumulate(model, batches, modules, _squared_gradients, reduce)
     known = dict(model.named_modules())
     return {name: value.T if isinstance(known[name], Conv1D) else value for name, value in sums.items()}
 
 
-def fisher_row_sums(model: nn.Module, batches: Iterable[Batch], modules: Sequence[str]) -> dict[str, Tensor]:
+def fisher_row_sums(
+    model: nn.Module, batches: Iterable[Batch], modules: Sequence[str], reduce: Reduce | None = None
+) -> dict[str, Tensor]:
     r"""Return the Fisher information of :func:`fisher_information` summed over each output unit's weights.
 
     With inputs a_t and output gradients d_t of one sample, the squared gradients of row o sum to
@@ -58,6 +66,7 @@ def fisher_row_sums(model: nn.Module, batches: Iterable[Batch], modules: Sequenc
         model: See :func:`fisher_information`.
         batches: See :func:`fisher_information`.
         modules: See :func:`fisher_information`.
+        reduce: See :func:`fisher_information`.
 
     Returns:
         By name a non-negative tensor (out,).
@@ -66,7 +75,7 @@ def fisher_row_sums(model: nn.Module, batches: Iterable[Batch], modules: Sequenc
         ValueError: See :func:`fisher_information`.
     """
 
-    return _accumulate(model, batches, modules, _squared_rows)
+    return _accumulate(model, batches, modules, _squared_rows, reduce)
 
 
 _BLOCK = 200_000  # per-sample gradient values at once: as many as a core's cache holds
@@ -122,6 +131,7 @@ def _accumulate(
     batches: Iterable[Batch],
     modules: Sequence[str],
     add: Callable[[Tensor | None, Tensor, Tensor], Tensor],
+    reduce: Reduce | None,
 ) -> dict[str, Tensor]:
     layers = _linear_layers(model, modules)
     sums: dict[str, Tensor] = {}
@@ -142,6 +152,9 @@ def _accumulate(
                 deltas = torch.cat([_by_sample(gradient, batch, name) for _, gradient in paired], dim=1)
                 sums[name] = add(sums.get(name), deltas * weights.to(deltas), inputs)
             tokens += int(counts.sum())
+    if reduce is not None:
+        sums = {name: reduce(sums[name]) for name in layers}
+        tokens = int(reduce(torch.tensor([tokens], device=next(model.parameters()).device)))
     if tokens == 0:
         raise ValueError("no sample carries a label, so there is no Fisher information")
     return {name: sums[name] / tokens for name in layers}

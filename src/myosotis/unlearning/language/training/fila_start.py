@@ -6,6 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from myosotis.data.encoding import Example
+from myosotis.engine.processes import process_indices, share, sum_over_processes
 from myosotis.unlearning.language.adapters.fila import Epsilon, apply_fila, lora_layers
 from myosotis.unlearning.language.adapters.fisher import fisher_information, fisher_row_sums
 from myosotis.unlearning.language.training.pairing import PairSampler
@@ -28,7 +29,13 @@ def start_by_fila(model: Any, records: TrainingRecords, args: UnlearnConfig) -> 
     names = [f"base_model.model.{name}.base_layer" for name, _ in lora_layers(model)]
 
     def fisher_of(examples: Sequence[Example]) -> dict[str, Tensor]:
-        return measure(model, records.batches(examples, args.fila_batch_size), names)
+        size = args.fila_batch_size
+        batches = [examples[start : start + size] for start in range(0, len(examples), size)]
+        # Processes share the batches where each has one; where not, each does all of them.
+        shared = len(batches) >= share()[1]
+        own = [batches[index] for index in process_indices(len(batches))] if shared else batches
+        made = (batch for rows in own for batch in records.batches(rows, size))
+        return measure(model, made, names, sum_over_processes if shared else None)
 
     # The retain side is what an epoch would pair the forget side with, whether training reads it or not.
     sampler = PairSampler(len(records.forget), len(records.retain), args.retain_per_forget, args.seed)

@@ -13,6 +13,7 @@ destroyed, and a person checks a receipt. Every command is printed as it is run,
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ class Life:
         self.out = out
 
     def run(self, *words):
-        print(f"\n$ myosotis {' '.join(words)}", flush=True)
+        print(f"\n$ myosotis {shlex.join(words)}", flush=True)
         environment = {**os.environ, "MYOSOTIS_LEDGER_KEY": "life.key"}
         command = [sys.executable, "-m", "myosotis", *words]
         subprocess.run(command, check=True, cwd=self.out, env=environment)  # noqa: S603 - our own commands
@@ -203,7 +204,10 @@ def live(life, photo):
     life.copy(f"photos/request-1/{photo}", "mine.png")
     life.run("ledger", "destroy", "life", "frozen", "trained", "request-3", "photos", "people", "frozen.opening")
     life.run("ledger", "log", "life", "--html", "life.html")
-    life.run("ledger", "certificate", "life", "2", "--out", "request-1.html")
+    life.run("ledger", "certificate", "life", "2", "--out", "request-1.html", "--person", "answer-1.html")
+    life.run("ledger", "export", "life", "--cyclonedx", "bill.json")
+    life.run("ledger", "export", "life", "--model-card", "card.md")
+    life.run("ledger", "release", "life", "frozen-later", "--file", "card.md", "--to", "Another Hospital")
     life.copy("life/keys/operator.pub", "operator.pub")
     keys = ("--key", "operator.pub", "--key", "auditor.pub")
     proof = ("--record", "mine.png", "--receipt", f"receipts-1/{photo}.receipt.json")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 from myosotis.cli.kinds import JOBS
@@ -23,7 +24,7 @@ def recorded(module, out):
         commands = []
 
         def run(self, *words):
-            self.commands.append(" ".join(("myosotis", *words)))
+            self.commands.append(shlex.join(("myosotis", *words)))
 
         def copy(self, photo, target):
             pass
@@ -45,7 +46,7 @@ def test_every_configuration_is_one(tmp_path):
     commands = recorded(module, tmp_path)
     (tmp_path / "request-3").mkdir()
     for name in module.JOBS:
-        words = next(command.split() for command in commands if f"{name}.yaml" in command)
+        words = next(shlex.split(command) for command in commands if f"{name}.yaml" in command)
         command = " ".join(words[1:3])
         if "learner" in module.JOBS[name].get("model", {}):
             command = "unlearn exact" if module.JOBS[name].get("method") == "exact" else "unlearn learner"

@@ -23,9 +23,6 @@ which you should have from the operator and not from this folder.
 5. If there is a folder `timestamps`: `N.tsr` is the response of an authority (RFC 3161) over the bytes of
    `N.head.json`, which was the head of the first N lines:
    `openssl ts -verify -data N.head.json -in N.tsr -CAfile tsa.pem`.
-6. Keep `head.json`. When you come back, the first `size` lines must still have that `root`: lines are added, and
-   never changed.
-
 6. `predicate.records.root` is the Merkle tree hash over commitments to the records, in the order of their bytes;
    `commitments` is their number. A receipt has a nonce, an index, a size and a path for each form of its record. The
    commitment is HMAC-SHA256, under the nonce, of `myosotis/v1/record` followed by the SHA-256 of the form: of `file `
@@ -33,6 +30,8 @@ which you should have from the operator and not from this folder.
    `text ` and the record as JSON by RFC 8785, its texts in Unicode's form C and with single spaces. The path leads from
    it to the root by RFC 9162, section 2.1.3.2. `predicate.records.learned` names roots of earlier lines that had
    learned the records, and `learned` in a receipt is the same proof under one of them.
+7. Keep `head.json`. When you come back, the first `size` lines must still have that `root`: lines are added, and
+   never changed.
 
 The command `myosotis ledger verify FOLDER --key operator.pub` does all this.
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
 from myosotis.loading import load
@@ -261,6 +262,46 @@ class TestForgotten:
         _, rest = forgotten
         rest["data"]["train"]["folder"] = str(folder)
         assert "1 of its images were forgotten in gone, fir/new.png first" in learn(rest, "rest", status=2)
+
+    def test_a_copy_with_other_bytes_is_recognised_by_its_pixels(self, forgotten, world, learn, tmp_path):
+        folder = tmp_path / "again"
+        shutil.copytree(world / "train", folder)
+        for name, number in (("elm", 4), ("ash", 0)):
+            (folder / name / f"{number:02d}.png").unlink()
+        with Image.open(folder / "elm/01.png") as picture:  # with metadata, and in another format
+            metadata = PngInfo()
+            metadata.add_text("comment", "mine")
+            picture.save(folder / "elm/02.png", pnginfo=metadata)
+            picture.save(folder / "fir/new.bmp")
+        (folder / "elm/01.png").unlink()
+        _, rest = forgotten
+        rest["data"]["train"]["folder"] = str(folder)
+        assert "2 of its images were forgotten in gone, elm/02.png first" in learn(rest, "rest", status=2)
+        assert result(learn({**rest, "forgotten": "drop"}, "rest"))["samples"]["forgotten"] == 2
+
+    def test_a_file_that_is_decoded_otherwise_is_recognised_by_its_bytes(self, halves, world, learn, tmp_path, invoke):
+        folder = tmp_path / "train"
+        shutil.copytree(world / "train", folder)
+        with Image.open(folder / "elm/01.png") as picture:
+            picture.putalpha(Image.new("L", picture.size, 100))
+            picture.save(folder / "elm/01.png")
+        run, rest = halves(world, "ranpac", data={"train": {"folder": str(folder)}})
+        begun = yaml.safe_load((run / "config.yaml").read_text())
+        begun["data"]["train"]["folder"] = str(folder)
+        run = learn(begun, "with-alpha")
+        (tmp_path / "out/elm").mkdir(parents=True)
+        shutil.copy(folder / "elm/01.png", tmp_path / "out/elm")
+        forget = {"name": "gone", "model": {"learner": str(run)}, "data": {"forget": {"folder": str(tmp_path / "out")}}}
+        (tmp_path / "gone.yaml").write_text(yaml.safe_dump({**forget, "method": "exact"}))
+        done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
+        assert done.exit_code == 0, done.output
+        # On a black background its pixels are others.
+        rest["data"]["train"] = {"folder": str(folder), "background": 0}
+        rest["continue_from"] = str(tmp_path / "gone")
+        assert "1 of its images were forgotten in gone, elm/01.png first" in learn(rest, "rest", status=2)
+        after = learn({**rest, "forgotten": "drop"}, "rest")
+        assert result(after)["samples"]["forgotten"] == 1
+        assert len(json.loads((after / "stream.json").read_text())["forgotten"]["files"]) == 1
 
     def test_dropped_they_stay_forgotten(self, forgotten, world, learn, tmp_path, job):
         run = learn({**forgotten[1], "forgotten": "drop"}, "rest")

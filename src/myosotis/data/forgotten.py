@@ -1,4 +1,4 @@
-"""Images that were forgotten, so that they are not learnt again: keyed digests of their pixels."""
+"""Images that were forgotten, so that they are not learnt again: keyed digests of their pixels and files."""
 
 import hashlib
 import hmac
@@ -22,6 +22,7 @@ class Forgotten:
     Attributes:
         key: Key of the digests, hexadecimal.
         images: HMAC-SHA256 of the pixels of each image, hexadecimal.
+        files: The same of the bytes of each image's file, where it had one.
 
     Example:
         >>> import torch
@@ -33,28 +34,42 @@ class Forgotten:
 
     key: str = field(default_factory=lambda: secrets.token_hex(32))
     images: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
 
     def with_images(self, images: ImageSet) -> "Forgotten":
         """Return these and further images."""
-        return Forgotten(self.key, self.images | {self._digest(pixels) for pixels, _ in images.hashes})
+        return Forgotten(
+            self.key,
+            self.images | {self._digest(pixels) for pixels, _ in images.hashes},
+            self.files | {self._digest(content) for content in images.file_hashes()},
+        )
 
     def among(self, images: ImageSet) -> list[int]:
-        """Return the indices of the images that were forgotten, whatever their class and their name."""
-        if not self.images:
-            return []
-        return [index for index, (pixels, _) in enumerate(images.hashes) if self._digest(pixels) in self.images]
+        """Return the indices of the images that were forgotten, whatever their class and their name.
 
-    def _digest(self, pixels: bytes) -> str:
-        return hmac.new(bytes.fromhex(self.key), pixels, hashlib.sha256).hexdigest()
+        A copy whose file has other bytes is recognised by its pixels, a file that is decoded otherwise by its bytes.
+        """
+        again = set[int]()
+        if self.images:
+            again |= {index for index, (pixels, _) in enumerate(images.hashes) if self._digest(pixels) in self.images}
+        if self.files:
+            again |= {
+                index for index, content in enumerate(images.file_hashes()) if self._digest(content) in self.files
+            }
+        return sorted(again)
+
+    def _digest(self, content: bytes) -> str:
+        return hmac.new(bytes.fromhex(self.key), content, hashlib.sha256).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a file."""
-        return {"key": self.key, "images": sorted(self.images)}
+        return {"key": self.key, "images": sorted(self.images), "files": sorted(self.files)}
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Forgotten":
         """Return what :meth:`as_json` gave."""
-        return cls(str(content["key"]), frozenset(content["images"]))
+        # Runs of earlier versions have no files.
+        return cls(str(content["key"]), frozenset(content["images"]), frozenset(content.get("files", ())))
 
 
 def carry_stream(

@@ -142,7 +142,12 @@ def _read_listed(
             where = folder / name if len(classes) > 1 else folder
             raise InputError(f"{where}: none of its images can be read")
     return ImageSet(
-        images, labels, tuple(path.relative_to(folder).as_posix() for path, _ in retained), tuple(classes), skipped
+        images,
+        labels,
+        tuple(path.relative_to(folder).as_posix() for path, _ in retained),
+        tuple(classes),
+        skipped,
+        tuple(path for path, _ in retained),
     )
 
 

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed
 
 _STATISTICS_CHUNK = 1000  # images counted at once
@@ -24,6 +26,7 @@ class ImageSet:
         names: Unique name of each image: instance lists refer to it, and every random choice depends on it.
         classes: Names of the classes.
         skipped: Files that could not be read and that the user allowed to skip.
+        files: File of each image; empty where they do not come from files of their own.
     """
 
     images: UInt8[Tensor, "n channels height width"]
@@ -31,6 +34,7 @@ class ImageSet:
     names: tuple[str, ...]
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -39,7 +43,11 @@ class ImageSet:
         """Return the images at ``indices``, in that order."""
         rows = torch.as_tensor(list(indices), dtype=torch.long)
         return ImageSet(
-            self.images[rows], self.labels[rows], tuple(self.names[index] for index in indices), self.classes
+            self.images[rows],
+            self.labels[rows],
+            tuple(self.names[index] for index in indices),
+            self.classes,
+            files=tuple(self.files[index] for index in indices) if self.files else (),
         )
 
     def joined(self, other: "ImageSet", prefix: str) -> "ImageSet":
@@ -49,6 +57,7 @@ class ImageSet:
             torch.cat([self.labels, other.labels]),
             (*self.names, *(f"{prefix}{name}" for name in other.names)),
             self.classes,
+            files=(*self.files, *other.files) if self.files and other.files else (),
         )
 
     def pixels(self, device: torch.device | str = "cpu") -> Float[Tensor, "n channels height width"]:
@@ -63,6 +72,17 @@ class ImageSet:
     def hashes(self) -> tuple[tuple[bytes, bytes], ...]:
         """The SHA-256 of each image's bytes alone, and that of its bytes and label."""
         return tuple(self._hashed(index) for index in range(len(self)))
+
+    def file_hashes(self) -> tuple[bytes, ...]:
+        """Return the SHA-256 of the bytes of each image's file; nothing where :attr:`files` is empty.
+
+        Raises:
+            InputError: A file cannot be read any more.
+        """
+        try:
+            return tuple(hashlib.sha256(path.read_bytes()).digest() for path in self.files)
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
     def _hashed(self, index: int) -> tuple[bytes, bytes]:
         content = hashlib.sha256(str(tuple(self.images.shape[1:])).encode())

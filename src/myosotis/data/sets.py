@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -77,8 +78,7 @@ def limited(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSe
         ranked.append((rank[label], index))
     # The first images of all classes come before the second ones; ties keep the order of the draw.
     selected = [index for _, index in sorted(ranked, key=lambda pair: pair[0])[:limit]]
-    part = images.subset(sorted(selected))
-    return ImageSet(part.images, part.labels, part.names, part.classes, images.skipped)
+    return replace(images.subset(sorted(selected)), skipped=images.skipped)
 
 
 def set_fingerprints(train: ImageSet, test: ImageSet, salt: str) -> dict[str, str]:
@@ -142,8 +142,7 @@ def only_classes(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
     numbers = {images.classes.index(name): number for number, name in enumerate(classes)}
     indices = [index for index, label in enumerate(images.labels.tolist()) if label in numbers]
     labels = torch.tensor([numbers[int(images.labels[index])] for index in indices])
-    part = images.subset(indices)
-    return ImageSet(part.images, labels, part.names, classes, images.skipped)
+    return replace(images.subset(indices), labels=labels, classes=classes, skipped=images.skipped)
 
 
 def _shape(images: ImageSet) -> str:

@@ -1,7 +1,7 @@
 """The images of a job: those to forget, those that remain, and those to test with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -101,7 +101,7 @@ def _of_classes(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
     known = torch.tensor([name in classes for name in images.classes])
     chosen = images.subset(known[images.labels].nonzero().flatten().tolist())
     order = torch.tensor([classes.index(name) if name in classes else -1 for name in images.classes])
-    return ImageSet(chosen.images, order[chosen.labels], chosen.names, classes)
+    return replace(chosen, labels=order[chosen.labels], classes=classes)
 
 
 def _split(
@@ -208,7 +208,7 @@ def _in_terms_of(images: ImageSet, classes: Sequence[str], name: str) -> ImageSe
     if unknown:
         raise InputError(f"{name}: the model has no class '{unknown[0]}'; it has {', '.join(classes)}")
     order = torch.tensor([classes.index(label) for label in images.classes])
-    return ImageSet(images.images, order[images.labels], images.names, tuple(classes))
+    return replace(images, labels=order[images.labels], classes=tuple(classes), skipped=())
 
 
 def _duplicates(forget: ImageSet, remaining: ImageSet) -> tuple[int, int]:

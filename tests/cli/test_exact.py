@@ -206,6 +206,18 @@ class TestForgetting:
             assert "03.png" not in (runs / "forgotten" / name).read_text()
 
 
+class TestPerson:
+    def test_half_a_page_claims_what_is_proven(self, runs, invoke):
+        """No test compared the photos with unseen ones, so the page must not say that one did."""
+        done = invoke("report", runs / "forgotten", "--for", "person", "--out", runs / "person.html")
+        assert done.exit_code == 0, done.output
+        text = " ".join((runs / "person.html").read_text().split())
+        assert "They were among the pictures that it had learnt from." in text
+        assert "exactly what it would be without them" in text
+        assert "taken out of its sums again" in text
+        assert "better than pictures" not in text
+
+
 class TestRefusals:
     def refused(self, invoke, world, tmp_path, *settings):
         options = [part for setting in settings for part in ("--set", setting)]

@@ -2,13 +2,12 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from myosotis import __version__
 from myosotis.engine.errors import InputError
 from myosotis.ledger.statements import kind_of
-from myosotis.report.person import Answer, answers_of
+from myosotis.report.person import Answer, answers_of, how_removed
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text
 
@@ -64,11 +63,7 @@ def person_page(statements: Sequence[Any], number: int, keys: Sequence[str] = ("
 
 def _asked(count: int | None, noun: str, answered: str, *, exact: bool) -> str:
     things = f"{noun}s" if count is None else count_text(count, noun)
-    how = (
-        f"what the model had worked out from the {noun}s was taken out of its sums again"
-        if exact
-        else "a changed copy of the model was made with a method for this purpose, and the copy was tested"
-    )
+    how = how_removed(noun, exact=exact)
     return f"You asked that {things} be removed from what a computer model has learnt. On {answered} {how}."
 
 
@@ -87,13 +82,7 @@ def _recorded(statements: Sequence[Any], number: int) -> str:
 
 def _answers(verdict: Mapping[str, Any], answers: Mapping[str, bool | None], noun: str, *, exact: bool) -> list[Answer]:
     by_guessing = (verdict.get("control") or {}).get("against") == "chance"
-    texts = answers_of(answers, noun, noticeable=_noticeable(verdict, exact=exact), by_guessing=by_guessing)
-    if exact and answers["known"]:
-        texts[0] = replace(texts[0], text=f"Yes. They were among the {noun}s that it had learnt from.")
-        if answers["forgotten"]:
-            text = "No. It has forgotten them: what it has learnt is exactly what it would be without them."
-            texts[1] = replace(texts[1], text=text)
-    return texts
+    return answers_of(answers, noun, noticeable=_noticeable(verdict, exact=exact), by_guessing=by_guessing, exact=exact)
 
 
 def _noticeable(verdict: Mapping[str, Any], *, exact: bool) -> bool:

@@ -24,7 +24,13 @@ class Answer:
 
 
 def person_page(
-    result: Mapping[str, Any], *, noun: str, count: int, noticeable: bool, by_guessing: bool = False
+    result: Mapping[str, Any],
+    *,
+    noun: str,
+    count: int,
+    noticeable: bool,
+    by_guessing: bool = False,
+    exact: bool = False,
 ) -> str:
     """Return the page.
 
@@ -36,6 +42,7 @@ def person_page(
         count: Number of these.
         noticeable: Whether somebody who has one of them can notice that it was used or deleted.
         by_guessing: Whether the model was compared with guessing only, not with what it had never seen.
+        exact: Whether the model forgot exactly, which no test has to show.
     """
     request = result.get("request") or {}
     operator = result.get("operator")
@@ -53,8 +60,8 @@ def person_page(
         title=title,
         running=running_title(title, known_facts),
         facts=known_facts,
-        asked=_asked(result, noun, count),
-        answers=answers_of(result["verdict"], noun, noticeable=noticeable, by_guessing=by_guessing),
+        asked=_asked(result, noun, count, exact=exact),
+        answers=answers_of(result["verdict"], noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact),
         open_points=_open_points(noun, request.get("untreated") or (), stands=_stands(result["verdict"])),
         whom=f"{operator} is responsible for this request and can answer questions about it."
         if operator
@@ -63,7 +70,7 @@ def person_page(
 
 
 def answers_of(
-    verdict: Mapping[str, bool | None], noun: str, *, noticeable: bool, by_guessing: bool = False
+    verdict: Mapping[str, bool | None], noun: str, *, noticeable: bool, by_guessing: bool = False, exact: bool = False
 ) -> list[Answer]:
     """Return the four answers in plain words.
 
@@ -72,10 +79,11 @@ def answers_of(
         noun: What was to be forgotten, in the singular.
         noticeable: Whether somebody who has one of them can notice that it was used or deleted.
         by_guessing: Whether the model was compared with guessing only, not with what it had never seen.
+        exact: Whether the model forgot exactly, which no test has to show.
     """
     return [
-        _known(verdict["known"], noun, by_guessing=by_guessing),
-        _removed(verdict, noun, noticeable=noticeable),
+        _known(verdict["known"], noun, by_guessing=by_guessing, exact=exact),
+        _removed(verdict, noun, noticeable=noticeable, exact=exact),
         _kept(verdict["kept"]),
         _sure(verdict["sure"]),
     ]
@@ -86,18 +94,32 @@ def _stands(verdict: Mapping[str, bool | None]) -> bool:
     return verdict["known"] is True and verdict["forgotten"] is True
 
 
-def _asked(result: Mapping[str, Any], noun: str, count: int) -> str:
-    date = moment_text(result["finished"])[:10]
-    things = count_text(count, noun)
+def _asked(result: Mapping[str, Any], noun: str, count: int, *, exact: bool) -> str:
+    date, how = moment_text(result["finished"])[:10], how_removed(noun, exact=exact)
     return (
-        f"{things} should be removed from what a computer model has learnt. On {date} a changed copy of the model was "
-        "made with a method for this purpose, and the copy was tested. It helps only where it is used in place of the "
-        "old model."
+        f"{count_text(count, noun)} should be removed from what a computer model has learnt. On {date} {how}. The copy "
+        "helps only where it is used in place of the old model."
     )
 
 
-def _known(known: bool | None, noun: str, *, by_guessing: bool) -> Answer:
+def how_removed(noun: str, *, exact: bool) -> str:
+    """Return what was done, as the end of a sentence.
+
+    Example:
+        >>> how_removed("picture", exact=False)
+        'a changed copy of the model was made with a method for this purpose, and the copy was tested'
+    """
+    if exact:
+        return (
+            f"a copy of the model was made, and what it had worked out from the {noun}s was taken out of its sums again"
+        )
+    return "a changed copy of the model was made with a method for this purpose, and the copy was tested"
+
+
+def _known(known: bool | None, noun: str, *, by_guessing: bool, exact: bool) -> Answer:
     question = f"Did the model know the {noun}s before?"
+    if known and exact:
+        return Answer(question, f"Yes. They were among the {noun}s that it had learnt from.")
     if known and by_guessing:
         return Answer(question, "It was right about them more often than by guessing. More was not tested.")
     if known:
@@ -107,7 +129,7 @@ def _known(known: bool | None, noun: str, *, by_guessing: bool) -> Answer:
     return Answer(question, "That could not be shown, so nothing below proves that something was removed.")
 
 
-def _removed(verdict: Mapping[str, bool | None], noun: str, *, noticeable: bool) -> Answer:
+def _removed(verdict: Mapping[str, bool | None], noun: str, *, noticeable: bool, exact: bool) -> Answer:
     question = f"Does the changed model still know the {noun}s?"
     if not verdict["known"]:
         return Answer(question, "Not answered. What a model was not shown to know cannot be shown to be gone.")
@@ -115,6 +137,9 @@ def _removed(verdict: Mapping[str, bool | None], noun: str, *, noticeable: bool)
         return Answer(question, "That could not be decided with the tests that were made.")
     if not verdict["forgotten"]:
         return Answer(question, "Yes, or at least too much of it. The aim was not reached.", "no")
+    if exact:
+        text = "No. It has forgotten them: what it has learnt is exactly what it would be without them."
+        return Answer(question, text, "yes")
     text = f"No. In our tests it has forgotten the {noun}s: it does no better on them than was allowed beforehand."
     if noticeable:
         text += f" But somebody who has one of the {noun}s may still notice that it was used or deleted."

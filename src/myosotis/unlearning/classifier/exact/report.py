@@ -159,7 +159,7 @@ def for_person(run: Run) -> str:
         run: A run of the kind ``unlearn-exact``.
     """
     result = run.result()
-    return person_page(result, noun="picture", count=result["images"]["forget"], noticeable=False)
+    return person_page(result, noun="picture", count=result["images"]["forget"], noticeable=False, exact=True)
 
 
 def compare(runs: Sequence[Run]) -> Document:

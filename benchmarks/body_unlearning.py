@@ -47,8 +47,11 @@ WAYS = {
     "SCRUB": ("misclassify", "scrub", {}, PASSES),
     "SalUn": ("misclassify", "salun", {}, PASSES),
     "SSD": ("misclassify", "ssd", {}, PASSES),
+    "recommended, head alone": PRESETS["recommended"],
+    "relabel, head alone": ("relabel", "relabel", {}, STEPS),
 }
 """Goal, method, its settings, and its training; or a preset."""
+HEAD_ALONE = ("classifier.",)
 EXACT = "RanPAC, exact"
 FIGURES = ("forget", "remaining", "test", "auc")
 
@@ -68,13 +71,13 @@ def specification(arguments, classes):
     return ClassifierSpec("efficientnet-lite0", len(classes), 3, half, half, classes=classes, image_size=arguments.size)
 
 
-def frozen(model):
+def frozen(model, moves=MOVES):
     """The model; what does not move has no gradients, and its batch normalisation stays in evaluation mode."""
     model.requires_grad_(False).eval()
     for name, value in model.classifier.named_parameters():
-        value.requires_grad_(name.startswith(MOVES))
+        value.requires_grad_(name.startswith(moves))
     for name, module in model.classifier.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and not name.startswith(MOVES):
+        if isinstance(module, nn.BatchNorm2d) and not name.startswith(moves):
             module.train = lambda _=True, module=module: module
     return model
 
@@ -205,6 +208,7 @@ def run(arguments):
                     note(way, figures(lambda images, own=own: predict(own, images), sets))
             for way in arguments.ways:
                 if not done(way):
+                    frozen(model, HEAD_ALONE if way.endswith("head alone") else MOVES)
                     result, taken = forgotten(WAYS[way], model, forget, rest, seed)
                     row = figures(lambda images, own=result.model: predict(own, images), sets)
                     row |= {"seconds": taken, "retraining_seconds": seconds, "converged": result.converged}

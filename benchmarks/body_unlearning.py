@@ -52,7 +52,8 @@ WAYS = {
 }
 """Goal, method, its settings, and its training; or a preset."""
 HEAD_ALONE = ("classifier.",)
-EXACT = "RanPAC, exact"
+EXACT, CONTROL = "RanPAC, exact", "RanPAC, learned anew"
+"""Exact forgetting, and for U-LiRA its control: a learner that never had the photos, which nothing can tell."""
 FIGURES = ("forget", "remaining", "test", "auc")
 
 
@@ -225,7 +226,7 @@ def run(arguments):
 
 
 def shadow(arguments):
-    """U-LiRA of SCRUB and of exact forgetting."""
+    """U-LiRA of SCRUB, of exact forgetting, and of learners that never had the photos."""
     seed, size = arguments.seeds[0], arguments.shadow_count
     train, test = data(arguments, seed)
     order = train.shuffled(seed, "forget")
@@ -237,13 +238,15 @@ def shadow(arguments):
             continue
 
         def learn(images, own, way=way):
-            if way != EXACT:
+            if way not in (EXACT, CONTROL):
                 return fine_tuned(arguments, images, own)
             model = Sums(arguments, train.classes, own, cache)
             model.change(images, "learn")
             return model
 
         def unlearn(model, images, others, own, way=way):
+            if way == CONTROL:
+                return learn(others, own)
             if way != EXACT:
                 return forgotten(WAYS[way], model, images, others, own)[0].model
             model.change(images, "forget")
@@ -307,7 +310,7 @@ def main():
     parser.add_argument("--projection", type=int, default=2000)
     parser.add_argument("--pairs", type=int, default=8, help="pairs of shadow models")
     parser.add_argument("--shadow-count", type=int, default=16)
-    parser.add_argument("--shadow-ways", nargs="+", choices=(*WAYS, EXACT), default=[EXACT, "SCRUB"])
+    parser.add_argument("--shadow-ways", nargs="+", choices=(*WAYS, EXACT, CONTROL), default=[EXACT, CONTROL, "SCRUB"])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     {"run": run, "shadow": shadow, "table": table}[arguments.what](arguments)

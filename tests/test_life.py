@@ -50,4 +50,4 @@ def test_every_configuration_is_one(tmp_path):
         command = " ".join(words[1:3])
         if "learner" in module.JOBS[name].get("model", {}):
             command = "unlearn exact" if module.JOBS[name].get("method") == "exact" else "unlearn learner"
-        load_config(tmp_path / f"{name}.yaml", JOBS[command].schema())
+        assert load_config(tmp_path / f"{name}.yaml", JOBS[command].schema()).name == name

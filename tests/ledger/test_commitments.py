@@ -13,7 +13,7 @@ from myosotis.engine.errors import InputError
 from myosotis.ledger import verify_ledger
 from myosotis.ledger.claims import with_commitment
 from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
-from myosotis.ledger.receipts import found_among, write_receipts
+from myosotis.ledger.receipts import proofs_among, write_receipts
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ class TestLearned:
         learned = read_opening(opening)
         ledger.append(with_commitment(claimed("learn", "b", "c", records={"count": 3}), learned), signer)
         entries = entries_of(request)
-        had, said = found_among(entries, [learned])
+        had, said = proofs_among(entries, [learned])
         made = commit(entries)
         write_receipts(made.root, made.proofs(), tmp_path / "receipts", had)
         ledger.append(with_commitment(claimed("forget", "c", "d", records={"count": 1}), made, said), signer)
@@ -172,13 +172,13 @@ class TestLearned:
     def test_what_was_never_learned_is_refused(self, opening, tmp_path):
         Image.new("RGB", (5, 4), (99, 99, 99)).save(tmp_path / "stranger.png")
         with pytest.raises(InputError, match="1 of 1 records are in none of these commitments"):
-            found_among(entries_of(tmp_path / "stranger.png"), [read_opening(opening)])
+            proofs_among(entries_of(tmp_path / "stranger.png"), [read_opening(opening)])
 
     def test_a_learning_outside_the_lineage_is_refused(self, life, signer, claimed, opening, one):
         """Commitments of a model that the forgetting one does not follow from say nothing about it."""
         learned = read_opening(opening)
         life.append(with_commitment(claimed("learn", None, "x"), learned), signer, "other")
-        _, said = found_among(entries_of(one), [learned])
+        _, said = proofs_among(entries_of(one), [learned])
         claim = with_commitment(claimed("forget", "b", "c"), commit(entries_of(one)), said)
         size = (life.path / "log.intoto.jsonl").stat().st_size
         for refusing in (life.append, life.check):
@@ -187,7 +187,7 @@ class TestLearned:
         assert (life.path / "log.intoto.jsonl").stat().st_size == size
 
     def test_a_line_that_claims_it_all_the_same_fails_the_check(self, life, signer, claimed, opening, one, monkeypatch):
-        _, said = found_among(entries_of(one), [read_opening(opening)])
+        _, said = proofs_among(entries_of(one), [read_opening(opening)])
         claim = with_commitment(claimed("forget", "b", "c"), commit(entries_of(one)), said)
         monkeypatch.setattr(type(life), "_check_learning", lambda *_: None)
         life.append(claim, signer)

@@ -1,4 +1,4 @@
-"""Exports: a bill of materials and a model card whose figures are those of the lines."""
+"""Exports: a bill of materials and a model card with the figures of the lines."""
 
 import hashlib
 import json

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from myosotis.engine.errors import InputError
 from myosotis.ledger import Ledger, directory_digest, verify_ledger
 from myosotis.ledger.keys import make_key, read_public
+from myosotis.ledger.statements import roots_before
 
 
 def outcome(ledger, keys, **options):
@@ -236,3 +237,33 @@ def test_a_verifier_of_its_own_agrees(life):
     head = payload(json.loads((life.path / "head.json").read_bytes()))
     assert (head["size"], head["bytes"], head["last"], head["root"]) == (3, len(log), previous, root)
     assert head["guide"] == hashlib.sha256((life.path / "VERIFY.md").read_bytes()).hexdigest()
+
+
+def test_what_was_learned_is_looked_up_once_for_all_lines(life, signer, claimed):
+    """Of many requests in a row each says what a line long before had learned; each line is looked at once."""
+    records = {"root": "aa" * 32, "count": 9, "commitments": 9}
+    life.append(claimed("learn", "b", "c0", records=records), signer)
+    for number in range(5):
+        learned = {"root": f"{number:064x}", "count": 1, "commitments": 1, "learned": [{"root": "aa" * 32, "count": 1}]}
+        life.append(claimed("forget", f"c{number}", f"c{number + 1}", records=learned), signer)
+    assert all(check.holds for check in verify_ledger(life.path, life.keys))
+
+    class Counted(list):
+        looked_at = 0
+
+        def __iter__(self):
+            for statement in super().__iter__():
+                Counted.looked_at += 1
+                yield statement
+
+    statements = Counted(life.statements())
+    assert [len(roots) for roots in roots_before(statements)] == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+    assert Counted.looked_at == len(statements)
+
+
+@pytest.mark.parametrize("learned", [{"root": 1}, [{}], 7, [["root"]]])
+def test_a_claim_of_learning_that_is_no_list_of_roots_fails(learned, life, signer, claimed, monkeypatch):
+    monkeypatch.setattr(type(life), "_check_learning", lambda *_: None)
+    life.append(claimed("forget", "b", "c", records={"count": 1, "learned": learned}), signer)
+    last = list(verify_ledger(life.path, life.keys))[-1]
+    assert (last.name, last.holds) == ("lineage", False)

@@ -84,7 +84,7 @@ def add(
         from myosotis.ledger.claims import claim_of_audit, claim_of_run, with_commitment
         from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
         from myosotis.ledger.keys import open_signer
-        from myosotis.ledger.receipts import found_among, write_receipts
+        from myosotis.ledger.receipts import proofs_among, write_receipts
         from myosotis.ledger.store import Ledger
 
         if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
@@ -98,7 +98,7 @@ def add(
         if records is not None:
             entries = entries_of(records)
             commitment = commit(entries)
-            had, said = found_among(entries, [read_opening(path) for path in learned]) if learned else (None, [])
+            had, said = proofs_among(entries, [read_opening(path) for path in learned]) if learned else (None, [])
             claim = with_commitment(claim, commitment, said)
             opened.check(claim, signer, branch)
             # Before the line: nonces that could not be written would make its commitments worthless.
@@ -126,7 +126,7 @@ def make_receipts(
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
         from myosotis.ledger.commitments import entries_of, read_opening
-        from myosotis.ledger.receipts import found_among, write_receipts
+        from myosotis.ledger.receipts import proofs_among, write_receipts
         from myosotis.ledger.store import Ledger
 
         if learned and records is None:
@@ -137,10 +137,10 @@ def make_receipts(
         if commitment.root not in roots:
             raise InputError(f"{opening}: no line of {directory} has these commitments")
         entries = None if records is None else entries_of(records)
-        had = found_among(entries, [read_opening(path) for path in learned])[0] if entries and learned else None
+        had = proofs_among(entries, [read_opening(path) for path in learned])[0] if entries and learned else None
         proofs = commitment.proofs()
         if entries is not None:
-            proofs = {name: list(made.proofs) for name, made in found_among(entries, [commitment])[0].items()}
+            proofs = {name: list(made.proofs) for name, made in proofs_among(entries, [commitment])[0].items()}
         count = write_receipts(commitment.root, proofs, receipts, had)
         typer.echo(f"receipts of line {roots.index(commitment.root) + 1}: {count} in {receipts}")
 

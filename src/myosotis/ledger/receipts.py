@@ -89,7 +89,7 @@ def _written(root: str, proofs: Sequence[Proof]) -> dict[str, Any]:
     }
 
 
-def found_among(
+def proofs_among(
     entries: Sequence[Entry], openings: Sequence[Commitment]
 ) -> tuple[dict[str, Proofs], list[dict[str, Any]]]:
     """Return what proves that records are among commitments, and what a line says of it.
@@ -107,16 +107,16 @@ def found_among(
     records: dict[str, list[Entry]] = {}
     for entry in entries:
         records.setdefault(entry.name, []).append(entry)
-    found: dict[str, Proofs] = {}
+    proven: dict[str, Proofs] = {}
     counts: dict[str, int] = {}
     for name, forms in records.items():
         made = next((one for one in reversed(openings) if one.knows(forms)), None)
         if made is not None:
-            found[name] = Proofs(made.root, made.proofs_of(forms))
+            proven[name] = Proofs(made.root, made.proofs_of(forms))
             counts[made.root] = counts.get(made.root, 0) + 1
-    if len(found) != len(records):
-        raise InputError(f"{len(records) - len(found)} of {len(records)} records are in none of these commitments")
-    return found, [{"root": one.root, "count": counts[one.root]} for one in openings if one.root in counts]
+    if len(proven) != len(records):
+        raise InputError(f"{len(records) - len(proven)} of {len(records)} records are in none of these commitments")
+    return proven, [{"root": one.root, "count": counts[one.root]} for one in openings if one.root in counts]
 
 
 def covered_by(record: Path, receipt: Path, statements: Sequence[Any]) -> Covered:

@@ -87,7 +87,7 @@ def check_output(ledger: Ledger, path: Path, *, overwrite: bool) -> None:
     """
     target = path.parent.resolve() / path.name
     if target.is_relative_to(ledger.path):
-        raise InputError(f"{path}: lies in the ledger, whose files are the ledger's alone")
+        raise InputError(f"{path}: lies in the ledger, which holds nothing else")
     if path.is_dir():
         raise InputError(f"{path}: is a directory")
     if path.exists() and not overwrite:

@@ -1,6 +1,6 @@
 """The statements of a ledger: in-toto Statement v1 (https://in-toto.io/Statement/v1), as plain JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,34 +68,28 @@ def leaves_model(statement: Any) -> bool:
     return kind_of(statement) in ("learn", "forget")
 
 
-def lines_before(statements: Sequence[Any], parent: int | None) -> Iterator[Any]:
-    """Yield the line that a model began with, the one that this began with, and so on to the first.
+def roots_before(statements: Iterable[Any]) -> Iterator[frozenset[str]]:
+    """Yield for each line the roots of commitments of the ``learn`` lines that its model follows from, and its root.
 
     Args:
         statements: Statements of a ledger, in their order.
-        parent: Sequence of the line that the model began with; None for a model from outside.
+
+    Raises:
+        KeyError, TypeError, IndexError: A statement lacks something.
     """
-    while parent is not None:
-        statement = statements[parent]
-        yield statement
-        before = statement["predicate"]["parent"]
-        parent = None if before is None else before["sequence"]
+    roots: list[frozenset[str]] = []
+    for statement in statements:
+        predicate = statement["predicate"]
+        before = frozenset() if predicate["parent"] is None else roots[predicate["parent"]["sequence"]]
+        root = (predicate.get("records") or {}).get("root") if kind_of(statement) == "learn" else None
+        roots.append(before if root is None else before | {root})
+        yield roots[-1]
 
 
-def unknown_learning(statements: Sequence[Any], records: Any, parent: int | None) -> str | None:
-    """Return the first root that a line says its records were learned under, and no line before it has.
+def learned_under(records: Any) -> set[str]:
+    """Return the roots under which the records of a line were learned, as it says.
 
     Args:
-        statements: Statements of a ledger, in their order.
         records: What the line says of its records; None if nothing.
-        parent: Sequence of the line that its model began with.
     """
-    said = {one["root"] for one in (records or {}).get("learned", ())}
-    if not said:
-        return None
-    known = {
-        (statement["predicate"].get("records") or {}).get("root")
-        for statement in lines_before(statements, parent)
-        if kind_of(statement) == "learn"
-    }
-    return next(iter(sorted(said - known)), None)
+    return {one["root"] for one in (records or {}).get("learned", ())}

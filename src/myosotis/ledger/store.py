@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, opened, sealed,
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.statements import MAIN, VERSION, leaves_model, make_statement, tip_of, unknown_learning
+from myosotis.ledger.statements import (
+    MAIN,
+    VERSION,
+    learned_under,
+    leaves_model,
+    make_statement,
+    roots_before,
+    tip_of,
+)
 
 LOG, HEAD_FILE, KEYS, GUIDE_FILE = "log.intoto.jsonl", "head.json", "keys", "VERIFY.md"
 
@@ -334,10 +343,13 @@ class Ledger:
 
     def _check_learning(self, claim: Claim, parent: dict[str, Any] | None) -> None:
         """Raise ``InputError`` if no line before has the commitments under which records were learned."""
-        records = claim.facts.get("records")
-        if not (records or {}).get("learned"):
+        said = learned_under(claim.facts.get("records"))
+        if not said:
             return
-        if unknown_learning(list(self.statements()), records, None if parent is None else parent["sequence"]):
+        known: frozenset[str] = frozenset()
+        if parent is not None:
+            known = next(islice(roots_before(self.statements()), parent["sequence"], None))
+        if said - known:
             raise InputError("no `learn` line that this model follows from has the commitments of --learned")
 
     def _write(self, line: bytes, head: Head) -> None:

@@ -18,7 +18,7 @@ from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
 from myosotis.ledger.receipts import covered_by
-from myosotis.ledger.statements import STATEMENT, kind_of, leaves_model, unknown_learning
+from myosotis.ledger.statements import STATEMENT, kind_of, learned_under, leaves_model, roots_before
 from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Head
 from myosotis.ledger.timestamps import check_times, read_roots
 
@@ -197,7 +197,6 @@ class _Checked:
                 continue
             predicate = statement["predicate"]
             before = self._parent(number, predicate)
-            self._learned(number, predicate, before)
             if leaves_model(statement):
                 expected = newest.get(predicate["branch"])
                 if expected is not None and before != expected:
@@ -206,6 +205,7 @@ class _Checked:
             else:
                 self._about(number, statement, before)
             begun += before is None
+        self._learned()
         outside = f"; {begun} began outside this ledger" if begun else ""
         return f"every model follows from the one before{outside}"
 
@@ -226,13 +226,16 @@ class _Checked:
             raise CheckError(f"line {number + 1}: its statement lacks something") from None
         return before
 
-    def _learned(self, number: int, predicate: Any, before: int | None) -> None:
+    def _learned(self) -> None:
+        """Check that what a line says had been learned is what a line before it, on the way to it, had learned."""
         try:
-            unknown = unknown_learning(self._statements, predicate.get("records"), before)
-        except (KeyError, TypeError, AttributeError):
-            raise CheckError(f"line {number + 1}: its statement lacks something") from None
-        if unknown is not None:
-            raise CheckError(f"line {number + 1}: no line that it follows from had learned its records")
+            for number, (one, roots) in enumerate(
+                zip(self._statements, roots_before(self._statements), strict=True), start=1
+            ):
+                if learned_under(one["predicate"].get("records")) - roots:
+                    raise CheckError(f"line {number}: no line that it follows from had learned its records")
+        except (KeyError, TypeError, AttributeError, IndexError):
+            raise CheckError("what a line says of its records lacks something") from None
 
     def _about(self, number: int, statement: Any, before: int | None) -> None:
         """Raise where an audit or a release is not about the model of its parent."""
@@ -303,15 +306,15 @@ class _Checked:
         differing = next((name for name in sorted({*files, *listed}) if files.get(name) != listed.get(name)), "")
         raise CheckError(f"{path} is not the model of line {number}: {differing} differs")
 
-    def recomputed(self, found: Mapping[str, Any]) -> str:
+    def recomputed(self, anew: Mapping[str, Any]) -> str:
         newest = self._newest()
         number = newest["predicate"]["sequence"] + 1
-        statistics = found["recomputed"]["statistics"]
+        statistics = anew["recomputed"]["statistics"]
         if statistics not in newest["predicate"]["weights"]["out"]:
             raise CheckError(f"the images make the sums {statistics}, which line {number} did not leave")
-        if not found["equal"]:
+        if not anew["equal"]:
             raise CheckError(f"the images make the sums of line {number}, and another head than the model's")
-        return f"{found['images']} images make the sums and the head of line {number}, to the bit"
+        return f"{anew['images']} images make the sums and the head of line {number}, to the bit"
 
     def _newest(self) -> Any:
         newest = next((one for one in reversed(self._statements) if leaves_model(one)), None)

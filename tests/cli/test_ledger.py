@@ -321,6 +321,7 @@ class TestWhatWasLearned:
             (("--records", "PHOTOS", "--opening", "learned.json", "--learned", "learned.json"), "exists already"),
             (("--records", "PHOTOS", "--opening", "new.json", "--learned", "none.json"), "no such file"),
             (("--records", "PHOTOS", "--opening", "new/x.json"), "lies in the ledger"),
+            (("--records", "PHOTOS", "--opening", "new.json", "--receipts", "OTHER"), "exists already"),
         ],
     )
     def test_a_mistake_adds_nothing(self, options, message, life, begun, invoke, tmp_path):

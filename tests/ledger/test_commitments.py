@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import shutil
 import stat
 
@@ -122,6 +123,32 @@ def test_receipts_are_the_owners_alone_and_never_replaced(covered, photos, tmp_p
     assert stat.S_IMODE((tmp_path / "receipts").stat().st_mode) == 0o700
     with pytest.raises(InputError, match="a receipt is never replaced"):
         write_receipts("", commit(entries_of(photos)).proofs(), tmp_path / "receipts")
+
+
+def test_what_cannot_be_written_leaves_nothing_that_stands_in_the_way(photos, tmp_path, monkeypatch):
+    """A full disk, for example: the command is given again when there is room."""
+    commitment = commit(entries_of(photos))
+    written = []
+
+    def failing(descriptor, *arguments, **options):
+        stream = fdopen(descriptor, *arguments, **options)
+        written.append(stream.name)
+        if len(written) == 2:
+            stream.write = lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        return stream
+
+    fdopen = os.fdopen
+    monkeypatch.setattr("myosotis.ledger.commitments.os.fdopen", failing)
+    with pytest.raises(OSError, match="No space left"):
+        write_receipts(commitment.root, commitment.proofs(), tmp_path / "receipts")
+    assert not (tmp_path / "receipts").exists()
+    written[:] = [0]
+    with pytest.raises(OSError, match="No space left"):
+        write_opening(commitment, tmp_path / "key.json")
+    assert not (tmp_path / "key.json").exists()
+    assert write_receipts(commitment.root, commitment.proofs(), tmp_path / "receipts") == 3
+    write_opening(commitment, tmp_path / "key.json")
+    assert read_opening(tmp_path / "key.json") == commitment
 
 
 class TestLearned:

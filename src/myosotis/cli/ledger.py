@@ -89,7 +89,7 @@ def add(
 
         if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
             raise InputError("--records goes with --receipts or --opening, for a run that learned or forgot")
-        _check_outside(directory, receipts, opening)
+        _check_new(directory, opening, receipts)
         opened = Ledger(directory)
         signer = open_signer(key, opened.keys)
         claim = claim_of_audit(run) if audit else claim_of_run(run)
@@ -131,7 +131,7 @@ def make_receipts(
 
         if learned and records is None:
             raise InputError("--learned goes with --records")
-        _check_outside(directory, receipts)
+        _check_new(directory, receipts)
         commitment = read_opening(opening)
         roots = [(one["predicate"].get("records") or {}).get("root") for one in Ledger(directory).statements()]
         if commitment.root not in roots:
@@ -346,6 +346,16 @@ def _check_outside(directory: Path, *paths: Path | None) -> None:
     for path in paths:
         if path is not None and path.resolve().is_relative_to(directory.resolve()):
             raise InputError(f"{path}: lies in the ledger, which others are given; what is private goes elsewhere")
+
+
+def _check_new(directory: Path, *paths: Path | None) -> None:
+    """Refuse private files that lie in the ledger, or exist, before any of them is written."""
+    from myosotis.engine.errors import InputError
+
+    _check_outside(directory, *paths)
+    for path in paths:
+        if path is not None and path.exists():
+            raise InputError(f"{path}: exists already, and is never replaced")
 
 
 def _learning_anew(model: Path | None, folder: Path, size: int | None) -> Callable[[], Mapping[str, Any]]:

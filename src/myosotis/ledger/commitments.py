@@ -238,11 +238,16 @@ def write_opening(commitment: Commitment, path: Path) -> None:
             for (name, form), tag, value in zip(commitment.names, commitment.tags, commitment.values, strict=True)
         ],
     }
-    write_private(path, json.dumps(content))
+    write_private(path, json.dumps(content), at_once=True)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a new file that its owner alone can read.
+def write_private(path: Path, text: str, *, at_once: bool = False) -> None:
+    """Write a new file that its owner alone can read; where that fails there is none.
+
+    Args:
+        path: The file.
+        text: Its content.
+        at_once: Whether to return only when the disk has it.
 
     Raises:
         InputError: Something is there already.
@@ -251,8 +256,15 @@ def write_private(path: Path, text: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise InputError(f"{path}: exists already, and is never replaced") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            if at_once:
+                os.fsync(stream.fileno())
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def read_opening(path: Path) -> Commitment:

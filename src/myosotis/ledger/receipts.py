@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_receipts(
     folder: Path,
     learned: Mapping[str, Proofs] | None = None,
 ) -> int:
-    """Write a receipt for each record, readable by its owner alone; returns their number.
+    """Write a receipt for each record, readable by its owner alone, or none where that fails; returns their number.
 
     Args:
         root: Root of the commitments in the line.
@@ -60,13 +61,17 @@ def write_receipts(
     if folder.exists():
         raise InputError(f"{folder}: exists already, and a receipt is never replaced")
     folder.mkdir(parents=True, mode=0o700)
-    for name, made in proofs.items():
-        path = folder / f"{name}.receipt.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content: dict[str, Any] = {"scheme": SCHEME, **_written(root, made)}
-        if learned is not None:
-            content["learned"] = _written(learned[name].root, learned[name].proofs)
-        write_private(path, json.dumps(content))
+    try:
+        for name, made in proofs.items():
+            path = folder / f"{name}.receipt.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content: dict[str, Any] = {"scheme": SCHEME, **_written(root, made)}
+            if learned is not None:
+                content["learned"] = _written(learned[name].root, learned[name].proofs)
+            write_private(path, json.dumps(content))
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     # All at once: a flush for each of thousands of files takes minutes.
     if os.name == "posix":
         os.sync()

@@ -61,13 +61,19 @@ class StreamLearner(ABC, Generic[SettingsT]):
 
     card: ClassVar[MethodCard]
     Settings: ClassVar[type[Any]]
+    channels_last: ClassVar[bool] = True
+    """Whether the channels of a pixel lie side by side on a CPU, which computes float32 convolutions faster so."""
 
     settings: SettingsT
     net: Any
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
-        self.net.to(device)
+        self.net.to(device, memory_format=self.layout(device))
+
+    def layout(self, device: torch.device) -> torch.memory_format:
+        """Return how convolutions store their weights: by :attr:`channels_last` on a CPU, else as they are."""
+        return torch.channels_last if self.channels_last and device.type == "cpu" else torch.preserve_format
 
     def buffers(self) -> Iterator[Tensor]:
         """Yield running statistics, which each process updates from its own part of a batch."""
@@ -241,6 +247,8 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
             DivergedError: A weight or a mean loss is not finite at the end of an epoch.
         """
         net = self.learner.net
+        # What has grown since the learner was moved.
+        net.to(memory_format=self.learner.layout(self.device))
         meter = _LossMeter(self.learner)
 
         def step_loss(network: nn.Module, batch: Any, _: int) -> Mapping[str, Tensor]:

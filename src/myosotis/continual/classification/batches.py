@@ -99,13 +99,10 @@ class ReplayBatches:
             if self._augmentation.padding or self._augmentation.flip:
                 stream = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", epoch, step))
                 batch = crop_and_flip(batch, stream, padding=self._augmentation.padding, flip=self._augmentation.flip)
-            own, own_current = self._own(len(indices), n_current)
-            yield Batch(
-                to_unit(batch[own.to(batch.device)]),
-                self._labels[indices[own]].to(self._device),
-                indices[own],
-                own_current,
-            )
+            if self._world > 1:
+                own, n_current = self._own(len(indices), n_current)
+                batch, indices = batch[own.to(batch.device)], indices[own]
+            yield Batch(to_unit(batch), self._labels[indices].to(self._device), indices, n_current)
 
     def _own(self, count: int, n_current: int) -> tuple[Tensor, int]:
         """Positions of this process's samples in a batch, and the number of current ones among them."""

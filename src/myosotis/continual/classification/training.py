@@ -331,15 +331,18 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             momentum=settings.momentum,
             nesterov=settings.nesterov and settings.momentum > 0,
             weight_decay=settings.weight_decay if stage.weight_decay is None else stage.weight_decay,
+            foreach=True,  # the same numbers, with one call for all weights; torch's default on devices only
         )
         per_epoch = -(-batches.steps // settings.accumulate)
         scheduler = make_schedule(
             optimizer, settings.schedule, per_epoch * epochs, drops=settings.drops, factor=settings.drop_factor
         )
 
+        balance = bool(set_task_balance(learner.net, None)) and index > 0 and not stage.balanced
+
         def loss(net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-            balance = index > 0 and not stage.balanced
-            set_task_balance(learner.net, Partition(batch.n_current, index) if balance else None)
+            if balance:
+                set_task_balance(learner.net, Partition(batch.n_current, index))
             return stage.loss(net, batch)
 
         learner.net.train(stage.train)

@@ -92,6 +92,8 @@ class SegmentationLearner(StreamLearner[SettingsT]):
         seed: Seed of every random choice.
     """
 
+    # In it gradients add up in another order by method, so that equal losses would not give equal weights.
+    channels_last = False
     reads_memory: ClassVar[bool] = False
     """Whether half of each batch is remembered images."""
     sees_all: ClassVar[bool] = False

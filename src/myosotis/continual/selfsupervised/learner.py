@@ -100,7 +100,7 @@ class SslLearner(StreamLearner[SettingsT]):
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
-        self.net.to(device)
+        super().to(device)
         self.base.to(device)
         if self.past is not None:
             self.past.to(device)

@@ -51,6 +51,7 @@ class ClosedForm(Learner[HeadSettings]):
 
     reads_memory = False
     trains = False
+    channels_last = False  # float64 is slower in it, and the digests of features depend on the layout
     exact: ExactClassifier | None = None
 
     def build(self, seed: int) -> nn.Module:

@@ -97,13 +97,20 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--contiguous", action="store_true", help="channels before pixels, as learners had it on a CPU")
+    parser.add_argument("--only", nargs="+", choices=KINDS)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     x = torch.rand(N_CURRENT + N_MEMORY, 1, 28, 28, device=arguments.device)
     labels = torch.arange(len(x), device=arguments.device) % 10
     result = {"largest difference in float64": max(difference(tasks) for tasks in (1, 2, 4, 9))}
-    models = {name: convert(network()).to(arguments.device) for name, convert in KINDS.items()}
+    layout = torch.channels_last if x.device.type == "cpu" and not arguments.contiguous else torch.contiguous_format
+    models = {
+        name: convert(network()).to(arguments.device, memory_format=layout)
+        for name, convert in KINDS.items()
+        if arguments.only is None or name in arguments.only
+    }
     best = dict.fromkeys(models, float("inf"))
     for _ in range(arguments.rounds):
         for name, model in models.items():

@@ -30,7 +30,8 @@ class _BalancedNormalisation(torch.autograd.Function):
         numbers = x.float() if x.dtype in _HALF else x
         mean = numbers.mean(space)
         centred = numbers - _spread(mean, x.ndim)
-        spread = (centred * centred).mean(space)
+        y = centred * centred  # its memory becomes that of the output
+        spread = y.mean(space)
         rows, memory = _by_split(mean, n_current, splits)
         row_spread, memory_spread = _by_split(spread, n_current, splits)
         count = numbers.new_full((), rows.shape[0] * share + len(memory))
@@ -56,7 +57,7 @@ class _BalancedNormalisation(torch.autograd.Function):
         shifts = torch.cat([shift_rows.flatten(0, 1), shift_memory])
         if bias is not None:
             shifts = shifts + bias
-        y = torch.addcmul(_spread(shifts, x.ndim), centred, _spread(scales, x.ndim)).to(x.dtype)
+        y = torch.addcmul(_spread(shifts, x.ndim), centred, _spread(scales, x.ndim), out=y).to(x.dtype)
         half = x.dtype in _HALF
         ctx.save_for_backward(x if half else centred, mean, centre, inverse, scales, count, weight)
         ctx.half, ctx.bias = half, bias is not None
@@ -76,7 +77,8 @@ class _BalancedNormalisation(torch.autograd.Function):
         centred = saved.float() - _spread(mean, dimensions) if ctx.half else saved
         upstream = gradient.to(centred.dtype)
         sums = upstream.sum(space)
-        products = (upstream * centred).sum(space)
+        dx = upstream * centred  # its memory becomes that of the gradient
+        products = dx.sum(space)
         sum_rows, sum_memory = _by_split(sums, ctx.n_current, ctx.splits)
         product_rows, product_memory = _by_split(products, ctx.n_current, ctx.splits)
         rows, memory = _by_split(mean, ctx.n_current, ctx.splits)
@@ -101,7 +103,7 @@ class _BalancedNormalisation(torch.autograd.Function):
         slope_memory = (2 * d_variance.sum(0)).expand(memory.shape)
         flat = torch.cat([flat_rows.flatten(0, 1), flat_memory])
         slope = torch.cat([slope_rows.flatten(0, 1), slope_memory])
-        dx = torch.addcmul(_spread(flat, dimensions), upstream, _spread(scales, dimensions))
+        dx = torch.addcmul(_spread(flat, dimensions), upstream, _spread(scales, dimensions), out=dx)
         dx = dx.addcmul_(centred, _spread(slope, dimensions)).to(gradient.dtype)
         return dx, d_weight, d_bias, None, None, None, None, None
 

@@ -32,7 +32,7 @@ def test_terms_of_pnr(base, in_second_task):
     past = [one.past(view)[1].detach() for view in batch.views]
     target = None if one.base.target is None else [one.base.target(view) for view in batch.views]
     queues = one.base.queue, getattr(one, "past_queue", None)
-    before = None if queues[0] is None else [[queue.negatives(view) for view in (0, 1)] for queue in queues]
+    before = None if queues[0] is None else [[queue.negatives(view).clone() for view in (0, 1)] for queue in queues]
     terms = one.loss(one.net, batch)
     if base == "moco":
         assert len(before[0][0]) == 0  # carried over from a first task without steps

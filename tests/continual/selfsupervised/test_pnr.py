@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from myosotis.continual.selfsupervised import contrast
 from myosotis.continual.selfsupervised.cassle import cassle_loss
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue, nce
 from myosotis.continual.selfsupervised.losses import (
@@ -229,11 +230,29 @@ def test_half_precision_and_many_negatives(half):
     assert pnr_simclr_loss(*[tuple(one.to(half) for one in pair) for pair in (q, p, r)]).stability.isfinite()
 
 
-def test_a_copy_is_read_before_it_is_pushed():
-    queue = EmbeddingQueue(4, 2)
-    key = units([0.3, 0.7])
-    assert (queue.negatives(0).double() @ key.T).numel() == 0
-    before = queue.negatives(0)
-    queue.push((key, key))
-    assert before.numel() == 0
-    assert (queue.negatives(0).double() @ key.T).max() == pytest.approx(1)
+def test_a_push_after_the_loss_changes_no_gradient():
+    queue, anchor = EmbeddingQueue(4, 2), torch.tensor([[0.6, 0.8]], requires_grad=True)
+    assert queue.negatives(0).numel() == 0
+    queue.push((units([0.1, 0.9], [0.4, 0.7]).float(),) * 2)
+    (expected,) = torch.autograd.grad(nce(anchor, anchor.detach(), queue.negatives(0).clone(), 0.2), anchor)
+    loss = nce(anchor, anchor.detach(), queue.negatives(0), 0.2)
+    queue.push((units([2.0, 3.0], [0.0, 1.0], [1.0, 0.0]).float(),) * 2)
+    torch.testing.assert_close(torch.autograd.grad(loss, anchor)[0], expected)
+
+
+def test_chunks_of_negatives_give_the_loss_of_all(monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    anchor, positive, one, two = (torch.randn(count, 4, generator=draw, dtype=torch.float64) for count in (5, 5, 7, 3))
+    anchor.requires_grad_()
+    mask = torch.rand(5, 7, generator=draw) < 0.4
+    wrong = torch.cat([(anchor @ one.T / 0.3).masked_fill(mask, -torch.inf), anchor @ two.T / 0.3], dim=1)
+    correct = (anchor * positive).sum(1, keepdim=True) / 0.3
+    expected = (torch.cat([correct, wrong], dim=1).logsumexp(1) - correct[:, 0]).mean()
+    for size in (1, 2, 7, 100):
+        monkeypatch.setitem(contrast._CHUNK, "cpu", size)
+        found = nce(anchor, positive, [one, two], 0.3, [mask, None])
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, anchor)[0], torch.autograd.grad(expected, anchor, retain_graph=True)[0]
+        )
+        assert torch.autograd.gradcheck(lambda a: nce(a, positive, [one, two], 0.3, [mask, None]), anchor)

@@ -1,7 +1,7 @@
 """Contrast with a queue: the loss, and the queue of the negatives."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,23 +14,30 @@ Pair = tuple[Tensor, Tensor]
 Reset = Literal["refill", "carry", "random", "empty"]
 
 
+_CHUNK = {"cpu": 1024}
+_CHUNK_ON_A_DEVICE = 2**16
+"""Negatives that are compared at a time: on a CPU their products with a batch stay in its cache."""
+
+
 def nce(
     anchor: Float[Tensor, "batch dim"],
     positive: Float[Tensor, "batch dim"],
-    negatives: Float[Tensor, "size dim"],
+    negatives: Tensor | Sequence[Tensor],
     temperature: float,
-    excluded: Bool[Tensor, "batch size"] | None = None,
+    excluded: Tensor | Sequence[Tensor | None] | None = None,
 ) -> Float[Tensor, ""]:
     """Return InfoNCE with given negatives, ``-log e^(a·b/τ) / (e^(a·b/τ) + sum_s e^(a·s/τ))``, the mean over the batch.
 
-    Vectors are not normalised here. Computed in at least single precision.
+    Vectors are not normalised here. Computed in at least single precision, over some negatives at a time: no matrix of
+    batch by negatives is stored. The gradient of the anchors is computed in the same pass, so that negatives may change
+    before ``backward``.
 
     Args:
         anchor: Embeddings in training.
         positive: Positive of each anchor.
-        negatives: Negatives of all anchors; may be empty.
+        negatives: Negatives of all anchors, (size, dim), or several such sets; may be empty. They get no gradient.
         temperature: Temperature τ of the contrastive loss.
-        excluded: Whether a negative does not count for an anchor.
+        excluded: (batch, size), whether a negative does not count for an anchor; one, or None, for each set.
 
     Raises:
         ValueError: The temperature is not positive.
@@ -42,13 +49,47 @@ def nce(
     """
     if temperature <= 0:
         raise ValueError(f"the temperature must be positive, got {temperature}")
+    sets = [negatives] if isinstance(negatives, Tensor) else list(negatives)
+    masks = [excluded] * len(sets) if excluded is None or isinstance(excluded, Tensor) else list(excluded)
     with torch.autocast(anchor.device.type, enabled=False):
-        a, b, others = (at_least_single(rows) for rows in (anchor, positive, negatives))
-        correct = (a * b).sum(dim=1, keepdim=True) / temperature
-        wrong = a @ others.T / temperature
-        if excluded is not None:
-            wrong = wrong.masked_fill(excluded, -torch.inf)
-        return (torch.cat([correct, wrong], dim=1).logsumexp(dim=1) - correct[:, 0]).mean()
+        a, b = at_least_single(anchor), at_least_single(positive)
+        correct = (a * b).sum(dim=1) / temperature
+        total: Tensor = _LogSumExp.apply(a / temperature, correct, sets, masks)  # type: ignore[no-untyped-call]
+        return (total - correct).mean()
+
+
+class _LogSumExp(torch.autograd.Function):
+    """``log(e^c + sum_s e^(a·s))`` for each row a with its own c, in one pass over the rows s."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, c: Tensor, sets: Sequence[Tensor], masks: Sequence[Tensor | None]
+    ) -> Float[Tensor, " batch"]:
+        """Return the logarithms; what their gradients need is added up beside them, relative to the largest so far."""
+        largest, total, weighted = c.clone(), torch.ones_like(c), torch.zeros_like(a)
+        size = _CHUNK.get(a.device.type, _CHUNK_ON_A_DEVICE)
+        for rows, mask in zip(sets, masks, strict=True):
+            for begin in range(0, len(rows), size):
+                part = rows[begin : begin + size].to(a.dtype)
+                products = a @ part.T
+                if mask is not None:
+                    products.masked_fill_(mask[:, begin : begin + size], -torch.inf)
+                above = torch.maximum(largest, products.amax(1))
+                shrunk = (largest - above).exp_()
+                products.sub_(above[:, None]).exp_()
+                total.mul_(shrunk).add_(products.sum(1))
+                weighted.mul_(shrunk[:, None]).addmm_(products, part)
+                largest = above
+        result = largest + total.log()
+        ctx.save_for_backward(weighted / total[:, None], (c - result).exp())
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of ``a`` and ``c``."""
+        of_rows, of_c = ctx.saved_tensors
+        return gradient[:, None] * of_rows, gradient * of_c, None, None
 
 
 class EmbeddingQueue(nn.Module):
@@ -108,8 +149,8 @@ class EmbeddingQueue(nn.Module):
         self.valid.add_(count).clamp_(max=self.size)
 
     def negatives(self, view: int) -> Float[Tensor, "valid dim"]:
-        """Return a copy of the embeddings of a view, in no particular order."""
-        return self.rows[view, : len(self)].clone()
+        """Return the embeddings of a view, in no particular order: not a copy, so :meth:`push` changes them."""
+        return self.rows[view, : len(self)]
 
     def same(self, samples: Int[Tensor, " batch"]) -> Bool[Tensor, "batch valid"]:
         """Return whether a negative is of the same sample, for each of these samples."""

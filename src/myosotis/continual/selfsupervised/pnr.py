@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -63,20 +63,18 @@ def pnr_moco_loss(
         past_excluded: (batch, size), whether a row of P does not count for a sample.
     """
 
-    def negatives(view: int, which: Negatives) -> tuple[Tensor, Tensor | None]:
+    def negatives(view: int, which: Negatives) -> dict[str, Any]:
         kinds = {"cur": ["cur"], "past": ["past"], "both": ["cur", "past"]}[which]
         queues = {"cur": current_queues[view], "past": past_queues[view]}
         masks = {"cur": current_excluded, "past": past_excluded}
-        parts = [masks[kind] if masks[kind] is not None else _none_excluded(len(q[0]), queues[kind]) for kind in kinds]
-        mask = torch.cat(parts, dim=1) if any(masks[kind] is not None for kind in kinds) else None  # type: ignore[arg-type]
-        return torch.cat([queues[kind].detach() for kind in kinds]), mask
+        return {"negatives": [queues[kind] for kind in kinds], "excluded": [masks[kind] for kind in kinds]}
 
     plasticity, stability = [], []
     for own, other in ((0, 1), (1, 0)):
-        rows, mask = negatives(other, plast_negs)
-        plasticity.append(nce(q[own], k[other].detach(), rows, temperature, mask))
-        rows, mask = negatives(other, stab_negs)
-        stability.append(nce(p[own], r[own].detach(), rows, distill_temperature, mask))
+        given = {"temperature": temperature, **negatives(other, plast_negs)}
+        plasticity.append(nce(q[own], k[other].detach(), **given))
+        given = {"temperature": distill_temperature, **negatives(other, stab_negs)}
+        stability.append(nce(p[own], r[own].detach(), **given))
     return PNRTerms((plasticity[0] + plasticity[1]) / 2, (stability[0] + stability[1]) / 2)
 
 
@@ -170,7 +168,3 @@ def pnr_regulariser(
 def _squared(a: Tensor, b: Tensor) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         return functional.mse_loss(at_least_single(a), at_least_single(b))
-
-
-def _none_excluded(count: int, queue: Tensor) -> Tensor:
-    return torch.zeros(count, len(queue), dtype=torch.bool, device=queue.device)

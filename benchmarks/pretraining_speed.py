@@ -30,10 +30,11 @@ SIZES = {
     "base": {"image": 224, "patch": 16, "channels": 3, "dim": 768, "depth": 12, "heads": 12, "decoder": (512, 8, 16)},
 }
 RATIO = 0.75
+AMR = "salience, ratio of each image"
 MASKERS = {
     "random": ("random", {}),
     "salience": ("salience", {"warmup": 0.0, "scale": "sqrt_dim"}),
-    "salience, ratio of each image": ("salience", {"warmup": 0.0, "scale": "sqrt_dim", "spread": 0.1}),
+    AMR: ("salience", {"warmup": 0.0, "scale": "sqrt_dim", "spread": 0.1}),
     "salience, ratio of the batch": ("salience", {"warmup": 0.0, "scale": "sqrt_dim", "spread": 0.1, "scope": "batch"}),
     "attention": ("attention", {}),
     "predicted_loss": ("predicted_loss", {}),
@@ -55,16 +56,16 @@ class Ours:
         )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4)
         self.generator = torch.Generator().manual_seed(0)
-        self.visible = []
+        self.ratio, self.visible = RATIO, []
 
     def step(self, images):
         guide = self.model.masker.guide
         said = None if guide is None else self.model.guidance(images, guide)
-        found = self.model(images, ratio=RATIO, generator=self.generator, guide=said)
+        found = self.model(images, ratio=self.ratio, generator=self.generator, guide=said)
         sum(found.terms.values()).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.visible.append(found.mask.keep.shape[1])
+        self.visible.append(found.mask.counts.double().mean().item())
 
 
 class Transformers:
@@ -152,6 +153,11 @@ def main():
         reference = "myosotis"
     else:
         contenders = {name: Ours(size, *one) for name, one in MASKERS.items()}
+        # What a ratio for each image costs beyond the tokens that it shows.
+        contenders[AMR].step(images)
+        equal = contenders["random, as many tokens as AMR"] = Ours(size, "random", {})
+        shown = contenders[AMR].visible[0] / (equal.model.grid[0] * equal.model.grid[1])
+        equal.ratio = 1 - shown
         reference = "random"
     seconds = timed(contenders, images, arguments.steps)
     rows = []

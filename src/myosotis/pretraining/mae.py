@@ -14,6 +14,7 @@ from myosotis.pretraining.decoder import MaskedDecoder
 from myosotis.pretraining.losses import Reduction, hidden_mean, ranking_loss
 from myosotis.pretraining.masked_model import Images, MaskedModel, Objective, Reconstruction
 from myosotis.pretraining.maskers.masker import Guide, Masker
+from myosotis.pretraining.packing import packing
 from myosotis.pretraining.patches import from_patches, normalized_patches, to_patches, with_own_statistics
 from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import (
@@ -35,8 +36,9 @@ from myosotis.pretraining.vision_transformer import (
 class MaskedAutoencoder(MaskedModel):
     """MAE (He, Chen, Xie, Li, Dollár, Girshick, CVPR 2022) over a vision transformer of timm, with any masker.
 
-    Images may differ in how many of their tokens are visible: the shorter ones are padded, padding is hidden from
-    attention in every block, and each image gets what it would get alone.
+    Images may differ in how many of their tokens are visible: a long sequence and a short one share a row (see
+    :class:`~.packing.Packing`), neither attends to the other, and each image gets what it would get alone. Only
+    stochastic depth, if the encoder has it, drops both together.
 
     Args:
         encoder: A ``VisionTransformer`` with positions of its own, with or without class token. It is trained in place.
@@ -166,12 +168,12 @@ class MaskedAutoencoder(MaskedModel):
     def _encoded(self, prefix: Tensor, tokens: Tensor, mask: TokenMask) -> Tensor:
         vit: Any = self.encoder
         x = torch.cat([prefix, take(tokens, mask.keep)], dim=1)
-        keys = None
-        if mask.ragged:
-            always = mask.valid.new_ones(len(x), prefix.shape[1])
-            keys = torch.cat([always, mask.valid], dim=1)[:, None, None, :]
-        encoded: Tensor = vit.norm(run_blocks(vit.blocks, x, keys, recompute=self.recompute))
-        return encoded
+        if not mask.ragged:
+            encoded: Tensor = vit.norm(run_blocks(vit.blocks, x, recompute=self.recompute))
+            return encoded
+        packed = packing(mask.counts + prefix.shape[1], x.shape[1])
+        rows = run_blocks(vit.blocks, packed.pack(x), packed.attends, recompute=self.recompute)
+        return packed.unpack(vit.norm(rows))
 
 
 @dataclass(frozen=True)

@@ -127,21 +127,25 @@ def take(tokens: Tokens, indices: Int[Tensor, "batch visible"]) -> Float[Tensor,
 
 
 def run_blocks(
-    blocks: Any, tokens: Tokens, keys: Bool[Tensor, "batch 1 1 tokens"] | None = None, *, recompute: bool = False
+    blocks: Any,
+    tokens: Tokens,
+    attends: Bool[Tensor, "batch 1 tokens tokens"] | None = None,
+    *,
+    recompute: bool = False,
 ) -> Tokens:
     """Return the output of blocks.
 
     Args:
         blocks: Transformer blocks of timm.
         tokens: Prefix tokens first.
-        keys: Tokens that may be read; None for all.
+        attends: Whether a token, by the third index, may read another; None for all.
         recompute: Gradient checkpointing: activations are computed again in the backward pass.
     """
     for block in blocks:
         if recompute and torch.is_grad_enabled():
-            tokens = checkpoint(block, tokens, keys, use_reentrant=False)
+            tokens = checkpoint(block, tokens, attends, use_reentrant=False)
         else:
-            tokens = block(tokens, attn_mask=keys)
+            tokens = block(tokens, attn_mask=attends)
     return tokens
 
 

@@ -16,7 +16,6 @@ PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)
 """Penalties that a linear probe chooses from by default, strongest first."""
 
 _CHUNK = 2048
-_COSINES = 2**27  # cosines in memory at once, in single precision
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,7 @@ def knn_probe(
     *,
     k: int = 20,
     temperature: float = 0.07,
+    memory: int = 2**26,
 ) -> float:
     """Return the accuracy of a vote of the nearest neighbours by cosine, weighted by ``exp(cos / temperature)``.
 
@@ -165,6 +165,7 @@ def knn_probe(
         test_labels: Classes of the test features.
         k: Number of votes; at most the size of the smallest class.
         temperature: Temperature, above 0.
+        memory: Bytes that are used beside the features, roughly; the answers do not depend on them.
 
     Raises:
         SettingsError: There are no features on one side, or a number is out of range.
@@ -176,23 +177,30 @@ def knn_probe(
     """
     if not len(train_labels) or not len(test_labels):
         raise SettingsError("expected training and test features")
-    if k < 1 or temperature <= 0:
-        raise SettingsError(f"k must be at least 1 and the temperature positive, got {k} and {temperature}")
+    if min(k, memory) < 1 or temperature <= 0:
+        raise SettingsError(f"k, memory and temperature must be positive, got {k}, {memory} and {temperature}")
     classes, numbers = train_labels.unique(return_inverse=True)
     count = min(k, int(torch.bincount(numbers).min()))
-    voters = functional.normalize(train.detach().float(), dim=1)
-    correct, chunk = 0, _tests_at_once(len(voters))
+    features, floats = train.shape[1], memory // 4
+    # Half of it for voters of unit length, half for test features and their cosines with these.
+    at_once = min(len(train), max(count, floats // (2 * features)))
+    chunk = max(1, min(_CHUNK, floats // (2 * (at_once + count + features))))
+    correct = 0
     for part, labels in zip(test.detach().split(chunk), test_labels.split(chunk), strict=True):
-        cosines, nearest = (functional.normalize(part.float(), dim=1) @ voters.T).topk(count, dim=1)
+        asked = functional.normalize(part.float(), dim=1)
+        cosines = asked.new_empty(len(part), 0)
+        nearest = torch.empty(len(part), 0, dtype=torch.long, device=asked.device)
+        for begin in range(0, len(train), at_once):
+            voters = functional.normalize(train[begin : begin + at_once].detach().float(), dim=1)
+            best, rows = (asked @ voters.T).topk(min(count, len(voters)), dim=1)
+            cosines, nearest = torch.cat([cosines, best], dim=1), torch.cat([nearest, rows + begin], dim=1)
+            cosines, chosen = cosines.topk(min(count, cosines.shape[1]), dim=1)
+            nearest = nearest.gather(1, chosen)
         # Only differences matter; the largest vote is 1.
         votes = ((cosines - cosines[:, :1]) / temperature).exp()
         totals = votes.new_zeros(len(part), len(classes)).scatter_add_(1, numbers[nearest], votes)
         correct += int((classes[totals.argmax(1)] == labels.to(classes.device)).sum())
     return correct / len(test_labels)
-
-
-def _tests_at_once(voters: int) -> int:
-    return max(1, min(_CHUNK, _COSINES // voters))
 
 
 def _held_out(numbers: Tensor, share: float, seed: int) -> Tensor:

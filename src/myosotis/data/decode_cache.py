@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from myosotis.data.image_files import Background
+from myosotis.data.image_files import Background, names_below
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_json
 
@@ -47,9 +47,12 @@ class DecodeCache:
         if directory.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{directory}: a cache inside the folder of images would be read as one of its classes")
         key = hashlib.sha256(f"{_FORMAT} {folder.resolve()} {size} {background}".encode("utf-8", "surrogatepass"))
-        for path in files:
-            status = path.stat() if path.exists() else path.lstat()
-            line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n"
+        for name, path in zip(names_below(folder, files), files, strict=True):
+            try:
+                status = path.stat()
+            except OSError:
+                status = path.lstat()  # a link to nothing, which is refused where it is read
+            line = f"{name} {status.st_size} {status.st_mtime_ns}\n"
             key.update(line.encode("utf-8", "surrogatepass"))
         self._images = directory / f"{key.hexdigest()[:32]}.npy"
         self._description = self._images.with_suffix(".json")

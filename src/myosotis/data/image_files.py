@@ -3,7 +3,7 @@
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,18 +66,38 @@ def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path
     Raises:
         InputError: A folder cannot be listed.
     """
-    return sorted(path for path in _walk(folder, frozenset()) if path.suffix.lower() in suffixes)
+    return [path for path in _walk(folder, frozenset()) if path.name.lower().endswith(suffixes)]
+
+
+def names_below(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """Return the paths relative to a folder that they were listed from, with slashes.
+
+    For a hundred thousand of them :meth:`~pathlib.PurePath.relative_to` takes seconds.
+    """
+    start = len(str(folder / "_")) - 1
+    return [str(path)[start:].replace(os.sep, "/") for path in paths]
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Files in the order of their paths: entries by name, those of a folder in its position."""
     real = Path(os.path.realpath(folder))
     if real in above:
         return
-    for path in visible_entries(folder):
-        if path.is_dir():
+    for entry in sorted(_scanned(folder), key=lambda entry: entry.name):
+        path = folder / entry.name
+        # Of a link that leads nowhere only the path says so without an error.
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():
             yield from _walk(path, above | {real, *real.parents})
         else:
             yield path
+
+
+def _scanned(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed: {error.strerror}") from None
 
 
 def visible_entries(folder: Path) -> list[Path]:
@@ -86,10 +106,7 @@ def visible_entries(folder: Path) -> list[Path]:
     Raises:
         InputError: The folder cannot be listed.
     """
-    try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed: {error.strerror}") from None
+    return [folder / entry.name for entry in _scanned(folder)]
 
 
 def read_header(path: Path) -> Header:

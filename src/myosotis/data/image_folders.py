@@ -19,6 +19,7 @@ from myosotis.data.image_files import (
     UnreadableImageError,
     as_array,
     files_below,
+    names_below,
     read_header,
     read_picture,
     visible_entries,
@@ -112,7 +113,7 @@ def read_unlabelled_folder(
 
 
 def _part_of(listed: Sequence[tuple[Path, int]], folder: Path, part: HeldOut) -> list[tuple[Path, int]]:
-    names = [path.relative_to(folder).as_posix() for path, _ in listed]
+    names = names_below(folder, [path for path, _ in listed])
     return [listed[index] for index in part.indices(names, [label for _, label in listed], str(folder))]
 
 
@@ -132,7 +133,7 @@ def _read_listed(
     else:
         images, good = _decode_all(files, size, on_error, store, background)
     bad = [path for (path, _), fine in zip(listed, good, strict=True) if not fine]
-    skipped = tuple(path.relative_to(folder).as_posix() for path in bad)
+    skipped = tuple(names_below(folder, bad))
     if skipped and on_error == "stop":
         raise InputError(f"{folder / skipped[0]}: is not a readable image")
     retained = [pair for pair, fine in zip(listed, good, strict=True) if fine]
@@ -144,7 +145,7 @@ def _read_listed(
     return ImageSet(
         images,
         labels,
-        tuple(path.relative_to(folder).as_posix() for path, _ in retained),
+        tuple(names_below(folder, [path for path, _ in retained])),
         tuple(classes),
         skipped,
         tuple(path for path, _ in retained),

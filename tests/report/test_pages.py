@@ -137,9 +137,10 @@ def test_a_card_of_somebody_else_is_left_alone(runs):
     document = Document("Title", "Subtitle", [], Table("t", ["c"], [Row("r", ["1"])]))
     write_card(document, run)
     assert "Subtitle" in path.read_text()
-    path.write_text("My own card.\n")
-    write_card(document, run)
-    assert path.read_text() == "My own card.\n"
+    for own in (b"My own card.\n", b"\xb2 in another encoding\n"):
+        path.write_bytes(own)
+        write_card(document, run)
+        assert path.read_bytes() == own
 
 
 def test_runs_are_compared_by_name_with_every_verdict(runs, monkeypatch, tmp_path, recwarn):

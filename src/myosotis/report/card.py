@@ -33,7 +33,7 @@ def write_card(document: Document, run: Run) -> None:
     path = folder / "README.md"
     if not (folder / MANIFEST).is_file() or path.name in read_json(folder / MANIFEST):
         return
-    if path.is_file() and _MARK not in path.read_text(encoding="utf-8"):
+    if path.is_file() and _MARK.encode() not in path.read_bytes():
         return
     write_text(path, model_card(document, run.result(), run.settings()))
 

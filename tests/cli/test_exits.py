@@ -75,6 +75,10 @@ def test_a_fault_of_the_program_keeps_its_traceback(error):
     assert raised is error
 
 
+def test_an_interruption_is_one_line_and_the_status_that_shells_report():
+    assert ending(KeyboardInterrupt())[:2] == (130, "interrupted; --resume continues the run\n")
+
+
 def test_termination_is_one_line_and_leaves_the_handler_as_it_was():
     before = signal.getsignal(signal.SIGTERM)
     app = typer.Typer()
@@ -89,5 +93,5 @@ def test_termination_is_one_line_and_leaves_the_handler_as_it_was():
                 pytest.fail("an error handler caught it")
 
     outcome = CliRunner().invoke(app, [])
-    assert (outcome.exit_code, outcome.stderr) == (1, "terminated; --resume continues the run\n")
+    assert (outcome.exit_code, outcome.stderr) == (143, "terminated; --resume continues the run\n")
     assert signal.getsignal(signal.SIGTERM) is before

@@ -94,5 +94,5 @@ def _before_the_verb(
 
 
 def main() -> None:
-    """Run the command line: exit status 0 done, 1 failed, 2 bad input."""
+    """Run the command line: exit status 0 done, 1 failed, 2 bad input, 130 interrupted, 143 terminated."""
     app()

@@ -21,9 +21,9 @@ class _TerminatedError(BaseException):
 def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
     """End a command with one line where the cause is not a fault of the program.
 
-    Status 2: the input is wrong. Status 1: the training diverged, the system refused (a full disk, a directory that is
-    read-only or gone), or somebody interrupted or terminated the command. Every other exception is a fault of the
-    program and keeps its traceback.
+    Status 2: the input is wrong. Status 1: the training diverged, or the system refused (a full disk, a directory that
+    is read-only or gone). Status 130 and 143: somebody interrupted or terminated the command, as shells report it.
+    Every other exception is a fault of the program and keeps its traceback.
 
     Args:
         resumes: Whether the command can go on later.
@@ -44,9 +44,9 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
             raise
         _end(f"error: {reason}{hint}", 1)
     except KeyboardInterrupt:
-        _end(f"interrupted{hint}", 1)
+        _end(f"interrupted{hint}", 128 + signal.SIGINT)
     except _TerminatedError:
-        _end(f"terminated{hint}", 1)
+        _end(f"terminated{hint}", 128 + signal.SIGTERM)
 
 
 def _end(line: str, status: int) -> NoReturn:

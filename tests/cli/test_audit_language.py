@@ -88,6 +88,7 @@ def test_what_has_changed_is_said_and_is_no_success(place, tmp_path, change):
         (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
         config["data"]["unseen"] = str(tmp_path / "other.jsonl")
         (run / "config.yaml").write_text(yaml.safe_dump(config))
+        (run / "digests.json").unlink()  # or the change is taken for damage
         done = audit(run)
         assert "Are the records those of the run? NO" in said(done)
     assert done.exit_code == 1
@@ -100,6 +101,7 @@ def test_records_that_were_destroyed_are_one_line(place, tmp_path):
     (run / "audit.json").unlink(missing_ok=True)
     config["data"]["forget"] = str(tmp_path / "gone.jsonl")
     (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "digests.json").unlink()  # or the change is taken for damage
     done = audit(run)
     assert done.exit_code == 2
     assert "gone.jsonl: no such file" in said(done)
@@ -128,6 +130,7 @@ def test_another_kind_of_run_is_refused(place, tmp_path):
     shutil.copytree(place / "run", run)
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps({**result, "kind": "learn-classes"}))
+    (run / "digests.json").unlink()
     done = audit(run)
     assert done.exit_code == 2
     assert "is not a run of 'unlearn language'" in said(done)

@@ -111,6 +111,7 @@ def test_a_run_that_cannot_serve_is_refused(place, first, damage):
     else:
         result = json.loads((broken / "result.json").read_text())
         (broken / "result.json").write_text(json.dumps({**result, "kind": "learn-classes"}))
+        (broken / "digests.json").unlink()
     done = unlearn(place, f"on-{damage}", f"audit.baseline={broken}")
     assert done.exit_code == 2
     assert not (place / "runs" / f"on-{damage}").exists()

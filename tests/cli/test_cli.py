@@ -93,8 +93,8 @@ def test_a_run_leaves_everything_that_it_should(finished, world):
     assert yaml.safe_load((out / "config.yaml").read_text())["method"]["retain"] == "nll"
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "checkpoints", "config.yaml", "environment.json", "fingerprint-salt.txt", "metrics.jsonl", "model",
-        "report.html", "result.json",
+        "checkpoints", "config.yaml", "digests.json", "environment.json", "fingerprint-salt.txt", "metrics.jsonl",
+        "model", "report.html", "result.json",
     }  # fmt: skip
     result = json.loads((out / "result.json").read_text())
     assert result["schema_version"] == 3

@@ -26,6 +26,7 @@ def test_a_run_is_made_logged_and_finished(tmp_path):
         "config.yaml",
         "environment.json",
         "checkpoints",
+        "digests.json",
         "fingerprint-salt.txt",
     }
     environment = json.loads((run.path / "environment.json").read_text())

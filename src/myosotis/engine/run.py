@@ -1,10 +1,8 @@
 """The run directory, which holds everything that a job writes."""
 
 import contextlib
-import hashlib
 import json
 import logging
-import math
 import os
 import secrets
 import shutil
@@ -15,8 +13,10 @@ from typing import Any
 import yaml
 
 from myosotis.engine.config import Config, dump_config
+from myosotis.engine.digests import DIGESTS, check_digests, content_digest, record_digests
 from myosotis.engine.environment import describe_environment, now
 from myosotis.engine.errors import InputError
+from myosotis.engine.events import EventLog
 from myosotis.engine.files import flush, hidden_name, read_json, to_json, write_json, write_text
 from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
@@ -30,13 +30,19 @@ _MARKS = ("config.yaml", "environment.json", _SALT)
 _ENTRIES = frozenset(
     {
         *_MARKS,
-        *("audit.json", "checkpoints", "learners", "map.json", "metrics.jsonl", "model", "panels.safetensors"),
+        *("audit.json", "checkpoints", DIGESTS, "learners", "map.json", "metrics.jsonl", "model", "panels.safetensors"),
         *("partition.json", "person.html", "probe.html", "probe.json", "report.html", "result.json", "samples.json"),
         *("pictures.json", "shadow", "stream.json", "weights.json"),
         *("study.db", "study.db-journal", "study.db-shm", "study.db-wal", "trackers"),
     }
 )
 """What jobs write into a run directory, beside hidden entries. Anything else is the user's and is never removed."""
+
+_WRITTEN_LATER = frozenset({DIGESTS, "audit.json", "probe.json"})
+"""Files that are written after the result, or vouch for themselves; so are pages and studies."""
+
+_REMOVABLE = frozenset({_SALT, "samples.json", "stream.json"})
+"""Files that reveal something, which a user may remove from a finished run."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +59,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self._writes = is_main_process()
-        self._appends = False
+        self._events = EventLog(self.path / "metrics.jsonl", self.checkpoints / "metrics.sha256")
 
     @classmethod
     def check_available(cls, path: Path, config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -80,6 +86,7 @@ class Run:
             raise InputError(f"{path}: already exists; --resume continues it, --overwrite restarts it")
         if not _is_run(present):
             raise InputError(f"{path}: is not a run directory, so there is nothing to resume")
+        _check_files(present)
         started, expected = (
             {key: value for key, value in settings.items() if key not in config.without_effect}
             for settings in (_read_config(present), config.model_dump(mode="json"))
@@ -169,6 +176,7 @@ class Run:
         version = run.result().get("schema_version")
         if version != RESULT_SCHEMA_VERSION:
             raise InputError(f"{path}/result.json: schema version {version}, expected {RESULT_SCHEMA_VERSION}")
+        check_digests(run.path, removable=_REMOVABLE)
         return run
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
@@ -219,14 +227,8 @@ class Run:
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl`` and flush it; NaN and infinity are written as null."""
-        if not self._writes:
-            return
-        path = self.path / "metrics.jsonl"
-        if not self._appends:
-            _cut_unfinished_line(path)
-            self._appends = True
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(dict(event)), allow_nan=False) + "\n")
+        if self._writes:
+            self._events.append(event)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``; a last line torn by a crash is left out.
@@ -234,29 +236,18 @@ class Run:
         Raises:
             InputError: Another line is damaged.
         """
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        *lines, _unfinished = path.read_bytes().split(b"\n")
-        events = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                raise InputError(f"{path}, line {number}: damaged: not JSON") from None
-        return events
+        return self._events.read()
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the events that ``keep`` refuses: those after the checkpoint that a resumed run goes back to."""
         if self._writes:
-            lines = [json.dumps(event, allow_nan=False) + "\n" for event in self.events() if keep(event)]
-            write_text(self.path / "metrics.jsonl", "".join(lines))
+            self._events.rewind(keep)
 
     def keep(self, name: str, content: Any) -> None:
         """Write an intermediate result, as JSON with its digest, below ``checkpoints``."""
         if self._writes:
             content = json.loads(to_json(content, name))  # as it will be read: keys are strings
-            write_json(self.checkpoints / name, {"sha256": _content_digest(content), "content": content})
+            write_json(self.checkpoints / name, {"sha256": content_digest(content), "content": content})
 
     def kept(self, name: str) -> Any | None:
         """Return an intermediate result; None if it is not there yet or is damaged, which is logged."""
@@ -267,7 +258,7 @@ class Run:
             stored = read_json(path)
         except InputError:
             stored = None
-        if not isinstance(stored, dict) or stored.get("sha256") != _content_digest(stored.get("content")):
+        if not isinstance(stored, dict) or stored.get("sha256") != content_digest(stored.get("content")):
             _log.warning("%s: damaged, so it is not used", path)
             return None
         return stored["content"]
@@ -304,12 +295,29 @@ class Run:
             text = to_json(content, "result.json", indent=2) + "\n"
             if schema is not None:
                 schema.model_validate_json(text)
+            contents = {path.name: path.read_bytes() for path in self.path.iterdir() if _is_final(path)}
+            record_digests(self.path, {**contents, "result.json": text.encode()})
             write_text(self.path / "result.json", text)
         wait_for_everyone()
 
 
+def _is_final(path: Path) -> bool:
+    """Whether an entry of a run that is about to be finished is a file that stays as it is."""
+    hidden_or_page = path.name.startswith(".") or path.suffix == ".html"
+    return path.is_file() and not hidden_or_page and path.name not in _WRITTEN_LATER and "study.db" not in path.name
+
+
 def _is_run(path: Path) -> bool:
     return path.is_dir() and all((path / name).is_file() for name in _MARKS)
+
+
+def _check_files(run: Path) -> None:
+    """Raise ``InputError`` if a run to be resumed is damaged: what it began with, or whatever a finished one holds."""
+    if (run / "result.json").exists():
+        check_digests(run, removable=_REMOVABLE)
+    else:
+        check_digests(run, frozenset(_MARKS), removable=frozenset())
+        Run(run).events()
 
 
 def _is_removable(path: Path) -> bool:
@@ -367,6 +375,7 @@ def _stage(path: Path, config: Config, seed: int) -> Path:
     write_text(staged / "config.yaml", dump_config(config))
     write_json(staged / "environment.json", describe_environment(seed))
     write_text(staged / _SALT, secrets.token_hex(16), private=True)
+    record_digests(staged, {name: (staged / name).read_bytes() for name in _MARKS})
     flush(staged)
     return staged
 
@@ -407,28 +416,6 @@ def _read_config(run: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{run / 'config.yaml'}: damaged, so the settings of the run are not known")
     return content
-
-
-def _content_digest(content: Any) -> str:
-    """SHA-256 of a JSON value, whatever the spacing of its file."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _cut_unfinished_line(path: Path) -> None:
-    """Remove a last line that a crash tore, so that the next one is not appended to it."""
-    if path.is_file():
-        content = path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def _finite(value: Any) -> Any:
-    """The value with None in place of NaN and infinity, for which JSON has no word."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _first_difference(old: Any, new: Any, key: str = "") -> str | None:

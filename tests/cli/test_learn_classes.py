@@ -18,6 +18,7 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.job import ClassLearningJob
 from myosotis.continual.classification.saved import load_learner
 from myosotis.continual.classification.training import predict
+from myosotis.continual.stream import StreamTrainer
 from myosotis.data.image_folders import read_image_folder
 from myosotis.engine.artifact import read_weights
 from myosotis.engine.config import load_config
@@ -428,3 +429,32 @@ def test_runs_on_different_classes_are_not_ranked(class_world, tmp_path, learn_c
     assert "Which method retains most? UNDECIDED. Not answered: the runs learned different classes" in " ".join(
         outcome.stdout.split()
     )
+
+
+@pytest.mark.parametrize("damage", ["flip", "missing"])
+@pytest.mark.parametrize("state", ["interrupted", "finished"])
+def test_a_damaged_learner_of_an_earlier_task_is_named(
+    state, damage, class_world, tmp_path, monkeypatch, learn_classes, settings
+):
+    out = tmp_path / "run"
+    options = settings("keep_learners=true", "training.epochs=1")
+
+    def interrupted(self, event):
+        if (event.get("phase"), event.get("task")) == ("task", 1):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if state == "interrupted":
+            patch.setattr(StreamTrainer, "log", interrupted)
+        first = learn_classes(class_world, out, *options)
+    assert first.exit_code == (130 if state == "interrupted" else 0), first.output
+    path = out / "learners" / "task-1" / "model.safetensors"
+    if damage == "flip":
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        path.unlink()
+    resumed = learn_classes(class_world, out, *options, "--resume")
+    assert resumed.exit_code == 2, resumed.output
+    assert "learners/task-1" in resumed.output
+    assert "damaged or incomplete" in resumed.output

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from myosotis.continual.config import StreamJobConfig
+from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
@@ -40,6 +41,7 @@ class StreamJob(Job[StreamConfigT], Generic[StreamConfigT, LearnerT, OutcomeT]):
     def produce(self) -> Mapping[str, Any]:
         """Learn the stream, publish the learner and return the result."""
         config, run = self._config, self._run
+        self._check_kept_learners()
         with self._timed("learn"), settings_as_input():
             outcome = self.learn(
                 seed=config.seed,
@@ -67,6 +69,14 @@ class StreamJob(Job[StreamConfigT], Generic[StreamConfigT, LearnerT, OutcomeT]):
             images=sum(record.images for record in records),
             **figures,
         )
+
+    def _check_kept_learners(self) -> None:
+        """Raise if the learner after a task that is not learnt again is damaged."""
+        saved = [path for path in self._run.checkpoints.glob("after-*") if is_complete(path)]
+        learnt = max((int(path.name.removeprefix("after-")) + 1 for path in saved), default=0)
+        for path in sorted(self._run.learners.glob("task-*")):
+            if int(path.name.removeprefix("task-")) <= learnt and not is_complete(path):
+                raise InputError(f"{path}: damaged or incomplete; --overwrite runs the job again")
 
     def _keep_learner(self, index: int, learner: LearnerT) -> None:
         self._run.learners.mkdir(exist_ok=True)

@@ -173,12 +173,14 @@ class Job(ABC, Generic[ConfigT]):
                 raise InputError(f"{self._path}: holds {name}, which the job reads; choose another --out")
 
     def _is_finished(self) -> bool:
-        """Return whether the run is finished; raise if its model is damaged or asked-for samples are missing."""
+        """Return whether the run is finished; raise if a model is damaged or asked-for samples are missing."""
         if not self._run.finished:
             return False
-        if self.sealed_model and not is_complete(self._run.path / "model"):
-            damage = "its model/ is damaged or incomplete"
-            raise InputError(f"{self._run.path}: is finished, but {damage}; --overwrite runs the job again")
+        sealed = [*([self._run.path / "model"] if self.sealed_model else []), *self._run.learners.glob("task-*")]
+        for path in sorted(sealed):
+            if not is_complete(path):
+                damage = f"its {path.relative_to(self._run.path)}/ is damaged or incomplete"
+                raise InputError(f"{self._run.path}: is finished, but {damage}; --overwrite runs the job again")
         if self._show_samples and not (self._run.path / "samples.json").is_file():
             raise InputError(
                 f"{self._run.path}: is finished without samples; --overwrite runs the job again with samples"

@@ -46,6 +46,8 @@ LIMIT = 120
 HINT = "; --resume continues the run"
 TIMES = {"peak_memory_bytes", "share_of_retraining", "started", "finished"}
 SALTED = {"data", "fingerprints", "fingerprint"}
+OF_RESUMED = {"checkpoints/training-resumed.json"}
+"""What a run that was continued has besides: the note that the seconds of its training are not known."""
 
 
 def import_everything():
@@ -283,7 +285,7 @@ class Campaigns:
             return f"not resumed: {why}", ending.printed.splitlines()[-3:]
         reference, _ = self.reference(kind)
         changed = differences(outcome_of(reference), outcome_of(run))
-        changed += [f"{name}: only here" for name in sorted(entries(run) - entries(reference))]
+        changed += [f"{name}: only here" for name in sorted(entries(run) - entries(reference) - OF_RESUMED)]
         changed += [f"{name}: is missing" for name in sorted(entries(reference) - entries(run))]
         changed += [f"{path.name}: is left" for path in run.parent.glob(f".{run.name}.*")]
         return ("different" if changed else "equal"), changed[:4]
@@ -528,9 +530,14 @@ def changed_by_damage(campaigns, kind, state, run, source):
         if ending.status != 0:
             raise RuntimeError(ending.printed)
         shutil.copy(copy / "report.html", page)
-    changed = [] if (run / "report.html").read_bytes() == page.read_bytes() else ["report.html differs"]
+    changed = []
+    recomputed = (run / "result.json").read_bytes() != (source / "result.json").read_bytes()
+    if not recomputed and (run / "report.html").read_bytes() != page.read_bytes():
+        changed.append("report.html differs")
     if state.endswith("--resume"):
         changed += differences(outcome_of(source), outcome_of(run))
+    elif recomputed:
+        changed.append("result.json differs")
     return changed
 
 
@@ -719,7 +726,7 @@ def kill_rank(campaigns, kind, victim):
     ending = ended(process, 60)
     _, alive = psutil.wait_procs(at_work, timeout=5)
     clean = ending.status not in (0, None) and not alive
-    messages = [line for line in ending.printed.splitlines() if line.startswith("error: ")]
+    messages = [line for line in ending.printed.splitlines() if line.startswith(("error: ", "terminated"))]
     resumed = ended(started(campaigns.command(kind, run, "--resume"), LAUNCHER))
     if resumed.status != 0:
         outcome, changed = "not resumed", resumed.printed.splitlines()[-3:]

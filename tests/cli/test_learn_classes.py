@@ -458,3 +458,21 @@ def test_a_damaged_learner_of_an_earlier_task_is_named(
     assert resumed.exit_code == 2, resumed.output
     assert "learners/task-1" in resumed.output
     assert "damaged or incomplete" in resumed.output
+
+
+def test_a_task_is_logged_although_the_run_was_killed_right_after_it(
+    class_world, tmp_path, monkeypatch, learn_classes, settings
+):
+    out = tmp_path / "run"
+    save = StreamTrainer._save
+
+    def killed(self, index):
+        save(self, index)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamTrainer, "_save", killed)
+        assert learn_classes(class_world, out, *settings("training.epochs=1")).exit_code == 130
+    assert learn_classes(class_world, out, *settings("training.epochs=1"), "--resume").exit_code == 0
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [event["task"] for event in events if event["phase"] == "task"] == [0, 1, 2]

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from myosotis.engine import Run
 from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
 from myosotis.pretraining.model_directory import load_pretrained
@@ -404,6 +405,25 @@ def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain
 
 
 @pytest.mark.processes
+def test_a_run_of_a_sweep_is_logged_although_the_sweep_was_killed_right_after_it(world, tmp_path, monkeypatch, invoke):
+    out = tmp_path / "sweep"
+    arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", "--seeds", 1, "--out", out)
+    keep = Run.keep
+
+    def killed(self, name, content):
+        keep(self, name, content)
+        if name.startswith("unit-"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "keep", killed)
+        assert invoke(*arguments).exit_code == 130
+    outcome = invoke(*arguments, "--resume")
+    assert outcome.exit_code == 0, outcome.output
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert len(events) == len(list((out / "checkpoints").glob("unit-*.json")))
+
+
 def test_a_killed_sweep_does_no_run_twice(world, tmp_path, invoke, killed_at):
     out = tmp_path / "sweep"
     arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", "--seeds", 1, "--out", out)

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from myosotis.cli.app import app
+from myosotis.protocol.store import ResultStore
 
 STREAMS = {"tune": ("ash", "birch", "cedar", "elm"), "judge": ("fir", "hazel", "ivy", "juniper")}
 
@@ -114,6 +115,23 @@ def test_what_a_protocol_leaves(finished):
         assert text in page
     assert "Which method is best?" in outcome.output
     assert CliRunner().invoke(app, ["report", str(out)]).exit_code == 0
+
+
+def test_a_unit_is_logged_although_the_run_was_killed_right_after_it(world, tmp_path, monkeypatch):
+    out, few = tmp_path / "run", ("trials=1", "seeds=1", "evaluation_seeds=1", "conventional=false")
+    add = ResultStore.add
+
+    def killed(self, *arguments):
+        add(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultStore, "add", killed)
+        assert run(world, out, *few).exit_code == 130
+    assert run(world, out, *few, arguments=["--resume"]).exit_code == 0
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    units = [(event["phase"], event["method"]) for event in events]
+    assert sorted(units) == [(phase, name) for phase in ("evaluation", "tuning") for name in ("er", "icarl")]
 
 
 def test_labels_of_the_evaluation_stream_do_not_move_the_choice(finished, world, tmp_path):

@@ -307,9 +307,10 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
         self.records.append(record)
         if self._on_task is not None:
             self._on_task(index, self.learner)
-        self._save(index)
         figures, text = self.figures(record)
+        # Before the state is saved: a resumed session does not come back to the task, and would never log it.
         self.log({"phase": "task", "task": index, **figures})
+        self._save(index)
         if self._say is not None:
             self._say(f"task {index + 1} of {len(self.sizes)}: {text}")
 

@@ -236,7 +236,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         with self._timed(phase), progress(phase, len(open_units)) as ticker:
             for unit, result in self._executor.execute(list(open_units.values())):
                 self._results[unit.key] = result
-                self._store.add(unit, result, result["metrics"][self._config.metric])
+                # Before the result is stored: a resumed session does not come back to it, and would never log it.
                 self.log(
                     {
                         "phase": unit.phase,
@@ -248,6 +248,7 @@ class ProtocolJob(Job[ProtocolConfig]):
                         "seconds": result["cost"]["seconds"],
                     }
                 )
+                self._store.add(unit, result, result["metrics"][self._config.metric])
                 ticker.advance(note=unit.method)
 
     def _result(self, methods: dict[str, Any]) -> dict[str, Any]:

@@ -86,10 +86,11 @@ class SweepJob(Job[SweepConfig]):
         ):
             for unit, result in executor.execute(list(open_units.values())):
                 results[unit.key] = result
-                run.keep(f"unit-{unit.key[:32]}.json", result)
                 labels = {"masker": unit.masker, "ratio": unit.ratio, "seed": unit.seed}
                 figures = {key: result.get(key) for key in ("linear", "knn", "failure")}
+                # Before the result is kept: a resumed session does not come back to it, and would never log it.
                 self.log({"phase": "sweep", **labels, **figures})
+                run.keep(f"unit-{unit.key[:32]}.json", result)
                 ticker.advance(note=unit.masker or "untrained")
         return self._result([(unit, results[unit.key]) for unit in units])
 

@@ -1,0 +1,246 @@
+"""How time, memory and reports grow with what is worked on: three sizes each, and the exponent between them.
+
+    python benchmarks/loads.py folder records classes tasks memory pairs requests report --out OUT
+
+``folder``: class folders of PNG of 32x32 pixels, the first start with a cache and the second. ``records``: a JSONL file
+is read, and hashed for what two sets share. ``classes`` and ``tasks``: a class-incremental job, from its folder to its
+report. ``memory``: exemplars are chosen by herding and stored. ``pairs``: a stream of pictures with masks is split into
+tasks. ``requests``: a tiny language model forgets in sequence. ``report``: result and report of a thousand requests,
+whose figures are those of three, repeated. Each size runs in a process of its own; memory is its peak less that of
+a process with the same imports. The exponent is that of time, of memory and of the report between smallest and
+largest size; what is below a second, or 20 MB, is too small to have one.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+import fault_jobs
+from alone import alone
+
+SIZES = {
+    "folder": (25_000, 50_000, 100_000),
+    "records": (250_000, 500_000, 1_000_000),
+    "classes": (250, 500, 1000),
+    "tasks": (50, 100, 200),
+    "memory": (25_000, 50_000, 100_000),
+    "pairs": (12_500, 25_000, 50_000),
+    "requests": (5, 10, 20),
+    "report": (250, 500, 1000),
+}
+
+
+def imports():
+    """What every load imports, and nothing else."""
+    import myosotis.cli.app
+    import myosotis.continual.classification.training
+    import myosotis.continual.segmentation.training  # noqa: F401 - imported for their memory
+
+
+def command(*words):
+    from myosotis.cli.app import app
+
+    app([str(word) for word in words], standalone_mode=False)
+
+
+def pictures(folder, classes, count, side, seed):
+    """Folders of classes that differ by a fixed pattern each."""
+    if folder.is_dir():
+        return
+    part, draw = folder.with_suffix(".part"), np.random.default_rng(seed)
+    shutil.rmtree(part, ignore_errors=True)
+    for label in range(classes):
+        (part / f"class-{label:04}").mkdir(parents=True)
+        base = draw.integers(0, 200, (side, side, 3))
+        for number in range(count):
+            pixels = (base + draw.integers(0, 55, base.shape)).astype(np.uint8)
+            Image.fromarray(pixels).save(part / f"class-{label:04}" / f"{number:06}.png", compress_level=0)
+    part.rename(folder)
+
+
+def folder(size, out):
+    from myosotis.data.image_folders import read_image_folder
+
+    images, cache, found = out / f"images-{size}", out / f"cache-{size}", {}
+    for name in ("first start", "second start"):
+        started = time.perf_counter()
+        read_image_folder(images, cache=cache)
+        found[name] = time.perf_counter() - started
+    return {"seconds": found["first start"], "second start": found["second start"]}
+
+
+def records(size, out):
+    from myosotis.data.records import read_jsonl
+
+    started = time.perf_counter()
+    read = read_jsonl(out / f"records-{size}.jsonl")
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "records": len(read)}
+
+
+def stream(out, name, first, per_task):
+    job = {
+        "name": name,
+        "data": {"train": {"folder": str(out / f"{name}-train")}, "test": {"folder": str(out / f"{name}-test")}},
+        "scenario": {"first": first, "per_task": per_task},
+        "model": {"options": {"widths": [8, 16], "blocks": [1, 1], "stem_stride": 2}},
+        "method": {"name": "er"},
+        "memory": {"total": 1000},
+        "training": {"epochs": 1, "batch_size": 64, "memory_batch_size": 16, "learning_rate": 0.05},
+    }
+    file, run = out / f"{name}.yaml", out / name
+    file.write_text(yaml.safe_dump(job))
+    shutil.rmtree(run, ignore_errors=True)
+    started = time.perf_counter()
+    command("learn", "classes", file, "--out", run)
+    return {"seconds": time.perf_counter() - started, **written(run)}
+
+
+def written(run):
+    sizes = {"report, kB": "report.html", "result, kB": "result.json"}
+    return {key: (run / name).stat().st_size / 1000 for key, name in sizes.items()}
+
+
+def classes(size, out):
+    return stream(out, f"classes-{size}", size // 2, size // 2)
+
+
+def tasks(size, out):
+    return stream(out, f"tasks-{size}", 1, 1)
+
+
+def memory(size, _):
+    import torch
+
+    from myosotis.continual.memory import ExemplarMemory
+
+    features = torch.randn(size * 2, 64, generator=torch.Generator().manual_seed(0))
+    samples = {label: torch.arange(label, size * 2, 100) for label in range(100)}
+    started = time.perf_counter()
+    kept = ExemplarMemory(total=size, selection="herding", seed=0)
+    kept.add(samples, lambda indices: features[indices])
+    json.dumps(kept.state_dict())
+    return {"seconds": time.perf_counter() - started, "exemplars": len(kept)}
+
+
+def pairs(size, out):
+    """Pairs are indexed, so that the masks of each are counted, and split into a stream."""
+    from myosotis.continual.segmentation.scenario import class_incremental_segmentation
+    from myosotis.data.masks import pair_folders, read_pairs
+
+    root, names = out / f"pairs-{size}", [str(label) for label in range(1, 21)]
+    started = time.perf_counter()
+    files = pair_folders(root / "images", root / "masks")
+    read = read_pairs(files, [image.stem for image, _ in files], names, {value: value for value in range(1, 21)})
+    made = class_incremental_segmentation(read, read, 10, 5)
+    return {"seconds": time.perf_counter() - started, "tasks": len(made.sizes)}
+
+
+def requests(size, out):
+    """A tiny language model forgets a record with each request."""
+    run, file = out / f"requests-{size}", out / f"requests-{size}.yaml"
+    world = out / "world"
+    content = yaml.safe_load(fault_jobs.configuration(world, "unlearn language, requests").read_text())
+    data = {key: str(world / f"{key}.jsonl") for key in ("retain", "unseen")}
+    forget = world / f"forget-{size}.jsonl"
+    record = {"prompt": "Where does the keeper {} live?", "response": "In the house of number {}."}
+    forget.write_text(
+        "".join(
+            json.dumps({key: text.format(number) for key, text in record.items()} | {"subject": str(number)}) + "\n"
+            for number in range(size)
+        )
+    )
+    content["model"]["name"] = str(world / "model")
+    content["data"] = {**data, "forget": str(forget), "requests": size}
+    content["training"]["epochs"] = 1
+    file.write_text(yaml.safe_dump(content))
+    shutil.rmtree(run, ignore_errors=True)
+    started = time.perf_counter()
+    command("unlearn", "language", file, "--out", run)
+    return {"seconds": time.perf_counter() - started, **written(run)}
+
+
+def report(size, out):
+    """Result and report of more requests than a run here has time for: those of the smallest run, over and over."""
+    few, many = out / f"requests-{SIZES['requests'][0]}", out / f"report-{size}"
+    shutil.rmtree(many, ignore_errors=True)
+    shutil.copytree(few, many)
+    result = json.loads((few / "result.json").read_text())
+    given = result["requests"]
+    result["requests"] = [{**given[number % len(given)], "request": number + 1} for number in range(size)]
+    (many / "result.json").write_text(json.dumps(result))
+    (many / "digests.json").unlink()  # the result is not the one that was written with it
+    started = time.perf_counter()
+    command("report", many)
+    return {"seconds": time.perf_counter() - started, **written(many)}
+
+
+def prepare(what, size, out):
+    """Write what a load reads, in this process, whose time and memory do not count."""
+    if what == "folder":
+        pictures(out / f"images-{size}", 10, size // 10, 32, 0)
+    elif what in ("classes", "tasks"):
+        for part, count in (("train", 4), ("test", 2)):
+            pictures(out / f"{what}-{size}-{part}", size, count, 8, len(part))
+    elif what == "records" and not (out / f"records-{size}.jsonl").is_file():
+        with (out / f"records-{size}.jsonl").open("w") as file:
+            for number in range(size):
+                record = {"prompt": f"Where was person {number} born?", "response": f"In {number * 7919 % 100003}."}
+                file.write(json.dumps({**record, "subject": f"person {number}"}) + "\n")
+    elif what == "pairs" and not (out / f"pairs-{size}").is_dir():
+        part, draw = out / f"pairs-{size}.part", np.random.default_rng(0)
+        shutil.rmtree(part, ignore_errors=True)
+        for kind in ("images", "masks"):
+            (part / kind).mkdir(parents=True)
+        for number in range(size):
+            mask = np.zeros((16, 16), np.uint8)
+            mask[:8], mask[8:] = draw.integers(1, 21, 2)[:, None, None]
+            Image.fromarray(mask).save(part / "masks" / f"{number:06}.png", compress_level=0)
+            Image.fromarray(12 * mask).save(part / "images" / f"{number:06}.png", compress_level=0)
+        part.rename(out / f"pairs-{size}")
+    elif what == "requests" and not (out / "world").is_dir():
+        fault_jobs.write_world(out / "world")
+
+
+def measured(what, size, out):
+    return globals()[what](size, out)
+
+
+def exponent(rows, key, least):
+    """Of growth between the smallest and the largest size; None where the figure is too small to have one."""
+    first, last = rows[0], rows[-1]
+    if len(rows) < 2 or min(first[key], last[key]) < least:
+        return None
+    return math.log(last[key] / first[key]) / math.log(last["size"] / first["size"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=SIZES)
+    parser.add_argument("--sizes", type=int, nargs="+", help="other sizes than those of the document")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    out = arguments.out.resolve()
+    _, idle = alone(imports)
+    for what in arguments.what:
+        rows = []
+        for size in arguments.sizes or SIZES[what]:
+            prepare(what, size, out)
+            found, peak = alone(measured, what, size, out)
+            rows.append({"size": size, "MB": max(0, peak - idle) / 1e6, **found})
+            print(f"{what:9}", "  ".join(f"{key} {value:,.4g}" for key, value in rows[-1].items()), flush=True)
+        for key, least in (("seconds", 1), ("second start", 0.5), ("MB", 20), ("report, kB", 1), ("result, kB", 1)):
+            if key in rows[0] and (power := exponent(rows, key, least)) is not None:
+                print(f"{what:9} {key} grow with exponent {power:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

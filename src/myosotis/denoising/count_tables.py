@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from myosotis.denoising.channel import Numbers, Symbols
 from myosotis.denoising.context_keys import context_keys
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad
-from myosotis.denoising.counted_rules import EstimateKind, best_rules, settle_uncovered
+from myosotis.denoising.counted_rules import EstimateKind, best_rules, rules_of_pairs, settle_uncovered
 
 _BLOCK = 1 << 16
 
@@ -217,6 +217,6 @@ def _denoise_distinct(
     _, numbers = np.unique(keys, return_inverse=True)
     contexts = int(numbers.max()) + 1 if len(numbers) else 0
     joint = numbers.ravel() * q + symbols.astype(np.int64)
-    table = np.bincount(joint, minlength=contexts * q).reshape(-1, q)
-    decisions, loss, _ = best_rules(table, parts, kind)
-    return decisions.ravel()[joint], loss, contexts
+    pairs, numbers, counts = np.unique(joint, return_inverse=True, return_counts=True)
+    decisions, loss = rules_of_pairs(*np.divmod(pairs, q), counts, parts, kind)
+    return decisions[numbers.ravel()], loss, contexts

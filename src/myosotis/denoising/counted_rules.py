@@ -4,98 +4,159 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from myosotis.denoising.channel import Numbers, Symbols
 
-_RULES = 1 << 20
+_BLOCK = 1 << 20
+"""Largest number of counts, or of scores, that are handled at once."""
 _TIE = 1e-9
 
 EstimateKind = Literal["plain", "unbiased", "left_out"]
-"""How a symbol is judged; see :func:`best_rules`."""
+"""How a symbol is judged.
+
+With counts m the score of reconstruction h of a noisy w is ``sum_a m[a] H[a, w, h]``. A symbol a is judged by the
+mapping of its context: as it is (``plain``, which depends on a itself); as it would be with a left out (``left_out``,
+which then is the rule, too); or with w counted instead of a, for the rule of w (``unbiased``: a does not contribute).
+"""
 
 
 def best_rules(
     table: NDArray[np.int64], parts: Numbers, kind: EstimateKind, judged: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int8], float, int]:
-    """Return the reconstruction of each symbol in each context, the sum of the estimated losses, and the contexts.
+    """Return the reconstructions in every context, the sum of the estimated losses, and the number of contexts.
 
-    With counts m the score of reconstruction h of a noisy w is ``sum_a m[a] H[a, w, h]``. A symbol a is judged by the
-    mapping of its context: as it is (``plain``, which depends on a itself); as it would be with a left out
-    (``left_out``, which then is the rule, too); or with w counted instead of a, for the rule of w (``unbiased``: a
-    does not contribute). The losses are those of all counted symbols, or of the counts ``judged``.
+    Args:
+        table: Counts, (contexts, symbols).
+        parts: Estimate in parts, see :func:`~myosotis.denoising.mappings.head_estimate`.
+        kind: Judgement of symbols.
+        judged: Counts of the symbols that are judged; all of ``table`` unless given.
+
+    Returns:
+        The reconstruction of each symbol that occurs in each context, the loss, and the contexts that occur.
     """
-    q = table.shape[1]
-    keeps = parts.shape[2] == q
+    q, total = table.shape[1], 0.0
     decisions = np.zeros((len(table), q), dtype=np.int8)
-    if keeps:
-        decisions += np.arange(q, dtype=np.int8)
-    total, every = 0.0, np.arange(q)
-    flat_parts = np.ascontiguousarray(parts.reshape(q, -1).T)
     # A fourth of the time of ``sum``, whose loop over few symbols starts anew for each context.
-    totals = np.einsum("ca->c", table)
-    occurring = np.flatnonzero(totals)
-    size = max(1, _RULES // (q * q))
-    # What leaving a symbol out, or another one in its place, does to the scores: (symbols, reconstructions, left out).
-    own = parts[every, every] if kind == "unbiased" else np.zeros(parts.shape[1:])
-    change = np.ascontiguousarray((own - parts).transpose(1, 2, 0))
+    occurring = np.flatnonzero(np.einsum("ca->c", table))
+    size = max(1, _BLOCK // (q * q))
     for begin in range(0, len(occurring), size):
         rows = occurring[begin : begin + size]
         counts = table[rows].astype(np.float64)
         weights = counts if judged is None else judged[rows].astype(np.float64)
-        scores = (flat_parts @ counts.T).reshape(*parts.shape[1:], -1)
-        slack = _TIE * (1 + totals[rows])
-        if kind != "left_out":
-            decisions[rows] = rule = _best(scores, slack, keeps)
         if kind == "plain":
-            total += float((weights * _judged(rule, parts)).sum())
+            rule = _rules(counts, parts, kind)
+            decisions[rows] = rule.T
+            for a in range(q):
+                total += float(weights[:, a] @ _judged(np.array([a]), rule, parts))
             continue
-        losses = np.zeros((q, len(rows)))
-        # Only symbols that occur are judged: a context has few of a large alphabet, and the cost of each is quadratic.
-        symbols, contexts = np.nonzero(weights.T)
-        for low in range(0, len(contexts), size):
-            c, a = contexts[low : low + size], symbols[low : low + size]
-            shifted = np.take(scores, c, axis=2)
-            shifted += np.take(change, a, axis=2)
-            rule = _best(shifted, slack[c], keeps)
-            if kind == "left_out":
-                decisions[rows[c], a] = rule[np.arange(len(a)), a]
-            judgements = np.zeros(len(a))
-            for w in range(q):
-                judgements += parts[a, w, rule[:, w]]
-            losses[a, c] = weights[c, a] * judgements
-        for row in losses:
-            total += float(row.sum())
+        contexts, symbols = np.nonzero(weights)
+        rule = _rules(_without(counts[contexts], symbols), parts, kind)
+        decisions[rows[contexts], symbols] = rule[symbols, np.arange(len(symbols))]
+        total += float(weights[contexts, symbols] @ _judged(symbols, rule, parts))
     return decisions, total, len(occurring)
 
 
-def _best(scores: Numbers, slack: Numbers, keeps: bool) -> NDArray[np.int8]:
-    """The best reconstruction of each symbol in each context; of ties the symbol itself, or else the first.
+def rules_of_pairs(
+    contexts: NDArray[np.int64],
+    symbols: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    parts: Numbers,
+    kind: EstimateKind,
+) -> tuple[NDArray[np.int8], float]:
+    """Return the reconstruction of each symbol in its context and the sum of the estimated losses.
+
+    Rules are the same wherever the counts are: each is made once. Most contexts of a large alphabet are rare and have
+    the counts of many others.
 
     Args:
-        scores: (symbols, reconstructions, contexts): contexts lie together, so that each step is one over all of them.
-        slack: Tolerance of ties in each context.
-        keeps: Whether a symbol may be kept as it is.
+        contexts: Number of the context of each pair of a context and a symbol: from 0, in order, without gaps.
+        symbols: Symbol of each pair.
+        counts: How often the symbol occurs in the context.
+        parts: Estimate in parts.
+        kind: Judgement of symbols.
     """
-    symbols, reconstructions, contexts = scores.shape
-    rule = np.zeros((contexts, symbols), dtype=np.int8)
-    for w in range(symbols):
-        limit = scores[w].min(axis=0) + slack
-        best = np.zeros(contexts, dtype=np.int8)
-        for h in range(reconstructions - 1, -1, -1):
-            best[scores[w, h] <= limit] = h
-        if keeps:
-            best[scores[w, w] <= limit] = w
-        rule[:, w] = best
-    return rule
+    q, total = len(parts), 0.0
+    decisions = np.zeros(len(symbols), dtype=np.int8)
+    if not len(symbols):
+        return decisions, total
+    starts = np.flatnonzero(np.diff(contexts, prepend=-1))
+    table = sparse.csr_array((counts, symbols, np.append(starts, len(symbols))), shape=(len(starts), q))
+    # Pairs in an order in which equal counts stand together; that others may have the same number costs time alone.
+    numbers = np.random.default_rng(0).integers(0, 1 << 63, q, dtype=np.uint64)
+    keys = np.add.reduceat(counts.astype(np.uint64) * numbers[symbols], starts)[contexts]
+    if kind != "plain":
+        keys -= numbers[symbols]
+    order = np.argsort(keys)
+    size = max(1, _BLOCK // q)
+    for begin in range(0, len(order), size):
+        pairs = order[begin : begin + size]
+        asked = symbols[pairs]
+        rows = table[contexts[pairs]].toarray().astype(np.float64)
+        if kind != "plain":
+            rows = _without(rows, asked)
+        new = np.ones(len(rows), dtype=bool)
+        new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+        rule = _rules(rows[new], parts, kind)[:, np.cumsum(new) - 1]
+        decisions[pairs] = rule[asked, np.arange(len(asked))]
+        total += float(counts[pairs] @ _judged(asked, rule, parts))
+    return decisions, total
 
 
-def _judged(rule: NDArray[np.int8], parts: Numbers) -> Numbers:
-    """The estimated loss of a rule for each context and noisy symbol: ``sum_w H[a, w, rule(w)]``."""
-    losses_of_rule = np.zeros((len(rule), len(parts)))
-    for a, part in enumerate(parts):
-        for w, losses in enumerate(part):
-            losses_of_rule[:, a] += losses[rule[:, w]]
-    return losses_of_rule
+def _without(counts: Numbers, symbols: NDArray[np.int64]) -> Numbers:
+    """Take one of a symbol off each row, in place."""
+    counts[np.arange(len(symbols)), symbols] -= 1
+    return counts
+
+
+def _rules(counts: Numbers, parts: Numbers, kind: EstimateKind) -> NDArray[np.int8]:
+    """The best reconstruction of each symbol for each row of counts; of ties the symbol itself, or else the first.
+
+    Args:
+        counts: (rows, symbols), without the symbol that is judged unless ``kind`` is plain.
+        parts: Estimate in parts.
+        kind: Judgement of symbols.
+
+    Returns:
+        (symbols, rows).
+    """
+    q, reconstructions = parts.shape[1:]
+    # Reconstructions first and rows last: each step is one over all symbols and rows.
+    flat_parts = np.ascontiguousarray(parts.transpose(2, 1, 0)).reshape(-1, len(parts))
+    every = np.arange(q)
+    slack = _TIE * (counts.sum(axis=1) + (1 if kind == "plain" else 2))
+    rules = np.zeros((q, len(counts)), dtype=np.int8)
+    size = max(1, _BLOCK // (q * reconstructions))
+    for begin in range(0, len(counts), size):
+        part = slice(begin, begin + size)
+        scores = (flat_parts @ counts[part].T).reshape(reconstructions, q, -1)
+        if kind == "unbiased":
+            # The symbol itself counted.
+            scores += parts[every, every].T[:, :, None]
+        limit = scores.min(axis=0)
+        limit += slack[part]
+        rule, worse = rules[:, part], np.ones(limit.shape, dtype=bool)
+        for h in range(reconstructions - 1):
+            worse &= scores[h] > limit
+            rule += worse
+        if reconstructions == q:
+            for w in range(q):
+                rule[w][scores[w, w] <= limit[w]] = w
+    return rules
+
+
+def _judged(symbols: NDArray[np.int64], rules: NDArray[np.int8], parts: Numbers) -> Numbers:
+    """The estimated loss of a rule for each row and the symbol seen there: ``sum_w H[a, w, rule(w)]``.
+
+    Args:
+        symbols: Symbol of each row, or one for all.
+        rules: (symbols, rows).
+        parts: Estimate in parts.
+    """
+    losses = np.zeros(rules.shape[1])
+    for w, rule in enumerate(rules):
+        losses += parts[symbols, w, rule]
+    return losses
 
 
 def settle_uncovered(

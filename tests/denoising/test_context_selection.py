@@ -1,5 +1,6 @@
 """Choosing a context without clean symbols."""
 
+import numpy as np
 import pytest
 
 from myosotis.denoising.channel import Channel
@@ -28,3 +29,13 @@ def test_contexts_are_chosen_without_clean_symbols(markov, noisy, small):
     assert neural == Context1d(4)
     with pytest.raises(ValueError, match="no contexts given"):
         select_context(seen, LAW, [])
+
+
+def test_of_equal_estimates_the_smallest_context_is_taken():
+    """Where nothing is changed all estimates are the rate of the noise, and differ by rounding."""
+    letters = np.random.default_rng(0).integers(0, 30, 3000)
+    channel = Channel.symmetric(30, 0.05)
+    candidates = [Context1d(k) for k in (6, 5, 4, 7)]
+    context, estimates = select_context(letters, channel, candidates)
+    assert max(estimates.values()) - min(estimates.values()) < 1e-12
+    assert context == Context1d(4)

@@ -10,6 +10,8 @@ from myosotis.denoising.passes import Passes
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
 
+_TIE = 1e-9  # estimates that differ by less are equal but for rounding
+
 
 def select_context(
     noisy: Symbols,
@@ -23,7 +25,9 @@ def select_context(
     lengths: Sequence[int] | None = None,
     pad: Pad = "outside",
 ) -> tuple[Context, dict[Context, float]]:
-    """Return the context with the least estimated loss, and the estimates; no clean symbol is needed.
+    """Return the context with the least estimated loss, of ties the smallest, and all estimates.
+
+    No clean symbol is needed.
 
     Args:
         noisy: Sequences or a plane.
@@ -54,4 +58,5 @@ def select_context(
                     pad=pad,
                 ).estimated_loss  # fmt: skip
                 ticker.advance()
-    return min(estimates, key=lambda context: (estimates[context], context.size)), estimates
+    limit = min(estimates.values()) + _TIE
+    return min((context for context in estimates if estimates[context] <= limit), key=lambda one: one.size), estimates

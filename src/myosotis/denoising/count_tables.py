@@ -47,32 +47,36 @@ def by_line_table(
         parts: Estimate in parts, see :func:`~myosotis.denoising.mappings.head_estimate`.
         kind: Judgement of symbols, see :func:`.best_rules`.
     """
-    count, total = q ** (2 * k + 1), len(flat)
+    inner, ends = slice(k, len(flat) - k), np.cumsum(sizes)
     single = len(sizes) == 1
-    # Symbols with a complete context; a single sequence needs slices alone.
-    complete = None if single else _complete(sizes, k)[k : total - k]
-    counts = np.zeros(count, dtype=np.int64)
+    counts = np.zeros(q ** (2 * k + 1), dtype=_count_type(len(flat)))
+    one = counts.dtype.type(1)
     for begin, keys in line_keys(flat, k, q):
-        counted = keys if complete is None else keys[complete[begin : begin + len(keys)]]
         # Faster than ``bincount``, whose table is new memory each time.
-        np.add.at(counts, counted, 1)
+        np.add.at(counts, keys if single else keys[_complete(sizes, ends, k, begin + k, len(keys))], one)
     decisions, loss, contexts = best_rules(counts.reshape(-1, q), parts, kind)
-    flat_rules = decisions.astype(flat.dtype).ravel()
-    denoised = np.empty_like(flat) if complete is None else flat.copy()
-    denoised[:k], denoised[total - k :] = flat[:k], flat[total - k :]
-    inner = denoised[k : total - k]
+    rules = decisions.astype(flat.dtype, copy=False).ravel()
+    denoised = np.empty_like(flat)
+    denoised[: inner.start], denoised[inner.stop :] = flat[: inner.start], flat[inner.stop :]
     for begin, keys in line_keys(flat, k, q):
-        part = inner[begin : begin + len(keys)]
-        if complete is None:
-            # Keys are in range; without the check of it nothing is copied twice.
-            np.take(flat_rules, keys, out=part, mode="clip")
-        else:
-            np.copyto(part, flat_rules[keys], where=complete[begin : begin + len(keys)])
-    covered = np.zeros(total, dtype=bool)
-    covered[k : total - k] = True if complete is None else complete
-    return Counted(
-        denoised, loss + settle_uncovered(denoised, flat, covered, parts, kind), contexts, int(covered.sum())
-    )
+        part = slice(begin + k, begin + k + len(keys))
+        # Keys are in range; without the check of it nothing is copied twice.
+        np.take(rules, keys, out=denoised[part], mode="clip")
+        if not single:
+            np.copyto(denoised[part], flat[part], where=~_complete(sizes, ends, k, part.start, len(keys)))
+
+    def uncovered() -> Iterator[NDArray[np.int64]]:
+        yield np.concatenate([np.arange(inner.start), np.arange(inner.stop, len(flat))])
+        for begin in () if single else range(inner.start, inner.stop, _BLOCK):
+            yield begin + np.flatnonzero(~_complete(sizes, ends, k, begin, min(_BLOCK, inner.stop - begin)))
+
+    loss += settle_uncovered(denoised, flat, uncovered, parts, kind)
+    return Counted(denoised, loss, contexts, int(np.maximum(sizes - 2 * k, 0).sum()))
+
+
+def _count_type(symbols: int) -> type[np.int32 | np.int64]:
+    """The narrower the counts, the more of them stay in the cache."""
+    return np.int32 if symbols < 1 << 31 else np.int64
 
 
 def line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
@@ -82,23 +86,19 @@ def line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
     """
     last = len(flat) - 2 * k
     buffer = np.empty(min(_BLOCK, max(last, 0)), dtype=np.int64)
-    # Half a context and the symbol: the narrower the numbers, the more of them are handled at once.
-    narrow = np.min_scalar_type(q ** (k + 1))
-    shift = q ** (k + 1)
-    bits = shift.bit_length() - 1 if shift & (shift - 1) == 0 else None
+    # The narrower the numbers, the more of them are handled at once.
+    half, wide = np.min_scalar_type(q ** (k + 1) - 1), np.min_scalar_type(q ** (2 * k + 1) - 1)
     for begin in range(0, last, _BLOCK):
         width = min(last - begin, _BLOCK)
-        block, keys = flat[begin : begin + width + 2 * k].astype(narrow), buffer[:width]
+        block, keys = flat[begin : begin + width + 2 * k].astype(np.uint8, copy=False), buffer[:width]
         sides = _packed(block, k, q)
-        keys[:] = sides[:width]
-        if bits is None:
-            keys *= shift
-        else:
-            # Several times as fast as a product of 64 bits.
-            keys <<= bits
-        after = sides[k + 1 : k + 1 + width] * narrow.type(q)
-        after += block[k : k + width]
-        keys += after
+        after = sides[k + 1 :].astype(half)
+        after *= half.type(q)
+        after += block[k : k + width].astype(half, copy=False)
+        whole = sides[:width].astype(wide)
+        whole *= wide.type(q ** (k + 1))
+        whole += after.astype(wide, copy=False)
+        keys[:] = whole
         yield begin, keys
 
 
@@ -110,19 +110,24 @@ def _packed(block: NDArray[Any], width: int, q: int) -> NDArray[Any]:
     more = 1 if width % 2 else width // 2
     first = _packed(block, width - more, q)
     second = block[width - 1 :] if more == 1 else first[more:]
-    packed: NDArray[Any] = first[: len(second)] * block.dtype.type(q**more)
-    packed += second
+    kind = np.min_scalar_type(q**width - 1)
+    packed: NDArray[Any] = first[: len(second)].astype(kind)
+    packed *= kind.type(q**more)
+    packed += second.astype(kind, copy=False)
     return packed
 
 
-def _complete(sizes: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    complete = np.ones(int(sizes.sum()), dtype=bool)
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    for step in range(k):
-        complete[np.minimum(starts + step, ends - 1)] = False
-        complete[np.maximum(ends - 1 - step, starts)] = False
-    return complete
+def _complete(sizes: NDArray[np.int64], ends: NDArray[np.int64], k: int, begin: int, count: int) -> NDArray[np.bool_]:
+    """Whether each of ``count`` symbols has a complete context."""
+    first, last = np.searchsorted(ends, [begin, begin + count - 1], side="right")
+    high = ends[first : last + 1] - begin
+    low = np.clip(high - sizes[first : last + 1] + k, 0, count)
+    high = np.clip(high - k, 0, count)
+    some = low < high
+    steps = np.zeros(count + 1, dtype=np.int8)
+    steps[low[some]] = 1
+    steps[high[some]] = -1
+    return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
 
 
 def by_plane_table(noisy: Symbols, context: Context2d, q: int, parts: Numbers, kind: EstimateKind, pad: Pad) -> Counted:
@@ -137,9 +142,10 @@ def by_plane_table(noisy: Symbols, context: Context2d, q: int, parts: Numbers, k
         plane, edge = noisy, np.ones(noisy.shape, dtype=bool)
         whole = slice(up, max(up, noisy.shape[0] - down)), slice(left, max(left, noisy.shape[1] - right))
         inner, edge[whole] = denoised[whole], False
-    counts = np.zeros(q ** (context.size + 1), dtype=np.int64)
+    counts = np.zeros(q ** (context.size + 1), dtype=_count_type(noisy.size))
+    one = counts.dtype.type(1)
     for _, keys in _plane_keys(plane, inner.shape, (up, left), context, q):
-        np.add.at(counts, keys.ravel(), 1)
+        np.add.at(counts, keys.ravel(), one)
     decisions, loss, contexts = best_rules(counts.reshape(-1, q), parts, kind)
     flat_rules = decisions.astype(noisy.dtype).ravel()
     for top, keys in _plane_keys(plane, inner.shape, (up, left), context, q):
@@ -198,16 +204,19 @@ def by_sorting(
 ) -> Counted:
     """Denoise by sorting the contexts that occur; arguments as for :func:`by_line_table` and :func:`.dude`."""
     flat = np.ascontiguousarray(noisy).ravel()
-    along_a_line = isinstance(context, Context1d)
     keys, covered = context_keys(noisy, context, q, lengths=lengths, pad=pad)
-    if not along_a_line:
+    if not isinstance(context, Context1d):
         # On a plane the sign beyond the edge is a part of the context.
-        covered = np.ones(len(flat), dtype=bool)
+        covered[:] = True
     denoised = flat.copy()
     denoised[covered], loss, contexts = _denoise_distinct(keys[covered], flat[covered], q, parts, kind)
-    return Counted(
-        denoised, loss + settle_uncovered(denoised, flat, covered, parts, kind), contexts, int(covered.sum())
-    )
+
+    def uncovered() -> Iterator[NDArray[np.int64]]:
+        for begin in range(0, len(flat), _BLOCK):
+            yield begin + np.flatnonzero(~covered[begin : begin + _BLOCK])
+
+    loss += settle_uncovered(denoised, flat, uncovered, parts, kind)
+    return Counted(denoised, loss, contexts, int(covered.sum()))
 
 
 def _denoise_distinct(

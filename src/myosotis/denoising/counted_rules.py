@@ -1,5 +1,6 @@
 """The rule of each context, from the counts of the noisy symbols in it."""
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -8,9 +9,13 @@ from scipy import sparse
 
 from myosotis.denoising.channel import Numbers, Symbols
 
-_BLOCK = 1 << 20
-"""Largest number of counts, or of scores, that are handled at once."""
+_BLOCK = 1 << 18
+"""Largest number of counts, or of scores, that are handled at once: they should stay in the cache."""
+_FEWEST = 1 << 7
+"""Rows of counts that are handled at once however many scores each has: products of narrow matrices are slow."""
 _TIE = 1e-9
+
+Counts = NDArray[np.int32] | NDArray[np.int64]
 
 EstimateKind = Literal["plain", "unbiased", "left_out"]
 """How a symbol is judged.
@@ -22,7 +27,7 @@ which then is the rule, too); or with w counted instead of a, for the rule of w 
 
 
 def best_rules(
-    table: NDArray[np.int64], parts: Numbers, kind: EstimateKind, judged: NDArray[np.int64] | None = None
+    table: Counts, parts: Numbers, kind: EstimateKind, judged: Counts | None = None
 ) -> tuple[NDArray[np.int8], float, int]:
     """Return the reconstructions in every context, the sum of the estimated losses, and the number of contexts.
 
@@ -39,7 +44,7 @@ def best_rules(
     decisions = np.zeros((len(table), q), dtype=np.int8)
     # A fourth of the time of ``sum``, whose loop over few symbols starts anew for each context.
     occurring = np.flatnonzero(np.einsum("ca->c", table))
-    size = max(1, _BLOCK // (q * q))
+    size = max(_FEWEST, _BLOCK // (q * q))
     for begin in range(0, len(occurring), size):
         rows = occurring[begin : begin + size]
         counts = table[rows].astype(np.float64)
@@ -47,8 +52,9 @@ def best_rules(
         if kind == "plain":
             rule = _rules(counts, parts, kind)
             decisions[rows] = rule.T
-            for a in range(q):
-                total += float(weights[:, a] @ _judged(np.array([a]), rule, parts))
+            for h in range(parts.shape[2]):
+                # Symbols of the contexts whose rule reconstructs h, for each symbol that it is made for.
+                total += float(((rule == h) @ weights * parts[:, :, h].T).sum())
             continue
         contexts, symbols = np.nonzero(weights)
         rule = _rules(_without(counts[contexts], symbols), parts, kind)
@@ -88,7 +94,7 @@ def rules_of_pairs(
     if kind != "plain":
         keys -= numbers[symbols]
     order = np.argsort(keys)
-    size = max(1, _BLOCK // q)
+    size = max(_FEWEST, _BLOCK // q)
     for begin in range(0, len(order), size):
         pairs = order[begin : begin + size]
         asked = symbols[pairs]
@@ -126,7 +132,7 @@ def _rules(counts: Numbers, parts: Numbers, kind: EstimateKind) -> NDArray[np.in
     every = np.arange(q)
     slack = _TIE * (counts.sum(axis=1) + (1 if kind == "plain" else 2))
     rules = np.zeros((q, len(counts)), dtype=np.int8)
-    size = max(1, _BLOCK // (q * reconstructions))
+    size = max(_FEWEST, _BLOCK // (q * reconstructions))
     for begin in range(0, len(counts), size):
         part = slice(begin, begin + size)
         scores = (flat_parts @ counts[part].T).reshape(reconstructions, q, -1)
@@ -141,7 +147,7 @@ def _rules(counts: Numbers, parts: Numbers, kind: EstimateKind) -> NDArray[np.in
             rule += worse
         if reconstructions == q:
             for w in range(q):
-                rule[w][scores[w, w] <= limit[w]] = w
+                np.copyto(rule[w], w, where=scores[w, w] <= limit[w])
     return rules
 
 
@@ -149,7 +155,7 @@ def _judged(symbols: NDArray[np.int64], rules: NDArray[np.int8], parts: Numbers)
     """The estimated loss of a rule for each row and the symbol seen there: ``sum_w H[a, w, rule(w)]``.
 
     Args:
-        symbols: Symbol of each row, or one for all.
+        symbols: Symbol of each row.
         rules: (symbols, rows).
         parts: Estimate in parts.
     """
@@ -160,16 +166,44 @@ def _judged(symbols: NDArray[np.int64], rules: NDArray[np.int8], parts: Numbers)
 
 
 def settle_uncovered(
-    denoised: Symbols, flat: Symbols, covered: NDArray[np.bool_], parts: Numbers, kind: EstimateKind
+    denoised: Symbols,
+    flat: Symbols,
+    uncovered: Callable[[], Iterator[NDArray[np.int64]]],
+    parts: Numbers,
+    kind: EstimateKind,
 ) -> float:
-    """Denoise the symbols without a complete context in place, and return their estimated loss."""
-    q, left = parts.shape[0], flat[~covered].astype(np.int64)
-    if not len(left):
-        return 0.0
+    """Denoise the symbols without a complete context in place, and return their estimated loss.
+
+    Args:
+        denoised: All symbols, those without a complete context as they were seen.
+        flat: Noisy symbols.
+        uncovered: Function that returns the indices of symbols without a complete context, block by block.
+        parts: Estimate in parts.
+        kind: Judgement of symbols.
+    """
+    q = parts.shape[0]
+    left = np.zeros(q, dtype=np.int64)
+    for some in uncovered():
+        left += symbol_counts(flat[some], q)
     if parts.shape[2] == q:
         every = np.arange(q)
-        return float(parts[:, every, every].sum(axis=1)[left].sum())
-    table, judged = (np.bincount(symbols, minlength=q)[None] for symbols in (flat, left))
-    decisions, loss, _ = best_rules(table, parts, kind, judged)
-    denoised[~covered] = decisions[0, left]
+        return float(left @ parts[:, every, every].sum(axis=1))
+    if not left.any():
+        return 0.0
+    decisions, loss, _ = best_rules(symbol_counts(flat, q)[None], parts, kind, left[None])
+    for some in uncovered():
+        denoised[some] = decisions[0, flat[some]]
     return loss
+
+
+def symbol_counts(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
+    """Return how often each symbol occurs; in parts, as ``bincount`` takes eight bytes for each.
+
+    Args:
+        symbols: Whole numbers from 0, of any shape.
+        alphabet: Number of different symbols.
+    """
+    flat, counts = symbols.ravel(), np.zeros(alphabet, dtype=np.int64)
+    for begin in range(0, len(flat), _BLOCK):
+        counts += np.bincount(flat[begin : begin + _BLOCK].astype(np.int64), minlength=alphabet)
+    return counts

@@ -23,7 +23,7 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(markov, 
         denoiser = small(Context1d(3), head=head)
         denoiser.network.double()
         learnt = context_samples(seen, Context1d(3), 2)
-        every = np.arange(len(learnt.field.positions))
+        every = np.arange(len(learnt.field))
         assert (learnt.counts is None) == (threshold == 0)
         counts = learnt.weights(every)
         values = denoiser._head(LAW).adaptive(denoiser.network(learnt.windows(every)))
@@ -38,7 +38,7 @@ def test_counted_contexts_have_the_loss_and_the_gradient_of_all_symbols(markov, 
 def test_few_contexts_are_counted_and_many_are_not(markov, noisy):
     seen = noisy(markov(5000))
     counted = context_samples(seen, Context1d(3), 2)
-    assert len(counted.field.positions) < 200
+    assert len(counted.field) < 200
     assert counted.counts.sum() == counted.total == 5000
     single = context_samples(seen, Context1d(30), 2)
     assert single.counts is None
@@ -61,6 +61,46 @@ def test_a_sample_has_the_contexts_of_the_whole(noisy, context, shape, lengths, 
         places = sample if chosen is None else chosen[sample]
         assert learnt.windows(np.arange(50)).tolist() == whole[places].tolist()
         assert learnt.symbols.tolist() == seen.ravel()[places].tolist()
+
+
+@pytest.mark.parametrize(
+    ("context", "shape", "lengths"),
+    [(Context1d(1), 600, None), (Context1d(2), 600, [1, 99, 500]), (Context2d(4), (20, 30), None)],
+)
+@pytest.mark.parametrize("chosen", [None, np.arange(1, 600, 3), np.arange(599, dtype=np.int32)])
+def test_counts_are_those_of_a_dictionary(noisy, context, shape, lengths, chosen, monkeypatch):
+    """Contexts in the order of their symbols, with the first index of each, whatever the parts they are counted in."""
+    monkeypatch.setattr("myosotis.denoising.context_samples._DEDUPLICATE", 1.1)
+    monkeypatch.setattr("myosotis.denoising.context_samples._SMALLEST", 7)
+    seen = noisy(np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8))
+    windows = make_field(seen, context, 2, lengths=lengths).windows().tolist()
+    counts, first = {}, {}
+    for index in range(600) if chosen is None else chosen.tolist():
+        counts.setdefault(tuple(windows[index]), [0, 0])[seen.ravel()[index]] += 1
+        first.setdefault(tuple(windows[index]), index)
+    learnt = context_samples(seen, context, 2, lengths=lengths, chosen=chosen)
+    assert learnt.counts.tolist() == [counts[key] for key in sorted(counts)]
+    assert np.asarray(learnt.field.chosen).tolist() == [first[key] for key in sorted(first)]
+    assert [tuple(row) for row in learnt.windows(np.arange(len(counts))).tolist()] == sorted(counts)
+
+
+@pytest.mark.parametrize("kind", ["all differ", "many are equal", "sequences", "plane"])
+def test_memory_of_contexts(kind):
+    """Positions, keys and their order took 76 to 91 bytes for each symbol."""
+    count = 1 << 21
+    seen = np.random.default_rng(0).integers(0, 4, count).astype(np.uint8)
+    context, lengths = Context1d(8), None
+    if kind == "many are equal":
+        seen = np.tile(seen[: count // 8], 8)
+    if kind == "sequences":
+        lengths = [128] * (count // 128)
+    if kind == "plane":
+        seen, context = (seen % 2).reshape(1 << 10, -1), Context2d(20)
+    tracemalloc.start()
+    context_samples(seen, context, 4, lengths=lengths)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 9 * count
 
 
 def test_memory_of_a_sample(monkeypatch):

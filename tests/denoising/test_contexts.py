@@ -33,6 +33,6 @@ def test_pieces_have_the_contexts_of_the_whole(size):
         seen = np.zeros(noisy.size, dtype=int)
         for begin, end, field in pieces(noisy, context, 3, lengths=cut, size=size):
             assert (field.windows() == whole.windows(slice(begin, end))).all()
-            assert (field.complete == whole.complete[begin:end]).all()
+            assert (field.complete() == whole.complete(slice(begin, end))).all()
             seen[begin:end] += 1
         assert (seen == 1).all()

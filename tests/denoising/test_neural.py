@@ -151,6 +151,24 @@ def test_the_halves_of_a_cross_fit_are_apart():
     assert plane[0, 16] != plane[0, 0]
 
 
+def test_halves_symbol_by_symbol():
+    """Positions of all symbols, in eight bytes each, used to be made for them."""
+    for count in (1, 64, 65, 1000):
+        assert alternating_halves(np.zeros(count)).tolist() == [i // 64 % 2 for i in range(count)]
+    plane = alternating_halves(np.zeros((35, 50))).reshape(35, 50)
+    assert plane.tolist() == [[(y // 16 + x // 16) % 2 for x in range(50)] for y in range(35)]
+
+
+@pytest.mark.parametrize("count", [5, 4000])
+def test_orders_take_four_bytes(count):
+    """The order of a pass is that of whole numbers of eight bytes."""
+    batches = Passes(batch_size=7).shuffled(count, torch.Generator().manual_seed(5))
+    assert (
+        np.concatenate(list(batches)).tolist()
+        == torch.randperm(count, generator=torch.Generator().manual_seed(5)).tolist()
+    )
+
+
 def test_an_iid_source_is_left_alone_and_no_noise_changes_nothing(markov, noisy, small):
     draws = np.random.default_rng(0)
     clean = draws.integers(0, 2, 20_000)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from myosotis.denoising.channel import Channel, Symbols, check_symbols
 from myosotis.denoising.context_samples import one_hot
-from myosotis.denoising.contexts import Context, Field, Pad, make_field
+from myosotis.denoising.contexts import Context, Field, Pad, Runs, make_field
 from myosotis.denoising.passes import Passes
 from myosotis.denoising.training_noise import TrainingNoise
 from myosotis.engine.errors import SettingsError
@@ -80,14 +80,16 @@ class CleanSamples:
             check_channel(channel, self.alphabet)
             noisy = channel.corrupt(clean, draws) if given is None else given
             fields.append(make_field(noisy, self.context, self.alphabet, lengths=lengths, pad=self.pad, width=widest))
-            answers.append(clean.ravel().astype(np.int64) * self.alphabet + noisy.ravel())
+            # At most 126 squared.
+            answers.append(clean.ravel().astype(np.int16) * np.int16(self.alphabet) + noisy.ravel().astype(np.int16))
             channels.append(channel)
-        joined, answer = _joined(fields), torch.from_numpy(np.concatenate(answers))
-        sequence = torch.from_numpy(np.repeat(np.arange(len(fields)), [len(field.positions) for field in fields]))
+        joined, answer = _joined(fields), np.concatenate(answers)
+        ends = np.cumsum([len(field) for field in fields])
         loss = supervised(channels)
         for indices in passes.shuffled(len(answer), generator(seed, "pretrain", epoch)):
-            weights = one_hot(answer[indices], self.alphabet**2)
-            yield partial(loss, sequence[indices]), torch.from_numpy(joined.windows(indices)), weights
+            weights = one_hot(torch.from_numpy(answer[indices].astype(np.int64)), self.alphabet**2)
+            sequence = torch.from_numpy(np.searchsorted(ends, indices, side="right"))
+            yield partial(loss, sequence), torch.from_numpy(joined.windows(indices)), weights
 
 
 def check_channel(channel: Channel, alphabet: int) -> None:
@@ -97,13 +99,20 @@ def check_channel(channel: Channel, alphabet: int) -> None:
 
 
 def _joined(fields: Sequence[Field]) -> Field:
-    """Several fields with the same steps as one."""
-    shifts = np.concatenate([[0], np.cumsum([len(field.padded) for field in fields])[:-1]])
-    positions = np.concatenate([field.positions + shift for field, shift in zip(fields, shifts, strict=True)])
+    """Several fields with the same steps as one, of all of their symbols."""
+    counts, sizes = [len(field) for field in fields], [len(field.padded) for field in fields]
+    # Symbols and padded symbols that stand before each field.
+    before, padded = (np.cumsum(numbers) - numbers for numbers in (counts, sizes))
+    runs = [field.runs for field in fields]
     return Field(
         np.concatenate([field.padded for field in fields]),
-        positions,
         fields[0].steps,
-        np.concatenate([field.complete for field in fields]),
         fields[0].outside,
+        Runs(
+            np.concatenate([run.ends + more for run, more in zip(runs, before, strict=True)]),
+            np.concatenate([run.shifts + more for run, more in zip(runs, padded - before, strict=True)]),
+            np.concatenate([run.first + more for run, more in zip(runs, before, strict=True)]),
+            np.concatenate([run.last + more for run, more in zip(runs, before, strict=True)]),
+        ),
+        range(sum(counts)),
     )

@@ -31,7 +31,7 @@ def context_keys(
     kind: np.dtype[np.generic] = np.dtype(np.int64) if numbers else np.dtype((np.void, context.size))
     keys, complete = np.empty(noisy.size, dtype=kind), np.empty(noisy.size, dtype=bool)
     for begin, end, field in pieces(noisy, context, alphabet, lengths=lengths, pad=pad):
-        complete[begin:end] = field.complete
+        complete[begin:end] = field.complete()
         keys[begin:end] = field_keys(field, alphabet)
     return keys, complete
 
@@ -46,8 +46,8 @@ def field_keys(field: Field, alphabet: int) -> NDArray[np.generic]:
     size, base = len(field.steps), alphabet + (field.outside == alphabet)
     if size * np.log2(base) > _LARGEST_KEY:
         return np.asarray(np.ascontiguousarray(field.windows()).view(np.dtype((np.void, size)))[:, 0])
-    keys = np.zeros(len(field.positions), dtype=np.int64)
+    keys, positions = np.zeros(len(field), dtype=np.int64), field.positions()
     for step in field.steps:
         keys *= base
-        keys += field.padded[field.positions + step]
+        keys += field.padded[positions + step]
     return keys

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from myosotis.denoising.channel import Symbols
 from myosotis.denoising.context_keys import field_keys
-from myosotis.denoising.contexts import Context, Field, Pad, make_field
-from myosotis.denoising.passes import Indices, Passes
+from myosotis.denoising.contexts import Context, Field, Indices, Pad, make_field
+from myosotis.denoising.passes import Passes
 from myosotis.engine.seeding import derive_seed, generator
 
 _DEDUPLICATE = 0.3
 _MOST_SAMPLES = 1 << 23
+_PARTS, _SMALLEST = 64, 1 << 16
+"""Parts in which contexts are looked at, and the smallest of them: keys take many times the memory of symbols."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ class ContextSamples:
 
     field: Field
     alphabet: int
-    counts: Tensor | None
-    symbols: Tensor | None
+    counts: NDArray[np.int32] | None
+    symbols: Symbols | None
 
     @property
     def total(self) -> int:
         """Number of symbols."""
-        return len(self.field.positions) if self.counts is None else round(self.counts.sum().item())
+        return len(self.field) if self.counts is None else int(self.counts.sum())
 
     def windows(self, indices: Indices) -> Tensor:
         """Return contexts, (contexts, size)."""
@@ -47,10 +49,10 @@ class ContextSamples:
         """Return the symbols in contexts: one-hot, or the share of each symbol; all counts where all are asked for."""
         if self.counts is None:
             assert self.symbols is not None  # noqa: S101 - there is one or the other
-            return one_hot(self.symbols[indices], self.alphabet)
+            return one_hot(torch.from_numpy(self.symbols[indices].astype(np.int64)), self.alphabet)
         if len(indices) == len(self.counts):
-            return self.counts
-        counts = self.counts[indices]
+            return torch.from_numpy(self.counts).double()
+        counts = torch.from_numpy(self.counts[indices]).double()
         return counts / counts.sum(dim=1, keepdim=True)
 
     def batches(self, epoch: int, passes: Passes, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -68,7 +70,7 @@ def context_samples(
     *,
     lengths: Sequence[int] | None = None,
     pad: Pad = "outside",
-    chosen: NDArray[np.int64] | None = None,
+    chosen: Indices | None = None,
     seed: int = 0,
 ) -> ContextSamples:
     """Return the contexts of noisy symbols; of more than eight million a sample.
@@ -82,22 +84,45 @@ def context_samples(
         chosen: Indices of the symbols to learn from; all of them unless given.
         seed: Seed of the sample.
     """
+    flat = np.ascontiguousarray(noisy).ravel()
     count = noisy.size if chosen is None else len(chosen)
     if count > _MOST_SAMPLES:
         draws = np.random.default_rng(derive_seed(seed, "sample"))
         sample = np.sort(draws.choice(count, _MOST_SAMPLES, replace=False))
-        indices = sample if chosen is None else chosen[sample]
-    else:
-        indices = np.arange(count) if chosen is None else chosen
-    # Of the chosen ones alone: positions and keys take many times the memory of the symbols.
-    field = make_field(noisy, context, alphabet, lengths=lengths, pad=pad, chosen=indices)
-    symbols = np.ascontiguousarray(noisy).ravel()[indices].astype(np.int64)
-    _, first, inverse = np.unique(field_keys(field, alphabet), return_index=True, return_inverse=True)
-    if len(first) / len(indices) >= _DEDUPLICATE:
-        return ContextSamples(field, alphabet, None, torch.from_numpy(symbols))
-    joint = inverse.ravel().astype(np.int64) * alphabet + symbols
-    counts = np.bincount(joint, minlength=len(first) * alphabet).astype(np.float64)
-    return ContextSamples(field.part(first), alphabet, torch.from_numpy(counts).view(-1, alphabet), None)
+        chosen = sample if chosen is None else chosen[sample]
+    field = make_field(noisy, context, alphabet, lengths=lengths, pad=pad, chosen=chosen)
+    symbols = flat if chosen is None else flat[chosen]
+    known = _known_keys(field, alphabet)
+    if known is None:
+        return ContextSamples(field, alphabet, None, symbols)
+    first = np.full(len(known), -1, dtype=np.int64)
+    counts = np.zeros((len(known), alphabet), dtype=np.int32)
+    for part in _parts(len(field)):
+        keys, index, inverse = np.unique(field_keys(field.part(part), alphabet), return_index=True, return_inverse=True)
+        numbers = np.asarray(np.searchsorted(known, keys))
+        new = first[numbers] < 0
+        first[numbers[new]] = part.start + index[new]
+        np.add.at(counts.reshape(-1), numbers[inverse.ravel()] * alphabet + symbols[part].astype(np.int64), np.int32(1))
+    return ContextSamples(field.part(first), alphabet, counts, None)
+
+
+def _known_keys(field: Field, alphabet: int) -> NDArray[np.generic] | None:
+    """The different keys of contexts in order; None where too many differ for counting to pay."""
+    known = np.empty(0, dtype=field_keys(field.part(slice(0, 0)), alphabet).dtype)
+    for part in _parts(len(field)):
+        keys = np.unique(field_keys(field.part(part), alphabet))
+        at = np.asarray(np.searchsorted(known, keys))
+        new = at == len(known)
+        new[~new] = known[at[~new]] != keys[~new]
+        if (len(known) + np.count_nonzero(new)) / len(field) >= _DEDUPLICATE:
+            return None
+        known = np.insert(known, at[new], keys[new])
+    return known
+
+
+def _parts(count: int) -> Iterator[slice]:
+    size = max(_SMALLEST, -(-count // _PARTS))
+    return (slice(begin, min(count, begin + size)) for begin in range(0, count, size))
 
 
 def one_hot(values: Tensor, count: int) -> Tensor:

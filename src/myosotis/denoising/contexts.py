@@ -13,8 +13,10 @@ from myosotis.denoising.channel import Symbols
 from myosotis.engine.errors import SettingsError
 
 Offsets = NDArray[np.int64]
+Indices = NDArray[np.int32] | NDArray[np.int64]
 MOST_SYMBOLS = 126
 """Largest alphabet: a context holds a symbol, or the sign of an edge, in a byte."""
+_BLOCK = 1 << 16
 
 Pad = Literal["outside", "symbol0"]
 """What a context has beyond the edge: a sign of its own, or symbol 0 as in the released code."""
@@ -87,30 +89,78 @@ Context = Context1d | Context2d
 
 
 @dataclass(frozen=True)
+class Runs:
+    """Runs of symbols that stand together: sequences, or rows of a plane.
+
+    Attributes:
+        ends: Index after the last symbol of each run.
+        shifts: Distance from the index of a symbol to its position among padded symbols.
+        first: Index of the first symbol of each run with a complete context.
+        last: Index after the last one; none is complete where it is not above ``first``.
+    """
+
+    ends: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of the run of each symbol."""
+        if len(self.ends) == 1:
+            return np.zeros(1, dtype=np.int64)
+        return np.searchsorted(self.ends, indices, side="right")
+
+
+@dataclass(frozen=True)
 class Field:
     """Noisy symbols with an edge around them, so that every context can be read by adding offsets to a position.
 
+    Positions are worked out where contexts are read: those of all symbols take eight times their memory.
+
     Attributes:
         padded: Flat symbols with edges; ``outside`` beyond an edge.
-        positions: Indices of the symbols in ``padded``, in their order.
         steps: Offsets of the context, to be added to a position.
-        complete: Whether each symbol has a complete context.
         outside: Sign beyond an edge.
+        runs: Runs of the symbols.
+        chosen: Indices of the symbols whose contexts these are.
     """
 
     padded: NDArray[np.int8]
-    positions: NDArray[np.int64]
     steps: NDArray[np.int64]
-    complete: NDArray[np.bool_]
     outside: int
+    runs: Runs
+    chosen: Indices | range
 
-    def windows(self, chosen: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int8]:
+    def __len__(self) -> int:
+        """Return the number of contexts."""
+        return len(self.chosen)
+
+    def positions(self, chosen: Indices | slice = slice(None)) -> NDArray[np.int64]:
+        """Return the positions of chosen symbols in ``padded``."""
+        indices = self._indices(chosen)
+        return indices + self.runs.shifts[self.runs.of(indices)]
+
+    def complete(self, chosen: Indices | slice = slice(None)) -> NDArray[np.bool_]:
+        """Return whether each of chosen symbols has a complete context."""
+        indices = self._indices(chosen)
+        runs = self.runs.of(indices)
+        return np.asarray((indices >= self.runs.first[runs]) & (indices < self.runs.last[runs]))
+
+    def windows(self, chosen: Indices | slice = slice(None)) -> NDArray[np.int8]:
         """Return the contexts of chosen symbols, (symbols, size)."""
-        return np.asarray(self.padded[self.positions[chosen][:, None] + self.steps])
+        return np.asarray(self.padded[self.positions(chosen)[:, None] + self.steps])
 
-    def part(self, chosen: NDArray[np.int64] | slice) -> "Field":
+    def part(self, chosen: Indices | slice) -> "Field":
         """Return the contexts of chosen symbols alone."""
-        return replace(self, positions=self.positions[chosen], complete=self.complete[chosen])
+        return replace(self, chosen=self.chosen[chosen] if isinstance(chosen, slice) else self._indices(chosen))
+
+    def _indices(self, chosen: Indices | slice) -> NDArray[np.int64]:
+        if not isinstance(self.chosen, range):
+            return self.chosen[chosen].astype(np.int64, copy=False)
+        if isinstance(chosen, slice):
+            some = self.chosen[chosen]
+            return np.arange(some.start, some.stop)
+        return chosen.astype(np.int64, copy=False) + self.chosen.start
 
 
 def make_field(
@@ -121,7 +171,7 @@ def make_field(
     lengths: Sequence[int] | None = None,
     pad: Pad = "outside",
     width: int = 0,
-    chosen: NDArray[np.int64] | None = None,
+    chosen: Indices | None = None,
 ) -> Field:
     """Return symbols ready for reading contexts.
 
@@ -144,36 +194,30 @@ def make_field(
             raise SettingsError(f"a context along a line needs symbols in one dimension, got {noisy.ndim}")
         sizes = check_lengths(len(noisy), lengths)
         k = context.half_width
-        # One edge of k between two sequences serves both.
-        starts = np.concatenate([[0], np.cumsum(sizes + k)[:-1]]) + k
-        padded = np.full(int(sizes.sum() + k * (len(sizes) + 1)), outside, dtype=np.int8)
-        edges = np.zeros(len(padded), dtype=bool)
-        for step in range(k):
-            edges[starts - 1 - step] = True
-        edges[len(padded) - k :] = True
-        padded[~edges] = noisy
         ends = np.cumsum(sizes)
-        if chosen is None:
-            asked, sequence = np.arange(len(noisy)), np.repeat(np.arange(len(sizes)), sizes)
-        else:
-            asked, sequence = chosen, np.searchsorted(ends, chosen, side="right")
-        rank = asked - (ends - sizes)[sequence]
-        complete = (rank >= k) & (rank < sizes[sequence] - k)
-        return Field(padded, starts[sequence] + rank, context.offsets[:, 0], complete, outside)
+        starts = ends - sizes
+        # One edge of k between two sequences serves both.
+        runs = Runs(ends, k * np.arange(1, len(sizes) + 1), starts + k, ends - k)
+        padded = np.full(len(noisy) + k * (len(sizes) + 1), outside, dtype=np.int8)
+        field = Field(padded, context.offsets[:, 0], outside, runs, range(len(noisy)))
+        for begin in range(0, len(noisy), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            padded[field.positions(part)] = noisy[part]
+        return field if chosen is None else field.part(chosen)
     if noisy.ndim != 2 or lengths is not None:
         raise SettingsError(f"a context on a plane needs symbols in two dimensions, got {noisy.ndim}")
     reach = int(np.abs(context.offsets).max())
     height, own = noisy.shape
     plane = np.full((height + 2 * reach, max(width, own) + 2 * reach), outside, dtype=np.int8)
     plane[reach : reach + height, reach : reach + own] = noisy
-    rows, columns = np.divmod(np.arange(noisy.size) if chosen is None else chosen, own)
-    positions = (rows + reach) * plane.shape[1] + columns + reach
+    rows = np.arange(height)
     steps = context.offsets[:, 0] * plane.shape[1] + context.offsets[:, 1]
-    inside = np.ones(len(rows), dtype=bool)
-    for edge, low, high in ((0, rows, height), (1, columns, own)):
-        least, most = context.offsets[:, edge].min(), context.offsets[:, edge].max()
-        inside &= (low + least >= 0) & (low + most < high)
-    return Field(plane.ravel(), positions, steps, inside, outside)
+    (up, left), (down, right) = context.offsets.min(axis=0), context.offsets.max(axis=0)
+    whole = (rows + up >= 0) & (rows + down < height)
+    first, last = np.where(whole, rows * own + max(0, -left), 0), np.where(whole, (rows + 1) * own - max(0, right), 0)
+    shifts = (rows + reach) * plane.shape[1] + reach - rows * own
+    runs = Runs((rows + 1) * own, shifts, first, last)
+    return Field(plane.ravel(), steps, outside, runs, range(noisy.size) if chosen is None else chosen)
 
 
 def pieces(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.clean_samples import CleanBatch, CleanSamples, SupervisedLoss, check_channel
 from myosotis.denoising.context_samples import context_samples
-from myosotis.denoising.contexts import Context, Pad, pieces
+from myosotis.denoising.contexts import Context, Indices, Pad, pieces
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork
@@ -146,7 +146,7 @@ class NeuralDenoiser:
         *,
         passes: Passes | None = None,
         lengths: Sequence[int] | None = None,
-        chosen: NDArray[np.int64] | None = None,
+        chosen: Indices | None = None,
     ) -> "NeuralDenoiser":
         """Return a copy that has learnt from noisy symbols alone.
 
@@ -204,7 +204,7 @@ class NeuralDenoiser:
 
     def optimistic_estimate(self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None) -> float:
         """Return the estimated loss of this denoiser on symbols, which is too low where it has learnt from them."""
-        return float(self._estimates(noisy, channel, lengths).mean())
+        return self._estimate(noisy, channel, lengths) / noisy.size
 
     def estimated_loss(
         self,
@@ -222,9 +222,8 @@ class NeuralDenoiser:
         halves = alternating_halves(noisy, lengths)
         total = 0.0
         for half in (0, 1):
-            learnt, judged = np.flatnonzero(halves == half), np.flatnonzero(halves != half)
-            other = self.adapt(noisy, channel, passes=passes, lengths=lengths, chosen=learnt)
-            total += float(other._estimates(noisy, channel, lengths)[judged].sum())
+            other = self.adapt(noisy, channel, passes=passes, lengths=lengths, chosen=_indices(halves, half))
+            total += other._estimate(noisy, channel, lengths, halves != half)
         return total / noisy.size
 
     def held_beliefs(
@@ -317,27 +316,56 @@ class NeuralDenoiser:
         )
         self.network.eval()
 
-    def _estimates(self, noisy: Symbols, channel: Channel, lengths: Sequence[int] | None) -> NDArray[np.float64]:
-        """The estimated loss at each symbol: ``sum_w H[z, w, s(w)]`` of the mapping s of its context."""
+    def _estimate(
+        self,
+        noisy: Symbols,
+        channel: Channel,
+        lengths: Sequence[int] | None,
+        judged: NDArray[np.bool_] | None = None,
+    ) -> float:
+        """The sum of the estimated losses ``sum_w H[z, w, s(w)]`` of the mapping s of each symbol's context.
+
+        Args:
+            noisy: Sequences or a plane.
+            channel: The noise.
+            lengths: Lengths of sequences.
+            judged: Whether each symbol is judged; all of them unless given.
+        """
         self._check(noisy, channel)
         head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
         parts = head_estimate(channel, self.loss)
-        estimates = np.empty(len(flat))
-        every = np.arange(self.symbols)
+        total, every = 0.0, np.arange(self.symbols)
         for begin, end, logits in self.logits(noisy, lengths):
             rules = head.decisions(logits).cpu().numpy()
-            estimates[begin:end] = parts[flat[begin:end][:, None], every[None, :], rules].sum(axis=1)
-        return estimates
+            losses = parts[flat[begin:end][:, None], every[None, :], rules].sum(axis=1)
+            total += float((losses if judged is None else losses[judged[begin:end]]).sum())
+        return total
 
 
-def alternating_halves(noisy: Symbols, lengths: Sequence[int] | None = None) -> NDArray[np.int64]:
+def alternating_halves(noisy: Symbols, lengths: Sequence[int] | None = None) -> NDArray[np.int8]:
     """Return the half, 0 or 1, of each symbol for cross-fitting.
 
     Every second sequence where there are several; else blocks of a line or tiles of a plane in turn.
     """
     if noisy.ndim == 1 and lengths is not None and len(lengths) > 1:
-        return np.repeat(np.arange(len(lengths)) % 2, lengths)
+        return np.repeat(_alternating(len(lengths), 1), lengths)
     if noisy.ndim == 1:
-        return np.asarray(np.arange(len(noisy)) // _BLOCK % 2)
-    rows, columns = np.divmod(np.arange(noisy.size), noisy.shape[1])
-    return np.asarray((rows // _TILE + columns // _TILE) % 2)
+        return _alternating(len(noisy), _BLOCK)
+    rows, columns = (_alternating(side, _TILE) for side in noisy.shape)
+    return (rows[:, None] ^ columns).ravel()
+
+
+def _alternating(count: int, size: int) -> NDArray[np.int8]:
+    """Zeros and ones in turn, ``size`` of each."""
+    return np.resize(np.repeat(np.array([0, 1], dtype=np.int8), size), count)
+
+
+def _indices(halves: NDArray[np.int8], half: int) -> Indices:
+    """The indices of a half; made in parts, in four bytes each where they fit."""
+    kind = np.int32 if len(halves) < 1 << 31 else np.int64
+    return np.concatenate(
+        [
+            (begin + np.flatnonzero(halves[begin : begin + _INFERENCE] == half)).astype(kind)
+            for begin in range(0, len(halves), _INFERENCE)
+        ]
+    )

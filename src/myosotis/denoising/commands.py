@@ -169,7 +169,7 @@ def _denoised(
     symbols: Symbols,
     options: DenoiseOptions,
     names: Sequence[str],
-    lengths: list[int] | None,
+    lengths: Sequence[int] | None,
     *,
     symmetric: bool = False,
 ) -> tuple[DenoiseResult, dict[str, Any]]:

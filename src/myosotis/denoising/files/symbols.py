@@ -1,9 +1,12 @@
 """Plain text, a symbol a letter, and arrays of whole numbers."""
 
+import array
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -14,8 +17,9 @@ from myosotis.engine.errors import InputError
 
 _MARK = "\ufeff"
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_UNKNOWN, _LINE_FEED = 255, 254  # beyond the symbols of any alphabet
-_PART = 2**20  # letters looked at together
+_ENDS = ("\n", "\r\n", "\r", "")
+_UNKNOWN, _LINE_FEED, _TOO_MANY = 255, 254, 253  # beyond the symbols of any alphabet
+_PART = 2**18  # letters handled together; their numbers take many bytes each
 
 
 @dataclass(frozen=True)
@@ -26,20 +30,20 @@ class SymbolFile:
         symbols: Along a line, or on a plane where an array has two dimensions.
         names: Names of the symbols, in order.
         lines: Lengths of the lines of a text; None for an array.
-        ends: End of each line: a line feed, a carriage return, both, or nothing at the end of the text.
+        ends: End of each line, as an index of a line feed, both, a carriage return, or nothing at the end of the text.
         mark: The byte order mark that the text begins with, or nothing.
     """
 
     symbols: Symbols
     names: tuple[str, ...]
-    lines: list[int] | None
-    ends: tuple[str, ...] = ()
+    lines: Sequence[int] | None
+    ends: bytes = b""
     mark: str = ""
 
     @property
-    def lengths(self) -> list[int] | None:
+    def lengths(self) -> Sequence[int] | None:
         """Lengths of the sequences: the lines that are not empty."""
-        return None if self.lines is None else [length for length in self.lines if length]
+        return None if self.lines is None else array.array("q", filter(None, self.lines))
 
 
 def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
@@ -55,56 +59,99 @@ def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
     """
     if path.suffix == ".npy":
         return _read_array(path, alphabet)
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: is not text") from None
-    mark = _MARK if text.startswith(_MARK) else ""
-    text = text[len(mark) :]
-    lines, ends = _lines(text)
-    if not sum(lines):
-        raise InputError(f"{path}: holds no symbols")
-    names = tuple(alphabet) if alphabet else tuple(sorted(set(text) - {"\r", "\n"}))
+    names = tuple(alphabet or "")
+    if alphabet and len(set(names)) < max(2, len(names)):
+        raise InputError(f"an alphabet needs at least two different letters, got {alphabet!r}")
     if len(names) > MOST_SYMBOLS:
         raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
-    if len(set(names)) < max(2, len(names)):
-        raise InputError(f"an alphabet needs at least two different letters, got {''.join(names)!r}")
-    return SymbolFile(_numbers(text, names, path), names, lines, ends, mark)
+    reader = _TextReader(path, names)
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader.read(stream)
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: is not text") from None
+    return reader.content()
 
 
-def _lines(text: str) -> tuple[list[int], tuple[str, ...]]:
-    """Lengths of the lines, and what each ends with; a line feed, a carriage return or both end one, nothing else."""
-    lengths, ends, begin = list[int](), list[str](), 0
-    for match in _LINE_END.finditer(text):
-        lengths.append(match.start() - begin)
-        ends.append(sys.intern(match.group()))
-        begin = match.end()
-    if begin < len(text):
-        lengths.append(len(text) - begin)
-        ends.append("")
-    return lengths, tuple(ends)
+class _TextReader:
+    """Letters as numbers, a part of the text at a time: beside a byte for each nothing is as long as the text.
 
+    Without an alphabet letters are numbered as they come, and sorted at the end.
 
-def _numbers(text: str, names: tuple[str, ...], path: Path) -> Symbols:
-    """The letters as numbers; in parts, as numbers of characters take four bytes each."""
-    table = np.full(sys.maxunicode + 1, _UNKNOWN, dtype=np.uint8)
-    table[[ord(name) for name in names]] = np.arange(len(names))
-    table[[ord("\r"), ord("\n")]] = _LINE_FEED
-    parts = []
-    for begin in range(0, len(text), _PART):
-        codes = table[np.frombuffer(text[begin : begin + _PART].encode("utf-32-le"), dtype="<u4")]
-        wrong = np.flatnonzero(codes == _UNKNOWN)
-        if len(wrong):
-            raise InputError(_unknown_letter(text, begin + int(wrong[0]), names, path))
-        parts.append(codes[codes != _LINE_FEED])
-    return np.concatenate(parts)
+    Args:
+        path: The file, for errors.
+        names: The alphabet; empty: the letters that occur.
+    """
 
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self._path, self._given, self._names = path, bool(names), list(names)
+        self._table = np.full(sys.maxunicode + 1, _UNKNOWN, dtype=np.uint8)
+        self._table[[ord(name) for name in names]] = np.arange(len(names))
+        self._table[[ord("\r"), ord("\n")]] = _LINE_FEED
+        self._symbols, self._lines, self._ends = bytearray(), array.array("q"), bytearray()
+        self._mark, self._open = "", 0  # the mark, and the letters of a line that has not ended
 
-def _unknown_letter(text: str, index: int, names: tuple[str, ...], path: Path) -> str:
-    ends = list(_LINE_END.finditer(text, 0, index))
-    column = index - (ends[-1].end() if ends else 0) + 1
-    return f"{path}, line {len(ends) + 1}, position {column}: {text[index]!r} is not in the alphabet {''.join(names)!r}"
+    def read(self, stream: TextIO) -> None:
+        """Read a text to its end."""
+        first = stream.read(1)
+        if first == _MARK:
+            self._mark, first = first, ""
+        while part := first + stream.read(_PART):
+            # Both halves of a line end belong together.
+            while part[-1] == "\r" and (more := stream.read(1)):
+                part += more
+            self._take(part)
+            first = ""
+        if self._open:
+            self._end_line(self._open, "")
+
+    def content(self) -> SymbolFile:
+        """Return what was read."""
+        path, names = self._path, self._names
+        if not self._symbols:
+            raise InputError(f"{path}: holds no symbols")
+        if len(names) > MOST_SYMBOLS:
+            raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
+        if len(names) < 2:
+            raise InputError(f"an alphabet needs at least two different letters, got {names[0]!r}")
+        symbols = np.frombuffer(self._symbols, dtype=np.uint8)
+        if not self._given:
+            ranks = np.argsort(np.argsort([ord(name) for name in names])).astype(np.uint8)
+            for begin in range(0, len(symbols), _PART):
+                symbols[begin : begin + _PART] = ranks[symbols[begin : begin + _PART]]
+            names = sorted(names)
+        return SymbolFile(symbols, tuple(names), self._lines, bytes(self._ends), self._mark)
+
+    def _take(self, part: str) -> None:
+        letters = np.frombuffer(part.encode("utf-32-le"), dtype="<u4")
+        codes = self._table[letters]
+        unknown = np.flatnonzero(codes == _UNKNOWN)
+        if len(unknown):
+            if self._given:
+                raise InputError(self._unknown_letter(part, int(unknown[0])))
+            for letter in np.unique(letters[unknown]).tolist():
+                self._table[letter] = min(len(self._names), _TOO_MANY)
+                self._names.append(chr(letter))
+            codes = self._table[letters]
+        self._symbols += codes[codes != _LINE_FEED].tobytes()
+        begin = 0
+        for match in _LINE_END.finditer(part):
+            self._end_line(self._open + match.start() - begin, match.group())
+            begin = match.end()
+        self._open += len(part) - begin
+
+    def _end_line(self, length: int, end: str) -> None:
+        self._lines.append(length)
+        self._ends.append(_ENDS.index(end))
+        self._open = 0
+
+    def _unknown_letter(self, part: str, index: int) -> str:
+        ends = list(_LINE_END.finditer(part, 0, index))
+        column = (index - ends[-1].end() if ends else self._open + index) + 1
+        return (
+            f"{self._path}, line {len(self._lines) + len(ends) + 1}, position {column}: {part[index]!r} is not in the "
+            f"alphabet {''.join(self._names)!r}"
+        )
 
 
 def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
@@ -117,8 +164,8 @@ def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
     count = len(alphabet) if alphabet else int(array.max()) + 1
     if count > MOST_SYMBOLS:
         raise InputError(f"{path}: has symbols up to {count - 1}; alphabets have at most {MOST_SYMBOLS} of them")
-    wrong = np.argwhere((array < 0) | (array >= count))
-    if len(wrong):
+    if array.min() < 0 or array.max() >= count:
+        wrong = np.argwhere((array < 0) | (array >= count))
         position = tuple(int(index) for index in wrong[0])
         raise InputError(f"{path}: symbol {array[position]} at position {position} is not among 0 to {count - 1}")
     if count < 2:
@@ -134,12 +181,19 @@ def write_symbols(path: Path, symbols: Symbols, like: SymbolFile) -> None:
                 np.save(stream, symbols, allow_pickle=False)
             return
         codes = np.array([ord(name) for name in like.names], dtype="<u4")
-        parts = (symbols[begin : begin + _PART] for begin in range(0, len(symbols), _PART))
-        letters = "".join(codes[part].tobytes().decode("utf-32-le") for part in parts)
+        parts = (
+            codes[symbols[begin : begin + _PART]].tobytes().decode("utf-32-le")
+            for begin in range(0, len(symbols), _PART)
+        )
         with staged.open("w", encoding="utf-8", newline="") as out:
             out.write(like.mark)
-            begin = 0
+            letters, begin = "", 0
             for length, end in zip(like.lines, like.ends, strict=True):
-                out.write(letters[begin : begin + length])
-                out.write(end)
-                begin += length
+                left = length
+                while left:
+                    if begin == len(letters):
+                        letters, begin = next(parts), 0
+                    some = letters[begin : begin + left]
+                    out.write(some)
+                    begin, left = begin + len(some), left - len(some)
+                out.write(_ENDS[end])

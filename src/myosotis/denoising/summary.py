@@ -18,7 +18,7 @@ from myosotis.report.pictures import encoded_png
 from myosotis.report.sections import duration_text, moment_text
 
 _SHOWN_SIDE = 512
-_PART = 2**18  # symbols counted at once
+_PART = 1 << 18  # symbols counted at once
 
 
 def format_context(context: Context | None) -> str:
@@ -80,7 +80,7 @@ def summarise(
         "seconds": time.monotonic() - started,
     }
     if reference is not None:
-        before, after = (float((symbols != reference).mean()) for symbols in (noisy, denoised))
+        before, after = (_differing(symbols, reference) / noisy.size for symbols in (noisy, denoised))
         results["true_error_before"], results["true_error_after"] = before, after
     return results
 
@@ -94,6 +94,12 @@ def _changes(noisy: Symbols, denoised: Symbols, count: int) -> NDArray[np.int64]
         pairs = before[part].astype(np.int64) * count + after[part].astype(np.int64)
         table += np.bincount(pairs, minlength=count * count)
     return table.reshape(count, count)
+
+
+def _differing(symbols: Symbols, reference: Symbols) -> int:
+    before, after = symbols.ravel(), reference.ravel()
+    parts = (slice(begin, begin + _PART) for begin in range(0, len(before), _PART))
+    return sum(int(np.count_nonzero(before[part] != after[part])) for part in parts)
 
 
 def described(results: Mapping[str, Any], *, pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> Document:

@@ -10,6 +10,7 @@ import torch
 
 from myosotis.denoising.channel import Channel, Symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d
+from myosotis.denoising.counted_rules import symbol_counts
 from myosotis.denoising.heads import HeadName
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.neural import NeuralDenoiser
@@ -62,8 +63,7 @@ class NoisyData:
             raise SettingsError("noisy symbols cannot be kept: the channel has more of them than clean ones")
         parts, every = head_estimate(channel), np.arange(channel.outputs)
         losses = parts[:, every, every].sum(axis=1)
-        # Counted symbol by symbol: a table of losses would be eight times the size of the symbols.
-        return float(sum(losses[a] * np.count_nonzero(noisy == a) for a in every.tolist()) / noisy.size)
+        return float(losses @ symbol_counts(noisy, channel.outputs) / noisy.size)
 
 
 @dataclass(frozen=True)

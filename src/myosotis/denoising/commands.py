@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.contexts import Context, Context1d, Context2d
 from myosotis.denoising.denoiser_file import load_denoiser
-from myosotis.denoising.files.dna import BASES, check_reads_suffix, read_reads, write_reads
+from myosotis.denoising.files.dna import BASES, Reads, check_reads_suffix, read_reads, write_reads
 from myosotis.denoising.files.images import check_suffix, read_bilevel, write_bilevel
 from myosotis.denoising.files.output import check_output
 from myosotis.denoising.files.symbols import read_symbols, write_symbols
@@ -121,19 +122,25 @@ def denoise_dna(source: Path, output: Path, options: DenoiseOptions) -> FileResu
     options.check(source, output)
     reads = read_reads(source)
     check_reads_suffix(output, reads)
-    reference = None
-    if options.reference is not None:
-        clean = read_reads(options.reference)
-        if [len(record.sequence) for record in clean.records] != [len(record.sequence) for record in reads.records]:
-            raise InputError(f"{options.reference}: its sequences differ in number or length from those of {source}")
-        if (clean.known != reads.known).any():
-            raise InputError(f"{options.reference}: has N at other positions than {source}")
-        reference = clean.symbols
-    result, notes = _denoised(reads.symbols, options, BASES, reads.lengths)
-    how = f"{len(reads.records):,} sequences, {int((~reads.known).sum()):,} N left as they are"
-    figures = _figures(source, reads.symbols, result, tuple(BASES), started, reference, how, notes)
-    write_reads(output, result.symbols, reads)
+    reference = None if options.reference is None else read_reads(options.reference)
+    if reference is not None:
+        _check_reference(reads, reference)
+    symbols, lengths = reads.load()
+    result, notes = _denoised(symbols, options, BASES, lengths)
+    how = f"{reads.sequences:,} sequences, {reads.unknown:,} N left as they are"
+    clean = None if reference is None else reference.load()[0]
+    figures = _figures(source, symbols, result, tuple(BASES), started, clean, how, notes)
+    write_reads(output, [result.symbols], reads)
     return FileResult(figures, described(figures))
+
+
+def _check_reference(reads: Reads, reference: Reads) -> None:
+    """Raise ``InputError`` unless sequences of a reference are as long as those of a file, and have N where they do."""
+    for part, clean in zip_longest(reads.parts(), reference.parts()):
+        if part is None or clean is None or not np.array_equal(part.sizes, clean.sizes):
+            raise InputError(f"{reference.path}: its sequences differ in number or length from those of {reads.path}")
+        if (part.known != clean.known).any():
+            raise InputError(f"{reference.path}: has N at other positions than {reads.path}")
 
 
 def denoise_symbols(source: Path, output: Path, options: DenoiseOptions, *, alphabet: str | None = None) -> FileResult:

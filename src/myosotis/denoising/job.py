@@ -172,8 +172,8 @@ def read_clean(config: DenoiserTrainConfig) -> tuple[tuple[str, ...], list[Symbo
     if data.dna is not None:
         clean: list[Symbols] = []
         for path in _files(data.dna, None):
-            reads = read_reads(path)
-            clean += np.split(reads.symbols, np.cumsum(reads.lengths)[:-1])
+            symbols, lengths = read_reads(path).load()
+            clean += np.split(symbols, np.cumsum(lengths)[:-1])
         return tuple(BASES), clean, [None] * len(clean)
     clean = []
     for path in _files(data.text or (), None):

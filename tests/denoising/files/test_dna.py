@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 
+import numpy as np
 import pytest
 
 from myosotis.denoising.files.dna import check_reads_suffix, read_reads, write_reads
@@ -25,23 +26,27 @@ FASTQ = {
 }
 
 
+@pytest.mark.parametrize("part", [1, 6, 1 << 20])
 @pytest.mark.parametrize("text", FASTA.values(), ids=FASTA)
-def test_fasta_is_written_as_it_was_read(text, tmp_path):
+def test_fasta_is_written_as_it_was_read(text, part, tmp_path, monkeypatch):
     """Remarks, empty lines, spaces and CRLF used to be lost."""
+    monkeypatch.setattr("myosotis.denoising.files.dna._PART", part)
     (tmp_path / "a.fa").write_bytes(text.encode())
     reads = read_reads(tmp_path / "a.fa")
     assert not reads.qualities
-    write_reads(tmp_path / "b.fa", reads.symbols, reads)
+    write_reads(tmp_path / "b.fa", [reads.load()[0]], reads)
     assert (tmp_path / "b.fa").read_bytes() == text.encode()
 
 
+@pytest.mark.parametrize("part", [1, 6, 1 << 20])
 @pytest.mark.parametrize("text", FASTQ.values(), ids=FASTQ)
-def test_fastq_is_written_as_it_was_read(text, tmp_path):
+def test_fastq_is_written_as_it_was_read(text, part, tmp_path, monkeypatch):
     """The second name and CRLF used to be lost."""
+    monkeypatch.setattr("myosotis.denoising.files.dna._PART", part)
     (tmp_path / "a.fq").write_bytes(text.encode())
     reads = read_reads(tmp_path / "a.fq")
     assert reads.qualities
-    write_reads(tmp_path / "b.fq", reads.symbols, reads)
+    write_reads(tmp_path / "b.fq", [reads.load()[0]], reads)
     assert (tmp_path / "b.fq").read_bytes() == text.encode()
 
 
@@ -57,5 +62,27 @@ def test_compressed_names_say_which_format(suffix, unpacked, tmp_path):
             check_reads_suffix(tmp_path / name, reads)
     place = tmp_path / f"b.fastq{suffix}"
     check_reads_suffix(place, reads)
-    write_reads(place, reads.symbols, reads)
+    write_reads(place, [reads.load()[0]], reads)
     assert unpacked(place.read_bytes()).decode() == FASTQ["plain"]
+
+
+@pytest.mark.parametrize("part", [1, 20, 1 << 20])
+def test_stretches_letter_by_letter(part, tmp_path, monkeypatch):
+    """Contexts stay in sequences, cut at every N, whatever the parts that a file is read in."""
+    monkeypatch.setattr("myosotis.denoising.files.dna._PART", part)
+    draws = np.random.default_rng(0)
+    sequences = ["".join(draws.choice(list("ACGTNacgtn"), draws.integers(0, 9))) for _ in range(50)]
+    (tmp_path / "a.fa").write_text("".join(f">{number}\n{row}\n" for number, row in enumerate(sequences)))
+    reads = read_reads(tmp_path / "a.fa")
+    stretches = [stretch for row in sequences for stretch in row.upper().split("N") if stretch]
+    symbols, lengths = reads.load()
+    assert "".join("ACGT"[number] for number in symbols) == "".join(stretches)
+    assert lengths == [len(stretch) for stretch in stretches]
+    assert (reads.sequences, reads.bases, reads.longest) == (50, len(symbols), max(lengths))
+    assert reads.unknown == sum(row.upper().count("N") for row in sequences)
+
+
+def test_the_place_of_a_wrong_letter(tmp_path):
+    (tmp_path / "a.fq").write_text("@r1\nACG\n+\nIII\n@empty\n\n+\n\n@r2 x\nAC-T\n+\nIIII\n")
+    with pytest.raises(InputError, match="r2 has '-' at position 3; expected A, C, G, T or N"):
+        read_reads(tmp_path / "a.fq")

@@ -1,9 +1,10 @@
-"""DNA: FASTA and FASTQ, plain or compressed."""
+"""DNA: FASTA and FASTQ, plain or compressed; files are read part by part, as often as needed."""
 
 import io
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,103 +28,140 @@ for _number, _base in enumerate(BASES):
 _CODES[ord("N")] = _CODES[ord("n")] = _UNKNOWN
 _LETTERS = np.frombuffer(BASES.encode(), dtype=np.uint8)
 _CASE = 32
-
-
-@dataclass
-class FastaLayout:
-    """The lines of a FASTA file, so that it can be written again exactly.
-
-    Attributes:
-        lengths: Letters on each line of a sequence.
-        kinds: Index of the frame of each of these lines.
-        frames: Different pairs of what stands before and after the letters of a line, its end included.
-        others: Names, comments and empty lines as they are, each with the number of lines of sequences before it.
-    """
-
-    lengths: list[int] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
-    frames: dict[tuple[str, str], int] = field(default_factory=dict)
-    others: list[tuple[int, str]] = field(default_factory=list)
+_PART = 1 << 20  # letters handled together
 
 
 @dataclass(frozen=True)
-class FastqLayout:
-    """The layout of a FASTQ file.
+class ReadPart:
+    """Some sequences of a file.
 
     Attributes:
-        end: End of every line.
-        two_names: Whether the name stands before the qualities again.
+        codes: Letters one after another as numbers: the bases, and one more for N.
+        sizes: Letters of each sequence.
+        qualities: Whether there are qualities: FASTQ.
     """
 
-    end: str
-    two_names: bool
+    codes: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
+    qualities: bool
+
+    @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether each letter is a base."""
+        return np.asarray(self.codes != _UNKNOWN)
+
+    @property
+    def symbols(self) -> NDArray[np.uint8]:
+        """Known bases, one sequence after another."""
+        return self.codes[self.known]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Lengths of the stretches that contexts stay in: sequences, cut at every N."""
+        cut = np.ones(len(self.codes) + 1, dtype=bool)
+        cut[1:-1] = False
+        cut[np.cumsum(self.sizes)] = True
+        known = np.concatenate([[False], self.known, [False]])
+        first = np.flatnonzero(known[1:-1] & (cut[:-1] | ~known[:-2]))
+        last = np.flatnonzero(known[1:-1] & (cut[1:] | ~known[2:]))
+        return last - first + 1
 
 
 @dataclass(frozen=True)
 class Reads:
-    """Sequences of bases.
+    """Sequences of bases in a file.
 
     Attributes:
-        records: Records of dnaio: names, letters, qualities.
-        symbols: Known bases, one sequence after another.
-        lengths: Lengths of the stretches that contexts stay in: reads, cut at every N.
-        known: Whether each letter of all records is a base.
-        layout: Layout of the file, FASTA or FASTQ.
+        path: The file.
+        qualities: Whether there are qualities: FASTQ.
+        sequences: Number of sequences.
+        bases: Number of known bases.
+        unknown: Number of N.
+        longest: Length of the longest stretch that contexts stay in.
     """
 
-    records: Sequence[Any]
-    symbols: NDArray[np.uint8]
-    lengths: list[int]
-    known: NDArray[np.bool_]
-    layout: FastaLayout | FastqLayout
+    path: Path
+    qualities: bool
+    sequences: int
+    bases: int
+    unknown: int
+    longest: int
 
-    @property
-    def qualities(self) -> bool:
-        """Whether there are qualities: FASTQ."""
-        return isinstance(self.layout, FastqLayout)
+    def parts(self) -> Iterator[ReadPart]:
+        """Read the sequences, about a million letters at a time."""
+        return _parts(self.path)
+
+    def load(self) -> tuple[NDArray[np.uint8], list[int]]:
+        """Return all known bases, one sequence after another, and the lengths of what contexts stay in."""
+        symbols, lengths, end = np.empty(self.bases, dtype=np.uint8), list[int](), 0
+        for part in self.parts():
+            some = part.symbols
+            symbols[end : end + len(some)] = some
+            lengths += part.lengths.tolist()
+            end += len(some)
+        return symbols, lengths
 
 
 def read_reads(path: Path) -> Reads:
-    """Read sequences. An N is no symbol: it stays, and no context reaches over it.
+    """Read sequences to their end and check them. An N is no symbol: it stays, and no context reaches over it.
 
     Raises:
         InputError: The file is missing, damaged or cut off, empty, or holds other letters.
     """
     require("dna", "denoising of DNA")
+    sequences, bases, letters, longest, qualities = 0, 0, 0, 0, False
+    for part in _parts(path):
+        qualities = part.qualities
+        sequences += len(part.sizes)
+        letters += len(part.codes)
+        bases += int(np.count_nonzero(part.known))
+        longest = max(longest, int(part.lengths.max(initial=0)))
+    if not letters:
+        raise InputError(f"{path}: holds no bases")
+    if not bases:
+        raise InputError(f"{path}: holds no bases but N")
+    return Reads(path, qualities, sequences, bases, letters - bases, longest)
+
+
+def _parts(path: Path) -> Iterator[ReadPart]:
+    """The sequences of a file, about a million letters at a time."""
     import dnaio
 
     # Of damaged files, plain or compressed.
     unreadable = (dnaio.FileFormatError, dnaio.UnknownFileFormat, OSError, EOFError, ValueError, zlib.error)
     try:
         with dnaio.open(path) as content:
-            records = list(content)
-            two_names = bool(content.two_headers) if content.delivers_qualities else None
-        layout = _fasta_layout(path) if two_names is None else FastqLayout(_first_end(path), two_names)
+            records, letters = list[Any](), 0
+            for record in content:
+                records.append(record)
+                letters += len(record.sequence)
+                if letters >= _PART:
+                    yield _part(path, records, qualities=content.delivers_qualities)
+                    records, letters = [], 0
+            yield _part(path, records, qualities=content.delivers_qualities)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except unreadable as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as FASTA or FASTQ, or is cut off: {first}") from None
-    if not any(len(record.sequence) for record in records):
-        raise InputError(f"{path}: holds no bases")
-    codes, lengths = [], list[int]()
-    for record in records:
-        letters = np.frombuffer(record.sequence.encode("ascii", "replace"), dtype=np.uint8)
-        bases = _CODES[letters]
-        wrong = np.flatnonzero(bases == _WRONG)
-        if len(wrong):
-            raise InputError(
-                f"{path}: {record.name.split()[0] if record.name.split() else 'a record'} has "
-                f"{record.sequence[wrong[0]]!r} at position {wrong[0] + 1}; expected A, C, G, T or N"
-            )
-        codes.append(bases)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], (bases != _UNKNOWN).astype(np.int8), [0]])))
-        lengths += (edges[1::2] - edges[::2]).tolist()
-    letters_of_all = np.concatenate(codes)
-    known = letters_of_all != _UNKNOWN
-    if not known.any():
-        raise InputError(f"{path}: holds no bases but N")
-    return Reads(records, letters_of_all[known], lengths, known, layout)
+
+
+def _part(path: Path, records: Sequence[Any], *, qualities: bool) -> ReadPart:
+    sizes = np.array([len(record.sequence) for record in records], dtype=np.int64)
+    letters = "".join([record.sequence for record in records]).encode("ascii", "replace")
+    codes = _CODES[np.frombuffer(letters, dtype=np.uint8)]
+    wrong = np.flatnonzero(codes == _WRONG)
+    if len(wrong):
+        ends = np.cumsum(sizes)
+        number = int(np.searchsorted(ends, wrong[0], side="right"))
+        record, index = records[number], int(wrong[0] - ends[number] + sizes[number])
+        raise InputError(
+            f"{path}: {record.name.split()[0] if record.name.split() else 'a record'} has "
+            f"{record.sequence[index]!r} at position {index + 1}; expected A, C, G, T or N"
+        )
+    return ReadPart(codes, sizes, qualities)
 
 
 def _text_lines(path: Path) -> Iterator[str]:
@@ -132,25 +170,6 @@ def _text_lines(path: Path) -> Iterator[str]:
 
     with xopen(path, "rb") as content:
         yield from io.TextIOWrapper(content, encoding="latin-1", newline="")
-
-
-def _fasta_layout(path: Path) -> FastaLayout:
-    layout = FastaLayout()
-    for line in _text_lines(path):
-        letters = line.strip()
-        # Comments are those of dnaio.
-        if not letters or letters[0] in ">#":
-            layout.others.append((len(layout.lengths), line))
-            continue
-        before, _, after = line.partition(letters)
-        layout.lengths.append(len(letters))
-        layout.kinds.append(layout.frames.setdefault((before, after), len(layout.frames)))
-    return layout
-
-
-def _first_end(path: Path) -> str:
-    first = next(_text_lines(path), "")
-    return first[len(first.rstrip("\r\n")) :] or "\n"
 
 
 def check_reads_suffix(path: Path, like: Reads) -> None:
@@ -165,47 +184,66 @@ def check_reads_suffix(path: Path, like: Reads) -> None:
         )
 
 
-def write_reads(path: Path, symbols: NDArray[np.uint8], like: Reads) -> None:
+def write_reads(path: Path, symbols: Iterable[NDArray[np.uint8]], like: Reads) -> None:
     """Write sequences with other bases: names, comments, qualities, N, small letters and the ends of lines stay.
 
     It is compressed where its name ends with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``.
+
+    Args:
+        path: The file to write.
+        symbols: Known bases, one sequence after another, in parts of any size.
+        like: The sequences; their file is read again.
     """
-    letters = np.frombuffer("".join(record.sequence for record in like.records).encode(), dtype=np.uint8).copy()
-    small = letters[like.known] & _CASE
-    letters[like.known] = _LETTERS[symbols] | small
-    text = letters.tobytes().decode("ascii")
     from xopen import xopen
 
+    bases = _Bases(symbols)
     with written(path) as staged, xopen(staged, "wb", compresslevel=_COMPRESSION) as out:
-        lines = (
-            _fasta_lines(text, like.layout)
-            if isinstance(like.layout, FastaLayout)
-            else _fastq_lines(text, like.records, like.layout)
-        )
-        for line in lines:
-            out.write(line.encode("latin-1"))
+        lines, letters = list[str](), 0
+        for number, line in enumerate(_text_lines(like.path)):
+            lines.append(line)
+            letters += len(line)
+            if letters >= _PART and (not like.qualities or number % 4 == 3):
+                out.write(_replaced(lines, like, bases).encode("latin-1"))
+                lines, letters = [], 0
+        out.write(_replaced(lines, like, bases).encode("latin-1"))
 
 
-def _fastq_lines(text: str, records: Sequence[Any], layout: FastqLayout) -> Iterator[str]:
-    begin, line_end = 0, layout.end
-    for record in records:
-        end = begin + len(record.sequence)
-        again = record.name if layout.two_names else ""
-        yield f"@{record.name}{line_end}{text[begin:end]}{line_end}+{again}{line_end}{record.qualities}{line_end}"
+class _Bases:
+    """Bases that come in parts of any size, taken in others."""
+
+    def __init__(self, parts: Iterable[NDArray[np.uint8]]) -> None:
+        self._parts, self._current, self._begin = iter(parts), np.empty(0, dtype=np.uint8), 0
+
+    def take(self, count: int) -> NDArray[np.uint8]:
+        """Return the next bases."""
+        pieces = [self._current[:0]]
+        while count:
+            if self._begin == len(self._current):
+                self._current, self._begin = next(self._parts), 0
+            some = self._current[self._begin : self._begin + count]
+            pieces.append(some)
+            self._begin += len(some)
+            count -= len(some)
+        return np.concatenate(pieces)
+
+
+def _replaced(lines: Sequence[str], like: Reads, bases: _Bases) -> str:
+    """Lines, whole records of FASTQ, with other bases in their sequences."""
+    numbers: Sequence[int]
+    if like.qualities:
+        numbers, stretches = range(1, len(lines), 4), [line.rstrip("\r\n") for line in lines[1::4]]
+    else:
+        # Comments are those of dnaio.
+        letters = [line.strip() for line in lines]
+        numbers = [number for number, some in enumerate(letters) if some and some[0] not in ">#"]
+        stretches = [letters[number] for number in numbers]
+    text = np.frombuffer("".join(stretches).encode("ascii"), dtype=np.uint8).copy()
+    known = _CODES[text] != _UNKNOWN
+    text[known] = _LETTERS[bases.take(int(np.count_nonzero(known)))] | (text[known] & _CASE)
+    new, begin, replaced = text.tobytes().decode("ascii"), 0, list(lines)
+    for number, old in zip(numbers, stretches, strict=True):
+        end = begin + len(old)
+        before, _, after = lines[number].partition(old) if old else (lines[number], "", "")
+        replaced[number] = before + new[begin:end] + after
         begin = end
-
-
-def _fasta_lines(text: str, layout: FastaLayout) -> Iterator[str]:
-    frames, others = list(layout.frames), iter(layout.others)
-    at, other = next(others, (len(layout.lengths), ""))
-    begin = 0
-    for number, (length, kind) in enumerate(zip(layout.lengths, layout.kinds, strict=True)):
-        while at == number and other:
-            yield other
-            at, other = next(others, (len(layout.lengths), ""))
-        before, after = frames[kind]
-        yield before + text[begin : begin + length] + after
-        begin += length
-    if other:
-        yield other
-    yield from (line for _, line in others)
+    return "".join(replaced)

@@ -7,13 +7,15 @@ import numpy as np
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.methods import DenoiseResult
-from myosotis.denoising.summary import summarise
+from myosotis.denoising.summary import Tally, summarise
 
 
 def summary(noisy, found, names, reference=None):
     channel = Channel.symmetric(len(names), 0.1)
     result = DenoiseResult(found, "dude", None, {}, channel, 0.1, 0.0, [])
-    return summarise(noisy, result, names, time.monotonic(), reference=reference)
+    tally = Tally(len(names))
+    tally.add(noisy, found, reference)
+    return summarise(tally, result, names, time.monotonic())
 
 
 def test_changes_are_counted():

@@ -1,13 +1,14 @@
 """The commands on a file: read, denoise, write, report."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.contexts import Context, Context1d, Context2d
@@ -17,7 +18,10 @@ from myosotis.denoising.files.images import check_suffix, read_bilevel, write_bi
 from myosotis.denoising.files.output import check_output
 from myosotis.denoising.files.symbols import read_symbols, write_symbols
 from myosotis.denoising.methods import METHODS, DenoiseResult, denoise
-from myosotis.denoising.summary import described, difference_picture, summarise
+from myosotis.denoising.methods.dude import DUDE, many_contexts, streamed_candidates
+from myosotis.denoising.methods.method import loss_as_seen
+from myosotis.denoising.streamed_counting import StreamedDUDE, streamed_dude
+from myosotis.denoising.summary import Tally, described, difference_picture, summarise
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.processes import device
 from myosotis.report.document import Document
@@ -125,13 +129,63 @@ def denoise_dna(source: Path, output: Path, options: DenoiseOptions) -> FileResu
     reference = None if options.reference is None else read_reads(options.reference)
     if reference is not None:
         _check_reference(reads, reference)
+    how = f"{reads.sequences:,} sequences, {reads.unknown:,} N left as they are"
+    streamed = _streamed(reads, options)
+    if streamed is not None:
+        tally = Tally(len(BASES))
+        write_reads(output, _denoised_parts(reads, reference, streamed, tally), reads)
+        figures = summarise(tally, streamed.result, tuple(BASES), started, file=source.name, read_as=how)
+        return FileResult(figures, described(figures))
     symbols, lengths = reads.load()
     result, notes = _denoised(symbols, options, BASES, lengths)
-    how = f"{reads.sequences:,} sequences, {reads.unknown:,} N left as they are"
     clean = None if reference is None else reference.load()[0]
     figures = _figures(source, symbols, result, tuple(BASES), started, clean, how, notes)
     write_reads(output, [result.symbols], reads)
     return FileResult(figures, described(figures))
+
+
+@dataclass(frozen=True)
+class _Streamed:
+    """Rules of DUDE for sequences that are not in memory, and the result but for its symbols."""
+
+    rules: StreamedDUDE
+    result: DenoiseResult
+
+
+def _streamed(reads: Reads, options: DenoiseOptions) -> _Streamed | None:
+    """DUDE for sequences that are too many to hold; None for fewer, and for other methods."""
+    if options.model is not None or options.estimate or options.epochs is not None:
+        return None
+    with settings_as_input():
+        method, channel = METHODS.build(options.method or "dude"), _channel(options, len(BASES))
+        given = None if options.context is None else Context1d(options.context)
+        candidates = streamed_candidates(given, reads.bases, reads.longest, len(BASES))
+    if not isinstance(method, DUDE) or not candidates:
+        return None
+    parts = ((part.symbols, part.lengths) for part in reads.parts())
+    rules = streamed_dude(parts, channel, candidates, reads.bases, leave_one_out=method.leave_one_out)
+    result = DenoiseResult(
+        np.empty(0, dtype=np.uint8),
+        method.card.name,
+        rules.context,
+        {} if given is not None else rules.estimates,
+        channel,
+        loss_as_seen(rules.counts, channel),
+        rules.estimates[rules.context],
+        list(many_contexts(rules.contexts, reads.bases)),
+    )
+    return _Streamed(rules, result)
+
+
+def _denoised_parts(
+    reads: Reads, reference: Reads | None, streamed: _Streamed, tally: Tally
+) -> Iterator[NDArray[np.uint8]]:
+    """Denoised symbols part by part; what became of them is counted on the way."""
+    for part, clean in zip_longest(reads.parts(), () if reference is None else reference.parts()):
+        symbols = part.symbols
+        denoised = streamed.rules.denoise(symbols, part.lengths)
+        tally.add(symbols, denoised, None if clean is None else clean.symbols)
+        yield denoised
 
 
 def _check_reference(reads: Reads, reference: Reads) -> None:
@@ -241,5 +295,6 @@ def _figures(
 ) -> dict[str, Any]:
     if reference is not None and reference.shape != noisy.shape:
         raise InputError(f"the reference has the shape {reference.shape}, the input {noisy.shape}")
-    clean = None if reference is None else np.asarray(reference)
-    return summarise(noisy, result, names, started, file=source.name, reference=clean, read_as=read_as, notes=notes)
+    tally = Tally(len(names))
+    tally.add(noisy, result.symbols, None if reference is None else np.asarray(reference))
+    return summarise(tally, result, names, started, file=source.name, read_as=read_as, notes=notes)

@@ -1,6 +1,6 @@
 """The choice of a context without clean symbols."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.contexts import Context, Pad
@@ -58,5 +58,10 @@ def select_context(
                     pad=pad,
                 ).estimated_loss  # fmt: skip
                 ticker.advance()
+    return least_context(estimates), estimates
+
+
+def least_context(estimates: Mapping[Context, float]) -> Context:
+    """Return the context with the least estimate, of ties the smallest."""
     limit = min(estimates.values()) + _TIE
-    return min((context for context in estimates if estimates[context] <= limit), key=lambda one: one.size), estimates
+    return min((context for context in estimates if estimates[context] <= limit), key=lambda context: context.size)

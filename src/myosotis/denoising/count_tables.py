@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from myosotis.denoising.channel import Numbers, Symbols
 from myosotis.denoising.context_keys import context_keys
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad
-from myosotis.denoising.counted_rules import EstimateKind, best_rules, rules_of_pairs, settle_uncovered
+from myosotis.denoising.counted_rules import Counts, EstimateKind, best_rules, rules_of_pairs, settle_uncovered
 
 _BLOCK = 1 << 16
 
@@ -47,36 +47,62 @@ def by_line_table(
         parts: Estimate in parts, see :func:`~myosotis.denoising.mappings.head_estimate`.
         kind: Judgement of symbols, see :func:`.best_rules`.
     """
-    inner, ends = slice(k, len(flat) - k), np.cumsum(sizes)
-    single = len(sizes) == 1
-    counts = np.zeros(q ** (2 * k + 1), dtype=_count_type(len(flat)))
-    one = counts.dtype.type(1)
-    for begin, keys in line_keys(flat, k, q):
-        # Faster than ``bincount``, whose table is new memory each time.
-        np.add.at(counts, keys if single else keys[_complete(sizes, ends, k, begin + k, len(keys))], one)
+    counts = np.zeros(q ** (2 * k + 1), dtype=count_type(len(flat)))
+    count_line(counts, flat, sizes, k, q)
     decisions, loss, contexts = best_rules(counts.reshape(-1, q), parts, kind)
-    rules = decisions.astype(flat.dtype, copy=False).ravel()
-    denoised = np.empty_like(flat)
-    denoised[: inner.start], denoised[inner.stop :] = flat[: inner.start], flat[inner.stop :]
-    for begin, keys in line_keys(flat, k, q):
-        part = slice(begin + k, begin + k + len(keys))
-        # Keys are in range; without the check of it nothing is copied twice.
-        np.take(rules, keys, out=denoised[part], mode="clip")
-        if not single:
-            np.copyto(denoised[part], flat[part], where=~_complete(sizes, ends, k, part.start, len(keys)))
+    denoised = denoise_line(decisions.ravel(), flat, sizes, k, q)
+    inner, ends = slice(k, len(flat) - k), np.cumsum(sizes)
 
     def uncovered() -> Iterator[NDArray[np.int64]]:
         yield np.concatenate([np.arange(inner.start), np.arange(inner.stop, len(flat))])
-        for begin in () if single else range(inner.start, inner.stop, _BLOCK):
+        for begin in () if len(sizes) == 1 else range(inner.start, inner.stop, _BLOCK):
             yield begin + np.flatnonzero(~_complete(sizes, ends, k, begin, min(_BLOCK, inner.stop - begin)))
 
     loss += settle_uncovered(denoised, flat, uncovered, parts, kind)
     return Counted(denoised, loss, contexts, int(np.maximum(sizes - 2 * k, 0).sum()))
 
 
-def _count_type(symbols: int) -> type[np.int32 | np.int64]:
-    """The narrower the counts, the more of them stay in the cache."""
+def count_type(symbols: int) -> type[np.int32 | np.int64]:
+    """Return the type of counts of so many symbols: the narrower, the more of them stay in the cache."""
     return np.int32 if symbols < 1 << 31 else np.int64
+
+
+def count_line(counts: Counts, flat: Symbols, sizes: NDArray[np.int64], k: int, q: int) -> None:
+    """Add symbols to the counts of all contexts along a line.
+
+    Args:
+        counts: A count for each context and symbol, flat.
+        flat: Noisy symbols of some sequences.
+        sizes: Lengths of the sequences.
+        k: Symbols of the context on each side.
+        q: Size of the alphabet.
+    """
+    ends, one = np.cumsum(sizes), counts.dtype.type(1)
+    for begin, keys in line_keys(flat, k, q):
+        complete = slice(None) if len(sizes) == 1 else _complete(sizes, ends, k, begin + k, len(keys))
+        # Faster than ``bincount``, whose table is new memory each time.
+        np.add.at(counts, keys[complete], one)
+
+
+def denoise_line(rules: NDArray[np.int8], flat: Symbols, sizes: NDArray[np.int64], k: int, q: int) -> Symbols:
+    """Return symbols by the rules of their contexts; those without a complete context as they are.
+
+    Args:
+        rules: The reconstruction for each context and symbol, flat.
+        flat: Noisy symbols of some sequences.
+        sizes: Lengths of the sequences.
+        k: Symbols of the context on each side.
+        q: Size of the alphabet.
+    """
+    rules, denoised, ends = rules.astype(flat.dtype, copy=False), np.empty_like(flat), np.cumsum(sizes)
+    denoised[:k], denoised[max(0, len(flat) - k) :] = flat[:k], flat[max(0, len(flat) - k) :]
+    for begin, keys in line_keys(flat, k, q):
+        part = slice(begin + k, begin + k + len(keys))
+        # Keys are in range; without the check of it nothing is copied twice.
+        np.take(rules, keys, out=denoised[part], mode="clip")
+        if len(sizes) > 1:
+            np.copyto(denoised[part], flat[part], where=~_complete(sizes, ends, k, part.start, len(keys)))
+    return denoised
 
 
 def line_keys(flat: Symbols, k: int, q: int) -> Iterator[tuple[int, Keys]]:
@@ -142,7 +168,7 @@ def by_plane_table(noisy: Symbols, context: Context2d, q: int, parts: Numbers, k
         plane, edge = noisy, np.ones(noisy.shape, dtype=bool)
         whole = slice(up, max(up, noisy.shape[0] - down)), slice(left, max(left, noisy.shape[1] - right))
         inner, edge[whole] = denoised[whole], False
-    counts = np.zeros(q ** (context.size + 1), dtype=_count_type(noisy.size))
+    counts = np.zeros(q ** (context.size + 1), dtype=count_type(noisy.size))
     one = counts.dtype.type(1)
     for _, keys in _plane_keys(plane, inner.shape, (up, left), context, q):
         np.add.at(counts, keys.ravel(), one)

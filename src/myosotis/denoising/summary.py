@@ -35,43 +35,66 @@ def format_context(context: Context | None) -> str:
     return f"the {context.neighbours} nearest neighbours"
 
 
+class Tally:
+    """What became of noisy symbols, counted in parts.
+
+    Args:
+        symbols: Size of the alphabet.
+    """
+
+    def __init__(self, symbols: int) -> None:
+        self.changes = np.zeros((symbols, symbols), dtype=np.int64)
+        self.wrong: tuple[int, int] | None = None
+
+    def add(self, noisy: Symbols, denoised: Symbols, reference: Symbols | None = None) -> None:
+        """Count symbols.
+
+        Args:
+            noisy: Noisy symbols.
+            denoised: What they became.
+            reference: Clean symbols, where they are known.
+        """
+        self.changes += _changes(noisy, denoised, len(self.changes))
+        if reference is not None:
+            before, after = self.wrong or (0, 0)
+            self.wrong = before + _differing(noisy, reference), after + _differing(denoised, reference)
+
+
 def summarise(
-    noisy: Symbols,
+    tally: Tally,
     result: DenoiseResult,
     names: Sequence[str],
     started: float,
     *,
     file: str | None = None,
-    reference: Symbols | None = None,
     read_as: str = "",
     notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the figures of a denoised file, ready for JSON.
 
     Args:
-        noisy: Noisy symbols.
+        tally: Changes of all symbols.
         result: Result of denoising.
         names: Names of the symbols.
         started: Start of the work, by ``time.monotonic``.
         file: Name of the file, without its folders.
-        reference: Clean symbols, if they are known.
         read_as: Conversion of the file into symbols.
         notes: Notes of the model.
     """
-    denoised = result.symbols
-    changes = _changes(noisy, denoised, len(names))
+    changes = tally.changes
+    symbols = int(changes.sum())
     results: dict[str, Any] = {
         "kind": "denoise",
         "file": file,
         "finished": now(),
         "method": result.method,
-        "symbols": int(noisy.size),
+        "symbols": symbols,
         "names": list(names),
         "read_as": read_as,
         "context": format_context(result.context),
         "contexts_compared": {format_context(context): value for context, value in result.chosen.items()},
         "channel": [[round(value, 6) for value in row] for row in result.channel.matrix.tolist()],
-        "changed": int(changes.sum() - changes.trace()),
+        "changed": symbols - int(changes.trace()),
         "changes": changes.tolist(),
         "estimated_error_before": result.before,
         "estimated_error_after": result.after,
@@ -79,9 +102,8 @@ def summarise(
         "model": dict(notes or {}),
         "seconds": time.monotonic() - started,
     }
-    if reference is not None:
-        before, after = (_differing(symbols, reference) / noisy.size for symbols in (noisy, denoised))
-        results["true_error_before"], results["true_error_after"] = before, after
+    if tally.wrong is not None:
+        results["true_error_before"], results["true_error_after"] = (wrong / symbols for wrong in tally.wrong)
     return results
 
 

@@ -42,14 +42,12 @@ class DUDE(DenoisingMethod):
         noisy, channel, lengths, left_out = data.noisy, data.channel, data.lengths, self.leave_one_out
         context, compared = data.context, dict[Context, float]()
         if context is None:
-            candidates = _candidates(data)
+            longest = noisy.size if lengths is None else max(lengths)
+            every = LINE_CANDIDATES if noisy.ndim == 1 else PLANE_CANDIDATES
+            candidates = _fitting(every, noisy.size, longest, channel.outputs)
             context, compared = select_context(noisy, channel, candidates, leave_one_out=left_out, lengths=lengths)
         result = dude_in_context(noisy, channel, context, leave_one_out=left_out, unbiased=True, lengths=lengths)
-        warnings: tuple[str, ...] = ()
-        if result.contexts > _MANY_CONTEXTS * noisy.size:
-            warnings = (
-                f"{result.contexts:,} contexts of {noisy.size:,} symbols are too many to count on; take fewer.",
-            )
+        warnings = many_contexts(result.contexts, noisy.size)
         return MethodOutput(result.symbols, result.estimated_loss, context, compared, warnings)
 
 
@@ -68,14 +66,37 @@ class LeaveOneOutDUDE(DUDE):
     leave_one_out: ClassVar[bool] = True
 
 
-def _candidates(data: NoisyData) -> Sequence[Context]:
-    noisy = data.noisy
-    candidates: Sequence[Context] = LINE_CANDIDATES if noisy.ndim == 1 else PLANE_CANDIDATES
-    longest = noisy.size if data.lengths is None else max(data.lengths)
+def many_contexts(contexts: int, symbols: int) -> tuple[str, ...]:
+    """Return a warning where contexts are too many to count on."""
+    if contexts <= _MANY_CONTEXTS * symbols:
+        return ()
+    return (f"{contexts:,} contexts of {symbols:,} symbols are too many to count on; take fewer.",)
+
+
+def streamed_candidates(context: Context1d | None, symbols: int, longest: int, alphabet: int) -> list[Context1d]:
+    """Return the contexts of sequences that need not be in memory: those that tables hold, of many symbols.
+
+    Args:
+        context: The context; None where it is to be chosen.
+        symbols: Number of symbols.
+        longest: Length of the longest sequence.
+        alphabet: Size of the alphabet.
+
+    Returns:
+        No context where the symbols are few, or the tables too large.
+    """
+    if symbols <= _MANY_SYMBOLS:
+        return []
+    candidates = _fitting(LINE_CANDIDATES, symbols, longest, alphabet) if context is None else [context]
+    fit = all(alphabet ** (one.size + 1) <= LARGEST_TABLE and one.size < longest for one in candidates)
+    return [one for one in candidates if isinstance(one, Context1d)] if fit else []
+
+
+def _fitting(candidates: Sequence[Context], symbols: int, longest: int, alphabet: int) -> Sequence[Context]:
     fitting = [context for context in candidates if not isinstance(context, Context1d) or context.size < longest]
-    if noisy.size > _MANY_SYMBOLS:
+    if symbols > _MANY_SYMBOLS:
         # More contexts than a table holds would have to be sorted, in more memory than there may be.
-        tables = [context for context in fitting if data.channel.outputs ** (context.size + 1) <= LARGEST_TABLE]
+        tables = [context for context in fitting if alphabet ** (context.size + 1) <= LARGEST_TABLE]
         fitting = tables or fitting[:1]
     if not fitting:
         raise SettingsError(f"the longest sequence has {longest} symbols, too few for any context")

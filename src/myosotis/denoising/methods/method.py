@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Channel, Symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d
@@ -58,12 +59,23 @@ class NoisyData:
 
     def loss_as_seen(self) -> float:
         """Return the estimated loss of leaving every symbol as it is."""
-        noisy, channel = self.noisy, self.channel
-        if channel.inputs != channel.outputs:
-            raise SettingsError("noisy symbols cannot be kept: the channel has more of them than clean ones")
-        parts, every = head_estimate(channel), np.arange(channel.outputs)
-        losses = parts[:, every, every].sum(axis=1)
-        return float(losses @ symbol_counts(noisy, channel.outputs) / noisy.size)
+        return loss_as_seen(symbol_counts(self.noisy, self.channel.outputs), self.channel)
+
+
+def loss_as_seen(counts: NDArray[np.int64], channel: Channel) -> float:
+    """Return the estimated loss of leaving every symbol as it is.
+
+    Args:
+        counts: Number of each symbol.
+        channel: The noise.
+
+    Raises:
+        SettingsError: Noisy symbols are not among the clean ones.
+    """
+    if channel.inputs != channel.outputs:
+        raise SettingsError("noisy symbols cannot be kept: the channel has more of them than clean ones")
+    parts, every = head_estimate(channel), np.arange(channel.outputs)
+    return float(parts[:, every, every].sum(axis=1) @ counts / counts.sum())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from myosotis.engine.seeding import derive_seed, generator
 
 _DEDUPLICATE = 0.3
 _MOST_SAMPLES = 1 << 23
-_PARTS, _SMALLEST = 64, 1 << 16
+_PARTS, _SMALLEST = 128, 1 << 16
 """Parts in which contexts are looked at, and the smallest of them: keys take many times the memory of symbols."""
 
 

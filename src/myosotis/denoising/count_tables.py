@@ -13,6 +13,7 @@ from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad
 from myosotis.denoising.counted_rules import Counts, EstimateKind, best_rules, rules_of_pairs, settle_uncovered
 
 _BLOCK = 1 << 16
+_LARGEST_JOINT = 1 << 62
 
 Keys = NDArray[np.int64]
 
@@ -249,9 +250,29 @@ def _denoise_distinct(
     keys: NDArray[np.generic], symbols: Symbols, q: int, parts: Numbers, kind: EstimateKind
 ) -> tuple[NDArray[np.int8], float, int]:
     """Denoised symbols of contexts that differ in their keys, the loss, and the number of contexts."""
-    _, numbers = np.unique(keys, return_inverse=True)
-    contexts = int(numbers.max()) + 1 if len(numbers) else 0
-    joint = numbers.ravel() * q + symbols.astype(np.int64)
-    pairs, numbers, counts = np.unique(joint, return_inverse=True, return_counts=True)
-    decisions, loss = rules_of_pairs(*np.divmod(pairs, q), counts, parts, kind)
-    return decisions[numbers.ravel()], loss, contexts
+    if keys.dtype.kind == "V" or (len(keys) and int(keys.max()) > _LARGEST_JOINT // q):
+        keys = np.unique(keys, return_inverse=True)[1].ravel()
+    # Context and symbol as one number.
+    joint = np.multiply(keys, q, dtype=np.int64)
+    joint += symbols.astype(np.uint8)
+    ordered = np.sort(joint)
+    first = np.flatnonzero(_changing(ordered))
+    pairs, counts = ordered[first], np.diff(first, append=len(ordered))
+    del ordered, first
+    contexts, letters = np.divmod(pairs, q)
+    numbers = np.cumsum(_changing(contexts)) - 1
+    decisions, loss = rules_of_pairs(numbers, letters, counts, parts, kind)
+    denoised = np.empty(len(joint), dtype=np.int8)
+    for begin in range(0, len(joint), _BLOCK):
+        some = joint[begin : begin + _BLOCK]
+        # Neighbours are looked up one after another.
+        order = np.argsort(some)
+        denoised[begin + order] = decisions[np.searchsorted(pairs, some[order])]
+    return denoised, loss, int(numbers[-1]) + 1 if len(numbers) else 0
+
+
+def _changing(ordered: Keys) -> NDArray[np.bool_]:
+    """Whether each number differs from the one before."""
+    changing = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=changing[1:])
+    return changing

@@ -13,6 +13,8 @@ _BLOCK = 1 << 18
 """Largest number of counts, or of scores, that are handled at once: they should stay in the cache."""
 _FEWEST = 1 << 7
 """Rows of counts that are handled at once however many scores each has: products of narrow matrices are slow."""
+_FEW_SYMBOLS = 8
+"""Largest alphabet where a rule is made faster than one of equal counts is looked for."""
 _TIE = 1e-9
 
 Counts = NDArray[np.int32] | NDArray[np.int64]
@@ -72,8 +74,8 @@ def rules_of_pairs(
 ) -> tuple[NDArray[np.int8], float]:
     """Return the reconstruction of each symbol in its context and the sum of the estimated losses.
 
-    Rules are the same wherever the counts are: each is made once. Most contexts of a large alphabet are rare and have
-    the counts of many others.
+    Rules are the same wherever the counts are: for a large alphabet each is made once. Most of its contexts are rare
+    and have the counts of many others.
 
     Args:
         contexts: Number of the context of each pair of a context and a symbol: from 0, in order, without gaps.
@@ -88,15 +90,11 @@ def rules_of_pairs(
         return decisions, total
     starts = np.flatnonzero(np.diff(contexts, prepend=-1))
     table = sparse.csr_array((counts, symbols, np.append(starts, len(symbols))), shape=(len(starts), q))
-    # Pairs in an order in which equal counts stand together; that others may have the same number costs time alone.
-    numbers = np.random.default_rng(0).integers(0, 1 << 63, q, dtype=np.uint64)
-    keys = np.add.reduceat(counts.astype(np.uint64) * numbers[symbols], starts)[contexts]
-    if kind != "plain":
-        keys -= numbers[symbols]
-    order = np.argsort(keys)
+    order = None if q <= _FEW_SYMBOLS else _order_of_counts(contexts, symbols, counts, starts, q, kind)
     size = max(_FEWEST, _BLOCK // q)
-    for begin in range(0, len(order), size):
-        pairs = order[begin : begin + size]
+    for begin in range(0, len(symbols), size):
+        part = slice(begin, begin + size)
+        pairs = part if order is None else order[part]
         asked = symbols[pairs]
         rows = table[contexts[pairs]].toarray().astype(np.float64)
         if kind != "plain":
@@ -107,6 +105,23 @@ def rules_of_pairs(
         decisions[pairs] = rule[asked, np.arange(len(asked))]
         total += float(counts[pairs] @ _judged(asked, rule, parts))
     return decisions, total
+
+
+def _order_of_counts(
+    contexts: NDArray[np.int64],
+    symbols: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    q: int,
+    kind: EstimateKind,
+) -> NDArray[np.int64]:
+    """An order of pairs in which the counts that rules are made of stand together where they are equal."""
+    # That others may have the same number costs time alone.
+    numbers = np.random.default_rng(0).integers(0, 1 << 63, q, dtype=np.uint64)
+    keys = np.add.reduceat(counts.astype(np.uint64) * numbers[symbols], starts)[contexts]
+    if kind != "plain":
+        keys -= numbers[symbols]
+    return np.argsort(keys)
 
 
 def _without(counts: Numbers, symbols: NDArray[np.int64]) -> Numbers:

@@ -173,8 +173,21 @@ def report(size, out):
     shutil.rmtree(many, ignore_errors=True)
     shutil.copytree(few, many)
     result = json.loads((few / "result.json").read_text())
-    given = result["requests"]
-    result["requests"] = [{**given[number % len(given)], "request": number + 1} for number in range(size)]
+    given, all_measures = result["requests"], result["requests"][-1]["measures"]
+    result["requests"] = [
+        {
+            **given[number % len(given)],
+            "request": number + 1,
+            "measures": [all_measures[index % len(given)] for index in range(number + 1)],
+        }
+        for number in range(size)
+    ]
+    events = [json.loads(line) for line in (few / "metrics.jsonl").read_text().splitlines()]
+    with (many / "metrics.jsonl").open("w") as file:
+        for begin in range(0, size, len(given)):
+            for event in events:
+                again = {**event, "request": event["request"] + begin} if "request" in event else event
+                file.write(json.dumps(again) + "\n")
     (many / "result.json").write_text(json.dumps(result))
     (many / "digests.json").unlink()  # the result is not the one that was written with it
     started = time.perf_counter()

@@ -6,6 +6,7 @@ from typing import Any
 
 from myosotis.report.document import Row, Section, Table
 from myosotis.report.groups import number_text
+from myosotis.report.requests import requests_table
 from myosotis.report.sections import (
     count_text,
     fingerprints_text,
@@ -68,16 +69,13 @@ def request_sections(result: Mapping[str, Any]) -> list[Section]:
     requests = result["unlearning"]["requests"]
     if not requests:
         return []
-    rows = [
+    ends = [
         Row(
-            f"After request {number}",
-            [f"{value:.3f}" for value in request["forget_accuracy"]] + ["-"] * (len(requests) - number),
-            f"{count_text(request['instances'], 'instance')}, {count_text(request['steps'], 'step')}, "
-            f"{STOP_REASONS[request['stop_reason']]}",
+            f"request {number}",
+            [str(request["instances"]), str(request["steps"]), STOP_REASONS[request["stop_reason"]]],
         )
         for number, request in enumerate(requests, start=1)
     ]
-    columns = [f"Request {number}" for number in range(1, len(requests) + 1)]
     return [
         Section(
             "Requests one after another",
@@ -85,7 +83,13 @@ def request_sections(result: Mapping[str, Any]) -> list[Section]:
                 "Each request starts from the model that the previous one left. Where a figure rises again, instances "
                 "came back."
             ],
-            [Table("Share that gets its true label", columns, rows)],
+            [
+                requests_table(
+                    "Share of each request that gets its true label, after each",
+                    [request["forget_accuracy"] for request in requests],
+                ),
+                Table("How each ended", ["Instances", "Steps", "Stop reason"], ends),
+            ],
         )
     ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from myosotis.report.document import Figure, Row, Section, Table
 from myosotis.report.figures import Line, curves
+from myosotis.report.requests import listed, requests_table
 from myosotis.report.sections import count_text
 
 _MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
@@ -234,19 +235,13 @@ def _earlier_section(earlier: Sequence[Mapping[str, Any]]) -> Section:
 
 def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
     measures = list(dict.fromkeys(name for row in requests[-1]["measures"] for name in row))
-    columns = [f"after {row['request']}" for row in requests]
-    tables = []
-    for measure in measures:
-        rows = []
-        for number in range(1, len(requests) + 1):
-            cells = [
-                f"{row['measures'][number - 1][measure]:.3f}"
-                if row["request"] >= number and measure in row["measures"][number - 1]
-                else "-"
-                for row in requests
-            ]
-            rows.append(Row(f"request {number}", cells))
-        tables.append(Table(f"{measure.replace('_', ' ').capitalize()} of each request after each", columns, rows))
+    tables = [
+        requests_table(
+            f"{measure.replace('_', ' ').capitalize()} of each request after each",
+            [[one.get(measure) for one in row["measures"]] for row in requests],
+        )
+        for measure in measures
+    ]
     ends = [Row(f"request {row['request']}", [row["stop_reason"], f"{row['epochs']:g}"]) for row in requests]
     tables.append(Table("How each ended", ["Stop reason", "Epochs"], ends))
     first = next(name for name in measures if all(name in row for row in requests[-1]["measures"]))
@@ -258,7 +253,7 @@ def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
     ]
     text = (
         f"Of the earlier requests, {first.replace('_', ' ')} is higher at the end than right after their own turn for: "
-        f"{', '.join(back)}."
+        f"{listed(back)}."
         if back
         else f"No earlier request has a higher {first.replace('_', ' ')} at the end than right after its own turn."
     )

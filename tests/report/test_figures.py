@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from myosotis.report.figures import Line, Point, curves, dot_chart, line_chart, scatter_panels
+from myosotis.report.figures import Line, Point, curves, dot_chart, heat_map, line_chart, scatter_panels
 
 LONG = "animals-small training.epochs 15, model.options.widths [16, 32, 64], model.options.blocks [1, 1, 1], stem 2"
 
@@ -55,3 +55,14 @@ def test_few_steps_have_whole_ticks():
     svg = line_chart([Line("a", [0, 1], [0.5, 0.6])], x_label="epoch", y_label="y", share=True, name="a")
     ticks = re.findall(r"<text[^>]*>([^<]+)</text>", svg.split("xtick", 1)[1].split("ytick", 1)[0])
     assert ticks[:2] == ["0", "1"]
+
+
+@pytest.mark.parametrize("count", [13, 40, 41, 200])
+def test_a_heat_map_of_any_size_is_small_and_names_its_rows(count):
+    names = [f"task {number}" for number in range(count)]
+    values = [[0.5 if column <= row else None for column in range(count)] for row in range(count)]
+    drawn = heat_map(values, names, names, x_label="on", y_label="after", name=f"heat-{count}")
+    assert len(drawn) < 400_000
+    assert "task 0" in drawn
+    assert (names[-1] in drawn) == (count <= 40)
+    assert "http" not in drawn.replace("http://www.w3.org", "")

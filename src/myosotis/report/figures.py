@@ -40,6 +40,7 @@ _ROW_LETTERS = 24
 _CELL_LETTERS = 18
 _MOST_REM = 10  # of width for each column of a sheet
 _MOST_CELLS = 12  # in a row of a heat map, for numbers to be legible
+_MOST_DRAWN = 40  # in a row of a heat map, each as a shape with its name; more are an image
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
 
@@ -226,6 +227,8 @@ def heat_map(
 ) -> str:
     """Draw a matrix as shades with its numbers in the cells, and return an SVG element.
 
+    Of many rows or columns not all are named, and the shades are one image, so that a page stays small.
+
     Args:
         values: Row by row; None stays empty.
         rows: Their names, top to bottom.
@@ -238,16 +241,24 @@ def heat_map(
     most = max((value for row in values for value in row if value is not None), default=1.0) or 1.0
     rows, columns = ([_shortened(text) for text in names] for names in (rows, columns))
     with _style(name):
-        side = 0.36 * max(len(rows), len(columns))
+        longest = max(len(rows), len(columns))
+        side = 0.36 * min(longest, _MOST_DRAWN)
         figure = MatplotlibFigure(figsize=(max(4.8, side + 1.6), max(3.0, side + 1.0)), layout="constrained")
         axes = figure.add_subplot()
         shades = [[float("nan") if value is None else value for value in row] for row in values]
-        drawn = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
-        axes.set_xticks([column + 0.5 for column in range(len(columns))], columns, rotation=45, ha="right")
-        axes.set_yticks([row + 0.5 for row in range(len(rows))], rows)
-        axes.invert_yaxis()
+        if longest <= _MOST_DRAWN:
+            drawn = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
+            axes.invert_yaxis()
+        else:
+            extent = (0, len(columns), len(rows), 0)
+            drawn = axes.imshow(shades, cmap="cividis", vmin=0, vmax=most, interpolation="none", extent=extent)
+        step = -(-longest // _MOST_DRAWN)
+        axes.set_xticks(
+            [column + 0.5 for column in range(0, len(columns), step)], columns[::step], rotation=45, ha="right"
+        )
+        axes.set_yticks([row + 0.5 for row in range(0, len(rows), step)], rows[::step])
         axes.set_aspect("equal")
-        if max(len(rows), len(columns)) <= _MOST_CELLS:
+        if longest <= _MOST_CELLS:
             for y, row in enumerate(values):
                 for x, value in enumerate(row):
                     if value is not None:
@@ -420,4 +431,5 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace("<image ", '<image style="image-rendering: pixelated" ')
     return svg.replace("<svg ", '<svg role="img" preserveAspectRatio="xMidYMid meet" ', 1)

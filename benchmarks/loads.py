@@ -3,12 +3,12 @@
     python benchmarks/loads.py folder records classes tasks memory pairs requests report --out OUT
 
 ``folder``: class folders of PNG of 32x32 pixels, the first start with a cache and the second. ``records``: a JSONL file
-is read, and hashed for what two sets share. ``classes`` and ``tasks``: a class-incremental job, from its folder to its
-report. ``memory``: exemplars are chosen by herding and stored. ``pairs``: a stream of pictures with masks is split into
-tasks. ``requests``: a tiny language model forgets in sequence. ``report``: result and report of a thousand requests,
-whose figures are those of three, repeated. Each size runs in a process of its own; memory is its peak less that of
-a process with the same imports. The exponent is that of time, of memory and of the report between smallest and
-largest size; what is below a second, or 20 MB, is too small to have one.
+is read. ``classes`` and ``tasks``: a class-incremental job, from its folder to its report. ``memory``: a hundred
+exemplars of each class are chosen from 500 by herding and stored. ``pairs``: pictures with masks are read and split
+into tasks. ``requests``: a tiny language model forgets in sequence. ``report``: the report of a thousand requests, whose
+figures are those of a few, repeated. Each size runs in a process of its own; memory is its peak less that of a process
+with the same imports. The exponent is that of time, of memory and of sizes between the smallest and the largest; what
+is below a second, or 20 MB, is too small to have one.
 """
 
 import argparse
@@ -121,8 +121,9 @@ def memory(size, _):
 
     from myosotis.continual.memory import ExemplarMemory
 
-    features = torch.randn(size * 2, 64, generator=torch.Generator().manual_seed(0))
-    samples = {label: torch.arange(label, size * 2, 100) for label in range(100)}
+    classes = size // 100
+    features = torch.randn(5 * size, 64, generator=torch.Generator().manual_seed(0))
+    samples = {label: torch.arange(label, 5 * size, classes) for label in range(classes)}
     started = time.perf_counter()
     kept = ExemplarMemory(total=size, selection="herding", seed=0)
     kept.add(samples, lambda indices: features[indices])

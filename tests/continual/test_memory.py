@@ -13,6 +13,19 @@ from myosotis.continual.memory import ExemplarMemory, herding
 POINTS = torch.tensor([[1.0, 0], [0, 1], [0.8, 0.6], [3, 4], [-0.6, 0.8], [5, 12]])
 
 
+def test_herding_is_the_literal_greedy_choice():
+    draw = torch.Generator().manual_seed(0)
+    points = functional.normalize(torch.randn(60, 7, generator=draw, dtype=torch.float64), dim=1)
+    left, chosen = set(range(60)), []
+    for size in range(1, 61):
+        means = {index: (points[chosen].sum(0) + points[index]) / size for index in left}
+        best = min(left, key=lambda index: (points.mean(0) - means[index]).square().sum().item())
+        chosen.append(best)
+        left.remove(best)
+    assert herding(points, 60) == chosen
+    assert herding(torch.ones(4, 3), 3) == [0, 1, 2]
+
+
 def test_herding_by_hand():
     assert herding(POINTS, 6) == [5, 3, 1, 0, 4, 2]
     # The last two tie for the fifth place.

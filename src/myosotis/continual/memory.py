@@ -36,14 +36,15 @@ def herding(features: Float[Tensor, "n features"], count: int, *, normalize: boo
     if normalize:
         points = functional.normalize(points, dim=1)
     mean = points.mean(0)
-    total = torch.zeros_like(mean)
-    selected = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    missing = torch.zeros_like(mean)
+    # Of the squared distance of missing - x only this depends on x; one product with all points is left.
+    norms = points.square().sum(1)
     chosen: list[int] = []
-    for size in range(1, min(count, len(points)) + 1):
-        distance = (mean - (total + points) / size).square().sum(1)
-        best = int(distance.masked_fill(selected, float("inf")).argmin())
-        selected[best] = True
-        total += points[best]
+    for _ in range(min(count, len(points))):
+        missing += mean
+        best = int(torch.addmv(norms, points, missing, alpha=-2).argmin())
+        norms[best] = torch.inf
+        missing -= points[best]
         chosen.append(best)
     return chosen
 

@@ -5,10 +5,10 @@
 ``folder``: class folders of PNG of 32x32 pixels, the first start with a cache and the second. ``records``: a JSONL file
 is read. ``classes`` and ``tasks``: a class-incremental job, from its folder to its report. ``memory``: a hundred
 exemplars of each class are chosen from 500 by herding and stored. ``pairs``: pictures with masks are read and split
-into tasks. ``requests``: a tiny language model forgets in sequence. ``report``: the report of a thousand requests, whose
-figures are those of a few, repeated. Each size runs in a process of its own; memory is its peak less that of a process
-with the same imports. The exponent is that of time, of memory and of sizes between the smallest and the largest; what
-is below a second, or 20 MB, is too small to have one.
+into tasks. ``requests``: a tiny language model forgets in sequence. ``report``: the report of a thousand requests, with
+the figures of a few, repeated. Each size runs in a process of its own; memory is its peak less that of a process with
+the same imports. The exponent is that of time, of memory and of sizes between the smallest and the largest; what is
+below a second, or 20 MB, is too small to have one.
 """
 
 import argparse

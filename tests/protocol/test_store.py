@@ -34,6 +34,34 @@ def test_results_are_kept_by_their_jobs(unit, tmp_path):
     assert "secret" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ("update trial_user_attributes set value_json = replace(value_json, '0.5', '0.7') where key = 'result'", 1),
+        ("update trial_user_attributes set value_json = replace(value_json, 'a', 'b') where key = 'key'", 0),
+        ("update trial_user_attributes set key = 'resulu' where key = 'result'", 0),
+        ("update trial_user_attributes set key = 'sha257' where key = 'sha256'", 2),
+        ("update trial_user_attributes set value_json = 'torn' where key = 'phase'", None),
+    ],
+)
+def test_a_result_that_changed_is_not_believed(change, left, unit, tmp_path):
+    """None: the study cannot be read."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    store = ResultStore(url, "p", "one")
+    store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
+    store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute(change)
+        database.commit()
+    again = ResultStore(url, "p", "one")
+    if left is None:
+        with pytest.raises(InputError, match="damaged"):
+            again.results()
+    else:
+        assert len(again.results()) == left
+        assert {"metrics": {"x": 0.7}} not in again.results().values()
+
+
 def test_drivers_make_a_storage_at_the_same_moment(tmp_path):
     """All but one used to end with "table studies already exists"."""
     barrier, errors = Barrier(4), []

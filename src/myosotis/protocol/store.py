@@ -1,6 +1,7 @@
 """Results of finished units in an Optuna study: an SQLite file in the run, or any storage URL."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_plus
 
 from myosotis.engine.config import mask_password
+from myosotis.engine.digests import content_digest
 from myosotis.engine.errors import InputError
 from myosotis.protocol.units import Unit
 
 if TYPE_CHECKING:
     import optuna
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 10
 _PAUSE = 0.2  # seconds
@@ -48,16 +52,29 @@ class ResultStore:
             raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """Return all results by the keys of their units.
+        """Return all results by the keys of their units; one that is not what was stored is left out, and logged.
 
         Raises:
             OSError: The storage cannot be read.
+            InputError: What it holds is no study.
         """
         import optuna
 
-        with self._reached():
-            trials = self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-        return {trial.user_attrs["key"]: json.loads(trial.user_attrs["result"]) for trial in trials}
+        try:
+            with self._reached():
+                trials = self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        except (KeyError, ValueError) as error:  # values of its tables that are not what Optuna writes
+            reason = _reason(error, self._url)
+            raise InputError(f"storage {mask_password(self._url)}: damaged: {reason}") from None
+        results = {}
+        for trial in trials:
+            key, text = trial.user_attrs.get("key"), trial.user_attrs.get("result")
+            # Earlier versions stored no digest.
+            if text is None or trial.user_attrs.get("sha256", _digest(key, text)) != _digest(key, text):
+                _log.warning("storage %s: a result is damaged, so it is not used", mask_password(self._url))
+                continue
+            results[str(key)] = json.loads(text)
+        return results
 
     def add(self, unit: Unit, result: dict[str, Any], score: float) -> None:
         """Store a result; drawn settings are attributes, as spaces differ between methods, which a study forbids.
@@ -76,6 +93,7 @@ class ResultStore:
             "drawn": json.dumps(unit.drawn),
             "result": json.dumps(result),
         }
+        attributes["sha256"] = _digest(unit.key, str(attributes["result"]))
         with self._reached():
             self._study.add_trial(optuna.trial.create_trial(value=score, user_attrs=attributes))
 
@@ -90,6 +108,11 @@ class ResultStore:
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             cause = error.__cause__ or error
             raise OSError(f"storage {mask_password(self._url)}: {_reason(cause, self._url)}") from error
+
+
+def _digest(key: object, text: object) -> str:
+    """SHA-256 of a unit's key and its result."""
+    return content_digest([key, text])
 
 
 def _reason(error: BaseException, url: str) -> str:

@@ -425,6 +425,8 @@ def add_full(campaigns, kind, case, size, run, ending):
     return campaigns.add("disks", kind, case, outcome, **details)
 
 
+FLIPS_OF_STUDY = 40
+"""Of a file of a hundred kilobytes most bits are unused, so that one flip says nothing."""
 DAMAGES = ("empty", "half", "flipped bit", "random bytes", "[1, 2]", "deleted")
 
 
@@ -440,7 +442,7 @@ def damage(path, how, draws):
         "random bytes": draws.randbytes(max(8, min(len(content), 200))),
         "[1, 2]": b"[1, 2]\n",
     }.get(how)
-    if how == "flipped bit" and content:
+    if how.startswith("flipped bit") and content:
         position = draws.randrange(len(content))
         flipped = bytes([content[position] ^ (1 << draws.randrange(8))])
         new = content[:position] + flipped + content[position + 1 :]
@@ -476,7 +478,9 @@ def corrupt_files(campaigns, kind, state, source, few):
             continue
         draws = campaigns.draws("corruption", kind, state, name)
         ways = [how for how in DAMAGES if how != "[1, 2]" or name.endswith(".json")]
-        for how in ways if report and not few else draws.sample(ways, 2):
+        flips = 1 if few or name != "study.db" or report else FLIPS_OF_STUDY
+        more = [f"flipped bit {number}" for number in range(1, flips)]
+        for how in [*(ways if report and not few else draws.sample(ways, 2)), *more]:
             corrupt(campaigns, kind, state, source, name, how)
 
 

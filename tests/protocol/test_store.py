@@ -1,5 +1,7 @@
 """The store of results."""
 
+import os
+import resource
 import sqlite3
 from contextlib import closing
 from threading import Barrier, Thread
@@ -90,3 +92,19 @@ def test_a_storage_that_is_held_is_a_refusal_of_the_system(unit, tmp_path):
             store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
         other.execute("COMMIT")
     assert len(store.results()) == 1
+
+
+def test_a_disk_without_room_for_a_study_is_a_refusal_of_the_system(tmp_path):
+    """Files may have no more than 8 kB in a child process."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        try:
+            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")
+        except OSError:
+            os._exit(7)
+        except BaseException:
+            os._exit(8)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one").results() == {}

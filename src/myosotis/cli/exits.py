@@ -84,6 +84,7 @@ def _of_writer(error: SafetensorError | RuntimeError) -> str | None:
     text = str(error)
     if isinstance(error, SafetensorError) and "os error" in text:
         return f"weights cannot be written or read: {text}"
-    if "PytorchStreamWriter failed" in text or ("inline_container.cc" in text and "unexpected pos" in text):
+    moved = "inline_container.cc" in text and "unexpected pos" in text
+    if "PytorchStreamWriter failed" in text or "basic_ios::clear: iostream error" in text or moved:
         return "a checkpoint cannot be written; is the disk full?"
     return None

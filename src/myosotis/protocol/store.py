@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 10
 _PAUSE = 0.2  # seconds
+_NO_ROOM = ("disk is full", "disk i/o error", "no space left")
 # Messages of databases where two connections make a table or a row at once.
 _MADE_MEANWHILE = ("already exists", "unique constraint", "duplicate key", "database is locked")
 
@@ -34,6 +35,7 @@ class ResultStore:
 
     Raises:
         InputError: The storage cannot be reached, or the study belongs to another configuration.
+        OSError: Its disk is full.
     """
 
     def __init__(self, url: str, name: str, identity: str) -> None:
@@ -47,6 +49,8 @@ class ResultStore:
             if stored is None:
                 self._study.set_user_attr("identity", identity)
         except Exception as error:  # database drivers raise errors of their own
+            if any(words in str(error).lower() for words in _NO_ROOM):
+                raise OSError(f"storage {mask_password(url)}: {_reason(error, url)}") from error
             raise InputError(f"storage {mask_password(url)}: cannot be used: {_reason(error, url)}") from None
         if stored is not None and stored != identity:
             raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")

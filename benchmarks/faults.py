@@ -323,15 +323,18 @@ def kills(campaigns):
 def kill(campaigns, kind, case):
     _, seconds = campaigns.reference(kind)
     draws = campaigns.draws("kills", kind, case)
-    run, at, ending = campaigns.fresh(), [], None
-    for share in (1.0, 0.6)[: 2 if case % 5 == 4 else 1]:
-        command = Command(campaigns.command(kind, run, "--resume"))
-        moment = draws.uniform(0, share * seconds)
-        ending = command.wait(moment)
-        if ending is not None:
-            break
-        command.kill()
-        at.append(round(moment, 2))
+    at, ending = [], None
+    while not at:  # a run that ends before its kill is no case
+        run, share = campaigns.fresh(), 1.0
+        for _ in range(2 if case % 5 == 4 else 1):
+            command = Command(campaigns.command(kind, run, "--resume"))
+            moment = draws.uniform(0, share * seconds)
+            ending = command.wait(moment)
+            if ending is not None:
+                break
+            command.kill()
+            at.append(round(moment, 2))
+            share = 0.6
     outcome, changed = campaigns.resumed(kind, run, ending)
     return campaigns.add("kills", kind, case, outcome, killed_at=at, changed=changed)
 

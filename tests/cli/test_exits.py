@@ -45,6 +45,7 @@ def test_a_training_that_diverged_is_one_line_and_status_1():
         (SafetensorError("I/O error: No space left on device (os error 28)"), "weights cannot be written or read"),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0"), "is the disk full?"),
         (RuntimeError("basic_ios::clear: iostream error"), "is the disk full?"),
+        (RuntimeError("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"), "was lost"),
         (
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 16319 vs 16272"),
             "is the disk full?",

@@ -269,3 +269,14 @@ def test_damaged_state_is_named_or_not_used(tmp_path, caplog):
     (run.path / "config.yaml").write_text("- 1")
     with pytest.raises(InputError, match=r"config\.yaml: damaged"):
         Run.open(run.path, Settings(), seed=0, resume=True)
+
+
+def test_what_a_killed_job_was_writing_is_cleared(tmp_path):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    run.close()
+    left = [run.path / ".result.json.partial-0957094a", run.checkpoints / ".inputs.json.partial-715a9d4f"]
+    others = [run.path / ".partial", run.checkpoints / "inputs.json"]
+    for path in (*left, *others):
+        path.write_text("{}")
+    Run.open(run.path, Settings(), seed=0, resume=True).close()
+    assert [path.exists() for path in (*left, *others)] == [False, False, True, True]

@@ -39,7 +39,7 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
     except OSError as error:
         _end(f"error: {_of_system(error)}{hint}", 1)
     except (SafetensorError, RuntimeError) as error:
-        reason = _of_writer(error)
+        reason = _of_library(error)
         if reason is None:
             raise
         _end(f"error: {reason}{hint}", 1)
@@ -79,12 +79,14 @@ def _of_system(error: OSError) -> str:
     return ": ".join([*names, error.strerror])
 
 
-def _of_writer(error: SafetensorError | RuntimeError) -> str | None:
-    """What a library that hides the system's error could not write; None where it says something else."""
+def _of_library(error: SafetensorError | RuntimeError) -> str | None:
+    """What a library that hides the system's error could not do; None where it says something else."""
     text = str(error)
     if isinstance(error, SafetensorError) and "os error" in text:
         return f"weights cannot be written or read: {text}"
     moved = "inline_container.cc" in text and "unexpected pos" in text
     if "PytorchStreamWriter failed" in text or "basic_ios::clear: iostream error" in text or moved:
         return "a checkpoint cannot be written; is the disk full?"
+    if "gloo/transport" in text:
+        return "the connection to another process of the job was lost"
     return None

@@ -131,6 +131,7 @@ class Run:
                 # Again, as another process may have come between the check and the lock.
                 cls.check_available(path, config, resume=resume, overwrite=overwrite)
                 _recover(path)
+                _clear_staged_files(path)
                 if not (resume and path.exists()):
                     staged = _stage(path, config, seed)
                     if private:
@@ -365,6 +366,14 @@ def _recover(path: Path) -> None:
             and all(entry.name in _ENTRIES or _is_leftover(entry.name) for entry in staged.iterdir())
         ):
             shutil.rmtree(staged)
+
+
+def _clear_staged_files(run: Path) -> None:
+    """Remove the files that a killed job was writing; they have no name yet, so nothing ever reads them."""
+    for folder in (run, run / "checkpoints", run / "model"):
+        for file in folder.glob(".*.partial-*") if folder.is_dir() else ():
+            if file.is_file() or file.is_symlink():
+                file.unlink()
 
 
 def _stage(path: Path, config: Config, seed: int) -> Path:

@@ -117,3 +117,17 @@ def test_every_job_takes_trackers_and_resolves_its_paths(name, command):
     for path in local_paths(config):
         is_named = not path.startswith((".", "/")) and not (EXAMPLES / path).exists()  # a packaged model
         assert is_named or Path(path).is_absolute(), path
+
+
+def test_jobs_do_not_wait_for_statistics_that_they_may_need_later():
+    """scipy.stats and scikit-learn took a third of the time in which a command, or a worker, starts."""
+    code = """
+import sys
+from myosotis.cli.kinds import JOBS
+for job in JOBS.values():
+    if job.extra is None:
+        job.job_class()
+found = {"scipy.stats", "scipy.optimize", "sklearn"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,10 +5,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import scipy  # its parts are loaded where they are used: half a second each
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import brentq
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor
 
 from myosotis.evaluation.rank_test import rank_test
@@ -189,7 +189,7 @@ def _auc_interval(
     if variance <= 0 or auc in (0.0, 1.0):
         return _score_auc_interval(auc, units, level)
     error = math.sqrt(variance) / (auc * (1 - auc))
-    half = float(student_t.ppf((1 + level) / 2, min(units) - 1)) * error
+    half = float(stdtrit(min(units) - 1, (1 + level) / 2)) * error
     logit = math.log(auc / (1 - auc))
     return tuple(1 / (1 + math.exp(-end)) for end in (logit - half, logit + half))  # type: ignore[return-value]
 
@@ -220,8 +220,8 @@ def _score_auc_interval(auc: float, units: tuple[int, int], level: float) -> tup
         return abs(auc - theta) - z * math.sqrt(variance)
 
     inside = 1e-9
-    low = 0.0 if auc <= inside else float(brentq(excess, inside, auc - inside))
-    high = 1.0 if auc >= 1 - inside else float(brentq(excess, auc + inside, 1 - inside))
+    low = 0.0 if auc <= inside else float(scipy.optimize.brentq(excess, inside, auc - inside))
+    high = 1.0 if auc >= 1 - inside else float(scipy.optimize.brentq(excess, auc + inside, 1 - inside))
     return low, high
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal
 
+import scipy  # its parts are loaded where they are used, half a second each
 from jaxtyping import Float
-from scipy.stats import mannwhitneyu, rankdata, wilcoxon
 from torch import Tensor
 
 Alternative = Literal["less", "greater", "two-sided"]
@@ -73,11 +73,11 @@ def rank_test(
     first, second = group_means(values, groups), group_means(others, other_groups)
     splits = math.comb(len(first) + len(second), len(first))
     if splits <= _MOST_SPLITS:
-        ranks = rankdata(first + second).tolist()
+        ranks = scipy.stats.rankdata(first + second).tolist()
         null = [math.fsum(ranks_of_first) for ranks_of_first in combinations(ranks, len(first))]
         p_value = _tail(math.fsum(ranks[: len(first)]), null, alternative)
     else:
-        p_asymptotic = mannwhitneyu(first, second, alternative=alternative, method="asymptotic").pvalue
+        p_asymptotic = scipy.stats.mannwhitneyu(first, second, alternative=alternative, method="asymptotic").pvalue
         p_value = 1.0 if math.isnan(p_asymptotic) else float(p_asymptotic)  # everything is tied
     sides = 2 if alternative == "two-sided" else 1
     return RankTest(p_value, min(1.0, sides / splits), (len(first), len(second)))
@@ -108,7 +108,7 @@ def paired_rank_test(
     if not differences:
         p_value = 1.0
     elif len(differences) <= _MOST_PAIRS:
-        ranks = rankdata([abs(value) for value in differences]).tolist()
+        ranks = scipy.stats.rankdata([abs(value) for value in differences]).tolist()
         positive = math.fsum(rank for rank, value in zip(ranks, differences, strict=True) if value > 0)
         null = [
             math.fsum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
@@ -116,7 +116,7 @@ def paired_rank_test(
         ]
         p_value = _tail(positive, null, alternative)
     else:
-        p_value = float(wilcoxon(differences, alternative=alternative, method="asymptotic").pvalue)
+        p_value = float(scipy.stats.wilcoxon(differences, alternative=alternative, method="asymptotic").pvalue)
     sides = 2 if alternative == "two-sided" else 1
     return RankTest(p_value, min(1.0, sides / 2**pairs), (pairs, pairs))
 

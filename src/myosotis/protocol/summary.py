@@ -5,8 +5,8 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+import scipy  # its parts are loaded where they are used, half a second each
 import torch
-from scipy.stats import kendalltau
 
 from myosotis.engine.seeding import generator
 from myosotis.evaluation.intervals import t_interval
@@ -40,7 +40,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two lists of scores; None where it is not defined."""
     if len(first) < 2:
         return None
-    value = float(kendalltau(first, second).statistic)
+    value = float(scipy.stats.kendalltau(first, second).statistic)
     return None if value != value else value
 
 

@@ -247,7 +247,7 @@ def heat_map(
         axes = figure.add_subplot()
         shades = [[float("nan") if value is None else value for value in row] for row in values]
         if longest <= _MOST_DRAWN:
-            drawn = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
+            drawn: Any = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
             axes.invert_yaxis()
         else:
             extent = (0, len(columns), len(rows), 0)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.manifold import TSNE
 
 from myosotis.continual.job import StreamJob
 from myosotis.continual.memory import ExemplarMemory
@@ -133,6 +132,8 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         maps = outcome.maps
         if not maps or len(maps["classes"]) < _FEWEST_SHOWN:
             return None
+
+        from sklearn.manifold import TSNE  # two seconds, which jobs without a map need not wait for
 
         def positions(features: torch.Tensor) -> list[list[float]]:
             unit = torch.nn.functional.normalize(features.double(), dim=1).numpy()

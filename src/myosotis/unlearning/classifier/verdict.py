@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import scipy  # its parts are loaded where they are used, half a second each
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from myosotis.evaluation.intervals import change_interval, difference_interval, mean_interval
@@ -144,7 +144,7 @@ def positive_control(
     if control_set == "test":
         # A model that always predicts the most frequent class is right as often as that class occurs.
         chance = max(chance, torch.bincount(labels[control_set]).max().item() / len(labels[control_set]))
-    p_better = binomtest(int(correct.sum()), len(correct), chance, alternative="greater").pvalue
+    p_better = scipy.stats.binomtest(int(correct.sum()), len(correct), chance, alternative="greater").pvalue
     tests: dict[str, tuple[float, RankTest]] = {}
     if "test" in before.losses:
         test = rank_test(losses, before.losses["test"], alternative="less")

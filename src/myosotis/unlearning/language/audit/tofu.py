@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # its parts are loaded where they are used, half a second each
 import torch
 from jaxtyping import Float
-from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
 from myosotis.data.encoding import Encoder, Example
@@ -130,7 +130,7 @@ def forget_quality(ratios: Float[Tensor, " count"], reference_ratios: Float[Tens
     with warnings.catch_warnings():
         # Where D is near 0 the exact sum may fail and the asymptotic p-value, which is 1 as well, is taken.
         warnings.simplefilter("ignore", RuntimeWarning)
-        test = ks_2samp(ratios.double().numpy(), reference_ratios.double().numpy())
+        test = scipy.stats.ks_2samp(ratios.double().numpy(), reference_ratios.double().numpy())
     p, statistic = float(test.pvalue), float(test.statistic)
     n, m = len(ratios), len(reference_ratios)
     # Where the exact p-value nears the smallest float, it is computed again in logarithms.

@@ -42,6 +42,8 @@ def test_a_training_that_diverged_is_one_line_and_status_1():
         (OSError(errno.EROFS, "Read-only file system", "a", None, "b"), "a: b: Read-only file system"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "run/result.json"), "run/result.json: No such"),
         (FileExistsError("model exists"), "model exists"),
+        (MemoryError(), "error: out of memory; --resume"),
+        (MemoryError("Unable to allocate 1 TiB"), "error: out of memory: Unable to allocate 1 TiB"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "weights cannot be written or read"),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0"), "is the disk full?"),
         (RuntimeError("basic_ios::clear: iostream error"), "is the disk full?"),

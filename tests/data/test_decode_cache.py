@@ -1,5 +1,6 @@
 """Decoded images on the disk: damaged, unfinished, or without space."""
 
+import hashlib
 import json
 import resource
 from pathlib import Path
@@ -100,3 +101,20 @@ def test_unfinished_files_are_removed_unless_somebody_works_at_them(world):
     assert kept is not None
     assert kept[1] == [True, True, True, False]
     assert not list((world / "cache").glob(".*"))
+
+
+@pytest.mark.parametrize("content", ["other", "type", "fewer", "lies"])
+def test_a_cache_that_somebody_else_wrote_is_made_again(content, world):
+    """A digest says that a file is what was written, not that it fits."""
+    (path,) = (world / "cache").glob("*.npy")
+    right = np.load(path)
+    wrong = {"other": right[:, 0], "type": right.astype(np.int64), "fewer": right[:2], "lies": right}[content]
+    np.save(path, wrong)
+    if content == "lies":
+        path.write_bytes(path.read_bytes().replace(b"(4, 1, 8, 8)", b"(4, 9, 8, 8)"))
+    description = path.with_suffix(".json")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    description.write_text(json.dumps({"good": [True] * 4, "sha256": digest}))
+    found = read_image_folder(world / "images", cache=world / "cache")
+    assert np.array_equal(found.images, right)
+    assert np.array_equal(np.load(path), right)

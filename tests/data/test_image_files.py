@@ -2,11 +2,13 @@
 
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
+from myosotis.data import image_files, image_folders
 from myosotis.data.image_files import UnreadableImageError, as_array, files_below, read_header, read_picture
 from myosotis.data.image_folders import read_image_folder, read_unlabelled_folder
 from myosotis.engine.errors import InputError
@@ -153,15 +155,70 @@ def test_sixteen_bits_of_either_order_and_thirty_two(tmp_path):
     assert read_image_folder(tmp_path, on_error="skip").skipped == ("a/wide.tif",)
 
 
-def test_too_large_an_image_is_not_called_damaged(tmp_path):
+@pytest.mark.parametrize("size", [(8200, 8200), (14000, 14000)])
+def test_too_large_an_image_is_not_called_damaged(size, tmp_path):
     (tmp_path / "a").mkdir()
-    Image.fromarray(np.zeros((14000, 14000), bool)).save(tmp_path / "a" / "x.png")
-    message = "x.png: image size .196000000 pixels. exceeds limit of 178956970 pixels; scale it down"
+    Image.fromarray(np.zeros(size, bool)).save(tmp_path / "a" / "x.png")
+    message = "x.png: .*has more than the 67,108,864 pixels that are read"
     for read in (read_header, read_picture):
         with pytest.raises(UnreadableImageError, match=message):
             read(tmp_path / "a" / "x.png")
     with pytest.raises(InputError, match=message):
         read_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_a_header_that_claims_more_than_is_read(kind, tmp_path):
+    """Whatever follows it, nothing is unpacked."""
+    path = tmp_path / f"x.{kind.lower()}"
+    Image.fromarray(np.zeros((21, 23), np.uint8)).save(path, format=kind)
+    content = path.read_bytes()
+    sides = {
+        "PNG": (struct.pack(">II", 23, 21), struct.pack(">II", 30000, 30000)),
+        "BMP": (struct.pack("<ii", 23, 21), struct.pack("<ii", 30000, 30000)),
+    }
+    if kind == "TIFF":
+        for tag in (256, 257):
+            head = next(head for number in (3, 4) if (head := struct.pack("<HHI", tag, number, 1)) in content)
+            at = content.index(head)
+            content = content[:at] + struct.pack("<HHII", tag, 4, 1, 30000) + content[at + 12 :]
+    else:
+        assert sides[kind][0] in content
+        content = content.replace(*sides[kind], 1)
+    path.write_bytes(content)
+    for read in (read_header, read_picture):
+        with pytest.raises(UnreadableImageError, match="is not a readable image|more than the 67,108,864 pixels"):
+            read(path)
+
+
+def test_a_thread_of_pixels_does_not_become_gigabytes_when_it_is_scaled(tmp_path):
+    """Its shorter side is one pixel: scaled to 64, it asked for 64 times 64 times as many, and ended in a traceback."""
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.zeros((20000, 1), np.uint8)).save(tmp_path / "a" / "x.png")
+    with pytest.raises(InputError, match="is 1x20000, so narrow that it would have more than the 67,108,864 pixels"):
+        read_image_folder(tmp_path, 64)
+    assert read_image_folder(tmp_path, 4).images.shape == (1, 1, 4, 4)
+
+
+def test_large_images_are_decoded_one_after_another(tmp_path, monkeypatch):
+    """Eight images of 170 million pixels at once took more than eight gigabytes."""
+    monkeypatch.setattr(image_files, "_LARGE", 100)
+    for number in range(8):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "a" / f"{number}.png")
+    busy, most = [0], [0]
+
+    def slow(path):
+        busy[0] += 1
+        most[0] = max(most[0], busy[0])
+        time.sleep(0.01)
+        picture = read_picture(path)
+        busy[0] -= 1
+        return picture
+
+    monkeypatch.setattr(image_folders, "read_picture", slow)
+    assert len(read_image_folder(tmp_path)) == 8
+    assert most == [1]
 
 
 def test_names_in_another_encoding(tmp_path):

@@ -280,3 +280,25 @@ def test_what_a_killed_job_was_writing_is_cleared(tmp_path):
         path.write_text("{}")
     Run.open(run.path, Settings(), seed=0, resume=True).close()
     assert [path.exists() for path in (*left, *others)] == [False, False, True, True]
+
+
+def test_a_salt_that_others_can_read_is_taken_from_them(tmp_path, caplog, monkeypatch):
+    """A copy of a run, out of an archive for example, is often readable by all; the salt was used without a word."""
+    run = Run.open(tmp_path / "run", Settings(), seed=0)
+    path = run.path / "fingerprint-salt.txt"
+    salt = run.salt
+    assert not caplog.messages
+    for mode in (0o644, 0o620, 0o602):
+        path.chmod(mode)
+        caplog.clear()
+        assert run.salt == salt
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert caplog.messages == [f"{path}: others could read or write this file; now its owner alone can"]
+
+    def refused(*_):
+        raise PermissionError
+
+    path.chmod(0o644)
+    monkeypatch.setattr(Path, "chmod", refused)
+    with pytest.raises(InputError, match=r"fingerprint-salt.txt: others can read or write this file; its owner must"):
+        _ = run.salt

@@ -308,3 +308,27 @@ def test_a_scheme_of_another_version_is_refused(covered, photos, tmp_path):
     path.write_text(path.read_text().replace("myosotis/v1", "myosotis/v2"))
     with pytest.raises(InputError, match="is of scheme 'myosotis/v2'"):
         check(covered, photos / "cat" / "0.png", path)
+
+
+def test_what_is_no_photo_is_refused_at_once(photos, tmp_path):
+    """A pipe waited for ever for somebody to write; an image that unpacks to gigabytes was called unreadable."""
+    os.mkfifo(photos / "cat" / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png: is not a regular file"):
+        entries_of(photos)
+    (photos / "cat" / "pipe.png").unlink()
+    (photos / "cat" / "zero.png").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"zero\.png: is not a regular file"):
+        entries_of(photos)
+    (photos / "cat" / "zero.png").unlink()
+    for side in (8200, 14000, 20000):
+        Image.new("1", (side, side)).save(photos / "cat" / "page.png")
+        with pytest.raises(InputError, match=r"page\.png: .*more than the 67,108,864 pixels that are read"):
+            entries_of(photos)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
+def test_a_key_of_commitments_that_others_can_reach_is_refused(mode, photos, tmp_path):
+    write_opening(commit(entries_of(photos)), tmp_path / "opening.json")
+    (tmp_path / "opening.json").chmod(mode)
+    with pytest.raises(InputError, match=r"opening\.json: others can read this key; `chmod 600` it"):
+        read_opening(tmp_path / "opening.json")

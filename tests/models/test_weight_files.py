@@ -1,3 +1,6 @@
+import json
+import struct
+
 import pytest
 import timm
 import torch
@@ -111,6 +114,25 @@ class TestMatching:
         assert not differs(target, untouched)
 
 
+def lying(content, length=None, rest=b""):
+    header = json.dumps({f"w{n}": {"dtype": "F32", **tensor} for n, tensor in enumerate(content)}).encode()
+    return struct.pack("<Q", len(header) if length is None else length) + header + rest
+
+
+LIES = {
+    "four terabytes": lying([{"shape": [2**40], "data_offsets": [0, 2**42]}]),
+    "negative": lying([{"shape": [1], "data_offsets": [-4, 0]}]),
+    "overlapping": lying(
+        [{"shape": [2], "data_offsets": [0, 8]}, {"shape": [2], "data_offsets": [4, 12]}], rest=bytes(12)
+    ),
+    "a gap": lying([{"shape": [1], "data_offsets": [4, 8]}], rest=bytes(8)),
+    "a shape of another size": lying([{"shape": [3], "data_offsets": [0, 8]}], rest=bytes(8)),
+    "an overflowing shape": lying([{"shape": [2**63, 2], "data_offsets": [0, 0]}]),
+    "a header of an exabyte": lying([], 2**60),
+    "a header of 90 MB": lying([], 90_000_000),
+}
+
+
 class TestReading:
     def test_pickled_code_is_refused(self, tmp_path):
         torch.save({"layer": nn.Linear(2, 2)}, tmp_path / "w.pth")
@@ -132,6 +154,13 @@ class TestReading:
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(InputError, match=name):
             read_weights_file(tmp_path / name)
+
+    @pytest.mark.parametrize("lie", LIES)
+    def test_a_header_that_lies_is_refused_without_its_memory(self, lie, tmp_path):
+        (tmp_path / "w.safetensors").write_bytes(LIES[lie])
+        with pytest.raises(InputError, match=r"w\.safetensors: its weights cannot be loaded: .*header") as caught:
+            read_weights_file(tmp_path / "w.safetensors")
+        assert "\n" not in str(caught.value)
 
     def test_infinity_is_refused(self, tmp_path):
         state = dict(network(0).state_dict())

@@ -21,9 +21,9 @@ class _TerminatedError(BaseException):
 def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
     """End a command with one line where the cause is not a fault of the program.
 
-    Status 2: the input is wrong. Status 1: the training diverged, or the system refused (a full disk, a directory that
-    is read-only or gone). Status 130 and 143: somebody interrupted or terminated the command, as shells report it.
-    Every other exception is a fault of the program and keeps its traceback.
+    Status 2: the input is wrong. Status 1: the training diverged, or the system refused (a full disk, no memory, a
+    directory that is read-only or gone). Status 130 and 143: somebody interrupted or terminated the command, as shells
+    report it. Every other exception is a fault of the program and keeps its traceback.
 
     Args:
         resumes: Whether the command can go on later.
@@ -38,6 +38,8 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
         _end(f"error: {error}", 1)
     except OSError as error:
         _end(f"error: {_of_system(error)}{hint}", 1)
+    except MemoryError as error:
+        _end(f"error: out of memory{f': {error}' if str(error) else ''}{hint}", 1)
     except (SafetensorError, RuntimeError) as error:
         reason = _of_library(error)
         if reason is None:

@@ -75,9 +75,11 @@ class DecodeCache:
             good, digest = description["good"], description["sha256"]
             if len(good) != self._count or digest != _digest(self._images):
                 return None
-        except (OSError, ValueError, KeyError, TypeError):
+            images = self._mapped(good)
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
-        return self._mapped(good), good
+        # The digest is of whoever wrote the cache.
+        return (images, good) if images.dtype == torch.uint8 and images.ndim == 4 and len(images) == sum(good) else None
 
     def create(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return an array to fill, whose disk space is reserved.

@@ -1,6 +1,7 @@
 """Published image sets: the idx files of MNIST and its relatives, and the sets that torchvision reads."""
 
 import gzip
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from myosotis.data.array_files import check_unpacked
 from myosotis.data.images import ImageSet
 from myosotis.engine.errors import InputError
 
@@ -95,12 +97,16 @@ def _read_array(folder: Path, name: str, dimensions: int) -> "np.ndarray[tuple[i
     else:
         raise InputError(f"{folder / name}[.gz]: no such file")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zero, kind, rank = struct.unpack(">HBB", content[:4])
-        shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-        if (zero, kind, rank) != (0, 8, dimensions):
-            raise InputError(f"{path}: is not an idx file of bytes with {dimensions} dimensions")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            zero, kind, rank = struct.unpack(">HBB", stream.read(4))
+            shape = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
+            if (zero, kind, rank) != (0, 8, dimensions):
+                raise InputError(f"{path}: is not an idx file of bytes with {dimensions} dimensions")
+            length = math.prod(shape)
+            check_unpacked(path, length)
+            # One more than the header says, but never all that a file may unpack to.
+            content = stream.read(length + 1)
+        return np.frombuffer(content, np.uint8).reshape(shape).copy()
     except (OSError, EOFError, struct.error, zlib.error, ValueError) as error:
         if isinstance(error, InputError):
             raise

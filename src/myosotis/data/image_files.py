@@ -2,8 +2,10 @@
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,15 @@ from myosotis.engine.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Files of a folder that are read as images."""
+
+MOST_PIXELS = 2**26
+"""Pixels of an image that is read. Of transparent ones some twenty bytes each are in memory at once."""
+
+TOO_MANY = f"more than the {MOST_PIXELS:,} pixels that are read"
+"""What is said of a larger one."""
+
+_LARGE = 2**22  # pixels; larger images are decoded one at a time
+_ONE_LARGE = threading.Lock()
 
 Background = int | tuple[int, int, int]
 """A grey value, or red, green and blue, from 0 to 255."""
@@ -118,10 +129,13 @@ def read_header(path: Path) -> Header:
     check_regular(path)
     try:
         with Image.open(path) as picture:
+            check_size(picture.size, path)
             grey = picture.mode in (*_GREY_MODES, *_SIXTEEN_BITS)
             return Header(grey, _is_transparent(picture), _upright_size(picture, path))
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(_too_large(path, error)) from None
+    except UnreadableImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"{path}: has {TOO_MANY}") from None
     except DAMAGED:
         raise UnreadableImageError(f"{path}: is not a readable image") from None
 
@@ -135,9 +149,12 @@ def read_picture(path: Path) -> Image.Image:
     check_regular(path)
     try:
         with Image.open(path) as picture:
+            check_size(picture.size, path)
             ImageOps.exif_transpose(picture, in_place=True)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(_too_large(path, error)) from None
+    except UnreadableImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"{path}: has {TOO_MANY}") from None
     except DAMAGED:
         raise UnreadableImageError(f"{path}: is not a readable image") from None
     return picture
@@ -159,6 +176,11 @@ def as_array(picture: Image.Image, size: int | None, name: str, background: Back
     if size is not None and image.size != (size, size):
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)
+        if width * height > MOST_PIXELS:
+            raise UnreadableImageError(
+                f"{name}: is {image.width}x{image.height}, so narrow that it would have {TOO_MANY}, once it is scaled"
+                f" to {size}"
+            )
         image = image.resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - size) // 2, (height - size) // 2
         image = image.crop((left, top, left + size, top + size))
@@ -214,6 +236,20 @@ def check_regular(path: Path) -> None:
         raise UnreadableImageError(f"{path}: is not a regular file")
 
 
-def _too_large(path: Path, error: Image.DecompressionBombError) -> str:
-    size = str(error).partition(",")[0]
-    return f"{path}: {size[:1].lower()}{size[1:]}; scale it down"
+@contextmanager
+def one_if_large(size: tuple[int, int]) -> Iterator[None]:
+    """Let threads decode small images at once, and large ones one after another: each may need a gigabyte."""
+    with _ONE_LARGE if size[0] * size[1] > _LARGE else nullcontext():
+        yield
+
+
+def check_size(size: tuple[int, int], name: Path | str) -> None:
+    """Raise ``UnreadableImageError`` if an image has more than :data:`MOST_PIXELS`.
+
+    Args:
+        size: Width and height.
+        name: Name of the image for the error.
+    """
+    width, height = size
+    if width * height > MOST_PIXELS:
+        raise UnreadableImageError(f"{name}: {width}x{height}, has {TOO_MANY}")

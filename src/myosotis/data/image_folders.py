@@ -20,6 +20,7 @@ from myosotis.data.image_files import (
     as_array,
     files_below,
     names_below,
+    one_if_large,
     read_header,
     read_picture,
     visible_entries,
@@ -185,11 +186,12 @@ def _decode_all(
     targets = [next(rows) if fine else None for fine in good]
 
     def decode(number: int) -> None:
-        row = targets[number]
-        if row is None:
+        row, header = targets[number], headers[number]
+        if row is None or isinstance(header, UnreadableImageError):
             return
         try:
-            array = as_array(read_picture(files[number]), size, str(files[number]), background)
+            with one_if_large(header.size):
+                array = as_array(read_picture(files[number]), size, str(files[number]), background)
         except UnreadableImageError:
             if on_error == "stop":
                 raise

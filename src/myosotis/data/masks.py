@@ -15,7 +15,16 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from myosotis.data.image_files import SUFFIXES, WHITE, Background, as_array, read_header, read_picture, visible_entries
+from myosotis.data.image_files import (
+    SUFFIXES,
+    WHITE,
+    Background,
+    as_array,
+    one_if_large,
+    read_header,
+    read_picture,
+    visible_entries,
+)
 from myosotis.engine.errors import InputError, SettingsError
 
 IGNORE = 255
@@ -276,8 +285,10 @@ def read_pairs(
 
     def measure(index: int) -> tuple[Tensor, tuple[int, int]]:
         image, mask = pairs[index]
-        pixels = masks[index]
-        image_size, mask_size = read_header(image).size, read_header(mask).size
+        mask_size = read_header(mask).size
+        with one_if_large(mask_size):
+            pixels = masks[index]
+        image_size = read_header(image).size
         if image_size != mask_size:
             raise InputError(f"{mask}: is {_sides(mask_size)}, its image {_sides(image_size)}")
         return _count(pixels), (pixels.shape[0], pixels.shape[1])

@@ -1,6 +1,5 @@
 """Sources of labelled images in a configuration."""
 
-import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,9 +8,10 @@ import torch
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
+from myosotis.data.array_files import read_npz
 from myosotis.data.holding_out import HeldOut
 from myosotis.data.image_archives import read_idx, read_torchvision
-from myosotis.data.image_files import WHITE, Background, as_array, files_below
+from myosotis.data.image_files import WHITE, Background, as_array, check_size, files_below
 from myosotis.data.image_folders import OnError, read_image_folder, read_unlabelled_folder
 from myosotis.data.images import ImageSet
 from myosotis.engine.config import Config, LocalPath
@@ -227,11 +227,7 @@ def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of arrays")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+    arrays = read_npz(path)
     missing = next((name for name in ("images", "labels") if name not in arrays), None)
     if missing is not None:
         raise InputError(f"{path}: holds no '{missing}'")
@@ -329,6 +325,7 @@ def _pictures(table: Any, column: str, size: int | None, folder: Path, backgroun
             picture = table[row][column]
             if picture is None:
                 raise InputError(f"{name}: has no image")
+            check_size(picture.size, name)
             arrays.append(as_array(ImageOps.exif_transpose(picture), size, name, background))
         except InputError:
             raise

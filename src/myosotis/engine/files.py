@@ -1,10 +1,12 @@
 """Files that are either complete or absent: written under another name, flushed, then renamed."""
 
 import json
+import logging
 import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,10 @@ import torch
 from safetensors.torch import save_file
 
 from myosotis.engine.errors import DivergedError, InputError
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+_log = logging.getLogger(__name__)
 
 
 def flush(path: Path) -> None:
@@ -103,6 +109,23 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
         if private:
             staged.chmod(0o600)
         staged.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def make_private(path: Path) -> None:
+    """Take the right to read or write a file from everybody but its owner; a file that others could read is logged.
+
+    Copies of a run, out of an archive for example, do not keep who may read what.
+
+    Raises:
+        InputError: Others can read or write the file, and it belongs to somebody else.
+    """
+    if os.name != "posix" or not path.stat().st_mode & _OTHERS:
+        return
+    try:
+        path.chmod(0o600)
+    except PermissionError:
+        raise InputError(f"{path}: others can read or write this file; its owner must `chmod 600` it") from None
+    _log.warning("%s: others could read or write this file; now its owner alone can", path)
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:

@@ -17,10 +17,11 @@ from myosotis.engine.digests import DIGESTS, check_digests, content_digest, reco
 from myosotis.engine.environment import describe_environment, now
 from myosotis.engine.errors import InputError
 from myosotis.engine.events import EventLog
-from myosotis.engine.files import flush, hidden_name, read_json, to_json, write_json, write_text
+from myosotis.engine.files import flush, hidden_name, make_private, read_json, to_json, write_json, write_text
 from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.result import RESULT_SCHEMA_VERSION, Result
+from myosotis.engine.yaml_text import parse_yaml
 
 _SALT = "fingerprint-salt.txt"
 
@@ -220,7 +221,9 @@ class Run:
 
     @property
     def salt(self) -> str:
-        """The salt of the fingerprints. It shows whether a given text was in the data, so keep it private."""
+        """The salt of the fingerprints. It shows whether a given text was in the data, so it is taken from others."""
+        if self._writes:
+            make_private(self.path / _SALT)
         salt = (self.path / _SALT).read_bytes().strip()
         if len(salt) != 32 or set(salt) - set(b"0123456789abcdef"):
             raise InputError(f"{self.path / _SALT}: damaged, so no fingerprint of the run can be checked")
@@ -419,7 +422,7 @@ def _remove(run: Path) -> None:
 def _read_config(run: Path) -> dict[str, Any]:
     """Read the configuration that a run was started with."""
     try:
-        content = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+        content = parse_yaml((run / "config.yaml").read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         content = None
     if not isinstance(content, dict):

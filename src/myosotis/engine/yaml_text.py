@@ -8,6 +8,12 @@ import yaml
 
 from myosotis.engine.errors import InputError
 
+MOST_BYTES = 2**20
+"""Size of a file of settings."""
+
+MOST_VALUES = 100_000
+"""Values of a file of settings, those of an alias counted as often as it is used."""
+
 
 class RepeatedKeyError(yaml.MarkedYAMLError):
     """A key of a mapping is given twice."""
@@ -32,21 +38,47 @@ class _Loader(yaml.SafeLoader):
                 first[key] = line
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Build a value; a number or a date that Python cannot hold is an error with its line."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError):
+            raise yaml.MarkedYAMLError(
+                problem="a number or a date is out of range", problem_mark=node.start_mark
+            ) from None
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """The number of values below a node, those of an alias as often as it is used; those of a circle have no end."""
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # until it is known, which it never is for what contains itself
+        below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + (0 if isinstance(node, yaml.ScalarNode) else sum(_values(part, known) for part in below))
+    return known[id(node)]
+
 
 def parse_yaml(text: str) -> Any:
     """Return what a YAML text says, as plain values.
 
     Raises:
-        yaml.YAMLError: It is not YAML, gives a key twice or is nested too deep.
+        yaml.YAMLError: It is not YAML, gives a key twice, is nested too deep or has too many values.
 
     Example:
         >>> parse_yaml("training: {epochs: 3}")
         {'training': {'epochs': 3}}
     """
+    loader = _Loader(text)
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases repeat more than {MOST_VALUES:,} values")
+        return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("nested too deeply") from None
+    finally:
+        loader.dispose()
 
 
 def read_yaml(path: Path) -> Any:
@@ -59,7 +91,10 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: is a directory; expected a YAML file")
     if not path.is_file():
         raise InputError(f"{path}: no such configuration file")
-    content = path.read_bytes()
+    with path.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: has more than the {MOST_BYTES:,} bytes that settings may have")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path}: is saved as UTF-16; save it as UTF-8")
     try:

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from PIL import Image
 
-from myosotis.data.image_files import SUFFIXES, files_below
+from myosotis.data.image_files import DAMAGED, SUFFIXES, TOO_MANY, check_regular, check_size, files_below
 from myosotis.data.records import read_jsonl_rows
 from myosotis.engine.errors import InputError
 from myosotis.ledger.envelopes import canonical
@@ -167,11 +167,17 @@ def entries_of(path: Path) -> list[Entry]:
 
 
 def _of_photo(path: Path, name: str) -> list[Entry]:
+    check_regular(path)
     content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content)) as image:
+            check_size(image.size, path)
             pixels = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: has {TOO_MANY}") from None
+    except DAMAGED:
         raise InputError(f"{path}: cannot be read as an image") from None
     head = f"pixels {pixels.width}x{pixels.height} RGB ".encode()
     return [

@@ -10,6 +10,7 @@ from typing import TextIO
 
 import numpy as np
 
+from myosotis.data.array_files import read_npy
 from myosotis.denoising.channel import Symbols
 from myosotis.denoising.contexts import MOST_SYMBOLS
 from myosotis.denoising.files.output import written
@@ -155,11 +156,8 @@ class _TextReader:
 
 
 def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        raise InputError(f"{path}: not a readable .npy array") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
+    array = read_npy(path)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
         raise InputError(f"{path}: expected whole numbers along a line or on a plane")
     count = len(alphabet) if alphabet else int(array.max()) + 1
     if count > MOST_SYMBOLS:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from myosotis.engine.errors import InputError
-from myosotis.engine.files import staged_file
+from myosotis.engine.files import make_private, staged_file
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 
 Compute = Callable[[UInt8[Tensor, "k channels height width"]], Int[Tensor, "k d"]]
@@ -42,6 +42,7 @@ class FeatureCache:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            make_private(self._path)
         except OSError as error:
             raise InputError(f"feature cache {directory}: {error.strerror or error}") from None
 

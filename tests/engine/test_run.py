@@ -302,3 +302,20 @@ def test_a_salt_that_others_can_read_is_taken_from_them(tmp_path, caplog, monkey
     monkeypatch.setattr(Path, "chmod", refused)
     with pytest.raises(InputError, match=r"fingerprint-salt.txt: others can read or write this file; its owner must"):
         _ = run.salt
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_a_planted_lock_is_neither_followed_nor_waited_for(kind, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    planted = tmp_path / ".run.lock"
+    if kind == "link":
+        planted.symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(planted)
+    else:
+        planted.mkdir()
+    with pytest.raises(OSError, match=r"\[Errno"):
+        Run.open(tmp_path / "run", Settings(), seed=0)
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "run").exists()

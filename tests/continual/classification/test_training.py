@@ -13,6 +13,7 @@ from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.classification.training import learn_classes
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.metrics import average_incremental_accuracy, final_accuracy, learning_accuracy
+from myosotis.engine.artifact import read_weights
 from myosotis.engine.errors import DivergedError
 
 FAST = {
@@ -150,6 +151,19 @@ def test_frozen_parts_stay_to_the_bit(name, learner, stream):
     for before_it, after_it in zip(states, looked[-2:], strict=True):
         the_same(before_it, after_it)
         assert any("running_mean" in key for key in before_it)
+
+
+@pytest.mark.parametrize("name", ["er", "der_expand"])
+def test_convolutions_lie_channels_last_in_training_and_as_usual_in_files(name, learn, tmp_path):
+    """What grows with a later task too: der_expand adds a body for each."""
+    learned = learn(name, checkpoints=tmp_path)
+    layers = [weight for weight in learned.learner.net.parameters() if weight.ndim == 4]
+    assert layers
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in layers)
+    stored = read_weights(next(tmp_path.glob("after-*")) / "net.safetensors")
+    same = {name: value for name, value in learned.learner.net.state_dict().items() if value.ndim == 4}
+    assert all(torch.equal(stored[name], value) for name, value in same.items())
+    assert all(stored[name].is_contiguous() for name in same)
 
 
 def test_the_size_of_an_expanded_network(learner):

@@ -36,13 +36,13 @@ def result():
 
 @pytest.fixture(scope="session")
 def killed_at(environment):
-    """Run a command in a process of its own and kill it as soon as a path exists."""
+    """Run a command in a process of its own and kill it as soon as a path exists, which may have a wildcard in its name."""
 
     def killed_at(path, *arguments):
         command = [sys.executable, "-m", "myosotis", *map(str, arguments)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         deadline = time.monotonic() + 120
-        while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+        while not any(path.parent.glob(path.name)) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

@@ -169,6 +169,8 @@ def test_what_is_no_run_is_refused(world, learn, tmp_path, job):
 def test_a_damaged_stream_is_refused(world, learn, halves):
     run, rest = halves(world, "er")
     (run / "stream.json").write_text('{"records": []}')
+    assert "stream.json: damaged or edited" in learn(rest, "rest", status=2)
+    (run / "digests.json").unlink()
     assert "stream.json is damaged" in learn(rest, "rest", status=2)
 
 

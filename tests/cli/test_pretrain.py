@@ -428,7 +428,7 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path, invoke, killed_at):
     out = tmp_path / "sweep"
     arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", "--seeds", 1, "--out", out)
     kept = out / "checkpoints"
-    killed_at(out / "metrics.jsonl", *arguments)
+    killed_at(kept / "unit-*.json", *arguments)
     before = {path.name: path.stat().st_mtime_ns for path in kept.glob("unit-*.json")}
     assert 0 < len(before) < 3
     outcome = invoke(*arguments, "--resume", "--set", "executor.workers=2")

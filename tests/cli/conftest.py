@@ -36,7 +36,7 @@ def result():
 
 @pytest.fixture(scope="session")
 def killed_at(environment):
-    """Run a command in a process of its own and kill it as soon as a path exists, which may have a wildcard in its name."""
+    """Run a command in a process of its own and kill it as soon as a path, or one that fits its wildcard, exists."""
 
     def killed_at(path, *arguments):
         command = [sys.executable, "-m", "myosotis", *map(str, arguments)]

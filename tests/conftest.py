@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -162,3 +163,16 @@ def settings():
         return [part for option in options for part in ("--set", option)]
 
     return settings
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()

@@ -130,4 +130,5 @@ for job in JOBS.values():
 found = {"scipy.stats", "scipy.optimize", "sklearn"} & set(sys.modules)
 assert not found, found
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    outcome = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr

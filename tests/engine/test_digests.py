@@ -110,4 +110,4 @@ def test_a_kill_between_digests_and_result_leaves_a_run_that_goes_on(tmp_path, m
 def test_pages_may_be_written_again(finished):
     (finished / "report.html").write_text("a page")
     (finished / "audit.json").write_text("{}")
-    Run.read(finished)
+    assert Run.read(finished).result()["kind"] == "k"

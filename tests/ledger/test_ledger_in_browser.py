@@ -1,7 +1,5 @@
 """The pages of a ledger in a browser: wide and narrow, and on paper, where the page for a person is half of A4."""
 
-import shutil
-
 import pytest
 
 from myosotis.ledger.destruction import destroy
@@ -45,19 +43,6 @@ def pages(life, signer, claimed, tmp_path):
     for name, text in made.items():
         (tmp_path / f"{name}.html").write_text(text)
     return {name: tmp_path / f"{name}.html" for name in made}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

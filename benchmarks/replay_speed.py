@@ -3,6 +3,8 @@
 The bare passes are the limit: no order is drawn, no image is cut from the data set or scaled, no weight changes. Both
 use the same network in the same memory layout; one epoch of each in turn, medians of the ratios. ``--layouts`` also
 times the bare passes in both memory layouts. The seconds are the processor's, or with ``--wall`` those of the clock.
+Several processes that change the weights together average gradients after each batch, so a third epoch is the bare
+passes of torch's ``DistributedDataParallel``.
 
     python benchmarks/replay_speed.py --threads 1
     torchrun --nproc-per-node 2 benchmarks/replay_speed.py --threads 1 --wall
@@ -122,16 +124,22 @@ def main():
     nets = {"ours": learner.net.train()}
     if arguments.layouts:
         nets |= {name: layout(copy.deepcopy(learner.net), name) for name in ("contiguous_format", "channels_last")}
+    processes = share()[1]
+    if processes > 1:
+        nets["averaged"] = nn.parallel.DistributedDataParallel(copy.deepcopy(learner.net))
     rows = [
         {"epoch": epochs.ours()[0], **{name: epochs.bare(net, batches) for name, net in nets.items()}}
         for _ in range(arguments.rounds)
     ]
     result = {
-        "processes": share()[1],
+        "processes": processes,
         "epoch of replay, s": min(row["epoch"] for row in rows),
         "bare passes, s": min(row["ours"] for row in rows),
         "bare over epoch": statistics.median(row["ours"] / row["epoch"] for row in rows),
     }
+    if processes > 1:
+        ratios = [row["averaged"] / row["epoch"] for row in rows]
+        result["bare passes with averaged gradients over epoch"] = statistics.median(ratios)
     if arguments.layouts:
         ratios = [row["contiguous_format"] / row["channels_last"] for row in rows]
         result["contiguous over channels_last"] = statistics.median(ratios)

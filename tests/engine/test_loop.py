@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.loop import train
@@ -160,12 +161,55 @@ if rank == 0:
 """
 
 
+STATISTICS = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_loop import X, normalised, error
+from myosotis.engine.loop import train
+from myosotis.engine.processes import is_main_process
+is_main_process()
+rank = torch.distributed.get_rank()
+model = normalised()
+starts = []
+def batches(epoch):
+    starts.append(model[0].running_mean.clone())
+    return [X[rank::2]]
+train(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, error, epochs=2)
+torch.save([*starts, model[0].running_mean], f"{sys.argv[2]}{rank}")
+"""
+
+
+def normalised():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+
+
+def error(model, batch, step):
+    return {"error": model(batch).square().mean()}
+
+
+def in_processes(script, *arguments, folder):
+    path = folder / "two.py"
+    path.write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(path)]
+    subprocess.run(
+        [*command, str(Path(__file__).parent), *map(str, arguments)], check=True, capture_output=True, timeout=240
+    )
+
+
 @pytest.mark.processes
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
-    script, found = tmp_path / "two.py", tmp_path / "weight.pt"
-    script.write_text(TWO)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run(
-        [*command, str(script), str(Path(__file__).parent), str(found)], check=True, capture_output=True, timeout=240
-    )
+    found = tmp_path / "weight.pt"
+    in_processes(TWO, found, folder=tmp_path)
     torch.testing.assert_close(torch.load(found, weights_only=True), by_hand().weight)
+
+
+@pytest.mark.processes
+def test_after_an_epoch_all_processes_have_the_running_statistics_of_the_first(tmp_path):
+    in_processes(STATISTICS, tmp_path / "statistics", folder=tmp_path)
+    first, second = (torch.load(tmp_path / f"statistics{rank}", weights_only=True) for rank in (0, 1))
+    expected = torch.zeros(3)
+    for found, same in zip(first, second, strict=True):
+        torch.testing.assert_close(found, expected)
+        assert torch.equal(found, same)
+        functional.batch_norm(X[::2], expected, torch.ones(3), training=True)

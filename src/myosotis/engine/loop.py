@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from pydantic import BeforeValidator
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -81,11 +82,11 @@ def train(
 ) -> LoopEnd:
     """Train a model in place.
 
-    Works in any number of processes that accelerate started: each gives its own share of every batch, and gradients are
-    averaged. With ``checkpoints`` the state is saved after every ``save_every`` epochs, and a later call with the same
-    arguments continues from the newest complete one; as ``batches`` depends on the epoch alone, it ends with the same
-    weights as a call that was never interrupted. Whether modules train or evaluate is the caller's choice and is left
-    alone.
+    Works in any number of processes that accelerate started: each gives its own share of every batch, gradients are
+    averaged, and after an epoch all have the buffers of the first, e.g. running statistics. With ``checkpoints`` the
+    state is saved after every ``save_every`` epochs, and a later call with the same arguments continues from the newest
+    complete one; as ``batches`` depends on the epoch alone, it ends with the same weights as a call that was never
+    interrupted. Whether modules train or evaluate is the caller's choice and is left alone.
 
     Args:
         model: Model on the device of this process.
@@ -115,9 +116,12 @@ def train(
         How it ended.
     """
     # The accelerator does not set the precision: its state is global to the process, and two trainings may differ.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    # Buffers are made equal once an epoch, not before each batch.
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)]
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=handlers)
     half = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    wrapped = accelerator.prepare_model(model) if shared and accelerator.num_processes > 1 else model
+    shares = shared and accelerator.num_processes > 1
+    wrapped = accelerator.prepare_model(model) if shares else model
     kind = next(model.parameters()).device.type
     scaler = torch.amp.GradScaler(kind) if precision == "fp16" else None
     parts: dict[str, Stateful] = {
@@ -161,6 +165,9 @@ def train(
                     reason = after_step(step, {name: term.item() for name, term in terms.items()})
                     if reason is not None:
                         break
+            if shares:
+                for buffer in model.buffers():
+                    torch.distributed.broadcast(buffer, 0)
             if reason is None:
                 done = epoch + 1
                 if after_epoch is not None:

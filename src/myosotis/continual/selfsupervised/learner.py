@@ -106,9 +106,8 @@ class SslLearner(StreamLearner[SettingsT]):
             self.past.to(device)
 
     def buffers(self) -> Iterator[Tensor]:
-        """Yield running statistics of the network and of the base."""
-        yield from self.net.buffers()
-        yield from self.base.buffers()
+        """Yield running statistics and the queue of the base."""
+        return self.base.buffers()
 
     # A task ---------------------------------------------------------------------------------------------------------
 

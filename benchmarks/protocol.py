@@ -52,7 +52,7 @@ def trials(arguments):
     }
     print("| workers | runs | wall, s | runs per minute | in training, s | overhead |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for workers in (1, 2):
+    for workers in arguments.workers:
         config = ProtocolConfig.model_validate({**content, "executor": {"workers": workers}})
         with tempfile.TemporaryDirectory() as folder:
             job = ProtocolJob(config, Path(folder) / "run", say=lambda _: None)
@@ -113,6 +113,7 @@ def main():
     one = commands.add_parser("trials")
     one.add_argument("--idx", required=True, help="directory of idx files, e.g. those of Fashion-MNIST")
     one.add_argument("--trials", type=int, default=6)
+    one.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     one.set_defaults(run=trials)
     other = commands.add_parser("probe")
     other.add_argument("--iterations", type=int, default=1000, help="of scikit-learn's solver")

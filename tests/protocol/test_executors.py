@@ -15,8 +15,9 @@ from myosotis.protocol.executors import Executor, ExecutorConfig, ray_resources
 from myosotis.protocol.units import Unit, run_unit, stream_hash
 
 DRIVER = """
-import os, sys, time
+import os, signal, sys, time
 from dataclasses import dataclass
+from multiprocessing import active_children
 from pathlib import Path
 from myosotis.protocol.executors import Executor, ExecutorConfig
 
@@ -37,15 +38,19 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     units = [Unit(str(number), str(folder / f"worker-{number}")) for number in range(2)]
     with Executor(ExecutorConfig(workers=2), "cpu", carry) as executor:
+        if sys.argv[3:] == ["early"]:
+            executor.start()
+            for worker in active_children():
+                os.kill(worker.pid, signal.SIGKILL)
         for unit, result in executor.execute(units):
             assert result == {"config": unit.config, "device": "cpu"}
             print(unit.key, flush=True)
 """
 
 
-def driver(folder, seconds):
+def driver(folder, seconds, *when):
     (folder / "driver.py").write_text(DRIVER)
-    command = [sys.executable, str(folder / "driver.py"), str(folder), str(seconds)]
+    command = [sys.executable, str(folder / "driver.py"), str(folder), str(seconds), *when]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -59,6 +64,12 @@ def wait_for(happens, seconds=60):
 @pytest.mark.processes
 def test_a_pool_brings_back_every_unit(tmp_path):
     out, error = driver(tmp_path, 0).communicate(timeout=60)
+    assert sorted(out.split()) == ["0", "1"], error
+
+
+@pytest.mark.processes
+def test_workers_that_die_before_the_first_unit_are_replaced(tmp_path):
+    out, error = driver(tmp_path, 0, "early").communicate(timeout=60)
     assert sorted(out.split()) == ["0", "1"], error
 
 

@@ -1,6 +1,8 @@
 """From the results of units to what is reported."""
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from myosotis.protocol.selection import select
 from myosotis.protocol.summary import kendall, method_summary, phase_agreement, rank, sensitivity
@@ -43,6 +45,16 @@ def test_ranks_and_agreement():
     noisy = {"a": [0.1, 0.9], "b": [0.9, 0.1], "c": [0.5, 0.55]}
     wide = phase_agreement(noisy, same, 0.95, 0)
     assert wide["low"] < wide["high"]
+
+
+def test_kendalls_tau_is_that_of_scipy_with_ties_too():
+    draw = np.random.default_rng(0)
+    for count in (2, 3, 12, 50):
+        first, second = draw.integers(0, 6, (2, count)).tolist()
+        expected = stats.kendalltau(first, second).statistic
+        assert kendall(first, second) == (None if np.isnan(expected) else pytest.approx(expected))
+    assert kendall([], []) is None
+    assert kendall([1.0, float("nan")], [1.0, 2.0]) is None
 
 
 def test_sensitivity_leaves_out_what_does_not_vary():

@@ -87,6 +87,13 @@ class Executor:
 
             ray.shutdown()
 
+    def start(self) -> None:
+        """Start the processes of this machine, if there are to be several, so that they import while others work."""
+        if self._config.kind == "local" and self._config.workers > 1:
+            for _ in range(self._config.workers):
+                # To receive the function they import its module.
+                self._processes().submit(callable, self._carry)
+
     def execute(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """Carry out units and yield each with its result, as they end.
 
@@ -118,16 +125,10 @@ class Executor:
         open_units, attempts = list(units), 0
         while open_units:
             done: set[str] = set()
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    self._config.workers,
-                    mp_context=get_context("spawn"),
-                    initializer=start_worker,
-                    initargs=(self._config.threads, os.getpid()),
-                )
             try:
+                pool = self._processes()
                 waiting: dict[Future[dict[str, Any]], WorkT] = {
-                    self._pool.submit(self._carry, unit.config, self._device): unit for unit in open_units
+                    pool.submit(self._carry, unit.config, self._device): unit for unit in open_units
                 }
                 while waiting:
                     ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -144,6 +145,16 @@ class Executor:
                         f"a worker died {attempts} times without finishing a unit; too little memory is the usual cause"
                     ) from None
             open_units = [unit for unit in open_units if unit.key not in done]
+
+    def _processes(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._config.workers,
+                mp_context=get_context("spawn"),
+                initializer=start_worker,
+                initargs=(self._config.threads, os.getpid()),
+            )
+        return self._pool
 
     def _drop_pool(self) -> None:
         if self._pool is not None:

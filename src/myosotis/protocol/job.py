@@ -134,11 +134,12 @@ class ProtocolJob(Job[ProtocolConfig]):
         config, run = self._config, self._run
         url = config.storage or f"sqlite:///{run.path.resolve() / 'study.db'}"
         identity = config.model_dump(mode="json", exclude={"executor", "storage", "confidence", "trackers"})
-        self._store = ResultStore(
-            url, config.name, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        )
-        self._results = self._store.results()
         with Executor(config.executor, str(device()), run_unit) as self._executor:
+            self._executor.start()
+            self._store = ResultStore(
+                url, config.name, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+            )
+            self._results = self._store.results()
             figures = self._phases(list(config.methods))
         return self._result(figures)
 

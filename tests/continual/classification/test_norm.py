@@ -267,6 +267,38 @@ def test_the_gradient_of_beta_is_that_of_batch_normalisation(n_current, n_memory
     torch.testing.assert_close(dbeta, plain.bias.grad)
 
 
+@pytest.mark.parametrize("offset", [0.0, 30.0, 1000.0])
+def test_a_large_mean_costs_no_more_than_in_batch_normalisation(offset):
+    x = torch.randn(24, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + offset
+    upstream = torch.randn(24, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    errors = {}
+    for tasks in (0, 3):  # without past tasks it is nn.BatchNorm2d
+        results = []
+        for kind in (torch.float64, torch.float32):
+            layer = layer_2d(3).to(kind)
+            y, dx, dgamma, _ = run(layer, x.to(kind), 16, tasks, upstream.to(kind))
+            results.append([y, dx, dgamma, layer.running_var])
+        errors[tasks] = [
+            ((own - exact).abs().max() / exact.abs().max()).item() for exact, own in zip(*results, strict=True)
+        ]
+    for balanced, plain in zip(errors[3], errors[0], strict=True):
+        assert balanced < 5 * plain + 1e-6 + 2e-7 * offset
+
+
+def test_sums_over_samples_are_not_rounded_to_half_precision():
+    layer, x = layer_2d(3), torch.randn(24, 3, 4, 4)
+    want = run(layer.float(), x, 16, 3, torch.ones_like(x))
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            found = run(layer, x, 16, 3, torch.ones_like(x))
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    assert torch.equal(found[0], want[0])
+    assert torch.equal(found[1], want[1])
+
+
 def test_half_precision_and_channels_last():
     layer = TaskBalancedBatchNorm2d(3)
     x = torch.randn(12, 3, 4, 4)

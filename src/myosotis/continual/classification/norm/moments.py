@@ -1,5 +1,6 @@
-"""The arithmetic of task-balanced batch normalisation, in one pass over the batch and without a copy of it."""
+"""The arithmetic of task-balanced batch normalisation, without a repetition of the remembered samples."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,43 +27,33 @@ class _BalancedNormalisation(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the output, the mean and the biased variance of every split, and the values behind each of them."""
         space = tuple(range(2, x.ndim))
-        area = x[0, 0].numel()
         numbers = x.float() if x.dtype in _HALF else x
+        weigh, share_out = _matrices(len(x), n_current, splits, share, _exact(x), x.device)
         mean = numbers.mean(space)
-        centred = numbers - _spread(mean, x.ndim)
-        y = centred * centred  # its memory becomes that of the output
-        spread = y.mean(space)
-        rows, memory = _by_split(mean, n_current, splits)
-        row_spread, memory_spread = _by_split(spread, n_current, splits)
-        count = numbers.new_full((), rows.shape[0] * share + len(memory))
-        total = share * rows.sum(0) + memory.sum(0)
+        y = numbers - _spread(mean, x.ndim)
+        spread = y.square_().mean(space)  # the memory becomes that of the output
+        mean, spread = mean.to(weigh.dtype), spread.to(weigh.dtype)
+        count = weigh.sum(1, keepdim=True)
+        total = weigh @ mean
         if group is not None:
             # One message for sums and counts.
-            message = torch.cat([total.flatten(), count.reshape(1)])
+            message = torch.cat([total, count], dim=1)
             torch.distributed.all_reduce(message, group=group)
-            total, count = message[:-1].view_as(total), message[-1]
+            total, count = message[:, :-1], message[:, -1:]
         centre = total / count
-        off_rows = rows - centre
-        off_memory = memory.unsqueeze(1) - centre
-        variance = share * (row_spread + off_rows.square()).sum(0) + (
-            memory_spread.unsqueeze(1) + off_memory.square()
-        ).sum(0)
+        square = weigh @ torch.addcmul(spread, mean, mean)
         if group is not None:
-            torch.distributed.all_reduce(variance, group=group)
-        variance = variance / count
+            torch.distributed.all_reduce(square, group=group)
+        variance = torch.addcmul(square / count, centre, centre, value=-1).clamp_(min=0)
         inverse = (variance + eps).rsqrt()
         scale = inverse if weight is None else inverse * weight
-        shift_rows, shift_memory = off_rows * scale, (off_memory * scale).mean(1)
-        scales = torch.cat([scale.expand(rows.shape).flatten(0, 1), scale.mean(0).expand(memory.shape)])
-        shifts = torch.cat([shift_rows.flatten(0, 1), shift_memory])
-        if bias is not None:
-            shifts = shifts + bias
-        y = torch.addcmul(_spread(shifts, x.ndim), centred, _spread(scales, x.ndim), out=y).to(x.dtype)
-        half = x.dtype in _HALF
-        ctx.save_for_backward(x if half else centred, mean, centre, inverse, scales, count, weight)
-        ctx.half, ctx.bias = half, bias is not None
-        ctx.n_current, ctx.splits, ctx.share, ctx.group = n_current, splits, share, group
-        values = count * area
+        shift = -centre * scale if bias is None else torch.addcmul(bias.to(scale.dtype), centre, scale, value=-1)
+        scales = (share_out @ scale).to(numbers.dtype)
+        shifts = (share_out @ shift).to(numbers.dtype)
+        y = torch.addcmul(_spread(shifts, x.ndim), numbers, _spread(scales, x.ndim), out=y).to(x.dtype)
+        values = (count * x[0, 0].numel())[0, 0]
+        ctx.save_for_backward(x, centre, inverse, scales, values, weight, weigh, share_out)
+        ctx.bias, ctx.group = None if bias is None else bias.dtype, group
         ctx.mark_non_differentiable(centre, variance, values)
         return y, centre, variance, values
 
@@ -70,41 +61,29 @@ class _BalancedNormalisation(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients of ``x``, ``weight`` and ``bias``."""
-        saved, mean, centre, inverse, scales, count, weight = ctx.saved_tensors
-        dimensions = saved.ndim
-        space = tuple(range(2, dimensions))
-        area = saved[0, 0].numel()
-        centred = saved.float() - _spread(mean, dimensions) if ctx.half else saved
-        upstream = gradient.to(centred.dtype)
-        sums = upstream.sum(space)
-        dx = upstream * centred  # its memory becomes that of the gradient
-        products = dx.sum(space)
-        sum_rows, sum_memory = _by_split(sums, ctx.n_current, ctx.splits)
-        product_rows, product_memory = _by_split(products, ctx.n_current, ctx.splits)
-        rows, memory = _by_split(mean, ctx.n_current, ctx.splits)
-        off_rows, off_memory = rows - centre, memory.unsqueeze(1) - centre
-        # Of the scale of each split; a remembered sample is the mean of all splits' maps, so it counts 1 / r in each.
-        of_scale = (product_rows + sum_rows * off_rows).sum(0) + (
-            product_memory.unsqueeze(1) + sum_memory.unsqueeze(1) * off_memory
-        ).sum(0) / ctx.splits
-        of_shift = sum_rows.sum(0) + sum_memory.sum(0) / ctx.splits
-        d_weight = None if weight is None else (of_scale * inverse).sum(0)
-        d_bias = sums.sum(0) if ctx.bias else None
+        x, centre, inverse, scales, values, weight, weigh, share_out = ctx.saved_tensors
+        space = tuple(range(2, x.ndim))
+        numbers = x.float() if x.dtype in _HALF else x
+        upstream = gradient.to(numbers.dtype)
+        sums = upstream.sum(space).to(centre.dtype)
+        dx = upstream * numbers  # its memory becomes that of the gradient
+        products = dx.sum(space).to(centre.dtype)
+        # A remembered sample is the mean of all splits' maps, so it counts 1 / r in each.
+        of_shift = share_out.T @ sums
+        of_scale = torch.addcmul(share_out.T @ products, centre, of_shift, value=-1)
+        d_weight = None if weight is None else (of_scale * inverse).sum(0).to(weight.dtype)
+        d_bias = None if ctx.bias is None else of_shift.sum(0).to(ctx.bias)
         if ctx.group is not None:
             message = torch.stack([of_scale, of_shift])
             torch.distributed.all_reduce(message, group=ctx.group)
             of_scale, of_shift = message[0], message[1]
         scale = inverse if weight is None else inverse * weight
-        d_variance = -0.5 * scale * inverse.square() * of_scale / (count * area)
-        d_centre = -scale * of_shift / (count * area)
-        flat_rows = ctx.share * (2 * off_rows * d_variance + d_centre)
-        flat_memory = (2 * off_memory * d_variance + d_centre).sum(1)
-        slope_rows = (2 * ctx.share * d_variance).expand(rows.shape)
-        slope_memory = (2 * d_variance.sum(0)).expand(memory.shape)
-        flat = torch.cat([flat_rows.flatten(0, 1), flat_memory])
-        slope = torch.cat([slope_rows.flatten(0, 1), slope_memory])
-        dx = torch.addcmul(_spread(flat, dimensions), upstream, _spread(scales, dimensions), out=dx)
-        dx = dx.addcmul_(centred, _spread(slope, dimensions)).to(gradient.dtype)
+        d_square = inverse.square() * scale * of_scale / values
+        slope = -(weigh.T @ d_square)
+        flat = weigh.T @ torch.addcmul(scale * of_shift / -values, centre, d_square)
+        slope, flat = slope.to(dx.dtype), flat.to(dx.dtype)
+        dx = torch.addcmul(_spread(flat, x.ndim), upstream, _spread(scales, x.ndim), out=dx)
+        dx = dx.addcmul_(numbers, _spread(slope, x.ndim)).to(gradient.dtype)
         return dx, d_weight, d_bias, None, None, None, None, None
 
 
@@ -128,8 +107,8 @@ def balanced_normalisation(
 
     Split k holds the current samples i with ``i mod splits = k``, each weighing ``share``, and every remembered one. A
     current sample is normalised by its own split; a remembered one by the mean of the maps of all splits, which is
-    a single affine map, so that nothing is repeated. The moments come from those of the single samples by the law of
-    total variance.
+    a single affine map, so that nothing is repeated. The moments of splits come from those of the single samples, by
+    the law of total variance in double precision.
 
     Args:
         x: Current samples first.
@@ -145,15 +124,28 @@ def balanced_normalisation(
         Output; mean and biased variance of every split; number of values of each.
     """
     flat = x.unsqueeze(-1) if x.ndim == 2 else x
-    y, mean, variance, values = _BalancedNormalisation.apply(  # type: ignore[no-untyped-call]
-        flat, weight, bias, n_current, splits, share, eps, group
-    )
+    with torch.autocast(x.device.type, enabled=False):
+        y, mean, variance, values = _BalancedNormalisation.apply(  # type: ignore[no-untyped-call]
+            flat, weight, bias, n_current, splits, share, eps, group
+        )
     return (y.squeeze(-1) if x.ndim == 2 else y), mean, variance, values
 
 
-def _by_split(values: Tensor, n_current: int, splits: int) -> tuple[Tensor, Tensor]:
-    """The current samples' values as (rows, splits, channels), and those of the remembered ones."""
-    return values[:n_current].view(n_current // splits, splits, values.shape[1]), values[n_current:]
+def _exact(x: Tensor) -> torch.dtype:
+    """Double precision, in which squares of means may be subtracted, and no product is rounded to fewer bits."""
+    return torch.float32 if x.device.type == "mps" else torch.float64  # it has no other
+
+
+@lru_cache(maxsize=32)
+def _matrices(
+    count: int, n_current: int, splits: int, share: float, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The weight of each sample in each split, (splits, n), and that of each split in a sample's map, (n, splits)."""
+    belongs = torch.arange(splits)[:, None] == torch.arange(n_current) % splits
+    remembered = torch.ones(splits, count - n_current, dtype=dtype)
+    weigh = torch.cat([share * belongs, remembered], dim=1)
+    share_out = torch.cat([belongs, remembered / splits], dim=1).T
+    return weigh.to(device), share_out.to(device)
 
 
 def _spread(values: Tensor, dimensions: int) -> Tensor:

@@ -1,13 +1,14 @@
 """The contexts that a network learns from noisy symbols."""
 
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
 from myosotis.denoising.channel import Channel
-from myosotis.denoising.context_samples import context_samples
+from myosotis.denoising.context_samples import context_samples, sorted_sample
 from myosotis.denoising.contexts import Context1d, Context2d, make_field
 from myosotis.engine.seeding import derive_seed
 
@@ -57,7 +58,7 @@ def test_a_sample_has_the_contexts_of_the_whole(noisy, context, shape, lengths, 
     for chosen in (None, np.arange(0, 600, 4)):
         learnt = context_samples(seen, context, 2, lengths=lengths, chosen=chosen)
         draws = np.random.default_rng(derive_seed(0, "sample"))
-        sample = np.sort(draws.choice(600 if chosen is None else 150, 50, replace=False))
+        sample = sorted_sample(600 if chosen is None else 150, 50, draws)
         places = sample if chosen is None else chosen[sample]
         assert learnt.windows(np.arange(50)).tolist() == whole[places].tolist()
         assert learnt.symbols.tolist() == seen.ravel()[places].tolist()
@@ -112,3 +113,20 @@ def test_memory_of_a_sample(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * seen.size
+
+
+@pytest.mark.parametrize(("count", "size"), [(5, 0), (5, 5), (5, 1), (5, 4), (1000, 500), (1000, 999), (0, 0)])
+def test_a_sample_has_its_size_in_order_without_repetition(count, size):
+    sample = sorted_sample(count, size, np.random.default_rng(0))
+    assert len(sample) == size
+    assert (np.diff(sample) > 0).all()
+    assert all(0 <= number < count for number in sample)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_every_sample_is_as_likely_as_any_other(size):
+    draws = np.random.default_rng(0)
+    found = Counter(tuple(sorted_sample(5, size, draws).tolist()) for _ in range(20_000))
+    assert len(found) == 10
+    # The 99.9 % point of chi-squared with nine degrees of freedom.
+    assert sum((number - 2000) ** 2 / 2000 for number in found.values()) < 27.9

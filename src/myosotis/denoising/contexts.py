@@ -152,7 +152,12 @@ class Field:
 
     def part(self, chosen: Indices | slice) -> "Field":
         """Return the contexts of chosen symbols alone."""
-        return replace(self, chosen=self.chosen[chosen] if isinstance(chosen, slice) else self._indices(chosen))
+        if isinstance(chosen, slice):
+            return replace(self, chosen=self.chosen[chosen])
+        # In four bytes each where that is how they come.
+        if isinstance(self.chosen, range):
+            return replace(self, chosen=chosen + self.chosen.start if self.chosen.start else chosen)
+        return replace(self, chosen=self.chosen[chosen])
 
     def _indices(self, chosen: Indices | slice) -> NDArray[np.int64]:
         if not isinstance(self.chosen, range):

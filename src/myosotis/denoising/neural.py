@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.clean_samples import CleanBatch, CleanSamples, SupervisedLoss, check_channel
-from myosotis.denoising.context_samples import context_samples
+from myosotis.denoising.context_samples import context_samples, indices_where
 from myosotis.denoising.contexts import Context, Indices, Pad, pieces
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
@@ -222,7 +222,7 @@ class NeuralDenoiser:
         halves = alternating_halves(noisy, lengths)
         total = 0.0
         for half in (0, 1):
-            other = self.adapt(noisy, channel, passes=passes, lengths=lengths, chosen=_indices(halves, half))
+            other = self.adapt(noisy, channel, passes=passes, lengths=lengths, chosen=indices_where(halves, half))
             total += other._estimate(noisy, channel, lengths, halves != half)
         return total / noisy.size
 
@@ -358,14 +358,3 @@ def alternating_halves(noisy: Symbols, lengths: Sequence[int] | None = None) -> 
 def _alternating(count: int, size: int) -> NDArray[np.int8]:
     """Zeros and ones in turn, ``size`` of each."""
     return np.resize(np.repeat(np.array([0, 1], dtype=np.int8), size), count)
-
-
-def _indices(halves: NDArray[np.int8], half: int) -> Indices:
-    """The indices of a half; made in parts, in four bytes each where they fit."""
-    kind = np.int32 if len(halves) < 1 << 31 else np.int64
-    return np.concatenate(
-        [
-            (begin + np.flatnonzero(halves[begin : begin + _INFERENCE] == half)).astype(kind)
-            for begin in range(0, len(halves), _INFERENCE)
-        ]
-    )

@@ -1,12 +1,13 @@
 """How time, memory and reports grow with what is worked on: three sizes each, and the exponent between them.
 
-    python benchmarks/loads.py folder records classes tasks memory pairs requests report --out OUT
+    python benchmarks/loads.py folder records classes tasks memory pairs requests report drivers --out OUT
 
 ``folder``: class folders of PNG of 32x32 pixels, the first start with a cache and the second. ``records``: a JSONL file
 is read. ``classes`` and ``tasks``: a class-incremental job, from its folder to its report. ``memory``: a hundred
 exemplars of each class are chosen from 500 by herding and stored. ``pairs``: pictures with masks are read and split
 into tasks. ``requests``: a tiny language model forgets in sequence. ``report``: the report of a thousand requests, with
-the figures of a few, repeated. Each size runs in a process of its own; memory is its peak less that of a process with
+the figures of a few, repeated. ``drivers``: four drivers of a protocol start at once in one SQLite file, and do its runs
+between them. Each size runs in a process of its own; memory is its peak less that of a process with
 the same imports. The exponent is that of time, of memory and of sizes between the smallest and the largest; what is
 below a second, or 20 MB, is too small to have one.
 """
@@ -14,7 +15,10 @@ below a second, or 20 MB, is too small to have one.
 import argparse
 import json
 import math
+import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,7 +38,9 @@ SIZES = {
     "pairs": (12_500, 25_000, 50_000),
     "requests": (5, 10, 20),
     "report": (250, 500, 1000),
+    "drivers": (250, 500, 1000),
 }
+DRIVERS = 4
 
 
 def imports():
@@ -50,13 +56,13 @@ def command(*words):
     app([str(word) for word in words], standalone_mode=False)
 
 
-def pictures(folder, classes, count, side, seed):
+def pictures(folder, classes, count, side, seed, *, first=0):
     """Folders of classes that differ by a fixed pattern each."""
     if folder.is_dir():
         return
     part, draw = folder.with_suffix(".part"), np.random.default_rng(seed)
     shutil.rmtree(part, ignore_errors=True)
-    for label in range(classes):
+    for label in range(first, first + classes):
         (part / f"class-{label:04}").mkdir(parents=True)
         base = draw.integers(0, 200, (side, side, 3))
         for number in range(count):
@@ -196,6 +202,67 @@ def report(size, out):
     return {"seconds": time.perf_counter() - started, **written(many)}
 
 
+def drivers(size, out):
+    """Four drivers do the runs of one search, which are as small as runs can be."""
+    job = {
+        "name": f"drivers-{size}",
+        "job": {
+            "scenario": {"first": 1, "per_task": 1},
+            "model": {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}},
+            "memory": {"total": 8},
+            "training": {"batch_size": 8, "epochs": 1},
+        },
+        **{
+            name: {part: {"folder": str(out / f"drivers-{name}-{part}")} for part in ("train", "test")}
+            for name in ("tuning", "evaluation")
+        },
+        "methods": {"er": {"space": {"training.learning_rate": np.geomspace(1e-4, 0.1, 10 * size).tolist()}}},
+        "trials": size // 5,
+        "seeds": 5,
+        "evaluation_seeds": 1,
+        "conventional": False,
+        "storage": f"sqlite:///{out / f'drivers-{size}.db'}",
+    }
+    file, runs = out / f"drivers-{size}.yaml", [out / f"drivers-{size}-{number}" for number in range(DRIVERS)]
+    file.write_text(yaml.safe_dump(job))
+    (out / f"drivers-{size}.db").unlink(missing_ok=True)
+    for run in runs:
+        shutil.rmtree(run, ignore_errors=True)
+    command = [sys.executable, "-m", "myosotis", "protocol", str(file), "--out"]
+    started = time.perf_counter()
+    processes = [
+        subprocess.Popen([*command, str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for run in runs
+    ]
+    ended = [process.wait() for process in processes]
+    seconds = time.perf_counter() - started
+    events = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
+    carried = sum("method" in event for event in events)
+    different = {
+        json.dumps(json.loads((run / "result.json").read_text())["methods"]["er"]["tuning_scores"]) for run in runs
+    }
+    return {
+        "seconds": seconds,
+        "runs carried out": carried,
+        "failed drivers": sum(map(bool, ended)),
+        "different results": len(different) - 1,
+        "driver, MB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000,
+        **written(runs[0]),
+    }
+
+
+LOADS = {
+    "folder": folder,
+    "records": records,
+    "classes": classes,
+    "tasks": tasks,
+    "memory": memory,
+    "pairs": pairs,
+    "requests": requests,
+    "report": report,
+    "drivers": drivers,
+}
+
+
 def prepare(what, size, out):
     """Write what a load reads, in this process, whose time and memory do not count."""
     if what == "folder":
@@ -221,10 +288,10 @@ def prepare(what, size, out):
         part.rename(out / f"pairs-{size}")
     elif what == "requests" and not (out / "world").is_dir():
         fault_jobs.write_world(out / "world")
-
-
-def measured(what, size, out):
-    return globals()[what](size, out)
+    elif what == "drivers":
+        for number, stream in enumerate(("tuning", "evaluation")):
+            for part, count in (("train", 8), ("test", 4)):
+                pictures(out / f"drivers-{stream}-{part}", 2, count, 8, 10 * number + count, first=2 * number)
 
 
 def exponent(rows, key, least):
@@ -248,7 +315,7 @@ def main():
         rows = []
         for size in arguments.sizes or SIZES[what]:
             prepare(what, size, out)
-            found, peak = alone(measured, what, size, out)
+            found, peak = alone(LOADS[what], size, out)
             rows.append({"size": size, "MB": max(0, peak - idle) / 1e6, **found})
             print(f"{what:9}", "  ".join(f"{key} {value:,.4g}" for key, value in rows[-1].items()), flush=True)
         for key, least in (("seconds", 1), ("second start", 0.5), ("MB", 20), ("report, kB", 1), ("result, kB", 1)):

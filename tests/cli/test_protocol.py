@@ -9,6 +9,7 @@ import sys
 import time
 
 import numpy as np
+import optuna
 import pytest
 import yaml
 from PIL import Image
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from myosotis.cli.app import app
 from myosotis.protocol.store import ResultStore
+from myosotis.protocol.units import run_unit
 
 STREAMS = {"tune": ("ash", "birch", "cedar", "elm"), "judge": ("fir", "hazel", "ivy", "juniper")}
 
@@ -232,6 +234,29 @@ def test_a_shared_storage_never_gives_results_of_other_images(world, tmp_path):
     true = run(here, tmp_path / "true", *NOT_CONVENTIONAL)
     assert true.exit_code == 0, true.output
     assert figures(result(tmp_path / "other")) == figures(result(tmp_path / "true"))
+
+
+def test_a_driver_leaves_out_what_another_has_done_meanwhile(world, tmp_path, monkeypatch):
+    """Drivers that start together did every unit each."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    options, carried = (*NOT_CONVENTIONAL, f"storage={url}"), []
+
+    def carry(config, device):
+        carried.append(config)
+        if len(carried) == 1:
+            with monkeypatch.context() as other:
+                other.setattr("myosotis.protocol.job.run_unit", run_unit)
+                assert run(world, tmp_path / "other", *options).exit_code == 0
+        return run_unit(config, device)
+
+    monkeypatch.setattr("myosotis.protocol.job.run_unit", carry)
+    outcome = run(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert len(carried) == 1
+    assert figures(result(tmp_path / "run")) == figures(result(tmp_path / "other"))
+    (study,) = optuna.get_all_study_summaries(url)
+    stored = [trial.user_attrs["key"] for trial in optuna.load_study(study_name=study.study_name, storage=url).trials]
+    assert len(stored) == len(set(stored)) > 1
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -94,24 +94,25 @@ class Executor:
                 # To receive the function they import its module.
                 self._processes().submit(callable, self._carry)
 
-    def execute(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def execute(self, units: Iterable[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """Carry out units and yield each with its result, as they end.
 
         Args:
-            units: Units to carry out.
+            units: Units to carry out. Processes of this machine take the next one when they need it, so it may be a
+                generator that leaves out what has been done elsewhere; Ray takes all of them at once.
 
         Raises:
             InputError: Ray is not installed.
             RuntimeError: A unit took its process down several times.
         """
         if self._config.kind == "ray":
-            yield from self._on_ray(units)
+            yield from self._on_ray(list(units))
         elif self._config.workers == 1:
             yield from self._here(units)
         else:
             yield from self._in_processes(units)
 
-    def _here(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _here(self, units: Iterable[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         before = torch.get_num_threads()
         try:
             for unit in units:
@@ -120,31 +121,34 @@ class Executor:
         finally:
             set_threads(before)
 
-    def _in_processes(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _in_processes(self, units: Iterable[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """A pool that is made again when a worker was killed; units that were running are repeated."""
-        open_units, attempts = list(units), 0
-        while open_units:
-            done: set[str] = set()
+        stream, again, attempts = iter(units), list[WorkT](), 0
+        running: dict[Future[dict[str, Any]], WorkT] = {}
+        ended: list[tuple[WorkT, dict[str, Any]]] = []
+        while True:
             try:
-                pool = self._processes()
-                waiting: dict[Future[dict[str, Any]], WorkT] = {
-                    pool.submit(self._carry, unit.config, self._device): unit for unit in open_units
-                }
-                while waiting:
-                    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        unit = waiting.pop(future)
-                        result = future.result()
-                        done.add(unit.key)
-                        yield unit, result
+                # One waits, so that no worker does while a result is stored.
+                while len(running) <= self._config.workers and (unit := again.pop() if again else next(stream, None)):
+                    again.append(unit)
+                    running[self._processes().submit(self._carry, unit.config, self._device)] = again.pop()
+                yield from ended
+                ended = []
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    ended.append((running.pop(future), result))
+                    attempts = 0
             except BrokenProcessPool:
                 self._drop_pool()
-                attempts = 1 if done else attempts + 1
+                again += running.values()
+                running.clear()
+                attempts += 1
                 if attempts >= _MOST_ATTEMPTS:
                     raise ChildProcessError(
                         f"a worker died {attempts} times without finishing a unit; too little memory is the usual cause"
                     ) from None
-            open_units = [unit for unit in open_units if unit.key not in done]
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:

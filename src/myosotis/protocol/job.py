@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from myosotis.continual.classification.checks import check_fit
@@ -235,8 +236,16 @@ class ProtocolJob(Job[ProtocolConfig]):
         if not open_units:
             return
         with self._timed(phase), progress(phase, len(open_units)) as ticker:
-            for unit, result in self._executor.execute(list(open_units.values())):
-                self._results[unit.key] = result
+
+            def left() -> Iterator[Unit]:
+                """The units that no other driver has done when this one comes to them."""
+                for unit in self._ordered(list(open_units.values())):
+                    if self._stored(unit):
+                        ticker.advance(note=unit.method)
+                    else:
+                        yield unit
+
+            for unit, result in self._executor.execute(left()):
                 # Before the result is stored: a resumed session does not come back to it, and would never log it.
                 self.log(
                     {
@@ -249,8 +258,22 @@ class ProtocolJob(Job[ProtocolConfig]):
                         "seconds": result["cost"]["seconds"],
                     }
                 )
-                self._store.add(unit, result, result["metrics"][self._config.metric])
+                if not self._stored(unit):
+                    self._store.add(unit, result, result["metrics"][self._config.metric])
+                    self._results[unit.key] = result
                 ticker.advance(note=unit.method)
+
+    def _ordered(self, units: list[Unit]) -> list[Unit]:
+        """Return the order of units: in a shared storage a random one, so that drivers seldom do the same unit."""
+        if self._config.storage is None:
+            return units
+        return [units[index] for index in np.random.default_rng().permutation(len(units))]
+
+    def _stored(self, unit: Unit) -> bool:
+        """Whether there is a result of a unit; in a shared storage, another driver's too."""
+        if self._config.storage is not None and unit.key not in self._results:
+            self._results |= self._store.results()
+        return unit.key in self._results
 
     def _result(self, methods: dict[str, Any]) -> dict[str, Any]:
         config = self._config

@@ -41,7 +41,7 @@ class ResultStore:
     def __init__(self, url: str, name: str, identity: str) -> None:
         import optuna
 
-        self._url = url
+        self._url, self._read, self._results = url, set[int](), dict[str, dict[str, Any]]()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = _opened(url, name)
@@ -58,6 +58,8 @@ class ResultStore:
     def results(self) -> dict[str, dict[str, Any]]:
         """Return all results by the keys of their units; one that is not what was stored is left out, and logged.
 
+        Of several drivers' results of a unit it is the first. What has been read before is not decoded again.
+
         Raises:
             OSError: The storage cannot be read.
             InputError: What it holds is no study.
@@ -70,15 +72,17 @@ class ResultStore:
         except (KeyError, ValueError) as error:  # values of its tables that are not what Optuna writes
             reason = _reason(error, self._url)
             raise InputError(f"storage {mask_password(self._url)}: damaged: {reason}") from None
-        results = {}
-        for trial in trials:
+        for trial in sorted(trials, key=lambda trial: trial.number):
+            if trial.number in self._read:
+                continue
+            self._read.add(trial.number)
             key, text = trial.user_attrs.get("key"), trial.user_attrs.get("result")
             # Earlier versions stored no digest.
             if text is None or trial.user_attrs.get("sha256", _digest(key, text)) != _digest(key, text):
                 _log.warning("storage %s: a result is damaged, so it is not used", mask_password(self._url))
                 continue
-            results[str(key)] = json.loads(text)
-        return results
+            self._results.setdefault(str(key), json.loads(text))
+        return dict(self._results)
 
     def add(self, unit: Unit, result: dict[str, Any], score: float) -> None:
         """Store a result; drawn settings are attributes, as spaces differ between methods, which a study forbids.

@@ -6,8 +6,8 @@
 is read. ``classes`` and ``tasks``: a class-incremental job, from its folder to its report. ``memory``: a hundred
 exemplars of each class are chosen from 500 by herding and stored. ``pairs``: pictures with masks are read and split
 into tasks. ``requests``: a tiny language model forgets in sequence. ``report``: the report of a thousand requests, with
-the figures of a few, repeated. ``drivers``: four drivers of a protocol start at once in one SQLite file, and do its runs
-between them. Each size runs in a process of its own; memory is its peak less that of a process with
+the figures of a few, repeated. ``drivers``: four drivers of a protocol start at once in one SQLite file, and do its
+runs between them. Each size runs in a process of its own; memory is its peak less that of a process with
 the same imports. The exponent is that of time, of memory and of sizes between the smallest and the largest; what is
 below a second, or 20 MB, is too small to have one.
 """
@@ -231,7 +231,8 @@ def drivers(size, out):
     command = [sys.executable, "-m", "myosotis", "protocol", str(file), "--out"]
     started = time.perf_counter()
     processes = [
-        subprocess.Popen([*command, str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for run in runs
+        subprocess.Popen([*command, str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        for run in runs
     ]
     ended = [process.wait() for process in processes]
     seconds = time.perf_counter() - started

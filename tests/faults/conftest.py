@@ -1,6 +1,7 @@
 """The campaigns of `benchmarks/faults.py`, with a world and uninterrupted runs that all tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,19 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="session")
 def faults(file_module):
-    file_module(BENCHMARKS / "fault_jobs.py")
     module = file_module(BENCHMARKS / "faults.py")
     module.import_everything()
     return module
+
+
+@pytest.fixture(scope="session")
+def files(faults):
+    return sys.modules[faults.corruption.__module__]
+
+
+@pytest.fixture(scope="session")
+def processes(faults):
+    return sys.modules[faults.ranks.__module__]
 
 
 @pytest.fixture(scope="session")

@@ -55,33 +55,33 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(kind, campaigns, faults):
 
 
 @pytest.mark.parametrize("state", ["killed", "finished"])
-def test_no_damaged_file_is_believed(state, kind, campaigns, faults):
+def test_no_damaged_file_is_believed(state, kind, campaigns, files):
     before = len(campaigns.rows)
-    {"killed": faults.corrupt_killed, "finished": faults.corrupt_finished}[state](campaigns, kind, few=True)
+    {"killed": files.corrupt_killed, "finished": files.corrupt_finished}[state](campaigns, kind, few=True)
     rows = campaigns.rows[before:]
     assert len(rows) > 5
     assert [row for row in rows if row["outcome"] not in ("right", "refused")] == []
 
 
-def test_a_second_writer_is_refused(kind, campaigns, faults):
-    row = faults.second_writer(campaigns, kind, "--resume")
+def test_a_second_writer_is_refused(kind, campaigns, processes):
+    row = processes.second_writer(campaigns, kind, "--resume")
     assert row["outcome"] == "equal", row
 
 
 @pytest.mark.parametrize("case", ["dead process", "number used again", "torn", "empty", "other host"])
-def test_a_lock_that_was_left_behind_is_judged_right(case, campaigns, faults):
-    row = faults.old_lock(campaigns, "learn classes", case)
+def test_a_lock_that_was_left_behind_is_judged_right(case, campaigns, processes):
+    row = processes.old_lock(campaigns, "learn classes", case)
     assert row["outcome"] == "equal", row
 
 
 @pytest.mark.parametrize("case", ["one worker", "the driver"])
-def test_a_dead_worker_is_replaced_and_a_dead_driver_takes_its_workers_along(case, campaigns, faults):
-    row = faults.kill_workers(campaigns, "protocol", case)
+def test_a_dead_worker_is_replaced_and_a_dead_driver_takes_its_workers_along(case, campaigns, processes):
+    row = processes.kill_workers(campaigns, "protocol", case)
     assert row["outcome"] == "equal", row
 
 
-def test_a_dead_rank_ends_the_other_one(campaigns, faults):
-    row = faults.kill_rank(campaigns, "learn classes", 1)
+def test_a_dead_rank_ends_the_other_one(campaigns, processes):
+    row = processes.kill_rank(campaigns, "learn classes", 1)
     assert row["outcome"] == "equal", row
 
 

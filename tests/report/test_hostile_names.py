@@ -9,6 +9,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from myosotis.ledger.pages import certificate, life_page
+from myosotis.ledger.statements import VERSION
 from myosotis.report import Document, Figure, Row, Section, Table, Verdict, render_html, render_text
 from myosotis.report.card import model_card
 from myosotis.report.figures import (
@@ -150,6 +152,29 @@ def result(name):
     return {"finished": "2026-05-04T03:02:01Z", "operator": name, "request": request, "verdict": verdict}
 
 
+def statement(name):
+    """A line of a ledger with every figure, where every text that an operator chooses is a name."""
+    figure = {"name": name, "value": 0.9, "low": 0.8, "high": 0.95, "threshold": 0.85}
+    digest = {"sha256": "0" * 64}
+    return {
+        "subject": [{"name": name, "digest": digest}],
+        "predicateType": f"forget:{VERSION}",
+        "predicate": {
+            "ledger": name,
+            "recordedOn": name,
+            "branch": name,
+            "recipient": name,
+            "run": dict.fromkeys(("name", "method", "operator", "kind"), name),
+            "records": {"count": 3, "root": name, "learned": [{"count": 2, "root": name}]},
+            "request": {"id": name, "received": name, "deadline": name},
+            "verdict": {"forgotten": True, "kept": True, "kept_criteria": [figure], name: 0.5},
+            "evidence": {name: "0" * 64, "report.html": "0" * 64},
+            "parent": {"sequence": 0, **digest},
+            "statistics": {name: {name: "0" * 64}},
+        },
+    }
+
+
 def pages(name, drawn=()):
     """Every template of the package, filled with a name."""
     several = [Verdict(name, name, True, subject=f"{name} {number}") for number in range(2)]
@@ -158,6 +183,8 @@ def pages(name, drawn=()):
     return {
         "report": render_html(document(name, drawn)),
         "comparison": render_html(Document(name, name, several, Table(name, [name], [Row(name, [name])]))),
+        "life": render_html(life_page([statement(name)] * 2, [name] * 2, [name])),
+        "certificate": render_html(certificate(statement(name), 1, name)),
         "person": person_page(result(name), noun=name, count=3, noticeable=True),
         "half page": page("half_page.html.j2", running=running_title(name, []), **content, **lists),
     }
@@ -229,3 +256,51 @@ def test_no_element_of_a_card_is_made_of_a_name(number):
 @pytest.mark.parametrize("number", NAMES)
 def test_no_name_commands_a_terminal(number):
     assert not set(render_text(document(NAMES[number]))) & (COMMANDS | {"\r"})
+
+
+COUNTS = """
+Object.fromEntries([...document.querySelectorAll('*')].reduce(
+  (counts, each) => counts.set(each.localName, (counts.get(each.localName) || 0) + 1), new Map()))
+"""
+
+
+def shown(tab, path, requests, dialogs):
+    """Open a page, touch whatever reacts to touching, and return how many elements of each name it has."""
+    requests.clear()
+    tab.goto(path.as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    tab.evaluate(
+        "document.querySelectorAll('*').forEach(each => ['mouseover', 'focus', 'click'].forEach("
+        "kind => each.dispatchEvent(new Event(kind))))"
+    )
+    assert tab.evaluate("typeof window.pwned") == "undefined"
+    assert dialogs == []
+    assert requests == [path.as_uri()]
+    assert not {"javascript:", "data:text/html"} & set(tab.evaluate("[...document.links].map(each => each.protocol)"))
+    return tab.evaluate(COUNTS)
+
+
+@pytest.mark.slow
+def test_in_a_browser_no_name_runs_or_asks_for_anything(browser, tmp_path):
+    tab, requests, dialogs = browser.new_page(), [], []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def counts(name):
+        found = {}
+        for kind, text in pages(name).items():
+            path = tmp_path / f"{kind}.html"
+            path.write_text(text, encoding="utf-8")
+            elements_there = shown(tab, path, requests, dialogs)
+            found[kind] = {tag: count for tag, count in elements_there.items() if tag.lower() not in OF_DRAWINGS}
+        return found
+
+    expected = counts(HARMLESS)
+    for number, name in NAMES.items():
+        assert counts(name) == expected, number
+    # The test sees what runs and what is asked for.
+    for fault in (f"<script>{RUN}</script>", f"<img src={ASK}>"):
+        path = tmp_path / "bad.html"
+        path.write_text(f"<!doctype html><p>x{fault}", encoding="utf-8")
+        with pytest.raises(AssertionError):
+            shown(tab, path, requests, dialogs)

@@ -1,5 +1,6 @@
 import json
 import struct
+import zipfile
 
 import pytest
 import timm
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from myosotis.engine import unpacking
 from myosotis.engine.errors import InputError
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.models.weight_files import load_weights_file, match_weights, read_weights_file, weights_file
@@ -161,6 +163,20 @@ class TestReading:
         with pytest.raises(InputError, match=r"w\.safetensors: its weights cannot be loaded: .*header") as caught:
             read_weights_file(tmp_path / "w.safetensors")
         assert "\n" not in str(caught.value)
+
+    def test_a_compressed_file_is_refused_by_the_limit_of_what_it_unpacks_to(self, tmp_path, monkeypatch):
+        """A ``.pth`` of a megabyte took a gigabyte; torch writes them without compression, but unpacks both."""
+        monkeypatch.setattr(unpacking, "MOST_UNPACKED", 2**20)
+        torch.save({"a": torch.zeros(2**20)}, tmp_path / "plain.pth")
+        assert read_weights_file(tmp_path / "plain.pth")["a"].shape == (2**20,)
+        with (
+            zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+            zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+        ):
+            for member in plain.infolist():
+                bomb.writestr(member.filename, plain.read(member))
+        with pytest.raises(InputError, match=r"w\.pth: unpacks to 4,\d+,\d+ bytes, more than the 1,048,576"):
+            read_weights_file(tmp_path / "w.pth")
 
     def test_infinity_is_refused(self, tmp_path):
         state = dict(network(0).state_dict())

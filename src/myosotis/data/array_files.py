@@ -12,29 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myosotis.engine.errors import InputError
-
-MOST_UNPACKED = 2**30
-"""Bytes that a small compressed file may unpack to."""
-
-MOST_RATIO = 100
-"""Bytes for each compressed byte that a large file may unpack to; photos have 1 to 10, a file of zeros has 1,000."""
+from myosotis.engine.unpacking import check_unpacked
 
 _DAMAGED = (
     OSError, ValueError, TypeError, EOFError, SyntaxError, OverflowError, RuntimeError,
     tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-
-
-def check_unpacked(path: Path, unpacked: int) -> None:
-    """Raise ``InputError`` if a compressed file unpacks to more than the two limits allow.
-
-    Args:
-        path: The compressed file.
-        unpacked: Bytes that it claims to hold.
-    """
-    limit = max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size)
-    if unpacked > limit:
-        raise InputError(f"{path}: unpacks to {unpacked:,} bytes, more than the {limit:,} that are read of such a file")
 
 
 def read_npy(path: Path) -> NDArray[Any]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from myosotis.data.array_files import check_unpacked
 from myosotis.data.images import ImageSet
 from myosotis.engine.errors import InputError
+from myosotis.engine.unpacking import check_unpacked
 
 TORCHVISION = ("FashionMNIST", "KMNIST", "MNIST", "STL10", "SVHN")
 """Data sets that torchvision reads without unpickling anything. Its CIFAR files are pickles: see :func:`read_cifar`."""

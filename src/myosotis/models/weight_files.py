@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from myosotis.engine.artifact import readable_weights
 from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
+from myosotis.engine.unpacking import check_unpacked
 
 Pretrained = bool | Path
 """Weights to begin with: none, those of the architecture (from an installed package, or fetched by timm), or a file."""
@@ -85,7 +87,8 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
     """Read tensors from a safetensors file, or from a ``.pth`` file without unpickling anything but tensors.
 
     Raises:
-        InputError: There is no such file, or it does not hold a state dict.
+        InputError: There is no such file, it does not hold a state dict, or it unpacks to more than
+            :func:`~myosotis.engine.unpacking.check_unpacked` allows.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights")
@@ -93,7 +96,12 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
         with readable_weights(path):
             return dict(load_file(path))
     try:
+        if zipfile.is_zipfile(path):  # torch unpacks compressed ones too
+            with zipfile.ZipFile(path) as archive:
+                check_unpacked(path, sum(member.file_size for member in archive.infolist()))
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: its weights cannot be loaded: {first_line}") from None

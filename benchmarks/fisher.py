@@ -3,7 +3,8 @@
 ``ours_element`` is the paper's elementwise information from per-sample gradients, ``ours_row`` the cheaper one of row
 sums, ``whole`` what released code does: backward through every weight, the squares of micro-batch gradients summed in
 bfloat16. All read the forget records and as many retain records as one epoch deals; each runs in a process of its
-own. Prints a table and writes JSON.
+own. Prints a table and writes JSON. With ``--count`` the matrix products of both are counted in place of seconds, which
+is what no implementation of the two can do without.
 
     python benchmarks/fisher.py --model smollm2-135m --out benchmark-fisher.json
 """
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from alone import alone, show
 from myosotis.data.encoding import Encoder, pad_examples
@@ -25,6 +28,24 @@ from myosotis.unlearning.language import UnlearnConfig, UnlearnTrainer, fisher_i
 from myosotis.unlearning.language.adapters.fila import lora_layers
 
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
+
+
+class Products(TorchDispatchMode):
+    """Counts the multiplications and additions of matrix products."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result, count = func(*args, **(kwargs or {})), flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def products(function, *arguments):
+    with Products() as counted:
+        function(*arguments)
+    return counted.total
 
 
 def prepared(model_name, people):
@@ -100,9 +121,15 @@ def main():
     parser.add_argument("--people", type=int, default=4, help="to forget, and as many to retain")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--official-batch-size", type=int, default=2)
+    parser.add_argument("--count", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     model, people = arguments.model, arguments.people
+    if arguments.count:
+        of_epoch = products(epoch, model, people, arguments.batch_size)
+        of_fisher = products(ours, model, people, arguments.batch_size, False)
+        show({"epoch of unlearning, products": of_epoch, "ours_element, in epochs": of_fisher / of_epoch})
+        return
     runs = {
         "epoch_of_unlearning": (epoch, model, people, arguments.batch_size),
         "ours_element": (ours, model, people, arguments.batch_size, False),

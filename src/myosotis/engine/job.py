@@ -112,8 +112,8 @@ class Job(ABC, Generic[ConfigT]):
             run.check_inputs(self.inputs(run.salt))
             if not self._is_finished():
                 run.finish({**self.head(), **self.produce()}, self.Result)
-                if is_main_process():
-                    self.clean_up()
+            if is_main_process():
+                self.clean_up()  # of a finished run too: its last session may have been killed before this
             return run
         finally:
             if self._trackers is not None:

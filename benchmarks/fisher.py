@@ -17,8 +17,6 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from alone import alone, show
 from myosotis.data.encoding import Encoder, pad_examples
@@ -26,26 +24,9 @@ from myosotis.data.people import fictitious_people
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import UnlearnConfig, UnlearnTrainer, fisher_information, fisher_row_sums
 from myosotis.unlearning.language.adapters.fila import lora_layers
+from products import products
 
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
-
-
-class Products(TorchDispatchMode):
-    """Counts the multiplications and additions of matrix products."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result, count = func(*args, **(kwargs or {})), flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=result)
-        return result
-
-
-def products(function, *arguments):
-    with Products() as counted:
-        function(*arguments)
-    return counted.total
 
 
 def prepared(model_name, people):

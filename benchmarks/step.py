@@ -2,7 +2,8 @@
 
 The minimal loop does what a careful user would write by hand: one padded batch, one forward pass, the loss at labelled
 positions, backward, clipping, AdamW. The trainer's steps are timed from the inside, without its set-up. Full weights
-and LoRA; ``--long`` takes documents instead of questions. Prints a table and writes JSON.
+and LoRA; ``--long`` takes documents instead of questions. The limit is the time that the matrix products of a step of
+the trainer take at the rate of a large product on as many threads. Prints a table and writes JSON.
 
     python benchmarks/step.py --model smollm2-135m --out benchmark-step.json
 """
@@ -24,6 +25,7 @@ from myosotis.data.people import fictitious_people
 from myosotis.data.records import read_jsonl
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import UnlearnConfig, UnlearnTrainer
+from products import Products, product_rate
 
 TEMPLATE = "Question: {prompt}\nAnswer: {response}"
 DATA = Path(__file__).parents[1] / "examples" / "data"
@@ -44,14 +46,21 @@ def adapter():
 
 
 class Clock(TrainerCallback):
+    """Seconds of all steps but the last, whose products are counted."""
+
     def __init__(self):
-        self.seconds = []
+        self.seconds, self.counted = [], Products()
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.started = time.perf_counter()
+        if state.global_step + 1 == args.max_steps:
+            self.counted.__enter__()
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.seconds.append(time.perf_counter() - self.started)
+        if state.global_step == args.max_steps:
+            self.counted.__exit__(None, None, None)
+        else:
+            self.seconds.append(time.perf_counter() - self.started)
 
 
 def tokens_of(examples):
@@ -70,7 +79,7 @@ def trainer(model_name, long, size, steps, lora):
         settings = UnlearnConfig(
             output_dir=folder,
             template=TEMPLATE,
-            max_steps=steps + 2,
+            max_steps=steps + 3,
             per_device_train_batch_size=size,
             learning_rate=1e-5,
             use_cpu=not torch.accelerator.is_available(),
@@ -84,7 +93,8 @@ def trainer(model_name, long, size, steps, lora):
         )
         unlearner.train()
     encoder = Encoder(tokenizer, TEMPLATE)
-    return median(clock.seconds[2:]), tokens_of([encoder(record) for record in [*forget, *retain]])
+    tokens = tokens_of([encoder(record) for record in [*forget, *retain]])
+    return median(clock.seconds[2:]), tokens, clock.counted.total / product_rate()
 
 
 def minimal(model_name, long, size, steps, lora):
@@ -115,7 +125,7 @@ def minimal(model_name, long, size, steps, lora):
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - started)
-    return median(seconds[2:]), tokens_of(examples)
+    return median(seconds[2:]), tokens_of(examples), None
 
 
 def main():
@@ -136,9 +146,11 @@ def main():
     for kind, lora in (("full", False), ("lora", True)):
         for name, function in (("trainer", trainer), ("minimal", minimal)):
             found, peak = alone(function, arguments.model, arguments.long, size, arguments.steps, lora)
-            seconds, tokens = found
+            seconds, tokens, limit = found
             result[f"{kind}_{name}_tokens_per_second"] = tokens / seconds
             result[f"{kind}_{name}_peak_bytes"] = peak
+            if limit is not None:
+                result[f"{kind}_limit_over_{name}"] = limit / seconds
         result[f"{kind}_ratio"] = (
             result[f"{kind}_trainer_tokens_per_second"] / result[f"{kind}_minimal_tokens_per_second"]
         )

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from threading import Barrier, Thread
 
+import optuna
 import pytest
 
 from myosotis.engine.errors import InputError
@@ -108,3 +109,17 @@ def test_a_disk_without_room_for_a_study_is_a_refusal_of_the_system(tmp_path):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one").results() == {}
+
+
+def test_a_disk_that_is_full_in_optunas_words(tmp_path, monkeypatch):
+    """Optuna says that a commit failed, "due to invalid data"; what happened is the cause of its error."""
+
+    def full(*_, **__):
+        try:
+            raise sqlite3.OperationalError("(sqlite3.OperationalError) database or disk is full")
+        except sqlite3.OperationalError as error:
+            raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from error
+
+    monkeypatch.setattr(optuna, "create_study", full)
+    with pytest.raises(OSError, match="database or disk is full"):
+        ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")

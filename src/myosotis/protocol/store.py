@@ -49,9 +49,10 @@ class ResultStore:
             if stored is None:
                 self._study.set_user_attr("identity", identity)
         except Exception as error:  # database drivers raise errors of their own
-            if any(words in str(error).lower() for words in _NO_ROOM):
-                raise OSError(f"storage {mask_password(url)}: {_reason(error, url)}") from error
-            raise InputError(f"storage {mask_password(url)}: cannot be used: {_reason(error, url)}") from None
+            reason = _reason(error.__cause__ or error, url)
+            if any(words in reason.lower() for words in _NO_ROOM):
+                raise OSError(f"storage {mask_password(url)}: {reason}") from error
+            raise InputError(f"storage {mask_password(url)}: cannot be used: {reason}") from None
         if stored is not None and stored != identity:
             raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")
 

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,61 @@ def wait_for(happens, seconds=60):
     while not happens() and time.monotonic() < deadline:
         time.sleep(0.05)
     return happens()
+
+
+class Unreliable:
+    """A pool that carries units out at once, and is broken at its first two calls, or whenever asked."""
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def submit(self, carry, config, device):
+        if self.broken:
+            self.broken.pop()
+            raise BrokenProcessPool
+        future = Future()
+        future.set_result(carry(config, device))
+        return future
+
+    def shutdown(self, **_):
+        pass
+
+
+@pytest.mark.parametrize("breaks", [0, 1, 2])
+def test_no_unit_is_lost_where_the_pool_breaks_before_it_has_it(breaks, unit, monkeypatch):
+    broken = [True] * breaks
+    units = [unit(seed) for seed in range(5)]
+    executor = Executor(ExecutorConfig(workers=2), "cpu", lambda config, device: {"config": config})
+    monkeypatch.setattr(executor, "_processes", lambda: Unreliable(broken))
+    with executor:
+        found = list(executor.execute(iter(units)))
+    assert sorted(one.key for one, _ in found) == sorted(one.key for one in units)
+    assert all(result == {"config": one.config} for one, result in found)
+
+
+def test_a_pool_that_is_always_broken_ends_in_one_message(unit, monkeypatch):
+    executor = Executor(ExecutorConfig(workers=2), "cpu", lambda config, device: {})
+    monkeypatch.setattr(executor, "_processes", lambda: Unreliable([True] * 9))
+    with executor, pytest.raises(ChildProcessError, match="a worker died 3 times"):
+        list(executor.execute([unit()]))
+
+
+def test_units_are_taken_when_they_are_needed(unit, monkeypatch):
+    """What another driver does meanwhile can be left out."""
+    taken, executor = [], Executor(ExecutorConfig(workers=2), "cpu", lambda config, device: {})
+
+    def units():
+        for seed in range(20):
+            taken.append(seed)
+            yield unit(seed, f'{{"seed": {seed}}}')
+
+    monkeypatch.setattr(executor, "_processes", lambda: Unreliable([]))
+    with executor:
+        results = executor.execute(units())
+        next(results)
+        assert len(taken) == 6  # three have ended, three run
+        assert len(list(results)) == 19
+    assert len(taken) == 20
 
 
 @pytest.mark.processes

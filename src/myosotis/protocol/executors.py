@@ -130,8 +130,9 @@ class Executor:
             try:
                 # One waits, so that no worker does while a result is stored.
                 while len(running) <= self._config.workers and (unit := again.pop() if again else next(stream, None)):
-                    again.append(unit)
-                    running[self._processes().submit(self._carry, unit.config, self._device)] = again.pop()
+                    again.append(unit)  # until the pool has it
+                    future = self._processes().submit(self._carry, unit.config, self._device)
+                    running[future] = again.pop()
                 yield from ended
                 ended = []
                 if not running:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from myosotis.continual.classification.norm import (
     ContinualNorm2d,
@@ -24,6 +25,7 @@ from myosotis.continual.classification.norm import (
     revert_task_balanced,
     task_balance,
 )
+from myosotis.continual.classification.norm.moments import _matrices
 from myosotis.models.resnet import SmallResNet
 
 
@@ -283,6 +285,20 @@ def test_a_large_mean_costs_no_more_than_in_batch_normalisation(offset):
         ]
     for balanced, plain in zip(errors[3], errors[0], strict=True):
         assert balanced < 5 * plain + 1e-6 + 2e-7 * offset
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, FakeTensorMode])
+def test_a_first_call_in_another_mode_leaves_nothing_behind(mode):
+    _matrices.cache_clear()
+    x = torch.randn(24, 3, 4, 4)
+    want = run(layer_2d(3).float(), x, 16, 3, torch.ones_like(x))
+    _matrices.cache_clear()
+    with mode():
+        other = TaskBalancedBatchNorm2d(3)
+        with task_balance(other, n_current=16, n_past_tasks=3):
+            other(torch.randn(24, 3, 4, 4))
+    found = run(layer_2d(3).float(), x, 16, 3, torch.ones_like(x))
+    assert torch.equal(found[1], want[1])
 
 
 def test_sums_over_samples_are_not_rounded_to_half_precision():

@@ -3,8 +3,10 @@
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -28,7 +30,10 @@ class _BalancedNormalisation(torch.autograd.Function):
         """Return the output, the mean and the biased variance of every split, and the values behind each of them."""
         space = tuple(range(2, x.ndim))
         numbers = x.float() if x.dtype in _HALF else x
-        weigh, share_out = _matrices(len(x), n_current, splits, share, _exact(x), x.device)
+        # Double precision, in which squares of means may be subtracted, and no product is rounded to fewer bits.
+        kind = np.float32 if x.device.type == "mps" else np.float64  # it has no other
+        matrices = _matrices(len(x), n_current, splits, share, kind)
+        weigh, share_out = (torch.from_numpy(matrix).to(x.device) for matrix in matrices)
         mean = numbers.mean(space)
         y = numbers - _spread(mean, x.ndim)
         spread = y.square_().mean(space)  # the memory becomes that of the output
@@ -131,21 +136,19 @@ def balanced_normalisation(
     return (y.squeeze(-1) if x.ndim == 2 else y), mean, variance, values
 
 
-def _exact(x: Tensor) -> torch.dtype:
-    """Double precision, in which squares of means may be subtracted, and no product is rounded to fewer bits."""
-    return torch.float32 if x.device.type == "mps" else torch.float64  # it has no other
-
-
 @lru_cache(maxsize=32)
 def _matrices(
-    count: int, n_current: int, splits: int, share: float, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The weight of each sample in each split, (splits, n), and that of each split in a sample's map, (n, splits)."""
-    belongs = torch.arange(splits)[:, None] == torch.arange(n_current) % splits
-    remembered = torch.ones(splits, count - n_current, dtype=dtype)
-    weigh = torch.cat([share * belongs, remembered], dim=1)
-    share_out = torch.cat([belongs, remembered / splits], dim=1).T
-    return weigh.to(device), share_out.to(device)
+    count: int, n_current: int, splits: int, share: float, kind: type[np.floating[Any]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The weight of each sample in each split, (splits, n), and that of each split in a sample's map, (n, splits).
+
+    Arrays, since a tensor that is made in inference mode, or as a fake one, would go to every later caller.
+    """
+    belongs = np.arange(splits)[:, None] == np.arange(n_current) % splits
+    remembered = np.ones((splits, count - n_current))
+    weigh = np.concatenate([share * belongs, remembered], axis=1)
+    share_out = np.concatenate([belongs, remembered / splits], axis=1).T
+    return weigh.astype(kind), np.ascontiguousarray(share_out, dtype=kind)
 
 
 def _spread(values: Tensor, dimensions: int) -> Tensor:

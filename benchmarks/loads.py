@@ -13,10 +13,12 @@ below a second, or 20 MB, is too small to have one.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -243,12 +245,20 @@ def drivers(size, out):
     }
     return {
         "seconds": seconds,
+        "runs": runs_of(out / f"drivers-{size}.db"),
         "runs carried out": carried,
         "failed drivers": sum(map(bool, ended)),
         "different results": len(different) - 1,
         "driver, MB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000,
         **written(runs[0]),
     }
+
+
+def runs_of(study):
+    """The number of different runs in a study."""
+    with contextlib.closing(sqlite3.connect(study)) as database:
+        query = "select count(distinct value_json) from trial_user_attributes where key = 'key'"
+        return database.execute(query).fetchone()[0]
 
 
 LOADS = {

@@ -154,7 +154,7 @@ class Field:
         """Return the contexts of chosen symbols alone."""
         if isinstance(chosen, slice):
             return replace(self, chosen=self.chosen[chosen])
-        # In four bytes each where that is how they come.
+        # Not widened: they may come in four bytes each.
         if isinstance(self.chosen, range):
             return replace(self, chosen=chosen + self.chosen.start if self.chosen.start else chosen)
         return replace(self, chosen=self.chosen[chosen])

@@ -12,11 +12,14 @@ MOST_RATIO = 100
 
 
 def check_unpacked(path: Path, unpacked: int) -> None:
-    """Raise ``InputError`` if a compressed file unpacks to more than the two limits allow.
+    """Check that a compressed file unpacks to no more than the larger of the two limits.
 
     Args:
         path: The compressed file.
         unpacked: Bytes that it claims to hold.
+
+    Raises:
+        InputError: It unpacks to more.
     """
     limit = max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size)
     if unpacked > limit:

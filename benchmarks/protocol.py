@@ -10,16 +10,12 @@ import time
 import warnings
 from pathlib import Path
 
-import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-
-from myosotis.evaluation.probe import PENALTIES, linear_probe
-from myosotis.protocol.config import ProtocolConfig
-from myosotis.protocol.job import ProtocolJob
-
 
 def trials(arguments):
+    # Not above: each worker runs this file too, where the command line is quick.
+    from myosotis.protocol.config import ProtocolConfig
+    from myosotis.protocol.job import ProtocolJob
+
     stream = {
         "train": {"idx": arguments.idx},
         "test": {"idx": arguments.idx, "split": "test"},
@@ -68,6 +64,12 @@ def trials(arguments):
 
 
 def probe(arguments):
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    from myosotis.evaluation.probe import PENALTIES, linear_probe
+
     torch.manual_seed(0)
     count, width, classes = 10_000, 512, 10
     centres = torch.randn(classes, width) * 0.11

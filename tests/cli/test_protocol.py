@@ -218,8 +218,8 @@ def test_a_shared_storage_never_gives_results_of_other_images(world, tmp_path):
     first = run(here, tmp_path / "first", *NOT_CONVENTIONAL, shared)
     assert first.exit_code == 0, first.output
     again = run(here, tmp_path / "again", *NOT_CONVENTIONAL, shared)
-    assert "tuning: 1 runs are done already" in again.output
-    assert "evaluation: 1 runs are done already" in again.output
+    assert "tuning: 1 of 1 runs are done already" in again.output
+    assert "evaluation: 1 of 1 runs are done already" in again.output
     # Labels alone: two classes of the stream change their images.
     for split in ("train", "test"):
         fir, hazel = (here / "judge" / split / name for name in ("fir", "hazel"))
@@ -229,7 +229,7 @@ def test_a_shared_storage_never_gives_results_of_other_images(world, tmp_path):
     write(here / "more", ("fir",), 1, 5)
     (here / "more" / "fir" / "00.png").rename(here / "judge" / "train" / "fir" / "00.png")
     other = run(here, tmp_path / "other", *NOT_CONVENTIONAL, shared)
-    assert "tuning: 1 runs are done already" in other.output
+    assert "tuning: 1 of 1 runs are done already" in other.output
     assert "evaluation: " not in other.output
     true = run(here, tmp_path / "true", *NOT_CONVENTIONAL)
     assert true.exit_code == 0, true.output
@@ -303,7 +303,7 @@ def test_runs_that_fail_are_told_and_the_search_goes_on(world, tmp_path):
     # They are not tried again.
     (tmp_path / "run" / "result.json").unlink()
     again = run(world, tmp_path / "run", *options, "seed=1", arguments=["--resume"])
-    assert "tuning: 2 runs are done already" in again.output  # two kinds of trials
+    assert "tuning: 2 of 2 runs are done already" in again.output  # two kinds of trials
     assert figures(result(tmp_path / "run"))["methods"]["er"] == without_seconds(found)
 
 

@@ -118,6 +118,48 @@ def test_units_are_taken_when_they_are_needed(unit, monkeypatch):
     assert len(taken) == 20
 
 
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("breaks", [0, 2])
+def test_units_that_depend_on_results_are_carried_out_when_those_are_known(workers, breaks, unit, monkeypatch):
+    """Each of a chain depends on the one before it, beside two that depend on nothing, and one on all."""
+    results, executor = {}, Executor(ExecutorConfig(workers=workers), "cpu", lambda config, device: {"config": config})
+
+    def units():
+        chain = [unit(seed, f'{{"seed": {seed}}}') for seed in range(4)]
+        yield from [unit(8), unit(9, '{"seed": 9}')]
+        for before, one in zip([None, *chain], chain, strict=False):
+            while before is not None and before.key not in results:
+                yield None
+            yield one
+        while len(results) < 6:
+            yield None
+        yield unit(7, '{"seed": 7}')
+
+    broken = [True] * breaks
+    monkeypatch.setattr(executor, "_processes", lambda: Unreliable(broken))
+    with executor:
+        for one, result in executor.execute(units()):
+            results[one.key] = result
+    assert len(results) == 7
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_that_waits_for_nothing_is_waited_for(workers, unit, monkeypatch):
+    """A generator that has no unit although none runs: it would be asked for ever."""
+    executor = Executor(ExecutorConfig(workers=workers), "cpu", lambda config, device: {})
+    monkeypatch.setattr(executor, "_processes", lambda: Unreliable([]))
+
+    def units():
+        yield unit()
+        while True:
+            yield None
+
+    with executor:
+        assert len(list(executor.execute(units()))) == 1
+        assert list(executor.execute(iter([]))) == []
+        assert list(executor.execute(iter([None, unit()]))) == []
+
+
 @pytest.mark.processes
 def test_a_pool_brings_back_every_unit(tmp_path):
     out, error = driver(tmp_path, 0).communicate(timeout=60)
@@ -197,8 +239,18 @@ def test_ray_gives_the_same_results(tmp_path):
     """On a cluster of two workers, which the test starts itself."""
     pytest.importorskip("ray", reason="Ray is not installed")
     todo = units(tmp_path, 3)
+    found = {}
+
+    def waiting():
+        """The last one depends on the others."""
+        yield from todo[:-1]
+        while len(found) < 2:
+            yield None
+        yield todo[-1]
+
     with Executor(ExecutorConfig(kind="ray", workers=2), "cpu", run_unit) as executor:
-        found = {unit.seed: result for unit, result in executor.execute(todo)}
+        for unit, result in executor.execute(waiting()):
+            found[unit.seed] = result
     assert set(found) == {0, 1, 2}
     for unit in todo:
         assert found[unit.seed]["matrix"] == run_unit(unit.config)["matrix"]

@@ -1,13 +1,20 @@
 """The unit of work: a job on images that its hash is of."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import torch
 
 from myosotis.continual.classification.config import ClassLearningConfig
+from myosotis.data.images import ImageSet
+from myosotis.data.sets import content_hash
+from myosotis.data.shared_sets import SharedSets, can_share
 from myosotis.engine.errors import InputError
-from myosotis.protocol.units import forget_streams, run_unit, stream_hash
+from myosotis.protocol import units
+from myosotis.protocol.units import forget_streams, handing_over, receive_streams, run_unit, stream_hash, stream_sets
 
 
 def job(place, **training):
@@ -38,6 +45,72 @@ def test_a_worker_checks_that_its_images_are_those_of_the_search(tmp_path):
     forget_streams()  # as a worker that begins now
     with pytest.raises(InputError, match=r"train.npz: images of the stream changed during the search"):
         run_unit(json.dumps(content))
+
+
+@pytest.mark.skipif(not can_share(), reason="this system has no such memory")
+def test_a_worker_that_was_handed_the_images_reads_no_file(tmp_path):
+    given = job(tmp_path)
+    data = given.data.model_dump_json()
+    forget_streams()
+    content = json.dumps({"job": given.model_dump(mode="json"), "data": stream_hash(data)})
+    read = run_unit(content)
+    setup = handing_over([data, data])
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.npz").unlink()
+    forget_streams()  # as a worker that begins now
+    setup()
+    assert run_unit(content)["matrix"] == read["matrix"]
+    other = json.dumps({**json.loads(content), "data": "0" * 64})
+    with pytest.raises(InputError, match="images of the stream changed during the search"):
+        run_unit(other)
+    forget_streams()  # as a driver that begins another search
+    with pytest.raises(InputError, match="train.npz"):
+        run_unit(content)
+
+
+def test_streams_that_are_too_large_are_read_by_each_worker(tmp_path, monkeypatch):
+    data = job(tmp_path).data.model_dump_json()
+    forget_streams()
+    size = sum(images.images.numel() for images in stream_sets(data))
+    monkeypatch.setattr(units, "_MOST_SHARED", size - 1)
+    assert handing_over([data]) is None
+    monkeypatch.setattr(units, "_MOST_SHARED", size)
+    assert (handing_over([data]) is not None) == can_share()
+    monkeypatch.setattr(units, "can_share", lambda: False)
+    assert handing_over([data]) is None
+
+
+@pytest.mark.skipif(not can_share(), reason="this system has no such memory")
+def test_each_stream_has_its_own_images_and_hash(tmp_path):
+    streams = []
+    for number in range(2):
+        place = tmp_path / str(number)
+        place.mkdir()
+        streams.append(job(place).data.model_copy(update={"only": (("0", "1"), ("2", "3"))[number]}).model_dump_json())
+    forget_streams()
+    hashes = {data: stream_hash(data) for data in streams}
+    sets = [images for data in streams for images in stream_sets(data)]
+    receive_streams(SharedSets(sets), hashes)
+    for data, one in zip(streams, (sets[:2], sets[2:]), strict=True):
+        assert stream_hash(data) == hashes[data]
+        assert [images.names for images in stream_sets(data)] == [images.names for images in one]
+    forget_streams()
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not can_share(), reason="this system has no such memory")
+def test_processes_that_are_started_receive_streams_of_any_size():
+    """Names alone are more than a pipe holds."""
+    images = torch.arange(30_000).remainder(251).to(torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    labels = torch.arange(30_000) % 2
+    given = ImageSet(images.contiguous(), labels, tuple(f"image {n:05d}" for n in range(30_000)), ("x", "y"))
+    shared = SharedSets([given, given.subset(range(9))])
+    for _ in range(2):  # the second time as after a process was killed
+        arguments = (shared, {"stream": "hash"})
+        with ProcessPoolExecutor(2, get_context("spawn"), initializer=receive_streams, initargs=arguments) as pool:
+            found = [pool.submit(stream_sets, "stream") for _ in range(2)]
+            for future in found:
+                assert [content_hash(one) for one in future.result()] == [content_hash(one) for one in shared.sets()]
 
 
 def test_a_unit_that_fails_has_scores_of_0(tmp_path):

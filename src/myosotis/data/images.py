@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from myosotis.engine.errors import InputError
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seeds
 
 _STATISTICS_CHUNK = 1000  # images counted at once
 
@@ -93,9 +93,8 @@ class ImageSet:
 
     def shuffled(self, seed: int, purpose: str) -> list[int]:
         """Return the indices in a random order that depends on the names alone, not on the order of the files."""
-        return sorted(
-            range(len(self)), key=lambda index: (derive_seed(seed, purpose, self.names[index]), self.names[index])
-        )
+        seeds = derive_seeds(seed, purpose, self.names)
+        return sorted(range(len(self)), key=lambda index: (seeds[index], self.names[index]))
 
 
 def to_unit(images: UInt8[Tensor, "..."]) -> Float[Tensor, "..."]:

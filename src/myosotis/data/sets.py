@@ -69,11 +69,11 @@ def limited(images: ImageSet, limit: int | None, seed: int, key: str) -> ImageSe
         raise InputError(
             f"{key} is {limit}; it must be between {len(images.classes)}, one per class, and {len(images)}"
         )
-    order = images.shuffled(seed, "limit")
+    labels = images.labels.tolist()
     rank: dict[int, int] = {}
     ranked = []
-    for index in order:
-        label = int(images.labels[index])
+    for index in images.shuffled(seed, "limit"):
+        label = labels[index]
         rank[label] = rank.get(label, 0) + 1
         ranked.append((rank[label], index))
     # The first images of all classes come before the second ones; ties keep the order of the draw.

@@ -23,6 +23,12 @@ class Ticker:
         self._done = 0
         self._last_line = self._began = time.monotonic()
 
+    def expect(self, steps: int) -> None:
+        """Add ``steps`` to the total: work that turns out to be needed."""
+        self._total = (self._total or 0) + steps
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self._total)
+
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count ``steps`` more; ``note`` is shown behind the description, e.g. the present loss."""
         self._done += steps

@@ -1,8 +1,11 @@
 """Independent streams of randomness, each derived from one seed and the name of its purpose."""
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
+
+_SEPARATOR = "\x1f"
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -22,8 +25,23 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
         >>> derive_seed(0, "pairing", 1) == derive_seed(0, "pairing", 2)
         False
     """
-    text = "\x1f".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+    return _number(hashlib.sha256(_encoded(_SEPARATOR.join(str(part) for part in (seed, *purpose)))))
+
+
+def derive_seeds(seed: int, purpose: str, names: Iterable[str]) -> list[int]:
+    """Return :func:`derive_seed` of ``seed``, ``purpose`` and each name; what they have in common is hashed once.
+
+    Example:
+        >>> derive_seeds(0, "limit", ["a", "b"]) == [derive_seed(0, "limit", "a"), derive_seed(0, "limit", "b")]
+        True
+    """
+    start = hashlib.sha256(_encoded(_SEPARATOR.join((str(seed), purpose, ""))))
+    seeds = []
+    for name in names:
+        content = start.copy()
+        content.update(_encoded(name))
+        seeds.append(_number(content))
+    return seeds
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
@@ -36,3 +54,11 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
         True
     """
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _number(content: "hashlib._Hash") -> int:
+    return int.from_bytes(content.digest()[:8], "big") >> 1

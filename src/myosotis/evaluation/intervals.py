@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+import scipy  # its parts are loaded where they are used: a quarter of a second
 import torch
 from jaxtyping import Float
-from scipy.special import betaincinv, stdtrit
 from torch import Tensor
 
 _MIN_FREEDOM = 0.5
@@ -92,7 +92,7 @@ class _Groups:
 
     def quantile(self, level: float) -> float:
         freedom = max(self.effective_units - 1, _MIN_FREEDOM)
-        return float(stdtrit(freedom, (1 + level) / 2))
+        return float(scipy.special.stdtrit(freedom, (1 + level) / 2))
 
 
 def mean_interval(
@@ -261,8 +261,8 @@ def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float,
         raise ValueError(f"hits must be in 0 to trials, got {hits} of {trials}")
     _check_level(level)
     tail = (1 - level) / 2
-    low = 0.0 if hits == 0 else float(betaincinv(hits, trials - hits + 1, tail))
-    high = 1.0 if hits == trials else float(betaincinv(hits + 1, trials - hits, 1 - tail))
+    low = 0.0 if hits == 0 else float(scipy.special.betaincinv(hits, trials - hits + 1, tail))
+    high = 1.0 if hits == trials else float(scipy.special.betaincinv(hits + 1, trials - hits, 1 - tail))
     return low, high
 
 

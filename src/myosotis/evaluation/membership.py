@@ -8,7 +8,6 @@ from statistics import NormalDist
 import scipy  # its parts are loaded where they are used: half a second each
 import torch
 from jaxtyping import Float, Int
-from scipy.special import stdtrit
 from torch import Tensor
 
 from myosotis.evaluation.rank_test import rank_test
@@ -189,7 +188,7 @@ def _auc_interval(
     if variance <= 0 or auc in (0.0, 1.0):
         return _score_auc_interval(auc, units, level)
     error = math.sqrt(variance) / (auc * (1 - auc))
-    half = float(stdtrit(min(units) - 1, (1 + level) / 2)) * error
+    half = float(scipy.special.stdtrit(min(units) - 1, (1 + level) / 2)) * error
     logit = math.log(auc / (1 - auc))
     return tuple(1 / (1 + math.exp(-end)) for end in (logit - half, logit + half))  # type: ignore[return-value]
 

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -70,10 +70,13 @@ class Executor:
         config: Configuration of the executor.
         device: Device of the networks.
         carry: Function that carries out a unit.
+        setup: Called once in each process that is started on this machine; other executors do not need it.
     """
 
-    def __init__(self, config: ExecutorConfig, device: str, carry: Carry) -> None:
-        self._config, self._device, self._carry = config, device, carry
+    def __init__(
+        self, config: ExecutorConfig, device: str, carry: Carry, setup: Callable[[], None] | None = None
+    ) -> None:
+        self._config, self._device, self._carry, self._setup = config, device, carry, setup
         self._pool: ProcessPoolExecutor | None = None
         self._own_cluster = False
 
@@ -94,47 +97,50 @@ class Executor:
                 # To receive the function they import its module.
                 self._processes().submit(callable, self._carry)
 
-    def execute(self, units: Iterable[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def execute(self, units: Iterable[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """Carry out units and yield each with its result, as they end.
 
         Args:
-            units: Units to carry out. Processes of this machine take the next one when they need it, so it may be a
-                generator that leaves out what has been done elsewhere; Ray takes all of them at once.
+            units: Units to carry out, and None where the next one depends on results that are still to come: it is
+                asked again when the next ones have been yielded. Processes of this machine take a unit when they need
+                it, so that a generator may leave out what has been done elsewhere; Ray takes all that there are.
 
         Raises:
             InputError: Ray is not installed.
             RuntimeError: A unit took its process down several times.
         """
         if self._config.kind == "ray":
-            yield from self._on_ray(list(units))
+            yield from self._on_ray(iter(units))
         elif self._config.workers == 1:
-            yield from self._here(units)
+            yield from self._here(iter(units))
         else:
-            yield from self._in_processes(units)
+            yield from self._in_processes(iter(units))
 
-    def _here(self, units: Iterable[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _here(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         before = torch.get_num_threads()
         try:
-            for unit in units:
+            while unit := next(units, None):
                 set_threads(self._config.threads)
                 yield unit, self._carry(unit.config, self._device)
         finally:
             set_threads(before)
 
-    def _in_processes(self, units: Iterable[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _in_processes(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         """A pool that is made again when a worker was killed; units that were running are repeated."""
-        stream, again, attempts = iter(units), list[WorkT](), 0
+        again, attempts = list[WorkT](), 0
         running: dict[Future[dict[str, Any]], WorkT] = {}
         ended: list[tuple[WorkT, dict[str, Any]]] = []
         while True:
             try:
                 # One waits, so that no worker does while a result is stored.
-                while len(running) <= self._config.workers and (unit := again.pop() if again else next(stream, None)):
+                while len(running) <= self._config.workers and (unit := again.pop() if again else next(units, None)):
                     again.append(unit)  # until the pool has it
                     future = self._processes().submit(self._carry, unit.config, self._device)
                     running[future] = again.pop()
-                yield from ended
-                ended = []
+                if ended:
+                    yield from ended
+                    ended = []
+                    continue  # to what these results have made possible
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -157,7 +163,7 @@ class Executor:
                 self._config.workers,
                 mp_context=get_context("spawn"),
                 initializer=start_worker,
-                initargs=(self._config.threads, os.getpid()),
+                initargs=(self._config.threads, os.getpid(), self._setup),
             )
         return self._pool
 
@@ -166,7 +172,7 @@ class Executor:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def _on_ray(self, units: Sequence[WorkT]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _on_ray(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         try:
             import ray
         except ImportError:
@@ -182,8 +188,12 @@ class Executor:
         remote = ray.remote(max_retries=_MOST_ATTEMPTS, **resources)(carry_with_threads)
         # A worker sees only the accelerators that Ray gives it, and counts them from 0.
         kind = torch.device(self._device).type
-        waiting = {remote.remote(self._carry, unit.config, config.threads, kind): unit for unit in units}
-        while waiting:
+        waiting: dict[Any, WorkT] = {}
+        while True:
+            while unit := next(units, None):
+                waiting[remote.remote(self._carry, unit.config, config.threads, kind)] = unit
+            if not waiting:
+                return
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(ended), ray.get(ended)
 
@@ -213,10 +223,12 @@ def set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def start_worker(threads: int, driver: int) -> None:
+def start_worker(threads: int, driver: int, setup: Callable[[], None] | None) -> None:
     """Prepare a process of a pool that ends with its driver, even if the driver is killed."""
     set_threads(threads)
     Thread(target=_exit_with, args=(driver,), daemon=True).start()
+    if setup is not None:
+        setup()
 
 
 def _exit_with(driver: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,17 +26,15 @@ from myosotis.engine.extras import require
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
-from myosotis.engine.progress import progress
+from myosotis.engine.progress import Ticker, progress
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.executors import Executor
 from myosotis.protocol.result import ProtocolResult
-from myosotis.protocol.selection import Selection, mean_scores, select, survivors
+from myosotis.protocol.schedule import Schedule
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
-from myosotis.protocol.summary import method_summary, phase_agreement, rank
-from myosotis.protocol.units import Phase, Unit, forget_streams, run_unit, stream_hash, stream_sets
-
-_SELECTORS = ("stream", "first_task")
+from myosotis.protocol.summary import phase_agreement, rank
+from myosotis.protocol.units import Unit, forget_streams, handing_over, run_unit, stream_hash, stream_sets
 
 
 class ProtocolJob(Job[ProtocolConfig]):
@@ -135,117 +134,22 @@ class ProtocolJob(Job[ProtocolConfig]):
         config, run = self._config, self._run
         url = config.storage or f"sqlite:///{run.path.resolve() / 'study.db'}"
         identity = config.model_dump(mode="json", exclude={"executor", "storage", "confidence", "trackers"})
-        with Executor(config.executor, str(device()), run_unit) as self._executor:
+        several = config.executor.kind == "local" and config.executor.workers > 1
+        streams = [data.model_dump_json() for data in (config.tuning, config.evaluation)]
+        setup = handing_over(streams) if several else None
+        with Executor(config.executor, str(device()), run_unit, setup) as self._executor:
             self._executor.start()
             self._store = ResultStore(
                 url, config.name, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
             )
             self._results = self._store.results()
-            figures = self._phases(list(config.methods))
-        return self._result(figures)
+            schedule = Schedule(config, self._draws, self._hashes, self._results)
+            self._carry_out(schedule)
+        return self._result(schedule.figures())
 
-    def _phases(self, methods: list[str]) -> dict[str, Any]:
-        """Tune, freeze, evaluate, compare; the figures of each method."""
-        config = self._config
-        results = self._tune(methods)
-        selections = {
-            name: {
-                selector: select(name, self._draws[name], _of(results, name), config.metric, selector)
-                for selector in _SELECTORS
-            }
-            for name in methods
-        }
-        evaluations = {
-            name: {selector: self.evaluate_units(selections[name][selector]) for selector in _SELECTORS}
-            for name in methods
-        }
-        self._carry_out(
-            [unit for selected in evaluations.values() for units in selected.values() for unit in units], "evaluation"
-        )
-        conventional: dict[tuple[str, int, int], Unit] = {}
-        if config.conventional:
-            conventional = {
-                (name, trial, seed): self._unit("conventional", name, trial, seed)
-                for name in methods
-                for trial in range(config.trials)
-                for seed in self._seeds(config.seeds)
-            }
-            self._carry_out(list(conventional.values()), "conventional")
-        on_test = {key: self._results[unit.key] for key, unit in conventional.items()}
-        return {
-            name: method_summary(
-                self._draws[name],
-                _of(results, name),
-                selections[name],
-                {
-                    selector: [self._results[unit.key] for unit in units]
-                    for selector, units in evaluations[name].items()
-                },
-                _of(on_test, name) if conventional else None,
-                config.metric,
-                config.confidence,
-            )
-            for name in methods
-        }
-
-    def _tune(self, methods: list[str]) -> dict[tuple[str, int, int], dict[str, Any]]:
-        """Run the trials on the tuning stream; the results by method, trial and seed."""
-        config = self._config
-        seeds = list(self._seeds(config.seeds))
-        results: dict[tuple[str, int, int], dict[str, Any]] = {}
-        running = {name: list(range(config.trials)) for name in methods}
-        for batch in [seeds] if config.prune is None else [[seed] for seed in seeds]:
-            units = {
-                (name, trial, seed): self._unit("tuning", name, trial, seed)
-                for name in methods
-                for trial in running[name]
-                for seed in batch
-            }
-            self._carry_out(list(units.values()), "tuning")
-            results |= {key: self._results[unit.key] for key, unit in units.items()}
-            if config.prune is not None:
-                for name, trials in running.items():
-                    means = mean_scores(_of(results, name), config.metric)
-                    running[name] = survivors({trial: means[trial] for trial in trials}, config.prune.keep)
-        return results
-
-    def evaluate_units(self, selection: Selection) -> list[Unit]:
-        """Return the runs that evaluate a frozen choice, which alone decides what is run."""
-        config = self._config
-        return [
-            self._unit_of("evaluation", selection.method, selection.trial, selection.drawn, seed)
-            for seed in self._seeds(config.evaluation_seeds)
-        ]
-
-    def _seeds(self, count: int) -> range:
-        return range(self._config.seed, self._config.seed + count)
-
-    def _unit(self, phase: Phase, method: str, trial: int, seed: int) -> Unit:
-        return self._unit_of(phase, method, trial, self._draws[method][trial], seed)
-
-    def _unit_of(self, phase: Phase, method: str, trial: int, drawn: dict[str, Any], seed: int) -> Unit:
-        stream = "tuning" if phase == "tuning" else "evaluation"
-        data = self._config.tuning if phase == "tuning" else self._config.evaluation
-        job = unit_config(self._config, data, method, drawn, seed)
-        return Unit(phase, method, trial, drawn, seed, job.model_dump_json(), self._hashes[stream])
-
-    def _carry_out(self, units: list[Unit], phase: str) -> None:
-        open_units = {unit.key: unit for unit in units if unit.key not in self._results}
-        if len(open_units) < len({unit.key for unit in units}):
-            self._say(f"{phase}: {len({unit.key for unit in units}) - len(open_units)} runs are done already")
-        if not open_units:
-            return
-        with self._timed(phase), progress(phase, len(open_units)) as ticker:
-
-            def left() -> Iterator[Unit]:
-                """The units that no other driver has done when this one comes to them."""
-                for unit in self._ordered(list(open_units.values())):
-                    if self._stored(unit):
-                        ticker.advance(note=unit.method)
-                    else:
-                        yield unit
-
-            for unit, result in self._executor.execute(left()):
+    def _carry_out(self, schedule: Schedule) -> None:
+        with self._timed("runs"), progress("protocol") as ticker:
+            for unit, result in self._executor.execute(self._open(schedule, ticker)):
                 # Before the result is stored: a resumed session does not come back to it, and would never log it.
                 self.log(
                     {
@@ -261,7 +165,27 @@ class ProtocolJob(Job[ProtocolConfig]):
                 if not self._stored(unit):
                     self._store.add(unit, result, result["metrics"][self._config.metric])
                     self._results[unit.key] = result
+                ticker.advance(note=f"{unit.phase} {unit.method}")
+
+    def _open(self, schedule: Schedule, ticker: Ticker) -> Iterator[Unit | None]:
+        """The runs that no driver has done when this one comes to them; None while all others wait for results."""
+        queue, known, begun = deque[Unit](), set(self._results), set[str]()
+        while not schedule.complete:
+            # Equal runs are done once: a choice of both selectors, and a conventional trial that was chosen.
+            due = {unit.key: unit for unit in reversed(schedule.due())}
+            runs = Counter(unit.phase for unit in due.values())
+            for phase, done in Counter(unit.phase for key, unit in due.items() if key in known).items():
+                self._say(f"{phase}: {done} of {runs[phase]} runs are done already")
+            fresh = [unit for key, unit in reversed(due.items()) if key not in begun and key not in self._results]
+            begun |= {unit.key for unit in fresh}
+            ticker.expect(len(fresh))
+            queue.extend(self._ordered(fresh))
+            if not queue:
+                yield None
+            elif self._stored(unit := queue.popleft()):
                 ticker.advance(note=unit.method)
+            else:
+                yield unit
 
     def _ordered(self, units: list[Unit]) -> list[Unit]:
         """Return the order of units: in a shared storage a random one, so that drivers seldom do the same unit."""
@@ -329,7 +253,3 @@ def check_apart(tuning: tuple[ImageSet, ImageSet], evaluation: tuple[ImageSet, I
     common = tuned & evaluated
     if common:
         raise InputError(f"the streams share {len(common)} images; what is tuned on must not be evaluated on")
-
-
-def _of(results: dict[tuple[str, int, int], dict[str, Any]], method: str) -> dict[tuple[int, int], dict[str, Any]]:
-    return {(trial, seed): result for (name, trial, seed), result in results.items() if name == method}

@@ -330,8 +330,8 @@ def _cost_section(result: Mapping[str, Any]) -> Section:
         "Parameters, inference",
         "Exemplar bytes",
     ]
-    phases = ", ".join(f"{name} {value:.0f} s" for name, value in result["cost"]["seconds"].items())
-    text = f"Wall time by phase: {phases}. Seconds of parallel runs add up to more than the wall time."
+    wall = sum(result["cost"]["seconds"].values())
+    text = f"Wall time of all runs: {wall:,.0f} s. Seconds of parallel runs add up to more than the wall time."
     return Section("Cost", [text], [Table("Cost of each method", columns, rows, "Method")])
 
 

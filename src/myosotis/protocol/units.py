@@ -3,8 +3,9 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
 import myosotis
@@ -20,6 +21,7 @@ from myosotis.continual.classification.training import Learned, learn_classes
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, content_hash, read_sets
+from myosotis.data.shared_sets import SharedSets, can_share
 from myosotis.engine.config import local_paths
 from myosotis.engine.errors import InputError
 from myosotis.protocol.failures import attempt
@@ -54,7 +56,7 @@ class Unit:
         """The job and the hash of its images, as JSON; see :func:`run_unit`."""
         return json.dumps({"job": json.loads(self.job), "data": self.data})
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Key of the result: equal jobs on equal images by the same version of the package share it."""
         return hashlib.sha256(f"{myosotis.__version__} {self.config}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -108,9 +110,39 @@ def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learn
     return learn_classes(learner, scenario, make_memory(job), job.training, seed=job.seed, device=device)
 
 
+_MOST_SHARED = 2**30  # bytes; larger streams are read by each process, so that they are not in memory once more
+_received: dict[str, tuple[tuple[ImageSet, ImageSet], str]] = {}  # images and hash by the stream
+
+
+def receive_streams(shared: SharedSets, hashes: Mapping[str, str]) -> None:
+    """Take the images of streams from another process instead of reading them.
+
+    Args:
+        shared: Training and test images of each stream, one after the other.
+        hashes: :func:`stream_hash` of each stream by its :class:`~myosotis.data.sets.DataConfig` as JSON.
+    """
+    forget_streams()
+    sets = shared.sets()
+    pairs = zip(sets[::2], sets[1::2], strict=True)
+    _received.update({data: (pair, hashes[data]) for data, pair in zip(hashes, pairs, strict=True)})
+
+
+def handing_over(streams: Iterable[str]) -> Callable[[], None] | None:
+    """Return what gives streams to a new process of this machine; None where they are too large, or it is no Linux.
+
+    Args:
+        streams: Streams whose images have been read, each a :class:`~myosotis.data.sets.DataConfig` as JSON.
+    """
+    hashes = {data: stream_hash(data) for data in streams}
+    sets = [images for data in hashes for images in stream_sets(data)]
+    if not can_share() or sum(images.images.numel() for images in sets) > _MOST_SHARED:
+        return None
+    return partial(receive_streams, SharedSets(sets), hashes)
+
+
 @lru_cache(maxsize=4)
 def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
-    """Return the images of a stream, which each worker reads once.
+    """Return the images of a stream: those of :func:`receive_streams`, or read once.
 
     Args:
         data: A :class:`~myosotis.data.sets.DataConfig` as JSON.
@@ -118,7 +150,7 @@ def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
     Raises:
         InputError: Something is missing, or does not fit together.
     """
-    return read_sets(DataConfig(**json.loads(data)))
+    return _received[data][0] if data in _received else read_sets(DataConfig(**json.loads(data)))
 
 
 @lru_cache(maxsize=4)
@@ -128,11 +160,12 @@ def stream_hash(data: str) -> str:
     Args:
         data: A :class:`~myosotis.data.sets.DataConfig` as JSON.
     """
-    return content_hash(*stream_sets(data))
+    return _received[data][1] if data in _received else content_hash(*stream_sets(data))
 
 
 def forget_streams() -> None:
-    """Drop all images from the cache: files may have changed."""
+    """Drop all images that were read or received: files may have changed."""
+    _received.clear()
     stream_sets.cache_clear()
     stream_hash.cache_clear()
     _scenario.cache_clear()

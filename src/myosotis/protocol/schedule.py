@@ -1,0 +1,134 @@
+"""The order of the runs of a protocol: each may begin as soon as those that it depends on have ended."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from myosotis.protocol.config import ProtocolConfig, unit_config
+from myosotis.protocol.selection import Selection, mean_scores, select, survivors
+from myosotis.protocol.summary import method_summary
+from myosotis.protocol.units import Phase, Unit
+
+_SELECTORS = ("stream", "first_task")
+
+_Results = dict[tuple[int, int], dict[str, Any]]  # by trial and seed
+
+
+class Schedule:
+    """The runs of all methods: trials on the tuning stream, then the frozen choice where it is evaluated.
+
+    A method is evaluated when its trials have ended, whatever other methods do: nothing waits for the slowest run of
+    all. Where the conventional protocol is run too, its trials come after the choice, which so cannot know them.
+
+    Args:
+        config: The protocol.
+        draws: Settings of the trials of each method.
+        hashes: Hash of the images of ``"tuning"`` and ``"evaluation"``.
+        results: Results by the keys of their runs, to which the caller adds those of the runs that end.
+    """
+
+    def __init__(
+        self,
+        config: ProtocolConfig,
+        draws: Mapping[str, list[dict[str, Any]]],
+        hashes: Mapping[str, str],
+        results: Mapping[str, dict[str, Any]],
+    ) -> None:
+        self._config, self._draws, self._hashes, self._results = config, draws, hashes, results
+        self._trials: dict[str, dict[tuple[int, int], Unit]] = {name: {} for name in config.methods}
+        self._conventional: dict[str, dict[tuple[int, int], Unit]] = {}
+        self._selections: dict[str, dict[str, Selection]] = {}
+        self._groups = {name: self._course(name) for name in config.methods}
+        self._figures: dict[str, dict[str, Any]] = {}
+        self._awaited: dict[str, set[str]] = {name: set() for name in config.methods}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all runs have results, and :meth:`due` has been called since."""
+        return not self._groups
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of each method, when the schedule is complete."""
+        return {name: self._figures[name] for name in self._config.methods}
+
+    def due(self) -> list[Unit]:
+        """Return the runs that have become possible since the last call; some may have results already."""
+        due: list[Unit] = []
+        for name, groups in list(self._groups.items()):
+            while not self._awaits(name):
+                group = next(groups, None)
+                if group is None:
+                    del self._groups[name]
+                    # While other runs go on.
+                    self._figures[name] = self._summary(name)
+                    break
+                self._awaited[name] = {unit.key for unit in group}
+                due += group
+        return due
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        """The figures of a method, when all its runs have results."""
+        return method_summary(
+            self._draws[name],
+            self._of(self._trials[name]),
+            self._selections[name],
+            {
+                selector: [self._results[unit.key] for unit in self._evaluation(selection)]
+                for selector, selection in self._selections[name].items()
+            },
+            self._of(self._conventional[name]) if self._config.conventional else None,
+            self._config.metric,
+            self._config.confidence,
+        )
+
+    def _awaits(self, name: str) -> bool:
+        """Whether a run of the last group of a method has no result yet."""
+        self._awaited[name] = {key for key in self._awaited[name] if key not in self._results}
+        return bool(self._awaited[name])
+
+    def _course(self, name: str) -> Iterator[list[Unit]]:
+        """The runs of a method in groups; each is made when those before have results."""
+        config, trials = self._config, list(range(self._config.trials))
+        seeds = list(self._seeds(config.seeds))
+        for batch in [seeds] if config.prune is None else [[seed] for seed in seeds]:
+            units = {(trial, seed): self._trial("tuning", name, trial, seed) for trial in trials for seed in batch}
+            self._trials[name] |= units
+            yield list(units.values())
+            if config.prune is not None:
+                means = mean_scores(self._of(self._trials[name]), config.metric)
+                trials = survivors({trial: means[trial] for trial in trials}, config.prune.keep)
+        results = self._of(self._trials[name])
+        self._selections[name] = {
+            selector: select(name, self._draws[name], results, config.metric, selector) for selector in _SELECTORS
+        }
+        if config.conventional:
+            self._conventional[name] = {
+                (trial, seed): self._trial("conventional", name, trial, seed)
+                for trial in range(config.trials)
+                for seed in self._seeds(config.seeds)
+            }
+        yield [
+            *(unit for selection in self._selections[name].values() for unit in self._evaluation(selection)),
+            *self._conventional.get(name, {}).values(),
+        ]
+
+    def _evaluation(self, selection: Selection) -> list[Unit]:
+        """The runs that evaluate a frozen choice, which alone decides what is run."""
+        return [
+            self._unit("evaluation", selection.method, selection.trial, selection.drawn, seed)
+            for seed in self._seeds(self._config.evaluation_seeds)
+        ]
+
+    def _of(self, units: Mapping[tuple[int, int], Unit]) -> _Results:
+        return {key: self._results[unit.key] for key, unit in units.items()}
+
+    def _seeds(self, count: int) -> range:
+        return range(self._config.seed, self._config.seed + count)
+
+    def _trial(self, phase: Phase, method: str, trial: int, seed: int) -> Unit:
+        return self._unit(phase, method, trial, self._draws[method][trial], seed)
+
+    def _unit(self, phase: Phase, method: str, trial: int, drawn: dict[str, Any], seed: int) -> Unit:
+        stream = "tuning" if phase == "tuning" else "evaluation"
+        data = self._config.tuning if phase == "tuning" else self._config.evaluation
+        job = unit_config(self._config, data, method, drawn, seed)
+        return Unit(phase, method, trial, drawn, seed, job.model_dump_json(), self._hashes[stream])

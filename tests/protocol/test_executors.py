@@ -1,6 +1,5 @@
 """Workers of this machine: what they bring back, and that none outlives its driver."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -173,14 +172,16 @@ def test_workers_that_die_before_the_first_unit_are_replaced(tmp_path):
 
 
 @pytest.mark.processes
-def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_at_once_with_a_driver_that_is_killed_or_interrupted(tmp_path, number):
+    """A driver that was interrupted alone waited for the units that ran, whose results nobody took."""
     process = driver(tmp_path, 600)
     places = [tmp_path / f"worker-{number}" for number in range(2)]
     assert wait_for(lambda: all(place.exists() and place.read_text() for place in places))
     workers = [Path("/proc") / place.read_text() for place in places]
     assert all(worker.exists() for worker in workers)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    process.communicate(timeout=60)
 
     def gone(worker):
         # Where nobody waits for it, a process that has ended still has its number.

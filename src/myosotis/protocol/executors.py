@@ -2,11 +2,11 @@
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -17,7 +17,6 @@ from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
 
 _MOST_ATTEMPTS = 3
-_POLL_SECONDS = 1.0
 
 Carry = Callable[[str, str], dict[str, Any]]
 """From a unit as JSON and a device to its result; a function of a module, so that other processes find it."""
@@ -78,12 +77,16 @@ class Executor:
     ) -> None:
         self._config, self._device, self._carry, self._setup = config, device, carry, setup
         self._pool: ProcessPoolExecutor | None = None
+        self._alive: Connection | None = None
         self._own_cluster = False
 
     def __enter__(self) -> "Executor":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None and self._alive is not None:
+            # Nobody takes the results of units that run, which may be hours from their end.
+            self._alive.close()
         self._drop_pool()
         if self._own_cluster:
             import ray
@@ -159,11 +162,14 @@ class Executor:
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            context = get_context("spawn")
+            # No worker has the end to write to: when it is closed, or its process killed, they read the end of it.
+            driver, self._alive = context.Pipe(duplex=False)
             self._pool = ProcessPoolExecutor(
                 self._config.workers,
-                mp_context=get_context("spawn"),
+                mp_context=context,
                 initializer=start_worker,
-                initargs=(self._config.threads, os.getpid(), self._setup),
+                initargs=(self._config.threads, driver, self._setup),
             )
         return self._pool
 
@@ -223,18 +229,25 @@ def set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def start_worker(threads: int, driver: int, setup: Callable[[], None] | None) -> None:
-    """Prepare a process of a pool that ends with its driver, even if the driver is killed."""
+def start_worker(threads: int, driver: Connection, setup: Callable[[], None] | None) -> None:
+    """Prepare a process of a pool that ends with its driver, even if the driver is killed.
+
+    Args:
+        threads: Number of threads of torch.
+        driver: A pipe of which the driver has the other end, and to which nothing is written.
+        setup: Called before the first unit.
+    """
     set_threads(threads)
     Thread(target=_exit_with, args=(driver,), daemon=True).start()
     if setup is not None:
         setup()
 
 
-def _exit_with(driver: int) -> None:
-    while os.getppid() == driver:
-        time.sleep(_POLL_SECONDS)
-    os._exit(1)
+def _exit_with(driver: Connection) -> None:
+    try:
+        driver.poll(None)
+    finally:
+        os._exit(1)
 
 
 def carry_with_threads(carry: Carry, config: str, threads: int, device: str) -> dict[str, Any]:

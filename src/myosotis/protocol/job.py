@@ -171,12 +171,14 @@ class ProtocolJob(Job[ProtocolConfig]):
         """The runs that no driver has done when this one comes to them; None while all others wait for results."""
         queue, known, begun = deque[Unit](), set(self._results), set[str]()
         while not schedule.complete:
-            # Equal runs are done once: a choice of both selectors, and a conventional trial that was chosen.
-            due = {unit.key: unit for unit in reversed(schedule.due())}
+            due = dict[str, Unit]()
+            for unit in schedule.due():
+                # Equal runs are one: a choice of both selectors, and a conventional trial that was chosen.
+                due.setdefault(unit.key, unit)
             runs = Counter(unit.phase for unit in due.values())
             for phase, done in Counter(unit.phase for key, unit in due.items() if key in known).items():
                 self._say(f"{phase}: {done} of {runs[phase]} runs are done already")
-            fresh = [unit for key, unit in reversed(due.items()) if key not in begun and key not in self._results]
+            fresh = [unit for key, unit in due.items() if key not in begun and key not in self._results]
             begun |= {unit.key for unit in fresh}
             ticker.expect(len(fresh))
             queue.extend(self._ordered(fresh))

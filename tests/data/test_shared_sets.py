@@ -11,7 +11,7 @@ from myosotis.data.images import ImageSet
 from myosotis.data.sets import content_hash
 from myosotis.data.shared_sets import SharedSets, can_share
 
-pytestmark = pytest.mark.skipif(not can_share(), reason="this system has no such memory")
+needs_memory = pytest.mark.skipif(not can_share(), reason="this system has no such memory")
 
 
 def image_set(count, seed=0, **options):
@@ -21,6 +21,7 @@ def image_set(count, seed=0, **options):
     return ImageSet(images, labels, tuple(f"caf\udce9 {number}" for number in range(count)), ("x", "y"), **options)
 
 
+@needs_memory
 def test_sets_are_what_was_put_in():
     given = [
         image_set(4, skipped=("broken.png",), files=tuple(Path(f"/images/{number}\udce9.png") for number in range(4))),
@@ -42,6 +43,7 @@ def test_sets_are_what_was_put_in():
     assert SharedSets([]).sets() == []
 
 
+@needs_memory
 def test_views_and_mapped_files_can_be_shared(tmp_path):
     whole = image_set(6)
     np.save(tmp_path / "images.npy", whole.images.numpy())
@@ -52,6 +54,7 @@ def test_views_and_mapped_files_can_be_shared(tmp_path):
         assert torch.equal(found.images, images)
 
 
+@needs_memory
 def test_no_process_can_change_what_the_others_see():
     shared = SharedSets([image_set(2)])
     (one,) = shared.sets()
@@ -65,6 +68,7 @@ def test_no_process_can_change_what_the_others_see():
             change()
 
 
+@needs_memory
 def test_sets_outlive_the_handle_whose_memory_is_given_back():
     shared = SharedSets([image_set(3)])
     descriptor = shared._descriptor
@@ -73,3 +77,15 @@ def test_sets_outlive_the_handle_whose_memory_is_given_back():
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
     assert torch.equal(found.images, image_set(3).images)
+
+
+def test_where_the_memory_is_missing_or_forbidden_nothing_is_shared(monkeypatch):
+    """A hardened kernel refuses it (``vm.memfd_noexec=2``), other systems do not know it."""
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    assert not can_share()
+    monkeypatch.delattr(os, "memfd_create")
+    assert not can_share()

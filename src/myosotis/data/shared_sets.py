@@ -30,7 +30,7 @@ class SharedSets:
     """
 
     def __init__(self, sets: Sequence[ImageSet]) -> None:
-        self._descriptor = os.memfd_create("myosotis", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._descriptor = _anonymous()
         with os.fdopen(self._descriptor, "wb", closefd=False) as stream:
             described = [_written(stream, images) for images in sets]
             self._offset = stream.tell()
@@ -66,8 +66,18 @@ class SharedSets:
 
 
 def can_share() -> bool:
-    """Return whether this system has the memory that :class:`SharedSets` needs: Linux does."""
-    return hasattr(os, "memfd_create")
+    """Return whether this system has the memory that :class:`SharedSets` needs: Linux does, unless it is forbidden."""
+    if not hasattr(os, "memfd_create"):
+        return False
+    try:
+        os.close(_anonymous())
+    except OSError:
+        return False
+    return True
+
+
+def _anonymous() -> int:
+    return os.memfd_create("myosotis", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 def _received(descriptor: Any, offset: int) -> SharedSets:

@@ -225,7 +225,7 @@ def units(place, count):
         "scenario": {"first": 2, "per_task": 2},
         "model": {"options": options},
         "memory": {"total": 8},
-        "training": {"epochs": 1, "batch": 8},
+        "training": {"epochs": 1, "batch_size": 8},
     }
     config = ProtocolConfig.model_validate(
         {"name": "ray", "job": job, "tuning": data, "evaluation": data, "methods": ["er"]}

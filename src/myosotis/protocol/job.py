@@ -134,9 +134,8 @@ class ProtocolJob(Job[ProtocolConfig]):
         config, run = self._config, self._run
         url = config.storage or f"sqlite:///{run.path.resolve() / 'study.db'}"
         identity = config.model_dump(mode="json", exclude={"executor", "storage", "confidence", "trackers"})
-        several = config.executor.kind == "local" and config.executor.workers > 1
         streams = [data.model_dump_json() for data in (config.tuning, config.evaluation)]
-        setup = handing_over(streams) if several else None
+        setup = handing_over(streams) if config.executor.in_processes else None
         with Executor(config.executor, str(device()), run_unit, setup) as self._executor:
             self._executor.start()
             self._store = ResultStore(
@@ -185,7 +184,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             if not queue:
                 yield None
             elif self._stored(unit := queue.popleft()):
-                ticker.advance(note=unit.method)
+                ticker.advance(note=f"{unit.phase} {unit.method}")
             else:
                 yield unit
 

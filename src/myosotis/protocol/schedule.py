@@ -5,12 +5,10 @@ from typing import Any
 
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.selection import Selection, mean_scores, select, survivors
-from myosotis.protocol.summary import method_summary
+from myosotis.protocol.summary import Results, method_summary
 from myosotis.protocol.units import Phase, Unit
 
 _SELECTORS = ("stream", "first_task")
-
-_Results = dict[tuple[int, int], dict[str, Any]]  # by trial and seed
 
 
 class Schedule:
@@ -118,7 +116,7 @@ class Schedule:
             for seed in self._seeds(self._config.evaluation_seeds)
         ]
 
-    def _of(self, units: Mapping[tuple[int, int], Unit]) -> _Results:
+    def _of(self, units: Mapping[tuple[int, int], Unit]) -> Results:
         return {key: self._results[unit.key] for key, unit in units.items()}
 
     def _seeds(self, count: int) -> range:

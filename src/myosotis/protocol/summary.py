@@ -16,6 +16,7 @@ from myosotis.protocol.selection import Selection, finished_trials, mean_scores
 _RESAMPLES = 1000
 
 Results = Mapping[tuple[int, int], Mapping[str, Any]]
+"""Results by trial and seed."""
 
 
 def scores_of(results: Sequence[Mapping[str, Any]], metric: str, confidence: float) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Unit:
 
 def carry(config, device):
     Path(config).write_text(str(os.getpid()))
+    if sys.argv[3:] and sys.argv[3].isdigit():
+        os.kill(os.getpid(), int(sys.argv[3]))
     time.sleep(float(sys.argv[2]))
     return {"config": config, "device": device}
 
@@ -169,6 +171,17 @@ def test_a_pool_brings_back_every_unit(tmp_path):
 def test_workers_that_die_before_the_first_unit_are_replaced(tmp_path):
     out, error = driver(tmp_path, 0, "early").communicate(timeout=60)
     assert sorted(out.split()) == ["0", "1"], error
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [(signal.SIGSEGV, "a fault in compiled code"), (signal.SIGKILL, "usually for want of memory")],
+)
+def test_a_signal_that_ends_workers_is_named(number, cause, tmp_path):
+    """Too little memory was blamed for a segmentation fault."""
+    error = driver(tmp_path, 0, str(int(number))).communicate(timeout=120)[1]
+    assert f"a worker died 3 times without finishing a unit: signal {int(number)} ({number.name}), {cause}" in error
 
 
 @pytest.mark.processes

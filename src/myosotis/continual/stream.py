@@ -23,6 +23,7 @@ from myosotis.engine.loop import Precision, train
 from myosotis.engine.method import MethodCard
 from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule
+from myosotis.models.backbone import use_channels_last
 
 SettingsT = TypeVar("SettingsT")
 RecordT = TypeVar("RecordT")
@@ -62,18 +63,20 @@ class StreamLearner(ABC, Generic[SettingsT]):
     card: ClassVar[MethodCard]
     Settings: ClassVar[type[Any]]
     channels_last: ClassVar[bool] = True
-    """Whether the channels of a pixel lie side by side on a CPU, which computes float32 convolutions faster so."""
+    """Whether :func:`~myosotis.models.backbone.use_channels_last` is asked for on a CPU."""
 
     settings: SettingsT
     net: Any
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
-        self.net.to(device, memory_format=self.layout(device))
+        self.net.to(device)
+        self.arrange(self.net, device)
 
-    def layout(self, device: torch.device) -> torch.memory_format:
-        """Return how convolutions store their weights: by :attr:`channels_last` on a CPU, else as they are."""
-        return torch.channels_last if self.channels_last and device.type == "cpu" else torch.preserve_format
+    def arrange(self, network: nn.Module, device: torch.device) -> None:
+        """Store the convolutions of a network on a device in the faster layout, in place."""
+        if self.channels_last and device.type == "cpu":
+            use_channels_last(network)
 
     def buffers(self) -> Iterator[Tensor]:
         """Yield running statistics beside the network's, which each process updates from its own part of a batch."""
@@ -247,7 +250,7 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
         """
         net = self.learner.net
         # What has grown since the learner was moved.
-        net.to(memory_format=self.learner.layout(self.device))
+        self.learner.arrange(net, self.device)
         meter = _LossMeter(self.learner)
 
         def step_loss(network: nn.Module, batch: Any, _: int) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A network without its head, with the outputs of all its stages."""
+"""A network without its head, with the outputs of all its stages, and the memory layout of its convolutions."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +12,11 @@ from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.models.resnet import SmallResNet
 from myosotis.models.weight_files import Pretrained
+
+CHANNELS_LAST = frozenset({"small-resnet", "resnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100"})
+"""Architectures that are tested, and faster, with channels last on a CPU; those of timm by its names."""
+
+_SAFE_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -110,3 +115,47 @@ def as_classifier(
         head.weight.copy_(weight)
         head.bias.copy_(bias)
     return model.to(weight.device), whole
+
+
+def use_channels_last(network: nn.Module) -> None:
+    """Store the convolutions of tested bodies in a network channels last, in place; everything else stays as it is.
+
+    A float32 convolution on a CPU is faster with it. Bodies outside of :data:`CHANNELS_LAST` stay as they are, and so
+    does one that contains a convolution of kernel 1, stride above 1 and fewer than 16 input channels: oneDNN (seen
+    with 3.12, AVX2 and AVX-512) writes its weight gradient outside of its memory.
+
+    Args:
+        network: Network with :class:`Backbone` or :class:`~myosotis.models.normalization.NormalizedClassifier` modules
+            somewhere in it.
+
+    Example:
+        >>> spec = ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.5,), {"widths": [16, 32], "blocks": [1, 1]})
+        >>> body = build_backbone(spec, seed=0)
+        >>> use_channels_last(body)
+        >>> body.network.stages[1][0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+        True
+    """
+    for module in network.modules():
+        if isinstance(module, Backbone | NormalizedClassifier):
+            body: Any = module.network if isinstance(module, Backbone) else module.classifier
+            if _architecture(body) in CHANNELS_LAST and not _overflows(body):
+                body.to(memory_format=torch.channels_last)
+
+
+def _architecture(body: nn.Module) -> str | None:
+    """The name of the architecture of a body; None where it has none."""
+    if isinstance(body, SmallResNet):
+        return "small-resnet"
+    config: Any = getattr(body, "pretrained_cfg", None)
+    return config.get("architecture") if isinstance(config, dict) else None
+
+
+def _overflows(body: nn.Module) -> bool:
+    """Whether a body contains a convolution whose weight gradient oneDNN writes out of bounds, channels last."""
+    return any(
+        isinstance(module, nn.Conv2d)
+        and set(module.kernel_size) == {1}
+        and max(module.stride) > 1
+        and module.in_channels // module.groups < _SAFE_CHANNELS
+        for module in body.modules()
+    )

@@ -2,11 +2,12 @@
 
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -82,6 +83,7 @@ class Executor:
     ) -> None:
         self._config, self._device, self._carry, self._setup = config, device, carry, setup
         self._pool: ProcessPoolExecutor | None = None
+        self._context = _RememberingContext()
         self._alive: Connection | None = None
         self._own_cluster = False
 
@@ -156,18 +158,17 @@ class Executor:
                     ended.append((running.pop(future), result))
                     attempts = 0
             except BrokenProcessPool:
+                cause = death(self._context.exit_codes())
                 self._drop_pool()
                 again += running.values()
                 running.clear()
                 attempts += 1
                 if attempts >= _MOST_ATTEMPTS:
-                    raise ChildProcessError(
-                        f"a worker died {attempts} times without finishing a unit; too little memory is the usual cause"
-                    ) from None
+                    raise ChildProcessError(f"a worker died {attempts} times without finishing a unit{cause}") from None
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            context = get_context("spawn")
+            context = self._context = _RememberingContext()
             # No worker has the end to write to: when it is closed, or its process killed, they read the end of it.
             driver, self._alive = context.Pipe(duplex=False)
             self._pool = ProcessPoolExecutor(
@@ -227,6 +228,45 @@ def ray_resources(config: ExecutorConfig, device: str, accelerators: int) -> dic
         # Ray counts in units of 1/10000; rounded up, the last worker of a GPU would not fit.
         resources["num_gpus"] = math.floor(10_000 / own) / 10_000
     return resources
+
+
+class _RememberingContext(SpawnContext):
+    """Starts processes as ``spawn`` does, and knows how they ended; a broken pool does not say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[SpawnProcess] = []
+
+    def Process(self, *arguments: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        """Return a new process."""
+        process = SpawnProcess(*arguments, **options)
+        self._started.append(process)
+        return process
+
+    def exit_codes(self) -> list[int]:
+        """Return the exit codes of the processes that have ended, or end at once."""
+        for process in self._started:
+            process.join(1)
+        return [process.exitcode for process in self._started if process.exitcode is not None]
+
+
+def death(codes: Iterable[int]) -> str:
+    """Return what ended the processes of a broken pool, as the end of a sentence.
+
+    Args:
+        codes: Their exit codes, negative for signals. The pool itself ends the others by SIGTERM.
+
+    Example:
+        >>> death([-15, -11]), death([-9, -15]), death([])
+        (': signal 11 (SIGSEGV), a fault in compiled code', ': signal 9 (SIGKILL), usually for want of memory', '')
+    """
+    signals = sorted({-code for code in codes if code < 0}, key=lambda number: number == signal.SIGTERM)
+    if not signals:
+        status = next((code for code in codes if code), None)
+        return "" if status is None else f": exit status {status}"
+    number, faults = signals[0], (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+    causes = {signal.SIGKILL: ", usually for want of memory"} | dict.fromkeys(faults, ", a fault in compiled code")
+    return f": signal {number} ({signal.Signals(number).name}){causes.get(signal.Signals(number), '')}"
 
 
 def set_threads(threads: int) -> None:

@@ -140,3 +140,8 @@ def _batches_of():
 @pytest.fixture(name="Line", scope="session")
 def _line():
     return Line
+
+
+@pytest.fixture(name="spec", scope="session")
+def _spec():
+    return SPEC

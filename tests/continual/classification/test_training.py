@@ -1,13 +1,16 @@
 """Every method on a stream of three tasks."""
 
 import itertools
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional
 
 from myosotis.continual import stream as stream_module
-from myosotis.continual.classification.methods import METHODS
+from myosotis.continual.classification.methods import METHODS, build_learner
 from myosotis.continual.classification.norm import TaskBalancedBatchNorm2d, convert_task_balanced
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.classification.training import learn_classes
@@ -15,6 +18,7 @@ from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.metrics import average_incremental_accuracy, final_accuracy, learning_accuracy
 from myosotis.engine.artifact import read_weights
 from myosotis.engine.errors import DivergedError
+from myosotis.models.backbone import build_backbone
 
 FAST = {
     "eeil": {"balanced_epochs": 2},
@@ -154,12 +158,22 @@ def test_frozen_parts_stay_to_the_bit(name, learner, stream):
 
 
 @pytest.mark.parametrize("name", ["er", "der_expand"])
-def test_convolutions_lie_channels_last_in_training_and_as_usual_in_files(name, learn, tmp_path):
+@pytest.mark.parametrize(("widths", "changed"), [([16, 16], True), ([8, 16], False)])
+def test_convolutions_lie_channels_last_in_training_and_as_usual_in_files(
+    name, widths, changed, stream, spec, train_settings, tmp_path
+):
     """What grows with a later task too: der_expand adds a body for each."""
-    learned = learn(name, checkpoints=tmp_path)
-    layers = [weight for weight in learned.learner.net.parameters() if weight.ndim == 4]
+    wide = replace(spec, options={**spec.options, "widths": widths})
+    learned = learn_classes(
+        build_learner(name, None, lambda number: build_backbone(wide, seed=number), 0),
+        stream(),
+        ExemplarMemory(total=12, seed=0),
+        train_settings(name),
+        checkpoints=tmp_path,
+    )
+    layers = [weight for weight in learned.learner.net.parameters() if weight.ndim == 4 and min(weight.shape[1:3]) > 1]
     assert layers
-    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in layers)
+    assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in layers} == {changed}
     stored = read_weights(next(tmp_path.glob("after-*")) / "net.safetensors")
     same = {name: value for name, value in learned.learner.net.state_dict().items() if value.ndim == 4}
     assert all(torch.equal(stored[name], value) for name, value in same.items())
@@ -256,3 +270,20 @@ def test_old_vectors_of_lucir_keep_their_direction(freeze, learner, stream, trai
     for before, after in itertools.pairwise(found):
         moved = (after[: len(before)] - before).abs().max()
         assert (moved < 1e-5) == freeze
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("side", "widths"), [(64, [8, 16]), (96, [8, 16, 32])])
+def test_a_job_on_larger_images_does_not_die(side, widths, tiny_jobs, tmp_path):
+    """It ended by signal 11: oneDNN wrote a weight gradient out of bounds, see ``use_channels_last``."""
+    for name, count, seed in (("train", 9, 0), ("test", 5, 1)):
+        tiny_jobs.photos(tmp_path / name, count, seed)
+    config = tiny_jobs.written(
+        tmp_path,
+        "classes",
+        data={name: {"folder": name, "size": side} for name in ("train", "test")},
+        model={"options": {"widths": widths, "blocks": [1] * len(widths)}},
+    )
+    command = [sys.executable, "-m", "myosotis", "learn", "classes", str(config), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -102,6 +102,7 @@ class SslLearner(StreamLearner[SettingsT]):
         """Move everything to a device."""
         super().to(device)
         self.base.to(device)
+        self.arrange(self.base, device)  # its momentum copy
         if self.past is not None:
             self.past.to(device)
 

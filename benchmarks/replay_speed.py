@@ -2,7 +2,8 @@
 
 The bare passes are the limit: no order is drawn, no image is cut from the data set or scaled, no weight changes. Both
 use the same network in the same memory layout; one epoch of each in turn, medians of the ratios. ``--layouts`` also
-times the bare passes in both memory layouts. The seconds are the processor's, or with ``--wall`` those of the clock.
+times the bare passes in both memory layouts: what ``use_channels_last`` gains, or costs where it leaves a body as it is
+(widths below 16; keep images small then, as oneDNN fails on large ones). The seconds are the processor's, or with ``--wall`` those of the clock.
 Several processes that change the weights together average gradients after each batch, so a third epoch is the bare
 passes of torch's ``DistributedDataParallel``.
 
@@ -131,8 +132,10 @@ def main():
         {"epoch": epochs.ours()[0], **{name: epochs.bare(net, batches) for name, net in nets.items()}}
         for _ in range(arguments.rounds)
     ]
+    body = next(weight for weight in learner.net.parameters() if weight.ndim == 4 and weight.shape[1] > 1)
     result = {
         "processes": processes,
+        "channels last": body.is_contiguous(memory_format=torch.channels_last),
         "epoch of replay, s": min(row["epoch"] for row in rows),
         "bare passes, s": min(row["ours"] for row in rows),
         "bare over epoch": statistics.median(row["ours"] / row["epoch"] for row in rows),

@@ -13,9 +13,11 @@ import optuna
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from myosotis.cli.app import app
+from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.units import run_unit
 
@@ -229,11 +231,48 @@ def test_a_shared_storage_never_gives_results_of_other_images(world, tmp_path):
     write(here / "more", ("fir",), 1, 5)
     (here / "more" / "fir" / "00.png").rename(here / "judge" / "train" / "fir" / "00.png")
     other = run(here, tmp_path / "other", *NOT_CONVENTIONAL, shared)
-    assert "tuning: 1 of 1 runs are done already" in other.output
-    assert "evaluation: " not in other.output
-    true = run(here, tmp_path / "true", *NOT_CONVENTIONAL)
-    assert true.exit_code == 0, true.output
-    assert figures(result(tmp_path / "other")) == figures(result(tmp_path / "true"))
+    assert other.exit_code == 2
+    changed = "evaluation train images, evaluation test images changed since"
+    assert f"study 'tiny' was started with other input: {changed}; give the study another 'name'" in other.output
+
+
+def body_weights(path, seed):
+    spec = ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2})
+    save_file(build_classifier(spec, seed=seed).classifier.state_dict(), path)
+
+
+def test_a_storage_never_mixes_results_of_two_files_of_weights(world, tmp_path):
+    """The path alone was in the key: the second file got the results of the first one."""
+    weights = tmp_path / "body.safetensors"
+    options = [*NOT_CONVENTIONAL, f"job.model.weights={weights}", f"storage=sqlite:///{tmp_path / 'shared.db'}"]
+    body_weights(weights, 1)
+    first = run(world, tmp_path / "first", *options)
+    assert first.exit_code == 0, first.output
+    body_weights(weights, 2)
+    other = run(world, tmp_path / "other", *options)
+    assert other.exit_code == 2
+    assert "was started with other input: weights of er changed since" in other.output
+    body_weights(weights, 1)
+    again = run(world, tmp_path / "again", *options)
+    assert again.exit_code == 0, again.output
+    assert "evaluation: 1 of 1 runs are done already" in again.output
+
+
+def test_weights_that_change_during_a_search_end_it(world, tmp_path, monkeypatch):
+    weights, done = tmp_path / "body.safetensors", []
+
+    def carry(config, device):
+        done.append(config)
+        if len(done) == 2:
+            body_weights(weights, 2)
+        return run_unit(config, device)
+
+    body_weights(weights, 1)
+    monkeypatch.setattr("myosotis.protocol.job.run_unit", carry)
+    outcome = run(world, tmp_path / "run", *NOT_CONVENTIONAL, f"job.model.weights={weights}")
+    assert outcome.exit_code == 2
+    assert "body.safetensors: weights changed during the search" in outcome.output
+    assert len(done) == 2
 
 
 def test_a_driver_leaves_out_what_another_has_done_meanwhile(world, tmp_path, monkeypatch):
@@ -284,7 +323,7 @@ def test_a_resumed_protocol_checks_labels(world, tmp_path):
         (here / "aside").rename(birch)
     outcome = run(here, tmp_path / "run", *NOT_CONVENTIONAL, arguments=["--resume"])
     assert outcome.exit_code == 2
-    assert "was started with other input: tuning changed since" in outcome.output
+    assert "was started with other input: tuning train images, tuning test images changed since" in outcome.output
 
 
 def test_runs_that_fail_are_told_and_the_search_goes_on(world, tmp_path):
@@ -350,6 +389,8 @@ def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):
         (["methods=[ers]"], "unknown method 'ers'"),
         (["job.scenario.per_task=3"], "the number of classes is 4"),
         (["job.memory.total=3"], "smaller than one exemplar"),
+        (["job.continue_from=tune"], "leave 'job.continue_from' out: it has no effect"),
+        (["job.keep_learners=true"], "leave 'job.keep_learners' out: it has no effect"),
         (["tuning.train.folder=nowhere"], "no such folder"),
         (["executor={kind: slurm}"], "'executor.kind'"),
     ],

@@ -28,8 +28,9 @@ def _results(scores):
     }
 
 
-def _unit(seed=0, job="{}", data="images"):
-    return Unit("tuning", "er", 0, {"training.epochs": 3, "training.schedule": "step"}, seed, job, data)
+def _unit(seed=0, job="{}", inputs=None):
+    settings = {"training.epochs": 3, "training.schedule": "step"}
+    return Unit("tuning", "er", 0, settings, seed, job, inputs or {"train images": "these"})
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.executors import Executor, ExecutorConfig, ray_resources
-from myosotis.protocol.units import Unit, run_unit, stream_hash
+from myosotis.protocol.units import Unit, run_unit, unit_inputs
 
 DRIVER = """
 import os, signal, sys, time
@@ -243,9 +243,8 @@ def units(place, count):
     config = ProtocolConfig.model_validate(
         {"name": "ray", "job": job, "tuning": data, "evaluation": data, "methods": ["er"]}
     )
-    jobs = [unit_config(config, config.tuning, "er", {}, seed).model_dump_json() for seed in range(count)]
-    images = stream_hash(config.tuning.model_dump_json())
-    return [Unit("tuning", "er", 0, {}, seed, job, images) for seed, job in enumerate(jobs)]
+    jobs = [unit_config(config, config.tuning, "er", {}, seed) for seed in range(count)]
+    return [Unit("tuning", "er", 0, {}, job.seed, job.model_dump_json(), unit_inputs(job)) for job in jobs]
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def schedule(protocol):
         options = {"methods": list(DRAWS), "trials": 3, "seeds": 2, "evaluation_seeds": 2, **options}
         config = protocol(**options)
         draws = {name: DRAWS[name][: config.trials] for name in config.methods}
-        return Schedule(config, draws, {"tuning": "t", "evaluation": "e"}, results)
+        return Schedule(config, draws, lambda job: {"train images": job.data.train.folder}, results)
 
     return make
 
@@ -69,11 +69,11 @@ def test_a_choice_is_frozen_before_any_run_on_the_evaluation_stream(schedule):
     plan = schedule(results, methods=["er"])
     trials = plan.due()
     assert {unit.phase for unit in trials} == {"tuning"}
-    assert {unit.data for unit in trials} == {"t"}
+    assert {unit.inputs["train images"] for unit in trials} == {"a"}
     finish(results, trials)
     rest = plan.due()
     assert {unit.phase for unit in rest} == {"evaluation", "conventional"}
-    assert {unit.data for unit in rest} == {"e"}
+    assert {unit.inputs["train images"] for unit in rest} == {"c"}
     assert sum(unit.phase == "conventional" for unit in rest) == 6
     # The best there is another one.
     finish(results, rest, lambda unit: 0.9 if unit.trial == 0 else 0.2)

@@ -12,28 +12,30 @@ import pytest
 from myosotis.engine.errors import InputError
 from myosotis.protocol.store import ResultStore
 
+INPUTS = {"tuning train images": "a", "weights of er": "b"}
+
 
 def test_results_are_kept_by_their_jobs(unit, tmp_path):
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    store = ResultStore(url, "p", "one")
+    store = ResultStore(url, "p", "one", INPUTS)
     assert store.results() == {}
     store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
     store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
-    again = ResultStore(url, "p", "one")
+    again = ResultStore(url, "p", "one", INPUTS)
     assert again.results() == {
         unit().key: {"metrics": {"x": 0.5}},
         unit(1, '{"seed": 1}').key: {"metrics": {"x": 0.6}},
     }
     with pytest.raises(InputError, match="study 'p' belongs to another configuration"):
-        ResultStore(url, "p", "two")
+        ResultStore(url, "p", "two", INPUTS)
     with pytest.raises(InputError, match="cannot be used"):
-        ResultStore(f"sqlite:///{tmp_path / 'none' / 'study.db'}", "p", "one")
+        ResultStore(f"sqlite:///{tmp_path / 'none' / 'study.db'}", "p", "one", INPUTS)
     with pytest.raises(InputError, match=r"storage nosuch://me:\*\*\*@host/x: cannot be used") as told:
-        ResultStore("nosuch://me:secret@host/x", "p", "one")
+        ResultStore("nosuch://me:secret@host/x", "p", "one", INPUTS)
     assert "secret" not in str(told.value)
     # What is no URL is quoted by the driver, password and all.
     with pytest.raises(InputError, match="cannot be used") as told:
-        ResultStore("postgresql:/me:secret@host/x", "p", "one")
+        ResultStore("postgresql:/me:secret@host/x", "p", "one", INPUTS)
     assert "secret" not in str(told.value)
 
 
@@ -50,13 +52,13 @@ def test_results_are_kept_by_their_jobs(unit, tmp_path):
 def test_a_result_that_changed_is_not_believed(change, left, unit, tmp_path):
     """None: the study cannot be read."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    store = ResultStore(url, "p", "one")
+    store = ResultStore(url, "p", "one", INPUTS)
     store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
     store.add(unit(1, '{"seed": 1}'), {"metrics": {"x": 0.6}}, 0.6)
     with closing(sqlite3.connect(tmp_path / "study.db")) as database:
         database.execute(change)
         database.commit()
-    again = ResultStore(url, "p", "one")
+    again = ResultStore(url, "p", "one", INPUTS)
     if left is None:
         with pytest.raises(InputError, match="damaged"):
             again.results()
@@ -72,7 +74,7 @@ def test_drivers_make_a_storage_at_the_same_moment(tmp_path):
     def driver():
         barrier.wait()
         try:
-            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")
+            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one", INPUTS)
         except InputError as error:
             errors.append(error)
 
@@ -85,7 +87,7 @@ def test_drivers_make_a_storage_at_the_same_moment(tmp_path):
 
 
 def test_a_storage_that_is_held_is_a_refusal_of_the_system(unit, tmp_path):
-    store = ResultStore(f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1", "p", "one")
+    store = ResultStore(f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1", "p", "one", INPUTS)
     store.add(unit(), {"metrics": {"x": 0.5}}, 0.5)
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -101,14 +103,14 @@ def test_a_disk_without_room_for_a_study_is_a_refusal_of_the_system(tmp_path):
     if child == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
         try:
-            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")
+            ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one", INPUTS)
         except OSError:
             os._exit(7)
         except BaseException:
             os._exit(8)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one").results() == {}
+    assert ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one", INPUTS).results() == {}
 
 
 def test_a_disk_that_is_full_in_optunas_words(tmp_path, monkeypatch):
@@ -122,4 +124,14 @@ def test_a_disk_that_is_full_in_optunas_words(tmp_path, monkeypatch):
 
     monkeypatch.setattr(optuna, "create_study", full)
     with pytest.raises(OSError, match="database or disk is full"):
-        ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one")
+        ResultStore(f"sqlite:///{tmp_path / 'study.db'}", "p", "one", INPUTS)
+
+
+def test_a_study_of_other_inputs_is_refused_by_name(tmp_path):
+    """A storage gave the results of one file of weights for another."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    ResultStore(url, "p", "one", INPUTS)
+    ResultStore(url, "p", "one", INPUTS)
+    with pytest.raises(InputError, match="study 'p' was started with other input: weights of er changed since"):
+        ResultStore(url, "p", "one", {**INPUTS, "weights of er": "c"})
+    ResultStore(url, "another", "one", {**INPUTS, "weights of er": "c"})

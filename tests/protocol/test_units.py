@@ -14,7 +14,15 @@ from myosotis.data.sets import content_hash
 from myosotis.data.shared_sets import SharedSets, can_share
 from myosotis.engine.errors import InputError
 from myosotis.protocol import units
-from myosotis.protocol.units import forget_streams, handing_over, receive_streams, run_unit, stream_hash, stream_sets
+from myosotis.protocol.units import (
+    forget_streams,
+    handing_over,
+    receive_streams,
+    run_unit,
+    stream_digests,
+    stream_sets,
+    unit_inputs,
+)
 
 
 def job(place, **training):
@@ -39,11 +47,11 @@ def job(place, **training):
 def test_a_worker_checks_that_its_images_are_those_of_the_search(tmp_path):
     """Results of images that changed during a search would be kept as those of the old ones."""
     given = job(tmp_path)
-    content = {"job": given.model_dump(mode="json"), "data": stream_hash(given.data.model_dump_json())}
+    content = {"job": given.model_dump(mode="json"), "inputs": unit_inputs(given)}
     assert run_unit(json.dumps(content))["failure"] is None
     np.savez(tmp_path / "test.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4))
     forget_streams()  # as a worker that begins now
-    with pytest.raises(InputError, match=r"train.npz: images of the stream changed during the search"):
+    with pytest.raises(InputError, match=r"train.npz: test images changed during the search"):
         run_unit(json.dumps(content))
 
 
@@ -52,7 +60,7 @@ def test_a_worker_that_was_handed_the_images_reads_no_file(tmp_path):
     given = job(tmp_path)
     data = given.data.model_dump_json()
     forget_streams()
-    content = json.dumps({"job": given.model_dump(mode="json"), "data": stream_hash(data)})
+    content = json.dumps({"job": given.model_dump(mode="json"), "inputs": unit_inputs(given)})
     read = run_unit(content)
     setup = handing_over([data, data])
     for name in ("train", "test"):
@@ -60,8 +68,8 @@ def test_a_worker_that_was_handed_the_images_reads_no_file(tmp_path):
     forget_streams()  # as a worker that begins now
     setup()
     assert run_unit(content)["matrix"] == read["matrix"]
-    other = json.dumps({**json.loads(content), "data": "0" * 64})
-    with pytest.raises(InputError, match="images of the stream changed during the search"):
+    other = json.dumps({**json.loads(content), "inputs": {**unit_inputs(given), "train images": "0" * 64}})
+    with pytest.raises(InputError, match="train images changed during the search"):
         run_unit(other)
     forget_streams()  # as a driver that begins another search
     with pytest.raises(InputError, match="train.npz"):
@@ -88,11 +96,11 @@ def test_each_stream_has_its_own_images_and_hash(tmp_path):
         place.mkdir()
         streams.append(job(place).data.model_copy(update={"only": (("0", "1"), ("2", "3"))[number]}).model_dump_json())
     forget_streams()
-    hashes = {data: stream_hash(data) for data in streams}
+    hashes = {data: stream_digests(data) for data in streams}
     sets = [images for data in streams for images in stream_sets(data)]
     receive_streams(SharedSets(sets), hashes)
     for data, one in zip(streams, (sets[:2], sets[2:]), strict=True):
-        assert stream_hash(data) == hashes[data]
+        assert stream_digests(data) == hashes[data]
         assert [images.names for images in stream_sets(data)] == [images.names for images in one]
     forget_streams()
 
@@ -116,7 +124,7 @@ def test_processes_that_are_started_receive_streams_of_any_size():
 def test_a_unit_that_fails_has_scores_of_0(tmp_path):
     given = job(tmp_path, learning_rate=1e25, schedule="constant")
     forget_streams()
-    content = {"job": given.model_dump(mode="json"), "data": stream_hash(given.data.model_dump_json())}
+    content = {"job": given.model_dump(mode="json"), "inputs": unit_inputs(given)}
     found = run_unit(json.dumps(content))
     assert found["failure"] == {"kind": "diverged", "reason": "training diverged in task 1; lower the learning rate"}
     assert set(found["metrics"].values()) == {0.0}
@@ -126,7 +134,8 @@ def test_results_belong_to_job_images_and_version(unit, monkeypatch):
     """A storage that studies share gave the results of other images, and of earlier versions, as new ones."""
     known = unit().key
     assert unit().key == known
-    assert unit(data="other images").key != known
+    assert unit(inputs={"train images": "others"}).key != known
+    assert unit(inputs={"train images": "these", "weights": "some"}).key != known
     assert unit(job='{"seed": 1}').key != known
     monkeypatch.setattr("myosotis.__version__", "0.0.0")
     assert unit().key != known

@@ -200,7 +200,7 @@ class Run:
         if known is None:
             self.keep("inputs.json", dict(inputs))
             return
-        changed = [name for name in inputs if known.get(name) != inputs[name]]
+        changed = changed_inputs(known, inputs)
         if changed:
             raise InputError(f"{self.path}: was started with other input: {', '.join(changed)} changed since")
 
@@ -439,3 +439,17 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
                 return difference
         return None
     return None if old == new else f"{key} was {old!r}, is now {new!r}"
+
+
+def changed_inputs(known: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """Return the names of inputs that are not what they were.
+
+    Args:
+        known: What they were, by name; one that is not asked for any more does not matter.
+        inputs: What they are.
+
+    Example:
+        >>> changed_inputs({"train images": "a"}, {"train images": "a", "weights": "b"})
+        ['weights']
+    """
+    return [name for name in inputs if known.get(name) != inputs[name]]

@@ -5,6 +5,7 @@ import importlib.util
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -192,12 +193,29 @@ def load_weights_file(network: nn.Module, path: Path, tensors: Mapping[str, Tens
     return match
 
 
-def weights_inputs(pretrained: Pretrained) -> dict[str, str]:
-    """Return the SHA-256 of a named file of weights, for the inputs of a job; nothing where none is named."""
-    if not isinstance(pretrained, Path):
-        return {}
-    with pretrained.open("rb") as stream:
-        return {"weights": hashlib.file_digest(stream, "sha256").hexdigest()}
+def weights_inputs(architecture: str, pretrained: Pretrained, library: str = "timm") -> dict[str, str]:
+    """Return what the weights that a network begins with are known by, for the inputs of a job.
+
+    Args:
+        architecture: Name of the architecture.
+        pretrained: See :data:`Pretrained`.
+        library: Distribution that fetches weights where no file is named.
+
+    Returns:
+        Under ``"weights"`` the SHA-256 of their file, or the version of the library that fetches them; nothing without
+        weights.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    file = weights_file(architecture, pretrained)
+    if file is None:
+        return {"weights": f"{library} {version(library)}"} if pretrained else {}
+    try:
+        with file.open("rb") as stream:
+            return {"weights": hashlib.file_digest(stream, "sha256").hexdigest()}
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from None
 
 
 def _head_names(network: nn.Module) -> list[str]:

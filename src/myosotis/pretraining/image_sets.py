@@ -1,15 +1,15 @@
 """The images of a job: read, limited, checked against each other, and fingerprinted."""
 
 from dataclasses import dataclass
-
-from torch import nn
+from pathlib import Path
 
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import input_fingerprints, limited, read_sets, repeated_images
 from myosotis.data.sources import read_images
 from myosotis.engine.errors import InputError
-from myosotis.engine.fingerprint import weights_hash
+from myosotis.models.weight_files import weights_inputs
 from myosotis.pretraining.config import PretrainConfig
+from myosotis.pretraining.model_directory import directory_hash
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,21 @@ def read_pretrain_sets(config: PretrainConfig) -> PretrainSets:
     )
 
 
-def pretrain_inputs(sets: PretrainSets, model: nn.Module | None, salt: str) -> dict[str, str]:
-    """Return the inputs that a resumed run checks: fingerprints of labelled images, and of initial weights.
+def pretrain_inputs(sets: PretrainSets, config: PretrainConfig, salt: str) -> dict[str, str]:
+    """Return digests by name of everything that a job reads: its images, and the weights that it begins with.
 
     Args:
         sets: The images.
-        model: The network with the weights of ``model.init_from``, before training; None where it is not set.
-        salt: Salt of the run.
+        config: Configuration of the job.
+        salt: Salt of the fingerprints of images.
+
+    Raises:
+        InputError: A file of weights cannot be read.
     """
-    named = {"train": sets.train, "labelled": sets.labelled, "test": sets.test}
+    named, model = {"train": sets.train, "labelled": sets.labelled, "test": sets.test}, config.model
     inputs = input_fingerprints({name: images for name, images in named.items() if images is not None}, salt)
-    return inputs if model is None else {**inputs, "init_from": weights_hash(model)}
+    initial = {} if model.init_from is None else {"init_from": directory_hash(Path(model.init_from))}
+    return {**inputs, **weights_inputs(model.architecture, model.source), **initial}
 
 
 def repeated_in(config: PretrainConfig, sets: PretrainSets) -> int:

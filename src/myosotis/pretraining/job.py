@@ -67,14 +67,11 @@ class PretrainJob(Job[PretrainConfig]):
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of all images, and the hash of the weights to start from."""
-        self._model = new_model(self._config, self._spec)
-        model = self._config.model
-        given = self._model if model.init_from is not None or model.weights is not None else None
-        return pretrain_inputs(self._sets, given, salt)
+        return pretrain_inputs(self._sets, self._config, salt)
 
     def produce(self) -> Mapping[str, Any]:
         """Measure, pre-train, measure again, fine-tune and draw."""
-        config, sets, model = self._config, self._sets, self._model
+        config, sets, model = self._config, self._sets, new_model(self._config, self._spec)
         model_in = weights_hash(model)
         probes = new_probes(config, sets, device())
         model.to(device())

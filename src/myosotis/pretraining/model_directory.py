@@ -1,5 +1,6 @@
 """The directory of a pre-trained network: what a run writes, and how it is read again."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,6 +141,22 @@ def read_spec(path: Path) -> PretrainSpec:
         )
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise InputError(f"{description}: does not describe a pre-trained network") from None
+
+
+def directory_hash(path: Path) -> str:
+    """Return the SHA-256 of what :func:`save_pretrained` wrote into a directory.
+
+    Raises:
+        InputError: A file is missing.
+    """
+    digest = hashlib.sha256()
+    for name in (_DESCRIPTION, "model.safetensors", _REST):
+        try:
+            with (path / name).open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise InputError(f"{path / name}: {error.strerror or error}") from None
+    return digest.hexdigest()
 
 
 def load_weights(model: MaskedModel, path: Path) -> None:

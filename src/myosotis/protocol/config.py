@@ -99,9 +99,13 @@ class ProtocolConfig(JobConfig):
         unknown = next((name for name in self.methods if name not in METHODS), None)
         if unknown is not None:
             raise ValueError(f"unknown method '{unknown}'; known: {', '.join(METHODS)}")
-        given = next((key for key in ("name", "seed", "data", "method", "trackers") if key in self.job), None)
+        given = next((key for key in ("name", "seed", "data", "method") if key in self.job), None)
         if given is not None:
             raise ValueError(f"leave 'job.{given}' out: the protocol sets it")
+        others = ClassLearningConfig.model_fields.keys() - {"scenario", "model", "norm", "memory", "training"}
+        idle = next((key for key in self.job if key in others), None)
+        if idle is not None:
+            raise ValueError(f"leave 'job.{idle}' out: it has no effect on the runs of a protocol")
         model = self.job.get("model")
         if isinstance(model, dict) and model.get("init_from") is not None:
             raise ValueError("leave 'job.model.init_from' out: all runs start from new weights")

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from myosotis.continual.classification.checks import check_fit
+from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.forecast import class_phase
 from myosotis.continual.classification.inputs import (
     describe_learner,
@@ -34,7 +35,7 @@ from myosotis.protocol.schedule import Schedule
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.summary import phase_agreement, rank
-from myosotis.protocol.units import Unit, forget_streams, handing_over, run_unit, stream_hash, stream_sets
+from myosotis.protocol.units import Unit, forget_streams, handing_over, run_unit, stream_sets, unit_inputs
 
 
 class ProtocolJob(Job[ProtocolConfig]):
@@ -43,6 +44,10 @@ class ProtocolJob(Job[ProtocolConfig]):
     kind = "protocol"
     Result = ProtocolResult
     sealed_model = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._known_inputs: dict[tuple[Any, ...], dict[str, str]] = {}
 
     def prepare(self) -> None:
         """Read and check all inputs: disjoint streams, and all trials of all methods.
@@ -56,6 +61,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         self._check_available()
         self._draws = {name: self._drawn(name) for name in config.methods}
         forget_streams()
+        self._known_inputs.clear()
         sets = {name: stream_sets(data.model_dump_json()) for name, data in streams.items()}
         self._sets = sets
         check_apart(sets["tuning"], sets["evaluation"])
@@ -120,10 +126,23 @@ class ProtocolJob(Job[ProtocolConfig]):
         return phases
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
-        """Return fingerprints of both streams."""
-        streams = {"tuning": self._config.tuning, "evaluation": self._config.evaluation}
-        self._hashes = {name: stream_hash(stream.model_dump_json()) for name, stream in streams.items()}
-        return {name: salted_fingerprint(digest, salt) for name, digest in self._hashes.items()}
+        """Return fingerprints of the images of both streams, and of the weights that each method begins with."""
+        config, found = self._config, dict[str, set[str]]()
+        for method, draws in self._draws.items():
+            for stream in ("tuning", "evaluation"):
+                for drawn in draws:
+                    job = unit_config(config, getattr(config, stream), method, drawn, config.seed)
+                    for name, digest in self._unit_inputs(job).items():
+                        label = f"{name} of {method}" if name == "weights" else f"{stream} {name}"
+                        found.setdefault(label, set()).add(digest)
+        return {label: salted_fingerprint(" ".join(sorted(digests)), salt) for label, digests in found.items()}
+
+    def _unit_inputs(self, job: ClassLearningConfig) -> dict[str, str]:
+        """What a run reads, as it was when this job began: each run compares it with what is there then."""
+        key = (job.data.model_dump_json(), job.model.architecture, job.model.source)
+        if key not in self._known_inputs:
+            self._known_inputs[key] = unit_inputs(job)
+        return self._known_inputs[key]
 
     def produce(self) -> Mapping[str, Any]:
         """Do the units that are not done yet.
@@ -138,11 +157,11 @@ class ProtocolJob(Job[ProtocolConfig]):
         setup = handing_over(streams) if config.executor.in_processes else None
         with Executor(config.executor, str(device()), run_unit, setup) as self._executor:
             self._executor.start()
-            self._store = ResultStore(
-                url, config.name, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-            )
+            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+            # The digest is the salt, so that all drivers of a study write the same.
+            self._store = ResultStore(url, config.name, digest, self.inputs(digest))
             self._results = self._store.results()
-            schedule = Schedule(config, self._draws, self._hashes, self._results)
+            schedule = Schedule(config, self._draws, self._unit_inputs, self._results)
             self._carry_out(schedule)
         return self._result(schedule.figures())
 

@@ -1,8 +1,9 @@
 """The order of the runs of a protocol: each may begin as soon as those that it depends on have ended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.selection import Selection, mean_scores, select, survivors
 from myosotis.protocol.summary import Results, method_summary
@@ -20,7 +21,7 @@ class Schedule:
     Args:
         config: The protocol.
         draws: Settings of the trials of each method.
-        hashes: Hash of the images of ``"tuning"`` and ``"evaluation"``.
+        inputs: Function from a job to the digests of what it reads, see :func:`~myosotis.protocol.units.unit_inputs`.
         results: Results by the keys of their runs, to which the caller adds those of the runs that end.
     """
 
@@ -28,10 +29,10 @@ class Schedule:
         self,
         config: ProtocolConfig,
         draws: Mapping[str, list[dict[str, Any]]],
-        hashes: Mapping[str, str],
+        inputs: Callable[[ClassLearningConfig], Mapping[str, str]],
         results: Mapping[str, dict[str, Any]],
     ) -> None:
-        self._config, self._draws, self._hashes, self._results = config, draws, hashes, results
+        self._config, self._draws, self._inputs, self._results = config, draws, inputs, results
         self._trials: dict[str, dict[tuple[int, int], Unit]] = {name: {} for name in config.methods}
         self._conventional: dict[str, dict[tuple[int, int], Unit]] = {}
         self._selections: dict[str, dict[str, Selection]] = {}
@@ -126,7 +127,6 @@ class Schedule:
         return self._unit(phase, method, trial, self._draws[method][trial], seed)
 
     def _unit(self, phase: Phase, method: str, trial: int, drawn: dict[str, Any], seed: int) -> Unit:
-        stream = "tuning" if phase == "tuning" else "evaluation"
         data = self._config.tuning if phase == "tuning" else self._config.evaluation
         job = unit_config(self._config, data, method, drawn, seed)
-        return Unit(phase, method, trial, drawn, seed, job.model_dump_json(), self._hashes[stream])
+        return Unit(phase, method, trial, drawn, seed, job.model_dump_json(), self._inputs(job))

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_plus
@@ -11,6 +11,7 @@ from urllib.parse import unquote, unquote_plus
 from myosotis.engine.config import mask_password
 from myosotis.engine.digests import content_digest
 from myosotis.engine.errors import InputError
+from myosotis.engine.run import changed_inputs
 from myosotis.protocol.units import Unit
 
 if TYPE_CHECKING:
@@ -32,29 +33,37 @@ class ResultStore:
         url: URL of an Optuna storage, e.g. ``sqlite:///study.db`` or ``postgresql://...``.
         name: Name of the study.
         identity: Hash of the configuration of the study; a study of the same name with another hash is refused.
+        inputs: Fingerprints by name of what its runs read; a study of other inputs is refused.
 
     Raises:
-        InputError: The storage cannot be reached, or the study belongs to another configuration.
+        InputError: The storage cannot be reached, or the study belongs to another configuration or to other inputs.
         OSError: Its disk is full.
     """
 
-    def __init__(self, url: str, name: str, identity: str) -> None:
+    def __init__(self, url: str, name: str, identity: str, inputs: Mapping[str, str]) -> None:
         import optuna
 
         self._url, self._read, self._results = url, set[int](), dict[str, dict[str, Any]]()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = _opened(url, name)
-            stored = self._study.user_attrs.get("identity")
-            if stored is None:
-                self._study.set_user_attr("identity", identity)
+            attributes = self._study.user_attrs
+            known = {"identity": identity, "inputs": dict(inputs)} | attributes
+            for key in known.keys() - attributes.keys():
+                self._study.set_user_attr(key, known[key])
         except Exception as error:  # database drivers raise errors of their own
             reason = _reason(error.__cause__ or error, url)
             if any(words in reason.lower() for words in _NO_ROOM):
                 raise OSError(f"storage {mask_password(url)}: {reason}") from error
             raise InputError(f"storage {mask_password(url)}: cannot be used: {reason}") from None
-        if stored is not None and stored != identity:
+        if known["identity"] != identity:
             raise InputError(f"storage {mask_password(url)}: study '{name}' belongs to another configuration")
+        changed = changed_inputs(known["inputs"], inputs)
+        if changed:
+            raise InputError(
+                f"storage {mask_password(url)}: study '{name}' was started with other input: {', '.join(changed)} "
+                "changed since; give the study another 'name'"
+            )
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Return all results by the keys of their units; one that is not what was stored is left out, and logged.

@@ -12,18 +12,20 @@ import myosotis
 from myosotis.continual.classification.config import ClassLearningConfig, StreamConfig
 from myosotis.continual.classification.inputs import (
     describe_learner,
+    job_inputs,
+    make_job_learner,
     make_memory,
     make_scenario,
 )
 from myosotis.continual.classification.outcome import figures
-from myosotis.continual.classification.saved import make_learner
 from myosotis.continual.classification.training import Learned, learn_classes
 from myosotis.continual.scenario import Scenario
 from myosotis.data.images import ImageSet
-from myosotis.data.sets import DataConfig, content_hash, read_sets
+from myosotis.data.sets import DataConfig, input_fingerprints, read_sets
 from myosotis.data.shared_sets import SharedSets, can_share
 from myosotis.engine.config import local_paths
 from myosotis.engine.errors import InputError
+from myosotis.engine.run import changed_inputs
 from myosotis.protocol.failures import attempt
 
 Phase = Literal["tuning", "evaluation", "conventional"]
@@ -40,7 +42,7 @@ class Unit:
         drawn: The settings of the trial.
         seed: Seed of the run.
         job: A :class:`~myosotis.continual.classification.config.ClassLearningConfig` as JSON.
-        data: The hash of all images of the stream, see :func:`stream_hash`.
+        inputs: Digests by name of what the job reads, see :func:`unit_inputs`.
     """
 
     phase: Phase
@@ -49,16 +51,16 @@ class Unit:
     drawn: dict[str, Any]
     seed: int
     job: str
-    data: str
+    inputs: Mapping[str, str]
 
     @property
     def config(self) -> str:
-        """The job and the hash of its images, as JSON; see :func:`run_unit`."""
-        return json.dumps({"job": json.loads(self.job), "data": self.data})
+        """The job and the digests of its inputs, as JSON; see :func:`run_unit`."""
+        return json.dumps({"job": json.loads(self.job), "inputs": dict(self.inputs)})
 
     @cached_property
     def key(self) -> str:
-        """Key of the result: equal jobs on equal images by the same version of the package share it."""
+        """Key of the result: equal jobs on equal inputs by the same version of the package share it."""
         return hashlib.sha256(f"{myosotis.__version__} {self.config}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -69,17 +71,19 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     ``failure`` says why.
 
     Args:
-        config: ``{"job": ..., "data": ...}``: a job, and the hash of its images.
+        config: ``{"job": ..., "inputs": ...}``: a job, and :func:`unit_inputs` of it.
         device: Device of the network.
 
     Raises:
-        InputError: The images are missing, or do not match the hash.
+        InputError: Something that the job reads is missing, or has changed.
     """
     content = json.loads(config)
     job = ClassLearningConfig.model_validate(content["job"])
     data = job.data.model_dump_json()
-    if stream_hash(data) != content["data"]:
-        raise InputError(f"{local_paths(job.data)[0]}: images of the stream changed during the search")
+    changed = changed_inputs(content["inputs"], unit_inputs(job))
+    if changed:
+        part = job.model if changed == ["weights"] else job.data
+        raise InputError(f"{', '.join(local_paths(part)[:1])}: {', '.join(changed)} changed during the search")
     scenario = _scenario(data, job.scenario.model_dump_json(), job.seed)
     started = time.perf_counter()
     learned, failure = attempt(lambda: _learned(job, scenario, device))
@@ -105,26 +109,35 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def unit_inputs(job: ClassLearningConfig) -> dict[str, str]:
+    """Return digests by name of everything that a job reads, unsalted.
+
+    Raises:
+        InputError: Something is missing.
+    """
+    return job_inputs(stream_digests(job.data.model_dump_json()), job.model.architecture, job.model.source)
+
+
 def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learned:
-    learner = make_learner(describe_learner(job, scenario), pretrained=job.model.source)
+    learner = make_job_learner(job, describe_learner(job, scenario), job.model.source)
     return learn_classes(learner, scenario, make_memory(job), job.training, seed=job.seed, device=device)
 
 
 _MOST_SHARED = 2**30  # bytes; larger streams are read by each process, so that they are not in memory once more
-_received: dict[str, tuple[tuple[ImageSet, ImageSet], str]] = {}  # images and hash by the stream
+_received: dict[str, tuple[tuple[ImageSet, ImageSet], dict[str, str]]] = {}  # images and digests by the stream
 
 
-def receive_streams(shared: SharedSets, hashes: Mapping[str, str]) -> None:
+def receive_streams(shared: SharedSets, digests: Mapping[str, dict[str, str]]) -> None:
     """Take the images of streams from another process instead of reading them.
 
     Args:
         shared: Training and test images of each stream, one after the other.
-        hashes: :func:`stream_hash` of each stream by its :class:`~myosotis.data.sets.DataConfig` as JSON.
+        digests: :func:`stream_digests` of each stream by its :class:`~myosotis.data.sets.DataConfig` as JSON.
     """
     forget_streams()
     sets = shared.sets()
     pairs = zip(sets[::2], sets[1::2], strict=True)
-    _received.update({data: (pair, hashes[data]) for data, pair in zip(hashes, pairs, strict=True)})
+    _received.update({data: (pair, digests[data]) for data, pair in zip(digests, pairs, strict=True)})
 
 
 def handing_over(streams: Iterable[str]) -> Callable[[], None] | None:
@@ -133,11 +146,11 @@ def handing_over(streams: Iterable[str]) -> Callable[[], None] | None:
     Args:
         streams: Streams whose images have been read, each a :class:`~myosotis.data.sets.DataConfig` as JSON.
     """
-    hashes = {data: stream_hash(data) for data in streams}
-    sets = [images for data in hashes for images in stream_sets(data)]
+    digests = {data: stream_digests(data) for data in streams}
+    sets = [images for data in digests for images in stream_sets(data)]
     if not can_share() or sum(images.images.numel() for images in sets) > _MOST_SHARED:
         return None
-    return partial(receive_streams, SharedSets(sets), hashes)
+    return partial(receive_streams, SharedSets(sets), digests)
 
 
 @lru_cache(maxsize=4)
@@ -154,20 +167,23 @@ def stream_sets(data: str) -> tuple[ImageSet, ImageSet]:
 
 
 @lru_cache(maxsize=4)
-def stream_hash(data: str) -> str:
-    """Return the hash of the images of a stream: names, classes, pixels and labels, unsalted.
+def stream_digests(data: str) -> dict[str, str]:
+    """Return the digests of the images of a stream: names, classes, pixels and labels, unsalted.
 
     Args:
         data: A :class:`~myosotis.data.sets.DataConfig` as JSON.
     """
-    return _received[data][1] if data in _received else content_hash(*stream_sets(data))
+    if data in _received:
+        return _received[data][1]
+    train, test = stream_sets(data)
+    return input_fingerprints({"train": train, "test": test}, "")
 
 
 def forget_streams() -> None:
     """Drop all images that were read or received: files may have changed."""
     _received.clear()
     stream_sets.cache_clear()
-    stream_hash.cache_clear()
+    stream_digests.cache_clear()
     _scenario.cache_clear()
 
 

@@ -1,20 +1,23 @@
 """From the configuration of a job to its images, its stream and its learner."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.continuation import Earlier, check_same
-from myosotis.continual.classification.saved import FirstEncoder, LearnerSpec
+from myosotis.continual.classification.learner import Learner
+from myosotis.continual.classification.saved import FirstEncoder, LearnerSpec, make_learner
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, class_incremental, drawn_order, task_sizes
 from myosotis.data.images import ImageSet, pixel_statistics
 from myosotis.data.sets import limited
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.image_classifier import ClassifierSpec
+from myosotis.models.weight_files import Pretrained, weights_inputs
 
 
 def make_scenario(
@@ -127,6 +130,38 @@ def _check_encoder(config: ClassLearningConfig, scenario: Scenario, encoder: Fir
         raise InputError(
             f"{key}: has learnt {', '.join(sorted(known))}, the first task here is {', '.join(sorted(first))}"
         )
+
+
+def make_job_learner(config: ClassLearningConfig, spec: LearnerSpec, pretrained: Pretrained) -> Learner[Any]:
+    """Return the new learner of a job.
+
+    Args:
+        config: Configuration of the job.
+        spec: Description of the learner.
+        pretrained: Weights that its body begins with.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    learner, cache = make_learner(spec, pretrained=pretrained), config.model.feature_cache
+    learner.feature_cache = None if cache is None else Path(cache)
+    return learner
+
+
+def job_inputs(images: Mapping[str, str], architecture: str, pretrained: Pretrained) -> dict[str, str]:
+    """Return digests by name of everything that a job which starts from new weights reads.
+
+    The job itself and each run of a protocol take what identifies their inputs from here.
+
+    Args:
+        images: Digests of the sets of images, see :func:`~myosotis.data.sets.input_fingerprints`.
+        architecture: Name of the architecture.
+        pretrained: Weights that its body begins with.
+
+    Raises:
+        InputError: The file of the weights cannot be read.
+    """
+    return {**images, **weights_inputs(architecture, pretrained)}
 
 
 def make_memory(config: ClassLearningConfig) -> ExemplarMemory:

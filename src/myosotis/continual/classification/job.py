@@ -11,7 +11,13 @@ from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.continuation import read_earlier, write_stream
 from myosotis.continual.classification.forecast import class_phase
-from myosotis.continual.classification.inputs import describe_learner, make_memory, make_scenario
+from myosotis.continual.classification.inputs import (
+    describe_learner,
+    job_inputs,
+    make_job_learner,
+    make_memory,
+    make_scenario,
+)
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.methods import METHODS
 from myosotis.continual.classification.outcome import accuracy_interval, confusion, figures, old_and_new_errors
@@ -37,7 +43,7 @@ from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process
 from myosotis.models.image_classifier import build_classifier, load_classifier
-from myosotis.models.weight_files import Pretrained, matched_weights, weights_inputs
+from myosotis.models.weight_files import Pretrained, matched_weights
 
 
 class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
@@ -175,19 +181,17 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and the hash of the encoder, or of the file, to start from."""
         encoder = {} if self._encoder is None else {"encoder": self._encoder.hash}
-        sets = input_fingerprints({"train": self._scenario.train, "test": self._test}, salt)
         earlier = {} if self._earlier is None else {"the earlier run": self._earlier.model}
+        sets = {"train": self._scenario.train, "test": self._test}
         if self._watched is not None:
-            sets |= input_fingerprints({"watched": self._watched}, salt)
-        return {**sets, **encoder, **earlier, **weights_inputs(self._source)}
+            sets |= {"watched": self._watched}
+        known = job_inputs(input_fingerprints(sets, salt), self._config.model.architecture, self._source)
+        return {**known, **encoder, **earlier}
 
     def learn(self, **options: Any) -> Learned:
         """Learn the classes."""
-        learner = make_learner(self._spec, pretrained=self._source)
-        cache = self._config.model.feature_cache
-        learner.feature_cache = None if cache is None else Path(cache)
         return learn_classes(
-            learner,
+            make_job_learner(self._config, self._spec, self._source),
             self._scenario,
             make_memory(self._config),
             self._config.training,

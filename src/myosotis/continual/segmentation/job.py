@@ -100,7 +100,10 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of both sets, and of the partition, and the hash of a file of weights."""
         partition = self._stream.partition
-        known = {**mask_fingerprints(self._stream, salt), **weights_inputs(self._config.model.source)}
+        model = self._config.model
+        library = "segmentation-models-pytorch" if model.library == "smp" else model.library
+        weights = weights_inputs(model.architecture, model.source, library)
+        known = {**mask_fingerprints(self._stream, salt), **weights}
         if partition is None:
             return known
         return {**known, "partition": salted_fingerprint(json.dumps(asdict(partition)), salt)}

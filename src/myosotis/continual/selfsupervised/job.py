@@ -101,10 +101,10 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return fingerprints of all sets, those of the transfer probes included, and the hash of a file of weights."""
-        sets = {"train": self._scenario.train, "test": self._test}
+        model, sets = self._config.model, {"train": self._scenario.train, "test": self._test}
         for other in self._transfer:
             sets |= {f"{other.name} train": other.train, f"{other.name} test": other.test}
-        return {**input_fingerprints(sets, salt), **weights_inputs(self._config.model.source)}
+        return {**input_fingerprints(sets, salt), **weights_inputs(model.architecture, model.source)}
 
     def learn(self, **options: Any) -> SslOutcome:
         """Learn the representations."""

@@ -16,7 +16,7 @@ from myosotis.protocol.executors import Executor
 from myosotis.protocol.sweep.config import SweepConfig
 from myosotis.protocol.sweep.figures import Finished, sweep_summary
 from myosotis.protocol.sweep.result import SweepResult
-from myosotis.protocol.sweep.units import run_sweep_unit, sweep_units, unit_job, unit_sets
+from myosotis.protocol.sweep.units import job_sets, run_sweep_unit, sweep_units, unit_job, unit_sets
 
 
 class SweepJob(Job[SweepConfig]):
@@ -37,7 +37,7 @@ class SweepJob(Job[SweepConfig]):
         if config.probes is None and config.finetune is None:
             raise InputError("a sweep compares encoders: give 'probes' or 'finetune'")
         unit_sets.cache_clear()
-        self._sets = read_pretrain_sets(config)
+        self._sets = job_sets(config)
         self._repeated = repeated_in(config, self._sets)
         if self._repeated and self._sets.test is not None:
             self._say(repeated_warning(self._repeated, len(self._sets.test)))
@@ -65,11 +65,7 @@ class SweepJob(Job[SweepConfig]):
         if config.data.limit is not None:
             data = config.data.model_copy(update={"limit": None})
             sets = read_pretrain_sets(config.model_copy(update={"data": data}))
-        model = None
-        if config.model.init_from is not None:
-            job = unit_job(config, next(iter(config.maskers)), config.ratios[0], config.seed)
-            model = new_model(job, describe_pretrained(job, self._sets.train))
-        return pretrain_inputs(sets, model, salt)
+        return pretrain_inputs(sets, config, salt)
 
     def produce(self) -> Mapping[str, Any]:
         """Do the runs that are not done yet."""

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+import myosotis
+from myosotis.engine.errors import InputError
+from myosotis.engine.run import changed_inputs
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import finetune, with_new_head
-from myosotis.pretraining.image_sets import PretrainSets, read_pretrain_sets
+from myosotis.pretraining.image_sets import PretrainSets, pretrain_inputs, read_pretrain_sets
 from myosotis.pretraining.setup import describe_pretrained, new_model, new_probes, pretrain_settings
 from myosotis.pretraining.training import pretrain
 from myosotis.protocol.failures import attempt
@@ -26,7 +29,7 @@ class SweepUnit:
         masker: Name of the masker in the report; None for an untrained encoder.
         ratio: Share of hidden tokens; None for an untrained encoder.
         seed: Seed of the run.
-        config: The job, as JSON.
+        config: The job and the digests of its inputs, as JSON.
     """
 
     masker: str | None
@@ -36,8 +39,8 @@ class SweepUnit:
 
     @property
     def key(self) -> str:
-        """Key of the result: equal jobs share it."""
-        return hashlib.sha256(self.config.encode()).hexdigest()
+        """Key of the result: equal jobs on equal inputs by the same version of the package share it."""
+        return hashlib.sha256(f"{myosotis.__version__} {self.config}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
@@ -47,13 +50,19 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     ``failure`` says why.
 
     Args:
-        config: ``{"job": ..., "train": ...}``: a :class:`~myosotis.pretraining.config.PretrainConfig`, and whether it
-            is trained at all.
+        config: ``{"job": ..., "train": ..., "inputs": ...}``: a :class:`~myosotis.pretraining.config.PretrainConfig`,
+            whether it is trained at all, and the digests of what it reads.
         device: Device of the network.
+
+    Raises:
+        InputError: Something that the job reads is missing, or has changed.
     """
     content = json.loads(config)
     job = PretrainConfig.model_validate(content["job"])
-    sets = unit_sets(json.dumps(content["job"]["data"]), json.dumps(content["job"]["probes"]), job.seed)
+    sets = job_sets(job)
+    changed = changed_inputs(content["inputs"], pretrain_inputs(sets, job, ""))
+    if changed:
+        raise InputError(f"{', '.join(changed)} changed during the sweep")
     started = time.perf_counter()
     figures, failure = attempt(lambda: _figures(job, sets, device, train=content["train"]))
     if figures is not None:
@@ -92,9 +101,15 @@ def _figures(job: PretrainConfig, sets: PretrainSets, device: str, *, train: boo
     return figures
 
 
+def job_sets(job: PretrainConfig) -> PretrainSets:
+    """Return the images of a job; those of a seed are read once in a process, where the seed draws some of them."""
+    seed = 0 if job.data.limit is None else job.seed
+    return unit_sets(job.data.model_dump_json(), "null" if job.probes is None else job.probes.model_dump_json(), seed)
+
+
 @lru_cache(maxsize=8)
 def unit_sets(data: str, probes: str, seed: int) -> PretrainSets:
-    """Images of a job, which each worker reads once for each seed."""
+    """Return images that were read before, or read them."""
     # Only the images of this job are read.
     job = {"name": "sets", "seed": seed, "data": json.loads(data), "probes": json.loads(probes)}
     return read_pretrain_sets(PretrainConfig.model_validate(job))
@@ -121,10 +136,13 @@ def sweep_units(config: SweepConfig) -> list[SweepUnit]:
     """Return all runs of a sweep: untrained encoders, and all maskers at all ratios, over seeds."""
     seeds = range(config.seed, config.seed + config.seeds)
     first = next(iter(config.maskers))
+    jobs = {seed: unit_job(config, first, config.ratios[0], seed) for seed in seeds}
+    inputs = {seed: pretrain_inputs(job_sets(job), job, "") for seed, job in jobs.items()}
 
     def unit(masker: str | None, ratio: float | None, seed: int) -> SweepUnit:
-        job = unit_job(config, masker or first, ratio or config.ratios[0], seed).model_dump(mode="json")
-        return SweepUnit(masker, ratio, seed, json.dumps({"job": job, "train": masker is not None}))
+        job = unit_job(config, masker or first, ratio or config.ratios[0], seed)
+        content = {"job": job.model_dump(mode="json"), "train": masker is not None, "inputs": inputs[seed]}
+        return SweepUnit(masker, ratio, seed, json.dumps(content))
 
     return [unit(None, None, seed) for seed in seeds] + [
         unit(masker, ratio, seed) for masker in config.maskers for ratio in config.ratios for seed in seeds

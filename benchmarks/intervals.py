@@ -2,7 +2,7 @@
 
 Draws subjects whose levels come from a Beta distribution, and yes/no answers of each; then counts how often an
 interval of nominally 95 % contains the true mean. Prints Markdown tables for the mean (against the cluster bootstrap
-and Student's t on subject means), for differences, changes and AUCs, and writes JSON.
+and Student's t on subject means), for differences, changes and AUCs, and for what denoising gains; writes JSON.
 
     python benchmarks/intervals.py --out intervals.json
 """
@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from myosotis.denoising.channel import Channel
+from myosotis.denoising.counting import dude
 from myosotis.evaluation.intervals import change_interval, difference_interval, mean_interval
 from myosotis.evaluation.membership import membership_inference
 
@@ -170,6 +173,45 @@ def aucs(draws, seed):
     return found
 
 
+def blobs(stream, side):
+    return (gaussian_filter(stream.standard_normal((side, side)), 3) > 0).astype(int)
+
+
+def chain(stream, count, alphabet, change):
+    return np.cumsum((stream.random(count) < change) * stream.integers(1, alphabet, count)) % alphabet
+
+
+def gains(draws, seed):
+    """Of files that were changed at all; the true gain is that of this file."""
+    lines = [
+        (2, 0.1, 0.1, 2),
+        (2, 0.1, 0.2, 2),
+        (2, 0.05, 0.3, 3),
+        (2, 0.02, 0.05, 2),
+        (4, 0.1, 0.1, 1),
+        (8, 0.05, 0.2, 1),
+    ]
+    cases = [(f"{q} symbols, change {p}", p, q, d, {"k": k}, n) for n in (500, 3000, 20000) for q, p, d, k in lines]
+    cases += [
+        (f"{s}x{s} blobs", None, 2, d, {"neighbours": k}, s) for s in (40, 120) for d, k in ((0.05, 8), (0.2, 12))
+    ]
+    found = []
+    for name, change, alphabet, rate, context, size in cases:
+        channel, row = Channel.symmetric(alphabet, rate), {"source": name, "symbols": size, "rate": rate} | context
+        for left_out in (False, True):
+            stream, tally = np.random.default_rng(seed), Tally()
+            for _ in range(max(20, draws // 10)):
+                clean = blobs(stream, size) if change is None else chain(stream, size, alphabet, change)
+                noisy = channel.corrupt(clean, stream)
+                told = dude(noisy, channel, **context, leave_one_out=left_out, unbiased=True)
+                if told.changed:
+                    gain, half = rate - told.estimated_loss, norm.ppf(0.975) * told.standard_error
+                    tally.add((gain - half, gain + half), (noisy != clean).mean() - (told.symbols != clean).mean())
+            row = row | {"left out" if left_out else "counted": tally.told()}
+        found.append({"k": None, "neighbours": None} | row)
+    return found
+
+
 def cell(tally):
     return f"{tally['coverage']:.2f} / {tally['width']:.2f}"
 
@@ -181,6 +223,13 @@ def tables(results):
     for row in results["means"]:
         cells = " | ".join(cell(row[key]) for key in ("bootstrap", "student", "score"))
         yield f"| {row['level']} | {row['records']} | {row['subjects']} | {cells} |"
+    yield ""
+    yield "Gains of denoising: coverage / mean width, symbols counted in their own context or left out"
+    yield "| source | symbols, or side | rate | k or neighbours | counted | left out |"
+    yield "| --- " * 6 + "|"
+    for row in results["gains"]:
+        size, cells = row["k"] or row["neighbours"], " | ".join(cell(row[key]) for key in ("counted", "left out"))
+        yield f"| {row['source']} | {row['symbols']} | {row['rate']} | {size} | {cells} |"
     for title, key in (("Differences", "differences"), ("Changes of the same records", "changes"), ("AUC", "aucs")):
         yield ""
         yield f"{title}: coverage / mean width"
@@ -196,6 +245,7 @@ def shortfalls(results):
     """Cells that cover too little; from 5 subjects on also those much wider than the narrowest that covers."""
     low = [row for row in results["means"] if row["score"]["coverage"] < LEAST]
     low += [row for key in ("differences", "changes", "aucs") for row in results[key] if row.get("coverage", 1) < LEAST]
+    low += [row for row in results["gains"] for key in ("counted", "left out") if row[key]["coverage"] < LEAST]
     wide = []
     for row in results["means"]:
         covering = [row[key]["width"] for key in ("bootstrap", "student") if row[key]["coverage"] >= LEAST]
@@ -213,7 +263,13 @@ def main():
     torch.set_num_threads(1)
     results = {
         name: measure(arguments.draws, arguments.seed)
-        for name, measure in (("means", means), ("differences", differences), ("changes", changes), ("aucs", aucs))
+        for name, measure in (
+            ("means", means),
+            ("differences", differences),
+            ("changes", changes),
+            ("aucs", aucs),
+            ("gains", gains),
+        )
     }
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print("\n".join(tables(results)))

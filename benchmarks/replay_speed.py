@@ -3,9 +3,9 @@
 The bare passes are the limit: no order is drawn, no image is cut from the data set or scaled, no weight changes. Both
 use the same network in the same memory layout; one epoch of each in turn, medians of the ratios. ``--layouts`` also
 times the bare passes in both memory layouts: what ``use_channels_last`` gains, or costs where it leaves a body as it is
-(widths below 16; keep images small then, as oneDNN fails on large ones). The seconds are the processor's, or with ``--wall`` those of the clock.
-Several processes that change the weights together average gradients after each batch, so a third epoch is the bare
-passes of torch's ``DistributedDataParallel``.
+(widths below 16; keep images small then, as oneDNN fails on large ones). The seconds are the processor's, or with
+``--wall`` those of the clock. Several processes that change the weights together average gradients after each batch, so
+a third epoch is the bare passes of torch's ``DistributedDataParallel``.
 
     python benchmarks/replay_speed.py --threads 1
     torchrun --nproc-per-node 2 benchmarks/replay_speed.py --threads 1 --wall

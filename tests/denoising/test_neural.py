@@ -9,6 +9,7 @@ from myosotis.denoising.contexts import Context1d, Context2d
 from myosotis.denoising.neural import NeuralDenoiser, alternating_halves
 from myosotis.denoising.passes import Passes
 from myosotis.denoising.training_noise import blind
+from myosotis.engine.errors import SettingsError
 
 LAW = Channel.binary_symmetric(0.1)
 QUICK = Passes(epochs=10, learning_rate=5e-3, batch_size=256)
@@ -153,10 +154,30 @@ def test_the_halves_of_a_cross_fit_are_apart():
 
 def test_halves_symbol_by_symbol():
     """Positions of all symbols, in eight bytes each, used to be made for them."""
-    for count in (1, 64, 65, 1000):
+    for count in (65, 1000):
         assert alternating_halves(np.zeros(count)).tolist() == [i // 64 % 2 for i in range(count)]
     plane = alternating_halves(np.zeros((35, 50))).reshape(35, 50)
     assert plane.tolist() == [[(y // 16 + x // 16) % 2 for x in range(50)] for y in range(35)]
+
+
+@pytest.mark.parametrize("shape", [(2,), (3,), (64,), (1, 2), (2, 1), (16, 16), (3, 2), (40, 3)])
+def test_neither_half_is_empty(shape):
+    """Of few symbols all were in the first half: there was nothing to learn from, or to judge by."""
+    halves = alternating_halves(np.zeros(shape))
+    assert halves.size == np.prod(shape)
+    assert set(halves.tolist()) == {0, 1}
+
+
+def test_a_network_on_few_symbols(small):
+    """It ended in an ``IndexError``."""
+    passes = Passes(epochs=1)
+    for shape, context in (((40,), Context1d(3)), ((9, 9), Context2d(4))):
+        seen = np.random.default_rng(0).integers(0, 2, shape)
+        assert np.isfinite(small(context).estimated_loss(seen, LAW, passes=passes))
+    assert alternating_halves(np.zeros(5), [0, 5, 0]).tolist() == [0, 0, 1, 1, 0]
+    assert alternating_halves(np.zeros(5), [2, 0, 3]).tolist() == [0, 0, 1, 1, 1]
+    with pytest.raises(SettingsError, match="one symbol is too few"):
+        small(Context1d(3)).estimated_loss(np.zeros(1, dtype=int), LAW, passes=passes)
 
 
 @pytest.mark.parametrize("count", [5, 4000])

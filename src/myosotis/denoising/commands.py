@@ -172,6 +172,7 @@ def _streamed(reads: Reads, options: DenoiseOptions) -> _Streamed | None:
         channel,
         loss_as_seen(rules.counts, channel),
         rules.estimates[rules.context],
+        rules.standard_error,
         list(many_contexts(rules.contexts, reads.bases)),
     )
     return _Streamed(rules, result)

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from myosotis.denoising.channel import Numbers, Symbols
 from myosotis.denoising.context_keys import context_keys
 from myosotis.denoising.contexts import Context, Context1d, Context2d, Pad
-from myosotis.denoising.counted_rules import Counts, EstimateKind, best_rules, rules_of_pairs, settle_uncovered
+from myosotis.denoising.counted_rules import (
+    Counts,
+    EstimateKind,
+    LossSum,
+    best_rules,
+    rules_of_pairs,
+    settle_uncovered,
+)
 
 _BLOCK = 1 << 16
 _LARGEST_JOINT = 1 << 62
@@ -24,13 +31,13 @@ class Counted:
 
     Attributes:
         symbols: Row by row.
-        total_loss: Sum of the estimated losses.
+        loss: Sum of the estimated losses.
         contexts: Different contexts that were counted.
         covered: Number of symbols that have a complete context.
     """
 
     symbols: Symbols
-    total_loss: float
+    loss: LossSum
     contexts: int
     covered: int
 
@@ -248,7 +255,7 @@ def by_sorting(
 
 def _denoise_distinct(
     keys: NDArray[np.generic], symbols: Symbols, q: int, parts: Numbers, kind: EstimateKind
-) -> tuple[NDArray[np.int8], float, int]:
+) -> tuple[NDArray[np.int8], LossSum, int]:
     """Denoised symbols of contexts that differ in their keys, the loss, and the number of contexts."""
     if keys.dtype.kind == "V" or (len(keys) and int(keys.max()) > _LARGEST_JOINT // q):
         keys = np.unique(keys, return_inverse=True)[1].ravel()

@@ -1,6 +1,8 @@
 """The rule of each context, from the counts of the noisy symbols in it."""
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ _FEWEST = 1 << 7
 _FEW_SYMBOLS = 8
 """Largest alphabet where a rule is made faster than one of equal counts is looked for."""
 _TIE = 1e-9
+_DEPENDENCE = 1.5
 
 Counts = NDArray[np.int32] | NDArray[np.int64]
 
@@ -28,9 +31,80 @@ which then is the rule, too); or with w counted instead of a, for the rule of w 
 """
 
 
+@dataclass(frozen=True)
+class LossSum:
+    """Estimated losses of symbols, added up.
+
+    The estimated gain of a symbol is what leaving it as it is would lose, less the estimated loss of its mapping; the
+    true gain is 0 where it was left, and between -1 and 1 where it was changed. So the error of the sum would have at
+    most the variance ``sum (|estimated gain| + changed)^2`` if the errors of symbols were independent.
+
+    Attributes:
+        total: Sum of the estimated losses.
+        squares: That bound; NaN where it is not known.
+    """
+
+    total: float = 0.0
+    squares: float = 0.0
+
+    def __add__(self, other: "LossSum") -> "LossSum":
+        return LossSum(self.total + other.total, self.squares + other.squares)
+
+    def standard_error(self, count: int, parts: Numbers) -> float | None:
+        """Return the standard error of the mean gain of ``count`` symbols; None where it is not known.
+
+        One symbol more is counted, with the largest error that there can be: few symbols may lack a rare one. Symbols
+        share contexts, so that their errors are not independent: in simulations the error was up to 1.5 times as large
+        (``benchmarks/intervals.py``), and so is the result.
+
+        Args:
+            count: Number of symbols.
+            parts: Estimate in parts, see :func:`~myosotis.denoising.mappings.head_estimate`.
+        """
+        if not math.isfinite(self.squares):
+            return None
+        unchanged = unchanged_loss(parts)
+        ends = parts.min(axis=2).sum(axis=1), parts.max(axis=2).sum(axis=1)
+        worst = max(float(np.abs(unchanged - end).max()) for end in ends)
+        return _DEPENDENCE * math.sqrt(self.squares + (worst + 1) ** 2) / count
+
+
+def unchanged_loss(parts: Numbers) -> Numbers:
+    """Return the estimated loss of leaving each symbol as it is; NaN where it is none of the reconstructions.
+
+    Args:
+        parts: Estimate in parts, (symbols, symbols, reconstructions).
+    """
+    every = np.arange(len(parts))
+    if parts.shape[2] != len(parts):
+        return np.full(len(parts), np.nan)
+    return np.asarray(parts[:, every, every].sum(axis=1))
+
+
+def loss_sum(
+    losses: Numbers,
+    symbols: NDArray[np.int64],
+    changed: NDArray[np.bool_],
+    parts: Numbers,
+    weights: Numbers | None = None,
+) -> LossSum:
+    """Add up estimated losses.
+
+    Args:
+        losses: Estimated loss of a mapping, for each of some symbols.
+        symbols: The symbols.
+        changed: Whether the mapping changes each of them.
+        parts: Estimate in parts.
+        weights: How often each occurs; once unless given.
+    """
+    counts = np.ones(len(losses)) if weights is None else weights
+    errors = np.abs(unchanged_loss(parts)[symbols] - losses) + changed
+    return LossSum(float(counts @ losses), float(counts @ errors**2))
+
+
 def best_rules(
     table: Counts, parts: Numbers, kind: EstimateKind, judged: Counts | None = None
-) -> tuple[NDArray[np.int8], float, int]:
+) -> tuple[NDArray[np.int8], LossSum, int]:
     """Return the reconstructions in every context, the sum of the estimated losses, and the number of contexts.
 
     Args:
@@ -42,7 +116,7 @@ def best_rules(
     Returns:
         The reconstruction of each symbol that occurs in each context, the loss, and the contexts that occur.
     """
-    q, total = table.shape[1], 0.0
+    q, total = table.shape[1], LossSum()
     decisions = np.zeros((len(table), q), dtype=np.int8)
     # A fourth of the time of ``sum``, whose loop over few symbols starts anew for each context.
     occurring = np.flatnonzero(np.einsum("ca->c", table))
@@ -56,12 +130,15 @@ def best_rules(
             decisions[rows] = rule.T
             for h in range(parts.shape[2]):
                 # Symbols of the contexts whose rule reconstructs h, for each symbol that it is made for.
-                total += float(((rule == h) @ weights * parts[:, :, h].T).sum())
+                loss = float(((rule == h) @ weights * parts[:, :, h].T).sum())
+                total += LossSum(loss, math.nan)  # symbols are judged by rules that they contribute to
             continue
         contexts, symbols = np.nonzero(weights)
         rule = _rules(_without(counts[contexts], symbols), parts, kind)
-        decisions[rows[contexts], symbols] = rule[symbols, np.arange(len(symbols))]
-        total += float(weights[contexts, symbols] @ _judged(symbols, rule, parts))
+        chosen = rule[symbols, np.arange(len(symbols))]
+        decisions[rows[contexts], symbols] = chosen
+        losses = _judged(symbols, rule, parts)
+        total += loss_sum(losses, symbols, chosen != symbols, parts, weights[contexts, symbols])
     return decisions, total, len(occurring)
 
 
@@ -71,7 +148,7 @@ def rules_of_pairs(
     counts: NDArray[np.int64],
     parts: Numbers,
     kind: EstimateKind,
-) -> tuple[NDArray[np.int8], float]:
+) -> tuple[NDArray[np.int8], LossSum]:
     """Return the reconstruction of each symbol in its context and the sum of the estimated losses.
 
     Rules are the same wherever the counts are: for a large alphabet each is made once. Most of its contexts are rare
@@ -84,7 +161,7 @@ def rules_of_pairs(
         parts: Estimate in parts.
         kind: Judgement of symbols.
     """
-    q, total = len(parts), 0.0
+    q, total = len(parts), LossSum()
     decisions = np.zeros(len(symbols), dtype=np.int8)
     if not len(symbols):
         return decisions, total
@@ -102,8 +179,11 @@ def rules_of_pairs(
         new = np.ones(len(rows), dtype=bool)
         new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
         rule = _rules(rows[new], parts, kind)[:, np.cumsum(new) - 1]
-        decisions[pairs] = rule[asked, np.arange(len(asked))]
-        total += float(counts[pairs] @ _judged(asked, rule, parts))
+        chosen = rule[asked, np.arange(len(asked))]
+        decisions[pairs] = chosen
+        total += loss_sum(_judged(asked, rule, parts), asked, chosen != asked, parts, counts[pairs].astype(np.float64))
+    if kind == "plain":
+        total = LossSum(total.total, math.nan)
     return decisions, total
 
 
@@ -186,7 +266,7 @@ def settle_uncovered(
     uncovered: Callable[[], Iterator[NDArray[np.int64]]],
     parts: Numbers,
     kind: EstimateKind,
-) -> float:
+) -> LossSum:
     """Denoise the symbols without a complete context in place, and return their estimated loss.
 
     Args:
@@ -201,10 +281,9 @@ def settle_uncovered(
     for some in uncovered():
         left += symbol_counts(flat[some], q)
     if parts.shape[2] == q:
-        every = np.arange(q)
-        return float(left @ parts[:, every, every].sum(axis=1))
+        return LossSum(float(left @ unchanged_loss(parts)))
     if not left.any():
-        return 0.0
+        return LossSum()
     decisions, loss, _ = best_rules(symbol_counts(flat, q)[None], parts, kind, left[None])
     for some in uncovered():
         denoised[some] = decisions[0, flat[some]]

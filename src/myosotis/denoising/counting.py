@@ -30,6 +30,9 @@ class Denoised:
         symbols: Denoised symbols, of the shape and the type of the noisy ones.
         estimated_loss: Mean loss over all symbols, estimated from the noisy ones alone. It is biased
             downwards, as symbols are judged by rules that they contribute to; see ``unbiased``.
+        standard_error: Standard error of what the estimate says was gained, see
+            :class:`~.counted_rules.LossSum`; None where it is not known: of the biased estimate, and of a loss with
+            other reconstructions than noisy symbols.
         changed: Number of symbols that were changed.
         contexts: Number of different contexts.
         covered: Number of symbols that have a complete context; the others stay as they are. Where the loss has
@@ -38,6 +41,7 @@ class Denoised:
 
     symbols: Symbols
     estimated_loss: float
+    standard_error: float | None
     changed: int
     contexts: int
     covered: int
@@ -139,10 +143,11 @@ def dude_in_context(
                 f"{context.size + 1}"
             )
         if worth:
-            return _shaped(by_line_table(flat, sizes, context.half_width, channel.outputs, parts, kind), noisy)
+            counted = by_line_table(flat, sizes, context.half_width, channel.outputs, parts, kind)
+            return _shaped(counted, noisy, parts, loss)
     elif worth:
-        return _shaped(by_plane_table(noisy, context, channel.outputs, parts, kind, pad), noisy)
-    return _shaped(by_sorting(noisy, context, channel.outputs, parts, kind, lengths, pad), noisy)
+        return _shaped(by_plane_table(noisy, context, channel.outputs, parts, kind, pad), noisy, parts, loss)
+    return _shaped(by_sorting(noisy, context, channel.outputs, parts, kind, lengths, pad), noisy, parts, loss)
 
 
 def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Context:
@@ -162,11 +167,14 @@ def chosen_context(noisy: Symbols, k: int | None, neighbours: int | None) -> Con
     raise SettingsError(f"symbols must have one or two dimensions, got {noisy.ndim}")
 
 
-def _shaped(counted: Counted, noisy: Symbols) -> Denoised:
+def _shaped(counted: Counted, noisy: Symbols, parts: Numbers, loss: Numbers | None) -> Denoised:
     flat, changed = noisy.ravel(), 0
     # Piece by piece in the cache: new memory for all of them would take longer than the comparison.
     for begin in range(0, len(flat), _BLOCK):
         part = slice(begin, begin + _BLOCK)
         changed += int(np.count_nonzero(counted.symbols[part] != flat[part]))
     symbols = counted.symbols.reshape(noisy.shape)
-    return Denoised(symbols, counted.total_loss / noisy.size, changed, counted.contexts, counted.covered)
+    error = counted.loss.standard_error(noisy.size, parts)
+    if error is not None and loss is not None:
+        error *= max(1.0, float(np.ptp(loss)))  # a changed symbol gains no more
+    return Denoised(symbols, counted.loss.total / noisy.size, error, changed, counted.contexts, counted.covered)

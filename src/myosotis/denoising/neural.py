@@ -20,6 +20,7 @@ from myosotis.denoising.channel import Channel, Numbers, Symbols, check_symbols
 from myosotis.denoising.clean_samples import CleanBatch, CleanSamples, SupervisedLoss, check_channel
 from myosotis.denoising.context_samples import context_samples, indices_where
 from myosotis.denoising.contexts import Context, Indices, Pad, pieces
+from myosotis.denoising.counted_rules import LossSum, loss_sum
 from myosotis.denoising.heads import HEADS, FactorisedHead, Head, HeadName, default_head, mixed_supervised
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.network import ContextNetwork
@@ -204,7 +205,13 @@ class NeuralDenoiser:
 
     def optimistic_estimate(self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None) -> float:
         """Return the estimated loss of this denoiser on symbols, which is too low where it has learnt from them."""
-        return self._estimate(noisy, channel, lengths) / noisy.size
+        return self.estimate(noisy, channel, lengths=lengths)[0]
+
+    def estimate(
+        self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None
+    ) -> tuple[float, float | None]:
+        """Return :meth:`optimistic_estimate`, and the standard error of what it says was gained."""
+        return self._mean(self._estimate(noisy, channel, lengths), noisy, channel)
 
     def estimated_loss(
         self,
@@ -218,13 +225,31 @@ class NeuralDenoiser:
 
         Two copies learn from half of the symbols each, and are judged by the other half: blocks of a sequence or tiles
         of a plane in turn. It may be below 0 where hardly an error is left.
+
+        Raises:
+            SettingsError: There is a single symbol.
+        """
+        return self.cross_fitted_estimate(noisy, channel, passes=passes, lengths=lengths)[0]
+
+    def cross_fitted_estimate(
+        self,
+        noisy: Symbols,
+        channel: Channel,
+        *,
+        passes: Passes | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> tuple[float, float | None]:
+        """Return :meth:`estimated_loss`, and the standard error of what it says was gained.
+
+        Raises:
+            SettingsError: There is a single symbol.
         """
         halves = alternating_halves(noisy, lengths)
-        total = 0.0
+        total = LossSum()
         for half in (0, 1):
             other = self.adapt(noisy, channel, passes=passes, lengths=lengths, chosen=indices_where(halves, half))
             total += other._estimate(noisy, channel, lengths, halves != half)
-        return total / noisy.size
+        return self._mean(total, noisy, channel)
 
     def held_beliefs(
         self, noisy: Symbols, channel: Channel, *, lengths: Sequence[int] | None = None, symmetric: bool = False
@@ -322,7 +347,7 @@ class NeuralDenoiser:
         channel: Channel,
         lengths: Sequence[int] | None,
         judged: NDArray[np.bool_] | None = None,
-    ) -> float:
+    ) -> LossSum:
         """The sum of the estimated losses ``sum_w H[z, w, s(w)]`` of the mapping s of each symbol's context.
 
         Args:
@@ -334,24 +359,42 @@ class NeuralDenoiser:
         self._check(noisy, channel)
         head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
         parts = head_estimate(channel, self.loss)
-        total, every = 0.0, np.arange(self.symbols)
+        total, every = LossSum(), np.arange(self.symbols)
         for begin, end, logits in self.logits(noisy, lengths):
-            rules = head.decisions(logits).cpu().numpy()
-            losses = parts[flat[begin:end][:, None], every[None, :], rules].sum(axis=1)
-            total += float((losses if judged is None else losses[judged[begin:end]]).sum())
+            rules, symbols = head.decisions(logits).cpu().numpy(), flat[begin:end].astype(np.int64)
+            losses = parts[symbols[:, None], every[None, :], rules].sum(axis=1)
+            changed = rules[np.arange(end - begin), symbols] != symbols
+            some = slice(None) if judged is None else judged[begin:end]
+            total += loss_sum(losses[some], symbols[some], changed[some], parts)
         return total
+
+    def _mean(self, loss: LossSum, noisy: Symbols, channel: Channel) -> tuple[float, float | None]:
+        """The mean of the losses, and its standard error."""
+        error = loss.standard_error(noisy.size, head_estimate(channel, self.loss))
+        if error is not None and self.loss is not None:
+            error *= max(1.0, float(np.ptp(self.loss)))
+        return loss.total / noisy.size, error
 
 
 def alternating_halves(noisy: Symbols, lengths: Sequence[int] | None = None) -> NDArray[np.int8]:
     """Return the half, 0 or 1, of each symbol for cross-fitting.
 
-    Every second sequence where there are several; else blocks of a line or tiles of a plane in turn.
+    Every second sequence where there are several; else blocks of a line or tiles of a plane in turn, smaller where
+    there would be only one.
+
+    Raises:
+        SettingsError: There is a single symbol.
     """
-    if noisy.ndim == 1 and lengths is not None and len(lengths) > 1:
-        return np.repeat(_alternating(len(lengths), 1), lengths)
+    if noisy.size < 2:
+        raise SettingsError("a network is judged by symbols that it has not learnt from: one symbol is too few")
+    if noisy.ndim == 1 and lengths is not None and np.count_nonzero(lengths) > 1:
+        halves = np.zeros(len(lengths), dtype=np.int8)
+        halves[np.flatnonzero(lengths)[1::2]] = 1
+        return np.repeat(halves, lengths)
     if noisy.ndim == 1:
-        return _alternating(len(noisy), _BLOCK)
-    rows, columns = (_alternating(side, _TILE) for side in noisy.shape)
+        return _alternating(len(noisy), _BLOCK if len(noisy) > _BLOCK else len(noisy) // 2)
+    tile = _TILE if max(noisy.shape) > _TILE else max(noisy.shape) // 2
+    rows, columns = (_alternating(side, tile) for side in noisy.shape)
     return (rows[:, None] ^ columns).ravel()
 
 

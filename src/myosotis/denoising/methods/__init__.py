@@ -45,6 +45,7 @@ class DenoiseResult:
         channel: The noise, given or estimated.
         before: Estimated loss of the noisy symbols.
         after: Estimated loss of the denoised symbols; None where no honest estimate can be made.
+        standard_error: Standard error of the estimated gain ``before - after``; None where it is not known.
         warnings: Sentences for the reader.
     """
 
@@ -55,6 +56,7 @@ class DenoiseResult:
     channel: Channel
     before: float
     after: float | None
+    standard_error: float | None
     warnings: list[str]
 
 
@@ -113,6 +115,7 @@ def denoise(
         data.channel,
         before,
         output.estimated_loss,
+        output.standard_error,
         warnings + list(output.warnings),
     )
 

@@ -48,7 +48,9 @@ class DUDE(DenoisingMethod):
             context, compared = select_context(noisy, channel, candidates, leave_one_out=left_out, lengths=lengths)
         result = dude_in_context(noisy, channel, context, leave_one_out=left_out, unbiased=True, lengths=lengths)
         warnings = many_contexts(result.contexts, noisy.size)
-        return MethodOutput(result.symbols, result.estimated_loss, context, compared, warnings)
+        return MethodOutput(
+            result.symbols, result.estimated_loss, context, compared, warnings, standard_error=result.standard_error
+        )
 
 
 @dataclass(frozen=True)

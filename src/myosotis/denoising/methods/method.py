@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from myosotis.denoising.channel import Channel, Symbols
 from myosotis.denoising.contexts import Context, Context1d, Context2d
-from myosotis.denoising.counted_rules import symbol_counts
+from myosotis.denoising.counted_rules import symbol_counts, unchanged_loss
 from myosotis.denoising.heads import HeadName
 from myosotis.denoising.mappings import head_estimate
 from myosotis.denoising.neural import NeuralDenoiser
@@ -74,8 +74,7 @@ def loss_as_seen(counts: NDArray[np.int64], channel: Channel) -> float:
     """
     if channel.inputs != channel.outputs:
         raise SettingsError("noisy symbols cannot be kept: the channel has more of them than clean ones")
-    parts, every = head_estimate(channel), np.arange(channel.outputs)
-    return float(parts[:, every, every].sum(axis=1) @ counts / counts.sum())
+    return float(unchanged_loss(head_estimate(channel)) @ counts / counts.sum())
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class MethodOutput:
         context: The context; None where there is none.
         compared: Estimated losses of the contexts that it was chosen from; empty where it was given.
         warnings: Sentences for the reader.
+        standard_error: Standard error of what the estimate says was gained; None where it is not known.
     """
 
     symbols: Symbols
@@ -95,6 +95,7 @@ class MethodOutput:
     context: Context | None = None
     compared: dict[Context, float] | None = None
     warnings: tuple[str, ...] = ()
+    standard_error: float | None = None
 
 
 class DenoisingMethod(ABC):

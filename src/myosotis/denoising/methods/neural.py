@@ -33,10 +33,10 @@ class NeuralDUDE(DenoisingMethod):
             warnings.append(f"{noisy.size:,} symbols are few to adapt a network to with {channel.outputs} of them.")
         network = data.network()
         passes = data.passes or (FINE_TUNE if network.pretrained else ADAPT)
-        estimate = network.estimated_loss(noisy, channel, passes=passes, lengths=lengths)
+        estimate, error = network.cross_fitted_estimate(noisy, channel, passes=passes, lengths=lengths)
         adapted = network.adapt(noisy, channel, passes=passes, lengths=lengths)
         symbols = adapted.denoise(noisy, channel, lengths=lengths)
-        return MethodOutput(symbols, estimate, network.context, warnings=tuple(warnings))
+        return MethodOutput(symbols, estimate, network.context, warnings=tuple(warnings), standard_error=error)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class SupervisedNeuralDUDE(DenoisingMethod):
         """Return symbols denoised by the model."""
         noisy, channel, lengths, model = data.noisy, data.channel, data.lengths, data.network()
         symbols = model.denoise(noisy, channel, lengths=lengths)
-        return MethodOutput(symbols, model.optimistic_estimate(noisy, channel, lengths=lengths), model.context)
+        estimate, error = model.estimate(noisy, channel, lengths=lengths)
+        return MethodOutput(symbols, estimate, model.context, standard_error=error)
 
 
 @dataclass(frozen=True)

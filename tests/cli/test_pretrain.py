@@ -15,8 +15,10 @@ from myosotis.engine import Run
 from myosotis.engine.config import load_config
 from myosotis.models.image_classifier import load_classifier
 from myosotis.pretraining.model_directory import load_pretrained
+from myosotis.protocol.failures import OutOfMemoryError
 from myosotis.protocol.sweep.config import SweepConfig
 from myosotis.protocol.sweep.job import SweepJob
+from myosotis.protocol.sweep.units import run_sweep_unit
 
 CLASSES = ("ash", "birch", "cedar")
 PARALLEL = "vit_small_patch16_18x2_224"
@@ -402,6 +404,37 @@ def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain
     assert "is already finished" in again.output
     compared = invoke("report", out, out, "--out", tmp_path / "two.html")
     assert compared.exit_code == 0, compared.output
+
+
+@pytest.mark.parametrize("lacking", ["salience", "random", None])
+def test_a_masker_that_does_not_fit_the_memory_is_left_out_by_name(
+    world, tmp_path, monkeypatch, invoke, result, lacking
+):
+    """None: an untrained encoder cannot be measured, so nothing can."""
+
+    def carry(config, device):
+        content = json.loads(config)
+        if (content["job"]["masker"]["name"] == lacking) if content["train"] else lacking is None:
+            raise OutOfMemoryError("OutOfMemoryError: CUDA out of memory")
+        return run_sweep_unit(config, device)
+
+    monkeypatch.setattr("myosotis.protocol.sweep.job.run_sweep_unit", carry)
+    content = yaml.safe_load((world / "job.yaml").read_text())
+    del content["masker"]
+    content["maskers"] = {"random": "random", "salience": "salience"}
+    (world / "two.yaml").write_text(yaml.safe_dump(content))
+    out = tmp_path / "sweep"
+    arguments = ("--ratios", ".5", "--seeds", 2, "--set", "training.epochs=1", "--out", out)
+    outcome = invoke("pretrain", "sweep", world / "two.yaml", *arguments)
+    if lacking is None:
+        assert outcome.exit_code == 1
+        assert "out of memory: an untrained encoder could not be measured" in outcome.output
+        return
+    assert outcome.exit_code == 0, outcome.output
+    assert list(result(out)["maskers"]) == [{"salience": "random", "random": "salience"}[lacking]]
+    assert result(out)["not_run"] == {lacking: {"runs": 2, "reason": "OutOfMemoryError: CUDA out of memory"}}
+    assert result(out)["differences"] == {}
+    assert f"left out: {lacking}, 2 runs" in (out / "report.html").read_text()
 
 
 @pytest.mark.processes

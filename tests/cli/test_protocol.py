@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from myosotis.cli.app import app
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
+from myosotis.protocol.failures import OutOfMemoryError
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.units import run_unit
 
@@ -455,3 +456,41 @@ def test_nothing_is_removed_through_a_path_that_does_not_exist(world, tmp_path, 
         assert outcome.exit_code == 2, name
         assert "'name': a name has 1 to 100 letters" in outcome.stderr, outcome.stderr
     assert [path.name for path in tmp_path.rglob("*")] == ["precious", "file"]
+
+
+def test_a_method_that_does_not_fit_the_memory_is_left_out_by_name(world, tmp_path, monkeypatch):
+    """It had a score of 0, which a resumed run kept."""
+    tight = [True]
+
+    def carry(config, device):
+        if tight[0] and json.loads(config)["job"]["method"]["name"] == "icarl":
+            raise OutOfMemoryError("OutOfMemoryError: CUDA out of memory")
+        return run_unit(config, device)
+
+    monkeypatch.setattr("myosotis.protocol.job.run_unit", carry)
+    shared = f"storage=sqlite:///{tmp_path / 'shared.db'}"
+    options = ("trials=1", "seeds=1", "evaluation_seeds=1", "conventional=false", shared)
+    outcome = run(world, tmp_path / "run", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert "tuning of icarl: not run: memory (OutOfMemoryError: CUDA out of memory)" in outcome.output
+    found = result(tmp_path / "run")
+    assert list(found["methods"]) == ["er"]
+    assert found["not_run"] == {"icarl": {"runs": 1, "reason": "OutOfMemoryError: CUDA out of memory"}}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "not run for want of memory, and left out: icarl, 1 run (OutOfMemoryError: CUDA out of memory)" in page
+    # Nothing of it was stored: with more memory it has its scores.
+    tight[0] = False
+    assert run(world, tmp_path / "again", *options).exit_code == 0
+    assert list(result(tmp_path / "again")["methods"]) == ["er", "icarl"]
+    assert result(tmp_path / "again")["not_run"] == {}
+
+
+def test_a_search_without_memory_for_anything_ends(world, tmp_path, monkeypatch):
+    def carry(config, device):
+        raise OutOfMemoryError("MemoryError: no")
+
+    monkeypatch.setattr("myosotis.protocol.job.run_unit", carry)
+    outcome = run(world, tmp_path / "run", *QUICK)
+    assert outcome.exit_code == 1
+    assert "out of memory: no method could be run: MemoryError: no; --resume continues the run" in outcome.output
+    assert not (tmp_path / "run" / "result.json").exists()

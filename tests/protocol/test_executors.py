@@ -184,6 +184,61 @@ def test_a_signal_that_ends_workers_is_named(number, cause, tmp_path):
     assert f"a worker died 3 times without finishing a unit: signal {int(number)} ({number.name}), {cause}" in error
 
 
+CARD = """
+import os, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from myosotis.protocol.executors import Executor, ExecutorConfig
+from myosotis.protocol.failures import attempt
+
+CARD = Path(sys.argv[1])
+
+
+@dataclass(frozen=True)
+class Unit:
+    key: str
+    config: str
+
+
+def allocate(name):
+    \"\"\"A card that holds one unit at a time, and never the one that is too large.\"\"\"
+    (CARD / name).touch()
+    try:
+        time.sleep(0.2)
+        if name == "large" or len(list(CARD.iterdir())) > 1:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return {"score": len(name)}
+    finally:
+        (CARD / name).unlink()
+
+
+def carry(config, device):
+    return attempt(lambda: allocate(config))[0]
+
+
+if __name__ == "__main__":
+    units = [Unit(name, name) for name in ("large", "a", "bb", "ccc", "dddd")]
+    with Executor(ExecutorConfig(workers=int(sys.argv[2])), "cpu", carry) as executor:
+        for unit, result in sorted(executor.execute(units), key=lambda pair: pair[0].key):
+            print(unit.key, result)
+"""
+
+
+@pytest.mark.processes
+def test_what_fits_the_memory_does_not_depend_on_the_number_of_workers(tmp_path):
+    (tmp_path / "driver.py").write_text(CARD)
+    outputs = []
+    for workers in (1, 3):
+        (tmp_path / f"card-{workers}").mkdir()
+        command = [sys.executable, str(tmp_path / "driver.py"), str(tmp_path / f"card-{workers}"), str(workers)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert "a {'score': 1}" in outputs[0]
+    assert "large NotRun(reason='RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED" in outputs[0]
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_at_once_with_a_driver_that_is_killed_or_interrupted(tmp_path, number):

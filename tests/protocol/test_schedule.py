@@ -19,11 +19,11 @@ def outcome(score, first=0.0):
 
 @pytest.fixture
 def schedule(protocol):
-    def make(results, **options):
+    def make(results, not_run=None, **options):
         options = {"methods": list(DRAWS), "trials": 3, "seeds": 2, "evaluation_seeds": 2, **options}
         config = protocol(**options)
         draws = {name: DRAWS[name][: config.trials] for name in config.methods}
-        return Schedule(config, draws, lambda job: {"train images": job.data.train.folder}, results)
+        return Schedule(config, draws, lambda job: {"train images": job.data.train.folder}, results, not_run or {})
 
     return make
 
@@ -107,3 +107,19 @@ def test_where_all_results_are_there_nothing_waits(schedule, options):
     assert {unit.key for unit in again.due()} == set(results)
     assert again.complete
     assert again.figures() == plan.figures()
+
+
+def test_a_method_that_does_not_fit_the_memory_is_left_out(schedule):
+    results, not_run = {}, {"another": "reason"}
+    plan = schedule(results, not_run, conventional=False)
+    trials = plan.due()
+    large = [unit for unit in trials if unit.method == "icarl"][:2]
+    not_run |= {unit.key: f"reason {number}" for number, unit in enumerate(large)}
+    finish(results, [unit for unit in trials if unit not in large])
+    rest = plan.due()
+    assert {unit.method for unit in rest} == {"er"}
+    finish(results, rest)
+    assert plan.due() == []
+    assert plan.complete
+    assert list(plan.figures()) == ["er"]
+    assert plan.left_out() == {"icarl": {"runs": 2, "reason": "reason 0"}}

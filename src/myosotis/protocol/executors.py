@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
@@ -16,6 +17,7 @@ from pydantic import PositiveInt, model_validator
 
 from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
+from myosotis.protocol.failures import NotRun, OutOfMemoryError
 
 _MOST_ATTEMPTS = 3
 
@@ -107,8 +109,11 @@ class Executor:
                 # To receive the function they import its module.
                 self._processes().submit(callable, self._carry)
 
-    def execute(self, units: Iterable[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def execute(self, units: Iterable[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any] | NotRun]]:
         """Carry out units and yield each with its result, as they end.
+
+        A unit that does not fit the memory is carried out again while no other one runs, so that it does not matter how
+        many workers share a device; only then it is given up.
 
         Args:
             units: Units to carry out, and None where the next one depends on results that are still to come: it is
@@ -126,20 +131,20 @@ class Executor:
         else:
             yield from self._here(iter(units))
 
-    def _here(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _here(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any] | NotRun]]:
         before = torch.get_num_threads()
         try:
             while unit := next(units, None):
                 set_threads(self._config.threads)
-                yield unit, self._carry(unit.config, self._device)
+                yield unit, _result_of(partial(self._carry, unit.config, self._device))
         finally:
             set_threads(before)
 
-    def _in_processes(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _in_processes(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any] | NotRun]]:
         """A pool that is made again when a worker was killed; units that were running are repeated."""
-        again, attempts = list[WorkT](), 0
+        again, alone, attempts = list[WorkT](), list[WorkT](), 0
         running: dict[Future[dict[str, Any]], WorkT] = {}
-        ended: list[tuple[WorkT, dict[str, Any]]] = []
+        ended: list[tuple[WorkT, dict[str, Any] | NotRun]] = []
         while True:
             try:
                 # One waits, so that no worker does while a result is stored.
@@ -151,11 +156,23 @@ class Executor:
                     yield from ended
                     ended = []
                     continue  # to what these results have made possible
+                if not running and alone:
+                    # The memory of other workers, idle ones too, is free then.
+                    self._drop_pool(wait=True)
+                    future = self._processes().submit(self._carry, alone[-1].config, self._device)
+                    ended.append((alone[-1], _result_of(future.result)))
+                    alone.pop()
+                    attempts = 0
+                    continue
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    result = future.result()
-                    ended.append((running.pop(future), result))
+                    result = _result_of(future.result)
+                    unit = running.pop(future)
+                    if isinstance(result, NotRun):
+                        alone.append(unit)
+                    else:
+                        ended.append((unit, result))
                     attempts = 0
             except BrokenProcessPool:
                 cause = death(self._context.exit_codes())
@@ -179,12 +196,12 @@ class Executor:
             )
         return self._pool
 
-    def _drop_pool(self) -> None:
+    def _drop_pool(self, *, wait: bool = False) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
-    def _on_ray(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any]]]:
+    def _on_ray(self, units: Iterator[WorkT | None]) -> Iterator[tuple[WorkT, dict[str, Any] | NotRun]]:
         try:
             import ray
         except ImportError:
@@ -198,16 +215,35 @@ class Executor:
                 ray.init(num_cpus=config.workers * config.threads, include_dashboard=False, log_to_driver=False)
         resources = ray_resources(config, self._device, torch.cuda.device_count())
         remote = ray.remote(max_retries=_MOST_ATTEMPTS, **resources)(carry_with_threads)
+        # All of a device, where a unit has shared one.
+        whole = remote.options(**{name: math.ceil(value) for name, value in resources.items()})
         # A worker sees only the accelerators that Ray gives it, and counts them from 0.
         kind = torch.device(self._device).type
         waiting: dict[Any, WorkT] = {}
+        alone: list[WorkT] = []
         while True:
             while unit := next(units, None):
                 waiting[remote.remote(self._carry, unit.config, config.threads, kind)] = unit
+            if not waiting and alone:
+                unit = alone.pop()
+                yield unit, _result_of(partial(ray.get, whole.remote(self._carry, unit.config, config.threads, kind)))
+                continue
             if not waiting:
                 return
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
-            yield waiting.pop(ended), ray.get(ended)
+            unit, result = waiting.pop(ended), _result_of(partial(ray.get, ended))
+            if isinstance(result, NotRun):
+                alone.append(unit)
+            else:
+                yield unit, result
+
+
+def _result_of(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | NotRun:
+    """The result of a unit, or why there is none."""
+    try:
+        return work()
+    except OutOfMemoryError as error:
+        return NotRun(str(error))
 
 
 def ray_resources(config: ExecutorConfig, device: str, accelerators: int) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """Failures of units of work: which count as results, and which stop the whole search."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -9,19 +11,45 @@ from myosotis.engine.errors import DivergedError
 
 _LONGEST = 200  # characters of a reason
 _FAULTY_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())  # from torch 2.8 on
+# What allocators and libraries of accelerators say, and torch's allocator of the CPU. A handle of cuBLAS or cuDNN that
+# cannot be made is "not initialized".
+_NO_MEMORY = re.compile(
+    r"out of memory|can(no|')t allocate memory|not enough memory|bad_alloc|"
+    r"(CUBLAS|CUDNN|CUSOLVER|CUSPARSE|CUFFT|HIPBLAS|MIOPEN)\w*(ALLOC_FAILED|NOT_INITIALIZED)",
+    re.IGNORECASE,
+)
+_FAULTY_WORDS = re.compile(r"(CUDA|HIP) error|cuDNN error: CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)")
 
 ResultT = TypeVar("ResultT")
+
+
+class OutOfMemoryError(RuntimeError):
+    """A unit did not fit the memory. That is no result: where more is free it would have one."""
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A unit that did not fit the memory even while nothing else ran.
+
+    Attributes:
+        reason: What the allocator said.
+    """
+
+    reason: str
 
 
 def attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, dict[str, str] | None]:
     """Carry out a unit, and return its result or its failure.
 
-    A training that diverged, and one that does not fit the data or the memory of the machine, are failures of this
-    unit. Errors that every other unit would have are raised: an interruption, a faulty accelerator, memory that the
-    driver lacks, and errors that no setting explains, which are bugs.
+    A training that diverged, and one that does not fit the data, are failures of this unit. Errors that every other
+    unit would have are raised: an interruption, a faulty accelerator, and errors that no setting explains, which are
+    bugs.
 
     Returns:
         The result and None; or None and the failure, with its ``kind`` (``"diverged"`` or ``"failed"``) and ``reason``.
+
+    Raises:
+        OutOfMemoryError: An allocator of any device had no memory left.
 
     Example:
         >>> attempt(lambda: 1 / 0)
@@ -31,14 +59,20 @@ def attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, dict[str, str]
         return work(), None
     except DivergedError as error:
         failure = {"kind": "diverged", "reason": str(error)}
-    except (RuntimeError, ValueError, ArithmeticError) as error:
-        if isinstance(error, _FAULTY_DEVICE) or str(error).startswith("CUDA error"):
+    except (MemoryError, RuntimeError, ValueError, ArithmeticError) as error:
+        without_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(str(error))
+        if not without_memory and (isinstance(error, _FAULTY_DEVICE) or _FAULTY_WORDS.match(str(error))):
             raise
         first = (str(error).strip().splitlines() or [""])[0]
-        failure = {"kind": "failed", "reason": f"{type(error).__name__}: {first}"[:_LONGEST]}
+        failure = {
+            "kind": "memory" if without_memory else "failed",
+            "reason": f"{type(error).__name__}: {first}"[:_LONGEST],
+        }
     # Outside of the handler, whose traceback holds the tensors of the unit.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if failure["kind"] == "memory":
+        raise OutOfMemoryError(failure["reason"])
     return None, failure
 
 

@@ -30,6 +30,7 @@ from myosotis.engine.processes import device
 from myosotis.engine.progress import Ticker, progress
 from myosotis.protocol.config import ProtocolConfig, unit_config
 from myosotis.protocol.executors import Executor
+from myosotis.protocol.failures import NotRun
 from myosotis.protocol.result import ProtocolResult
 from myosotis.protocol.schedule import Schedule
 from myosotis.protocol.spaces import draw, published_space
@@ -161,20 +162,27 @@ class ProtocolJob(Job[ProtocolConfig]):
             # The digest is the salt, so that all drivers of a study write the same.
             self._store = ResultStore(url, config.name, digest, self.inputs(digest))
             self._results = self._store.results()
-            schedule = Schedule(config, self._draws, self._unit_inputs, self._results)
+            self._not_run: dict[str, str] = {}
+            schedule = Schedule(config, self._draws, self._unit_inputs, self._results, self._not_run)
             self._carry_out(schedule)
-        return self._result(schedule.figures())
+        left_out = schedule.left_out()
+        if len(left_out) == len(config.methods):
+            raise MemoryError(f"no method could be run: {next(iter(left_out.values()))['reason']}")
+        return self._result(schedule.figures(), left_out)
 
     def _carry_out(self, schedule: Schedule) -> None:
         with self._timed("runs"), progress("protocol") as ticker:
             for unit, result in self._executor.execute(self._open(schedule, ticker)):
+                labels = {"phase": unit.phase, "method": unit.method, "trial": unit.trial, "seed": unit.seed}
+                if isinstance(result, NotRun):
+                    self._not_run[unit.key] = result.reason
+                    self.log({**labels, "not_run": "memory", "reason": result.reason})
+                    self._say(f"{unit.phase} of {unit.method}: not run: memory ({result.reason})")
+                    continue
                 # Before the result is stored: a resumed session does not come back to it, and would never log it.
                 self.log(
                     {
-                        "phase": unit.phase,
-                        "method": unit.method,
-                        "trial": unit.trial,
-                        "seed": unit.seed,
+                        **labels,
                         "score": result["metrics"][self._config.metric],
                         "failure": result["failure"],
                         "seconds": result["cost"]["seconds"],
@@ -219,7 +227,7 @@ class ProtocolJob(Job[ProtocolConfig]):
             self._results |= self._store.results()
         return unit.key in self._results
 
-    def _result(self, methods: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, methods: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
         config = self._config
         tuned = {name: figures["tuned"]["mean"] for name, figures in methods.items()}
         evaluated = {name: figures["evaluated"]["mean"] for name, figures in methods.items()}
@@ -242,6 +250,7 @@ class ProtocolJob(Job[ProtocolConfig]):
                 for name, pair in self._sets.items()
             },
             "methods": methods,
+            "not_run": left_out,
             "ranks": ranks,
             "agreement": phase_agreement(
                 {name: figures["tuned"]["values"] for name, figures in methods.items()},

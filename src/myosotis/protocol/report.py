@@ -113,6 +113,25 @@ def _failure_verdicts(methods: Mapping[str, Any]) -> list[Verdict]:
     return [Verdict("Did all runs succeed?", f"No: {'; '.join(failures)}. They count with scores of 0.", False)]
 
 
+def left_out_verdicts(left_out: Mapping[str, Any]) -> list[Verdict]:
+    """Return a verdict on what did not fit the memory, if there is anything.
+
+    Args:
+        left_out: ``not_run`` of a result.
+    """
+    if not left_out:
+        return []
+    told = "; ".join(f"{name}, {count_text(one['runs'], 'run')} ({one['reason']})" for name, one in left_out.items())
+    return [
+        Verdict(
+            "Could everything be run?",
+            f"No: not run for want of memory, and left out: {told}. Smaller batches, or a device with more memory, "
+            "would tell.",
+            False,
+        )
+    ]
+
+
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     ranks, agreement = result["ranks"], result["agreement"]
     moved = [name for name in ranks["tuning"] if ranks["tuning"][name] != ranks["evaluation"][name]]
@@ -142,6 +161,7 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
                 + (f"{', '.join(differ)} would have another rank." if differ else "the order would be the same."),
             )
         )
+    verdicts += left_out_verdicts(result.get("not_run", {}))
     verdicts += _failure_verdicts(result["methods"])
     for name, stream in result["streams"].items():
         verdicts += repeated_verdicts(stream.get("repeated", 0), stream["test"], f" of the {name} stream")

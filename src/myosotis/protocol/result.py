@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from myosotis.engine.result import Result, ResultPart
 
 
@@ -16,6 +18,15 @@ class Stream(ResultPart):
     """Test images."""
     repeated: int
     """Test images that are training images too."""
+
+
+class LeftOut(ResultPart):
+    """What could not be run."""
+
+    runs: int
+    """Number of runs that did not fit the memory."""
+    reason: str
+    """What the allocator said of the first."""
 
 
 class ProtocolResult(Result):
@@ -36,6 +47,8 @@ class ProtocolResult(Result):
     """The two streams."""
     methods: dict[str, dict[str, Any]]
     """By method: the chosen trial, its figures on both streams, the conventional choice, failures and cost."""
+    not_run: dict[str, LeftOut] = Field(default_factory=dict)
+    """Methods that are left out, since some of their runs did not fit the memory even alone."""
     ranks: dict[str, Any]
     """Rank of each method by phase."""
     agreement: dict[str, Any] | None

@@ -23,6 +23,8 @@ class Schedule:
         draws: Settings of the trials of each method.
         inputs: Function from a job to the digests of what it reads, see :func:`~myosotis.protocol.units.unit_inputs`.
         results: Results by the keys of their runs, to which the caller adds those of the runs that end.
+        not_run: Reasons by the keys of runs that cannot be carried out, to which the caller adds, too: a method with
+            such a run has no further ones, and no figures.
     """
 
     def __init__(
@@ -31,13 +33,17 @@ class Schedule:
         draws: Mapping[str, list[dict[str, Any]]],
         inputs: Callable[[ClassLearningConfig], Mapping[str, str]],
         results: Mapping[str, dict[str, Any]],
+        not_run: Mapping[str, str],
     ) -> None:
         self._config, self._draws, self._inputs, self._results = config, draws, inputs, results
+        self._not_run = not_run
         self._trials: dict[str, dict[tuple[int, int], Unit]] = {name: {} for name in config.methods}
         self._conventional: dict[str, dict[tuple[int, int], Unit]] = {}
         self._selections: dict[str, dict[str, Selection]] = {}
         self._groups = {name: self._course(name) for name in config.methods}
         self._figures: dict[str, dict[str, Any]] = {}
+        self._group_keys: dict[str, list[str]] = {name: [] for name in config.methods}
+        self._left_out: dict[str, dict[str, Any]] = {}
         self._awaited: dict[str, set[str]] = {name: set() for name in config.methods}
 
     @property
@@ -46,14 +52,23 @@ class Schedule:
         return not self._groups
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures of each method, when the schedule is complete."""
-        return {name: self._figures[name] for name in self._config.methods}
+        """Return the figures of each method whose runs were all carried out, when the schedule is complete."""
+        return {name: self._figures[name] for name in self._config.methods if name in self._figures}
+
+    def left_out(self) -> dict[str, dict[str, Any]]:
+        """Return by method how many runs could not be carried out, so that it has no figures, and why not the first."""
+        return {name: self._left_out[name] for name in self._config.methods if name in self._left_out}
 
     def due(self) -> list[Unit]:
         """Return the runs that have become possible since the last call; some may have results already."""
         due: list[Unit] = []
         for name, groups in list(self._groups.items()):
             while not self._awaits(name):
+                reasons = [self._not_run[key] for key in self._group_keys[name] if key in self._not_run]
+                if reasons:
+                    del self._groups[name]
+                    self._left_out[name] = {"runs": len(reasons), "reason": reasons[0]}
+                    break
                 group = next(groups, None)
                 if group is None:
                     del self._groups[name]
@@ -61,6 +76,7 @@ class Schedule:
                     self._figures[name] = self._summary(name)
                     break
                 self._awaited[name] = {unit.key for unit in group}
+                self._group_keys[name] = [unit.key for unit in group]
                 due += group
         return due
 
@@ -81,7 +97,9 @@ class Schedule:
 
     def _awaits(self, name: str) -> bool:
         """Whether a run of the last group of a method has no result yet."""
-        self._awaited[name] = {key for key in self._awaited[name] if key not in self._results}
+        self._awaited[name] = {
+            key for key in self._awaited[name] if key not in self._results and key not in self._not_run
+        }
         return bool(self._awaited[name])
 
     def _course(self, name: str) -> Iterator[list[Unit]]:

@@ -19,7 +19,7 @@ def sweep_summary(finished: Finished, config: SweepConfig, *, probed: bool) -> d
     """Return the figures of a sweep, ready for JSON.
 
     Args:
-        finished: Units with their results.
+        finished: Units with their results; a masker without any is left out.
         config: The sweep.
         probed: Whether encoders were measured by probes.
     """
@@ -30,10 +30,13 @@ def sweep_summary(finished: Finished, config: SweepConfig, *, probed: bool) -> d
     measures = [*(("linear", "knn") if probed else ()), *(("finetuned",) if config.finetune is not None else ())]
     pixels = [result["pixels"] for result in untrained if "pixels" in result]
     ratios, confidence = config.ratios, config.confidence
+    maskers = [name for name in config.maskers if any(name == masker for masker, *_ in trained)]
     return {
         "measures": measures,
-        "maskers": {name: sweep_figures(name, trained, ratios, measures, confidence) for name in config.maskers},
-        "differences": sweep_differences(trained, list(config.maskers), ratios, measures, confidence),
+        "maskers": {name: sweep_figures(name, trained, ratios, measures, confidence) for name in maskers},
+        "differences": sweep_differences(trained, maskers, ratios, measures, confidence)
+        if maskers[0] == next(iter(config.maskers))
+        else {},
         "untrained": _intervals(untrained, measures, confidence),
         "untrained_failures": counted(untrained, "untrained"),
         "pixels": _intervals(pixels, ("linear", "knn"), confidence) if pixels else None,

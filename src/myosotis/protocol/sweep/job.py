@@ -13,6 +13,7 @@ from myosotis.pretraining.forecast import pretrain_phase
 from myosotis.pretraining.image_sets import pretrain_inputs, read_pretrain_sets, repeated_in
 from myosotis.pretraining.setup import check_pretraining, describe_pretrained, new_model
 from myosotis.protocol.executors import Executor
+from myosotis.protocol.failures import NotRun
 from myosotis.protocol.sweep.config import SweepConfig
 from myosotis.protocol.sweep.figures import Finished, sweep_summary
 from myosotis.protocol.sweep.result import SweepResult
@@ -71,7 +72,8 @@ class SweepJob(Job[SweepConfig]):
         """Do the runs that are not done yet."""
         config, run = self._config, self._run
         units = sweep_units(config)
-        results = {unit.key: run.kept(f"unit-{unit.key[:32]}.json") for unit in units}
+        results: dict[str, Any] = {unit.key: run.kept(f"unit-{unit.key[:32]}.json") for unit in units}
+        not_run: dict[str, list[str]] = {}
         open_units = {unit.key: unit for unit in units if results[unit.key] is None}
         if len(open_units) < len(results):
             self._say(f"{len(results) - len(open_units)} runs are done already")
@@ -81,16 +83,27 @@ class SweepJob(Job[SweepConfig]):
             progress("sweep", len(open_units)) as ticker,
         ):
             for unit, result in executor.execute(list(open_units.values())):
-                results[unit.key] = result
                 labels = {"masker": unit.masker, "ratio": unit.ratio, "seed": unit.seed}
+                if isinstance(result, NotRun):
+                    if unit.masker is None:
+                        raise MemoryError(f"an untrained encoder could not be measured: {result.reason}")
+                    not_run.setdefault(unit.masker, []).append(result.reason)
+                    self.log({"phase": "sweep", **labels, "not_run": "memory", "reason": result.reason})
+                    self._say(f"{unit.masker} at {unit.ratio:g}: not run: memory ({result.reason})")
+                    continue
+                results[unit.key] = result
                 figures = {key: result.get(key) for key in ("linear", "knn", "failure")}
                 # Before the result is kept: a resumed session does not come back to it, and would never log it.
                 self.log({"phase": "sweep", **labels, **figures})
                 run.keep(f"unit-{unit.key[:32]}.json", result)
                 ticker.advance(note=unit.masker or "untrained")
-        return self._result([(unit, results[unit.key]) for unit in units])
+        if len(not_run) == len(config.maskers):
+            raise MemoryError(f"no masker could be run: {next(iter(not_run.values()))[0]}")
+        finished = [(unit, results[unit.key]) for unit in units if unit.masker not in not_run]
+        left_out = {name: {"runs": len(reasons), "reason": reasons[0]} for name, reasons in not_run.items()}
+        return self._result(finished, left_out)
 
-    def _result(self, finished: Finished) -> dict[str, Any]:
+    def _result(self, finished: Finished, left_out: dict[str, Any]) -> dict[str, Any]:
         config, sets = self._config, self._sets
         return {
             "seeds": config.seeds,
@@ -98,6 +111,7 @@ class SweepJob(Job[SweepConfig]):
             "objective": config.objective.name,
             "test_images": 0 if self._sets.test is None else len(self._sets.test),
             "repeated": self._repeated,
+            "not_run": left_out,
             **sweep_summary(finished, config, probed=config.probes is not None and self._sets.labelled is not None),
             "lineage": {"data": set_fingerprints(sets.train, sets.test or sets.train, self._run.salt)},
             "cost": self.cost(),

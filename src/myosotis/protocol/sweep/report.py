@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
+from myosotis.protocol.report import left_out_verdicts
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, line_chart
 from myosotis.report.groups import run_names
@@ -117,6 +118,7 @@ def _verdicts(result: Mapping[str, Any], confidence: float) -> list[Verdict]:
             )
         )
     verdicts.append(Verdict("Does pre-training help at all?", f"{'; '.join(comparisons)}.".capitalize(), all_above))
+    verdicts += left_out_verdicts(result.get("not_run", {}))
     failed = [
         f"{entry['count']} of {name} {entry['kind']} ({entry['reason']})"
         for name, entries in {

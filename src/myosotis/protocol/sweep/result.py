@@ -2,7 +2,10 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from myosotis.engine.result import Result
+from myosotis.protocol.result import LeftOut
 
 
 class SweepResult(Result):
@@ -23,8 +26,10 @@ class SweepResult(Result):
     """Measures of the encoders: ``linear``, ``knn``, ``finetuned``."""
     maskers: dict[str, dict[str, Any]]
     """By masker: figures at each ratio, their mean and range over ratios, seconds, failures, masks."""
+    not_run: dict[str, LeftOut] = Field(default_factory=dict)
+    """Maskers that are left out, since some of their runs did not fit the memory even alone."""
     differences: dict[str, dict[str, Any]]
-    """Differences of each masker to the first one on the same seeds."""
+    """Differences of each masker to the first one on the same seeds; none where that is left out."""
     untrained: dict[str, Any]
     """Figures of untrained encoders."""
     untrained_failures: list[dict[str, Any]]

@@ -1,6 +1,7 @@
 """Herding by hand, budgets, and what every selection must hold to."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from myosotis.continual.memory import ExemplarMemory, herding
+from myosotis.engine.errors import SettingsError
 
 POINTS = torch.tensor([[1.0, 0], [0, 1], [0.8, 0.6], [3, 4], [-0.6, 0.8], [5, 12]])
 
@@ -129,3 +131,14 @@ def test_wrong_memories():
     empty = ExemplarMemory(total=0)
     empty.add({0: torch.arange(3)})
     assert len(empty) == 0
+
+
+def test_features_that_are_not_finite_are_refused():
+    """One NaN made herding choose the first sample every time."""
+    for number in (math.nan, math.inf):
+        points = torch.rand(6, 3)
+        points[2, 1] = number
+        with pytest.raises(SettingsError, match="hold infinity or NaN"):
+            herding(points, 5)
+    assert herding(torch.zeros(0, 3), 5) == []
+    assert herding(torch.rand(3, 2), 0) == []

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from myosotis.engine.errors import SettingsError
 from myosotis.evaluation import probe
 from myosotis.evaluation.probe import balanced_indices, knn_probe, linear_probe
 
@@ -117,3 +118,47 @@ def test_neighbours_are_looked_for_in_parts_of_bounded_memory(monkeypatch):
         assert len(parts) > 2
         # Test features come first, then all voters for them; at least as many voters as votes.
         assert 4 * parts[0] * max(parts[1:]) <= max(memory, 4 * 20)
+
+
+def literal_neighbours(train, labels, test, answers, k, temperature=0.07):
+    """Of equal cosines the smaller index, of equal votes the smaller class."""
+    units = [torch.nn.functional.normalize(side.double(), dim=1) for side in (train, test)]
+    cosines = (units[1] @ units[0].T * 2**24).round() / 2**24
+    classes, right = labels.unique(), 0
+    k = min(k, int(labels.unique(return_counts=True)[1].min()))
+    for row, answer in zip(cosines, answers, strict=True):
+        nearest = sorted(range(len(row)), key=lambda index: (-row[index].item(), index))[:k]
+        votes = {int(label): 0.0 for label in classes}
+        for index in nearest:
+            votes[int(labels[index])] += math.exp((row[index] - row[nearest[0]]).item() / temperature)
+        right += max(votes, key=lambda label: (round(votes[label], 9), -label)) == int(answer)
+    return right / len(answers)
+
+
+@pytest.mark.parametrize("case", ["copies", "one feature", "collapsed", "one direction", "rounded"])
+def test_ties_do_not_depend_on_memory(case):
+    """Accuracies were .27 to .61 by the memory that was used: equal neighbours were taken in any order."""
+    stream = torch.Generator().manual_seed(3)
+    train = {
+        "copies": torch.randn(8, 4, generator=stream).repeat(40, 1),
+        "one feature": torch.randn(320, 1, generator=stream),
+        "collapsed": torch.ones(320, 16) + 1e-9 * torch.randn(320, 16, generator=stream),
+        "one direction": torch.randn(160, 8, generator=stream).repeat_interleave(2, 0)
+        * (1 + torch.rand(320, 1, generator=stream)),
+        "rounded": torch.randn(320, 2, generator=stream).round(),
+    }[case]
+    labels = torch.randint(0, 3, (320,), generator=stream) * 5 - 3
+    test, answers = train[100:160], labels[:60]
+    expected = {k: literal_neighbours(train, labels, test, answers, k) for k in (1, 5, 20)}
+    for k, accuracy in expected.items():
+        found = {knn_probe(train, labels, test, answers, k=k, memory=memory) for memory in (1, 500, 10_000, 2**26)}
+        assert found == {accuracy}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("side", ["training", "test"])
+def test_neighbours_of_features_that_are_not_finite_are_refused(digits, side, number):
+    train, labels, test, wanted = (one.clone() for one in digits)
+    (train if side == "training" else test)[7, 3] = number
+    with pytest.raises(SettingsError, match=f"{side} features hold infinity or NaN"):
+        knn_probe(train, labels, test, wanted)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.engine.errors import SettingsError
+from myosotis.engine.processes import as_double
 from myosotis.engine.seeding import generator
 
 Selection = Literal["herding", "random", "reservoir", "class_balanced"]
@@ -27,26 +28,32 @@ def herding(features: Float[Tensor, "n features"], count: int, *, normalize: boo
         count: Number of samples to select; all if there are fewer.
         normalize: Scale every feature vector to length 1 first, as iCaRL does.
 
+    Raises:
+        SettingsError: A feature is infinite or NaN.
+
     Example:
         >>> points = torch.tensor([[1.0, 0], [0, 1], [0.8, 0.6], [3, 4], [-0.6, 0.8], [5, 12]])
         >>> herding(points, 6)
         [5, 3, 1, 0, 4, 2]
     """
-    points = features.double()
+    if not bool(features.isfinite().all()):
+        raise SettingsError("features of the samples of a class hold infinity or NaN")
+    points = as_double(features)
     if normalize:
         points = functional.normalize(points, dim=1)
     mean = points.mean(0)
     missing = torch.zeros_like(mean)
     # Of the squared distance of missing - x only this depends on x; one product with all points is left.
     norms = points.square().sum(1)
-    chosen: list[int] = []
+    chosen: list[Tensor] = []
     for _ in range(min(count, len(points))):
         missing += mean
-        best = int(torch.addmv(norms, points, missing, alpha=-2).argmin())
-        norms[best] = torch.inf
-        missing -= points[best]
+        # A tensor: a number would have to come from the device for each sample.
+        best = torch.addmv(norms, points, missing, alpha=-2).argmin(0, keepdim=True)
+        norms.index_fill_(0, best, torch.inf)
+        missing -= points.index_select(0, best)[0]
         chosen.append(best)
-    return chosen
+    return torch.cat(chosen).tolist() if chosen else []
 
 
 class ExemplarMemory:

@@ -27,6 +27,16 @@ def device() -> torch.device:
     return torch.device(_state().device)
 
 
+def as_double(values: Tensor) -> Tensor:
+    """Return values in float64: on their device, or on the CPU where the device has no float64 (Apple's MPS).
+
+    Example:
+        >>> as_double(torch.tensor([1.0])).dtype
+        torch.float64
+    """
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 def is_main_process() -> bool:
     """Whether this process is the one that writes files and talks; true where there is only one."""
     return bool(_state().is_main_process)

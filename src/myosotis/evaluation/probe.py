@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from myosotis.engine.errors import SettingsError
+from myosotis.engine.processes import as_double
 from myosotis.engine.seeding import generator
 
 PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)
 """Penalties that a linear probe chooses from by default, strongest first."""
 
-_CHUNK = 2048
+_CHUNK, _VOTERS = 2048, 1024
+_STEPS = 2**24  # of cosines: neighbours whose cosines differ by less are equally near
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,14 @@ def linear_probe(
     classes, numbers = train_labels.unique(return_inverse=True)
     if len(classes) < 2:
         raise SettingsError("a probe needs at least two classes")
-    features = train.detach().double()
+    features = as_double(train.detach())
     ordered = sorted(penalties, reverse=True)
     penalty = ordered[0]
     if len(ordered) > 1:
         held = _held_out(numbers, share, seed)
         penalty = _best_penalty(features, numbers, held, ordered, iterations)
     weight, bias = _fit(features, numbers, len(classes), [penalty], iterations)[0]
-    predictions = classes[functional.linear(test.detach().double(), weight, bias).argmax(1)]
+    predictions = classes[functional.linear(as_double(test.detach()), weight, bias).argmax(1)]
     accuracy = (predictions == test_labels.to(predictions.device)).double().mean().item()
     return Probe(accuracy, penalty, classes, weight, bias, len(features))
 
@@ -156,7 +158,8 @@ def knn_probe(
 ) -> float:
     """Return the accuracy of a vote of the nearest neighbours by cosine, weighted by ``exp(cos / temperature)``.
 
-    Wu, Xiong, Yu, Lin (CVPR 2018).
+    Wu, Xiong, Yu, Lin (CVPR 2018). Cosines are taken in float64 and rounded to steps of 2^-24; of equal ones the voter
+    with the smaller index is nearer, and of classes with equal votes the smaller one wins.
 
     Args:
         train: Features that vote.
@@ -168,7 +171,7 @@ def knn_probe(
         memory: Bytes that are used beside the features, roughly; the answers do not depend on them.
 
     Raises:
-        SettingsError: There are no features on one side, or a number is out of range.
+        SettingsError: There are no features on one side, one is not finite, or a number is out of range.
 
     Example:
         >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
@@ -181,26 +184,40 @@ def knn_probe(
         raise SettingsError(f"k, memory and temperature must be positive, got {k}, {memory} and {temperature}")
     classes, numbers = train_labels.unique(return_inverse=True)
     count = min(k, int(torch.bincount(numbers).min()))
-    features, floats = train.shape[1], memory // 4
-    # Half of it for voters of unit length, half for test features and their cosines with these.
-    at_once = min(len(train), max(count, floats // (2 * features)))
-    chunk = max(1, min(_CHUNK, floats // (2 * (at_once + count + features))))
+    (voters, features), doubles = train.shape, memory // 8
+    # At most half of it for voters of unit length, half for test features, their cosines with these and the keys. Many
+    # test features at once, since voters are scaled again for each part of them.
+    at_once = min(voters, max(count, min(_VOTERS, doubles // (2 * features))))
+    chunk = max(1, min(_CHUNK, doubles // (2 * (2 * at_once + 2 * count + features))))
     correct = 0
     for part, labels in zip(test.detach().split(chunk), test_labels.split(chunk), strict=True):
-        asked = functional.normalize(part.float(), dim=1)
-        cosines = asked.new_empty(len(part), 0)
-        nearest = torch.empty(len(part), 0, dtype=torch.long, device=asked.device)
-        for begin in range(0, len(train), at_once):
-            voters = functional.normalize(train[begin : begin + at_once].detach().float(), dim=1)
-            best, rows = (asked @ voters.T).topk(min(count, len(voters)), dim=1)
-            cosines, nearest = torch.cat([cosines, best], dim=1), torch.cat([nearest, rows + begin], dim=1)
-            cosines, chosen = cosines.topk(min(count, cosines.shape[1]), dim=1)
-            nearest = nearest.gather(1, chosen)
+        asked = _unit(part, "test")
+        # The rounded cosine and, after it, the index: no two are equal.
+        keys = torch.empty(len(part), 0, dtype=torch.long, device=asked.device)
+        for begin in range(0, voters, at_once):
+            those = _unit(train[begin : begin + at_once].detach(), "training")
+            cosines = (asked @ those.T).mul_(_STEPS).round_().long()
+            backwards = torch.arange(voters - 1 - begin, voters - 1 - begin - len(those), -1, device=asked.device)
+            best = cosines.mul_(voters).add_(backwards).topk(min(count, len(those)), dim=1).values
+            keys = torch.cat([keys, best], dim=1)
+            keys = keys.topk(min(count, keys.shape[1]), dim=1).values
+        rounded = keys.div(voters, rounding_mode="floor")
+        nearest = voters - 1 - (keys - rounded * voters)
         # Only differences matter; the largest vote is 1.
-        votes = ((cosines - cosines[:, :1]) / temperature).exp()
-        totals = votes.new_zeros(len(part), len(classes)).scatter_add_(1, numbers[nearest], votes)
-        correct += int((classes[totals.argmax(1)] == labels.to(classes.device)).sum())
+        votes = ((rounded - rounded[:, :1]) / (_STEPS * temperature)).double().exp()
+        totals = votes.new_zeros(len(part), len(classes))
+        totals.scatter_add_(1, numbers.to(nearest.device)[nearest], votes)
+        # Sums of equal votes may differ in their last digits, by their order.
+        winners = (totals * 2**32).round().argmax(1).to(classes.device)
+        correct += int((classes[winners] == labels.to(classes.device)).sum())
     return correct / len(test_labels)
+
+
+def _unit(features: Tensor, side: str) -> Tensor:
+    """The vectors of length 1, in float64."""
+    if not bool(features.isfinite().all()):
+        raise SettingsError(f"{side} features hold infinity or NaN")
+    return functional.normalize(as_double(features), dim=1)
 
 
 def _held_out(numbers: Tensor, share: float, seed: int) -> Tensor:

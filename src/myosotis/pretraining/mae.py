@@ -20,6 +20,7 @@ from myosotis.pretraining.token_mask import TokenMask
 from myosotis.pretraining.vision_transformer import (
     check_class_attention,
     check_compared,
+    check_packed,
     check_transformer,
     class_attention,
     compared_tokens,
@@ -88,6 +89,7 @@ class MaskedAutoencoder(MaskedModel):
         if fresh:
             # First of all draws, so that encoders of one seed are alike whatever is built around them.
             start_anew(vit)
+        check_packed(vit)
         channels = vit.patch_embed.proj.in_channels
         sizes = {"dim": decoder_dim, "depth": decoder_depth, "heads": decoder_heads}
         prefix = vit.num_prefix_tokens

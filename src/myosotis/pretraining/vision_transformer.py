@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from myosotis.engine.errors import SettingsError
 from myosotis.models.modes import evaluating
+from myosotis.pretraining.packing import packing
 from myosotis.pretraining.patches import sine_positions
 
 Prefix = Float[Tensor, "batch prefix dim"]
@@ -147,6 +148,31 @@ def run_blocks(
         else:
             tokens = block(tokens, attn_mask=attends)
     return tokens
+
+
+@torch.no_grad()
+def check_packed(vit: Any) -> None:
+    """Pass two tiny sequences through the blocks in one row, and each alone.
+
+    Raises:
+        SettingsError: They read each other: an attention takes no mask, or does not keep to it.
+    """
+    lengths = torch.tensor([2, 3])
+    weight = next(vit.blocks.parameters())
+    tokens = torch.arange(2 * 3 * vit.embed_dim).sin().view(2, 3, -1).to(weight)
+    packed = packing(lengths.to(weight.device), 3)
+    with evaluating(vit):
+        try:
+            together = packed.unpack(run_blocks(vit.blocks, packed.pack(tokens), packed.attends))
+        except TypeError as error:
+            raise SettingsError(f"the blocks of the transformer take no mask of attention: {error}") from None
+        for number, length in enumerate(lengths.tolist()):
+            alone = run_blocks(vit.blocks, tokens[number : number + 1, :length])[0]
+            if not torch.allclose(together[number, :length].float(), alone.float(), rtol=1e-2, atol=1e-2):
+                raise SettingsError(
+                    f"{type(vit.blocks[0]).__name__}: its attention does not keep to a mask of yes and no, so that "
+                    "images in one row would read each other"
+                )
 
 
 def encode_all(vit: Any, images: Float[Tensor, "batch channels height width"]) -> tuple[Prefix, Tokens]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
@@ -103,17 +105,41 @@ def _squared_rows(total: Tensor | None, deltas: Tensor, inputs: Tensor) -> Tenso
     return value if total is None else total.add_(value)
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call of a layer.
+
+    Attributes:
+        inputs: Its input.
+        version: How often that had been changed in place.
+        output: The edge of its output in the graph.
+    """
+
+    inputs: Tensor
+    version: int
+    output: GradientEdge
+
+    def unchanged_inputs(self, name: str) -> Tensor:
+        """Return the input; raise ``ValueError`` if it has been changed since."""
+        if self.inputs._version != self.version:
+            raise ValueError(f"module {name!r}: its input is changed in place afterwards, so it is not known any more")
+        return self.inputs
+
+
 @contextmanager
-def recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
-    """Record inputs and outputs of layers; outputs take part in the graph even when every parameter is frozen."""
-    record: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
+def recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list["Call"]]]:
+    """Record the calls of layers; their outputs take part in the graph even when every parameter is frozen."""
+    record: dict[str, list[Call]] = {name: [] for name in layers}
     handles: list[RemovableHandle] = []
 
-    def hook_for(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-            if not output.requires_grad:
-                output.requires_grad_()
-            record[name].append((inputs[0].detach(), output))
+    def hook_for(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:  # noqa: ARG001
+            if not output.requires_grad or output._is_view():
+                # What follows may work in place: on a leaf it could not, and on a view it would replace the edge.
+                output = output + output.new_zeros((), requires_grad=True)
+            # Of the output itself, also if its memory has become that of an activation.
+            record[name].append(Call(inputs[0].detach(), inputs[0]._version, get_gradient_edge(output)))
+            return output
 
         return hook
 
@@ -141,12 +167,12 @@ def _accumulate(
             counts = (batch["labels"][:, 1:] != IGNORED).sum(dim=1)
             with torch.enable_grad(), recording(layers) as record:
                 losses = _sample_losses(model, batch)
-                outputs = [output for calls in record.values() for _, output in calls]
-                gradients = iter(torch.autograd.grad(losses.sum(), outputs))
+                edges = [call.output for calls in record.values() for call in calls]
+                gradients = iter(torch.autograd.grad(losses.sum(), edges))
             # A factor of sqrt(n) on a sample's gradient is one of n on its square.
             weights = counts.double().sqrt().view(-1, 1, 1)
             for name, calls in record.items():
-                paired = [(inputs, next(gradients)) for inputs, _ in calls]
+                paired = [(call.unchanged_inputs(name), next(gradients)) for call in calls]
                 # A layer used twice in one pass has one gradient: its calls are concatenated in time.
                 inputs = torch.cat([_by_sample(values, batch, name) for values, _ in paired], dim=1)
                 deltas = torch.cat([_by_sample(gradient, batch, name) for _, gradient in paired], dim=1)

@@ -215,8 +215,8 @@ class MemoryTracer:
                 _, logits = self._forward(shape)
                 kept = live.others
                 losses = token_log_probs(logits, _labels(shape.count, shape))
-                outputs = [output for calls in record.values() for _, output in calls]
-                gradients = torch.autograd.grad(losses.sum(), outputs)
+                edges = [call.output for calls in record.values() for call in calls]
+                gradients = torch.autograd.grad(losses.sum(), edges)
                 # In float32, layer by layer.
                 for gradient in gradients:
                     gradient.float()

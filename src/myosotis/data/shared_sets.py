@@ -14,6 +14,8 @@ from torch import Tensor
 
 from myosotis.data.images import ImageSet
 
+_ALIGNMENT = 64  # bytes, as torch aligns its own memory
+
 
 class SharedSets:
     """Image sets in anonymous memory, which is handed to a process when it is started.
@@ -100,6 +102,7 @@ def _written(stream: BinaryIO, images: ImageSet) -> dict[str, Any]:
 
 
 def _put(stream: BinaryIO, values: Tensor) -> tuple[int, tuple[int, ...]]:
+    stream.write(bytes(-stream.tell() % _ALIGNMENT))
     offset = stream.tell()
     stream.write(np.ascontiguousarray(values.numpy()).data)
     return offset, tuple(values.shape)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ from myosotis.continual.classification.norm import (
     revert_task_balanced,
     task_balance,
 )
-from myosotis.continual.classification.norm.moments import _matrices
+from myosotis.continual.classification.norm.moments import _matrices, matrices_on
 from myosotis.models.resnet import SmallResNet
 
 
@@ -503,3 +504,13 @@ def test_two_processes_normalise_together(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the same") == 2
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(("count", "n_current", "splits", "share"), [(10, 6, 3, 1.0), (7, 4, 4, 0.25), (5, 5, 1, 1.0)])
+def test_weights_are_the_same_on_every_device(count, n_current, splits, share, kind):
+    arrays = _matrices(count, n_current, splits, share, kind)
+    for array, made in zip(
+        arrays, matrices_on(torch.device("cpu"), count, n_current, splits, share, kind), strict=True
+    ):
+        torch.testing.assert_close(torch.from_numpy(array), made, rtol=0, atol=0)

@@ -23,6 +23,8 @@ FASTQ = {
     "plain": "@r1 x\nACGTN\n+\nIIII!\n@r2\nAC\n+\nII\n",
     "two names": "@r1 x\nACGTN\n+r1 x\nIIII!\n@r2\nAC\n+r2\nII\n",
     "crlf": "@r1\r\nACGTN\r\n+\r\nIIII!\r\n",
+    "a lone carriage return in a name": "@r1\rx\nACGT\n+\nIIII\n@r2\rACGT\r\nAC\n+\nII\n",
+    "many of them": "@r1\rx\ry\rz\rw\nACGT\n+\nIIII\n@r2\nACGT\n+\nIIII\n",
 }
 
 

@@ -32,8 +32,11 @@ class _BalancedNormalisation(torch.autograd.Function):
         numbers = x.float() if x.dtype in _HALF else x
         # Double precision, in which squares of means may be subtracted, and no product is rounded to fewer bits.
         kind = np.float32 if x.device.type == "mps" else np.float64  # it has no other
-        matrices = _matrices(len(x), n_current, splits, share, kind)
-        weigh, share_out = (torch.from_numpy(matrix).to(x.device) for matrix in matrices)
+        if x.device.type == "cpu":
+            weigh, share_out = map(torch.from_numpy, _matrices(len(x), n_current, splits, share, kind))
+        else:
+            # Made there: two copies from the host, for each layer and step, would each wait for the device.
+            weigh, share_out = matrices_on(x.device, len(x), n_current, splits, share, kind)
         mean = numbers.mean(space)
         y = numbers - _spread(mean, x.ndim)
         spread = y.square_().mean(space)  # the memory becomes that of the output
@@ -149,6 +152,19 @@ def _matrices(
     weigh = np.concatenate([share * belongs, remembered], axis=1)
     share_out = np.concatenate([belongs, remembered / splits], axis=1).T
     return weigh.astype(kind), np.ascontiguousarray(share_out, dtype=kind)
+
+
+def matrices_on(
+    device: torch.device, count: int, n_current: int, splits: int, share: float, kind: type[np.floating[Any]]
+) -> tuple[Tensor, Tensor]:
+    """Return the same as :func:`_matrices`, made on a device without a copy from the host."""
+    dtype = torch.float32 if kind is np.float32 else torch.float64
+    samples, numbers = torch.arange(count, device=device), torch.arange(splits, device=device)[:, None]
+    remembered = samples >= n_current
+    belongs = (numbers == samples % splits) & ~remembered
+    weigh = belongs.to(dtype) * share + remembered
+    share_out = (belongs.to(dtype) + remembered.to(dtype) / splits).T.contiguous()
+    return weigh, share_out
 
 
 def _spread(values: Tensor, dimensions: int) -> Tensor:

@@ -67,6 +67,12 @@ def tiny_jobs():
 
 
 @pytest.fixture(scope="session")
+def waits():
+    """Counts where a training would wait for an accelerator."""
+    return module_of(TESTS / "whole" / "waits.py")
+
+
+@pytest.fixture(scope="session")
 def moved(tiny_jobs):
     """The script that finds figures and weights that moved."""
     return module_of(TESTS / "whole" / "moved.py")

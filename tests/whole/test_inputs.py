@@ -1,5 +1,6 @@
 """A run that is resumed with another file of weights is refused by name, whatever its kind."""
 
+import copy
 import json
 
 import pytest
@@ -38,7 +39,7 @@ def transformer(jobs, seed):
 def test_weights_are_an_input_of_every_kind(name, command, make, label, tiny_jobs, tmp_path):
     """A sweep and a protocol mixed what began with one file and what began with another."""
     tiny_jobs.inputs(tmp_path, extras=False)
-    content = {"name": name} | tiny_jobs.JOBS[name][1]
+    content = {"name": name} | copy.deepcopy(tiny_jobs.JOBS[name][1])
     weights, out = tmp_path / "weights.safetensors", tmp_path / "run"
     owner = content["job"] if name == "protocol" else content
     owner["model"] = owner["model"] | {"weights": str(weights), "mean": [0.5], "std": [0.25]}

@@ -19,7 +19,7 @@ from myosotis.engine.checkpoint import is_complete, newest_complete, sealed_dire
 from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError
 from myosotis.engine.files import read_json, write_json
-from myosotis.engine.loop import Precision, train
+from myosotis.engine.loop import Precision, numbers_of, train
 from myosotis.engine.method import MethodCard
 from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
 from myosotis.engine.schedule import Schedule
@@ -267,7 +267,8 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
             losses = meter.mean()
             # A scaler skips the steps whose loss overflows in half precision.
             is_finite = settings.precision == "fp16" or all(math.isfinite(value) for value in losses.values())
-            if not is_finite or not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
+            finite = torch.stack([value.isfinite().all() for value in net.state_dict().values()])
+            if not is_finite or not bool(finite.all()):
                 raise DivergedError(f"training diverged in task {index + 1}; lower the learning rate")
             self.log({"phase": "learn", "task": index, "stage": stage, unit: epoch, "step": step, **losses})
 
@@ -365,7 +366,7 @@ class _LossMeter:
 
     def mean(self) -> dict[str, float]:
         """Return, and keep, the means of the epoch."""
-        self.losses = {name: value.item() / max(1, self._count) for name, value in self._sums.items()}
+        self.losses = {name: value / max(1, self._count) for name, value in numbers_of(self._sums).items()}
         return self.losses
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from myosotis.data.images import to_unit
 from myosotis.engine.config import Config
+from myosotis.engine.processes import to_device
 
 Images = Float[Tensor, "n channels height width"]
 PerImage = Float[Tensor, " n"]
@@ -90,14 +91,15 @@ def _view(images: Images, settings: ViewSettings, number: int, generator: torch.
     count, channels, height, width = images.shape
     device = images.device
 
+    # All draws, and what follows from them, stay on the host until an image needs them: nothing waits for the device.
     def draw(low: float, high: float) -> PerImage:
-        return (low + (high - low) * torch.rand(count, generator=generator)).to(device)
+        return low + (high - low) * torch.rand(count, generator=generator)
 
     def happens(probability: float) -> Int[Tensor, " m"]:
-        return (torch.rand(count, generator=generator) < probability).nonzero().flatten().to(device)
+        return (torch.rand(count, generator=generator) < probability).nonzero().flatten()
 
-    boxes = draw_boxes(count, (height, width), settings.area, settings.ratio, generator).to(device)
-    mirrored = torch.zeros(count, dtype=torch.bool, device=device)
+    boxes = draw_boxes(count, (height, width), settings.area, settings.ratio, generator)
+    mirrored = torch.zeros(count, dtype=torch.bool)
     mirrored[happens(settings.flip)] = True
     view = resized_crop(images, boxes, mirrored)
 
@@ -105,7 +107,7 @@ def _view(images: Images, settings: ViewSettings, number: int, generator: torch.
     amounts = (settings.brightness, settings.contrast, settings.saturation)
     factors = [draw(max(0.0, 1 - amount), 1 + amount) for amount in amounts]
     turns = draw(-settings.hue, settings.hue)
-    order = torch.rand(count, 4, generator=generator).argsort(dim=1).to(device)
+    order = torch.rand(count, 4, generator=generator).argsort(dim=1)
     greyed, blurred = happens(settings.grey), happens(settings.blur[number])
     sigma = draw(*settings.sigma)
     inverted = happens(settings.solarise[number])
@@ -117,17 +119,21 @@ def _view(images: Images, settings: ViewSettings, number: int, generator: torch.
     if channels == 3:
         kinds += [(2, saturated, factors[2]), (3, hue_turned, turns)]
     none = {0: settings.brightness, 1: settings.contrast, 2: settings.saturation, 3: settings.hue}
+
+    def apply(rows: Int[Tensor, " m"], change: Callable[..., Tensor], *amounts: PerImage) -> None:
+        if len(rows):
+            own = to_device(rows, device)
+            view[own] = change(view[own], *(to_device(amount[rows], device) for amount in amounts))
+
     for position in range(4):
         for kind, change, amount in kinds:
-            rows = changed[order[changed, position] == kind]
-            if none[kind] and len(rows):
-                view[rows] = change(view[rows], amount[rows])
-    if channels == 3 and len(greyed):
-        view[greyed] = _luma(view[greyed]).expand(-1, 3, -1, -1)
-    if len(blurred):
-        view[blurred] = gaussian_blurred(view[blurred], sigma[blurred], blur_size(min(height, width)))
-    if len(inverted):
-        view[inverted] = solarised(view[inverted])
+            if none[kind]:
+                apply(changed[order[changed, position] == kind], change, amount)
+    if channels == 3:
+        apply(greyed, lambda some: _luma(some).expand(-1, 3, -1, -1))
+    size = blur_size(min(height, width))
+    apply(blurred, lambda some, deviation: gaussian_blurred(some, deviation, size), sigma)
+    apply(inverted, solarised)
     return view
 
 
@@ -176,16 +182,17 @@ def resized_crop(images: Images, boxes: Int[Tensor, "n 4"], mirrored: Bool[Tenso
 
     Args:
         images: Images.
-        boxes: Top, left, height and width of each crop, inside the image.
-        mirrored: Whether each crop is mirrored left to right.
+        boxes: Top, left, height and width of each crop, inside the image; on the host, or on any device with float64.
+        mirrored: Whether each crop is mirrored left to right, where the boxes are.
     """
     height, width = images.shape[2:]
     rows = _coordinates(boxes[:, 0], boxes[:, 2], height)
     columns = _coordinates(boxes[:, 1], boxes[:, 3], width)
     if mirrored is not None:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    grid = torch.stack([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=-1)
-    return torch.nn.functional.grid_sample(images, grid.to(images.dtype), "bilinear", "border", align_corners=True)
+    x, y = (to_device(some.to(images.dtype), images.device) for some in (columns, rows))
+    grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=-1)
+    return torch.nn.functional.grid_sample(images, grid, "bilinear", "border", align_corners=True)
 
 
 def brightened(images: Images, factors: PerImage) -> Images:

@@ -28,8 +28,9 @@ from myosotis.denoising.passes import ADAPT, FINE_TUNE, PRETRAIN, Passes
 from myosotis.denoising.training_noise import TrainingNoise
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.loop import train
+from myosotis.engine.processes import to_device
 from myosotis.engine.progress import progress
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seeded
 
 _INFERENCE = 1 << 15
 _BLOCK = 64
@@ -88,8 +89,7 @@ class NeuralDenoiser:
         self.hidden, self.layers = hidden, layers
         self.device = torch.device(device)
         self.pretrained = False
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(seed, "weights"))
+        with seeded(derive_seed(seed, "weights")):
             outputs = HEADS[self.head].width(symbols)
             self.network = ContextNetwork(context.size, symbols, outputs, hidden=hidden, layers=layers)
         self.network.to(self.device)
@@ -133,8 +133,8 @@ class NeuralDenoiser:
 
         def loss(net: nn.Module, batch: CleanBatch, _: int) -> Mapping[str, Tensor]:
             losses, windows, weights = batch
-            values = losses(net(windows.to(self.device))).flatten(1)
-            return {"supervised": (values * weights.to(values)).sum() / passes.batch_size}
+            values = losses(net(to_device(windows, self.device))).flatten(1)
+            return {"supervised": (values * to_device(weights.to(values.dtype), self.device)).sum() / passes.batch_size}
 
         self._learn(batches, loss, passes, samples.total, "pre-training", checkpoints, log)
         self.pretrained = True
@@ -179,8 +179,9 @@ class NeuralDenoiser:
             return samples.batches(epoch, settings, self.seed)
 
         def loss(net: nn.Module, batch: tuple[Tensor, Tensor], _: int) -> Mapping[str, Tensor]:
-            values = head.adaptive(net(batch[0].to(other.device)))
-            return {"adaptive": (values * batch[1].to(values)).sum() / batch[1].sum().to(values)}
+            windows, counts = (to_device(part, other.device) for part in batch)
+            values = head.adaptive(net(windows))
+            return {"adaptive": (values * counts.to(values.dtype)).sum() / counts.sum().to(values.dtype)}
 
         other._learn(batches, loss, settings, samples.total, "adapting")
         return other
@@ -265,7 +266,7 @@ class NeuralDenoiser:
         head, flat = self._head(channel), np.ascontiguousarray(noisy).ravel()
         table = np.zeros((self.symbols, self.symbols))
         for begin, end, logits in self.logits(noisy, lengths):
-            gamma = head.posterior(logits).double().cpu().numpy()
+            gamma = head.posterior(logits).cpu().double().numpy()
             symbols = flat[begin:end]
             own = gamma[np.arange(end - begin), symbols]
             for x in range(self.symbols):

@@ -1,5 +1,6 @@
 """The one training loop of everything that is not a language model."""
 
+import functools
 import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -162,7 +163,7 @@ def train(
                     after_update(step)
                 ticker.advance()
                 if after_step is not None:
-                    reason = after_step(step, {name: term.item() for name, term in terms.items()})
+                    reason = after_step(step, numbers_of(terms))
                     if reason is not None:
                         break
             if shares:
@@ -175,6 +176,18 @@ def train(
             if checkpoints is not None and (reason is not None or done % save_every == 0 or done == epochs):
                 _save(checkpoints, model, parts, step, done, reason)
     return LoopEnd(step, done, reason)
+
+
+def numbers_of(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return scalars of a device as numbers, all of them at once.
+
+    Example:
+        >>> numbers_of({"forget": torch.tensor(0.5), "retain": torch.tensor(2.0)})
+        {'forget': 0.5, 'retain': 2.0}
+    """
+    kind = functools.reduce(torch.promote_types, (term.dtype for term in terms.values()), torch.float32)
+    values = torch.stack([term.detach().to(kind) for term in terms.values()]).tolist() if terms else []
+    return dict(zip(terms, values, strict=True))
 
 
 def _grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:

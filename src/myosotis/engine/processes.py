@@ -27,6 +27,20 @@ def device() -> torch.device:
     return torch.device(_state().device)
 
 
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """Return values on a device; those of the host go to a CUDA device while earlier work is still under way there.
+
+    Example:
+        >>> to_device(torch.ones(2), "cpu").tolist()
+        [1.0, 1.0]
+    """
+    device = torch.device(device)
+    if values.device.type != "cpu" or device.type not in ("cpu", "cuda"):
+        return values.to(device)
+    # A copy from memory that may be paged out would wait.
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
 def as_double(values: Tensor) -> Tensor:
     """Return values in float64: on their device, or on the CPU where the device has no float64 (Apple's MPS).
 

@@ -1,6 +1,7 @@
 """Image classifiers by name, and their directory: weights as safetensors and a description."""
 
 import difflib
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from myosotis.engine.artifact import read_description, readable_weights, write_description
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.files import write_tensors
+from myosotis.engine.seeding import seeded
 from myosotis.models.normalization import NormalizedClassifier
 from myosotis.models.predictor import ImageEncoder, ImagePredictor
 from myosotis.models.resnet import SmallResNet
@@ -73,9 +75,7 @@ def build_classifier(
     channels = {len(spec.mean), len(spec.std)}
     if channels != {spec.in_channels}:
         raise InputError(f"mean and std need {spec.in_channels} numbers each, one for each channel")
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed % 2**63)
+    with nullcontext() if seed is None else seeded(seed):
         file = weights_file(spec.architecture, pretrained)
         fetched = pretrained is True and file is None
         try:

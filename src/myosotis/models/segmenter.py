@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from torchvision.models import segmentation as zoo
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import seeded
 from myosotis.models.image_classifier import pretrained_statistics
 from myosotis.models.normalization import Normalize
 from myosotis.models.weight_files import Pretrained, load_weights_file, timm_name, weights_file
@@ -240,9 +242,7 @@ def build_segmenter(
         InputError: The architecture or an option of it is unknown, or there are no weights, or those of another one.
     """
     kinds = {"torchvision": _Torchvision, "timm": _Timm, "smp": _Smp}
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed % 2**63)
+    with nullcontext() if seed is None else seeded(seed):
         try:
             if spec.library == "own":
                 if spec.architecture != "small-segmenter":

@@ -10,7 +10,7 @@ from torch import Tensor
 from myosotis.data.images import to_unit
 from myosotis.data.views import draw_boxes, resized_crop
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.processes import share
+from myosotis.engine.processes import share, to_device
 from myosotis.engine.seeding import derive_seed, generator
 
 _RATIO = (3 / 4, 4 / 3)
@@ -74,7 +74,7 @@ class ImageBatches:
             stream = generator(self._seed, "crops", epoch, step, self._rank)
             boxes = draw_boxes(len(indices), (size[0], size[1]), self._area, _RATIO, stream)
             mirrored = torch.rand(len(indices), generator=stream) < self._flip
-            images = to_unit(self._images[indices.to(self._images.device)].to(self._device, non_blocking=True))
+            images = to_unit(to_device(self._images[to_device(indices, self._images.device)], self._device))
             if self._area != (1.0, 1.0) or self._flip:
-                images = resized_crop(images, boxes.to(self._device), mirrored.to(self._device))
+                images = resized_crop(images, boxes, mirrored)
             yield ImageBatch(images, derive_seed(self._seed, "masks", epoch, step, self._rank))

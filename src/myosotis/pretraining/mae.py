@@ -170,10 +170,10 @@ class MaskedAutoencoder(MaskedModel):
     def _encoded(self, prefix: Tensor, tokens: Tensor, mask: TokenMask) -> Tensor:
         vit: Any = self.encoder
         x = torch.cat([prefix, take(tokens, mask.keep)], dim=1)
-        if not mask.ragged:
+        if mask.lengths is None:
             encoded: Tensor = vit.norm(run_blocks(vit.blocks, x, recompute=self.recompute))
             return encoded
-        packed = packing(mask.counts + prefix.shape[1], x.shape[1])
+        packed = packing(mask.lengths + prefix.shape[1], x.shape[1]).to(x.device)
         rows = run_blocks(vit.blocks, packed.pack(x), packed.attends, recompute=self.recompute)
         return packed.unpack(vit.norm(rows))
 

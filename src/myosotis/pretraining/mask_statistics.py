@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from myosotis.engine.loop import numbers_of
 from myosotis.pretraining.maskers.masker import Masker
 from myosotis.pretraining.token_mask import TokenMask
 
@@ -41,14 +42,10 @@ class MaskStatistics:
         :meth:`~.maskers.masker.Masker.guide_statistics` returns is averaged, too.
         """
         ratios = torch.cat(self._ratios)
-        summary = {
-            "ratio": ratios.mean().item(),
-            "ratio_min": ratios.min().item(),
-            "ratio_max": ratios.max().item(),
-        }
-        summary |= {name: torch.stack(values).mean().item() for name, values in self._sums.items()}
+        summary = {"ratio": ratios.mean(), "ratio_min": ratios.min(), "ratio_max": ratios.max()}
+        summary |= {name: torch.stack(values).mean() for name, values in self._sums.items()}
         self._ratios, self._sums = [], {}
-        return summary
+        return numbers_of(summary)
 
     def _add(self, name: str, value: Tensor) -> None:
         self._sums.setdefault(name, []).append(value.detach())

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from myosotis.engine.registry import Registry
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seeded
 from myosotis.models.normalization import Normalize
 from myosotis.pretraining.mae import MaeObjective
 from myosotis.pretraining.masked_model import MaskedModel, Objective
@@ -47,8 +46,7 @@ def build_model(
         ValueError: Something does not fit.
     """
     objective = OBJECTIVES.build(name, settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "decoder"))
+    with seeded(derive_seed(seed, "decoder")):
         return objective.build(
             encoder, masker, shape=shape, normalize=normalize, fresh=not pretrained, recompute=recompute
         )

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from myosotis.engine.processes import to_device
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -24,6 +26,10 @@ class Packing:
     give: Int[Tensor, "batch length"]
     attends: Bool[Tensor, "rows 1 width width"]
 
+    def to(self, device: torch.device) -> "Packing":
+        """Return the same on a device."""
+        return Packing(*(to_device(part, device) for part in (self.take, self.give, self.attends)))
+
     def pack(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "rows width dim"]:
         """Return the rows."""
         return tokens.flatten(0, 1)[self.take]
@@ -37,7 +43,7 @@ def packing(lengths: Int[Tensor, " batch"], length: int) -> Packing:
     """Return how to pack a batch.
 
     Args:
-        lengths: Tokens of each sequence, from 1 to ``length``.
+        lengths: Tokens of each sequence, from 1 to ``length``; on the host, as the size of the rows follows from them.
         length: Tokens of a sequence of the batch with its padding.
 
     Example:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from myosotis.engine.errors import SettingsError
+from myosotis.engine.processes import as_double
 
 Scale = float | Literal["sqrt_dim"]
 Scope = Literal["sample", "batch"]
@@ -144,7 +145,7 @@ def adaptive_ratio(
     if spread < 0 or not (spread <= base <= 1 - spread):
         raise SettingsError(f"a ratio of {base} with a spread of {spread} exceeds [0, 1]")
     level = salience.mean(dim=1, keepdim=True) if threshold == "mean" else float(threshold)
-    share = (salience > level).double().mean(dim=1)
+    share = as_double(salience > level).mean(dim=1)
     if scope == "batch":
         share = share.mean().expand_as(share)
     return base - spread + 2 * spread * share

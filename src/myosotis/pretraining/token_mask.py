@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from myosotis.engine.processes import as_double, to_device
+
 
 @dataclass(frozen=True)
 class TokenMask:
@@ -19,6 +21,7 @@ class TokenMask:
         hidden: Whether each token is hidden.
         counts: Visible tokens of each image.
         ragged: Whether images differ in their counts.
+        lengths: The counts on the host; None where all images have as many.
         guide: The guide of the choice, if there was any.
     """
 
@@ -28,6 +31,7 @@ class TokenMask:
     hidden: Bool[Tensor, "batch tokens"]
     counts: Int[Tensor, " batch"]
     ragged: bool
+    lengths: Int[Tensor, " batch"] | None = None
     guide: Float[Tensor, "batch tokens"] | None = None
 
     @property
@@ -70,25 +74,34 @@ def mask_from_scores(
     batch, tokens = scores.shape
     if tokens < 2:
         raise ValueError(f"an image needs at least two tokens, got {tokens}")
-    if isinstance(ratio, Tensor):
-        if bool(((ratio < 0) | (ratio > 1)).any()):
-            raise ValueError(f"ratios must be in [0, 1], got {ratio.min().item()} to {ratio.max().item()}")
-        # Ratios in single precision are off by so much.
-        slack = 1e-6 if ratio.dtype == torch.float64 else 1e-6 + tokens * torch.finfo(ratio.dtype).eps
-        counts = (tokens * (1 - ratio.double()) + slack).floor().long().clamp(1, tokens - 1)
-        least, most = (int(value) for value in torch.stack([counts.min(), counts.max()]).tolist())
-    else:
+    if not isinstance(ratio, Tensor):
         if not 0 <= ratio <= 1:
             raise ValueError(f"a ratio must be in [0, 1], got {ratio}")
-        least = most = visible_count(tokens, ratio)
-        counts = torch.full((batch,), most, device=scores.device)
+        return _mask(scores, [visible_count(tokens, ratio)] * batch, guide)
+    # Ratios in single precision are off by so much.
+    slack = 1e-6 if ratio.dtype == torch.float64 else 1e-6 + tokens * torch.finfo(ratio.dtype).eps
+    exact = as_double(ratio)
+    counts = (tokens * (1 - exact) + slack).floor().long().clamp(1, tokens - 1)
+    # The one thing in a step that has to be known on the host: sizes depend on it.
+    *lengths, wrong = torch.cat([counts, ((exact < 0) | (exact > 1)).any().long().view(1)]).tolist()
+    if wrong:
+        raise ValueError(f"ratios must be in [0, 1], got {ratio.min().item()} to {ratio.max().item()}")
+    return _mask(scores, lengths, guide)
+
+
+def _mask(scores: Tensor, lengths: list[int], guide: Tensor | None) -> TokenMask:
+    """The mask that leaves as many tokens of each image visible, those of the least scores."""
+    batch, tokens = scores.shape
+    most, ragged = max(lengths), min(lengths) < max(lengths)
+    host = torch.tensor(lengths) if ragged else None
+    counts = torch.full((batch,), most, device=scores.device) if host is None else to_device(host, scores.device)
     order = scores.argsort(dim=1, stable=True)
     # The inverse of a permutation, without sorting again.
     ranks = torch.arange(tokens, device=scores.device).expand(batch, tokens)
     restore = torch.empty_like(order).scatter_(1, order, ranks)
     hidden = restore >= counts[:, None]
     valid = ranks[:, :most] < counts[:, None]
-    return TokenMask(order[:, :most], valid, restore, hidden, counts, least < most, guide)
+    return TokenMask(order[:, :most], valid, restore, hidden, counts, ragged, host, guide)
 
 
 def mask_from_hidden(hidden: Bool[Tensor, "batch tokens"]) -> TokenMask:
@@ -101,7 +114,7 @@ def mask_from_hidden(hidden: Bool[Tensor, "batch tokens"]) -> TokenMask:
         >>> mask_from_hidden(torch.tensor([[True, False, False], [True, False, True]])).counts.tolist()
         [2, 1]
     """
-    counts = (~hidden).sum(dim=1)
-    if bool(((counts == 0) | (counts == hidden.shape[1])).any()):
+    lengths = (~hidden).sum(dim=1).tolist()
+    if min(lengths) == 0 or max(lengths) == hidden.shape[1]:
         raise ValueError("every image needs a visible and a hidden token")
-    return mask_from_scores(hidden.float(), 1 - counts.double() / hidden.shape[1])
+    return _mask(hidden.float(), lengths, None)

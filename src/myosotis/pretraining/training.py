@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from myosotis.engine.config import Config
 from myosotis.engine.errors import DivergedError, SettingsError
-from myosotis.engine.loop import Precision, train
+from myosotis.engine.loop import Precision, numbers_of, train
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import Schedule, make_schedule
 from myosotis.engine.seeding import derive_seed
@@ -245,7 +245,7 @@ class _History:
         return reconstruction.terms
 
     def finish_epoch(self, epoch: int, step: int) -> None:
-        means = {name: torch.stack(values).mean().item() for name, values in self._terms.items()}
+        means = numbers_of({name: torch.stack(values).mean() for name, values in self._terms.items()})
         self._terms.clear()
         if not all(math.isfinite(value) for value in means.values()):
             raise DivergedError(f"training diverged in epoch {epoch}; lower 'base_learning_rate'")

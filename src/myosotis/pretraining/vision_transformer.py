@@ -160,7 +160,7 @@ def check_packed(vit: Any) -> None:
     lengths = torch.tensor([2, 3])
     weight = next(vit.blocks.parameters())
     tokens = torch.arange(2 * 3 * vit.embed_dim).sin().view(2, 3, -1).to(weight)
-    packed = packing(lengths.to(weight.device), 3)
+    packed = packing(lengths, 3).to(weight.device)
     with evaluating(vit):
         try:
             together = packed.unpack(run_blocks(vit.blocks, packed.pack(tokens), packed.attends))

@@ -57,7 +57,7 @@ def test_a_stored_scope_reads_the_label_of_each_exemplar(a_batch, grown):
     official, _ = grown("mib_augm", {"scope": "old"})
     assert stored.remembered(other).tolist() == [[False, True, True, False], [False, True, False, False]]
     assert official.remembered(other).tolist() == [[False, True, True, False]] * 2
-    assert official.all_labelled(1, torch.device("cpu")).tolist() == [[False, True, True, True]]
+    assert official.all_labelled(1).tolist() == [[False, True, True, True]]
 
 
 def test_the_old_network_is_asked_once_a_batch(a_batch, grown):

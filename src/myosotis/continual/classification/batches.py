@@ -11,7 +11,7 @@ from myosotis.continual.classification.learner import Batch
 from myosotis.data.augmentation import crop_and_flip
 from myosotis.data.images import to_unit
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.processes import share
+from myosotis.engine.processes import share, to_device
 from myosotis.engine.seeding import derive_seed, generator
 
 
@@ -95,14 +95,14 @@ class ReplayBatches:
         order = generator(self._seed, "order", epoch)
         mixed = self._mixed(order) if self._memory_size is None else self._separate(order, self._memory_size, epoch)
         for step, (indices, n_current) in enumerate(mixed):
-            batch = self._images[indices.to(self._images.device)].to(self._device)
+            batch = to_device(self._images[to_device(indices, self._images.device)], self._device)
             if self._augmentation.padding or self._augmentation.flip:
                 stream = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", epoch, step))
                 batch = crop_and_flip(batch, stream, padding=self._augmentation.padding, flip=self._augmentation.flip)
             if self._world > 1:
                 own, n_current = self._own(len(indices), n_current)
                 batch, indices = batch[own.to(batch.device)], indices[own]
-            yield Batch(to_unit(batch), self._labels[indices].to(self._device), indices, n_current)
+            yield Batch(to_unit(batch), to_device(self._labels[indices], self._device), indices, n_current)
 
     def _own(self, count: int, n_current: int) -> tuple[Tensor, int]:
         """Positions of this process's samples in a batch, and the number of current ones among them."""

@@ -15,7 +15,7 @@ from myosotis.continual.segmentation.learner import SegmentationBatch
 from myosotis.continual.segmentation.memory import Exemplar
 from myosotis.data.images import to_unit
 from myosotis.data.masks import IGNORE, Decoded, MaskedImages
-from myosotis.engine.processes import share
+from myosotis.engine.processes import share, to_device
 from myosotis.engine.seeding import generator
 
 _READERS = 4  # threads
@@ -141,9 +141,9 @@ class SegmentationBatches:
         for row, channels in enumerate(rows):
             labelled[row, list(channels)] = True
         return SegmentationBatch(
-            torch.stack(images).to(self._device),
-            torch.stack(targets).long().to(self._device),
-            labelled.to(self._device),
+            to_device(torch.stack(images), self._device),
+            to_device(torch.stack(targets).long(), self._device),
+            labelled,
             len(current),
         )
 

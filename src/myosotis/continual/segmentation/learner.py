@@ -24,7 +24,7 @@ class SegmentationBatch:
     Attributes:
         images: Augmented images in [0, 1].
         target: Channels, 0 for the background, 255 for ignored pixels.
-        labelled: Whether the mask of an image labels a channel.
+        labelled: Whether the mask of an image labels a channel; on the host, which reads it in every step.
         n_current: Number of images of the current task.
     """
 
@@ -157,15 +157,15 @@ class SegmentationLearner(StreamLearner[SettingsT]):
     def load_task_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`task_state` returned."""
 
-    def all_labelled(self, rows: int, device: torch.device) -> Bool[Tensor, "rows classes"]:
-        """Return labels of every class, for plain cross-entropy."""
-        labelled = torch.ones(rows, self.known + self.new, dtype=torch.bool, device=device)
+    def all_labelled(self, rows: int) -> Bool[Tensor, "rows classes"]:
+        """Return labels of every class, for plain cross-entropy, on the host."""
+        labelled = torch.ones(rows, self.known + self.new, dtype=torch.bool)
         labelled[:, 0] = False
         return labelled
 
     def plain(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the plain cross-entropy, in which the background is a class."""
-        return group_cross_entropy(logits, target, self.all_labelled(len(logits), logits.device))
+        return group_cross_entropy(logits, target, self.all_labelled(len(logits)))
 
     def _teach(self, images: Tensor) -> Outputs:
         """The outputs of the old network."""

@@ -70,7 +70,8 @@ def group_cross_entropy(
     Args:
         logits: Channel 0 is the background.
         target: Channels, or 255 for ignored pixels.
-        labelled: Whether the mask of an image labels a channel; column 0 is False.
+        labelled: Whether the mask of an image labels a channel; column 0 is False. It is read on the host, so there it
+            should be.
         reduce: Mean over ``"all"`` pixels, as in the papers' code, ignored ones counting as 0, or over the ``"valid"``
             ones.
 
@@ -98,6 +99,16 @@ def group_cross_entropy(
     if reduce == "all":
         return total / target.numel()
     return total / (target != IGNORE).sum().clamp(min=1)
+
+
+def one_hot_channels(target: Int[Tensor, "n height width"], channels: int) -> Bool[Tensor, "n channels height width"]:
+    """Return whether a pixel is of a channel, for each channel; torch's ``one_hot`` would read values on the host.
+
+    Example:
+        >>> one_hot_channels(torch.tensor([[[1, 0]]]), 2).int().tolist()
+        [[[[0, 1]], [[1, 0]]]]
+    """
+    return torch.arange(channels, device=target.device)[:, None, None] == target[:, None]
 
 
 def unbiased_distillation(

@@ -10,7 +10,7 @@ from myosotis.continual.selfsupervised.contrast import Pair
 from myosotis.continual.selfsupervised.learner import SslBatch
 from myosotis.data.views import ViewSettings, two_views
 from myosotis.engine.errors import SettingsError
-from myosotis.engine.processes import share
+from myosotis.engine.processes import share, to_device
 from myosotis.engine.seeding import derive_seed, generator
 
 
@@ -79,5 +79,5 @@ class ViewBatches:
         return indices[self._rank :: self._world]
 
     def _both(self, indices: Tensor, stream: torch.Generator) -> Pair:
-        images = self._images[indices.to(self._images.device)].to(self._device, non_blocking=True)
+        images = to_device(self._images[to_device(indices, self._images.device)], self._device)
         return two_views(images, self._views, stream)

@@ -124,9 +124,12 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("samples", torch.full((size,), -1, dtype=torch.long))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
         self.register_buffer("valid", torch.zeros((), dtype=torch.long))
+        # The same as numbers: a buffer on a device would have to be waited for.
+        self._next, self._count = 0, 0
+        self.register_load_state_dict_post_hook(_read_counts)  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
-        return int(self.valid)
+        return self._count
 
     @torch.no_grad()
     def push(self, embeddings: tuple[Tensor, ...], samples: Int[Tensor, " batch"] | None = None) -> None:
@@ -142,11 +145,10 @@ class EmbeddingQueue(nn.Module):
         count = len(embeddings[0])
         if count > self.size:
             raise ValueError(f"a batch of {count} does not fit into a queue of {self.size}")
-        slots = (int(self.pointer) + torch.arange(count, device=self.rows.device)) % self.size
+        slots = (self._next + torch.arange(count, device=self.rows.device)) % self.size
         self.rows[:, slots] = torch.stack([rows.detach().to(self.rows) for rows in embeddings])
         self.samples[slots] = -1 if samples is None else samples.to(self.samples.device)
-        self.pointer.add_(count).remainder_(self.size)
-        self.valid.add_(count).clamp_(max=self.size)
+        self._set_counts((self._next + count) % self.size, min(self._count + count, self.size))
 
     def negatives(self, view: int) -> Float[Tensor, "valid dim"]:
         """Return the embeddings of a view, in no particular order: not a copy, so :meth:`push` changes them."""
@@ -173,18 +175,27 @@ class EmbeddingQueue(nn.Module):
         """
         if policy == "carry":
             return
-        self.pointer.zero_()
-        self.valid.zero_()
+        self._set_counts(0, 0)
         self.samples.fill_(-1)
         if policy == "random":
             drawn = torch.randn(self.rows.shape, generator=generator)
             self.rows.copy_(functional.normalize(drawn, dim=-1))
-            self.valid.fill_(self.size)
+            self._set_counts(0, self.size)
         elif policy == "refill":
             for embeddings, samples in batches:
                 self.push(embeddings, samples)
                 if len(self) == self.size:
                     break
+
+    def _set_counts(self, following: int, count: int) -> None:
+        self._next, self._count = following, count
+        self.pointer.fill_(following)
+        self.valid.fill_(count)
+
+
+def _read_counts(queue: EmbeddingQueue, _: Any) -> None:
+    """Take the numbers of a queue from its state dict, which has just been loaded."""
+    queue._next, queue._count = int(queue.pointer), int(queue.valid)
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from myosotis.continual.selfsupervised.gather import gathered
 from myosotis.continual.selfsupervised.network import Reads, SslNetwork, perceptron
 from myosotis.continual.selfsupervised.past import PastModel
 from myosotis.continual.stream import SettingsT, StreamLearner
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.processes import to_device
+from myosotis.engine.seeding import derive_seed, seeded
 
 Batches = Callable[[], Iterator[tuple[Pair, Int[Tensor, " batch"]]]]
 
@@ -82,8 +83,7 @@ class SslLearner(StreamLearner[SettingsT]):
 
     def __init__(self, settings: SettingsT, base: Base[Any], encoder: nn.Module, width: int, seed: int) -> None:
         self.settings, self.base, self.width = settings, base, width
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(seed, "heads"))
+        with seeded(derive_seed(seed, "heads")):
             projector, predictor, distiller = base.projector(width), base.predictor(), self.distiller()
         self.net = SslNetwork(encoder, projector, predictor, distiller, self.reads())
         self.net.distil(active=False)
@@ -136,7 +136,7 @@ class SslLearner(StreamLearner[SettingsT]):
             batch: Batch of this process.
         """
         views, samples = self.mixed(batch)
-        step = gathered_step(views, samples.to(views[0].device), net(*views), self.base.keys(views))
+        step = gathered_step(views, to_device(samples, views[0].device), net(*views), self.base.keys(views))
         terms = self.terms(step, batch)
         self.base.after(step)
         return terms

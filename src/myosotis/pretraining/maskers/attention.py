@@ -1,6 +1,6 @@
 """Masking guided by attention (AttMask)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -84,4 +84,4 @@ class AttentionMasker(Masker[AttentionSettings]):
         drawn = uniform(top, generator).argsort(dim=1)[:, :shown]
         hidden = mask.hidden.scatter(1, top.gather(1, drawn), value=False)
         again = mask_from_hidden(hidden)
-        return TokenMask(again.keep, again.valid, again.restore, again.hidden, again.counts, again.ragged, weights)
+        return replace(again, guide=weights)

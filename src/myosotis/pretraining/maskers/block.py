@@ -10,6 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 from myosotis.pretraining.maskers.masker import Masker
 from myosotis.pretraining.token_mask import TokenMask, mask_from_hidden, visible_count
 
@@ -52,7 +53,7 @@ class BlockMasker(Masker[BlockSettings]):
         count = tokens.shape[1] - visible_count(tokens.shape[1], ratio)
         draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         hidden = np.stack([self._image(grid, count, draws) for _ in range(tokens.shape[0])])
-        return mask_from_hidden(torch.from_numpy(hidden).flatten(1).to(tokens.device))
+        return mask_from_hidden(to_device(torch.from_numpy(hidden).flatten(1), tokens.device))
 
     def _image(self, grid: tuple[int, int], count: int, draws: np.random.Generator) -> Any:
         hidden = np.zeros(grid, dtype=bool)

@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 from myosotis.pretraining.maskers.masker import Masker, NoSettings
 from myosotis.pretraining.token_mask import TokenMask, mask_from_scores
 
@@ -38,7 +39,7 @@ class GridMasker(Masker[NoSettings]):
         rows = (torch.arange(grid[0])[None, :, None] + shifts[0]) % side
         columns = (torch.arange(grid[1])[None, None, :] + shifts[1]) % side
         scores = order[rows, columns].reshape(batch, -1).float()
-        return mask_from_scores(scores.to(tokens.device), ratio)
+        return mask_from_scores(to_device(scores, tokens.device), ratio)
 
 
 def dither_order(least: int) -> Int[Tensor, "side side"]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 from myosotis.pretraining.token_mask import TokenMask
 
 SettingsT = TypeVar("SettingsT")
@@ -109,7 +110,7 @@ class Masker(ABC, Generic[SettingsT]):
 
 def uniform(tokens: Tensor, generator: torch.Generator) -> Float[Tensor, "batch tokens"]:
     """Return a number in [0, 1) for each token, drawn on the CPU, on the device of the tokens."""
-    return torch.rand(tokens.shape[:2], generator=generator).to(tokens.device)
+    return to_device(torch.rand(tokens.shape[:2], generator=generator), tokens.device)
 
 
 def required(guide: Tensor | None, name: Guide) -> Tensor:

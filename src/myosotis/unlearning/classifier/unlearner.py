@@ -258,7 +258,10 @@ def _train(
     history: list[dict[str, float]],
 ) -> tuple[int, StopReason]:
     """Train until the stop rule or a limit is reached; return the number of steps and the reason."""
-    samples, new_labels = request.forget, request.new_labels
+    samples = request.forget
+    # The rule is judged on the host, which so waits for a step once.
+    labels = samples.labels.cpu()
+    new_labels = None if request.new_labels is None else request.new_labels.cpu()
 
     def set_mode() -> None:
         if method.from_scratch:
@@ -273,12 +276,12 @@ def _train(
         if objective.after_step is not None:
             objective.after_step()
         if step % stop.every == 0:
-            logits = logits_of(model, samples, settings.batch_size)
-            history[-1]["forget_accuracy"] = (logits.argmax(dim=1) == samples.labels).float().mean().item()
-            history[-1]["forget_loss"] = functional.cross_entropy(logits.float(), samples.labels).item()
+            logits = logits_of(model, samples, settings.batch_size).cpu()
+            history[-1]["forget_accuracy"] = (logits.argmax(dim=1) == labels).float().mean().item()
+            history[-1]["forget_loss"] = functional.cross_entropy(logits.float(), labels).item()
             if not bool(logits.isfinite().all()):
                 return "diverged"
-            if method.stops_at_goal and stop.reached(logits, samples.labels, new_labels):
+            if method.stops_at_goal and stop.reached(logits, labels, new_labels):
                 return "reference" if stop.at == "reference" else "goal"
         return "steps" if step == settings.max_steps else None
 

@@ -39,3 +39,20 @@ def test_a_model_name_and_rows_are_taken_as_they_are(tokenizer, tmp_path, settin
     trainer = UnlearnTrainer(str(tmp_path / "model"), settings_for(tmp_path / "out"), rows, rows[1:])
     trainer.train()
     assert trainer.state.global_step == 2
+
+
+MOST_WAITS = {"gd": 36, "npo": 39, "ihl": 36}
+"""Of a step: sizes of labelled parts, rows of a batch, selections of labelled tokens, and the guard."""
+
+
+@pytest.mark.parametrize("method", MOST_WAITS)
+def test_a_step_waits_for_the_device_as_often_as_is_known(method, waits, trainer_for, tokenizer, tmp_path):
+    """It does not wait for every weight or token; forward and backward passes of a real model take far longer."""
+    found = []
+    for epochs in (1, 3):
+        trainer = trainer_for(tmp_path / str(epochs), tokenizer, method=method, num_train_epochs=epochs)
+        with waits.waiting() as counts:
+            trainer.train()
+        found.append((counts.found, trainer.state.global_step))
+    (few, one), (many, other) = found
+    assert (many - few).total() <= MOST_WAITS[method] * (other - one), dict(many - few)

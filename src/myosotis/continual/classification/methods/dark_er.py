@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 from myosotis.engine.seeding import derive_seed
 
 
@@ -40,35 +41,38 @@ class LogitReservoir:
         with NaN.
         """
         stream = torch.Generator().manual_seed(derive_seed(self._seed, "reservoir", self.count))
-        stored = logits.detach().float().cpu()
+        stored = logits.detach().float()
+        # Slots are chosen on the host, and logits stay on the device: no step waits for it.
+        self.logits = self.logits.to(stored.device)
         if self.logits.shape[1] < stored.shape[1]:
             added = stored.shape[1] - self.logits.shape[1]
             self.logits = functional.pad(self.logits, (0, added), value=float("nan"))
-        slots = {index: slot for slot, index in enumerate(self.indices.tolist())}
-        for index, row in zip(indices.cpu(), stored, strict=True):
+        held, taken = self.indices.tolist(), dict[int, int]()
+        slots = {index: slot for slot, index in enumerate(held)}
+        for row, index in enumerate(indices.tolist()):
             self.count += 1
-            if int(index) in slots:
-                self.logits[slots[int(index)]] = row
-                continue
-            if len(self.indices) < self.size:
-                slots[int(index)] = len(self.indices)
-                self.indices = torch.cat([self.indices, index.view(1)])
-                self.logits = torch.cat([self.logits, row.unsqueeze(0)])
-                continue
-            slot = int(torch.randint(self.count, (1,), generator=stream))
-            if slot < self.size:
-                del slots[int(self.indices[slot])]
-                slots[int(index)] = slot
-                self.indices[slot], self.logits[slot] = index, row
+            slot = slots.get(index, len(held))
+            if slot == len(held) == self.size:
+                slot = int(torch.randint(self.count, (1,), generator=stream))
+                if slot >= self.size:
+                    continue
+                del slots[held[slot]]
+            if slot == len(held):
+                held.append(index)
+            held[slot] = index
+            slots[index], taken[slot] = slot, row
+        self.indices = torch.tensor(held, dtype=torch.long)
+        self.logits = functional.pad(self.logits, (0, 0, 0, len(held) - len(self.logits)))
+        at, rows = (to_device(torch.tensor(list(part), dtype=torch.long), stored.device) for part in _sides(taken))
+        self.logits[at] = stored[rows]
 
     def stored_logits(self, indices: Int[Tensor, " n"]) -> Float[Tensor, "n classes"]:
-        """Return the stored logits of samples; NaN for those that are not in the reservoir."""
-        logits = torch.full((len(indices), self.logits.shape[1]), float("nan"))
+        """Return the stored logits of samples, where they are stored; NaN for samples not in the reservoir."""
         slots = {index: slot for slot, index in enumerate(self.indices.tolist())}
-        for row, index in enumerate(indices.tolist()):
-            if index in slots:
-                logits[row] = self.logits[slots[index]]
-        return logits
+        found = torch.tensor([slots.get(index, -1) for index in indices.tolist()], dtype=torch.long)
+        at = to_device(found, self.logits.device)
+        padded = functional.pad(self.logits, (0, 0, 0, 1), value=float("nan"))  # the last row, of index -1
+        return padded[at]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the samples, their logits and the number of samples offered."""
@@ -78,6 +82,11 @@ class LogitReservoir:
         """Restore what :meth:`state_dict` returned."""
         self.count = int(state["count"])
         self.indices, self.logits = state["indices"].clone(), state["logits"].clone()
+
+
+def _sides(pairs: Mapping[int, int]) -> tuple[list[int], list[int]]:
+    """The keys and the values."""
+    return list(pairs), list(pairs.values())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.continual.classification.methods.wa import align_rows
 from myosotis.continual.classification.network import Outputs
 from myosotis.engine.method import MethodCard
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seeded
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
 
@@ -49,8 +49,7 @@ class ExpandableNet(nn.Module):
             self.head.bias[: old.num_classes] = old.bias
         self.auxiliary = None
         if len(self.backbones) > 1:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            with seeded(int(torch.randint(2**31, (1,), generator=generator))):
                 self.auxiliary = nn.Linear(width, count + 1).to(device)
 
     def train(self, mode: bool = True) -> "ExpandableNet":

@@ -13,6 +13,7 @@ from myosotis.continual.classification.distillation import distillation
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import IncrementalNet, Outputs, frozen_copy
 from myosotis.engine.method import Fraction, MethodCard
+from myosotis.engine.processes import to_device
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.models.backbone import Backbone
 from myosotis.models.heads import LinearHead
@@ -144,7 +145,7 @@ class FOSTER(Learner[FOSTERSettings]):
         outputs = net(batch.images)
         if not outputs.extra:
             return {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
-        weights = class_weights(self.counts, self.settings.beta).to(outputs.logits.device)
+        weights = to_device(class_weights(self.counts, self.settings.beta), outputs.logits.device)
         old = outputs.extra["old"]
         retained = distillation(outputs.logits[:, : old.shape[1]], old, self.settings.temperature)
         own = functional.cross_entropy(outputs.extra["own"], batch.labels)
@@ -157,7 +158,7 @@ class FOSTER(Learner[FOSTERSettings]):
     def _compression(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """The distillation of both networks into one, with targets that favour rare classes."""
         temperature = self.settings.temperature
-        weights = class_weights(self.counts, self.settings.beta_compression).to(batch.images.device)
+        weights = to_device(class_weights(self.counts, self.settings.beta_compression), batch.images.device)
         target = (self._teach(batch.images).logits / temperature).softmax(dim=1) * weights
         target = target / target.sum(dim=1, keepdim=True)
         answers = (net(batch.images).logits / temperature).log_softmax(dim=1)

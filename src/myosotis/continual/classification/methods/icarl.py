@@ -58,7 +58,7 @@ class ICaRL(Learner[ICaRLSettings]):
                 retained = distillation(logits[:, : old.shape[1]], old, self.settings.temperature)
                 terms["distillation"] = self.settings.weight * retained
             return terms
-        target = functional.one_hot(batch.labels, logits.shape[1]).to(logits)
+        target = torch.zeros_like(logits).scatter_(1, batch.labels[:, None], 1.0)
         if old is not None:
             target[:, : old.shape[1]] = old.sigmoid()
         return {"bce": functional.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)}

@@ -31,12 +31,14 @@ def margin_ranking(
         hardest: Number K of the hardest new classes.
         margin: Margin m of the ranking loss.
     """
-    old = labels < known
-    if not bool(old.any()) or known == cosines.shape[1]:
+    if known == cosines.shape[1]:
         return cosines.sum() * 0
-    true = cosines[old].gather(1, labels[old].unsqueeze(1))
-    rivals = cosines[old, known:].topk(min(hardest, cosines.shape[1] - known), dim=1).values
-    return functional.relu(margin - true + rivals).mean()
+    # A mask, as a selection of rows would wait for the device to know how many.
+    old = (labels < known).to(cosines.dtype)
+    true = cosines.gather(1, labels.unsqueeze(1))
+    rivals = cosines[:, known:].topk(min(hardest, cosines.shape[1] - known), dim=1).values
+    losses = functional.relu(margin - true + rivals).mean(dim=1)
+    return (losses * old).sum() / old.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch  # noqa: F401 - for the example
+import torch
 from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from torch.nn import functional
 from myosotis.continual.classification.distillation import task_distillation
 from myosotis.continual.classification.learner import Batch, Learner, TaskState
 from myosotis.engine.method import MethodCard
+
+_IGNORED = -100  # torch's label of samples without one
 
 
 def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], known: int) -> Float[Tensor, ""]:
@@ -28,10 +30,13 @@ def separated_softmax(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " 
         >>> round(separated_softmax(torch.tensor([[2.0, 0.0, 1.0, 3.0]]), torch.tensor([0]), 2).item(), 6)
         0.126928
     """
-    old = labels < known
-    within_old = functional.cross_entropy(logits[old, :known], labels[old], reduction="sum")
-    within_new = functional.cross_entropy(logits[~old, known:], labels[~old] - known, reduction="sum")
-    return (within_old + within_new) / len(labels)
+    total = logits.new_zeros(())
+    # Of the others the label is ignored: a selection of rows would wait for the device to know how many.
+    for part, shifted in ((logits[:, :known], labels), (logits[:, known:], labels - known)):
+        if part.shape[1]:
+            own = (shifted >= 0) & (shifted < part.shape[1])
+            total = total + functional.cross_entropy(part, torch.where(own, shifted, _IGNORED), reduction="sum")
+    return total / len(labels)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.segmentation.learner import Group, SegmentationBatch, SegmentationLearner, SegmentationState
+from myosotis.continual.segmentation.losses import one_hot_channels
 from myosotis.continual.segmentation.network import GrowingHeads, Outputs, SegmentationNet, enlarged
 from myosotis.data.masks import IGNORE
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 
 
 def decomposed(heads: GrowingHeads, features: Float[Tensor, "n features h w"]) -> tuple[Tensor, Tensor]:
@@ -131,10 +133,10 @@ def labelled_binary(
         positive: Weight of pixels of the class itself.
     """
     valid = target != IGNORE
-    expected = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1).float()
+    expected = one_hot_channels(target.where(valid, 0), logits.shape[1]).float()
     weight = torch.tensor(positive, device=logits.device)
     losses = functional.binary_cross_entropy_with_logits(logits, expected, reduction="none", pos_weight=weight)
-    summed = (losses * labelled[:, :, None, None]).sum(dim=1)
+    summed = (losses * to_device(labelled, losses.device)[:, :, None, None]).sum(dim=1)
     return (summed * valid).sum() / valid.numel()
 
 

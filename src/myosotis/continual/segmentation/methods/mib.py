@@ -63,4 +63,4 @@ class MiB(SegmentationLearner[MiBSettings]):
 
     def remembered(self, batch: SegmentationBatch) -> Bool[Tensor, "remembered classes"]:
         """Return the channels that masks of remembered images label; by default all classes."""
-        return self.all_labelled(batch.n_remembered, batch.images.device)
+        return self.all_labelled(batch.n_remembered)

@@ -14,6 +14,7 @@ from myosotis.continual.segmentation.losses import local_pod_distance
 from myosotis.continual.segmentation.pseudo_labels import normalised_entropy, pseudo_label
 from myosotis.data.masks import IGNORE
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class PLOP(SegmentationLearner[PLOPSettings]):
             return {"cross_entropy": self.plain(outputs.logits, batch.target)}
         old = self._teach(batch.images)
         probabilities = old.logits.float().softmax(dim=1)
-        limits = self.thresholds.to(probabilities.device).clamp(min=self.settings.least)[probabilities.argmax(dim=1)]
+        limits = to_device(self.thresholds, probabilities.device).clamp(min=self.settings.least)[
+            probabilities.argmax(dim=1)
+        ]
         target = pseudo_label(batch.target, probabilities, normalised_entropy(probabilities) <= limits, "ignore")
         background = batch.target == 0
         accepted = (background & (target != IGNORE)).flatten(1).sum(1) / background.flatten(1).sum(1).clamp(min=1)

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.continual.segmentation.learner import Group, SegmentationBatch, SegmentationLearner, SegmentationState
+from myosotis.continual.segmentation.losses import one_hot_channels
 from myosotis.continual.segmentation.network import Outputs, SegmentationNet, enlarged
 from myosotis.continual.segmentation.pseudo_labels import pseudo_label
 from myosotis.data.masks import IGNORE
 from myosotis.engine.method import Fraction, MethodCard
+from myosotis.engine.seeding import seeded
 
 
 def spectral_residual(images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n height width"]:
@@ -84,8 +86,7 @@ class SSULM(SegmentationLearner[SSULMSettings]):
 
     def build(self, seed: int) -> nn.Module:
         """Return a network with an output for the unknown."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed % 2**63)
+        with seeded(seed):
             return _UnknownNet(self._make_body(seed))
 
     def before_task(self, task: SegmentationState) -> None:
@@ -144,7 +145,7 @@ def summed_binary(
         trained: Whether an output of an image counts.
     """
     valid = target != IGNORE
-    expected = functional.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1)
+    expected = one_hot_channels(target.where(valid, 0), logits.shape[1])
     losses = functional.binary_cross_entropy_with_logits(logits.float(), expected.float(), reduction="none")
     losses = (losses * trained[:, :, None, None]).sum(dim=1)
     return (losses * valid).sum() / valid.numel()

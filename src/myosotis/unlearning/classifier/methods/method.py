@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.method import MethodCard
+from myosotis.engine.processes import to_device
 from myosotis.engine.seeding import derive_seed
 from myosotis.unlearning.classifier.goals import Goal
 
@@ -28,7 +29,7 @@ class Samples:
 
     def batch(self, indices: Tensor) -> "Samples":
         """Return the samples at ``indices``."""
-        on_device = indices.to(self.labels.device)
+        on_device = to_device(indices, self.labels.device)
         return Samples(self.images[on_device], self.labels[on_device])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, seeded
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.ascent import forget_losses
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, retained, step_indices
@@ -42,8 +42,7 @@ def reinitialize(model: nn.Module, seed: int) -> None:
         model: Model, changed in place; running statistics start afresh too.
         seed: Seed of the draw.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "reinitialise"))
+    with seeded(derive_seed(seed, "reinitialise"), next(model.parameters()).device):
         reached: set[int] = set()
         for module in model.modules():
             reset = getattr(module, "reset_parameters", None)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from myosotis.engine.errors import DivergedError, SettingsError
 from myosotis.engine.progress import progress
+from myosotis.engine.seeding import seeded
 from myosotis.models.four_bit import is_four_bit, whole_weight
 from myosotis.unlearning.language.adapters.residual import subtract_product
 
@@ -132,9 +133,7 @@ def _truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     if min(matrix.shape) <= _EXACT_UP_TO:
         U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
         return U[:, :rank], S[:rank], Vh[:rank].T
-    devices = [matrix.device] if matrix.is_cuda else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(0)
+    with seeded(0, matrix.device):
         size = min(rank + _OVERSAMPLING, min(matrix.shape))
         U, S, V = torch.svd_lowrank(matrix, q=size, niter=_POWER_ITERATIONS)
     return U[:, :rank], S[:rank], V[:, :rank]

@@ -42,8 +42,8 @@ class DivergenceGuard:
         """
         measured = torch.stack([loss.float(), nll.float().max()])  # the maximum is NaN if any is
         measured = self._gather(measured.unsqueeze(0)).reshape(-1, 2)
-        worst = float(measured[:, 1].max())
-        if not bool(measured.isfinite().all()):
+        worst, finite = torch.stack([measured[:, 1].max(), measured.isfinite().all().float()]).tolist()
+        if not finite:
             self.divergence = f"the loss of {where} is not finite"
         elif worst > self._max_nll:
             self.divergence = (

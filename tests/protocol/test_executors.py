@@ -218,19 +218,23 @@ def carry(config, device):
 
 if __name__ == "__main__":
     units = [Unit(name, name) for name in ("large", "a", "bb", "ccc", "dddd")]
-    with Executor(ExecutorConfig(workers=int(sys.argv[2])), "cpu", carry) as executor:
+    with Executor(ExecutorConfig(kind=sys.argv[3], workers=int(sys.argv[2])), "cpu", carry) as executor:
         for unit, result in sorted(executor.execute(units), key=lambda pair: pair[0].key):
             print(unit.key, result)
 """
 
 
-@pytest.mark.processes
-def test_what_fits_the_memory_does_not_depend_on_the_number_of_workers(tmp_path):
+@pytest.mark.parametrize(
+    "kind", [pytest.param("local", marks=pytest.mark.processes), pytest.param("ray", marks=pytest.mark.slow)]
+)
+def test_what_fits_the_memory_does_not_depend_on_the_number_of_workers(kind, tmp_path):
+    if kind == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed")
     (tmp_path / "driver.py").write_text(CARD)
     outputs = []
     for workers in (1, 3):
         (tmp_path / f"card-{workers}").mkdir()
-        command = [sys.executable, str(tmp_path / "driver.py"), str(tmp_path / f"card-{workers}"), str(workers)]
+        command = [sys.executable, str(tmp_path / "driver.py"), str(tmp_path / f"card-{workers}"), str(workers), kind]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)

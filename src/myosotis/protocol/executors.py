@@ -243,7 +243,8 @@ def _result_of(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | NotRun:
     try:
         return work()
     except OutOfMemoryError as error:
-        return NotRun(str(error))
+        # Ray puts a traceback around what was raised.
+        return NotRun(str(getattr(error, "cause", error)))
 
 
 def ray_resources(config: ExecutorConfig, device: str, accelerators: int) -> dict[str, float]:

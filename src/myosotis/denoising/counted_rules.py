@@ -50,7 +50,7 @@ class LossSum:
     def __add__(self, other: "LossSum") -> "LossSum":
         return LossSum(self.total + other.total, self.squares + other.squares)
 
-    def standard_error(self, count: int, parts: Numbers) -> float | None:
+    def standard_error(self, count: int, parts: Numbers, loss: Numbers | None = None) -> float | None:
         """Return the standard error of the mean gain of ``count`` symbols; None where it is not known.
 
         One symbol more is counted, with the largest error that there can be: few symbols may lack a rare one. Symbols
@@ -60,13 +60,15 @@ class LossSum:
         Args:
             count: Number of symbols.
             parts: Estimate in parts, see :func:`~myosotis.denoising.mappings.head_estimate`.
+            loss: (clean, reconstructed); Hamming's unless given. A changed symbol gains no more than it differs by.
         """
         if not math.isfinite(self.squares):
             return None
         unchanged = unchanged_loss(parts)
         ends = parts.min(axis=2).sum(axis=1), parts.max(axis=2).sum(axis=1)
         worst = max(float(np.abs(unchanged - end).max()) for end in ends)
-        return _DEPENDENCE * math.sqrt(self.squares + (worst + 1) ** 2) / count
+        span = 1.0 if loss is None else max(1.0, float(np.ptp(loss)))
+        return span * _DEPENDENCE * math.sqrt(self.squares + (worst + 1) ** 2) / count
 
 
 def unchanged_loss(parts: Numbers) -> Numbers:

@@ -174,7 +174,5 @@ def _shaped(counted: Counted, noisy: Symbols, parts: Numbers, loss: Numbers | No
         part = slice(begin, begin + _BLOCK)
         changed += int(np.count_nonzero(counted.symbols[part] != flat[part]))
     symbols = counted.symbols.reshape(noisy.shape)
-    error = counted.loss.standard_error(noisy.size, parts)
-    if error is not None and loss is not None:
-        error *= max(1.0, float(np.ptp(loss)))  # a changed symbol gains no more
+    error = counted.loss.standard_error(noisy.size, parts, loss)
     return Denoised(symbols, counted.loss.total / noisy.size, error, changed, counted.contexts, counted.covered)

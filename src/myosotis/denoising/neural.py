@@ -371,9 +371,7 @@ class NeuralDenoiser:
 
     def _mean(self, loss: LossSum, noisy: Symbols, channel: Channel) -> tuple[float, float | None]:
         """The mean of the losses, and its standard error."""
-        error = loss.standard_error(noisy.size, head_estimate(channel, self.loss))
-        if error is not None and self.loss is not None:
-            error *= max(1.0, float(np.ptp(self.loss)))
+        error = loss.standard_error(noisy.size, head_estimate(channel, self.loss), self.loss)
         return loss.total / noisy.size, error
 
 

@@ -178,6 +178,7 @@ class ProtocolJob(Job[ProtocolConfig]):
                     self._not_run[unit.key] = result.reason
                     self.log({**labels, "not_run": "memory", "reason": result.reason})
                     self._say(f"{unit.phase} of {unit.method}: not run: memory ({result.reason})")
+                    ticker.advance()
                     continue
                 # Before the result is stored: a resumed session does not come back to it, and would never log it.
                 self.log(

@@ -64,7 +64,9 @@ class Schedule:
         due: list[Unit] = []
         for name, groups in list(self._groups.items()):
             while not self._awaits(name):
-                reasons = [self._not_run[key] for key in self._group_keys[name] if key in self._not_run]
+                # Another driver, with more memory, may have done it meanwhile.
+                lacking = [key for key in self._group_keys[name] if key not in self._results]
+                reasons = [self._not_run[key] for key in lacking if key in self._not_run]
                 if reasons:
                     del self._groups[name]
                     self._left_out[name] = {"runs": len(reasons), "reason": reasons[0]}

@@ -90,6 +90,7 @@ class SweepJob(Job[SweepConfig]):
                     not_run.setdefault(unit.masker, []).append(result.reason)
                     self.log({"phase": "sweep", **labels, "not_run": "memory", "reason": result.reason})
                     self._say(f"{unit.masker} at {unit.ratio:g}: not run: memory ({result.reason})")
+                    ticker.advance()
                     continue
                 results[unit.key] = result
                 figures = {key: result.get(key) for key in ("linear", "knn", "failure")}

@@ -2,10 +2,10 @@
 
 The bare passes are the limit: no order is drawn, no image is cut from the data set or scaled, no weight changes. Both
 use the same network in the same memory layout; one epoch of each in turn, medians of the ratios. ``--layouts`` also
-times the bare passes in both memory layouts: what ``use_channels_last`` gains, or costs where it leaves a body as it is
-(widths below 16; keep images small then, as oneDNN fails on large ones). The seconds are the processor's, or with
-``--wall`` those of the clock. Several processes that change the weights together average gradients after each batch, so
-a third epoch is the bare passes of torch's ``DistributedDataParallel``.
+times the bare passes in both memory layouts: what ``use_channels_last`` gains for ``--body``, or costs where it leaves
+one as it is (widths below 16; keep images small then, as oneDNN fails on large ones). The seconds are the processor's,
+or with ``--wall`` those of the clock. Several processes that change the weights together average gradients after each
+batch, so a third epoch is the bare passes of torch's ``DistributedDataParallel``.
 
     python benchmarks/replay_speed.py --threads 1
     torchrun --nproc-per-node 2 benchmarks/replay_speed.py --threads 1 --wall
@@ -51,13 +51,14 @@ class Epochs:
     def __init__(self, arguments):
         images = pictures(arguments.images, arguments.channels, arguments.side)
         self.arguments, self.clock = arguments, time.perf_counter if arguments.wall else time.process_time
+        small = {"widths": arguments.widths, "blocks": [1] * len(arguments.widths), "stem_stride": arguments.stride}
         self.spec = ClassifierSpec(
-            "small-resnet",
+            arguments.body,
             0,
             arguments.channels,
             (0.5,) * arguments.channels,
             (0.25,) * arguments.channels,
-            {"widths": arguments.widths, "blocks": [1] * len(arguments.widths), "stem_stride": arguments.stride},
+            small if arguments.body == "small-resnet" else {},
         )
         self.scenario = class_incremental(images, 5, 5, test=images.subset(range(100)))
         self.settings = TrainSettings(
@@ -110,6 +111,7 @@ def main():
     parser.add_argument("--images", type=int, default=8000)
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--side", type=int, default=28)
+    parser.add_argument("--body", default="small-resnet")
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--stride", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)

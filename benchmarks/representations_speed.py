@@ -1,4 +1,4 @@
-"""What PNR costs beside plain MoCo, and views of whole batches against lightly's of one image after another.
+"""What PNR costs beside plain MoCo, views of whole batches against lightly's of one image after another, and k-NN.
 
 python benchmarks/representations_speed.py
 pip install lightly && python benchmarks/representations_speed.py --lightly
@@ -16,6 +16,7 @@ from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.learner import SslBatch, SslTask
 from myosotis.continual.selfsupervised.methods import build_learner
 from myosotis.data.views import ViewSettings, two_views
+from myosotis.evaluation.probe import knn_probe
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 
 ROUNDS = 9
@@ -111,6 +112,19 @@ def views(arguments):
     print(f"views by lightly: {theirs:.0f} pairs a second in two worker processes; ours {rate / theirs:.1f} times")
 
 
+def neighbours(voters=20_000, tests=4_000, size=512):
+    """Seconds of one measurement by nearest neighbours."""
+    draw = torch.Generator().manual_seed(0)
+    (train, labels), (test, answers) = (
+        (torch.randn(count, size, generator=draw), torch.randint(0, 100, (count,), generator=draw))
+        for count in (voters, tests)
+    )
+    started = time.perf_counter()
+    knn_probe(train, labels, test, answers)
+    took = time.perf_counter() - started
+    print(f"{tests} of {size} by {voters} neighbours: {took:.2f} s, {torch.get_num_threads()} threads")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=128)
@@ -120,6 +134,7 @@ def main():
     arguments = parser.parse_args()
     steps(arguments)
     views(arguments)
+    neighbours()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 
@@ -59,9 +59,9 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch's global generator of the CPU for a block, and that of one CUDA device; afterwards both are as before.
+    """Seed torch's global generator of the CPU for a block, and that of one device; afterwards both are as before.
 
-    ``torch.manual_seed`` inside ``fork_rng`` would reach every card of the machine.
+    ``torch.manual_seed`` inside ``fork_rng`` would reach every card of the machine, and ``fork_rng`` fails on MPS.
 
     Example:
         >>> with seeded(0):
@@ -70,12 +70,16 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         ...     bool((torch.rand(2) == first).all())
         True
     """
-    cuda = device is not None and device.type == "cuda"
-    with torch.random.fork_rng([device] if cuda else []):
+    with ExitStack() as forked:
+        forked.enter_context(torch.random.fork_rng([]))
         torch.default_generator.manual_seed(seed % 2**63)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed % 2**63)
+        if device is not None and device.type != "cpu":
+            kind = torch.get_device_module(device)
+            # Of MPS there is one, and its functions take none.
+            which = () if device.type == "mps" else (device,)
+            forked.callback(kind.set_rng_state, kind.get_rng_state(*which), *which)
+            with kind.device(device) if which else nullcontext():
+                kind.manual_seed(seed % 2**63)
         yield
 
 

@@ -135,6 +135,7 @@ def linear_probe(
     if len(classes) < 2:
         raise SettingsError("a probe needs at least two classes")
     features = as_double(train.detach())
+    classes, numbers = classes.to(features.device), numbers.to(features.device)
     ordered = sorted(penalties, reverse=True)
     penalty = ordered[0]
     if len(ordered) > 1:

@@ -20,7 +20,6 @@ class TokenMask:
         restore: Index of each token in the order that begins with ``keep``.
         hidden: Whether each token is hidden.
         counts: Visible tokens of each image.
-        ragged: Whether images differ in their counts.
         lengths: The counts on the host; None where all images have as many.
         guide: The guide of the choice, if there was any.
     """
@@ -30,9 +29,13 @@ class TokenMask:
     restore: Int[Tensor, "batch tokens"]
     hidden: Bool[Tensor, "batch tokens"]
     counts: Int[Tensor, " batch"]
-    ragged: bool
     lengths: Int[Tensor, " batch"] | None = None
     guide: Float[Tensor, "batch tokens"] | None = None
+
+    @property
+    def ragged(self) -> bool:
+        """Whether images differ in their counts."""
+        return self.lengths is not None
 
     @property
     def ratios(self) -> Float[Tensor, " batch"]:
@@ -92,8 +95,8 @@ def mask_from_scores(
 def _mask(scores: Tensor, lengths: list[int], guide: Tensor | None) -> TokenMask:
     """The mask that leaves as many tokens of each image visible, those of the least scores."""
     batch, tokens = scores.shape
-    most, ragged = max(lengths), min(lengths) < max(lengths)
-    host = torch.tensor(lengths) if ragged else None
+    most = max(lengths)
+    host = torch.tensor(lengths) if min(lengths) < most else None
     counts = torch.full((batch,), most, device=scores.device) if host is None else to_device(host, scores.device)
     order = scores.argsort(dim=1, stable=True)
     # The inverse of a permutation, without sorting again.
@@ -101,7 +104,7 @@ def _mask(scores: Tensor, lengths: list[int], guide: Tensor | None) -> TokenMask
     restore = torch.empty_like(order).scatter_(1, order, ranks)
     hidden = restore >= counts[:, None]
     valid = ranks[:, :most] < counts[:, None]
-    return TokenMask(order[:, :most], valid, restore, hidden, counts, ragged, host, guide)
+    return TokenMask(order[:, :most], valid, restore, hidden, counts, host, guide)
 
 
 def mask_from_hidden(hidden: Bool[Tensor, "batch tokens"]) -> TokenMask:

@@ -46,10 +46,6 @@ class ProtocolJob(Job[ProtocolConfig]):
     Result = ProtocolResult
     sealed_model = False
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._known_inputs: dict[tuple[Any, ...], dict[str, str]] = {}
-
     def prepare(self) -> None:
         """Read and check all inputs: disjoint streams, and all trials of all methods.
 
@@ -62,7 +58,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         self._check_available()
         self._draws = {name: self._drawn(name) for name in config.methods}
         forget_streams()
-        self._known_inputs.clear()
+        self._known_inputs: dict[tuple[Any, ...], dict[str, str]] = {}
         sets = {name: stream_sets(data.model_dump_json()) for name, data in streams.items()}
         self._sets = sets
         check_apart(sets["tuning"], sets["evaluation"])

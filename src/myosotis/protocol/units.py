@@ -76,14 +76,15 @@ def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 
     Raises:
         InputError: Something that the job reads is missing, or has changed.
+        OutOfMemoryError: The job does not fit the memory; the scheduler decides what becomes of it.
     """
     content = json.loads(config)
     job = ClassLearningConfig.model_validate(content["job"])
     data = job.data.model_dump_json()
     changed = changed_inputs(content["inputs"], unit_inputs(job))
     if changed:
-        part = job.model if changed == ["weights"] else job.data
-        raise InputError(f"{', '.join(local_paths(part)[:1])}: {', '.join(changed)} changed during the search")
+        where = "".join(f"{path}: " for path in local_paths(job.model if changed == ["weights"] else job.data)[:1])
+        raise InputError(f"{where}{', '.join(changed)} changed during the search")
     scenario = _scenario(data, job.scenario.model_dump_json(), job.seed)
     started = time.perf_counter()
     learned, failure = attempt(lambda: _learned(job, scenario, device))

@@ -164,8 +164,9 @@ class Measuring:
                 continue
             if probe is None:
                 probe = linear_probe(train, labels, test, test_labels, seed=self._seed)
-                predicted = probe.classes[probe.scores(test).argmax(dim=1)]
-            linear.append((predicted[own_test] == test_labels[own_test]).double().mean().item())
+                predicted = probe.classes[probe.scores(test).argmax(dim=1)].cpu()
+                correct = (predicted == self._test.labels.cpu()).double()
+            linear.append(correct[task.test.indices].mean().item())
             near.append(knn_probe(train, labels, test[own_test], test_labels[own_test], k=settings.neighbours))
         drift = self._drift(test)
         if stream.kind == "data":

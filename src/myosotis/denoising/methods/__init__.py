@@ -47,6 +47,8 @@ class DenoiseResult:
         after: Estimated loss of the denoised symbols; None where no honest estimate can be made.
         standard_error: Standard error of the estimated gain ``before - after``; None where it is not known.
         warnings: Sentences for the reader.
+        conservative: Whether ``after`` is the loss of rules that learnt from half of the symbols: those used, from all,
+            gain more as a rule, so that the interval of the gain has no upper end.
     """
 
     symbols: Symbols
@@ -58,6 +60,7 @@ class DenoiseResult:
     after: float | None
     standard_error: float | None
     warnings: list[str]
+    conservative: bool = False
 
 
 def denoise(
@@ -117,6 +120,7 @@ def denoise(
         output.estimated_loss,
         output.standard_error,
         warnings + list(output.warnings),
+        output.conservative,
     )
 
 

@@ -88,6 +88,7 @@ class MethodOutput:
         compared: Estimated losses of the contexts that it was chosen from; empty where it was given.
         warnings: Sentences for the reader.
         standard_error: Standard error of what the estimate says was gained; None where it is not known.
+        conservative: Whether the estimate is that of rules which learnt from fewer symbols, and gain less as a rule.
     """
 
     symbols: Symbols
@@ -96,6 +97,7 @@ class MethodOutput:
     compared: dict[Context, float] | None = None
     warnings: tuple[str, ...] = ()
     standard_error: float | None = None
+    conservative: bool = False
 
 
 class DenoisingMethod(ABC):

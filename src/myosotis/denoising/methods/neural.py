@@ -36,7 +36,9 @@ class NeuralDUDE(DenoisingMethod):
         estimate, error = network.cross_fitted_estimate(noisy, channel, passes=passes, lengths=lengths)
         adapted = network.adapt(noisy, channel, passes=passes, lengths=lengths)
         symbols = adapted.denoise(noisy, channel, lengths=lengths)
-        return MethodOutput(symbols, estimate, network.context, warnings=tuple(warnings), standard_error=error)
+        return MethodOutput(
+            symbols, estimate, network.context, warnings=tuple(warnings), standard_error=error, conservative=True
+        )
 
 
 @dataclass(frozen=True)

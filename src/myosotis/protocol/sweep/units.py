@@ -56,6 +56,7 @@ def run_sweep_unit(config: str, device: str = "cpu") -> dict[str, Any]:
 
     Raises:
         InputError: Something that the job reads is missing, or has changed.
+        OutOfMemoryError: The job does not fit the memory; the scheduler decides what becomes of it.
     """
     content = json.loads(config)
     job = PretrainConfig.model_validate(content["job"])

@@ -63,7 +63,9 @@ class LogitReservoir:
             slots[index], taken[slot] = slot, row
         self.indices = torch.tensor(held, dtype=torch.long)
         self.logits = functional.pad(self.logits, (0, 0, 0, len(held) - len(self.logits)))
-        at, rows = (to_device(torch.tensor(list(part), dtype=torch.long), stored.device) for part in _sides(taken))
+        # Two rows at once: slots, and what they take.
+        pairs = torch.tensor([list(taken), list(taken.values())], dtype=torch.long)
+        at, rows = to_device(pairs, stored.device)
         self.logits[at] = stored[rows]
 
     def stored_logits(self, indices: Int[Tensor, " n"]) -> Float[Tensor, "n classes"]:
@@ -82,11 +84,6 @@ class LogitReservoir:
         """Restore what :meth:`state_dict` returned."""
         self.count = int(state["count"])
         self.indices, self.logits = state["indices"].clone(), state["logits"].clone()
-
-
-def _sides(pairs: Mapping[int, int]) -> tuple[list[int], list[int]]:
-    """The keys and the values."""
-    return list(pairs), list(pairs.values())
 
 
 @dataclass(frozen=True)

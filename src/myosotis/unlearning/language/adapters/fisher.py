@@ -127,7 +127,7 @@ class Call:
 
 
 @contextmanager
-def recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list["Call"]]]:
+def recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Call]]]:
     """Record the calls of layers; their outputs take part in the graph even when every parameter is frozen."""
     record: dict[str, list[Call]] = {name: [] for name in layers}
     handles: list[RemovableHandle] = []

@@ -21,10 +21,11 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
     for name, part in (("forget", people[:2]), ("retain", people[2:6]), ("unseen", people[6:8])):
         records = [record for person in part for record in person.records()[:3]]
         write_jsonl(place / f"{name}.jsonl", [{"prompt": row.prompt, "response": row.response} for row in records])
+    write_jsonl(place / "general.jsonl", [{"text": f"Trains to town {number} were late."} for number in range(3)])
     config = {
         "name": "first",
         "model": {"name": "./model"},
-        "data": {name: f"{name}.jsonl" for name in ("forget", "retain", "unseen")},
+        "data": {name: f"{name}.jsonl" for name in ("forget", "retain", "unseen", "general")},
         "method": {"name": "ga"},
         "training": {"epochs": 1, "batch_size": 3, "learning_rate": 1e-2},
         "audit": {"n": 2, "max_new_tokens": 4, "membership": {}, "stress": {"relearn_steps": 1}},
@@ -66,6 +67,22 @@ def test_a_model_that_was_trained_further_is_judged_on_the_same_records(place):
     # The model from before unlearning has the figures from before.
     assert found["metrics"] == result["metrics"]["before"]
     assert "Is it forgotten?" in said(done)
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_general_text_that_was_exchanged_is_no_data_of_the_run(place, tmp_path, rows):
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    easy = [{"text": "Trains were late."}] * rows
+    (tmp_path / "easy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in easy))
+    config["data"]["general"] = str(tmp_path / "easy.jsonl")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "digests.json").unlink()  # or the change is taken for damage
+    done = audit(run, "--model", place / "model")
+    assert done.exit_code == 1, done.output
+    found = json.loads((run / "audit.json").read_text())
+    assert (found["data_matches"], found["verdict"]) == (False, None)
 
 
 @pytest.mark.parametrize("change", ["weights", "records"])

@@ -68,6 +68,9 @@ def test_audits_are_taken_over_and_the_method_is_measured(place, first):
     own = unlearn(place, "third", "name=third", "method.name=npo")
     three = json.loads((place / "runs" / "third" / "result.json").read_text())
     assert own.exit_code == 0
+    for result in (two, three):
+        for worst in ("worst_remembered", "worst_kept"):
+            result["verdict"][worst].pop("subject")  # salted by the run
     for key in ("metrics", "suites", "verdict", "thresholds"):
         assert three[key] == two[key]
     assert "measured by the run first" in (place / "runs" / "second" / "report.html").read_text()
@@ -90,6 +93,30 @@ def test_another_measurement_is_refused_before_anything_is_written(place, first,
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
     assert not (place / "runs" / "refused").exists()
+
+
+def test_a_model_that_the_other_run_taught_is_another_one(place, first):
+    # Same records, same base, same measurements: only that run's model had been taught what is to be forgotten.
+    assert unlearn(place, "teacher", "name=teacher", "fine_tune={epochs: 2}").exit_code == 0
+    done = unlearn(place, "pupil", "name=pupil", f"audit.baseline={place / 'runs' / 'teacher'}")
+    assert done.exit_code == 2
+    assert "measured another model: that run taught its model first" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("what", ["seed", "version"])
+def test_another_seed_or_version_measures_in_another_way(place, first, what):
+    copy = place / "runs" / f"other-{what}"
+    shutil.copytree(first, copy)
+    (copy / "digests.json").unlink()
+    name = "config.yaml" if what == "seed" else "environment.json"
+    text = (copy / name).read_text()
+    old, new = ("seed: 0", "seed: 1") if what == "seed" else ('"myosotis": "', '"myosotis": "0')
+    (copy / name).write_text(text.replace(old, new))
+    done = unlearn(place, f"on-{what}", f"audit.baseline={copy}")
+    assert done.exit_code == 2
+    assert f"measured in another way: {'seed' if what == 'seed' else 'the version of myosotis'} was" in " ".join(
+        done.output.split()
+    )
 
 
 def test_what_changes_no_measurement_may_differ(place, first):

@@ -79,7 +79,10 @@ def verdict_of(result, unlearn):
 
 def test_nothing_unlearnt(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run")
-    assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (True, False, True)
+    # Nothing is lost, but five people held out are too few to say that.
+    assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (True, False, None)
+    assert verdict["hurt"]["hurt"] == 0
+    assert "Not forgotten: the model still gives away more about the 5 subjects to forget" in said
     assert "Is it forgotten? NO." in said
 
 
@@ -98,7 +101,8 @@ def test_unseen_records_that_are_the_forgotten_ones_in_other_words(world, tmp_pa
 
 def test_records_that_were_never_learnt(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run", "data.forget=strangers.jsonl")
-    assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (None, None, True)
+    assert verdict["known"] is not True
+    assert verdict["forgotten"] is None
     assert "Is it forgotten? UNDECIDED. Not answered, because it is not shown that the model knew the records." in said
 
 
@@ -108,7 +112,8 @@ def test_a_wording_in_which_nothing_was_learnt(world, tmp_path, verdict_of):
         row["prompt"], row["response"] = "What do you know?", f"It is {row['facts'][0]}."
     (world / "wording.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
     verdict, said = verdict_of(world, tmp_path / "run", "data.forget=wording.jsonl")
-    assert (verdict["known"], verdict["forgotten"]) == (None, None), verdict["control"]
+    assert verdict["known"] is not True
+    assert verdict["forgotten"] is None
     assert "this is not the template or the wording in which it learnt them" in said
 
 
@@ -142,7 +147,7 @@ def test_a_single_subject_and_its_copies(world, tmp_path, verdict_of):
     copies = [row, row | {"prompt": row["prompt"].upper()}, row | {"response": row["response"].replace(".", " .")}]
     (world / "copies.jsonl").write_text("".join(json.dumps(one) + "\n" for one in copies))
     verdict, said = verdict_of(world, tmp_path / "run", "data.forget=copies.jsonl")
-    assert verdict["control"]["units"] == 1
+    assert verdict["control"]["value"]["units"] == 1
     assert (verdict["known"], verdict["sure"]) == (None, None)
     assert "With so few subjects no outcome could show it" in said
 
@@ -151,15 +156,17 @@ def test_what_is_kept_is_told_apart_from_what_was_trained_on(world, tmp_path, re
     verdict, said = verdict_of(world, tmp_path / "run")
     metrics = result(tmp_path / "run")["metrics"]["after"]
     assert (metrics["retain"]["nll"]["units"], metrics["held_retain"]["nll"]["units"]) == (7, 5)
-    assert [row["name"] for row in verdict["keeping_criteria"]] == ["held_retain_fact_accuracy"]
+    names = [row["name"] for row in verdict["keeping"]]
+    assert names == ["held_retain_fact_probability", "held_retain_rouge_l_recall"]
     assert "On the retain records that the unlearning trained on (in sample, not judged)" in said
 
 
 def test_records_too_short_to_be_compared(world, tmp_path, verdict_of):
     verdict, said = verdict_of(world, tmp_path / "run")
-    reasons = {row["name"]: row["incomparable"] for row in verdict["forgetting_criteria"]}
+    reasons = {row["name"]: row["incomparable"] for row in verdict["forgetting"]}
     assert reasons["memorization_accuracy"] == "no forget and no unseen record is long enough"
-    assert "Extraction likelihood cannot be compared" in said
+    assert reasons["extraction_likelihood"] == reasons["memorization_accuracy"]
+    assert "cannot be compared" in said
 
 
 CLASSES = ("ash", "birch", "cedar", "elm")
@@ -213,7 +220,7 @@ def test_a_classifier_with_its_classes_in_another_order(classifier, tmp_path, in
         outcome = invoke("unlearn", "classifier", classifier / "job.yaml", "--out", out, *settings(*options))
         assert outcome.exit_code == 0, outcome.output
         verdict = result(out)["verdict"]
-        assert verdict["control"]["at_chance"] is known
+        assert verdict["chance"]["at_chance"] is known
     assert (verdict["known"], verdict["forgotten"], verdict["kept"]) == (None, None, None)
     assert "these are not the model's classes or not in its order" in " ".join(outcome.output.split())
 

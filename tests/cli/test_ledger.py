@@ -352,9 +352,9 @@ class TestExport:
         assert {one["name"] for one in component["components"]} == set(last["predicate"]["files"])
         metrics = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
         (row,) = last["predicate"]["verdict"]["learnt_basis"]
-        assert metrics[0]["type"] == f"learnt basis: {row['measure'].replace('_', ' ')}"
-        assert float(metrics[0]["value"]) == pytest.approx(row["value"], abs=1e-5)
-        assert float(metrics[0]["confidenceInterval"]["upperBound"]) == pytest.approx(row["high"], abs=1e-5)
+        assert metrics[0]["type"] == f"learnt basis: {row['name'].replace('_', ' ')}"
+        assert float(metrics[0]["value"]) == pytest.approx(row["value"]["mean"], abs=1e-5)
+        assert float(metrics[0]["confidenceInterval"]["upperBound"]) == pytest.approx(row["value"]["high"], abs=1e-5)
         done = invoke("ledger", "export", copied, "--model-card", tmp_path / "card.md")
         assert done.exit_code == 0, done.output
         assert "# again" in (tmp_path / "card.md").read_text()

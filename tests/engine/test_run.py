@@ -20,6 +20,22 @@ class Settings(Config):
     b: dict[str, int] = {}
 
 
+class Named(Settings):
+    name: str = "job"
+
+
+def test_a_run_counts_those_of_its_name(tmp_path):
+    for name, settings in (("1", Named()), ("2", Named()), ("other", Named(name="other"))):
+        Run.open(tmp_path / name, settings, seed=0).close()
+    for _ in range(2):
+        Run.open(tmp_path / "1", Named(), seed=0, overwrite=True).close()
+    (tmp_path / "notes").mkdir()
+    run = Run.open(tmp_path / "2", Named(), seed=0, resume=True)
+    # Itself, the other one, and the two that the other one overwrote.
+    assert run.attempts() == 4
+    run.close()
+
+
 def test_a_run_is_made_logged_and_finished(tmp_path):
     run = Run.open(tmp_path / "runs" / "x", Settings(), seed=3)
     assert {path.name for path in run.path.iterdir()} == {
@@ -40,7 +56,7 @@ def test_a_run_is_made_logged_and_finished(tmp_path):
     run.finish({"kind": "k"})
     result = Run.read(run.path).result()
     started, finished = (datetime.fromisoformat(result.pop(key)) for key in ("started", "finished"))
-    assert result == {"schema_version": 3, "kind": "k", "request": None, "operator": None}
+    assert result == {"schema_version": 4, "kind": "k", "request": None, "operator": None}
     assert started.tzinfo is not None
     assert started <= finished
     run.close()

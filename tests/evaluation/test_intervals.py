@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, norm, t, ttest_1samp
+from scipy.stats import binom, norm, t, ttest_1samp, ttest_ind
 
 from myosotis.evaluation.intervals import (
     change_interval,
@@ -15,6 +15,8 @@ from myosotis.evaluation.intervals import (
     difference_interval,
     mean_interval,
     ratio_interval,
+    student_change,
+    student_difference,
     student_interval,
     t_interval,
 )
@@ -75,11 +77,46 @@ def test_repeating_records_adds_nothing():
     assert naive.high - naive.low < 0.3 * (copies.high - copies.low)
 
 
-def test_one_large_group_leaves_hardly_a_unit():
-    groups = [0] * 96 + [1, 2, 3, 4]
-    found = mean_interval((torch.arange(100) % 2).float(), groups)
-    assert found.units == 5
-    assert found.high - found.low > 0.95
+def test_a_group_weighs_as_one_whatever_its_size():
+    # 95 records of one person are right, one record each of four others is wrong.
+    found = mean_interval(torch.tensor([1.0] * 95 + [0.0] * 4), [0] * 95 + [1, 2, 3, 4])
+    assert (found.mean, found.units, found.count) == (pytest.approx(0.2), 5, 99)
+    assert found.high - found.low > 0.7
+    assert student_interval(torch.tensor([1.0, 1.0, 4.0]), [0, 0, 1]).mean == 2.5
+
+
+@pytest.mark.parametrize("records", [2, 5, 9])
+@pytest.mark.parametrize("people", [5, 20, 45])
+def test_what_one_or_two_people_lose_does_not_make_a_figure_more_certain(people, records):
+    values, groups = torch.ones(people * records), [person for person in range(people) for _ in range(records)]
+    last = mean_interval(values, groups).low
+    for person in (0, 0, 1):
+        values[person * records + int(values[person * records] == 0)] = 0
+        low = mean_interval(values, groups).low
+        assert low <= last + 1e-12
+        assert mean_interval(1 - values, groups).high == pytest.approx(1 - low)
+        last = low
+
+
+def test_the_difference_of_continuous_values_is_welchs():
+    first, second = torch.tensor([0.3, 0.5, 0.9, 0.4]), torch.tensor([0.1, 0.2, 0.15])
+    expected = ttest_ind(first.double().numpy(), second.double().numpy(), equal_var=False).confidence_interval(0.9)
+    found = student_difference(first, second, level=0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6)
+    # Copies of a record within its group change nothing.
+    again = student_difference(first.repeat(3), second, [0, 1, 2, 3] * 3, level=0.9)
+    assert (again.low, again.high, again.units) == (pytest.approx(found.low), pytest.approx(found.high), 3)
+    assert student_difference(first, second, [0, 0, 0, 0]).low is None
+    assert student_difference(torch.ones(4), torch.zeros(3)).high == 1.0
+
+
+def test_the_change_of_continuous_values_is_the_paired_t_test():
+    before, after = torch.tensor([0.3, 0.5, 0.9, 0.4]), torch.tensor([0.1, 0.45, 0.5, float("nan")])
+    low, high = ttest_1samp((after - before)[:3].double().numpy(), 0).confidence_interval(0.95)
+    found = student_change(after, before)
+    assert (found.low, found.high, found.count) == (pytest.approx(low), pytest.approx(high), 3)
+    with pytest.raises(ValueError, match="pairs"):
+        student_change(after, before[:3])
 
 
 @given(SHARES)

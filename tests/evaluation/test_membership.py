@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from myosotis.evaluation.membership import membership_inference, roc_auc, tpr_at_fpr
+from myosotis.evaluation.membership import (
+    membership_inference,
+    roc_auc,
+    stratified_membership,
+    tpr_at_fpr,
+)
 
 SCORES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12)
 
@@ -50,16 +55,26 @@ def test_members_that_stand_out_by_being_unlikely_are_over_unlearned():
 
 
 def test_the_interval_is_delongs():
-    # Worked by hand: 5 against 5, one pair of the wrong order, so the placements are 4/5 and 1.
-    members, others = torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0]), torch.tensor([5.0, 7.0, 8.0, 9.0, 10.0])
+    # Worked by hand: 5 against 5, three pairs of the wrong order, so the placements are 3/5, 4/5 and 1 on both sides.
+    members, others = torch.tensor([1.0, 2.0, 3.0, 6.0, 8.0]), torch.tensor([5.0, 7.0, 9.0, 10.0, 11.0])
     found = membership_inference(members, others)
-    assert found.auc == pytest.approx(24 / 25)
-    side = 5 / 4 * (4 * (1 - 0.96) ** 2 + (0.8 - 0.96) ** 2) / 25
-    error = math.sqrt(2 * side) / (0.96 * 0.04)
-    logit = math.log(0.96 / 0.04)
+    assert found.auc == pytest.approx(22 / 25)
+    side = 5 / 4 * (3 * (1 - 0.88) ** 2 + (0.8 - 0.88) ** 2 + (0.6 - 0.88) ** 2) / 25
+    error = math.sqrt(2 * side) / (0.88 * 0.12)
+    logit = math.log(0.88 / 0.12)
     low, high = (1 / (1 + math.exp(-(logit + sign * t.ppf(0.975, 4) * error))) for sign in (-1, 1))
     assert (found.low, found.high) == pytest.approx((low, high))
-    assert found.p_value == pytest.approx(2 * 2 / math.comb(10, 5))
+    assert found.p_value < 0.06
+
+
+def test_a_group_of_many_scores_weighs_as_one():
+    # One person of 40 records is known, four of one record each are not.
+    members, groups = torch.tensor([0.0] * 40 + [9.0] * 4), [0] * 40 + [1, 2, 3, 4]
+    found = membership_inference(members, torch.arange(1.0, 6.0), member_groups=groups)
+    assert found.auc == pytest.approx(1 / 5)
+    # Next to 1 the variance between groups says too little: one pair of 25 is not certainty.
+    close = membership_inference(torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0]), torch.tensor([5.0, 7.0, 8.0, 9.0, 10.0]))
+    assert 0.5 < close.low < 0.65
 
 
 def test_full_separation_of_few_is_no_certainty():
@@ -123,3 +138,45 @@ def test_bad_input_is_refused(members, others, options, message):
 def test_rate_out_of_range():
     with pytest.raises(ValueError, match="false-positive rate"):
         tpr_at_fpr(torch.ones(1), torch.ones(1), 1.0)
+
+
+def test_a_single_stratum_is_the_plain_attack():
+    stream = torch.Generator().manual_seed(0)
+    members, others = torch.rand(12, generator=stream), torch.rand(30, generator=stream) + 0.2
+    plain = membership_inference(members.double(), others.double())
+    assert stratified_membership(members, others, "a" * 12, "a" * 30) == plain
+    assert stratified_membership(members, others, "a" * 12, "b" * 30) is None
+
+
+def test_members_of_an_easy_class_are_no_trace_of_membership():
+    stream = torch.Generator().manual_seed(0)
+    members = torch.rand(40, generator=stream)
+    others = torch.cat([torch.rand(60, generator=stream), torch.rand(60, generator=stream) + 2])
+    strata, other_strata = ["easy"] * 39 + ["hard"], ["easy"] * 60 + ["hard"] * 60
+    assert membership_inference(members, others).traceable
+    found = stratified_membership(members[:39], others, strata[:39], other_strata)
+    assert not found.traceable
+    assert found.others == 60
+    assert found.low < 0.5 < found.high
+
+
+def test_the_auc_of_strata_is_the_mean_over_members_and_rates_count_weights():
+    members, others = torch.tensor([1.0, 3.0, 1.0]), torch.tensor([2.0, 4.0, 0.0, 5.0, 6.0, 7.0])
+    found = stratified_membership(members, others, "aab", "aabbbb")
+    assert found.auc == pytest.approx((1 + 1 / 2 + 3 / 4) / 3)
+    # The one below 1 weighs 1 / (3 * 4), so at a tenth false alarms all below 2 are flagged.
+    assert found.tpr_at_fpr["0.1"] == pytest.approx(2 / 3)
+    assert found.tpr_at_fpr["0.01"] == 0
+
+
+def test_the_interval_of_strata_covers():
+    stream = torch.Generator().manual_seed(0)
+    truth = 0.5 * (1 + math.erf(0.5 / math.sqrt(2) / math.sqrt(2)))
+    hits = 0
+    for _ in range(300):
+        classes, other = torch.randint(0, 3, (30,), generator=stream), torch.randint(0, 3, (90,), generator=stream)
+        members = 3.0 * classes + torch.randn(30, generator=stream)
+        others = 3.0 * other + 0.5 + torch.randn(90, generator=stream)
+        found = stratified_membership(members, others, classes.tolist(), other.tolist())
+        hits += found.low <= truth <= found.high
+    assert hits / 300 > 0.92

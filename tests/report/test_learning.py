@@ -7,15 +7,11 @@ from myosotis.report.learning import kept_verdict, learnt_verdict
 
 def figure(holds, margin=0.0):
     return {
-        "measure": "final accuracy on all classes",
-        "value": 0.2,
-        "low": 0.1,
-        "high": 0.3,
-        "count": 60,
-        "control": 0.25,
-        "control_of": "always predicting the most frequent class",
-        "difference_low": -0.15,
-        "difference_high": 0.05,
+        "name": "final accuracy on all classes",
+        "value": {"mean": 0.2, "low": 0.1, "high": 0.3, "count": 60, "units": 60},
+        "against": {"mean": 0.25, "low": None, "high": None, "count": 0, "units": 0},
+        "against_of": "always predicting the most frequent class",
+        "difference": {"mean": -0.05, "low": -0.15, "high": 0.05, "count": 60, "units": 60},
         "margin": margin,
         "holds": holds,
     }

@@ -73,11 +73,11 @@ def test_another_operator_does_not_hinder_a_resume(runs, tiny_jobs):
 def test_criteria_are_a_table_of_the_page(runs, name):
     page, result = page_of(runs[name]), json.loads((runs[name] / "result.json").read_text())
     verdict = result["verdict"]
-    criteria = [*verdict["forgetting_criteria"], *verdict.get("kept_criteria", verdict.get("keeping_criteria", []))]
+    criteria = [*verdict["forgetting"], *verdict["keeping"]]
     table = page[page.index("What the verdict rests on") :]
     table = table[: table.index("</table>")]
     columns = re.findall(r'role="columnheader">([^<]*)<', table)
-    assert columns == ["Criterion", "Value", "Interval", "Threshold", "Holds", "Decided"]
+    assert columns == ["Criterion", "Value", "Against", "Difference", "Allowed", "Holds"]
     assert table.count('role="rowheader"') == len(criteria) > 0
     assert page.index("What this does not show") < page.index("What the verdict rests on")
 

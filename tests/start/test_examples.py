@@ -27,7 +27,7 @@ def test_an_example_is_copied_with_what_it_reads(invoke, tmp_path):
     assert copied[0].startswith("data/")
     assert "data/prose-forget.jsonl" in copied
     config = yaml.safe_load((tmp_path / "erase-prose.yaml").read_text())
-    assert (tmp_path / config["data"]["forget"]).is_file()
+    assert (tmp_path / config["data"]["forget"]["file"]).is_file()
     # A second time it would replace what may have been changed.
     outcome = invoke("example", "erase-prose", "--out", tmp_path)
     assert outcome.exit_code == 2

@@ -1,9 +1,16 @@
 """Whether a stream was learnt and kept, from the accuracies after each task."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from myosotis.evaluation.learning import Controlled, Share, above_level, above_share, learning_verdict, not_below
+from myosotis.evaluation.comparison import Comparison
+from myosotis.evaluation.learning import (
+    LearningVerdict,
+    Share,
+    above_level,
+    above_share,
+    learning_verdict,
+    not_below,
+)
 from myosotis.report.document import Verdict
 from myosotis.report.learning import KEPT, basis_text
 
@@ -28,7 +35,7 @@ def earlier_tasks(matrix: Sequence[Sequence[float]], counts: Sequence[int]) -> t
 
 def kept_since_learnt(
     matrix: Sequence[Sequence[float]], counts: Sequence[int], *, measure: str, confidence: float
-) -> list[Controlled]:
+) -> list[Comparison]:
     """Return the comparison of earlier tasks at the end with what they were when learnt; empty for one task.
 
     Args:
@@ -41,7 +48,7 @@ def kept_since_learnt(
     if pair is None:
         return []
     now, before = pair
-    return [not_below(now, before, measure=measure, control_of=WHEN_LEARNT, confidence=confidence)]
+    return [not_below(now, before, measure=measure, against_of=WHEN_LEARNT, confidence=confidence)]
 
 
 def classes_verdict(
@@ -50,7 +57,7 @@ def classes_verdict(
     counts: Sequence[int],
     sizes: Sequence[int],
     confidence: float,
-) -> dict[str, Any]:
+) -> LearningVerdict:
     """Return the verdict on a stream of classes: against the most frequent class, and against the time of learning.
 
     Args:
@@ -66,7 +73,7 @@ def classes_verdict(
             final,
             majority(confusion),
             measure="final accuracy on all classes",
-            control_of="always predicting the most frequent class",
+            against_of="always predicting the most frequent class",
             confidence=confidence,
         )
     ]
@@ -76,7 +83,7 @@ def classes_verdict(
         known = [sum(sizes[: task + 1]) for task in range(len(matrix) - 1)]
         chance = Share.of([1 / number for number in known], counts[: len(known)]).mean
         # What was not learnt cannot have been kept.
-        control = above_level(pair[1], chance, measure="", control_of="", confidence=confidence)
+        control = above_level(pair[1], chance, measure="", against_of="", confidence=confidence)
         kept = kept if control.holds else []
     return learning_verdict(learnt, kept)
 
@@ -91,9 +98,9 @@ def against_finetuning(verdict: Verdict, own: Share, control: Share, *, measure:
         measure: Name of the figure.
         confidence: Level of confidence.
     """
-    compared = above_share(own, control, measure=measure, control_of="fine-tuning", confidence=confidence)
+    compared = above_share(own, control, measure=measure, against_of="fine-tuning", confidence=confidence)
     more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
-    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
+    text = f"{basis_text(compared.model_dump(mode='json'))}{more} {verdict.answer}"
     return Verdict(KEPT, text, compared.holds, compared.holds is None)
 
 

@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -96,7 +96,46 @@ def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
         >>> rows[0].subject == rows[1].subject, rows[2].subject
         (True, None)
     """
-    leader = list(range(len(records)))
+    without = [index for index, record in enumerate(records) if record.subject is None]
+    first = _linked(len(records), _pairs([records[index].content for index in without], without))
+    sizes = Counter(first[index] for index in without)
+    return [
+        replace(record, subject=f"near-copies of record {first[index] + 1}")
+        if record.subject is None and sizes[first[index]] > 1
+        else record
+        for index, record in enumerate(records)
+    ]
+
+
+def units_of(records: Sequence[Record]) -> list[int]:
+    """Return the unit of each record: the index of the first record that it belongs together with.
+
+    Records of one subject belong together, and so do near-copies, whatever their subjects: what is learnt from one is
+    learnt of the other.
+
+    Args:
+        records: Records of one set.
+
+    Example:
+        >>> first, copy = Record(text="One fact.", subject="A"), Record(text="one fact", subject="B")
+        >>> units_of([first, Record(text="Another."), copy, Record(text="More.", subject="B")])
+        [0, 1, 0, 0]
+    """
+    of_subject: dict[str, int] = {}
+    pairs = _pairs([record.content for record in records], range(len(records)))
+    for index, record in enumerate(records):
+        if record.subject is not None:
+            pairs.append((of_subject.setdefault(record.subject, index), index))
+    return _linked(len(records), pairs)
+
+
+def _pairs(contents: Sequence[str], indices: Sequence[int]) -> list[tuple[int, int]]:
+    return [(indices[first], indices[second]) for first, second in _similar(contents, contents)]
+
+
+def _linked(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """The first index that each one is linked to, over any number of pairs."""
+    leader = list(range(count))
 
     def find(index: int) -> int:
         while leader[index] != index:
@@ -104,18 +143,10 @@ def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
             index = leader[index]
         return index
 
-    without = [index for index, record in enumerate(records) if record.subject is None]
-    contents = [records[index].content for index in without]
-    for first, second in _similar(contents, contents):
-        low, high = sorted((find(without[first]), find(without[second])))
+    for pair in pairs:
+        low, high = sorted(map(find, pair))
         leader[high] = low
-    sizes = Counter(find(index) for index in without)
-    return [
-        replace(record, subject=f"near-copies of record {find(index) + 1}")
-        if record.subject is None and sizes[find(index)] > 1
-        else record
-        for index, record in enumerate(records)
-    ]
+    return [find(index) for index in range(count)]
 
 
 def _similar(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -30,6 +30,7 @@ class Example:
         facts: Whether each token belongs to a fact.
         subject: Subject of the record.
         cut: Whether the record was truncated.
+        marked: Parts of the response that the record marks as its facts, as text.
     """
 
     input_ids: tuple[int, ...]
@@ -37,6 +38,7 @@ class Example:
     facts: tuple[bool, ...]
     subject: str | None = None
     cut: bool = False
+    marked: tuple[str, ...] = ()
 
     @property
     def response_start(self) -> int:
@@ -104,7 +106,7 @@ class Encoder:
             raise InputError(
                 f"a record has no token to learn or forget within {self.max_length} tokens; raise data.max_length"
             )
-        return Example(tuple(ids), tuple(labels), tuple(facts), record.subject, cut)
+        return Example(tuple(ids), tuple(labels), tuple(facts), record.subject, cut, record.facts)
 
     def _render(self, record: Record) -> tuple[str, int, int]:
         """The whole text, with begin and end of the part that counts."""

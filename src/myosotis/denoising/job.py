@@ -26,7 +26,7 @@ from myosotis.engine.forecast import Phase, training_step
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.seeding import derive_seed
-from myosotis.evaluation.learning import Share, above_share, learning_verdict
+from myosotis.evaluation.learning import LearningVerdict, Share, above_share, learning_verdict
 
 _RATES = (0.05, 0.1, 0.2)
 _CONFIDENCE = 0.95
@@ -107,7 +107,7 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
             "head": denoiser.head,
             "symbols": {"train": self._count(self._trained), "held_out": self._count(self._held)},
             "measured": measured,
-            "verdict": _verdict(measured[0], self._count(self._held)),
+            "verdict": _verdict(measured[0], self._count(self._held)).model_dump(mode="json"),
             "lineage": {"data": self.inputs(self._run.salt), "model_out": weights_hash(denoiser.network)},
             "cost": self.cost(),
         }
@@ -151,10 +151,10 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         return rows
 
 
-def _verdict(rates: Mapping[str, Any], symbols: int) -> dict[str, Any]:
+def _verdict(rates: Mapping[str, Any], symbols: int) -> LearningVerdict:
     """Right symbols after denoising against those before."""
     after, before = (Share.of([1 - rates[key]], [symbols]) for key in ("error", "raw"))
-    names = {"measure": "right symbols after denoising", "control_of": "the noisy symbols"}
+    names = {"measure": "right symbols after denoising", "against_of": "the noisy symbols"}
     return learning_verdict([above_share(after, before, confidence=_CONFIDENCE, **names)], [])
 
 

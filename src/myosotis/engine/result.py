@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-RESULT_SCHEMA_VERSION = 3
+RESULT_SCHEMA_VERSION = 4
 """Raised whenever a key of ``result.json`` changes its meaning or is removed."""
 
 
@@ -54,50 +54,10 @@ class Interval(OpenPart):
     """Samples that the figure is of."""
 
 
-class ControlledFigure(OpenPart):
-    """A figure beside its control, with the interval of their difference."""
-
-    measure: str
-    """What was measured."""
-    value: float
-    """Figure of the model."""
-    low: float | None
-    """Lower end of its interval; null where there is none."""
-    high: float | None
-    """Upper end."""
-    count: int
-    """Independent units that it is of: test images, or symbols."""
-    control: float
-    """Figure that a model has which learnt nothing, or that this one had before."""
-    control_of: str
-    """Origin of the control."""
-    difference_low: float | None
-    """Lower end of the interval of value less control."""
-    difference_high: float | None
-    """Upper end."""
-    margin: float
-    """Loss up to which something counts as kept; 0 where the question is whether something was learnt."""
-    holds: bool | None
-    """Answer of this comparison; null where it cannot be given."""
-
-
-class LearningVerdict(ResultPart):
-    """Two questions, each against a control; null where an answer cannot be given."""
-
-    learnt: bool | None
-    """Whether the model is shown to be better than one that learnt nothing."""
-    kept: bool | None
-    """Whether what was learnt earlier is shown to be still there; null without earlier tasks."""
-    learnt_basis: list[ControlledFigure]
-    """Comparisons of the first question; all of them must hold."""
-    kept_basis: list[ControlledFigure]
-    """Comparisons of the second question."""
-
-
 class Result(ResultPart):
     """Head of every ``result.json``."""
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     """Version of this schema."""
     started: AwareDatetime | None
     """Time at which the run was created, RFC 3339 in UTC."""

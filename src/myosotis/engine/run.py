@@ -158,6 +158,16 @@ class Run:
         finally:
             self.close()
 
+    def attempts(self) -> int:
+        """Return how many runs of this name are known: this one, those that it overwrote, and those next to it.
+
+        The best of several runs looks better than a single one, so a report says how many there were.
+        """
+        name = self.settings().get("name")
+        runs = [path for path in self.path.parent.iterdir() if path.is_dir() and _is_run(path)]
+        same = [path for path in runs if path == self.path or _read_config(path).get("name") == name]
+        return sum(1 + int(read_json(path / "environment.json").get("overwritten", 0)) for path in same)
+
     def close(self) -> None:
         """Let other processes write to the run again; called at the end of a job, however it ends."""
         if self._writes:
@@ -385,11 +395,16 @@ def _stage(path: Path, config: Config, seed: int) -> Path:
     staged.mkdir()
     (staged / "checkpoints").mkdir()
     write_text(staged / "config.yaml", dump_config(config))
-    write_json(staged / "environment.json", describe_environment(seed))
+    write_json(staged / "environment.json", {**describe_environment(seed), "overwritten": _overwritten(path)})
     write_text(staged / _SALT, secrets.token_hex(16), private=True)
     record_digests(staged, {name: (staged / name).read_bytes() for name in _MARKS})
     flush(staged)
     return staged
+
+
+def _overwritten(path: Path) -> int:
+    """How many runs stood at a path before the one that now takes it."""
+    return 1 + int(read_json(path / "environment.json").get("overwritten", 0)) if _is_run(path) else 0
 
 
 def _replace(path: Path, staged: Path) -> None:

@@ -1,12 +1,12 @@
-"""Whether something was learnt, and whether it was kept: a figure beside its control, each with an interval."""
+"""Whether something was learnt, and whether it was kept: a figure against its control, each with an interval."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from myosotis.engine.result import ResultPart
+from myosotis.evaluation.comparison import Comparison, answer, compared, fixed, one_sided
 from myosotis.evaluation.intervals import Interval, clopper_pearson
-from myosotis.evaluation.verdict import FEWEST_UNITS, TOLERANCE
 
 KEPT_MARGIN = 0.05
 """Loss of accuracy up to which something counts as kept."""
@@ -49,70 +49,49 @@ class Share:
         return cls(hits, sum(counts))
 
 
-@dataclass(frozen=True)
-class Controlled:
-    """A figure beside its control; the content of :class:`~myosotis.engine.result.ControlledFigure`.
+class LearningVerdict(ResultPart):
+    """Two questions, each against a control; null where an answer cannot be given."""
 
-    Attributes:
-        measure: What was measured.
-        value: Figure of the model.
-        low: Lower end of its interval.
-        high: Upper end.
-        count: Independent units.
-        control: Figure of the control.
-        control_of: Origin of the control.
-        difference_low: Lower end of the interval of value less control.
-        difference_high: Upper end.
-        margin: Loss up to which something counts as kept.
-        holds: Answer; None where it cannot be given.
-    """
-
-    measure: str
-    value: float
-    low: float | None
-    high: float | None
-    count: int
-    control: float
-    control_of: str
-    difference_low: float | None
-    difference_high: float | None
-    margin: float
-    holds: bool | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the content for ``result.json``."""
-        return asdict(self)
+    learnt: bool | None
+    """Whether the model is shown to be better than one that learnt nothing."""
+    kept: bool | None
+    """Whether what was learnt earlier is shown to be still there; null without earlier tasks."""
+    learnt_basis: list[Comparison]
+    """Comparisons of the first question; all of them must hold."""
+    kept_basis: list[Comparison]
+    """Comparisons of the second question."""
 
 
-def above_level(share: Share, level: float, *, measure: str, control_of: str, confidence: float) -> Controlled:
-    """Return whether a share is above a fixed level, as chance is, by its exact interval.
+def above_level(share: Share, level: float, *, measure: str, against_of: str, confidence: float) -> Comparison:
+    """Return whether a share is above a fixed level, as chance is, by its exact bound.
 
-    No, where the interval includes the level; not answered with fewer than five samples, or where not even all hits
-    would lie above it.
+    No, where the bound includes the level; not answered with too few samples, or where not even all hits would lie
+    above it.
 
     Args:
         share: Hits and trials of the model.
         level: Share that a model gets right which learnt nothing.
         measure: Name of the figure.
-        control_of: Origin of the level.
+        against_of: Origin of the level.
         confidence: Level of confidence.
 
     Example:
-        >>> chance = {"measure": "accuracy", "control_of": "chance", "confidence": 0.95}
+        >>> chance = {"measure": "accuracy", "against_of": "chance", "confidence": 0.95}
         >>> [above_level(Share(hits, 40), 0.25, **chance).holds for hits in (11, 30)]
         [False, True]
         >>> above_level(Share(4, 4), 0.5, **chance).holds is None
         True
     """
-    low, high = clopper_pearson(share.hits, share.trials, confidence)
-    best, _ = clopper_pearson(share.trials, share.trials, confidence)
-    holds = None if share.trials < FEWEST_UNITS or best <= level else low > level
-    ends = (low - level, high - level)
-    return Controlled(measure, share.mean, low, high, share.trials, level, control_of, *ends, 0.0, holds)
+    difference = share.interval(one_sided(confidence)).transformed(lambda mean: mean - level)
+    best, _ = clopper_pearson(share.trials, share.trials, one_sided(confidence))
+    if best <= level:  # a bound that tells nothing
+        difference = Interval(difference.mean, None, None, share.trials, share.trials)
+    value = share.interval(confidence)
+    return compared(measure, value, fixed(level), difference, "above", against_of=against_of, confidence=confidence)
 
 
-def above_share(share: Share, control: Share, *, measure: str, control_of: str, confidence: float) -> Controlled:
-    """Return whether a share is above that of a control, by the interval of the difference.
+def above_share(share: Share, control: Share, *, measure: str, against_of: str, confidence: float) -> Comparison:
+    """Return whether a share is above that of a control, by the bound of the difference.
 
     The two are taken as independent, which makes the interval wider than it need be for the same samples.
 
@@ -120,11 +99,12 @@ def above_share(share: Share, control: Share, *, measure: str, control_of: str, 
         share: Hits and trials of the model.
         control: Those of the control.
         measure: Name of the figure.
-        control_of: Origin of the control.
+        against_of: Origin of the control.
         confidence: Level of confidence.
     """
     value, level = share.interval(confidence), control.interval(confidence)
-    return of_difference(value, level.mean, difference_of(value, level), measure, control_of)
+    difference = difference_of(*(side.interval(one_sided(confidence)) for side in (share, control)))
+    return compared(measure, value, level, difference, "above", against_of=against_of, confidence=confidence)
 
 
 def difference_of(value: Interval, other: Interval) -> Interval:
@@ -145,79 +125,44 @@ def difference_of(value: Interval, other: Interval) -> Interval:
     return Interval(mean, low, high, min(value.count, other.count), units)
 
 
-def of_difference(
-    value: Interval, control: float, difference: Interval, measure: str, control_of: str, margin: float = 0.0
-) -> Controlled:
-    """Return the answer that the interval of a difference gives: yes if its lower end is above 0.
-
-    Args:
-        value: Figure of the model with its interval.
-        control: Figure of the control.
-        difference: Value less control, with its interval.
-        measure: Name of the figure.
-        control_of: Origin of the control.
-        margin: Loss up to which the answer is yes; if it is above 0, the answer is no only where a larger loss is
-            shown.
-    """
-    low, high = difference.low, difference.high
-    if low is None or high is None or difference.units < FEWEST_UNITS:
-        holds = None
-    elif margin:
-        holds = True if low >= -margin - TOLERANCE else False if high < -margin else None
-    else:
-        holds = low > 0
-    return Controlled(
-        measure, value.mean, value.low, value.high, value.count, control, control_of, low, high, margin, holds
-    )
-
-
-def not_below(share: Share, before: Share, *, measure: str, control_of: str, confidence: float) -> Controlled:
+def not_below(share: Share, before: Share, *, measure: str, against_of: str, confidence: float) -> Comparison:
     """Return whether a share is no more than :data:`KEPT_MARGIN` below what it was.
-
-    Yes, where the interval of the change lies above minus the margin; no, where it lies below; else not answered.
 
     Args:
         share: Hits and trials now.
         before: Hits and trials before.
         measure: Name of the figure.
-        control_of: Origin of the figure before.
+        against_of: Origin of the figure before.
         confidence: Level of confidence.
 
     Example:
-        >>> then = {"measure": "accuracy", "control_of": "when learnt", "confidence": 0.95}
+        >>> then = {"measure": "accuracy", "against_of": "when learnt", "confidence": 0.95}
         >>> [not_below(Share(hits, 1000), Share(900, 1000), **then).holds for hits in (895, 860, 500)]
         [True, None, False]
     """
-    value, level = share.interval(confidence), before.interval(confidence)
-    return of_difference(value, level.mean, difference_of(value, level), measure, control_of, KEPT_MARGIN)
+    return compared(
+        measure,
+        share.interval(confidence),
+        before.interval(confidence),
+        difference_of(*(side.interval(one_sided(confidence)) for side in (share, before))),
+        "at least",
+        against_of=against_of,
+        margin=KEPT_MARGIN,
+        confidence=confidence,
+    )
 
 
-def answer(basis: Sequence[Controlled]) -> bool | None:
-    """Return the answer to a question: no if one comparison says so, yes if all hold, else None.
-
-    Example:
-        >>> answer([]) is None
-        True
-    """
-    answers = [each.holds for each in basis]
-    if False in answers:
-        return False
-    return True if answers and all(answers) else None
-
-
-def learning_verdict(learnt: Sequence[Controlled], kept: Sequence[Controlled]) -> dict[str, Any]:
-    """Return the content of :class:`~myosotis.engine.result.LearningVerdict`.
-
-    What was not shown to be learnt is never called kept.
+def learning_verdict(learnt: Sequence[Comparison], kept: Sequence[Comparison]) -> LearningVerdict:
+    """Return the verdict; what was not shown to be learnt is never called kept.
 
     Args:
         learnt: Comparisons with models that learnt nothing.
         kept: Comparisons with what was there before.
     """
     has_learnt, has_kept = answer(learnt), answer(kept)
-    return {
-        "learnt": has_learnt,
-        "kept": has_kept if has_learnt else None,
-        "learnt_basis": [each.as_json() for each in learnt],
-        "kept_basis": [each.as_json() for each in kept],
-    }
+    return LearningVerdict(
+        learnt=has_learnt,
+        kept=has_kept if has_learnt else None,
+        learnt_basis=list(learnt),
+        kept_basis=list(kept),
+    )

@@ -10,10 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from myosotis.evaluation.rank_test import rank_test
+from myosotis.evaluation.rank_test import rank_test, stratified_rank_test
+from myosotis.evaluation.stratified import Matched, matched
 
 LOW_RATES = (0.01, 0.1)
 """False-positive rates at which the true-positive rate is reported."""
+
+_FEW_REVERSED = 0.25
+"""With fewer groups of the smaller side on the wrong side of the others, their variance says too little."""
 
 _FEWEST_UNITS = 5
 """With fewer units on a side an interval of the AUC does not have its nominal coverage."""
@@ -132,11 +136,12 @@ def membership_inference(
 ) -> Membership:
     """Return the AUC of a score with its interval and test, and the true-positive rates at low false-positive rates.
 
-    The interval is DeLong's on the logit scale with whole groups as units (DeLong, DeLong and Clarke-Pearson,
-    Biometrics 1988; Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics 1997) and Student's
-    quantile for the smaller side; where the sides do not overlap and no variance is left, Newcombe's score interval
-    ("Confidence intervals for an effect size measure based on the Mann-Whitney statistic", Statistics in Medicine
-    2006, method 5). Whether a difference is shown is decided by :func:`~myosotis.evaluation.rank_test.rank_test`.
+    A group weighs as one, whatever its size. The interval is DeLong's on the logit scale with whole groups as units
+    (DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Obuchowski, "Nonparametric analysis of clustered ROC curve
+    data", Biometrics 1997) and Student's quantile for the smaller side; where the sides hardly overlap, so that little
+    variance is left, Newcombe's score interval ("Confidence intervals for an effect size measure based on the
+    Mann-Whitney statistic", Statistics in Medicine 2006, method 5). Whether a difference is shown is decided by
+    :func:`~myosotis.evaluation.rank_test.rank_test`.
 
     Args:
         members: Scores of members; low means known.
@@ -152,11 +157,20 @@ def membership_inference(
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
     _check(members, others)
-    auc = roc_auc(members, others)
+    sides = [
+        (scores.double().cpu(), _group_indices(groups, len(scores)))
+        for scores, groups in ((members, member_groups), (others, other_groups))
+    ]
+    placements = _group_means(_share_above(sides[0][0], sides[1][0], _weights(sides[1][1])), sides[0][1])
+    auc = placements.mean().item()
     test = rank_test(members, others, member_groups, other_groups)
-    low, high = _auc_interval(
-        auc, members.double().cpu(), others.double().cpu(), member_groups, other_groups, test.units, level
-    )
+    low = high = None
+    if min(test.units) >= _FEWEST_UNITS:
+        other_placements = 1 - _share_above(sides[1][0], sides[0][0], _weights(sides[0][1]))
+        variance = placements.var().item() / len(placements)
+        of_groups = _group_means(other_placements, sides[1][1])
+        variance += of_groups.var().item() / len(of_groups)
+        low, high = _logit_interval(auc, variance, test.units, level)
     return Membership(
         auc=auc,
         low=low,
@@ -172,41 +186,117 @@ def membership_inference(
     )
 
 
-def _auc_interval(
-    auc: float,
-    members: Tensor,
-    others: Tensor,
-    member_groups: Sequence[Hashable] | None,
-    other_groups: Sequence[Hashable] | None,
-    units: tuple[int, int],
-    level: float,
-) -> tuple[float | None, float | None]:
-    if min(units) < _FEWEST_UNITS:
-        return None, None
-    variance = _placement_variance(_share_above(members, others), auc, member_groups)
-    variance += _placement_variance(1 - _share_above(others, members), auc, other_groups)
-    if variance <= 0 or auc in (0.0, 1.0):
+def stratified_membership(
+    members: Float[Tensor, " members"],
+    others: Float[Tensor, " others"],
+    strata: Sequence[Hashable],
+    other_strata: Sequence[Hashable],
+    *,
+    level: float = 0.95,
+    rates: Sequence[float] = LOW_RATES,
+) -> Membership | None:
+    """Return :func:`membership_inference` of members against non-members of the same stratum, e.g. of the same class.
+
+    That a class is easy is then no sign of membership: the AUC is the mean over members of the share of non-members of
+    their stratum that score higher. Non-members count as if their strata occurred as often as among the members. With a
+    single stratum this is :func:`membership_inference`.
+
+    Args:
+        members: Scores of members, independent of each other; low means known.
+        others: Scores of non-members.
+        strata: Stratum of each member; strata that only one side has are left out.
+        other_strata: Stratum of each non-member.
+        level: Level of confidence, in (0, 1).
+        rates: False-positive rates.
+
+    Returns:
+        None where no stratum has both.
+
+    Raises:
+        ValueError: A score is NaN, ``level`` is out of range, or there is not one stratum per score.
+    """
+    side = matched(members, others, strata, other_strata)
+    if side is None:
+        return None
+    if len(set(side.strata)) == 1:
+        return membership_inference(side.values, side.others, level=level, rates=rates)
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+    _check(side.values, side.others)
+    placements, other_placements = (torch.zeros(len(rows), dtype=torch.float64) for rows in (side.values, side.others))
+    for name in dict.fromkeys(side.strata):
+        own, other = (
+            torch.tensor([index for index, each in enumerate(names) if each == name])
+            for names in (side.strata, side.other_strata)
+        )
+        placements[own] = _share_above(side.values[own], side.others[other])
+        other_placements[other] = 1 - _share_above(side.others[other], side.values[own])
+    auc, count, other_count = placements.mean().item(), len(placements), len(other_placements)
+    test = stratified_rank_test(side.values, side.others, side.strata, side.other_strata)
+    low = high = None
+    if min(test.units) >= _FEWEST_UNITS:
+        deviations = side.weights.square() * (other_placements - auc).square()
+        variance = placements.var().item() / count
+        variance += other_count / (other_count - 1) * deviations.sum().item()
+        low, high = _logit_interval(auc, variance, test.units, level)
+    return Membership(
+        auc=auc,
+        low=low,
+        high=high,
+        tpr_at_fpr={f"{rate:g}": _weighted_tpr(side, rate) for rate in rates},
+        members=count,
+        others=other_count,
+        member_units=test.units[0],
+        other_units=test.units[1],
+        p_value=test.p_value,
+        decidable=test.could_show(level),
+        level=level,
+    )
+
+
+def _weighted_tpr(side: Matched, rate: float) -> float:
+    """As :func:`tpr_at_fpr`, with a weight for each non-member."""
+    order = side.others.argsort()
+    flagged = side.weights[order].cumsum(0)
+    first = int((flagged <= rate + 1e-9).sum())
+    limit = side.others[order][first] if first < len(order) else math.inf
+    return (side.values < limit).double().mean().item()
+
+
+def _logit_interval(auc: float, variance: float, units: tuple[int, int], level: float) -> tuple[float, float]:
+    if variance <= 0 or min(auc, 1 - auc) * min(units) < _FEW_REVERSED:
         return _score_auc_interval(auc, units, level)
     error = math.sqrt(variance) / (auc * (1 - auc))
     half = float(scipy.special.stdtrit(min(units) - 1, (1 + level) / 2)) * error
     logit = math.log(auc / (1 - auc))
-    return tuple(1 / (1 + math.exp(-end)) for end in (logit - half, logit + half))  # type: ignore[return-value]
+    low, high = (1 / (1 + math.exp(-end)) for end in (logit - half, logit + half))
+    return low, high
 
 
-def _share_above(scores: Tensor, others: Tensor) -> Tensor:
-    """Return, for each score, the share of the others above it, with ties counting half."""
-    ordered = others.sort().values
-    above = len(ordered) - torch.searchsorted(ordered, scores, right=True)
-    not_below = len(ordered) - torch.searchsorted(ordered, scores)
-    return (above + not_below).double() / (2 * len(ordered))
+def _share_above(scores: Tensor, others: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return, for each score, the share of the others above it, with ties counting half.
+
+    Args:
+        scores: Scores.
+        others: Other scores.
+        weights: Weight of each of the others; they sum up to 1.
+    """
+    ordered, order = others.sort()
+    shares = torch.full_like(ordered, 1 / len(ordered), dtype=torch.float64) if weights is None else weights[order]
+    below = torch.cat([shares.new_zeros(1), shares.cumsum(0)])
+    not_above, strictly_below = (below[torch.searchsorted(ordered, scores, right=side)] for side in (True, False))
+    return 1 - (not_above + strictly_below) / 2
 
 
-def _placement_variance(placements: Tensor, auc: float, groups: Sequence[Hashable] | None) -> float:
-    """One side's part of the variance of an AUC."""
-    group_indices = _group_indices(groups, len(placements))
-    units = int(group_indices.max()) + 1
-    sums = torch.zeros(units, dtype=torch.float64).index_add_(0, group_indices, placements - auc)
-    return units / (units - 1) * sums.square().sum().item() / len(placements) ** 2
+def _weights(groups: Tensor) -> Tensor:
+    """The weight of each sample where each group weighs as one, in sum 1."""
+    counts = groups.bincount()
+    return 1 / (counts[groups].double() * len(counts))
+
+
+def _group_means(values: Tensor, groups: Tensor) -> Tensor:
+    counts = groups.bincount()
+    return torch.zeros(len(counts), dtype=torch.float64).index_add_(0, groups, values) / counts
 
 
 def _score_auc_interval(auc: float, units: tuple[int, int], level: float) -> tuple[float, float]:
@@ -219,8 +309,9 @@ def _score_auc_interval(auc: float, units: tuple[int, int], level: float) -> tup
         return abs(auc - theta) - z * math.sqrt(variance)
 
     inside = 1e-9
-    low = 0.0 if auc <= inside else float(scipy.optimize.brentq(excess, inside, auc - inside))
-    high = 1.0 if auc >= 1 - inside else float(scipy.optimize.brentq(excess, auc + inside, 1 - inside))
+    # Next to 0 and 1 an end may lie beyond what the formula can tell from them.
+    low = 0.0 if excess(inside) <= 0 else float(scipy.optimize.brentq(excess, inside, auc - inside))
+    high = 1.0 if excess(1 - inside) <= 0 else float(scipy.optimize.brentq(excess, auc + inside, 1 - inside))
     return low, high
 
 
@@ -235,6 +326,6 @@ def _group_indices(groups: Sequence[Hashable] | None, count: int) -> Tensor:
     """Return the group of every sample as a number; without groups, every sample is its own group."""
     names = list(range(count)) if groups is None else list(groups)
     if len(names) != count:
-        raise ValueError(f"expected one group per score, got {len(names)} for {count}")
+        raise ValueError(f"expected one group per value, got {len(names)} for {count}")
     order = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return torch.tensor([order[name] for name in names])

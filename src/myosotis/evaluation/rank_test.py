@@ -7,6 +7,7 @@ from itertools import combinations, product
 from typing import Literal
 
 import scipy  # its parts are loaded where they are used, half a second each
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -83,6 +84,71 @@ def rank_test(
     return RankTest(p_value, min(1.0, sides / splits), (len(first), len(second)))
 
 
+def stratified_rank_test(
+    values: Float[Tensor, " count"],
+    others: Float[Tensor, " others"],
+    strata: Sequence[Hashable],
+    other_strata: Sequence[Hashable],
+    *,
+    alternative: Alternative = "two-sided",
+) -> RankTest:
+    r"""Test whether values rank lower, or higher, than others of the same stratum (van Elteren, 1960).
+
+    With \(R_k\) the sum of the ranks of the first set among all \(N_k\) values of stratum k, the statistic is
+    \(\sum_k R_k / (N_k + 1)\). Its null distribution is exact, ties included, up to a number of splits; beyond, it is
+    the normal one with the variance of a draw without replacement. With a single stratum this is :func:`rank_test`.
+
+    Args:
+        values: Values of the first set, independent of each other; NaN is left out.
+        others: Values of the second set.
+        strata: Stratum of each value, e.g. its class; strata that only one set has are left out.
+        other_strata: Stratum of each of the others.
+        alternative: Alternative hypothesis about the first set.
+
+    Raises:
+        ValueError: No stratum has values of both sets, or there is not one stratum per value.
+
+    Example:
+        >>> import torch
+        >>> easy, hard = [0.1, 0.2], [5.0, 6.0]
+        >>> mixed = stratified_rank_test(torch.tensor(easy), torch.tensor([0.1, 0.2, *hard]), "aa", "aabb")
+        >>> mixed.p_value, mixed.units
+        (1.0, (2, 2))
+    """
+    first, second = _by_stratum(values, strata), _by_stratum(others, other_strata)
+    pairs = [(own, second[name]) for name, own in first.items() if name in second]
+    if not pairs:
+        raise ValueError("no stratum has values of both sets")
+    if len(pairs) == 1:
+        lone, opposite = (torch.tensor(side, dtype=torch.float64) for side in pairs[0])
+        return rank_test(lone, opposite, alternative=alternative)
+    units = sum(len(own) for own, _ in pairs), sum(len(other) for _, other in pairs)
+    splits = math.prod(math.comb(len(own) + len(other), len(own)) for own, other in pairs)
+    observed, null = 0.0, [0.0]
+    mean = variance = 0.0
+    for own, other in pairs:
+        total = len(own) + len(other)
+        scores = [rank / (total + 1) for rank in scipy.stats.rankdata(own + other).tolist()]
+        observed += math.fsum(scores[: len(own)])
+        if splits <= _MOST_SPLITS:
+            sums = [math.fsum(chosen) for chosen in combinations(scores, len(own))]
+            null = [before + more for before in null for more in sums]
+        mean += len(own) / 2
+        squares = math.fsum((score - 0.5) ** 2 for score in scores)
+        variance += len(own) * len(other) / total * squares / (total - 1)
+    if splits <= _MOST_SPLITS:
+        p_value = _tail(observed, null, alternative)
+    elif variance <= 0:  # everything is tied
+        p_value = 1.0
+    else:
+        z = (observed - mean) / math.sqrt(variance)
+        lower = float(scipy.special.ndtr(z))
+        upper = float(scipy.special.ndtr(-z))
+        p_value = {"less": lower, "greater": upper, "two-sided": min(1.0, 2 * min(lower, upper))}[alternative]
+    sides = 2 if alternative == "two-sided" else 1
+    return RankTest(p_value, min(1.0, sides / splits), units)
+
+
 def paired_rank_test(
     values: Float[Tensor, " count"],
     others: Float[Tensor, " others"],
@@ -119,6 +185,16 @@ def paired_rank_test(
         p_value = float(scipy.stats.wilcoxon(differences, alternative=alternative, method="asymptotic").pvalue)
     sides = 2 if alternative == "two-sided" else 1
     return RankTest(p_value, min(1.0, sides / 2**pairs), (pairs, pairs))
+
+
+def _by_stratum(values: Tensor, strata: Sequence[Hashable]) -> dict[Hashable, list[float]]:
+    if len(strata) != len(values):
+        raise ValueError(f"expected one stratum per value, got {len(strata)} for {len(values)}")
+    by_stratum: dict[Hashable, list[float]] = {}
+    for value, name in zip(values.double().tolist(), strata, strict=True):
+        if not math.isnan(value):
+            by_stratum.setdefault(name, []).append(value)
+    return by_stratum
 
 
 def _tail(observed: float, null: Sequence[float], alternative: Alternative) -> float:

@@ -34,9 +34,9 @@ def figures_of(verdict: Mapping[str, Any] | None) -> list[VerdictFigure]:
     Settings and counts are left out.
 
     Example:
-        >>> criterion = {"name": "test", "value": 0.9, "low": 0.8, "high": 0.95, "threshold": 0.85}
-        >>> figures_of({"kept": True, "kept_criteria": [criterion]})
-        [VerdictFigure(measure='kept criteria: test', value=0.9, low=0.8, high=0.95, reference=0.85)]
+        >>> row = {"name": "test", "value": {"mean": 0.9, "low": 0.8, "high": 0.95}, "against": {"mean": 0.92}}
+        >>> figures_of({"kept": True, "keeping": [row]})
+        [VerdictFigure(measure='keeping: test', value=0.9, low=0.8, high=0.95, reference=0.92)]
     """
     return list(_figures(verdict or {}, ()))
 
@@ -52,6 +52,15 @@ def _figures(part: Any, path: tuple[str, ...]) -> Iterator[VerdictFigure]:
             yield from _figures(inner, path)
     if not isinstance(part, Mapping):
         return
+    if isinstance(part.get("value"), Mapping):  # a Comparison
+        value, against = part["value"], part.get("against") or {}
+        number = _number(value.get("mean"))
+        if number is not None:
+            low, high = (_number(value.get(end)) for end in ("low", "high"))
+            measure = _text((*path, str(part.get("name"))))
+            yield VerdictFigure(measure, number, low, high, _number(against.get("mean")))
+        return
+    # Older lines of a ledger are as they were signed.
     if "low" in part and "high" in part and any(name in part for name in _VALUES):
         value = next((number for name in _VALUES if (number := _number(part.get(name))) is not None), None)
         if value is not None:

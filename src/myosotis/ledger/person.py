@@ -81,7 +81,11 @@ def _recorded(statements: Sequence[Any], number: int) -> str:
 
 
 def _answers(verdict: Mapping[str, Any], answers: Mapping[str, bool | None], noun: str, *, exact: bool) -> list[Answer]:
-    by_guessing = (verdict.get("control") or {}).get("against") == "chance"
+    control = verdict.get("control") or {}
+    by_guessing = "chance" in (
+        control.get("against_of"),
+        control.get("against"),
+    )  # lines of earlier versions: the second
     return answers_of(answers, noun, noticeable=_noticeable(verdict, exact=exact), by_guessing=by_guessing, exact=exact)
 
 

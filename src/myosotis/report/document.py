@@ -96,6 +96,7 @@ class Document:
         subtitle: What the run was, in a sentence or two.
         verdicts: Questions and answers.
         table: The main table.
+        headline: The verdict in one sentence.
         facts: Name and value of what identifies the run: date, operator, request, model.
         limits: What the report does not show, a sentence or two each.
         overview: Tables above the main one: the criteria of the verdicts, or the verdicts of several runs.
@@ -107,6 +108,7 @@ class Document:
     subtitle: str
     verdicts: Sequence[Verdict]
     table: Table
+    headline: str = ""
     facts: Sequence[tuple[str, str]] = ()
     limits: Sequence[str] = ()
     overview: Sequence[Table] = ()

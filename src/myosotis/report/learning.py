@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from myosotis.report.criteria import difference_text, sentence
 from myosotis.report.document import Verdict
 from myosotis.report.groups import interval_text
 
@@ -10,7 +11,7 @@ LEARNT, KEPT = "Has it learnt?", "Has it kept?"
 
 
 def learnt_verdict(verdict: Mapping[str, Any] | None, more: str = "", question: str = LEARNT) -> Verdict:
-    """Return whether something was learnt, with each figure beside its control.
+    """Return whether something was learnt, with each figure against its control.
 
     Args:
         verdict: ``verdict`` of the result; None where nothing was measured, or by an earlier version.
@@ -22,7 +23,7 @@ def learnt_verdict(verdict: Mapping[str, Any] | None, more: str = "", question: 
     holds = verdict["learnt"]
     text = " ".join(map(basis_text, verdict["learnt_basis"])) or "There is nothing that it could be measured with."
     if holds is False:
-        levels = [row["control_of"] for row in verdict["learnt_basis"] if row["holds"] is False]
+        levels = [row["against_of"] for row in verdict["learnt_basis"] if row["holds"] is False]
         text += f" This has not learnt: the interval includes, or lies below, the level of {' and of '.join(levels)}."
     elif holds is None and verdict["learnt_basis"]:
         text += " With so few samples no outcome could show it."
@@ -30,7 +31,7 @@ def learnt_verdict(verdict: Mapping[str, Any] | None, more: str = "", question: 
 
 
 def kept_verdict(verdict: Mapping[str, Any] | None, more: str = "") -> Verdict:
-    """Return whether earlier tasks were kept, each figure beside its control.
+    """Return whether earlier tasks were kept, each figure against its control.
 
     Args:
         verdict: ``verdict`` of the result; None for one of an earlier version.
@@ -53,12 +54,11 @@ def basis_text(row: Mapping[str, Any]) -> str:
     """Return a figure, its control, their difference, and what counts as kept, in words.
 
     Args:
-        row: Content of a :class:`~myosotis.engine.result.ControlledFigure`.
+        row: Content of a :class:`~myosotis.evaluation.comparison.Comparison`.
     """
-    measure = row["measure"][0].upper() + row["measure"][1:]
-    difference = interval_text(row["value"] - row["control"], row["difference_low"], row["difference_high"])
+    value, against = (interval_text(part["mean"], part["low"], part["high"]) for part in (row["value"], row["against"]))
     text = (
-        f"{measure}: {interval_text(row['value'], row['low'], row['high'])}; {row['control_of']}: "
-        f"{row['control']:.3f}; difference {difference}."
+        f"{sentence(row['name'])}: {value}; {row['against_of']}: {against}; "
+        f"difference {difference_text(row['difference'])}."
     )
     return text if not row["margin"] else f"{text} A loss of up to {row['margin']:g} counts as kept."

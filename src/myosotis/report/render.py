@@ -83,9 +83,11 @@ def write_html(document: Document, path: Path) -> None:
 
 
 def render_text(document: Document, width: int = 110) -> str:
-    """Return the verdicts and the open tables for a console."""
+    """Return the headline, the verdicts and the open tables for a console."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False)
+    if document.headline:
+        console.print(Text(printable(document.headline)))
     for verdict in document.verdicts:
         console.print(Text(printable(_line(verdict))))
     for table in (*document.overview, document.table):

@@ -61,6 +61,11 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     template = _template(tokenizer, records["forget"])
     longest, n, stops = 512, 10, "unseen" in records
     remarks = [f"To forget: {len(records['forget'])} records."]
+    if any(record.subject is None for record in records["forget"]):
+        remarks.append(
+            "The records name no subject, so nothing would be called forgotten: add 'subject' to each, or, where each "
+            "is about another one, 'rows_per_subject: 1' to the sources."
+        )
     if tokenizer is not None:
         longest, n = _lengths(tokenizer, template, records)
         if stops and not _comparable(tokenizer, template, records, longest, n):
@@ -91,7 +96,7 @@ training:
   epochs: 20
   batch_size: {_batch(parameters, longest, len(records["forget"]), adapter=adapter)}
   learning_rate: {"1.0e-4" if adapter else "1.0e-5"}
-{"stop: {}  # at the level of the unseen records" if stops else "# stop: {}  # needs unseen records"}
+{"stop: {}  # where it would be called forgotten, by the unseen records" if stops else "# stop: {}  # needs unseen records"}
 
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """

@@ -10,6 +10,7 @@ from myosotis.data.images import ImageSet
 from myosotis.unlearning.classifier.audit import (
     Audit,
     audit_sets,
+    log_odds,
     losses,
     measure,
     output_distances,
@@ -17,6 +18,7 @@ from myosotis.unlearning.classifier.audit import (
     predict,
     share,
 )
+from myosotis.unlearning.classifier.stress import augmented_copies
 
 
 def test_a_set_by_hand():
@@ -58,6 +60,19 @@ def test_both_signs_of_the_attack():
     assert same["auc"] == same["auc_reversed"] == 0.5
 
 
+def test_the_attack_is_against_images_of_the_same_class():
+    easy, hard = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([5.0, 6.0, 7.0, 8.0])
+    found = population_membership(easy, torch.cat([easy, hard]), [0] * 4, [0] * 4 + [1] * 4)
+    assert (found["auc"], found["members"], found["others"]) == (0.5, 4, 4)
+    assert population_membership(easy, hard, [0] * 4, [1] * 4) is None
+
+
+def test_log_odds_of_sure_answers_are_told_apart():
+    odds = torch.tensor([-40.0, -2.0, 0.0, 3.0, 30.0], dtype=torch.float64)
+    torch.testing.assert_close(log_odds(functional.softplus(-odds)), odds, rtol=1e-4, atol=1e-9)
+    assert log_odds(torch.tensor([0.0, 800.0])).isfinite().all()
+
+
 def test_an_attack_on_nothing_is_at_chance():
     stream = torch.Generator().manual_seed(0)
     values = torch.randn(400, generator=stream)
@@ -96,6 +111,7 @@ def test_sets_together_and_in_batches():
     truth = sets["remaining"].labels
     assert audit.right["remaining"].tolist() == (whole.argmax(dim=1) == truth).double().tolist()
     torch.testing.assert_close(audit.losses["remaining"].float(), losses(whole, truth))
+    assert audit.copies == {}
     again = Audit.read(json.loads(json.dumps(audit.as_json())))
     assert (again.metrics, again.right["test"].tolist()) == (found, audit.right["test"].tolist())
     assert torch.allclose(predict(model, sets["remaining"], batch_size=2), whole, atol=1e-6)
@@ -104,3 +120,18 @@ def test_sets_together_and_in_batches():
     )
     assert set(found["membership"]) == {"forget", "remaining"}
     assert "membership" not in audit_sets(model, {"forget": image_set(5)}).metrics
+
+
+def test_every_model_sees_the_same_noisy_copies():
+    torch.manual_seed(0)
+    models = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval() for _ in range(2)]
+    sets = {"forget": image_set(5), "remaining": image_set(9, 1), "test": image_set(7, 2)}
+    for model in models:
+        audit = audit_sets(model, sets, copies_seed=3)
+        assert set(audit.copies) == {"forget", "test"}
+        copies = augmented_copies(sets["forget"].pixels(), 3)["noisy"]
+        with torch.no_grad():
+            expected = losses(model(copies).double(), sets["forget"].labels)
+        torch.testing.assert_close(audit.copies["forget"], expected, rtol=1e-5, atol=1e-6)
+        again = Audit.read(json.loads(json.dumps(audit.as_json())))
+        assert torch.equal(again.copies["test"], audit.copies["test"])

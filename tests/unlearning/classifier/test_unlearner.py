@@ -6,7 +6,7 @@ from torch.nn import functional
 from myosotis.unlearning.classifier.methods import METHODS
 from myosotis.unlearning.classifier.sequential import unlearn_sequence
 from myosotis.unlearning.classifier.settings import UnlearnSettings
-from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
+from myosotis.unlearning.classifier.stopping import StopRule
 from myosotis.unlearning.classifier.unlearner import unlearn_instances
 
 CLASSES = 4
@@ -155,10 +155,9 @@ def test_a_margin_goes_further(trained, forget):
 
 
 def test_a_stop_at_the_reference_forgets_less(trained, forget):
-    level = ReferenceLevel(0.7, 0.5)
     arguments = {"method": "neggrad", "settings": UnlearnSettings(learning_rate=0.001, batch_norm="freeze")}
     whole = unlearn_instances(trained, forget, **arguments)
-    part = unlearn_instances(trained, forget, **arguments, stop=StopRule("reference", reference=level))
+    part = unlearn_instances(trained, forget, **arguments, stop=StopRule("reference", accuracy=0.7))
     assert (part.converged, part.stop_reason) == (True, "reference")
     assert part.steps < whole.steps
     assert 0 < part.forget_accuracy <= 0.7

@@ -1,11 +1,19 @@
 """Records, settings and trainers that are small enough for tests."""
 
 import pytest
+import torch
 from peft import LoraConfig
 
 from myosotis.data.people import fictitious_people
-from myosotis.unlearning.language import Thresholds, UnlearnConfig, UnlearnTrainer
+from myosotis.unlearning.language import StopRule, UnlearnConfig, UnlearnTrainer
+from myosotis.unlearning.language.audit.verdict import Level
 
+FIGURES = (
+    *(f"{tokens}_{figure}" for tokens in ("fact", "token") for figure in ("probability", "top5")),
+    "extraction_strength",
+    "memorization_accuracy",
+    "extraction_likelihood",
+)
 PEOPLE = fictitious_people(4, seed=3)
 
 
@@ -101,10 +109,15 @@ def method_settings():
 
 
 @pytest.fixture(scope="session")
-def thresholds():
-    def thresholds(sequences, value):
-        length = sum(map(len, sequences)) / len(sequences)
-        lengths = [len(sequence) for sequence in sequences]
-        return Thresholds(value, value, 2, length, (min(lengths), max(lengths)), len(sequences), 0.0, 0.0)
+def rule_at():
+    """A stop rule whose unseen records have the same value for every figure, and whose forget set was wholly known."""
 
-    return thresholds
+    def rule_at(examples, value, **options):
+        known, unseen = (
+            {name: torch.full((count,), level, dtype=torch.float64) for name in FIGURES}
+            for count, level in ((len(examples), 1.0), (3, value))
+        )
+        level = Level("unseen records, before", unseen, [0, 1, 2], paired=False)
+        return StopRule(examples, known, level, n=2, **options)
+
+    return rule_at

@@ -256,7 +256,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 outcome.counts,
                 [len(task.classes) for task in scenario],
                 config.confidence,
-            ),
+            ).model_dump(mode="json"),
             "tasks_in_detail": [asdict(record) for record in records],
             "requests": [] if self._earlier is None else list(self._earlier.requests),
             "lineage": {

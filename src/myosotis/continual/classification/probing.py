@@ -26,7 +26,7 @@ from myosotis.engine.files import read_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.job import Say
 from myosotis.engine.run import Run
-from myosotis.evaluation.learning import Share, above_level, learning_verdict
+from myosotis.evaluation.learning import LearningVerdict, Share, above_level, learning_verdict
 from myosotis.evaluation.probe import linear_probe
 from myosotis.evaluation.representation import Encoding, Mode, representation_report
 from myosotis.models.modes import evaluating
@@ -117,7 +117,7 @@ def probe_run(
         "head_to_probe": alignment,
         "downstream": {name: [row[column] for row in transfer] for column, name in enumerate(names)},
         "downstream_mean": [sum(row) / len(row) for row in transfer] if names else None,
-        "verdict": _verdict(result, report.probe_all[-1], report.probe_task, config.confidence),
+        "verdict": _verdict(result, report.probe_all[-1], report.probe_task, config.confidence).model_dump(mode="json"),
         "unchanged": all(before == after for before, after in hashes),
         "encoders": [before for before, _ in hashes],
     }
@@ -125,7 +125,7 @@ def probe_run(
 
 def _verdict(
     result: Mapping[str, Any], final: float, among_tasks: Sequence[Sequence[float]], confidence: float
-) -> dict[str, Any]:
+) -> LearningVerdict:
     """The last probe on all classes against the most frequent class, and probes of earlier tasks since each was learnt.
 
     Args:
@@ -139,7 +139,7 @@ def _verdict(
         Share.of([final], [sum(counts)]),
         majority(result["confusion"]),
         measure="linear probe on all classes at the end",
-        control_of="always predicting the most frequent class",
+        against_of="always predicting the most frequent class",
         confidence=confidence,
     )
     kept = kept_since_learnt(

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from myosotis.engine.result import Interval, LearningVerdict, OpenPart, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, OpenPart, Result, ResultPart, StreamCost
+from myosotis.evaluation.learning import LearningVerdict
 
 
 class FinalAccuracy(Interval):

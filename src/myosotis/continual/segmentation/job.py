@@ -31,8 +31,9 @@ from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
 from myosotis.engine.forecast import Phase, steps_of, training_step
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.engine.seeding import derive_seed
+from myosotis.evaluation.comparison import compared
 from myosotis.evaluation.intervals import Interval
-from myosotis.evaluation.learning import KEPT_MARGIN, difference_of, learning_verdict, of_difference
+from myosotis.evaluation.learning import KEPT_MARGIN, LearningVerdict, difference_of, learning_verdict
 from myosotis.models.weight_files import weights_inputs
 
 _STRIDE = 32
@@ -169,7 +170,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
             "iou": [[None if value != value else value for value in iou.tolist()] for iou in history],
             "forgetting": lost,
             "confusion": records[-1].confusion,
-            "verdict": _verdict([record.intervals for record in records]),
+            "verdict": _verdict([record.intervals for record in records]).model_dump(mode="json"),
             "pseudo_labels": [record.pseudo_labels for record in records],
             "memory": [record.memory for record in records],
             "test_images": [record.test_images for record in records],
@@ -182,29 +183,34 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         }
 
 
-def _verdict(intervals: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Mean IoU against the most frequent channel everywhere, and of the first task against the time of learning."""
+def _verdict(intervals: Sequence[Mapping[str, Mapping[str, Any]]]) -> LearningVerdict:
+    """Mean IoU against the most frequent channel everywhere, and of the first task against the time of learning.
+
+    The ends of two-sided intervals stand for one-sided bounds, which errs towards *not shown*.
+    """
     first, last = ({name: Interval(**figures) for name, figures in intervals[index].items()} for index in (0, -1))
     learnt, kept = [], []
     if "all" in last:
         learnt.append(
-            of_difference(
-                last["all"],
-                last["majority"].mean,
-                last["above_majority"],
+            compared(
                 "mean IoU of all channels",
-                "predicting the most frequent channel everywhere",
+                last["all"],
+                last["majority"],
+                last["above_majority"],
+                "above",
+                against_of="predicting the most frequent channel everywhere",
             )
         )
     if len(intervals) > 1 and "base" in first and "base" in last:
         kept.append(
-            of_difference(
-                last["base"],
-                first["base"].mean,
-                difference_of(last["base"], first["base"]),
+            compared(
                 "mean IoU of the classes of the first task",
-                "right after they were learnt",
-                KEPT_MARGIN,
+                last["base"],
+                first["base"],
+                difference_of(last["base"], first["base"]),
+                "at least",
+                against_of="right after they were learnt",
+                margin=KEPT_MARGIN,
             )
         )
     return learning_verdict(learnt, kept)

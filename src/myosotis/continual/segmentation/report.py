@@ -11,8 +11,9 @@ from torch import Tensor
 from myosotis.continual.segmentation.methods import METHODS
 from myosotis.data.masks import IGNORE
 from myosotis.engine.run import Run
+from myosotis.evaluation.comparison import compared
 from myosotis.evaluation.intervals import Interval, t_interval
-from myosotis.evaluation.learning import difference_of, of_difference
+from myosotis.evaluation.learning import difference_of
 from myosotis.report.comparison import ahead, runs_table, verdicts_section
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, curves, heat_map, image_sheet
@@ -148,21 +149,18 @@ def _against_finetuning(verdict: Verdict, result: Mapping[str, Any], results: Se
         return verdict
     if not own["learnt"]:
         return verdict
-    value, control = (_interval_of(each["kept_basis"][0]) for each in (own, peers[0]["verdict"]))
-    compared = of_difference(
-        value,
-        control.mean,
-        difference_of(value, control),
+    value, control = (Interval(**each["kept_basis"][0]["value"]) for each in (own, peers[0]["verdict"]))
+    row = compared(
         "final mean IoU of the classes of the first task",
-        "fine-tuning",
+        value,
+        control,
+        difference_of(value, control),
+        "above",
+        against_of="fine-tuning",
     )
-    more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
-    text = f"{basis_text(compared.as_json())}{more} {verdict.answer}"
-    return Verdict(KEPT, text, compared.holds, compared.holds is None)
-
-
-def _interval_of(row: Mapping[str, Any]) -> Interval:
-    return Interval(row["value"], row["low"], row["high"], row["count"], row["count"])
+    more = "" if row.holds else " It has not kept more than fine-tuning, as far as this interval shows."
+    text = f"{basis_text(row.model_dump(mode='json'))}{more} {verdict.answer}"
+    return Verdict(KEPT, text, row.holds, row.holds is None)
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:

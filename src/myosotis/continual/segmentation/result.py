@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from myosotis.engine.result import LearningVerdict, Result, ResultPart, StreamCost
+from myosotis.engine.result import Result, ResultPart, StreamCost
+from myosotis.evaluation.learning import LearningVerdict
 
 
 class GroupIoU(ResultPart):

@@ -27,7 +27,7 @@ from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase, steps_of, training_step
 from myosotis.engine.processes import device, is_main_process, processes
 from myosotis.evaluation.intervals import clopper_pearson
-from myosotis.evaluation.learning import Share, above_level, above_share, learning_verdict
+from myosotis.evaluation.learning import LearningVerdict, Share, above_level, above_share, learning_verdict
 from myosotis.models.weight_files import weights_inputs
 
 _FEWEST_SHOWN = 8
@@ -167,7 +167,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             "probe": self._probe_text(),
             "metrics": {kind: stream_figures(outcome.before, history, kind) for kind in ("linear", "knn")},
             "final_interval": {"low": low, "high": high, "count": total},
-            "verdict": self._verdict(outcome),
+            "verdict": self._verdict(outcome).model_dump(mode="json"),
             "before": asdict(outcome.before),
             "history": [asdict(measured) for measured in history],
             "few_labels": outcome.few_labels,
@@ -185,7 +185,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             ),
         }
 
-    def _verdict(self, outcome: SslOutcome) -> dict[str, Any]:
+    def _verdict(self, outcome: SslOutcome) -> LearningVerdict:
         """The final probe against the untrained network and chance, and against probes when tasks were learnt."""
         history, confidence = [record.measured for record in outcome.records], self._config.confidence
         final, start = (
@@ -194,8 +194,8 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         chance = 1 / len(self._scenario.classes)
         options: Any = {"measure": "linear probe on the test samples of all tasks", "confidence": confidence}
         learnt = [
-            above_share(final, start, control_of="features of the untrained network", **options),
-            above_level(final, chance, control_of="chance", **options),
+            above_share(final, start, against_of="features of the untrained network", **options),
+            above_level(final, chance, against_of="chance", **options),
         ]
         kept = kept_since_learnt(
             [measured.linear for measured in history],

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from myosotis.engine.result import Interval, LearningVerdict, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, Result, ResultPart, StreamCost
+from myosotis.evaluation.learning import LearningVerdict
 
 
 class ProbeFigures(ResultPart):

@@ -7,7 +7,7 @@ from myosotis.unlearning.classifier.instance_result import InstanceResult, Unlea
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.sequential import unlearn_sequence
 from myosotis.unlearning.classifier.settings import PRESETS, Preset, UnlearnSettings
-from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
+from myosotis.unlearning.classifier.stopping import StopRule, reference_level
 from myosotis.unlearning.classifier.unlearner import unlearn_instances
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "PRESETS",
     "InstanceResult",
     "Preset",
-    "ReferenceLevel",
     "StopRule",
     "UnlearnResult",
     "UnlearnSettings",
@@ -25,6 +24,7 @@ __all__ = [
     "importance_penalty",
     "misclassify_loss",
     "pgd_attack",
+    "reference_level",
     "relabel_loss",
     "true_label_confidence",
     "true_margin",

@@ -1,7 +1,7 @@
 """Measurements of a classifier before and after unlearning: accuracy, calibration, membership, distances."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ from myosotis.data.images import ImageSet
 from myosotis.engine.errors import DivergedError
 from myosotis.evaluation.calibration import calibration_error
 from myosotis.evaluation.intervals import clopper_pearson
-from myosotis.evaluation.membership import LOW_RATES, membership_inference
+from myosotis.evaluation.membership import LOW_RATES, stratified_membership
 from myosotis.models.modes import evaluating
+from myosotis.unlearning.classifier.stress import noise_generator, noisy_copies
 
 _BATCH = 512
+_TINY = 1e-15  # keeps the odds of a loss of zero finite
+_VALUES = ("losses", "right", "copies")
 
 
 @dataclass(frozen=True)
@@ -27,47 +30,53 @@ class Audit:
         metrics: Figures by set, see :func:`audit_sets`.
         losses: Cross-entropy of every image, in nats, by set.
         right: 1 for every image whose prediction is its true class, else 0, by set.
+        copies: Cross-entropy of a noisy copy of every image of ``forget`` and ``test``; empty where none was made.
     """
 
     metrics: dict[str, Any]
     losses: dict[str, Tensor]
     right: dict[str, Tensor]
+    copies: dict[str, Tensor] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the audit as JSON."""
-        values = {
-            name: {split: row.tolist() for split, row in getattr(self, name).items()} for name in ("losses", "right")
-        }
+        values = {name: {split: row.tolist() for split, row in getattr(self, name).items()} for name in _VALUES}
         return {"metrics": self.metrics, **values}
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> "Audit":
         """Return the audit that :meth:`as_json` gave."""
-        losses, right = (
-            {split: torch.tensor(row, dtype=torch.float64) for split, row in stored[name].items()}
-            for name in ("losses", "right")
+        losses, right, copies = (
+            {split: torch.tensor(row, dtype=torch.float64) for split, row in stored.get(name, {}).items()}
+            for name in _VALUES
         )
-        return cls(dict(stored["metrics"]), losses, right)
+        return cls(dict(stored["metrics"]), losses, right, copies)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: ImageSet, batch_size: int = _BATCH) -> Float[Tensor, "n classes"]:
+def predict(
+    model: nn.Module,
+    images: ImageSet,
+    batch_size: int = _BATCH,
+    changed: Callable[[Tensor], Tensor] | None = None,
+) -> Float[Tensor, "n classes"]:
     """Return the logits of every image, on the CPU in float32; the images go to the model's device batch by batch.
 
     Args:
         model: Classifier, used in evaluation mode.
         images: Images as bytes.
         batch_size: Images per forward pass.
+        changed: Function from a batch in [0, 1] to the one that the model sees instead, batch after batch.
 
     Raises:
         DivergedError: A logit is not finite: such a model predicts nothing, and that must not pass for forgetting.
     """
     device = next(model.parameters()).device
+    pieces = []
     with evaluating(model):
-        pieces = [
-            model(images.subset(range(begin, min(begin + batch_size, len(images)))).pixels(device)).float().cpu()
-            for begin in range(0, len(images), batch_size)
-        ]
+        for begin in range(0, len(images), batch_size):
+            batch = images.subset(range(begin, min(begin + batch_size, len(images)))).pixels(device)
+            pieces.append(model(batch if changed is None else changed(batch)).float().cpu())
     logits = torch.cat(pieces)
     if not bool(logits.isfinite().all()):
         raise DivergedError("the model returns logits that are not finite, so its predictions are meaningless")
@@ -129,10 +138,12 @@ def measure(
 def population_membership(
     members: Float[Tensor, " members"],
     others: Float[Tensor, " others"],
+    classes: Sequence[int] | None = None,
+    other_classes: Sequence[int] | None = None,
     *,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Return how well the loss distinguishes samples from unseen ones, in both directions.
+) -> dict[str, Any] | None:
+    """Return how well the loss distinguishes samples from unseen ones of their classes, in both directions.
 
     A low loss reveals what is remembered, a high loss what was over-forgotten, so both signs are tested. True-positive
     rates have exact intervals, because n non-members cannot show a rate below 1/n.
@@ -140,19 +151,25 @@ def population_membership(
     Args:
         members: Loss of each sample that was trained on, or is said to be forgotten.
         others: Loss of each sample that was never seen.
+        classes: Class of each sample; None if all are of one.
+        other_classes: Class of each sample that was never seen.
         confidence: Level of the intervals.
 
     Returns:
+        None where no sample that was never seen is of one of the classes, else
         ``auc`` with ``low`` and ``high`` (0.5 is no trace), ``auc_reversed`` (that of the other sign), ``auc_either``
         (the larger), ``tpr`` and ``tpr_reversed`` by false-positive rate, ``members``, ``others``, ``p_value`` of the
         two-sided rank test, ``decidable`` (whether so few images could show anything), ``traceable`` and
         ``over_unlearned``.
     """
     attacks = []
+    strata = (classes or [0] * len(members)), (other_classes or [0] * len(others))
     for sign in (1, -1):
-        attack = membership_inference(sign * members, sign * others, level=confidence)
+        attack = stratified_membership(sign * members, sign * others, *strata, level=confidence)
+        if attack is None:
+            return None
         rates = {
-            rate: share(round(value * len(members)), len(members), confidence)
+            rate: share(round(value * attack.members), attack.members, confidence)
             for rate, value in attack.tpr_at_fpr.items()
         }
         attacks.append((attack, rates))
@@ -166,8 +183,8 @@ def population_membership(
         "tpr": tpr,
         "tpr_reversed": tpr_reversed,
         "rates": list(LOW_RATES),
-        "members": len(members),
-        "others": len(others),
+        "members": as_member.members,
+        "others": as_member.others,
         "p_value": as_member.p_value,
         "decidable": as_member.decidable,
         "traceable": as_member.traceable,
@@ -178,6 +195,22 @@ def population_membership(
 def losses(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Return the cross-entropy of every sample."""
     return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def log_odds(losses: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return log(p / (1 - p)) of the probability p of the true class, from the cross-entropy -log p.
+
+    Between images that a model is sure of it tells more than the probability does (Carlini et al., IEEE S&P 2022).
+
+    Args:
+        losses: Cross-entropy in float64; below 1e-15 it counts as that.
+
+    Example:
+        >>> log_odds(-torch.tensor([0.5, 0.9], dtype=torch.float64).log()).exp().round(decimals=6).tolist()
+        [1.0, 9.0]
+    """
+    losses = losses.double().clamp_min(_TINY)
+    return -losses - (-torch.expm1(-losses)).log()
 
 
 def output_distances(first: Float[Tensor, "n classes"], second: Float[Tensor, "n classes"]) -> dict[str, float]:
@@ -213,6 +246,7 @@ def audit_sets(
     *,
     bins: int = 15,
     confidence: float = 0.95,
+    copies_seed: int | None = None,
 ) -> Audit:
     """Return the measurements of a model on each set.
 
@@ -221,22 +255,35 @@ def audit_sets(
         sets: ``forget``, and where they are known ``remaining``, ``held_remaining`` and ``test``.
         bins: Bins of the calibration error.
         confidence: Level of all intervals.
+        copies_seed: Seed of the noise of the copies of ``forget`` and ``test``; None makes no copies.
 
     Returns:
         Metrics: the figures of :func:`measure` for each set, and ``membership`` of ``forget`` and of ``remaining``
-        against ``test``; and the values of every image.
+        against test images of the same classes; and the values of every image.
     """
     logits = {name: predict(model, images) for name, images in sets.items()}
     metrics: dict[str, Any] = {
         name: measure(logits[name], images.labels, images.classes, bins=bins, confidence=confidence)
         for name, images in sets.items()
     }
-    loss = {name: losses(logits[name], images.labels).double() for name, images in sets.items()}
+    loss = {name: losses(logits[name].double(), images.labels) for name, images in sets.items()}
     if "test" in sets:
-        metrics["membership"] = {
-            name: population_membership(loss[name], loss["test"], confidence=confidence)
+        labels = {name: images.labels.tolist() for name, images in sets.items()}
+        attacks = {
+            name: population_membership(loss[name], loss["test"], labels[name], labels["test"], confidence=confidence)
             for name in ("forget", "remaining")
             if name in sets
         }
+        metrics["membership"] = {name: attack for name, attack in attacks.items() if attack is not None}
+    copies = {}
+    if copies_seed is not None:
+        copies = {name: _copies(model, sets[name], copies_seed) for name in ("forget", "test") if name in sets}
     right = {name: (logits[name].argmax(dim=1) == images.labels).double() for name, images in sets.items()}
-    return Audit(metrics, loss, right)
+    return Audit(metrics, loss, right, copies)
+
+
+def _copies(model: nn.Module, images: ImageSet, seed: int) -> Float[Tensor, " n"]:
+    """The cross-entropy of a noisy copy of every image, the same for every model."""
+    stream = noise_generator(seed)
+    logits = predict(model, images, changed=lambda batch: noisy_copies(batch, stream))
+    return losses(logits.double(), images.labels)

@@ -6,25 +6,31 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from myosotis.engine.errors import SettingsError
 from myosotis.unlearning.classifier.goals import true_margin
 
 StopAt = Literal["goal", "reference", "never"]
 
+_ROUNDING = 1e-9
 
-@dataclass(frozen=True)
-class ReferenceLevel:
-    """Level of a model that never saw the instances.
 
-    Attributes:
-        accuracy: Accuracy on the forget set, in [0, 1].
-        loss: Mean cross-entropy on the forget set, in nats.
+def reference_level(before: float, reference: float, margin: float = 0.2) -> float:
+    """Return the accuracy on the forget set at which unlearning stops at a reference, for :class:`StopRule`.
+
+    What is left of what had been learnt is then at most the margin, as the verdict asks; by the means alone, for the
+    instances are few.
+
+    Args:
+        before: Accuracy on the forget set before unlearning.
+        reference: That of a model that never saw the instances.
+        margin: Share of the difference that may be left.
+
+    Example:
+        >>> round(reference_level(1.0, 0.7), 2)
+        0.76
     """
-
-    accuracy: float
-    loss: float
+    return reference + margin * max(before - reference, 0.0)
 
 
 @dataclass(frozen=True)
@@ -32,28 +38,28 @@ class StopRule:
     """When unlearning stops.
 
     Attributes:
-        at: ``"goal"``: every instance is misclassified, or has its new label. ``"reference"``: accuracy has fallen
-            to, and loss has risen to, those of ``reference``, so that the result is not over-forgotten. ``"never"``:
+        at: ``"goal"``: every instance is misclassified, or has its new label. ``"reference"``: the accuracy on them
+            has fallen to that of a model that never saw them, so that the result is not over-forgotten. ``"never"``:
             only the largest number of steps or epochs stops it.
         margin: Logits that an instance must be beyond the decision boundary, for ``"goal"``. At 0 another device's
             rounding may bring an instance back.
-        reference: Level of the reference, for ``"reference"``.
+        accuracy: Accuracy on the forget set to stop at, for ``"reference"``; see :func:`reference_level`.
         every: Steps between two measurements of the forget set.
 
     Raises:
-        ValueError: A value is out of range, or ``at`` and ``reference`` do not fit together.
+        ValueError: A value is out of range, or ``at`` and ``accuracy`` do not fit together.
     """
 
     at: StopAt = "goal"
     margin: float = 0.0
-    reference: ReferenceLevel | None = None
+    accuracy: float | None = None
     every: int = 1
 
     def __post_init__(self) -> None:
         if self.margin < 0 or self.every < 1:
             raise SettingsError("margin must be at least 0 and every at least 1")
-        if (self.at == "reference") != (self.reference is not None):
-            raise SettingsError("a reference level is needed for, and only for, a stop at the reference")
+        if (self.at == "reference") != (self.accuracy is not None):
+            raise SettingsError("an accuracy is needed for, and only for, a stop at the reference")
 
     def reached(
         self, logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], new_labels: Int[Tensor, " n"] | None
@@ -67,10 +73,8 @@ class StopRule:
         """
         if self.at == "never":
             return False
-        if self.reference is not None:
-            accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
-            loss = functional.cross_entropy(logits.float(), labels).item()
-            return accuracy <= self.reference.accuracy and loss >= self.reference.loss
+        if self.accuracy is not None:
+            return (logits.argmax(dim=1) == labels).double().mean().item() <= self.accuracy + _ROUNDING
         return bool(forgotten(logits, labels, new_labels, self.margin).all())
 
 

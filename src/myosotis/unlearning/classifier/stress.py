@@ -34,13 +34,29 @@ def augmented_copies(
     height, width = images.shape[2:]
     corners = ((0, 1), (2, 1), (1, 0), (1, 2))
     shifted = torch.cat([padded[:, :, top : top + height, left : left + width] for top, left in corners])
-    noise = torch.randn(images.shape, generator=generator(seed, "noisy copies")).to(images)
     return {
         "shifted": shifted,
         "mirrored": images.flip(3),
-        "noisy": (images + _NOISE * noise).clamp(0, 1),
+        "noisy": noisy_copies(images, noise_generator(seed)),
         "lighting": torch.cat([(images * (1 + sign * _BRIGHTNESS)).clamp(0, 1) for sign in (1, -1)]),
     }
+
+
+def noise_generator(seed: int) -> torch.Generator:
+    """Return the generator of the noise of copies, on the CPU, so that every model sees the same copies."""
+    return generator(seed, "noisy copies")
+
+
+def noisy_copies(
+    images: Float[Tensor, "n channels height width"], stream: torch.Generator
+) -> Float[Tensor, "n channels height width"]:
+    """Return copies with normal noise of standard deviation 0.05 a pixel, in [0, 1].
+
+    Args:
+        images: Images in [0, 1].
+        stream: Generator of the noise, see :func:`noise_generator`.
+    """
+    return (images + _NOISE * torch.randn(images.shape, generator=stream).to(images)).clamp(0, 1)
 
 
 @torch.no_grad()

@@ -1,6 +1,15 @@
-"""The verdict on a run: known before, forgotten, the rest kept, and how sure that is."""
+"""The verdict of a run: did the model know the instances, are they forgotten, is the rest kept, how sure are we?
 
-from collections.abc import Mapping, Sequence
+Photos of an easy class are answered well by a model that never saw them, so the instances are compared with test images
+of their own classes, and where there is a reference, by how much more the model knows of them than the reference does:
+a reference that is unsure of everything is unsure of test images too. *Forgotten* is an equivalence, with *no* and
+*undecided* beside *yes*: what is left of what had been learnt is shown to be within a share of it. Methods that aim at
+errors have to reach them; but an error on the very pixels of a photo may be a patch, so slightly changed copies count.
+A mean hides a class, so the class that lost most stands beside it and can turn *kept* to no.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,278 +17,612 @@ import scipy  # its parts are loaded where they are used, half a second each
 import torch
 from torch import Tensor
 
-from myosotis.evaluation.intervals import change_interval, difference_interval, mean_interval
-from myosotis.evaluation.rank_test import RankTest, paired_rank_test, rank_test
-from myosotis.evaluation.verdict import FEWEST_UNITS, Criterion, all_hold
-from myosotis.unlearning.classifier.audit import Audit, share
+from myosotis.engine.result import ResultPart
+from myosotis.evaluation.comparison import (
+    MIN_UNITS,
+    TOLERANCE,
+    Comparison,
+    WorstSubject,
+    all_of,
+    answer,
+    compared,
+    fixed,
+    one_sided,
+    unmeasured,
+)
+from myosotis.evaluation.intervals import (
+    Interval,
+    change_interval,
+    clopper_pearson,
+    mean_interval,
+    student_change,
+    student_interval,
+)
+from myosotis.evaluation.learning import difference_of
+from myosotis.evaluation.membership import stratified_membership
+from myosotis.evaluation.rank_test import RankTest, stratified_rank_test
+from myosotis.evaluation.stratified import matched
+from myosotis.unlearning.classifier.audit import Audit, log_odds
+
+COPIES, SHADOWS = "slightly changed copies", "an attack with shadow models"
+
+_REFERENCE = "the reference, on the same images"
+_TEST = "test images of the same classes, before"
 
 _CHANCE_AUC = 0.5
+_AUC_MARGIN = 0.1
+"""Distance of an AUC from that of no trace below which the two count as equal."""
+
+_WHOLLY_LOST = 0.8
+"""A class is wholly lost where at least this share of its right answers is gone."""
+
+_LEAST_KNOWN = 0.3
+"""A class of which less was right before cannot be wholly lost."""
+
+_LEAST_IMAGES = 5
+"""A class with fewer images cannot be wholly lost."""
 
 
 @dataclass(frozen=True)
 class VerdictSettings:
-    """Thresholds for forgotten and for kept.
+    """What counts as forgotten and as kept.
 
     Attributes:
         most_lost: Largest loss of accuracy that still counts as kept.
-        margin: Difference of accuracy, or of an AUC, below which two models count as equal.
-        confidence: Level of every interval and test.
+        margin: Largest share of what had been learnt of the instances that may be left, or be missing.
+        confidence: Level of every interval and test; that of each end of an interval of a difference.
     """
 
     most_lost: float = 0.05
-    margin: float = 0.1
+    margin: float = 0.2
     confidence: float = 0.95
+
+
+class Chance(ResultPart):
+    """Whether the answers before unlearning are any better than by chance."""
+
+    at_chance: bool
+    """Whether they are not shown to be better."""
+    accuracy: float
+    """Share of right answers."""
+    level: float
+    """Share that chance would get, or the most frequent class."""
+    of: str
+    """Set that was looked at: ``test``, or without test images ``forget``."""
+
+
+class Trace(ResultPart):
+    """Whether the loss tells the instances from test images of their classes, after unlearning."""
+
+    auc: float
+    """Probability that an instance has a lower loss than a test image of its class; 0.5 is no trace."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end."""
+    p_value: float
+    """p-value of the two-sided rank test, class by class."""
+    traceable: bool | None
+    """Whether their loss is shown to be lower; null where so few images could not show it."""
+    over_forgotten: bool | None
+    """Whether their loss is shown to be higher."""
+    units: int
+    """Instances of classes that have test images."""
+    unseen_units: int
+    """Test images of the classes of the instances."""
+    against: str
+    """``test images``, or, less the loss under a reference model, ``test images, relative to the reference``."""
+
+
+class ClassifierVerdict(ResultPart):
+    """Answers with the comparisons that they rest on; null where an answer cannot be given."""
+
+    known: bool | None
+    """Whether the model knew the instances."""
+    forgotten: bool | None
+    """Whether they are forgotten."""
+    kept: bool | None
+    """Whether the rest is kept."""
+    as_unseen: bool | None
+    """Whether nothing tells the instances from images that the model never saw, in either direction."""
+    over_forgotten: bool | None
+    """Whether the model knows less of them than of images that it never saw; null where no test could show it."""
+    sure: bool | None
+    """Whether *forgotten* and *kept* are both decided."""
+    reasons: dict[str, str]
+    """By question, why it could not be answered."""
+    control: Comparison
+    """Positive control: the instances against what was never seen, before unlearning."""
+    chance: Chance
+    """Whether the answers are any better than chance."""
+    by_goal: bool
+    """Whether the method aims at errors, so that every instance has to reach the goal."""
+    goal_reached: Interval | None
+    """Share of the instances that were right before and have reached the goal; null where none was right."""
+    wrong_before: int
+    """Instances that were answered wrongly before, which count for nothing."""
+    forgetting: list[Comparison]
+    """Comparisons of *forgotten*, besides the goal."""
+    keeping: list[Comparison]
+    """Comparisons of *kept*."""
+    worst_kept: WorstSubject | None
+    """The class that lost most, over all sets that count for *kept*."""
+    unseen: Comparison | None
+    """Accuracy on the instances after, against that of a model that never saw them; null where nothing tells it."""
+    trace: Trace | None
+    """What an attacker learns from the loss; null without test images."""
+    untested: list[str]
+    """What was not tested, in words."""
+    confidence: float
+    """Level of confidence."""
+    margin: float
+    """Largest share of what had been learnt that may be left."""
+    most_lost: float
+    """Largest loss of accuracy that counts as kept."""
 
 
 def judge(
     audits: Mapping[str, Audit],
     outcome: Mapping[str, Any],
     labels: Mapping[str, Tensor],
-    classes: int,
+    classes: Sequence[str],
     settings: VerdictSettings,
     *,
     by_goal: bool,
     kept_sets: Sequence[str],
     shadow: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the answers to the questions of a verdict, with the comparisons that they rest on.
+    forgotten_classes: Collection[int] = (),
+) -> ClassifierVerdict:
+    """Answer the questions of a verdict, each with the comparisons that it rests on.
 
     Args:
         audits: Audits of the models ``before``, ``after``, and of the ``reference`` if there is one.
         outcome: Outcome of the unlearning: ``converged`` and ``instances``.
         labels: True classes by set.
-        classes: Number of classes.
-        settings: Thresholds.
+        classes: Names of the classes.
+        settings: What counts as forgotten and as kept.
         by_goal: Whether the method aims at errors, so that instances are forgotten once they are misclassified; else
-            they are when their accuracy is no higher than that of the reference.
+            they are when their accuracy is that of the reference.
         kept_sets: Sets that decide whether the rest is kept: those that the unlearning did not train on.
         shadow: Results of the attacks with shadow models.
-
-    Returns:
-        ``known`` with ``control``; ``forgotten`` with ``goal_reached`` or ``forgetting_criteria``; ``kept`` with
-        ``kept_criteria``; ``as_unseen`` with ``over_forgotten``; ``sure``; ``reasons`` of what could not be answered.
-        The answers are True, False, or None where no answer is possible.
+        forgotten_classes: Classes of which every training image was to be forgotten, so that they need not be kept.
     """
     before, after, reference = audits["before"], audits["after"], audits.get("reference")
-    control = positive_control(before, reference, labels, classes, settings)
+    reasons: dict[str, str] = {}
+    chance = better_than_chance(before, labels, len(classes), settings.confidence)
+    control = positive_control(before, reference, labels, chance, settings)
+    known = None if chance.at_chance else control.holds
+    if chance.at_chance:
+        reasons["known"] = "at_chance"
+    elif control.incomparable is not None:
+        reasons["known"] = "no_test_images"
     instances = outcome["instances"]
     right_before = [instance for instance in instances if instance["answer_before"] == instance["label"]]
     reached = sum(instance["forgotten"] for instance in right_before)
-    reasons: dict[str, str] = {}
-    criteria: list[Criterion] = []
-    if by_goal:
-        forgotten: bool | None = bool(right_before) and outcome["converged"]
-    else:
-        criteria = reference_criteria(after, reference, settings)
-        forgotten = all_hold(criteria)
+    forgetting = [] if by_goal or reference is None else [reference_accuracy(before, after, reference, settings)]
+    copies = copies_comparison(before, after, reference, labels, len(classes), settings)
+    forgetting += [] if copies is None else [copies]
+    at_goal = [bool(outcome["converged"]) and reached == len(right_before)] if by_goal else []
+    forgotten = all_of([*at_goal, *(row.holds for row in forgetting if row.incomparable is None)])
     if not right_before:
         reasons["forgotten"] = "all_wrong_before"
-    elif control["at_chance"]:
+    elif chance.at_chance:
         reasons["forgotten"] = "at_chance"
-    elif not control["known"]:
+    elif not known:
         reasons["forgotten"] = "not_known"
-    elif forgotten is None:
+    elif not by_goal and reference is None:
         reasons["forgotten"] = "no_reference"
-    keeping = keeping_criteria(before, after, kept_sets, settings)
-    kept = all_hold(keeping)
-    if kept is None:
+    elif not by_goal and forgetting[0].incomparable is not None and forgotten is not False:
+        reasons["forgotten"] = "nothing_comparable"
+    keeping = keeping_comparisons(before, after, labels, kept_sets, settings, forgotten_classes)
+    worst = worst_class(before, after, labels, kept_sets, classes, forgotten_classes)
+    kept = answer(keeping)
+    if worst is not None and worst.whole:
+        kept = False
+    if not keeping:
         reasons["kept"] = "nothing_to_compare"
-    elif control["at_chance"]:
+    elif chance.at_chance:
         reasons["kept"] = "at_chance"
-    forgotten, kept = (None if key in reasons else answer for key, answer in (("forgotten", forgotten), ("kept", kept)))
-    unseen = as_unseen(audits, settings, shadow)
-    decided = all(row.decided for row in (*criteria, *keeping)) and len(right_before) >= FEWEST_UNITS
-    return {
-        "known": control["known"],
-        "forgotten": forgotten,
-        "kept": kept,
-        "as_unseen": unseen["as_unseen"],
-        "sure": True if decided and None not in (forgotten, kept) else None,
-        "reasons": reasons,
-        "control": control,
-        "wrong_before": len(instances) - len(right_before),
-        "goal_reached": share(reached, len(right_before), settings.confidence) if right_before else None,
-        "by_goal": by_goal,
-        "forgetting_criteria": [row.as_json() for row in criteria],
-        "kept_criteria": [row.as_json() for row in keeping],
-        "most_lost": settings.most_lost,
-        "over_forgotten": unseen["over_forgotten"],
-        "unseen": unseen,
-        "confidence": settings.confidence,
-        "margin": settings.margin,
-    }
+    forgotten, kept = (None if key in reasons else said for key, said in (("forgotten", forgotten), ("kept", kept)))
+    unseen = unseen_accuracy(before, after, reference, labels, settings)
+    trace = trace_of(after, reference, labels, settings.confidence)
+    over, as_unseen = _both_sides(unseen, trace, shadow)
+    untested = [COPIES] if copies is None or copies.incomparable is not None else []
+    return ClassifierVerdict(
+        known=known,
+        forgotten=forgotten,
+        kept=kept,
+        as_unseen=as_unseen,
+        over_forgotten=over,
+        sure=True if None not in (forgotten, kept) else None,
+        reasons=reasons,
+        control=control,
+        chance=chance,
+        by_goal=by_goal,
+        goal_reached=_share(reached, len(right_before), settings.confidence) if right_before else None,
+        wrong_before=len(instances) - len(right_before),
+        forgetting=forgetting,
+        keeping=keeping,
+        worst_kept=worst,
+        unseen=unseen,
+        trace=trace,
+        untested=untested if shadow is not None else [*untested, SHADOWS],
+        confidence=settings.confidence,
+        margin=settings.margin,
+        most_lost=settings.most_lost,
+    )
+
+
+def better_than_chance(before: Audit, labels: Mapping[str, Tensor], classes: int, confidence: float) -> Chance:
+    """Return whether the answers before are better than chance, on test images or else on the instances.
+
+    Args:
+        before: Audit of the model before unlearning.
+        labels: True classes by set.
+        classes: Number of classes.
+        confidence: Level of the test.
+    """
+    name = "test" if "test" in before.right else "forget"
+    right, level = before.right[name], 1 / classes
+    if name == "test":
+        # A model that always predicts the most frequent class is right as often as that class occurs.
+        level = max(level, torch.bincount(labels[name]).max().item() / len(labels[name]))
+    p_value = _p_better(right, level)
+    return Chance(at_chance=p_value > 1 - confidence, accuracy=right.mean().item(), level=level, of=name)
 
 
 def positive_control(
-    before: Audit,
-    reference: Audit | None,
-    labels: Mapping[str, Tensor],
-    classes: int,
-    settings: VerdictSettings,
-) -> dict[str, Any]:
-    """Return whether the model knew the instances, before unlearning, better than unseen ones.
+    before: Audit, reference: Audit | None, labels: Mapping[str, Tensor], chance: Chance, settings: VerdictSettings
+) -> Comparison:
+    """Return whether the model knew the instances, before unlearning, better than what it never saw.
 
-    The loss is lower on training samples, so it is tested against test images, and against a reference on the same
-    instances, which is more sensitive where a model generalises well. A reference that is worse on test images than the
-    model would make anything look known, so it is ignored. Of two tests the smaller p-value counts, doubled. Without
-    either, the test is whether the model gets more of the instances right than chance would.
+    The figure is the log-odds of the true class, and with a reference how much higher they are than under the
+    reference. Their rank on an instance is compared with those on test images of the same class, by van Elteren's test;
+    test images tell how much a reference differs from the model anyway, so without them it is of no use. With neither,
+    the test is whether the model gets more of the instances right than chance would. It is shown not to know them where
+    their odds are at most the margin above those of test images.
 
     Args:
         before: Audit of the model before unlearning.
         reference: Audit of a model that never saw the instances.
         labels: True classes by set.
-        classes: Number of classes.
-        settings: Level of confidence.
-
-    Returns:
-        ``known`` (True or None), ``test`` (``test``, ``reference`` or ``chance``), ``accuracy`` on the instances and
-        ``level``, the accuracy that it is compared with; ``p_value`` of the one-sided test and the ``smallest_p_value``
-        that so few images could give; ``at_chance``, whether the accuracy on test images, or without them on the
-        instances, is no better than chance, and ``chance``.
+        chance: Whether the answers are any better than chance.
+        settings: Confidence and margin.
     """
-    level = settings.confidence
-    losses = before.losses["forget"]
-    control_set = "test" if "test" in before.right else "forget"
-    correct, chance = before.right[control_set], 1 / classes
-    if control_set == "test":
-        # A model that always predicts the most frequent class is right as often as that class occurs.
-        chance = max(chance, torch.bincount(labels[control_set]).max().item() / len(labels[control_set]))
-    p_better = scipy.stats.binomtest(int(correct.sum()), len(correct), chance, alternative="greater").pvalue
-    tests: dict[str, tuple[float, RankTest]] = {}
-    if "test" in before.losses:
-        test = rank_test(losses, before.losses["test"], alternative="less")
-        tests["test"] = before.right["test"].mean().item(), test
-    if reference is not None and not _is_worse(reference, before, level):
-        paired = paired_rank_test(losses, reference.losses["forget"], alternative="less")
-        tests["reference"] = reference.right["forget"].mean().item(), paired
-    if not tests:
-        of_chance = RankTest(float(p_better), float(chance ** len(losses)), (len(losses), len(losses)))
-        tests["chance"] = chance, of_chance
-    name = min(tests, key=lambda key: tests[key][1].p_value)
-    p_value = min(1.0, len(tests) * tests[name][1].p_value)
-    at_chance = bool(p_better > 1 - level)
-    return {
-        "known": True if p_value <= 1 - level + 1e-9 and not at_chance else None,
-        "against": name,
-        "accuracy": before.right["forget"].mean().item(),
-        "level": tests[name][0],
-        "units": len(losses),
-        "p_value": p_value,
-        "smallest_p_value": min(1.0, len(tests) * tests[name][1].smallest),
-        "at_chance": at_chance,
-        "chance": chance,
-        "chance_of": control_set,
-        "chance_accuracy": correct.mean().item(),
-    }
+    level, total = settings.confidence, len(before.losses["forget"])
+    if "test" not in before.losses and reference is None:
+        return _against_chance(before.right["forget"], chance.level, level)
+    name, source = "log_odds", "test images of the same classes"
+    if reference is not None:
+        name, source = "log_odds_gain", "the same on test images of the same classes"
+        if "test" not in before.losses:
+            reason = "there are no test images to tell how much the two models differ anyway"
+            return unmeasured(name, reason, source, total)
+    own = {name: log_odds(before.losses[name]) for name in ("forget", "test")}
+    if reference is not None:
+        own = {name: rows - log_odds(reference.losses[name]) for name, rows in own.items()}
+    side = matched(own["forget"], own["test"], labels["forget"].tolist(), labels["test"].tolist())
+    if side is None:
+        return unmeasured(name, "no test image is of a class of the instances", source, total)
+    test = stratified_rank_test(side.values, side.others, side.strata, side.other_strata, alternative="greater")
+    return Comparison(
+        name=name,
+        value=student_interval(side.values, level=level),
+        against=side.level_interval(level),
+        against_of=source,
+        difference=side.difference(one_sided(level)),
+        rule="above",
+        margin=math.log1p(settings.margin),
+        total=total,
+        p_value=test.p_value,
+        smallest_p_value=test.smallest,
+        confidence=level,
+    )
 
 
-def _is_worse(reference: Audit, before: Audit, level: float) -> bool:
-    """Whether a reference is significantly less accurate on test images than the model."""
-    if "test" not in reference.right or "test" not in before.right:
-        return False
-    high = change_interval(reference.right["test"], before.right["test"], level=level).high
-    return high is not None and high < 0
+def _against_chance(right: Tensor, chance: float, level: float) -> Comparison:
+    test = RankTest(_p_better(right, chance), chance ** len(right), (len(right), len(right)))
+    return Comparison(
+        name="accuracy",
+        value=mean_interval(right, level=level),
+        against=fixed(chance),
+        against_of="chance",
+        difference=mean_interval(right, level=one_sided(level)).transformed(lambda mean: mean - chance),
+        rule="above",
+        margin=0.0,
+        total=len(right),
+        p_value=test.p_value,
+        smallest_p_value=test.smallest,
+        confidence=level,
+    )
 
 
-def reference_criteria(after: Audit, reference: Audit | None, settings: VerdictSettings) -> list[Criterion]:
-    """Return the comparison of the accuracy on the instances with that of a reference, if there is one."""
-    if reference is None:
-        return []
-    right, reference_right = after.right["forget"], reference.right["forget"]
-    return [
-        Criterion(
-            "forget_accuracy",
-            mean_interval(right, level=settings.confidence),
-            mean_interval(reference_right, level=settings.confidence),
-            "the reference",
-            "<=",
-            change_interval(right, reference_right, level=settings.confidence),
-            settings.margin,
-        )
-    ]
-
-
-def keeping_criteria(before: Audit, after: Audit, sets: Sequence[str], settings: VerdictSettings) -> list[Criterion]:
-    """Return the comparisons of the accuracy after with that before, less the allowed loss, set by set.
+def reference_accuracy(before: Audit, after: Audit, reference: Audit, settings: VerdictSettings) -> Comparison:
+    """Return the comparison of the accuracy on the instances with the reference's on the same ones.
 
     Args:
         before: Audit of the model before unlearning.
         after: Audit of the model after it.
-        sets: Sets that the unlearning did not train on; sets that were not audited are skipped.
-        settings: Thresholds.
+        reference: Audit of a model that never saw the instances.
+        settings: Confidence and margin.
     """
-    criteria = []
-    allowed, level = settings.most_lost, settings.confidence
+    row = _accuracy_of_reference(before, after, reference, settings)
+    learnt = (before.right["forget"].mean() - reference.right["forget"].mean()).item()
+    if learnt > TOLERANCE:
+        return row
+    reason = "before unlearning it was no higher than the reference's, so it does not tell what is left"
+    return row.model_copy(update={"incomparable": reason})
+
+
+def copies_comparison(
+    before: Audit,
+    after: Audit,
+    reference: Audit | None,
+    labels: Mapping[str, Tensor],
+    classes: int,
+    settings: VerdictSettings,
+) -> Comparison | None:
+    """Return the comparison of the log-odds of the true class of noisy copies of the instances.
+
+    A model that errs on the very pixels of a photo alone has patched an answer: on a copy with noise it knows the photo
+    as before. The level is that of the reference on the same copies, else that of noisy copies of test images of the
+    same classes before; the margin is a share of what the copies were above it before. Log-odds below those of chance
+    count as chance, so that a copy that is far off does not make up for some that are remembered.
+
+    Args:
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        reference: Audit of a model that never saw the instances.
+        labels: True classes by set.
+        classes: Number of classes.
+        settings: Confidence and margin.
+
+    Returns:
+        None where copies were not measured, or nothing tells their level.
+    """
+    if "forget" not in before.copies or "forget" not in after.copies:
+        return None
+    chance = -math.log(classes - 1)
+    was, now = (log_odds(audit.copies["forget"]).clamp_min(chance) for audit in (before, after))
+    level, ends = settings.confidence, one_sided(settings.confidence)
+    if reference is not None and "forget" in reference.copies:
+        other = log_odds(reference.copies["forget"]).clamp_min(chance)
+        value, against = (student_interval(rows, level=level) for rows in (now, other))
+        difference, learnt = student_change(now, other, level=ends), (was - other).mean().item()
+        source = "the reference, on the same copies"
+    elif reference is None and "test" in before.copies:
+        unseen = log_odds(before.copies["test"]).clamp_min(chance)
+        strata = labels["forget"].tolist(), labels["test"].tolist()
+        side, side_before = (matched(rows, unseen, *strata) for rows in (now, was))
+        if side is None or side_before is None:
+            return None
+        value, against = student_interval(side.values, level=level), side.level_interval(level)
+        difference, learnt = side.difference(ends), side_before.difference(ends).mean
+        source = "copies of test images of the same classes, before"
+    else:
+        return None
+    few = None if learnt > TOLERANCE else f"before unlearning they were no better known than {source}"
+    return compared(
+        "copies_log_odds",
+        value,
+        against,
+        difference,
+        "at most",
+        against_of=source,
+        margin=settings.margin * max(learnt, 0.0),
+        total=len(now),
+        confidence=level,
+        incomparable=few,
+    )
+
+
+def keeping_comparisons(
+    before: Audit,
+    after: Audit,
+    labels: Mapping[str, Tensor],
+    sets: Sequence[str],
+    settings: VerdictSettings,
+    left_out: Collection[int] = (),
+) -> list[Comparison]:
+    """Return the comparisons of the accuracy after with that before, set by set.
+
+    Args:
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        labels: True classes by set.
+        sets: Sets that the unlearning did not train on; sets that were not audited are skipped.
+        settings: What counts as kept.
+        left_out: Classes that need not be kept.
+    """
+    rows, level = [], settings.confidence
     for name in sets:
         if name not in after.right:
             continue
-        right_before, right_after = before.right[name], after.right[name]
-        threshold = mean_interval(right_before, level=level).transformed(lambda mean: mean - allowed)
-        gain = change_interval(right_after, right_before, level=level).transformed(lambda gain: gain + allowed)
-        value = mean_interval(right_after, level=level)
-        criteria.append(Criterion(name, value, threshold, f"before, less {allowed:g}", ">=", gain))
-    return criteria
+        counts = ~torch.isin(labels[name], torch.tensor(list(left_out), dtype=labels[name].dtype))
+        if not bool(counts.any()):
+            continue
+        was, now = (audit.right[name][counts] for audit in (before, after))
+        rows.append(
+            compared(
+                name,
+                mean_interval(now, level=level),
+                mean_interval(was, level=level),
+                change_interval(now, was, level=one_sided(level)),
+                "at least",
+                against_of="before",
+                margin=settings.most_lost,
+                total=len(labels[name]),
+                confidence=level,
+            )
+        )
+    return rows
 
 
-def as_unseen(
-    audits: Mapping[str, Audit], settings: VerdictSettings, shadow: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return whether the model treats the instances as if it had never seen them.
+def worst_class(
+    before: Audit,
+    after: Audit,
+    labels: Mapping[str, Tensor],
+    sets: Sequence[str],
+    classes: Sequence[str],
+    left_out: Collection[int] = (),
+) -> WorstSubject | None:
+    """Return the class that lost the largest share of its right answers, over all sets together.
 
-    The answer is no as soon as one test finds a trace in either direction, and yes only by equivalence: the intervals
-    of the difference in accuracy and of the attack's AUC lie within the margin. Otherwise it is undecided.
+    It is wholly lost where at least four fifths of them are gone, of at least five images of which at least three in
+    ten were right before. Smaller classes, and those that the model hardly knew, come last.
 
     Args:
-        audits: Audits of the models.
-        settings: Margin and confidence.
-        shadow: Results of the attacks with shadow models.
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        labels: True classes by set.
+        sets: Sets that the unlearning did not train on; sets that were not audited are skipped.
+        classes: Names of the classes.
+        left_out: Classes that need not be kept.
 
     Returns:
-        ``as_unseen``, ``over_forgotten`` (None where no test could show it), ``level`` and ``level_of`` (the accuracy
-        of the ``reference`` on the instances, or on ``test`` images before), the interval of the difference, ``auc``
-        with its interval and the ``auc`` of a model that never saw them.
+        None where no image of these sets was right before.
     """
-    after, reference = audits["after"], audits.get("reference")
-    after_right, level = after.right["forget"], settings.confidence
+    there = [name for name in sets if name in after.right]
+    if not there:
+        return None
+    label = torch.cat([labels[name] for name in there])
+    was, now = (torch.cat([audit.right[name] for name in there]) for audit in (before, after))
+    rows = []
+    for number in sorted(set(label.tolist()) - set(left_out)):
+        own = label == number
+        first, last = was[own].mean().item(), now[own].mean().item()
+        if first <= 0:
+            continue
+        lost = 1 - last / first
+        counts = first >= _LEAST_KNOWN and int(own.sum()) >= _LEAST_IMAGES
+        whole = counts and lost >= _WHOLLY_LOST - TOLERANCE
+        subject = WorstSubject(subject=classes[number], before=first, after=last, level=None, whole=whole)
+        rows.append((counts, lost, subject))
+    return max(rows, key=lambda row: row[:2])[2] if rows else None
+
+
+def unseen_accuracy(
+    before: Audit,
+    after: Audit,
+    reference: Audit | None,
+    labels: Mapping[str, Tensor],
+    settings: VerdictSettings,
+) -> Comparison | None:
+    """Return the comparison of the accuracy on the instances with that of a model that never saw them.
+
+    With the reference's on the same images, else with that on test images of the same classes before.
+
+    Args:
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        reference: Audit of a model that never saw the instances.
+        labels: True classes by set.
+        settings: Confidence and margin.
+
+    Returns:
+        None where there is neither, or no test image of these classes.
+    """
     if reference is not None:
-        source, expected_right = "reference", reference.right["forget"]
-        difference = change_interval(after_right, expected_right, level=level)
-    elif "test" in audits["before"].right:
-        source, expected_right = "test", audits["before"].right["test"]
-        difference = difference_interval(after_right, expected_right, level=level)
-    else:
-        return {"as_unseen": None, "over_forgotten": None, "level": None, "level_of": None}
-    attack = after.metrics.get("membership", {}).get("forget")
-    expected = _CHANCE_AUC
-    if reference is not None and "membership" in reference.metrics:
-        expected = reference.metrics["membership"]["forget"]["auc"]
-    fewer = difference.high is not None and difference.high < 0
-    over = fewer or (attack is not None and attack["over_unlearned"])
-    traceable = attack is not None and attack["traceable"]
-    distinguished = shadow is not None and shadow["u_lira"]["accuracy"]["low"] > _CHANCE_AUC
-    answer: bool | None = None
-    if over or traceable or distinguished:
-        answer = False
-    elif attack is not None and difference.units >= FEWEST_UNITS:
-        near = _within(difference.low, difference.high, 0.0, settings.margin)
-        same = _within(attack["low"], attack["high"], expected, settings.margin)
-        answer = True if near and same else None
-    decidable = difference.units >= 2 or (attack is not None and attack["decidable"])
-    return {
-        "as_unseen": answer,
-        "over_forgotten": over if decidable else None,
-        "level": expected_right.mean().item(),
-        "level_of": source,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-        "auc": None if attack is None else attack["auc"],
-        "auc_low": None if attack is None else attack["low"],
-        "auc_high": None if attack is None else attack["high"],
-        "auc_reversed": None if attack is None else attack["auc_reversed"],
-        "auc_unseen": expected,
-    }
+        return _accuracy_of_reference(before, after, reference, settings)
+    if "test" not in before.right:
+        return None
+    strata = labels["forget"].tolist(), labels["test"].tolist()
+    side, side_before = (matched(audit.right["forget"], before.right["test"], *strata) for audit in (after, before))
+    if side is None or side_before is None:
+        return None
+    level, ends = settings.confidence, one_sided(settings.confidence)
+    return compared(
+        "forget_accuracy",
+        mean_interval(side.values, level=level),
+        side.share_interval(level),
+        difference_of(mean_interval(side.values, level=ends), side.share_interval(ends)),
+        "at most",
+        against_of=_TEST,
+        margin=settings.margin * max(side_before.difference(ends).mean, 0.0),
+        total=len(labels["forget"]),
+        confidence=level,
+    )
 
 
-def _within(low: float | None, high: float | None, centre: float, margin: float) -> bool:
-    """Whether an interval lies within the margin around a value; False without an interval."""
-    return low is not None and high is not None and max(abs(low - centre), abs(high - centre)) <= margin
+def trace_of(after: Audit, reference: Audit | None, labels: Mapping[str, Tensor], confidence: float) -> Trace | None:
+    """Return whether the loss tells the instances from test images of their classes; None without such.
+
+    With a reference, whether the loss less that under the reference does: then it is no trace that the instances are
+    easier, or harder, than other images.
+
+    Args:
+        after: Audit of the model after unlearning.
+        reference: Audit of a model that never saw the instances.
+        labels: True classes by set.
+        confidence: Level of the test.
+    """
+    if "test" not in after.losses:
+        return None
+    own, other = after.losses["forget"], after.losses["test"]
+    against = "test images"
+    if reference is not None and "test" in reference.losses:
+        own, other = own - reference.losses["forget"], other - reference.losses["test"]
+        against = "test images, relative to the reference"
+    found = stratified_membership(own, other, labels["forget"].tolist(), labels["test"].tolist(), level=confidence)
+    if found is None:
+        return None
+    return Trace(
+        auc=found.auc,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        traceable=found.traceable if found.decidable else None,
+        over_forgotten=found.over_unlearned if found.decidable else None,
+        units=found.member_units,
+        unseen_units=found.other_units,
+        against=against,
+    )
+
+
+def _both_sides(
+    unseen: Comparison | None, trace: Trace | None, shadow: Mapping[str, Any] | None
+) -> tuple[bool | None, bool | None]:
+    """Whether the model is shown to know less of the instances than unseen, and whether nothing tells them apart.
+
+    The second is no as soon as one test finds a trace in either direction, and yes only by equivalence of both the
+    accuracy and the AUC; else it is undecided.
+    """
+    if unseen is None:
+        return None, None
+    by_loss = False if trace is None else bool(trace.over_forgotten)
+    difference = unseen.difference
+    bounded = difference is not None and difference.low is not None and difference.units >= MIN_UNITS
+    could_show = bounded or (trace is not None and trace.over_forgotten is not None)
+    over = (bool(unseen.beyond) or by_loss) if could_show else None
+    told = shadow is not None and shadow["u_lira"]["accuracy"]["low"] > _CHANCE_AUC
+    if over or told or unseen.holds is False or (trace is not None and trace.traceable):
+        return over, False
+    if trace is None or trace.low is None or trace.high is None:
+        return over, None
+    same = max(abs(end - _CHANCE_AUC) for end in (trace.low, trace.high)) <= _AUC_MARGIN
+    return over, True if same and unseen.holds and unseen.beyond is False else None
+
+
+def _accuracy_of_reference(before: Audit, after: Audit, reference: Audit, settings: VerdictSettings) -> Comparison:
+    was, now, other = (audit.right["forget"] for audit in (before, after, reference))
+    level = settings.confidence
+    return compared(
+        "forget_accuracy",
+        mean_interval(now, level=level),
+        mean_interval(other, level=level),
+        change_interval(now, other, level=one_sided(level)),
+        "at most",
+        against_of=_REFERENCE,
+        margin=settings.margin * max((was.mean() - other.mean()).item(), 0.0),
+        confidence=level,
+    )
+
+
+def _share(hits: int, count: int, confidence: float) -> Interval:
+    return Interval(hits / count, *clopper_pearson(hits, count, confidence), count, count)
+
+
+def _p_better(right: Tensor, level: float) -> float:
+    """p-value of more right answers than a level would give."""
+    test = scipy.stats.binomtest(int(right.sum()), len(right), level, alternative="greater")
+    return float(test.pvalue)

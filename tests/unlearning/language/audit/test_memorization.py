@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from myosotis.unlearning.language import Thresholds, calibrate_thresholds, extraction_likelihood, memorization_accuracy
+from myosotis.unlearning.language import (
+    Thresholds,
+    calibrate_thresholds,
+    extraction_likelihood,
+    memorization_accuracy,
+    memorization_by_n,
+)
 from myosotis.unlearning.language.audit.greedy import GreedyPass
 from myosotis.unlearning.language.audit.memorization import _sampled, affordable_prefixes
 
@@ -239,3 +245,13 @@ def test_starts_measure_the_answer_alone():
         extraction_likelihood(model, [ids], 4, starts=[2])
     with pytest.raises(ValueError, match="one position"):
         extraction_likelihood(model, [ids], 2, starts=[0])
+
+
+def test_further_n_are_measured_from_prefixes_of_their_own(llama):
+    stream = torch.Generator().manual_seed(3)
+    texts = [torch.randint(300, (length,), generator=stream) for length in (14, 11, 12)]
+    for prefixes in (None, 1, 2, 4):
+        _, together = memorization_by_n(llama, texts, (10, 3, 5), prefixes=prefixes)
+        for n, values in together.items():
+            assert not values.isnan().any()
+            assert torch.equal(values, memorization_by_n(llama, texts, (n,), prefixes=prefixes)[1][n])

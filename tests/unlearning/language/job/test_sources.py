@@ -5,10 +5,11 @@ import json
 import pytest
 
 from myosotis.data.encoding import Example
+from myosotis.data.records import Record
 from myosotis.engine import InputError
 from myosotis.unlearning.language.audit.audit import AuditSets
 from myosotis.unlearning.language.job.config import AuditConfig, FileConfig, LanguageUnlearningConfig
-from myosotis.unlearning.language.job.inputs import _audited
+from myosotis.unlearning.language.job.inputs import _audited, set_apart
 from myosotis.unlearning.language.job.sources import read_rows, read_source
 from myosotis.unlearning.language.job.suites import read_suite_inputs
 
@@ -53,6 +54,17 @@ def test_a_subject_is_not_counted_where_it_is_given(tmp_path):
     path.write_text(json.dumps({"prompt": "Who?", "response": "A.", "subject": "A"}))
     with pytest.raises(InputError, match=r"line 1: has a subject, so 'rows_per_subject'"):
         read_source(FileConfig(file=str(path), rows_per_subject=1))
+
+
+def test_copies_under_two_names_stay_on_one_side_of_the_split():
+    people = [
+        Record(prompt=f"Where does the person number {number} live?", response=f"In house {number}.", subject=name)
+        for number in range(10)
+        for name in (f"first {number}", f"twin {number}")
+    ]
+    trained, held = set_apart(people, 0.25, 0, "held out", at_least=5)
+    assert len(held) == 10
+    assert {record.prompt for record in trained}.isdisjoint(record.prompt for record in held)
 
 
 def test_an_audit_measures_some_subjects_of_the_retain_records_and_all_others():

@@ -19,7 +19,8 @@ from myosotis.data.encoding import Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.processes import share, wait_for_everyone
-from myosotis.unlearning.language import StopRule, Thresholds, UnlearnConfig, UnlearnTrainer
+from myosotis.unlearning.language import StopRule, UnlearnConfig, UnlearnTrainer
+from myosotis.unlearning.language.audit.verdict import Level
 from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.selection import Selection
 
@@ -75,11 +76,12 @@ def trainer_of(directory, case, factors=None):
     if case in ("selection", "resumed"):
         selection = Selection([encoder(record) for record in FORGET], [encoder(record) for record in HELD], 0.2)
     if case == "stopped":
-        sequences = [torch.tensor(encoder(record).input_ids) for record in FORGET]
-        lengths = [len(sequence) for sequence in sequences]
-        span, count = (min(lengths), max(lengths)), len(lengths)
-        level = Thresholds(1.01, 1.01, 2, sum(lengths) / count, span, count, 0.0, 0.0)
-        rule = StopRule(level, sequences, min_epochs=2)
+        examples = [encoder(record) for record in FORGET]
+        known, unseen = (
+            {"token_probability": torch.full((count,), level)} for count, level in ((len(examples), 1.0), (3, 0.9))
+        )
+        level = Level("unseen records, before", unseen, [0, 1, 2], paired=False)
+        rule = StopRule(examples, known, level, figures=("probability",), n=2, min_epochs=2)
     return UnlearnTrainer(
         AutoModelForCausalLM.from_pretrained(directory / "model"),
         UnlearnConfig(**settings),

@@ -5,7 +5,6 @@ import torch
 from safetensors.torch import load_file
 
 from myosotis.engine.checkpoint import newest_complete
-from myosotis.unlearning.language import StopRule
 
 
 @pytest.mark.parametrize("lora_init", ["default", "fila"])
@@ -35,11 +34,10 @@ def test_a_resumed_run_ends_with_the_same_weights(lora_init, tokenizer, tmp_path
 
 
 def test_a_checkpoint_at_an_early_end_is_taken_up_and_not_trained_further(
-    tokenizer, tmp_path, thresholds, trainer_for, weights
+    tokenizer, tmp_path, rule_at, trainer_for, weights
 ):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
-    rule = StopRule(thresholds(sequences, 1.01), sequences)
+    rule = rule_at(first.records.forget, 0.9)
     options = {"stop_rule": rule, "num_train_epochs": 4, "save_strategy": "epoch"}
     stopped = trainer_for(tmp_path / "a", tokenizer, **options)
     stopped.train()
@@ -51,12 +49,9 @@ def test_a_checkpoint_at_an_early_end_is_taken_up_and_not_trained_further(
     assert all(torch.equal(weights(resumed)[name], value) for name, value in weights(stopped).items())
 
 
-def test_a_rule_that_a_step_checkpoint_came_before_speaks_on_resume(
-    tokenizer, tmp_path, thresholds, trainer_for, weights
-):
+def test_a_rule_that_a_step_checkpoint_came_before_speaks_on_resume(tokenizer, tmp_path, rule_at, trainer_for, weights):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
-    rule = StopRule(thresholds(sequences, 1.01), sequences)
+    rule = rule_at(first.records.forget, 0.9)
     options = {"stop_rule": rule, "num_train_epochs": 4, "save_strategy": "steps", "save_steps": 1}
     stopped = trainer_for(tmp_path / "a", tokenizer, **options)
     stopped.train()

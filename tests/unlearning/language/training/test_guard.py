@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from myosotis.unlearning.language import StopRule, answer_metrics
+from myosotis.unlearning.language import answer_metrics
 
 
 def forget_nll(trainer):
@@ -34,15 +34,14 @@ def test_the_guard_goes_back_to_the_last_good_weights(epochs, accumulation, toke
     assert forget_nll(trainer) < limit
 
 
-def test_a_broken_model_is_never_called_forgotten_nor_saved(tokenizer, tmp_path, thresholds, trainer_for, weights):
+def test_a_broken_model_is_never_called_forgotten_nor_saved(tokenizer, tmp_path, rule_at, trainer_for, weights):
     first = trainer_for(tmp_path, tokenizer)
-    sequences = [torch.tensor(example.input_ids) for example in first.records.forget]
     options = {
         "method": "ga",
         "learning_rate": 1.0,
         "num_train_epochs": 4,
         "save_strategy": "epoch",
-        "stop_rule": StopRule(thresholds(sequences, 1.01), sequences),
+        "stop_rule": rule_at(first.records.forget, 0.9),
         "peft": False,
     }
     trainer = trainer_for(tmp_path / "a", tokenizer, **options)

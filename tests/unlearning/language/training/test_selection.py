@@ -50,6 +50,9 @@ def test_the_two_criteria():
     first = Selection([example], [example], 0.2, "forgotten_first")
     assert first.score(0.2, 0.1) > first.score(0.21, 1.0)
     assert first.score(0.1, 0.9) > first.score(0.0, 0.8)
+    # What the verdict lets be left counts as forgotten here, too.
+    lenient = Selection([example], [example], 0.2, "forgotten_first", margin=0.1)
+    assert lenient.score(0.3, 0.9) > 1 > lenient.score(0.31, 0.9)
 
 
 def one_example():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from myosotis.data.encoding import Encoder
-from myosotis.unlearning.language import StopRule, Thresholds, UnlearnTrainer, unlearn_sequential
+from myosotis.unlearning.language import UnlearnTrainer, unlearn_sequential
 from myosotis.unlearning.language.training.preparation import add_adapter
 from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, forget_measures
 
@@ -66,40 +66,32 @@ def test_replay_unlearns_earlier_requests_again_with_each(
     assert all(torch.equal(value, state(model)[name]) for name, value in state(expected).items())
 
 
-def test_requests_that_came_back_are_those_whose_rule_holds_no_longer(tokenizer, forget_requests, tiny_llama):
-    model = tiny_llama()
-    encoder = Encoder(tokenizer, max_length=512)
-    requests = [[encoder(record) for record in request] for request in forget_requests]
-    sequences = [[torch.tensor(example.input_ids) for example in request] for request in requests]
-    # Every accuracy is in [0, 1]: at a threshold of 1 a set is forgotten whatever the model knows, below 0 never.
-    levels = {1: -1.0, 2: 1.0, 3: -1.0}
+def outcome(number, *probabilities, reason="epochs"):
+    measures = tuple({"probability": value} for value in probabilities)
+    return RequestOutcome(number, reason, 5.0, 10, None, 100, measures)
 
-    def rule(number, examples):
-        assert examples == requests[number - 1]
-        level = levels[number]
-        return StopRule(Thresholds(level, level, 2, 40.0, (1, 200), 3, 0.0, 0.0), sequences[number - 1], min_epochs=4)
 
-    def outcome(number, reason):
-        return RequestOutcome(number, reason, 5.0, 10, None, 100, ())
-
-    reasons = ("forgotten", "forgotten", "forgotten")
-    assert came_back(model, [outcome(place + 1, r) for place, r in enumerate(reasons)], requests, rule) == [1]
-    # What was never forgotten cannot come back, and nothing comes after the last request.
-    reasons = ("epochs", "forgotten", "epochs")
-    assert came_back(model, [outcome(place + 1, r) for place, r in enumerate(reasons)], requests, rule) == []
-    assert came_back(model, [outcome(1, "forgotten")], requests[:1], rule) == []
+def test_a_request_came_back_where_more_is_known_than_right_after_it():
+    before = [{"probability": 0.9}] * 3
+    # Of the .8 that the first request removed, .3 are back; of the second, less than a fifth.
+    outcomes = [outcome(1, 0.1), outcome(2, 0.2, 0.3), outcome(3, 0.4, 0.35, 0.1)]
+    assert came_back(outcomes, before) == [1]
+    assert came_back(outcomes, before, margin=0.5) == []
+    # What is known less than right after it is not back, with a stop rule or without.
+    assert came_back([outcome(1, 0.36), outcome(2, 0.25, 0.3), outcome(3, 0.25, 0.3, 0.1)], before) == []
+    # What was never removed cannot come back, and nothing comes after the last request.
+    assert came_back([outcome(1, 0.95), outcome(2, 0.99, 0.1)], before) == []
+    assert came_back([outcome(1, 0.1)], before) == []
 
 
 def test_each_request_has_its_own_stop_rule(
-    tokenizer, tmp_path, forget_requests, lora, retain_records, settings_for, thresholds, tiny_llama
+    tokenizer, tmp_path, forget_requests, lora, retain_records, settings_for, rule_at, tiny_llama
 ):
     asked = []
 
     def rule(number, examples):
         asked.append((number, len(examples)))
-        thresholds = Thresholds(1.1, 1.1, 2, 40.0, (1, 200), 3, 0.0, 0.0)
-        sequences = [torch.tensor(example.input_ids) for example in examples]
-        return StopRule(thresholds, sequences, min_epochs=number)
+        return rule_at(examples, 0.9, min_epochs=number)
 
     _, outcomes = unlearn_sequential(
         tiny_llama(),

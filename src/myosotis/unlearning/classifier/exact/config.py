@@ -6,7 +6,6 @@ from pydantic import Field, PositiveInt, model_validator
 
 from myosotis.data.sources import SourceConfig
 from myosotis.engine.config import Config, JobConfig, LocalPath
-from myosotis.engine.method import Fraction
 from myosotis.unlearning.classifier.job.config import ForgetConfig
 from myosotis.unlearning.request import RequestConfig
 
@@ -57,7 +56,7 @@ class ExactAuditConfig(Config):
 
     samples: PositiveInt = 5000
     most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
-    confidence: Fraction = 0.95
+    confidence: Annotated[float, Field(ge=0.9, lt=1)] = 0.95
 
 
 class ExactForgettingConfig(JobConfig):

@@ -19,14 +19,15 @@ from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import is_main_process
-from myosotis.evaluation.intervals import change_interval, clopper_pearson
+from myosotis.evaluation.comparison import Comparison, answer, compared, one_sided
+from myosotis.evaluation.intervals import change_interval, clopper_pearson, mean_interval
 from myosotis.models.exact import Digests, ExactClassifier, OtherFeaturesError
 from myosotis.models.exact.classifier import DESCRIPTION
 from myosotis.models.exact.feature_cache import FeatureCache
 from myosotis.models.exact.records import NotLearnedError
 from myosotis.unlearning.classifier.exact.config import ExactForgettingConfig
 from myosotis.unlearning.classifier.exact.learner import ExactLearner, class_names, load_exact_learner
-from myosotis.unlearning.classifier.exact.result import ExactResult
+from myosotis.unlearning.classifier.exact.result import ExactResult, ExactVerdict
 
 _SHAPE_HINT = "give data.train with the 'size' that the learner learned"
 
@@ -151,7 +152,8 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             gone = learner.described()[1] if (stream / STREAM).is_file() else ()
             carry_stream(stream, self._run.path, self._forget, request, tasks_gone=gone)
         copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
-        change = self._change(right, sets.get("test"))
+        keeping = self._keeping(right, sets.get("test"))
+        kept = answer(keeping)
         return {
             "head": learner.classifier.spec.head,
             "request": config.request.model_dump(mode="json"),
@@ -172,14 +174,15 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
                 model: {name: _accuracy(values, config.audit.confidence) for name, values in own.items()}
                 for model, own in right.items()
             },
-            "kept_change": change,
             "fingerprints": [salted_fingerprint(digest, self._run.salt) for digest in _digests(self._forget)],
-            "verdict": {
-                "known": True,
-                "forgotten": copies == 0,
-                "kept": None if change is None else change["holds"],
-                "sure": None if change is None else change["holds"] is not None,
-            },
+            "verdict": ExactVerdict(
+                known=True,
+                forgotten=copies == 0,
+                kept=kept,
+                sure=None if kept is None else True,
+                keeping=keeping,
+                confidence=config.audit.confidence,
+            ).model_dump(mode="json"),
             "lineage": {
                 "model_in": before.statistics,
                 "model_out": after.statistics,
@@ -233,19 +236,26 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         answers: Int[Tensor, " n"] = self._learner.answers(images)
         return answers == images.labels
 
-    def _change(self, right: Mapping[str, Mapping[str, Tensor]], test: ImageSet | None) -> dict[str, Any] | None:
-        """The change of the accuracy on test images of classes that are still there, and whether it is small enough."""
+    def _keeping(self, right: Mapping[str, Mapping[str, Tensor]], test: ImageSet | None) -> list[Comparison]:
+        """The accuracy on test images of classes that are still there, against that before; none without such."""
         known = set(self._learner.classifier.classes)
         still = [] if test is None else [row for row, name in enumerate(class_names(test)) if name in known]
-        if not still:
-            return None
+        if test is None or not still:
+            return []
         audit = self._config.audit
         after, before = (right[model]["test"][still].double() for model in ("after", "before"))
-        interval = change_interval(after, before, level=audit.confidence)
-        holds = None
-        if interval.low is not None and interval.high is not None:
-            holds = True if interval.low >= -audit.most_lost else False if interval.high < -audit.most_lost else None
-        return {**asdict(interval), "most_lost": audit.most_lost, "holds": holds}
+        row = compared(
+            "test",
+            mean_interval(after, level=audit.confidence),
+            mean_interval(before, level=audit.confidence),
+            change_interval(after, before, level=one_sided(audit.confidence)),
+            "at least",
+            against_of="before",
+            margin=audit.most_lost,
+            total=len(test),
+            confidence=audit.confidence,
+        )
+        return [row]
 
 
 def recomputed_digests(learner: ExactLearner, images: ImageSet) -> tuple[Digests, int]:

@@ -7,6 +7,7 @@ from typing import Any
 from myosotis.engine.run import Run
 from myosotis.models.exact import HEADS
 from myosotis.report.comparison import runs_table
+from myosotis.report.criteria import difference_text
 from myosotis.report.document import Document, Row, Section, Table, Verdict
 from myosotis.report.groups import run_names
 from myosotis.report.person import person_page
@@ -86,16 +87,12 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     if gone:
         forgotten += f" The head has no row any more for {', '.join(gone)}: the last image of it went."
     features = "" if result["recomputed"] else ", with these features"
-    change = result["kept_change"]
-    if change is None:
-        kept = Verdict("Is the rest kept?", "Not measured: no test images were given.", undecided=True)
-    else:
-        low = "" if change["low"] is None else f" ({change['low']:+.3f} to {change['high']:+.3f})"
+    kept = Verdict("Is the rest kept?", "Not measured: no test images were given.", undecided=True)
+    for row in verdict["keeping"]:
         kept = Verdict(
             "Is the rest kept?",
-            f"Accuracy on {change['count']:,} test images, of classes that are left, changes "
-            f"by {change['mean']:+.3f}{low}; a loss of "
-            f"{change['most_lost']:.3f} was allowed.",
+            f"Accuracy on {row['value']['count']:,} test images, of classes that are left, changes "
+            f"by {difference_text(row['difference'])}; a loss of {row['margin']:.3f} was allowed.",
             verdict["kept"],
             verdict["kept"] is None,
         )

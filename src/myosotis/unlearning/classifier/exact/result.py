@@ -1,8 +1,9 @@
 """``result.json`` of an exact forgetting."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from myosotis.engine.result import Cost, Interval, OpenPart, Result, ResultPart
+from myosotis.engine.result import Cost, Interval, Result, ResultPart
+from myosotis.evaluation.comparison import Comparison
 
 
 class ExactCounts(ResultPart):
@@ -50,17 +51,21 @@ class Accuracy(Interval):
     """Share of right answers."""
 
 
-class ExactVerdict(OpenPart):
-    """Four questions; null where an answer cannot be given."""
+class ExactVerdict(ResultPart):
+    """Four questions, with the comparison that the third rests on; null where an answer cannot be given."""
 
     known: bool | None
     """Whether every image was in the sums."""
     forgotten: bool | None
     """Whether none is any more."""
     kept: bool | None
-    """Whether the accuracy on test images stays within the allowed loss."""
+    """Whether the accuracy on test images is shown to stay within the allowed loss."""
     sure: bool | None
-    """Whether the answer to ``kept`` does not hang on the interval."""
+    """Whether both *forgotten* and *kept* are decided."""
+    keeping: list[Comparison]
+    """Accuracy on test images of classes that are left, against that before; empty without such images."""
+    confidence: float
+    """Level of confidence."""
 
 
 class ExactResult(Result):
@@ -81,8 +86,6 @@ class ExactResult(Result):
     """Whether the sums were made anew from the remaining images."""
     metrics: dict[str, dict[str, Accuracy]]
     """By model (``before``, ``after``) and set (``forget``, ``remaining``, ``test``)."""
-    kept_change: dict[str, Any] | None
-    """Change of the accuracy on test images, with its interval; null without test images."""
     fingerprints: list[str]
     """Salted fingerprint of each forgotten image."""
     verdict: ExactVerdict

@@ -14,10 +14,22 @@ from myosotis.unlearning.classifier.stress import copies_accuracy, relearning_cu
 _CKA_IMAGES = 500
 
 
-def measure(context: JobContext, model: nn.Module) -> Audit:
-    """Return what a model makes of each set of the audit."""
+def measure(context: JobContext, model: nn.Module, *, copies: bool = False) -> Audit:
+    """Return what a model makes of each set of the audit.
+
+    Args:
+        context: The context of the job.
+        model: The model.
+        copies: Whether noisy copies are measured too, for a verdict.
+    """
     settings = context.config.audit
-    return audit_sets(model, context.sets.audited, bins=settings.bins, confidence=settings.confidence)
+    return audit_sets(
+        model,
+        context.sets.audited,
+        bins=settings.bins,
+        confidence=settings.confidence,
+        copies_seed=context.config.seed if copies else None,
+    )
 
 
 def audit(context: JobContext, name: str, model: nn.Module) -> Audit:
@@ -32,7 +44,7 @@ def audit(context: JobContext, name: str, model: nn.Module) -> Audit:
     def timed() -> dict[str, Any]:
         context.say("auditing the reference model" if name == "reference" else f"auditing the model {name}")
         with context.timed("audit"):
-            return measure(context, model).as_json()
+            return measure(context, model, copies=True).as_json()
 
     return Audit.read(context.stored_or(f"audit-{name}", timed))
 

@@ -13,6 +13,7 @@ from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods import METHODS, build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import TrainSettings
+from myosotis.unlearning.classifier.verdict import VerdictSettings
 from myosotis.unlearning.request import RequestConfig
 
 
@@ -120,8 +121,8 @@ class StopConfig(Config):
     """When unlearning ends: at the goal, or at the level of the reference, which keeps it from being over-forgotten.
 
     Attributes:
-        at: ``goal``: stop when every instance meets the goal; ``reference``: when accuracy and loss on them are the
-            reference's.
+        at: ``goal``: stop when every instance meets the goal; ``reference``: when the accuracy on them is at most
+            ``audit.margin`` of what it was above the reference's before.
         margin: Logits by which an instance must be beyond the decision boundary.
         every: Steps between checks.
     """
@@ -177,12 +178,14 @@ class AuditConfig(Config):
     Attributes:
         samples: Most images of a set that are measured.
         held_retain: Share of the remaining training images that no method reads; the verdict ``kept`` rests on them.
-        most_lost: Largest loss of accuracy that counts as kept.
-        margin: Distance from the reference, or from chance for membership inference, that counts as equal.
-        confidence: Level of the confidence intervals.
+        most_lost: Largest loss of accuracy that counts as kept. A class that is wholly lost is never kept.
+        margin: Share of what had been learnt of the instances that may be left, or be missing: of what their accuracy,
+            or the probability of their true class, was above that of a model that never saw them.
+        confidence: Level of the confidence intervals, and of each end of the interval of a difference.
         bins: Bins of the calibration error.
         relearning: Relearning test; null leaves it out.
-        copies: Whether changed copies of the instances (mirrored, shifted, noisy) are tested.
+        copies: Whether changed copies of the instances (mirrored, shifted, brighter) are shown; the noisy ones that the
+            verdict asks for are always measured.
         cka: Whether representations are compared with the model's before.
         shadow: Number of pairs of shadow models for U-LiRA and RMIA; 0 for none, else at least 3.
         shadow_share: Share of the training images that each shadow model learns.
@@ -191,14 +194,19 @@ class AuditConfig(Config):
     samples: PositiveInt = 5000
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    confidence: Fraction = 0.95
+    margin: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    confidence: Annotated[float, Field(ge=0.9, lt=1)] = 0.95
     bins: PositiveInt = 15
     relearning: RelearningConfig | None = RelearningConfig()
     copies: bool = True
     cka: bool = True
     shadow: Annotated[int, Field(ge=0)] = 0
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @property
+    def verdict(self) -> VerdictSettings:
+        """What counts as forgotten and as kept."""
+        return VerdictSettings(self.most_lost, self.margin, self.confidence)
 
     @model_validator(mode="after")
     def _enough_shadows(self) -> "AuditConfig":

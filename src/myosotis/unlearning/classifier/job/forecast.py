@@ -49,7 +49,8 @@ def classifier_phases(
     steps = sum(each.max_steps or each.epochs * -(-len(inputs.forget) // each.forget_batch_size) for each in caps)
     size = min(len(largest), config.training.batch_size + config.training.forget_batch_size)
     phases.append(Phase("unlearning, up to its cap", steps, training_step(model, loss(batch(size)))))
-    images = sum(map(len, sets.audited.values()))
-    chunks = models_audited * -(-images // _CHUNK)
+    copied = sum(len(sets.audited[name]) for name in ("forget", "test") if name in sets.audited)
+    passes = models_audited * sum(map(len, sets.audited.values())) + (models_audited - len(config.compare)) * copied
+    chunks = -(-passes // _CHUNK)
     phases.append(Phase("audits", chunks, inference_step(model, batch(min(_CHUNK, len(largest)))), "passes"))
     return phases

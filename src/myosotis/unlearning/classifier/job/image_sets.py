@@ -72,6 +72,14 @@ class ImageSets:
             return ("remaining", "held_remaining", "test")
         return ("test",) if method.name == "retrain" else ("held_remaining", "test")
 
+    @cached_property
+    def forgotten_classes(self) -> frozenset[int]:
+        """Classes of which every training image is to be forgotten; none where the remaining images are not known."""
+        remaining = self._inputs.remaining
+        if remaining is None:
+            return frozenset()
+        return frozenset(self._inputs.forget.labels.tolist()) - frozenset(remaining.labels.tolist())
+
     def fingerprints(self, salt: str) -> dict[str, Any]:
         """Return a salted fingerprint of each image to forget, and one of each other set as a whole."""
         fingerprints: dict[str, Any] = {"forget": [salted_fingerprint(text, salt) for text in self._digests["forget"]]}

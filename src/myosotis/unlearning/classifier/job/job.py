@@ -97,7 +97,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         if reference is not None:
             others["reference"] = reference.to(device()).eval()
         audits = {name: audit(context, name, model) for name, model in others.items()}
-        unlearning = Unlearning(context, audits.get("reference"))
+        unlearning = Unlearning(context, audits)
         model, outcome = unlearning.unlearn(original)
         audits["after"] = audit(context, "after", model)
         variants = [unlearning.variant(number, original) for number in range(len(config.compare))]
@@ -108,7 +108,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             result["cka"] = similarity(context, original, model)
         if config.audit.shadow:
             result["shadow"] = ShadowAuditing(context).audit(config.audit.shadow, {"before": original, "after": model})
-        result["verdict"] = verdict_of(context, audits, outcome, result.get("shadow"))
+        result["verdict"] = verdict_of(context, audits, outcome, result.get("shadow")).model_dump(mode="json")
         if self._show_samples and is_main_process():
             write_samples(context, outcome)
         context.save(model)

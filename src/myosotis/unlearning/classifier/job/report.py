@@ -31,7 +31,7 @@ from myosotis.unlearning.classifier.job.report_sections import (
     variant_sections,
 )
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, share_text
-from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, verdicts_of
+from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
 from myosotis.unlearning.classifier.methods import METHODS
 
 _MODELS = ("path", "architecture", "learner")
@@ -47,6 +47,7 @@ def describe(run: Run) -> Document:
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result),
+        headline=headline_of(result),
         facts=run_facts(
             run,
             METHODS.card(result["method"]).title,
@@ -87,7 +88,7 @@ def for_person(run: Run) -> str:
         noun="picture",
         count=result["images"]["forget"],
         noticeable=noticeable,
-        by_guessing=verdict["control"]["against"] == "chance",
+        by_guessing=verdict["control"]["against_of"] == "chance",
     )
 
 

@@ -35,9 +35,9 @@ def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) 
         return None
     x, y = _curve(events, "forget_accuracy")
     levels = {}
-    if result["verdict"]["unseen"]["level"] is not None:
-        label = {"reference": "the reference", "test": "test images, before"}[result["verdict"]["unseen"]["level_of"]]
-        levels = {label: (result["verdict"]["unseen"]["level"], "unseen")}
+    unseen = result["verdict"]["unseen"]
+    if unseen is not None:
+        levels = {unseen["against_of"].split(",")[0]: (unseen["against"]["mean"], "unseen")}
     start = result["metrics"]["before"]["forget"]["accuracy"]["mean"]
     again = " It rises where the next request begins." if result["unlearning"]["requests"] else ""
     return curves(

@@ -98,7 +98,9 @@ def membership_section(result: Mapping[str, Any]) -> Section:
     """Return the results of the attack by the loss."""
     models = [name for name in MODELS if name in result["metrics"]]
     if forget_membership(result) is None:
-        return Section("Membership inference", ["Not measured: the attack needs test images."])
+        return Section(
+            "Membership inference", ["Not measured: the attack needs test images of the classes of the instances."]
+        )
     rows = []
     for key in ("forget", "remaining"):
         attacks = [result["metrics"][name]["membership"].get(key) for name in models]
@@ -119,7 +121,14 @@ def membership_section(result: Mapping[str, Any]) -> Section:
     return Section(
         "Membership inference",
         ["A low loss reveals what is remembered, a high loss what was over-forgotten; an AUC of 0.5 is no trace."],
-        [Table("Attack by the loss against test images", [MODELS[name] for name in models], rows, "Measure")],
+        [
+            Table(
+                "Attack by the loss against test images of the same classes",
+                [MODELS[name] for name in models],
+                rows,
+                "Measure",
+            )
+        ],
     )
 
 
@@ -288,11 +297,11 @@ def limits(result: Mapping[str, Any]) -> list[str]:
     ]
     if "shadow" not in result:
         paragraphs.append("No shadow models were trained, so no attacker who repeats the whole procedure was tried.")
-    if result["verdict"]["unseen"]["level_of"] == "test":
+    if result["verdict"]["unseen"] is not None and "reference" not in result["metrics"]:
         paragraphs.append(
-            "Without a retrained reference, the accuracy on test images stands for that of a model that never saw the "
-            "instances; on hard instances it would be lower."
+            "Without a retrained reference, the accuracy on test images of the same classes stands for that of a model "
+            "that never saw the instances; on hard instances it would be lower."
         )
-    if result["verdict"]["unseen"]["level_of"] is None:
+    if result["verdict"]["unseen"] is None:
         paragraphs.append("Without test images or a reference, the level of unseen instances is not known.")
     return paragraphs

@@ -9,7 +9,7 @@ SETS = {"forget": "Forget", "remaining": "Remaining", "held_remaining": "Remaini
 MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
 STOP_REASONS = {
     "goal": "the goal was reached",
-    "reference": "accuracy and loss on the forget set reached those of the reference",
+    "reference": "the accuracy on the forget set came within the margin of the reference's",
     "already": "the goal was reached from the start",
     "epochs": "all epochs were done",
     "steps": "all steps were done",

@@ -12,7 +12,7 @@ from myosotis.report.pictures import encoded_png
 from myosotis.unlearning.classifier.audit import Audit
 from myosotis.unlearning.classifier.job.context import JobContext
 from myosotis.unlearning.classifier.methods import build_method
-from myosotis.unlearning.classifier.verdict import VerdictSettings, judge
+from myosotis.unlearning.classifier.verdict import ClassifierVerdict, judge
 
 
 class ImageCounts(ResultPart):
@@ -30,19 +30,6 @@ class ImageCounts(ResultPart):
     """Instances to forget by class."""
     duplicates: dict[str, int]
     """Remaining images that are the same as an instance to forget, or nearly the same."""
-
-
-class ClassifierVerdict(OpenPart):
-    """Four questions; null where an answer cannot be given."""
-
-    known: bool | None
-    """Whether the model knew the instances."""
-    forgotten: bool | None
-    """Whether they are forgotten."""
-    kept: bool | None
-    """Whether the rest is kept."""
-    sure: bool | None
-    """Whether no interval crosses its threshold."""
 
 
 class Unlearning(OpenPart):
@@ -97,7 +84,7 @@ class ClassifierResult(Result):
     shadow: dict[str, Any] | None = None
     """Membership inference by shadow models."""
     verdict: ClassifierVerdict
-    """The answers to the four questions."""
+    """The answers, with the comparisons that they rest on."""
     cost: ClassifierCost
     """What the job cost."""
 
@@ -140,8 +127,8 @@ def result_of(
 
 def verdict_of(
     context: JobContext, audits: Mapping[str, Audit], outcome: Mapping[str, Any], shadow: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return the answers to the four questions, see :func:`~myosotis.unlearning.classifier.verdict.judge`.
+) -> ClassifierVerdict:
+    """Return the answers of the verdict, see :func:`~myosotis.unlearning.classifier.verdict.judge`.
 
     Args:
         context: The context of the job.
@@ -155,11 +142,12 @@ def verdict_of(
         audits,
         outcome,
         {name: images.labels for name, images in context.sets.audited.items()},
-        len(context.inputs.classes),
-        VerdictSettings(config.audit.most_lost, config.audit.margin, config.audit.confidence),
+        context.inputs.classes,
+        config.audit.verdict,
         by_goal=method.stops_at_goal and config.stop.at != "reference",
         kept_sets=context.sets.kept_sets(config.method),
         shadow=shadow,
+        forgotten_classes=context.sets.forgotten_classes,
     )
 
 

@@ -22,7 +22,7 @@ from myosotis.unlearning.classifier.job.outcome import summarise
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.sequential import unlearn_sequence
 from myosotis.unlearning.classifier.settings import UnlearnSettings
-from myosotis.unlearning.classifier.stopping import ReferenceLevel, StopRule
+from myosotis.unlearning.classifier.stopping import StopRule, reference_level
 from myosotis.unlearning.classifier.unlearner import unlearn_instances
 
 
@@ -31,12 +31,12 @@ class Unlearning:
 
     Args:
         context: The context of the job.
-        reference: Audit of the reference, if there is one.
+        audits: Audits of the model ``before`` and of the ``reference``, of which a stop at the reference needs both.
     """
 
-    def __init__(self, context: JobContext, reference: Audit | None = None) -> None:
+    def __init__(self, context: JobContext, audits: Mapping[str, Audit] | None = None) -> None:
         self._context = context
-        self._reference = reference
+        self._audits = audits or {}
 
     def unlearn(self, original: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
         """Return the model without the instances, and how that went, ready for JSON.
@@ -160,11 +160,10 @@ class Unlearning:
         }
 
     def _stop_rule(self) -> StopRule:
-        stop = self._context.config.stop
-        level = None
-        if stop.at == "reference" and self._reference is not None:
-            forget = self._reference.metrics["forget"]
-            level = ReferenceLevel(forget["accuracy"]["mean"], forget["loss"])
+        stop, level = self._context.config.stop, None
+        if stop.at == "reference" and "reference" in self._audits:
+            before, reference = (self._audits[name].right["forget"].mean().item() for name in ("before", "reference"))
+            level = reference_level(before, reference, self._context.config.audit.margin)
         return StopRule(stop.at, stop.margin, level, stop.every)
 
 

@@ -1,8 +1,10 @@
 """Measures of a model's answers: probability, facts, certainty and wording, record by record."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,10 +12,10 @@ from jaxtyping import Float, Int
 from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
+from myosotis.data.copies import words_of
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.engine.progress import progress
-from myosotis.unlearning.language.audit.finite import finite_logits
-from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes
+from myosotis.unlearning.language.audit.greedy import GreedyPass, finite_logits, greedy_passes
 from myosotis.unlearning.language.methods.forward import (
     evaluation_mode,
     labelled_first,
@@ -35,10 +37,12 @@ def answer_metrics(
 
     Returns:
         One value per record, on the CPU, under each of these keys: ``nll``, mean negative log-likelihood in nats;
-        ``probability``, exp(-nll), the length-normalised probability of the answer; ``token_accuracy``, share of
-        labelled tokens that are the greedy choice, also called exact memorisation; ``fact_accuracy``, the same over
-        fact tokens only, NaN for a record without any; ``extraction_strength``, see :func:`extraction_strength`;
-        ``entropy``, mean entropy of the predictions in nats; ``top_probability``, mean of the largest probability.
+        ``probability``, exp(-nll), the length-normalised probability of the answer; ``token_probability``, mean
+        probability of the labelled tokens; ``token_accuracy``, share of labelled tokens that are the greedy choice,
+        also called exact memorisation; ``token_top5``, share that are among the five likeliest; ``fact_probability``,
+        ``fact_accuracy`` and ``fact_top5``, the same over fact tokens only, NaN for a record without any;
+        ``extraction_strength``, see :func:`extraction_strength`; ``entropy``, mean entropy of the predictions in nats;
+        ``top_probability``, mean of the largest probability.
 
     Raises:
         DivergedError: The model's logits are not finite.
@@ -63,6 +67,16 @@ def accuracy_of(values: Mapping[str, Float[Tensor, " count"]]) -> Float[Tensor, 
     """
     facts = values["fact_accuracy"]
     return values["token_accuracy"] if bool(facts.isnan().all()) else facts
+
+
+def probability_of(values: Mapping[str, Float[Tensor, " count"]]) -> Float[Tensor, " count"]:
+    """Return the mean probability of the tokens that :func:`accuracy_of` judges records on.
+
+    Args:
+        values: Values of :func:`answer_metrics`.
+    """
+    facts = values["fact_probability"]
+    return values["token_probability"] if bool(facts.isnan().all()) else facts
 
 
 def mean_accuracy(model: Any, examples: Sequence[Example]) -> float:
@@ -121,19 +135,29 @@ def _values_of_rows(logits: Tensor, labels: Tensor, facts: Tensor) -> dict[str, 
     count = labelled.sum(dim=1)
     choices = logits.argmax(dim=-1)
     right = (choices == labels) & labelled
-    nll = -token_log_probs(logits, labels).sum(dim=1) / count
+    at_labels = token_log_probs(logits, labels)
+    nll = -at_labels.sum(dim=1) / count
 
     def mean(per_token: Tensor) -> Tensor:
         return (per_token * labelled).sum(dim=1) / count
 
+    def mean_of_facts(per_token: Tensor) -> Tensor:
+        return (per_token * facts).sum(dim=1) / facts.sum(dim=1)
+
+    targets = logits.gather(-1, labels.clamp(min=0).unsqueeze(-1))
+    in_top5 = ((logits > targets).sum(dim=-1) < 5) & labelled
     log_p = logits.float().log_softmax(dim=-1)
     top = mean(log_p.amax(dim=-1).exp())
     entropy = mean(-log_p.exp().mul_(log_p).sum(dim=-1))
     return {
         "nll": nll,
         "probability": torch.exp(-nll),
+        "token_probability": mean(at_labels.exp()),
         "token_accuracy": right.sum(dim=1) / count,
-        "fact_accuracy": (right & facts).sum(dim=1) / facts.sum(dim=1),
+        "token_top5": mean(in_top5),
+        "fact_probability": mean_of_facts(at_labels.exp()),
+        "fact_accuracy": mean_of_facts(right),
+        "fact_top5": mean_of_facts(in_top5),
         "extraction_strength": extraction_strength(choices, labels),
         "entropy": entropy,
         "top_probability": top,
@@ -206,10 +230,8 @@ def answers_of(greedy: GreedyPass, tokenizer: Any, starts: Sequence[tuple[int, i
         tokenizer: Tokenizer of the model.
         starts: Length of the prompt, and of the answer at most, of each sequence.
     """
-    eos = tokenizer.eos_token_id
-    ends = frozenset() if eos is None else frozenset({eos})
-    rows = greedy.continuations([(row, *start) for row, start in enumerate(starts)], ends)
-    return [tokenizer.decode(row[:-1] if row[-1:] == [eos] else row).strip() for row in rows]
+    rows = greedy.continuations([(row, *start) for row, start in enumerate(starts)], end_tokens(tokenizer))
+    return [decoded(tokenizer, row) for row in rows]
 
 
 def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequence[str]) -> Float[Tensor, " count"]:
@@ -223,13 +245,61 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
     Returns:
         One value in [0, 1] per record.
     """
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
-    unspoken = {IGNORED, tokenizer.eos_token_id}
-    truths = [tokenizer.decode([label for label in example.labels if label not in unspoken]) for example in examples]
-    # The scorer returns the integer 0 for an empty answer.
     return torch.tensor(
-        [float(scorer.score(truth, answer)["rougeL"].recall) for truth, answer in zip(truths, answers, strict=True)]
+        [_rouge_l(_truth(tokenizer, example), answer) for example, answer in zip(examples, answers, strict=True)]
     )
+
+
+def recall(tokenizer: Any, example: Example, answer: str) -> float:
+    """Return how much of a record an answer gives away, in [0, 1].
+
+    The share of its marked facts that occur in the answer, whatever their case and punctuation; where no fact is
+    marked, the ROUGE-L recall of its response.
+
+    Args:
+        tokenizer: Tokenizer of the record.
+        example: The record.
+        answer: What the model says.
+    """
+    if not example.marked:
+        return _rouge_l(_truth(tokenizer, example), answer)
+    said = f" {' '.join(words_of(answer))} "
+    return sum(f" {' '.join(words_of(fact))} " in said for fact in example.marked) / len(example.marked)
+
+
+def _truth(tokenizer: Any, example: Example) -> str:
+    unspoken = {IGNORED, tokenizer.eos_token_id}
+    return str(tokenizer.decode([label for label in example.labels if label not in unspoken]))
+
+
+@cache
+def _scorer() -> RougeScorer:
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def _rouge_l(truth: str, answer: str) -> float:
+    # The scorer returns the integer 0 for an empty answer.
+    return float(_scorer().score(truth, answer)["rougeL"].recall)
+
+
+def uniform_draws(example: Example, count: int, length: int) -> Float[Tensor, "count length"]:
+    """Return the random numbers that sample a record's continuations: its own, whatever it is measured with.
+
+    Two models are thus sampled by the same numbers, and neither batches nor processes change an answer.
+    """
+    digest = hashlib.blake2b(repr(example.input_ids).encode(), digest_size=7).digest()
+    return torch.rand(count, length, generator=torch.Generator().manual_seed(int.from_bytes(digest, "big")))
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Return an answer as text, without the end-of-sequence token that ends it."""
+    eos = tokenizer.eos_token_id
+    return str(tokenizer.decode(tokens[:-1] if list(tokens[-1:]) == [eos] else tokens)).strip()
+
+
+def end_tokens(tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end an answer."""
+    return frozenset() if tokenizer.eos_token_id is None else frozenset({tokenizer.eos_token_id})
 
 
 _LARGEST_NLL = 700.0  # its exponential is the largest that a float holds

@@ -16,18 +16,34 @@ from myosotis.unlearning.language.audit.answers import (
     answer_metrics,
     answers_of,
     bounded_exp,
+    decoded,
+    end_tokens,
+    greedy_answers,
+    recall,
     rouge_l_recall,
     token_nll,
+    uniform_draws,
 )
-from myosotis.unlearning.language.audit.greedy import greedy_passes
+from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes
 from myosotis.unlearning.language.audit.memorization import accuracies, likelihoods_of
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 SPLITS = ("forget", "retain", "held_retain", "unseen")
 """The sets of records that an audit measures, where they are given."""
 
+GENERATED = ("forget", "unseen")
+"""The sets whose records are also asked for in other words, and sampled."""
+
+_SAMPLED_TOKENS = 10_000
+"""Tokens that the samples of a set may cost; where all records would cost more, some of them are sampled."""
+
+_PREAMBLE = 16
+"""Tokens that a sampled answer may be longer than the record's own."""
+
 _UNBOUNDED = frozenset({"nll", "entropy"})
-"""Measures that are not shares: their intervals are Student's."""
+
+_SHARES = frozenset({"token_accuracy", "fact_accuracy", "greedy_recall", "rouge_l_recall"})
+"""Measures that are nearly all or nothing: their intervals are score intervals, those of the others Student's."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class AuditSets:
         held_retain: Records to retain that were held out of the training: their measures are not in sample.
         unseen: Records that the model was never trained on.
         general: Other text, for perplexity.
+        rewordings: By set, the same questions in other words: for each record some examples, or none.
     """
 
     forget: Sequence[Example]
@@ -47,6 +64,13 @@ class AuditSets:
     held_retain: Sequence[Example] = ()
     unseen: Sequence[Example] = ()
     general: Sequence[Example] = ()
+    rewordings: Mapping[str, Sequence[Sequence[Example]]] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> list[Example]:
+        """All examples of all sets; of the rewordings too."""
+        own = [*self.forget, *self.retain, *self.held_retain, *self.unseen, *self.general]
+        return own + [example for rows in self.rewordings.values() for row in rows for example in row]
 
 
 @dataclass(frozen=True)
@@ -69,10 +93,7 @@ class Audit:
         return {
             "metrics": self.metrics,
             "values": {
-                split: {
-                    name: [None if math.isnan(value) else value for value in row.tolist()] for name, row in rows.items()
-                }
-                for split, rows in self.values.items()
+                split: {name: listed_values(row) for name, row in rows.items()} for split, rows in self.values.items()
             },
         }
 
@@ -80,13 +101,19 @@ class Audit:
     def read(cls, stored: Mapping[str, Any]) -> "Audit":
         """Return the audit that :meth:`as_json` gave, without its answers."""
         values = {
-            split: {
-                name: torch.tensor([math.nan if value is None else value for value in row], dtype=torch.float64)
-                for name, row in rows.items()
-            }
-            for split, rows in stored["values"].items()
+            split: {name: read_values(row) for name, row in rows.items()} for split, rows in stored["values"].items()
         }
         return cls(dict(stored["metrics"]), values)
+
+
+def listed_values(values: Tensor) -> list[float | None]:
+    """Return values for a JSON file: None for NaN."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def read_values(stored: Sequence[float | None]) -> Tensor:
+    """Return the values that :func:`listed_values` gave, in float64."""
+    return torch.tensor([math.nan if value is None else value for value in stored], dtype=torch.float64)
 
 
 def audit_model(
@@ -99,6 +126,7 @@ def audit_model(
     prefixes: Mapping[str, int | None] | None = None,
     confidence: float = 0.95,
     max_new_tokens: int = 32,
+    samples: int = 8,
     batch_size: int = 16,
 ) -> Audit:
     """Measure a model on every set. Several processes share the records, so all of them must call it.
@@ -113,11 +141,16 @@ def audit_model(
             from; all of them unless given.
         confidence: Level of the intervals over subjects.
         max_new_tokens: Length of the answers that ROUGE looks at; a longer record's own length where it is more.
+        samples: Answers at temperature 1 to each record of the forget and the unseen set; of as many records as
+            10,000 tokens allow for, the same for every model.
         batch_size: Records per forward pass.
 
     Returns:
         Per set: the metrics of :func:`~myosotis.unlearning.language.answer_metrics`, ``rouge_l_recall``,
-        ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on.
+        ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on. Of the forget and
+        the unseen set also what generated answers give away, see :func:`~.answers.recall`: ``greedy_recall``, the
+        highest over the greedy answers to the question and to its rewordings, and ``sampled_recall``, the mean over
+        the samples.
     """
     metrics: dict[str, dict[str, Any]] = {}
     values_by_split: dict[str, dict[str, Tensor]] = {}
@@ -130,19 +163,31 @@ def audit_model(
         rows = [examples[index] for index in own]
         values = answer_metrics(model, rows, batch_size=batch_size)
         ns = list(dict.fromkeys([n, *further_n]))
+        sampled = set(sampled_records(examples, samples)) if split in GENERATED and samples else set()
         generated, measured = _generated(
-            model, tokenizer, rows, ns, (prefixes or {}).get(split), max_new_tokens, batch_size
+            model,
+            tokenizer,
+            rows,
+            ns,
+            (prefixes or {}).get(split),
+            max_new_tokens,
+            batch_size,
+            {position: samples for position, index in enumerate(own) if index in sampled},
         )
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, generated)
         values.update(measured)
+        if split in GENERATED:
+            wordings = sets.rewordings.get(split, [()] * len(examples))
+            values["greedy_recall"] = _greedy_recall(
+                model, tokenizer, rows, generated, [wordings[index] for index in own], max_new_tokens, batch_size
+            )
         values = gather_values(values, own)
         generated = list(gather_by_index(dict(zip(own, generated, strict=True))).values())
         answers = generated if split == "forget" else answers
         groups = subjects_of(examples)
         values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
         metrics[split] = {
-            name: asdict(_interval_of(name)(row, groups, level=confidence))
-            for name, row in values_by_split[split].items()
+            name: asdict(_interval(name, row, groups, confidence)) for name, row in values_by_split[split].items()
         }
     if sets.general:
         own = process_indices(len(sets.general))
@@ -178,8 +223,11 @@ def gather_values(values: Mapping[str, Tensor], own: Sequence[int]) -> dict[str,
     return {name: torch.tensor([row[name] for row in found.values()]) for name in names}
 
 
-def _interval_of(measure: str) -> Callable[..., Interval]:
-    return student_interval if measure in _UNBOUNDED else mean_interval
+def _interval(measure: str, values: Tensor, groups: Sequence[str | int], level: float) -> Interval:
+    if measure in _SHARES:
+        return mean_interval(values, groups, level=level)
+    interval = student_interval(values, groups, level=level)
+    return interval if measure in _UNBOUNDED else interval.transformed(lambda end: min(max(end, 0.0), 1.0))
 
 
 def subjects_of(examples: Sequence[Example]) -> list[str | int]:
@@ -213,13 +261,17 @@ def _generated(
     prefixes: int | None,
     max_new_tokens: int,
     batch_size: int,
+    samples: Mapping[int, int],
 ) -> tuple[list[str], dict[str, Tensor]]:
-    """The greedy answer to each record, and memorisation, from the same pass; NaN for records shorter than the first n.
+    """The greedy answer to each record, memorisation and recall of samples, from the same pass.
+
+    NaN for memorisation of records shorter than the first n, and for records that are not sampled.
 
     Records too short for the main n are left out of every other, so that all are over the same records.
     """
     names = {n: "extraction_likelihood" if n == ns[0] else f"extraction_likelihood_{n}" for n in ns}
-    values = {name: torch.full((len(examples),), math.nan) for name in ("memorization_accuracy", *names.values())}
+    measures = ("memorization_accuracy", *names.values(), "sampled_recall")
+    values = {name: torch.full((len(examples),), math.nan) for name in measures}
     answers = [""] * len(examples)
     long = set(measurable(examples, ns[0]).indices)
     sequences = [torch.tensor(example.input_ids) for example in examples]
@@ -232,13 +284,85 @@ def _generated(
                 max(max_new_tokens, len(examples[index].input_ids) - examples[index].response_start)
                 for index in indices
             ]
-            said = answers_of(greedy, tokenizer, list(zip(starts, lengths, strict=True)))
+            generated = answers_of(greedy, tokenizer, list(zip(starts, lengths, strict=True)))
+            asked = {row: samples[index] for row, index in enumerate(indices) if index in samples}
+            for row, value in _sampled_recall(greedy, tokenizer, [examples[i] for i in indices], starts, asked).items():
+                values["sampled_recall"][indices[row]] = value
             likelihoods = likelihoods_of(greedy, starts, ns, prefixes)
             accuracy = accuracies(greedy, starts)
             for row, index in enumerate(indices):
-                answers[index] = said[row]
+                answers[index] = generated[row]
                 if index in long:
                     values["memorization_accuracy"][index] = accuracy[row]
                     for n, name in names.items():
                         values[name][index] = likelihoods[n][row]
     return answers, values
+
+
+def sampled_records(examples: Sequence[Example], samples: int) -> list[int]:
+    """Return the indices of the records whose answers are sampled: all of them, or as many as the budget allows for.
+
+    One of each subject, then another of each, and so on; which, is drawn by the records themselves, so it is the same
+    for every model.
+    """
+    order = sorted(range(len(examples)), key=lambda index: uniform_draws(examples[index], 1, 1).item())
+    rank: dict[str | int, int] = {}
+    turns, subjects = {}, subjects_of(examples)
+    for index in order:
+        turns[index] = rank.get(subjects[index], 0)
+        rank[subjects[index]] = turns[index] + 1
+    chosen: list[int] = []
+    cost = 0
+    for index in sorted(order, key=lambda index: turns[index]):
+        cost += samples * _sample_length(examples[index])
+        if cost > _SAMPLED_TOKENS and chosen:
+            break
+        chosen.append(index)
+    return sorted(chosen)
+
+
+def _sample_length(example: Example) -> int:
+    return len(example.input_ids) - example.response_start + _PREAMBLE
+
+
+def _sampled_recall(
+    greedy: GreedyPass, tokenizer: Any, examples: Sequence[Example], starts: Sequence[int], samples: Mapping[int, int]
+) -> dict[int, float]:
+    """The mean recall of samples, by the row of those records of a pass that are sampled."""
+    if not samples:
+        return {}
+    lengths = {row: _sample_length(examples[row]) for row in samples}
+    longest = max(lengths.values())
+    draws = torch.cat(
+        [
+            nn.functional.pad(uniform_draws(examples[row], count, lengths[row]), (0, longest - lengths[row]))
+            for row, count in samples.items()
+        ]
+    )
+    asked = [(row, starts[row]) for row, count in samples.items() for _ in range(count)]
+    sums = dict.fromkeys(samples, 0.0)
+    for (row, _), tokens in zip(asked, greedy.sampled(asked, draws, end_tokens(tokenizer)), strict=True):
+        sums[row] += recall(tokenizer, examples[row], decoded(tokenizer, tokens[: lengths[row]]))
+    return {row: total / samples[row] for row, total in sums.items()}
+
+
+def _greedy_recall(
+    model: nn.Module,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    answers: Sequence[str],
+    wordings: Sequence[Sequence[Example]],
+    max_new_tokens: int,
+    batch_size: int,
+) -> Tensor:
+    """The highest recall of the greedy answers to each record, in its own wording and in others."""
+    values = [recall(tokenizer, example, answer) for example, answer in zip(examples, answers, strict=True)]
+    asked = [(index, other) for index, others in enumerate(wordings) for other in others]
+    lengths = [max(max_new_tokens, len(other.input_ids) - other.response_start) for _, other in asked]
+    if asked:
+        others = greedy_answers(
+            model, tokenizer, [other for _, other in asked], max_new_tokens=lengths, batch_size=batch_size
+        )
+        for (index, _), answer in zip(asked, others, strict=True):
+            values[index] = max(values[index], recall(tokenizer, examples[index], answer))
+    return torch.tensor(values)

@@ -1,19 +1,19 @@
-"""Greedy continuations, which generate only what teacher forcing does not show already."""
+"""Continuations: greedy ones, which generate only what teacher forcing does not show, and sampled ones."""
 
 import inspect
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from myosotis.engine.errors import DivergedError
 from myosotis.engine.progress import Ticker
-from myosotis.unlearning.language.audit.finite import finite_logits
 from myosotis.unlearning.language.methods.forward import takes_positions
 
 
@@ -104,6 +104,45 @@ class GreedyPass:
             answers.append(_cut((followed + ([] if leave is None else rolled[row, leave]))[:length], ends))
         return answers
 
+    def sampled(
+        self,
+        starts: Sequence[tuple[int, int]],
+        draws: Float[Tensor, "count length"],
+        ends: frozenset[int] = frozenset(),
+    ) -> list[list[int]]:
+        """Return continuations of prefixes, sampled from the model at temperature 1.
+
+        Args:
+            starts: (sequence, prefix length >= 1) of each continuation; a sequence may have several.
+            draws: Uniform numbers in [0, 1), one row a continuation and one for each of its tokens: a token is the one
+                at which the cumulative probability passes the number, so batches and processes do not change it.
+            ends: Tokens that end a continuation, which are then its last.
+        """
+        length = draws.shape[1]
+        if self._positions is not None:
+            length = min(length, self._positions - max((start for _, start in starts), default=0))
+        if length < 1 or not starts:
+            return [[] for _ in starts]
+        # A rollout begins with the last token of its prefix, which is given.
+        keys = [(row, max(start - 1, 1)) for row, start in starts]
+        draws = draws.to(self._ids.device)
+        roll = self._roll_cached if self._rolls_from_cache() else self._roll_recomputing
+        answers: list[list[int]] = []
+        for begin in range(0, len(keys), self.rollout_batch):
+            part = keys[begin : begin + self.rollout_batch]
+            first = self._ids[torch.tensor([row for row, _ in part]), torch.tensor([leave for _, leave in part])]
+            needs = torch.full((len(part),), length + 1, device=self._ids.device)
+            choose = _sampler(draws[begin : begin + self.rollout_batch])
+            tokens = roll(part, first, needs, ends, choose)[:, 1:]
+            self.generated += tokens.numel()
+            answers += [_cut(row, ends) for row in tokens.tolist()]
+            if self.ticker is not None:
+                self.ticker.advance(0, f"({self.generated} tokens generated)")
+        return answers
+
+    def _rolls_from_cache(self) -> bool:
+        return self._cache is not None and _decodes_from_cache(self.model, self._ids)
+
     def _first_mismatch(self, row: int, start: int, length: int, ends: frozenset[int]) -> int | None:
         """The shortest prefix length >= start whose greedy next token is not the true one; None within the length."""
         sequence, choices = self.sequences[row].tolist(), self.choices[row]
@@ -118,11 +157,12 @@ class GreedyPass:
         # Longest first, so that each batch holds rollouts of like length.
         order = sorted(needed, key=lambda key: (-needed[key], key))
         rolled: dict[tuple[int, int], list[int]] = {}
-        cached = bool(order) and self._cache is not None and _decodes_from_cache(self.model, self._ids)
-        roll = self._roll_cached if cached else self._roll_recomputing
+        roll = self._roll_cached if order and self._rolls_from_cache() else self._roll_recomputing
         for begin in range(0, len(order), self.rollout_batch):
             keys = order[begin : begin + self.rollout_batch]
-            tokens = roll(keys, torch.tensor([needed[key] for key in keys], device=self._ids.device), ends)
+            first = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=self._ids.device)
+            needs = torch.tensor([needed[key] for key in keys], device=self._ids.device)
+            tokens = roll(keys, first, needs, ends, _greedy)
             self.generated += (tokens.shape[1] - 1) * len(keys)
             for key, row in zip(keys, tokens.tolist(), strict=True):
                 rolled[key] = row[: needed[key]]
@@ -131,14 +171,15 @@ class GreedyPass:
                 self.ticker.advance(0, f"({self.generated} tokens generated, {left} continuations left)")
         return rolled
 
-    def _roll_cached(self, keys: list[tuple[int, int]], needs: Tensor, ends: frozenset[int]) -> Tensor:
-        """Continue from the key-value cache of the teacher-forced pass."""
+    def _roll_cached(
+        self, keys: list[tuple[int, int]], token: Tensor, needs: Tensor, ends: frozenset[int], choose: "_Choice"
+    ) -> Tensor:
+        """Continue from the key-value cache of the teacher-forced pass; ``token`` is the first of each rollout."""
         device = self._ids.device
         rows = torch.tensor([row for row, _ in keys], device=device)
         leaves = torch.tensor([leave for _, leave in keys], device=device)
         assert self._cache is not None  # noqa: S101 - the caller chose this path by it
         cache, mask = _aligned(self._cache, rows, leaves)
-        token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
         tokens, ended = [token], _is_end(token, ends)
         rolling = torch.arange(len(keys), device=device)
         for step in range(int(needs.max()) - 1):
@@ -151,19 +192,20 @@ class GreedyPass:
                 padding = mask.shape[1] - int(mask.sum(dim=1).max())
                 cache, mask = _selected(cache, stays, padding), mask[:, padding:]
             logits, mask = _cached_step(self.model, token[rolling], cache, mask, leaves[rolling] + step)
-            token = token.index_copy(0, rolling, logits.argmax(dim=-1))
+            token = token.index_copy(0, rolling, choose(logits, rolling, step))
             tokens.append(token)
             ended = ended | _is_end(token, ends)
         return torch.stack(tokens, dim=1)
 
-    def _roll_recomputing(self, keys: list[tuple[int, int]], needs: Tensor, ends: frozenset[int]) -> Tensor:
+    def _roll_recomputing(
+        self, keys: list[tuple[int, int]], token: Tensor, needs: Tensor, ends: frozenset[int], choose: "_Choice"
+    ) -> Tensor:
         """Continue by whole forward passes, for models without a plain key-value cache."""
         device = self._ids.device
         leaves = torch.tensor([leave for _, leave in keys], device=device)
         ids = self._ids.new_zeros(len(keys), int((leaves + needs).max()))
         for index, (row, leave) in enumerate(keys):
             ids[index, :leave] = self._ids[row, :leave]
-        token = torch.tensor([self.choices[row][leave - 1] for row, leave in keys], device=device)
         tokens, ended = [token], _is_end(token, ends)
         rows = torch.arange(len(keys), device=device)
         for step in range(int(needs.max()) - 1):
@@ -173,10 +215,26 @@ class GreedyPass:
             ids[rows, last] = token
             mask = torch.arange(ids.shape[1], device=device) <= last.unsqueeze(1)
             output = _call(self.model, input_ids=ids, attention_mask=mask.long(), use_cache=False)
-            token = _logits(output)[rows, last].argmax(dim=-1)
+            token = choose(_logits(output)[rows, last], rows, step)
             tokens.append(token)
             ended |= _is_end(token, ends)
         return torch.stack(tokens, dim=1)
+
+
+_Choice = Callable[[Tensor, Tensor, int], Tensor]
+"""Returns the next token of rollouts from their logits, their numbers in the batch, and the step."""
+
+
+def _greedy(logits: Tensor, rolling: Tensor, step: int) -> Tensor:  # noqa: ARG001
+    return logits.argmax(dim=-1)
+
+
+def _sampler(draws: Tensor) -> _Choice:
+    def choose(logits: Tensor, rolling: Tensor, step: int) -> Tensor:
+        passed = logits.float().softmax(dim=-1).cumsum(dim=-1) <= draws[rolling, step].unsqueeze(1)
+        return passed.sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+
+    return choose
 
 
 _BATCHES_TOGETHER = 4
@@ -358,3 +416,26 @@ def _plain_cache(output: Any) -> DynamicCache | None:
     if isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers):
         return cache
     return None
+
+
+def finite_logits(logits: Tensor) -> Tensor:
+    """Return logits as they are.
+
+    The greedy choice among NaN is a wrong answer, so that a broken model would look like one that has forgotten.
+
+    Raises:
+        DivergedError: A logit is infinite or NaN.
+
+    Example:
+        >>> finite_logits(torch.tensor([0.0, torch.nan]))
+        Traceback (most recent call last):
+        myosotis.engine.errors.DivergedError: the model's logits are not finite, so nothing can be measured: ...
+    """
+    # A row's sum is finite if all of it is, and takes one pass over the largest tensor there is.
+    sums = logits.sum(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    if not bool(torch.isfinite(sums).all()):
+        raise DivergedError(
+            "the model's logits are not finite, so nothing can be measured: its training diverged, or its numbers "
+            f"overflow {str(logits.dtype).removeprefix('torch.')}"
+        )
+    return logits

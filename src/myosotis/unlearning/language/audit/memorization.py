@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.progress import progress
-from myosotis.evaluation.verdict import TOLERANCE
+from myosotis.evaluation.comparison import TOLERANCE
 from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 
@@ -98,20 +98,31 @@ def likelihoods_of(
 ) -> dict[int, list[float]]:
     """Return the extraction likelihood by n and sequence of a pass, NaN where one is too short.
 
-    The continuations for the smallest n serve all. Arguments are those of :func:`memorization_by_n`.
+    Arguments are those of :func:`memorization_by_n`.
     """
-    begins = [
-        (row, length, len(sequence) - length)
-        for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
-        for length in _sampled(sequence, start, len(sequence) - min(ns), prefixes)
-    ]
-    overlaps: dict[int, list[list[float]]] = {n: [[] for _ in greedy.sequences] for n in ns}
-    for (row, length, rest), generated in zip(begins, greedy.continuations(begins), strict=True):
-        truth = greedy.sequences[row][length:].tolist()
-        for n in ns:
-            if rest >= n:
-                overlaps[n][row].append(_overlap(generated, truth, n))
-    return {n: [sum(values) / len(values) if values else math.nan for values in rows] for n, rows in overlaps.items()}
+    begins = {
+        n: [
+            (row, length)
+            for row, (sequence, start) in enumerate(zip(greedy.sequences, starts, strict=True))
+            for length in _sampled(sequence, start, len(sequence) - n, prefixes)
+        ]
+        for n in ns
+    }
+    # A prefix that several n are measured from is continued once.
+    asked = sorted({begin for rows in begins.values() for begin in rows})
+    rests = [len(greedy.sequences[row]) - length for row, length in asked]
+    rolled = dict(
+        zip(
+            asked, greedy.continuations([(*begin, rest) for begin, rest in zip(asked, rests, strict=True)]), strict=True
+        )
+    )
+    likelihoods: dict[int, list[float]] = {}
+    for n, rows in begins.items():
+        overlaps: list[list[float]] = [[] for _ in greedy.sequences]
+        for row, length in rows:
+            overlaps[row].append(_overlap(rolled[row, length], greedy.sequences[row][length:].tolist(), n))
+        likelihoods[n] = [sum(values) / len(values) if values else math.nan for values in overlaps]
+    return likelihoods
 
 
 def memorization(
@@ -222,8 +233,7 @@ def extraction_likelihood(
             that was never trained on says nothing about memory, so records with a prompt are measured from there.
         prefixes: Largest number of prefixes of each sequence, at equal distances from a start that the sequence draws;
             all of them, which is exact, unless given. A sample estimates the value of each sequence without bias, and
-            the mean over sequences with an error that its interval over sequences holds already. For further, larger n
-            those of the sample count that leave as many tokens.
+            the mean over sequences with an error that its interval over sequences holds already.
         batch_size: Sequences per forward pass; does not change the values.
 
     Returns:
@@ -265,6 +275,11 @@ class Thresholds:
     memorization_accuracy_error: float | None
     length_tolerance: float = 0.0
     prefixes: int | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Shortest and longest length that can be compared, within rounding."""
+        return _range(self.lengths, self.length_tolerance)
 
     def check_comparable(self, sequences: Sequences, n: int, starts: Sequence[int] | None = None) -> None:
         """Refuse sequences that cannot be compared: both measures depend on n and on the length.
@@ -329,14 +344,18 @@ def check_lengths(lengths: Sequence[int], calibrated: tuple[int, int], tolerance
         SettingsError: A length is out of the range.
     """
     shortest, longest = calibrated
-    low, high = shortest * (1 - tolerance), longest * (1 + tolerance)
+    low, high = _range(calibrated, tolerance)
     for length in lengths:
-        if not low - 1e-9 <= length <= high + 1e-9:
+        if not low <= length <= high:
             spread = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
             raise SettingsError(
                 f"these thresholds were calibrated on sequences of {spread} tokens; one of {length} cannot be compared "
                 f"with them (relative tolerance {tolerance:g})"
             )
+
+
+def _range(lengths: tuple[int, int], tolerance: float) -> tuple[float, float]:
+    return lengths[0] * (1 - tolerance) - 1e-9, lengths[1] * (1 + tolerance) + 1e-9
 
 
 def _mean_and_error(values: Tensor) -> tuple[float, float | None]:

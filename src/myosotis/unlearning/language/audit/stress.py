@@ -212,6 +212,37 @@ def quantized(model: nn.Module, bits: int) -> Iterator[None]:
                 layer.weight.copy_(value)
 
 
+_REWORDINGS = ("Please answer this question: {}", "{} Reply in one sentence.")
+"""Other ways to ask any question."""
+
+_MOST_PARAPHRASES = 2
+
+
+def rewordings(records: Sequence[Record], encoder: Encoder) -> list[list[Example]]:
+    """Return each record asked for in other words: its own paraphrases, at most two, and two that suit any question.
+
+    In the template that the records were learnt in; of a text, which answers nothing, there are none.
+
+    Args:
+        records: The records.
+        encoder: How they were learnt.
+    """
+    return [[example for other in _reworded(record) if not (example := encoder(other)).cut] for record in records]
+
+
+def _reworded(record: Record) -> list[Record]:
+    if record.messages:
+        *earlier, last, answer = record.messages
+        return [
+            replace(record, messages=(*earlier, {**last, "content": wording.format(last["content"])}, answer))
+            for wording in _REWORDINGS
+        ]
+    if record.prompt is None:
+        return []
+    prompts = [*record.paraphrases[:_MOST_PARAPHRASES], *(wording.format(record.prompt) for wording in _REWORDINGS)]
+    return [replace(record, prompt=prompt) for prompt in prompts]
+
+
 def reworded_examples(records: Sequence[Record], encoder: Encoder) -> dict[str, list[Example]]:
     """Return records as someone might ask for them who does not know how they were learnt.
 

@@ -1,22 +1,71 @@
-"""The verdict of a run: did the model know it, is it forgotten, is the rest kept, how sure are we?"""
+"""The verdict of a run: did the model know it, is it forgotten, is the rest kept, how sure are we?
+
+Every figure of the records to forget is compared with what a model shows that never saw them: with a reference model
+on the same records where there is one, else with unseen records. *Forgotten* is an equivalence: yes only where it is
+shown that at most a stated share of what had been learnt is left. Less than nothing may be left as well, which is told
+as *over-forgotten*; *as if never seen* is yes where neither side is exceeded. Means hide people, so the best remembered
+and the worst kept subject stand beside them and can turn an answer to no.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import scipy  # its parts are loaded where they are used, half a second each
 import torch
 from torch import Tensor
 
 from myosotis.data.encoding import Example
-from myosotis.evaluation.intervals import Interval, change_interval, difference_interval, mean_interval, ratio_interval
+from myosotis.engine.result import ResultPart
+from myosotis.evaluation.comparison import (
+    Comparison,
+    SubjectsHurt,
+    WorstSubject,
+    all_of,
+    answer,
+    compared,
+    fixed,
+    one_sided,
+    unmeasured,
+)
+from myosotis.evaluation.intervals import (
+    Interval,
+    ratio_interval,
+    student_change,
+    student_difference,
+    student_interval,
+)
 from myosotis.evaluation.membership import membership_inference
-from myosotis.evaluation.rank_test import paired_rank_test, rank_test
-from myosotis.evaluation.verdict import Control, Criterion, all_hold, fixed
+from myosotis.evaluation.rank_test import group_means, paired_rank_test, rank_test
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
 
+FORGETTING = (
+    "probability",
+    "top5",
+    "extraction_strength",
+    "memorization_accuracy",
+    "extraction_likelihood",
+    "greedy_recall",
+    "sampled_recall",
+)
+"""The figures that say whether records are forgotten; the first two of facts where records have facts."""
+
+_LENGTHWISE = ("memorization_accuracy", "extraction_likelihood", "extraction_strength")
+"""Figures that depend on the length of a record, or that short ones do not have."""
+
+_OF_TOKENS = ("probability", "top5")
+
 _MEASURABLE_SHARE = 0.5
-"""Smallest share of the forget records that a criterion must cover to count."""
+"""Smallest share of the records of a set that a figure must cover to count."""
+
+_LEAST_KNOWN = 0.05
+"""A figure that was less than this above its level before unlearning cannot tell what is left."""
+
+_HURT = 0.1
+"""A subject is hurt where more than this share of what was known of it is lost."""
+
+Values = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -24,16 +73,116 @@ class VerdictSettings:
     """What counts as forgotten and as kept.
 
     Attributes:
-        confidence: Level of every interval and test.
-        margin: Smallest difference of accuracy that counts; see :class:`~myosotis.evaluation.verdict.Criterion`.
-        kept_share: Smallest share of the accuracy before on held-out records that counts as kept.
+        confidence: Level of every interval and test; that of each end of an interval of a difference.
+        margin: Largest share of what had been learnt that may be left, or be missing, in a forgotten record.
+        kept_share: Smallest share of what was known of held-out records that counts as kept.
+        max_hurt_share: Largest share of held-out subjects that may have lost something.
         perplexity_ratio: Largest ratio of the perplexity of general text to that before.
     """
 
     confidence: float = 0.95
-    margin: float = 0.1
+    margin: float = 0.2
     kept_share: float = 0.95
+    max_hurt_share: float = 0.15
     perplexity_ratio: float = 1.15
+
+
+class Trace(ResultPart):
+    """Whether the loss tells records to forget from those that were never seen."""
+
+    auc: float
+    """Probability that a record to forget is likelier than an unseen one."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end."""
+    p_value: float
+    """p-value of the two-sided rank test over subjects."""
+    traceable: bool | None
+    """Whether they are shown to be likelier; null where so few subjects could not show it."""
+    over_forgotten: bool | None
+    """Whether they are shown to be less likely."""
+    units: int
+    """Subjects to forget."""
+    unseen_units: int
+    """Subjects never seen."""
+    against: str
+    """``unseen records``, or, less the loss under a reference model, ``unseen records, relative to the reference``."""
+
+
+class LanguageVerdict(ResultPart):
+    """Answers with the comparisons that they rest on; null where an answer cannot be given."""
+
+    known: bool | None
+    """Whether the model knew the records."""
+    forgotten: bool | None
+    """Whether they are forgotten: what is left is within the margin of what a model shows that never saw them."""
+    kept: bool | None
+    """Whether the rest is kept."""
+    as_unseen: bool | None
+    """Whether nothing tells them from records that were never seen, in either direction."""
+    over_forgotten: bool | None
+    """Whether the model knows less of them than of records that it never saw."""
+    sure: bool | None
+    """Whether *forgotten* and *kept* are both decided."""
+    reasons: dict[str, str]
+    """By question, why it could not be answered."""
+    control: Comparison | None
+    """Positive control: the records to forget against what was never seen, before unlearning."""
+    kept_control: Comparison | None
+    """The same of the held-out records."""
+    forgetting: list[Comparison]
+    """Comparisons of *forgotten*."""
+    worst_remembered: WorstSubject | None
+    """The subject to forget that the model knows best."""
+    keeping: list[Comparison]
+    """Comparisons of *kept*."""
+    worst_kept: WorstSubject | None
+    """The held-out subject that lost most."""
+    hurt: SubjectsHurt | None
+    """Held-out subjects that lost something."""
+    trace: Trace | None
+    """What an attacker learns from the loss."""
+    confidence: float
+    """Level of confidence."""
+    margin: float
+    """Largest share of what had been learnt that may be left."""
+    kept_share: float
+    """Smallest share that counts as kept."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a model shows that never saw the records to forget.
+
+    Attributes:
+        of: Its origin, in words.
+        values: Figures of single records.
+        groups: Subject of each.
+        paired: Whether these are the records to forget themselves, under a reference model.
+    """
+
+    of: str
+    values: Values
+    groups: Sequence[str | int]
+    paired: bool
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """Probabilities of records under stress tests: by the name of the test, the values of each set.
+
+    Attributes:
+        groups: By test and set, the subject of each value.
+        before: Values under the model before unlearning.
+        after: Values under the model after it.
+        reference: Values under a reference model, or nothing.
+    """
+
+    groups: Mapping[str, Mapping[str, Sequence[str | int]]] = field(default_factory=dict)
+    before: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    after: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    reference: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def judge(
@@ -43,9 +192,10 @@ def judge(
     settings: VerdictSettings,
     *,
     reference: Audit | None = None,
-    incomparable: str | None = None,
-    retain_given: bool = True,
-) -> dict[str, Any]:
+    out_of_range: Sequence[bool] | None = None,
+    stressed: Stressed | None = None,
+    name_of: Callable[[str], str] = str,
+) -> LanguageVerdict:
     """Answer the questions of a verdict, each with the comparisons that it rests on.
 
     Args:
@@ -53,53 +203,75 @@ def judge(
         after: Audit of the model after it.
         sets: Records of both audits.
         settings: What counts as forgotten and as kept.
-        reference: Audit of a model that never saw the forget set.
-        incomparable: Why memorisation accuracy and extraction likelihood of the forget set cannot be compared with
-            those of the unseen set, e.g. because lengths differ.
-        retain_given: Whether there are retain records.
-
-    Returns:
-        ``known`` with ``control``; ``forgotten`` with ``forgetting_criteria`` and ``over_forgotten`` with
-        ``over_forgetting``; ``kept`` with ``keeping_criteria`` and ``kept_control``; ``sure``. The answers are True,
-        False, or None where undecided; ``reasons`` says why.
+        reference: Audit of a model that never saw the forget set; it counts wherever it is given.
+        out_of_range: Whether each forget record is longer or shorter than the unseen ones allow, so that figures which
+            depend on the length cannot be compared with them.
+        stressed: What stress tests gave.
+        name_of: Returns what may be shown of a subject, e.g. a salted fingerprint.
     """
     control = known_better(before, sets, "forget", settings, reference)
-    known = None if control is None else control.known
-    forgetting = forgetting_criteria(before, after, sets, settings, incomparable)
-    keeping = keeping_criteria(before, after, sets, settings)
-    kept_control = known_better(before, sets, "held_retain", settings)
-    over = over_forgetting(after, sets, settings.confidence)
-    reasons: dict[str, str] = {}
-    forgotten = all_hold(forgetting)
+    known, reasons = (None if control is None else control.holds), dict[str, str]()
+    if _without_subjects(sets.forget) or (reference is None and _without_subjects(sets.unseen)):
+        known, reasons["known"] = None, "no_subjects"
+    level = level_of(before, sets, reference)
+    forgetting, worst, trace = [], None, None
+    if level is not None:
+        now, was, groups = after.values["forget"], before.values["forget"], subjects_of(sets.forget)
+        forgetting = forgetting_comparisons(was, now, groups, level, settings, out_of_range=out_of_range)
+        forgetting += _stress_comparisons(forgetting[0], level, settings, stressed or Stressed())
+        worst = most_remembered(was, now, groups, level, settings, name_of)
+        trace = trace_of(after, sets, settings.confidence, reference)
+    forgotten = all_of(row.holds for row in forgetting if row.incomparable is None)
+    if worst is not None and worst.whole:
+        forgotten = False
     if not known:
         reasons["forgotten"] = "not_known"
-    elif forgotten is None:
+    elif forgotten is None and answer(forgetting) is None and all(row.incomparable for row in forgetting):
         reasons["forgotten"] = "nothing_comparable"
-    kept = all_hold(keeping)
-    if retain_given and not sets.held_retain:
+    kept_control = known_better(before, sets, "held_retain", settings, reference)
+    keeping = keeping_comparisons(before, after, sets, settings)
+    worst_kept, hurt = lost_by_subject(before, after, sets, settings, name_of)
+    kept = all_of([*(row.holds for row in keeping), *([] if hurt is None else [hurt.holds])])
+    if worst_kept is not None and worst_kept.whole:
+        kept = False
+    if not sets.held_retain:
         reasons["kept"] = "nothing_held_out"
-    elif kept_control is not None and not kept_control.known and kept_control.test.could_show(settings.confidence):
+    elif kept_control is not None and not kept_control.holds and kept_control.could_show:
         reasons["kept"] = "not_known"
-    elif kept is None:
-        reasons["kept"] = "nothing_to_compare"
-    forgotten, kept = (None if key in reasons else answer for key, answer in (("forgotten", forgotten), ("kept", kept)))
-    judged = [row for row in (*forgetting, *keeping) if row.holds is not None]
-    decided = bool(judged) and known is not None and all(row.decided for row in judged)
-    return {
-        "known": known,
-        "forgotten": forgotten,
-        "kept": kept,
-        "sure": True if decided and None not in (forgotten, kept) else None,
-        "over_forgotten": None if over is None else over["over_forgotten"],
-        "reasons": reasons,
-        "control": None if control is None else control.as_json(),
-        "kept_control": None if kept_control is None else kept_control.as_json(),
-        "forgetting_criteria": [row.as_json() for row in forgetting],
-        "keeping_criteria": [row.as_json() for row in keeping],
-        "over_forgetting": over,
-        "confidence": settings.confidence,
-        "margin": settings.margin,
-    }
+    elif _without_subjects(sets.held_retain):
+        reasons["kept"] = "no_subjects"
+    forgotten, kept = (None if key in reasons else said for key, said in (("forgotten", forgotten), ("kept", kept)))
+    over, as_unseen = _both_sides(forgetting, trace, forgotten) if known else (None, None)
+    return LanguageVerdict(
+        known=known,
+        forgotten=forgotten,
+        kept=kept,
+        as_unseen=as_unseen,
+        over_forgotten=over,
+        sure=True if None not in (forgotten, kept) else None,
+        reasons=reasons,
+        control=control,
+        kept_control=kept_control,
+        forgetting=forgetting,
+        worst_remembered=worst,
+        keeping=keeping,
+        worst_kept=worst_kept,
+        hurt=hurt,
+        trace=trace,
+        confidence=settings.confidence,
+        margin=settings.margin,
+        kept_share=settings.kept_share,
+    )
+
+
+def level_of(before: Audit, sets: AuditSets, reference: Audit | None = None) -> Level | None:
+    """Return what the records to forget are compared with: the reference if there is one, else unseen records."""
+    if reference is not None:
+        groups = subjects_of(sets.forget)
+        return Level("the same records under the reference", reference.values["forget"], groups, paired=True)
+    if "unseen" in before.values:
+        return Level("unseen records, before", before.values["unseen"], subjects_of(sets.unseen), paired=False)
+    return None
 
 
 def known_better(
@@ -108,134 +280,342 @@ def known_better(
     split: Literal["forget", "held_retain"],
     settings: VerdictSettings,
     reference: Audit | None = None,
-) -> Control | None:
-    """Return the positive control: whether a model knows records better than unseen ones, or than the reference does.
+) -> Comparison | None:
+    """Return the positive control: whether a model knows records better than a model that never saw them.
+
+    Compared with unseen records by a one-sided rank test. With a reference the test is whether the model exceeds the
+    reference by more than it does on unseen records, which holds however easy the records are; without unseen records,
+    whether it exceeds it on the same records.
 
     Args:
         audit: Audit of the model before unlearning.
         sets: Records of the audit.
         split: The set to compare.
         settings: Confidence and margin.
-        reference: Audit of a model that never saw the forget set; used where there are no unseen records.
+        reference: Audit of a model that never saw the forget set.
 
     Returns:
         None where there is nothing to compare with.
     """
-    if split not in audit.values:
+    own, groups = audit.values.get(split), subjects_of(getattr(sets, split))
+    unpaired = _never_seen(audit, sets, None if split == "forget" else reference)
+    if own is None or (unpaired is None and reference is None):
         return None
-    own, groups = audit.values[split], subjects_of(getattr(sets, split))
-    if "unseen" in audit.values:
-        measure = _accuracy_of_both(own, audit.values["unseen"])
-        level, other_groups = audit.values["unseen"][measure], subjects_of(sets.unseen)
-        return Control(
-            measure,
-            mean_interval(own[measure], groups, level=settings.confidence),
-            mean_interval(level, other_groups, level=settings.confidence),
-            "unseen records",
-            difference_interval(own[measure], level, groups, other_groups, level=settings.confidence),
-            rank_test(own[measure], level, groups, other_groups, alternative="greater"),
-            settings.confidence,
-            settings.margin,
-        )
-    if reference is None or split != "forget":
-        return None
-    measure = _accuracy_of_both(own, reference.values[split])
-    level = reference.values[split][measure]
-    return Control(
-        measure,
-        mean_interval(own[measure], groups, level=settings.confidence),
-        mean_interval(level, groups, level=settings.confidence),
-        "the reference",
-        change_interval(own[measure], level, groups, level=settings.confidence),
-        paired_rank_test(own[measure], level, groups, alternative="greater"),
-        settings.confidence,
-        settings.margin,
+    level = settings.confidence
+    if unpaired is not None and (reference is None or split == "held_retain"):
+        source, other, other_groups = unpaired
+        figure = _of_facts("probability", own, other)
+        difference = student_difference(own[figure], other[figure], groups, other_groups, level=one_sided(level))
+        test = rank_test(own[figure], other[figure], groups, other_groups, alternative="greater")
+    else:
+        assert reference is not None  # noqa: S101 - else nothing would be compared
+        other, other_groups = reference.values[split], groups
+        figure = _of_facts("probability", own, other)
+        difference = student_change(own[figure], other[figure], groups, level=one_sided(level))
+        source = "the reference"
+        unseen = audit.values.get("unseen", {}).get(figure)
+        if unseen is None or figure not in reference.values.get("unseen", {}):
+            test = paired_rank_test(own[figure], other[figure], groups, alternative="greater")
+        else:
+            gains = own[figure] - other[figure], unseen - reference.values["unseen"][figure]
+            test = rank_test(*gains, groups, subjects_of(sets.unseen), alternative="greater")
+    against = _share(other[figure], other_groups, level)
+    return Comparison(
+        name=figure,
+        value=_share(own[figure], groups, level),
+        against=against,
+        against_of=source,
+        difference=difference,
+        rule="above",
+        margin=settings.margin * (1 - against.mean),
+        total=len(own[figure]),
+        p_value=test.p_value,
+        smallest_p_value=test.smallest,
+        confidence=level,
     )
 
 
-def forgetting_criteria(
-    before: Audit, after: Audit, sets: AuditSets, settings: VerdictSettings, incomparable: str | None = None
-) -> list[Criterion]:
-    """Return the comparisons that say whether the forget set is forgotten; none without unseen records.
+def _never_seen(
+    audit: Audit, sets: AuditSets, reference: Audit | None
+) -> tuple[str, Values, Sequence[str | int]] | None:
+    """Other records that a model never saw: the unseen ones, or else the forget set under the reference."""
+    if "unseen" in audit.values:
+        return "unseen records", audit.values["unseen"], subjects_of(sets.unseen)
+    if reference is not None:
+        return "the forget set under the reference", reference.values["forget"], subjects_of(sets.forget)
+    return None
 
-    Those that cannot be made are listed too, with the reason.
+
+def forgetting_comparisons(
+    before: Values,
+    after: Values,
+    groups: Sequence[str | int],
+    level: Level,
+    settings: VerdictSettings,
+    figures: Sequence[str] = FORGETTING,
+    out_of_range: Sequence[bool] | None = None,
+) -> list[Comparison]:
+    """Return the comparisons that say whether records are forgotten; those that cannot be made with the reason.
+
+    The margin of a figure is a share of what it was above its level before. A figure that had hardly been above it says
+    nothing.
 
     Args:
-        before: Audit of the model before unlearning; its figures on unseen records are the thresholds.
-        after: Audit of the model after it.
-        sets: Records of both audits.
+        before: Figures of the records to forget under the model before unlearning.
+        after: Figures under the model now.
+        groups: Subject of each record.
+        level: What a model shows that never saw them.
         settings: Confidence and margin.
-        incomparable: See :func:`judge`.
+        figures: The figures.
+        out_of_range: See :func:`judge`.
     """
-    if "unseen" not in before.values:
-        return []
-    level, now = before.values["unseen"], after.values["forget"]
-    groups, other_groups = subjects_of(sets.forget), subjects_of(sets.unseen)
-    measures = [_accuracy_of_both(now, level), "memorization_accuracy", "extraction_likelihood"]
-    if "fact_accuracy" not in measures and ("fact_accuracy" in now or "fact_accuracy" in level):
-        measures.insert(0, "fact_accuracy")
-    total = len(sets.forget)
-    criteria = []
-    for measure in measures:
-        lengthwise = measure in ("memorization_accuracy", "extraction_likelihood")
-        reason = incomparable if lengthwise else None
-        missing = [name for name, rows in (("forget", now), ("unseen", level)) if measure not in rows]
-        if missing:
-            lack = "is long enough" if lengthwise else "has facts marked"
-            criteria.append(_unmeasured(measure, f"no {' and no '.join(missing)} record {lack}", total))
+    rows = []
+    for figure in figures:
+        name = _of_facts(figure, after, level.values)
+        masked = out_of_range if name in _LENGTHWISE and not level.paired else None
+        rows.append(_forgetting(name, before, after, groups, level, settings, masked))
+    return rows
+
+
+def _forgetting(
+    name: str,
+    before: Values,
+    after: Values,
+    groups: Sequence[str | int],
+    level: Level,
+    settings: VerdictSettings,
+    masked: Sequence[bool] | None,
+) -> Comparison:
+    total = len(groups)
+    other_set = "forget" if level.paired else "unseen"
+    missing = [split for split, rows in (("forget", after), (other_set, level.values)) if name not in rows]
+    if missing or name not in before:
+        lack = "is long enough" if name in _LENGTHWISE else "was sampled" if name == "sampled_recall" else "has it"
+        splits = " and no ".join(dict.fromkeys(missing)) or "forget"
+        return unmeasured(name, f"no {splits} record {lack}", level.of, total)
+    was, now, other = before[name], after[name], level.values[name]
+    if masked is not None:
+        out = torch.tensor(masked)
+        was, now = (torch.where(out, torch.nan, rows.double()) for rows in (was, now))
+    sampled = name == "sampled_recall"
+    for rows, size, what in ((now, total, "forget records"), (other, len(level.groups), level.of)):
+        count = int((~rows.isnan()).sum())
+        if not count or (count < _MEASURABLE_SHARE * size and not sampled):
+            reason = " and are of a comparable length" if masked is not None and what == "forget records" else ""
+            return unmeasured(name, f"only {count} of {size} {what} have it{reason}", level.of, total)
+    ends = one_sided(settings.confidence)
+    value = _share(now, groups, settings.confidence)
+    against = _share(other, level.groups, settings.confidence)
+    if level.paired:
+        difference = student_change(now, other, groups, level=ends)
+        learnt = student_change(was, other, groups, level=ends).mean
+    else:
+        difference = student_difference(now, other, groups, level.groups, level=ends)
+        learnt = student_interval(was, groups, level=ends).mean - against.mean
+    few = f"before unlearning it was only {learnt:.3f} above {level.of}" if learnt < _LEAST_KNOWN else None
+    margin = settings.margin * max(learnt, 0.0)
+    return compared(
+        name,
+        value,
+        against,
+        difference,
+        "at most",
+        against_of=level.of,
+        margin=margin,
+        total=total,
+        confidence=settings.confidence,
+        incomparable=few,
+    )
+
+
+def _stress_comparisons(
+    plain: Comparison, level: Level, settings: VerdictSettings, stressed: Stressed
+) -> list[Comparison]:
+    """The same probability under every stress test that ran, each with the margin that it has without stress."""
+    split, others = ("forget", stressed.reference) if level.paired else ("unseen", stressed.before)
+    rows = []
+    for test, values in stressed.after.items():
+        if split not in others.get(test, {}) or plain.incomparable is not None:
             continue
-        count = int((~now[measure].isnan()).sum())
-        if reason is None and count < _MEASURABLE_SHARE * total:
-            reason = f"only {count} of {total} forget records have it"
-        criteria.append(
-            Criterion(
-                measure,
-                mean_interval(now[measure], groups, level=settings.confidence),
-                mean_interval(level[measure], other_groups, level=settings.confidence),
-                "unseen records, before",
-                "<=",
-                difference_interval(now[measure], level[measure], groups, other_groups, level=settings.confidence),
-                settings.margin,
-                total,
-                reason,
+        now, other = values["forget"], others[test][split]
+        groups, other_groups = stressed.groups[test]["forget"], stressed.groups[test][split]
+        ends = one_sided(settings.confidence)
+        difference = (
+            student_change(now, other, groups, level=ends)
+            if level.paired
+            else student_difference(now, other, groups, other_groups, level=ends)
+        )
+        rows.append(
+            compared(
+                f"{plain.name}, {test}",
+                _share(now, groups, settings.confidence),
+                _share(other, other_groups, settings.confidence),
+                difference,
+                "at most",
+                against_of=f"{level.of}, likewise",
+                margin=plain.margin,
+                confidence=settings.confidence,
             )
         )
-    return criteria
+    return rows
 
 
-def keeping_criteria(before: Audit, after: Audit, sets: AuditSets, settings: VerdictSettings) -> list[Criterion]:
-    """Return the comparisons that say whether the rest is kept; none without held-out records and general text.
+def most_remembered(
+    before: Values,
+    after: Values,
+    groups: Sequence[str | int],
+    level: Level,
+    settings: VerdictSettings,
+    name_of: Callable[[str], str] = str,
+) -> WorstSubject | None:
+    """Return the subject to forget that the model knows best, in excess of what it would know unseen.
+
+    It is wholly remembered where at most the margin of what was known of it is gone and it cannot be a good guess:
+    where it exceeds what the best of as many unseen subjects would reach (a prediction bound on the scale of log-odds),
+    or what the reference makes of it by more than half of what had been learnt on average.
 
     Args:
-        before: Audit of the model before unlearning: its figures, less the permitted loss, are the thresholds.
+        before: Figures of the records before.
+        after: Figures now.
+        groups: Subject of each record.
+        level: What a model shows that never saw them.
+        settings: Confidence and margin.
+        name_of: Returns what may be shown of a subject.
+    """
+    figure = _of_facts("probability", after, level.values)
+    if not all(figure in rows for rows in (before, after, level.values)):
+        return None
+    measured = ~(before[figure].isnan() | after[figure].isnan())
+    if level.paired:
+        measured &= ~level.values[figure].isnan()
+    subjects = [group for group, there in zip(groups, measured.tolist(), strict=True) if there]
+    if not subjects:
+        return None
+    was, now = (group_means(rows[figure][measured], subjects) for rows in (before, after))
+    if level.paired:
+        levels = group_means(level.values[figure][measured], subjects)
+        learnt = sum(first - other for first, other in zip(was, levels, strict=True)) / len(was)
+        bounds = [other + learnt / 2 for other in levels]
+    else:
+        others = group_means(level.values[figure], level.groups)
+        levels = [sum(others) / len(others)] * len(was)
+        bounds = [_best_guess(others, len(was), settings.confidence)] * len(was)
+    names = list(dict.fromkeys(subjects))
+    rows = []
+    for name, first, then, other, bound in zip(names, was, now, levels, bounds, strict=True):
+        known = first - other
+        whole = known >= _LEAST_KNOWN and then >= first - settings.margin * known and then > bound
+        rows.append(
+            (
+                whole,
+                then - other,
+                WorstSubject(subject=_shown(name, name_of), before=first, after=then, level=other, whole=whole),
+            )
+        )
+    return max(rows, key=lambda row: row[:2])[2]
+
+
+def _best_guess(others: Sequence[float], count: int, confidence: float) -> float:
+    """What the best of ``count`` further subjects stays below, by Student's prediction bound of their log-odds."""
+    if len(others) < 2:
+        return math.inf
+    odds = torch.tensor(others, dtype=torch.float64).clamp(1e-3, 1 - 1e-3).logit()
+    quantile = float(scipy.special.stdtrit(len(others) - 1, 1 - (1 - confidence) / count))
+    bound = odds.mean() + quantile * odds.std() * math.sqrt(1 + 1 / len(others))
+    return float(bound.sigmoid())
+
+
+def keeping_comparisons(before: Audit, after: Audit, sets: AuditSets, settings: VerdictSettings) -> list[Comparison]:
+    """Return the comparisons of means that say whether the rest is kept; none without held-out records.
+
+    What may be lost is a share of what was known of the held-out records: of their figure before, less that on unseen
+    records where there are some.
+
+    Args:
+        before: Audit of the model before unlearning.
         after: Audit of the model after it.
         sets: Records of both audits.
         settings: What counts as kept.
     """
-    criteria = []
-    level = settings.confidence
+    rows, ends = [], one_sided(settings.confidence)
     if "held_retain" in after.values:
         was, now = before.values["held_retain"], after.values["held_retain"]
-        measure = _accuracy_of_both(was, now)
-        groups, share = subjects_of(sets.held_retain), settings.kept_share
-        threshold = mean_interval(was[measure], groups, level=level)
-        criteria.append(
-            Criterion(
-                f"held_retain_{measure}",
-                mean_interval(now[measure], groups, level=level),
-                threshold.transformed(lambda mean: share * mean),
-                f"{share:.0%} of before",
-                ">=",
-                change_interval(now[measure], was[measure], groups, share=share, level=level),
-                total=len(sets.held_retain),
+        groups = subjects_of(sets.held_retain)
+        for figure in (_of_facts("probability", was, now), "rouge_l_recall"):
+            if figure not in was or figure not in now:
+                continue
+            then = _share(was[figure], groups, settings.confidence)
+            level = _unseen_level(before, sets, figure) or 0.0
+            rows.append(
+                compared(
+                    f"held_retain_{figure}",
+                    _share(now[figure], groups, settings.confidence),
+                    then,
+                    student_change(now[figure], was[figure], groups, level=ends),
+                    "at least",
+                    against_of="before",
+                    margin=(1 - settings.kept_share) * max(then.mean - level, 0.0),
+                    total=len(sets.held_retain),
+                    confidence=settings.confidence,
+                )
+            )
+    if "general" in after.values:
+        groups, allowed = subjects_of(sets.general), settings.perplexity_ratio
+        value = perplexity_ratio(before, after, groups, settings.confidence)
+        difference = perplexity_ratio(before, after, groups, ends).transformed(lambda ratio: ratio - allowed)
+        rows.append(
+            compared(
+                "perplexity_ratio",
+                value,
+                fixed(allowed),
+                difference,
+                "at most",
+                against_of="the configuration",
+                confidence=settings.confidence,
             )
         )
-    if "general" in after.values:
-        ratio = perplexity_ratio(before, after, subjects_of(sets.general), level)
-        allowed = settings.perplexity_ratio
-        difference = ratio.transformed(lambda value: value - allowed)
-        criteria.append(Criterion("perplexity_ratio", ratio, fixed(allowed), "the configuration", "<=", difference))
-    return criteria
+    return rows
+
+
+def lost_by_subject(
+    before: Audit, after: Audit, sets: AuditSets, settings: VerdictSettings, name_of: Callable[[str], str] = str
+) -> tuple[WorstSubject | None, SubjectsHurt | None]:
+    """Return the held-out subject that lost most, and how many lost something; None without held-out records.
+
+    Args:
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        sets: Records of both audits.
+        settings: What counts as kept.
+        name_of: Returns what may be shown of a subject.
+    """
+    if "held_retain" not in after.values:
+        return None, None
+    was, now = before.values["held_retain"], after.values["held_retain"]
+    figure = _of_facts("probability", was, now)
+    measured = ~(was[figure].isnan() | now[figure].isnan())
+    groups = [group for group, there in zip(subjects_of(sets.held_retain), measured.tolist(), strict=True) if there]
+    level = _unseen_level(before, sets, figure)
+    means = [group_means(values[figure][measured], groups) for values in (was, now)]
+    rows = []
+    for name, first, then in zip(dict.fromkeys(groups), *means, strict=True):
+        known = first - (level or 0.0)
+        lost = (first - then) / known if known >= _LEAST_KNOWN else 0.0
+        rows.append(
+            (
+                lost,
+                WorstSubject(
+                    subject=_shown(name, name_of),
+                    before=first,
+                    after=then,
+                    level=level,
+                    whole=lost >= 1 - settings.margin,
+                ),
+            )
+        )
+    hurt = sum(lost > _HURT for lost, _ in rows)
+    counted = SubjectsHurt.among(hurt, len(rows), _HURT, settings.max_hurt_share, settings.confidence)
+    return max(rows, key=lambda row: row[0])[1], counted
 
 
 def perplexity_ratio(before: Audit, after: Audit, groups: Sequence[str | int], level: float) -> Interval:
@@ -254,57 +634,95 @@ def perplexity_ratio(before: Audit, after: Audit, groups: Sequence[str | int], l
     return interval.transformed(lambda value: math.exp(max(min(value, 700.0), -700.0)))
 
 
-def over_forgetting(after: Audit, sets: AuditSets, confidence: float) -> dict[str, Any] | None:
-    """Return whether the forget records are now less likely than unseen ones; None without unseen records.
+def trace_of(after: Audit, sets: AuditSets, confidence: float, reference: Audit | None = None) -> Trace | None:
+    """Return whether the loss tells the forget records from unseen ones; None without unseen records.
+
+    With a reference, whether the loss less that under the reference does: then it is no trace that the records to
+    forget are easier, or harder, than the unseen ones.
 
     Args:
         after: Audit of the model after unlearning.
         sets: Records of the audit.
         confidence: Level of the test, which is exact where subjects are few.
+        reference: Audit of a model that never saw the forget set.
     """
     if "unseen" not in after.values:
         return None
+    own, other = (after.values[split]["nll"] for split in ("forget", "unseen"))
+    against = "unseen records"
+    if reference is not None and "unseen" in reference.values:
+        own, other = (rows - reference.values[split]["nll"] for rows, split in ((own, "forget"), (other, "unseen")))
+        against = "unseen records, relative to the reference"
     inference = membership_inference(
-        after.values["forget"]["nll"],
-        after.values["unseen"]["nll"],
-        member_groups=subjects_of(sets.forget),
-        other_groups=subjects_of(sets.unseen),
-        level=confidence,
+        own, other, member_groups=subjects_of(sets.forget), other_groups=subjects_of(sets.unseen), level=confidence
     )
-    return {
-        "over_forgotten": inference.over_unlearned if inference.decidable else None,
-        "traceable": inference.traceable if inference.decidable else None,
-        "auc": inference.auc,
-        "low": inference.low,
-        "high": inference.high,
-        "p_value": inference.p_value,
-        "decidable": inference.decidable,
-        "units": inference.member_units,
-        "unseen_units": inference.other_units,
-    }
+    return Trace(
+        auc=inference.auc,
+        low=inference.low,
+        high=inference.high,
+        p_value=inference.p_value,
+        traceable=inference.traceable if inference.decidable else None,
+        over_forgotten=inference.over_unlearned if inference.decidable else None,
+        units=inference.member_units,
+        unseen_units=inference.other_units,
+        against=against,
+    )
 
 
-def lengths_differ(examples: Sequence[Example], thresholds: Any) -> str | None:
-    """Return why memorisation figures of records cannot be compared with thresholds; None where they can.
+def out_of_range(examples: Sequence[Example], thresholds: Any) -> list[bool]:
+    """Return which records are longer or shorter than those that set the thresholds allow.
 
     Args:
-        examples: Examples of the forget set, long enough for the n of the thresholds.
+        examples: Examples of the forget set.
         thresholds: :class:`~myosotis.unlearning.language.audit.memorization.Thresholds` of the unseen set.
     """
-    sequences = [torch.tensor(example.input_ids) for example in examples]
-    starts = [max(example.response_start, 1) for example in examples]
-    try:
-        thresholds.check_comparable(sequences, thresholds.n, starts)
-    except ValueError as error:
-        return str(error)
-    return None
+    low, high = thresholds.range
+    lengths = [len(example.input_ids) - max(example.response_start, 1) + 1 for example in examples]
+    return [not low <= length <= high for length in lengths]
 
 
-def _accuracy_of_both(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
-    """The accuracy by which two sets are compared: on facts where both have them, else on all tokens of the answer."""
-    return "fact_accuracy" if "fact_accuracy" in own and "fact_accuracy" in other else "token_accuracy"
+def _both_sides(
+    forgetting: Sequence[Comparison], trace: Trace | None, forgotten: bool | None
+) -> tuple[bool | None, bool | None]:
+    """Whether less is known than of unseen records, and whether nothing differs in either direction."""
+    beyond = [row.beyond for row in forgetting if row.incomparable is None]
+    if trace is not None:
+        beyond.append(trace.over_forgotten)
+    over = True if True in beyond else False if beyond and None not in beyond else None
+    if forgotten is False or over or (trace is not None and trace.traceable):
+        return over, False
+    shown = forgotten and over is False and (trace is None or trace.traceable is False)
+    return over, True if shown else None
 
 
-def _unmeasured(measure: str, reason: str, total: int) -> Criterion:
-    nothing = Interval(math.nan, None, None, 0, 0)
-    return Criterion(measure, nothing, nothing, "unseen records, before", "<=", total=total, incomparable=reason)
+def _of_facts(figure: str, own: Values, other: Values) -> str:
+    """The name of a figure of tokens: of facts where most records of both sets have facts, else of all tokens."""
+    if figure not in _OF_TOKENS:
+        return figure
+    name = f"fact_{figure}"
+    both = all(
+        name in rows and int((~rows[name].isnan()).sum()) >= _MEASURABLE_SHARE * len(rows[name])
+        for rows in (own, other)
+    )
+    return name if both else f"token_{figure}"
+
+
+def _share(values: Tensor, groups: Sequence[str | int], confidence: float) -> Interval:
+    """Student's interval of a figure in [0, 1]."""
+    return student_interval(values, groups, level=confidence).transformed(lambda end: min(max(end, 0.0), 1.0))
+
+
+def _unseen_level(before: Audit, sets: AuditSets, figure: str) -> float | None:
+    """Mean over unseen subjects, where most unseen records have the figure."""
+    values = before.values.get("unseen", {}).get(figure)
+    if values is None or int((~values.isnan()).sum()) < _MEASURABLE_SHARE * len(values):
+        return None
+    return student_interval(values, subjects_of(sets.unseen)).mean
+
+
+def _without_subjects(examples: Sequence[Example]) -> bool:
+    return any(example.subject is None for example in examples)
+
+
+def _shown(subject: str | int, name_of: Callable[[str], str]) -> str:
+    return f"record {subject + 1}" if isinstance(subject, int) else name_of(subject)

@@ -33,6 +33,7 @@ def audit_of(model: Any, inputs: JobInputs, settings: AuditConfig) -> Audit:
             prefixes=inputs.prefixes,
             confidence=settings.confidence,
             max_new_tokens=settings.max_new_tokens,
+            samples=settings.samples,
             batch_size=settings.batch_size,
         )
 
@@ -60,10 +61,14 @@ class Auditing:
         """The audits of the models that were measured, by name."""
         return {name: self._audits[name] for name in _ORDER if name in self._audits}
 
+    @property
+    def measured_suites(self) -> dict[str, dict[str, Any]]:
+        """The measurements of the suites by model, as they were made."""
+        return {name: self._suites[name] for name in _ORDER if name in self._suites}
+
     def suites(self) -> dict[str, dict[str, Any]]:
         """Return the figures of the suites, by suite and model."""
-        results = {name: self._suites[name] for name in _ORDER if name in self._suites}
-        return self._context.inputs.suites.summary(results)
+        return self._context.inputs.suites.summary(self.measured_suites)
 
     def measure(self, name: str, model: Any) -> Audit:
         """Measure a model by the audit and the suites.

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from myosotis import __version__
 from myosotis.engine.errors import InputError
+from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 
@@ -22,7 +24,7 @@ _OF_THE_RUN = ("the number of processes", "what earlier runs erased")
 
 _NOT_MEASURED = {
     "data": ("requests", "replay", "forget_tokens", "refusals"),
-    "audit": ("baseline", "earlier", "margin", "kept_share", "perplexity_ratio_ceiling"),
+    "audit": ("baseline", "earlier", "margin", "kept_share", "max_hurt_share", "perplexity_ratio_ceiling"),
     "model": ("name",),
 }
 """Settings that no measurement of those models depends on; the name of a model is looked at by its weights."""
@@ -66,7 +68,21 @@ class Baseline:
         changed = [name for name in names if known.get(name) != own.get(name)]
         if changed:
             raise InputError(f"audit.baseline: {self._run.path}: measured something else: {', '.join(changed)}")
+        result = self._run.result()
+        if result["lineage"]["model_in"] != own["the model"]:
+            raise InputError(
+                f"audit.baseline: {self._run.path}: measured another model: that run taught its model first, this one "
+                "does not"
+            )
         theirs, ours = self._run.settings(), config.model_dump(mode="json")
+        for name, before, now in (
+            ("seed", theirs["seed"], ours["seed"]),
+            ("the version of myosotis", read_json(self._run.path / "environment.json")["myosotis"], __version__),
+        ):
+            if before != now:
+                raise InputError(
+                    f"audit.baseline: {self._run.path}: measured in another way: {name} was {before}, is {now}"
+                )
         for section, ignored in _NOT_MEASURED.items():
             for key, value in ours[section].items():
                 if key not in ignored and theirs[section].get(key) != value:

@@ -47,7 +47,7 @@ def check_inputs(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any
         InputError: Something would fail later.
     """
     sets, forget = inputs.sets, inputs.records.forget
-    examples = [*inputs.selection, *(example for name in vars(sets) for example in getattr(sets, name))]
+    examples = [*inputs.selection, *sets.examples]
     check_positions(model, examples)
     texts = [text for record in forget for text in (record.alternate or "", *record.paraphrases)]
     texts += [*(config.data.refusals or REFUSALS), *inputs.suites.texts()]

@@ -15,9 +15,11 @@ from myosotis.engine.loop import Precision
 from myosotis.engine.method import NamedConfig
 from myosotis.models.four_bit import Quantization
 from myosotis.unlearning.language.audit.membership import SCORES, Score
+from myosotis.unlearning.language.audit.verdict import VerdictSettings
 from myosotis.unlearning.language.methods import METHODS, build_method
 from myosotis.unlearning.language.methods.composite import Composite
 from myosotis.unlearning.language.training.selection import Criterion
+from myosotis.unlearning.language.training.stopping import STOP_FIGURES, StopFigure
 from myosotis.unlearning.request import RequestConfig
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
@@ -280,17 +282,19 @@ class TrainingConfig(OptimisationConfig):
 
 
 class StopConfig(Config):
-    """Stop as soon as the forget set is below the level of unseen text.
+    """Stop as soon as the forget set would be called forgotten, by what training may read: unseen records.
 
     Attributes:
         min_epochs: Epochs before the first check.
         every: Epochs between checks.
-        facts: Whether fact accuracy must reach the level too, beside memorisation accuracy and extraction likelihood.
+        figures: Figures that must be met; all that need no generated answers unless given.
+        margin: Share of what had been learnt that may be left; that of the audit unless given.
     """
 
     min_epochs: Annotated[int, Field(ge=0)] = 0
     every: PositiveInt = 1
-    facts: bool = True
+    figures: Annotated[tuple[StopFigure, ...], Field(min_length=1)] = STOP_FIGURES
+    margin: Annotated[float, Field(gt=0, le=0.5)] | None = None
 
 
 class SelectionConfig(Config):
@@ -422,11 +426,16 @@ class AuditConfig(Config):
         held_retain: Share of the retain records that training does not read; the verdict ``kept`` rests on them.
         retain_sample: Largest number of subjects of the retain records trained on, and of those held out, that are
             measured, drawn by the seed; all unless given. Records to forget and unseen ones are all measured.
-        margin: Difference of rates below which two count as equal in a decided comparison.
-        kept_share: Smallest share of the held-out facts known before that must remain.
+        margin: Share of what had been learnt that may be left in forgotten records, or be missing; each figure's is a
+            share of what it was above its level before unlearning.
+        kept_share: Smallest share of what was known of held-out records that must remain.
+        max_hurt_share: Largest share of held-out subjects that may have lost more than a tenth of what was known of
+            them; by an exact bound, which 20 subjects of whom none lost anything just meet at 0.15.
         perplexity_ratio_ceiling: Largest ratio of the perplexity of general text, after to before.
         confidence: Level of the confidence intervals.
         max_new_tokens: Longest generated answer, for ROUGE.
+        samples: Answers at temperature 1 to each record of the forget and the unseen set; 0 leaves sampling out. Where
+            all records would cost more than 10,000 tokens a set, some are sampled.
         batch_size: Records per batch.
         precision: Precision that models are measured in: ``bf16`` or ``fp16`` for speed; ``no`` is that of the weights.
             Stress tests and lm-eval keep to the weights.
@@ -447,11 +456,13 @@ class AuditConfig(Config):
     length_tolerance: UnitInterval = 0.25
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
     retain_sample: PositiveInt | None = None
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    kept_share: UnitInterval = 0.95
-    perplexity_ratio_ceiling: PositiveFloat = 1.15
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    margin: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    kept_share: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    max_hurt_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    perplexity_ratio_ceiling: Annotated[float, Field(gt=1)] = 1.15
+    confidence: Annotated[float, Field(ge=0.9, lt=1)] = 0.95
     max_new_tokens: PositiveInt = 32
+    samples: Annotated[int, Field(ge=0)] = 8
     batch_size: PositiveInt = 16
     precision: Precision = "no"
     baseline: LocalPath | None = None
@@ -461,6 +472,13 @@ class AuditConfig(Config):
     tofu: TofuConfig | None = None
     muse: MuseConfig | None = None
     harness: HarnessConfig | None = None
+
+    @property
+    def verdict(self) -> VerdictSettings:
+        """What counts as forgotten and as kept."""
+        return VerdictSettings(
+            self.confidence, self.margin, self.kept_share, self.max_hurt_share, self.perplexity_ratio_ceiling
+        )
 
     @property
     def sources(self) -> dict[str, Any]:

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
-from myosotis.data.copies import Shared, shared, with_copies_grouped
+from myosotis.data.copies import Shared, shared, units_of, with_copies_grouped
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.seeding import derive_seed, generator
-from myosotis.unlearning.language.audit.audit import SPLITS, AuditSets, measurable, subjects_of
+from myosotis.unlearning.language.audit.audit import GENERATED, SPLITS, AuditSets, measurable, subjects_of
 from myosotis.unlearning.language.audit.memorization import affordable_prefixes
+from myosotis.unlearning.language.audit.stress import rewordings
 from myosotis.unlearning.language.job.config import AuditConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.job.sources import read_source
 from myosotis.unlearning.language.job.suites import AuditSuites, read_suite_inputs
@@ -104,13 +105,14 @@ def encode_inputs(
         records = Records(**pieces)
     examples = {name: encode_records(rows, encoder, name) for name, rows in vars(records).items()}
     selection = examples.pop("selection")
-    sets = AuditSets(**examples)
+    sets = AuditSets(**examples, rewordings={name: rewordings(getattr(records, name), encoder) for name in GENERATED})
     audited = _audited(sets, config)
     suites = AuditSuites(
         config.audit,
         tokenizer,
         encoder,
         records.forget,
+        records.unseen,
         sets.forget,
         audited.held_retain or audited.retain,
         sets.unseen,
@@ -126,7 +128,7 @@ def _audited(sets: AuditSets, config: LanguageUnlearningConfig) -> AuditSets:
     most = config.audit.retain_sample
     if most is None:
         return sets
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for split in ("retain", "held_retain"):
         examples = getattr(sets, split)
         subjects = subjects_of(examples)
@@ -156,7 +158,7 @@ def fingerprints_of(records: Records, salt: str) -> dict[str, list[str]]:
     """Return the salted fingerprints of the contents of each set of records, in order of themselves."""
     return {
         name: sorted(salted_fingerprint(record.content, salt) for record in rows)
-        for name in ("forget", "retain", "held_retain", "unseen", "selection")
+        for name in ("forget", "retain", "held_retain", "unseen", "selection", "general")
         if (rows := getattr(records, name)) or name in ("forget", "retain", "unseen")
     }
 
@@ -211,6 +213,8 @@ def set_apart(
 ) -> tuple[list[Record], list[Record]]:
     """Return the records less a share of their subjects, and that share; a record without a subject is its own.
 
+    Near-copies stay on one side, whatever their subjects: a copy of what is trained on is not held out.
+
     Args:
         records: All records.
         share: Share of the subjects to set apart, in [0, 1).
@@ -218,18 +222,13 @@ def set_apart(
         purpose: Name of the draw; two purposes draw differently.
         at_least: Fewest subjects to set apart, where that leaves as many.
     """
-    subjects = list(dict.fromkeys(_subject(record) for record in records))
-    count = max(round(share * len(subjects)), min(at_least, len(subjects) // 2)) if share else 0
-    order = torch.randperm(len(subjects), generator=generator(seed, purpose)).tolist()
-    chosen = {subjects[index] for index in order[:count]}
-    return (
-        [record for record in records if _subject(record) not in chosen],
-        [record for record in records if _subject(record) in chosen],
-    )
-
-
-def _subject(record: Record) -> str:
-    return record.content if record.subject is None else record.subject
+    units = units_of(records)
+    known = list(dict.fromkeys(units))
+    count = max(round(share * len(known)), min(at_least, len(known) // 2)) if share else 0
+    order = torch.randperm(len(known), generator=generator(seed, purpose)).tolist()
+    chosen = {known[index] for index in order[:count]}
+    rows = list(zip(records, units, strict=True))
+    return [record for record, unit in rows if unit not in chosen], [record for record, unit in rows if unit in chosen]
 
 
 def split_requests(records: Sequence[Record], requests: str | int) -> list[list[int]]:

@@ -15,7 +15,7 @@ from myosotis.engine.forecast import Phase
 from myosotis.engine.job import Job
 from myosotis.engine.processes import check_sharding, device, is_main_process, processes
 from myosotis.engine.run import Run
-from myosotis.models.causal_lm import check_quantizable, load_causal_lm
+from myosotis.models.causal_lm import check_quantizable, load_causal_lm, tokenizer_hash
 from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.baseline import Baseline
@@ -109,7 +109,10 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         return earlier
 
     def _identity(self, salt: str) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"the model": weights_hash(self._model)}
+        inputs: dict[str, Any] = {
+            "the model": weights_hash(self._model),
+            "the tokenizer": tokenizer_hash(self._inputs.tokenizer),
+        }
         for name, rows in vars(self._inputs.records).items():
             inputs[f"the {name} set"] = sorted(salted_fingerprint(repr(record), salt) for record in rows)
         inputs["the rows of a suite"] = salted_fingerprint(repr(self._inputs.suites.inputs), salt)
@@ -146,7 +149,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         model = unlearned.model
         auditing.measure("after", model)
         earlier_after = context.stored_or("earlier-after", lambda: self._measure_earlier(model))
-        result = result_of(context, auditing.audits, thresholds, unlearned)
+        result = result_of(context, auditing.audits, auditing.measured_suites, thresholds, unlearned)
         if self._show_samples and is_main_process():
             write_samples(context, auditing.audits)
         return {

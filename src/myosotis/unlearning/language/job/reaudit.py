@@ -19,7 +19,7 @@ from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.job.auditing import audit_of, precision_of
 from myosotis.unlearning.language.job.checks import check_positions, check_token_ids, check_tokenizer
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
-from myosotis.unlearning.language.job.inputs import encode_inputs, fingerprints_of, read_records
+from myosotis.unlearning.language.job.inputs import JobInputs, encode_inputs, fingerprints_of, read_records
 from myosotis.unlearning.language.job.result import verdict_of
 
 _TOLERANCE = 1e-3
@@ -57,8 +57,7 @@ def audit_again(run: Run, config: LanguageUnlearningConfig, name: str | None, sa
     if name is not None and (own / "config.json").is_file():
         check_tokenizer(load_tokenizer(own), tokenizer, f"model {name}")
     inputs = encode_inputs(config, records, shared, tokenizer)
-    sets = inputs.sets
-    examples = [example for split in vars(sets) for example in getattr(sets, split)]
+    examples = inputs.sets.examples
     check_positions(model, examples)
     check_token_ids(model, tokenizer, examples, inputs.suites.texts())
     inputs.suites.check()
@@ -78,6 +77,11 @@ def audit_again(run: Run, config: LanguageUnlearningConfig, name: str | None, sa
     )
     model_hash = weights_hash(model)
     data_matches = fingerprints_of(inputs.records, run.salt) == result["lineage"]["data"]
+    measured_suites = {
+        "before": _kept_suites(run, "before"),
+        "after": again["again"],
+        **({} if run.kept("audit-reference.json") is None else {"reference": _kept_suites(run, "reference")}),
+    }
     return {
         "model": name,
         "model_hash": model_hash,
@@ -85,7 +89,7 @@ def audit_again(run: Run, config: LanguageUnlearningConfig, name: str | None, sa
         "data_matches": data_matches,
         "metrics": audit.metrics,
         "suites": {suite: values["again"] for suite, values in suites.items()},
-        "verdict": _verdict(run, config, inputs, audit) if data_matches else None,
+        "verdict": _verdict(run, config, inputs, audit, measured_suites) if data_matches else None,
         "reproduced": None if name is not None else _reproduced(audit.metrics, result["metrics"]["after"]),
     }
 
@@ -95,7 +99,15 @@ def load_tokenizer(path: Path) -> Any:
     return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
-def _verdict(run: Run, config: LanguageUnlearningConfig, inputs: Any, audit: Audit) -> dict[str, Any] | None:
+def _kept_suites(run: Run, name: str) -> dict[str, Any]:
+    """What a run keeps of the stress tests of a model."""
+    stored = run.kept(f"stress-{name}.json")
+    return {} if stored is None else {"stress": stored}
+
+
+def _verdict(
+    run: Run, config: LanguageUnlearningConfig, inputs: JobInputs, audit: Audit, suites: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
     before, reference = run.kept("audit-before.json"), run.kept("audit-reference.json")
     if before is None:
         return None
@@ -104,7 +116,9 @@ def _verdict(run: Run, config: LanguageUnlearningConfig, inputs: Any, audit: Aud
         audits["reference"] = Audit.read(reference)
     stored = run.result()["thresholds"]
     thresholds = None if stored is None else Thresholds(**{**stored, "lengths": tuple(stored["lengths"])})
-    return verdict_of(inputs, config.audit, audits, thresholds)
+    if any("stress" not in measured for measured in suites.values()):
+        suites = {}  # the run no longer keeps what its stress tests gave
+    return verdict_of(inputs, config.audit, audits, thresholds, suites, run.salt).model_dump(mode="json")
 
 
 def _reproduced(metrics: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from myosotis.report.sections import (
     without_folders,
 )
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
-from myosotis.unlearning.language.job.report_verdict import criteria_tables, verdicts_of
+from myosotis.unlearning.language.job.report_verdict import criteria_tables, headline_of, verdict_of_result, verdicts_of
 from myosotis.unlearning.language.methods import METHODS, build_method
 
 _SPLIT_NAMES = {
@@ -31,9 +31,13 @@ _SPLIT_NAMES = {
     "held_retain": "Retain (held out)",
     "unseen": "Unseen",
 }
-_RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection"}
+_RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection", "general": "General"}
 _METRIC_NAMES = {
     "fact_accuracy": ("fact accuracy", "share of fact tokens that are the greedy choice"),
+    "fact_probability": ("fact probability", "mean probability of the fact tokens"),
+    "fact_top5": ("facts in the top five", "share of fact tokens among the five likeliest"),
+    "greedy_recall": ("recall of greedy answers", "most that an answer to the question in any wording gives away"),
+    "sampled_recall": ("recall of sampled answers", "mean over samples at temperature 1"),
     "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),
     "rouge_l_recall": ("ROUGE-L recall", "of the greedy answer"),
     "memorization_accuracy": ("memorisation accuracy", "share of answer tokens that are the greedy choice"),
@@ -42,11 +46,18 @@ _METRIC_NAMES = {
     "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
     "top_probability": ("top probability", "mean of the largest probability"),
 }
-_MAIN_METRICS = ("fact_accuracy", "probability", "memorization_accuracy", "extraction_likelihood")
+_MAIN_METRICS = (
+    "fact_accuracy",
+    "fact_probability",
+    "greedy_recall",
+    "sampled_recall",
+    "memorization_accuracy",
+    "extraction_likelihood",
+)
 _MODEL_NAMES = {"before": "Before", "after": "After", "reference": "Reference"}
 _STOP_REASONS = {
-    "forgotten": "the forget set is at the level of unseen records",
-    "came_back": "records of an earlier request came back while a later one was erased",
+    "forgotten": "the forget set would have been called forgotten, by the unseen records",
+    "came_back": "more of an earlier request was known after a later one was erased",
     "epochs": "all epochs were done",
     "diverged": "the divergence guard stopped it and went back to the last sound weights",
 }
@@ -58,7 +69,7 @@ def describe(run: Run) -> Document:
     Args:
         run: A run of the kind ``unlearn-language``.
     """
-    result, config = run.result(), without_folders(run.settings())
+    result, config = {**run.result(), "attempts": run.attempts()}, without_folders(run.settings())
     return Document(
         title=f"Unlearning report: {result['name']}",
         subtitle=_subtitle(result, config),
@@ -68,6 +79,7 @@ def describe(run: Run) -> Document:
             model=config["model"]["name"],
             hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
         ),
+        headline=headline_of(result),
         verdicts=verdicts_of(result),
         limits=_limits(result),
         overview=criteria_tables(result),
@@ -124,8 +136,7 @@ def for_person(run: Run) -> str:
         run: A run of the kind ``unlearn-language``.
     """
     result = run.result()
-    over = result["verdict"]["over_forgetting"]
-    noticeable = over is None or bool(over["over_forgotten"] or over["traceable"])
+    noticeable = verdict_of_result(result).as_unseen is not True
     return person_page(result, noun="record", count=result["records"]["forget"], noticeable=noticeable)
 
 
@@ -246,12 +257,15 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     events, before = _in_sequence(run.events()), result["metrics"]["before"]
     stops = run.settings()["stop"] is not None
     figures = []
+    facts = "fact_probability" in before["forget"]
     watched = {
-        "forget_fact_accuracy": ("fact accuracy", "fact_accuracy"),
+        "forget_probability": ("fact probability", "fact_probability")
+        if facts
+        else ("token probability", "token_probability"),
         "forget_memorization_accuracy": ("memorisation accuracy", "memorization_accuracy"),
         "forget_extraction_likelihood": ("extraction likelihood", "extraction_likelihood"),
     }
-    if any("forget_memorization_accuracy" in event for event in events):
+    if any("forget_probability" in event for event in events):
         for key, (label, metric) in watched.items():
             epochs, values = _curve(events, key)
             start = _value(before, "forget", metric)
@@ -263,7 +277,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                 curves(
                     [line],
                     f"{label.capitalize()} on the forget set"
-                    + (": unlearning ends when the curve is below the line." if stops else " after every epoch.")
+                    + (": unlearning ends where the curve is about at the line." if stops else " after every epoch.")
                     + (" A jump back to the start marks the next request." if result["requests"] else ""),
                     x_label="epoch",
                     y_label=label,
@@ -347,7 +361,12 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
     divergence = f" The guard saw: {training['divergence']}." if training["divergence"] else ""
     thresholds = result["thresholds"]
     selected = training.get("selected_epoch")
-    chosen = "" if selected is None else f" The weights of epoch {selected}, the best by the selection, were restored."
+    chosen = (
+        ""
+        if selected is None
+        else f" The weights of epoch {selected}, the best by the selection, were then restored: the verdict is about "
+        "these, and the reason why training ended is not."
+    )
     paragraphs = [
         f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
         f"Training ended after {count_text(training['steps'], 'step')} ({count_text(training['epochs'], 'epoch')}): "
@@ -416,10 +435,13 @@ def _limits(result: Mapping[str, Any]) -> list[str]:
         )
         if name not in tried
     ]
-    wording = "the wording that they were learnt in" + (" and in a few others" if "reworded" in tried else "")
+    sampled = "sampled_recall" in result["metrics"]["after"]["forget"]
+    sampling = " and sampling at temperature 1" if sampled else ""
+    untried += [] if sampled else ["sampling"]
+    wording = "the wording that they were learnt in and in a few others"
     paragraphs = [
-        f"The tests query the records in {wording}, by greedy decoding and teacher forcing. They do not try "
-        f"{', '.join([*untried, 'other languages', 'sampling'])} or a stronger attacker, each of which may "
+        f"The tests query the records in {wording}, by teacher forcing, greedy decoding{sampling}. They do not try "
+        f"{', '.join([*untried, 'other languages'])} or a stronger attacker, each of which may "
         "recover what these tests no longer find.",
         "A low entropy on forgotten records means that the model now gives another answer with certainty.",
     ]

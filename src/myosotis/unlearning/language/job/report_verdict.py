@@ -1,174 +1,291 @@
-"""The verdict of a language unlearning run in words: four questions, and the table of their criteria."""
+"""The verdict of a language unlearning run in words: a headline, the questions, and the table of their criteria."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from myosotis.evaluation.verdict import FEWEST_UNITS
-from myosotis.report.criteria import criteria_table
+from myosotis.evaluation.comparison import MIN_UNITS, Comparison, WorstSubject
+from myosotis.evaluation.intervals import Interval
+from myosotis.report.criteria import allowed_text, criteria_table, difference_text, sentence
 from myosotis.report.document import Table, Verdict
 from myosotis.report.sections import count_text
+from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_suites import stress_sentence
 
-_CRITERION_NAMES = {
-    "fact_accuracy": "fact accuracy",
-    "token_accuracy": "token accuracy",
+_NAMES = {
+    "fact_probability": "probability of the facts",
+    "token_probability": "probability of the answer's tokens",
+    "fact_top5": "facts among the five likeliest tokens",
+    "token_top5": "tokens of the answer among the five likeliest",
     "memorization_accuracy": "memorisation accuracy",
     "extraction_likelihood": "extraction likelihood",
-    "held_retain_fact_accuracy": "held-out fact accuracy",
-    "held_retain_token_accuracy": "held-out token accuracy",
+    "extraction_strength": "extraction strength",
+    "greedy_recall": "what greedy answers give away",
+    "sampled_recall": "what sampled answers give away",
+    "held_retain_fact_probability": "probability of held-out facts",
+    "held_retain_token_probability": "probability of the tokens of held-out answers",
+    "held_retain_rouge_l_recall": "ROUGE-L recall of greedy answers to held-out questions",
     "perplexity_ratio": "perplexity of general text, relative to before",
 }
-_SIGNS = {"<=": "at most", ">=": "at least"}
+_WHY = {
+    "not_known": "Not answered, because it is not shown that the model knew the records.",
+    "nothing_comparable": "No figure can be compared.",
+    "nothing_held_out": "Not answered: no retain record was held out of the training.",
+    "no_subjects": (
+        "Not answered: there are records without a 'subject', and records of one subject are not independent. Give "
+        "each record its subject, or say with 'rows_per_subject: 1' that each is about another one."
+    ),
+}
+
+
+def verdict_of_result(result: Mapping[str, Any]) -> LanguageVerdict:
+    """Return the verdict of a run of the kind ``unlearn-language``."""
+    return LanguageVerdict.model_validate(result["verdict"])
+
+
+def headline_of(result: Mapping[str, Any]) -> str:
+    """Return the verdict in one sentence that can be repeated to somebody who reads no figures.
+
+    Args:
+        result: Result of a run of the kind ``unlearn-language``.
+    """
+    verdict = verdict_of_result(result)
+    if not verdict.known:
+        known = "did not know" if verdict.known is False else "was not shown to know"
+        return f"The model {known} these records before, so nothing is called forgotten."
+    units = _units(verdict.forgetting)
+    about = f"about the {count_text(units, 'subject')} to forget" if units else "about the records to forget"
+    strangers = "about subjects that it never met"
+    if verdict.forgotten and verdict.over_forgotten:
+        first = (
+            f"Over-forgotten: the model now gives away less {about} than {strangers}, so that somebody who looks for "
+            "the gap can find it"
+        )
+    elif verdict.forgotten:
+        first = f"Forgotten as far as tested: what the model gives away {about} is what it gives away {strangers}"
+    elif verdict.forgotten is False:
+        first = f"Not forgotten: the model still gives away more {about} than {strangers}"
+        if all(row.holds is not False for row in verdict.forgetting):
+            first = "Not forgotten: a subject that was to be forgotten is wholly remembered"
+    else:
+        first = f"Undecided: the tests cannot tell whether the model gives away more {about} than {strangers}"
+    return f"{first}; {_rest(verdict)}."
+
+
+def _rest(verdict: LanguageVerdict) -> str:
+    hurt = verdict.hurt
+    if hurt is None:
+        return "whether the rest is kept was not measured"
+    none = f"of {count_text(hurt.subjects, 'other subject')} none lost anything"
+    some = f"{hurt.hurt} of {count_text(hurt.subjects, 'other subject')} lost something"
+    if verdict.kept:
+        return none if not hurt.hurt else f"{some}, which is within what was allowed"
+    if verdict.kept is False:
+        return f"the rest is not kept: {some}" if hurt.hurt else "the rest is not kept"
+    return f"{none if not hurt.hurt else some}, which is too few to decide whether the rest is kept"
 
 
 def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
-    """Return the four questions of a run and their answers.
+    """Return the questions of a run and their answers.
+
+    Args:
+        result: Result of a run of the kind ``unlearn-language``.
+    """
+    verdict = verdict_of_result(result)
+    rows = [
+        ("Did the model know it?", _known_text(verdict), verdict.known),
+        ("Is it forgotten?", _forgotten_text(verdict), verdict.forgotten),
+        ("Is the rest kept?", _kept_text(verdict, result["metrics"]), verdict.kept),
+        ("Is it as if it had never been seen?", _unseen_text(verdict), verdict.as_unseen),
+        ("How sure are we?", _sure_text(verdict, result), verdict.sure),
+    ]
+    return [Verdict(question, text, answer, answer is None) for question, text, answer in rows]
+
+
+def criteria_tables(result: Mapping[str, Any]) -> list[Table]:
+    """Return the table of the comparisons that the verdict rests on, if there are any.
 
     Args:
         result: Result of a run of the kind ``unlearn-language``.
     """
     verdict = result["verdict"]
-    return [
-        Verdict("Did the model know it?", _known_text(verdict), verdict["known"], verdict["known"] is None),
-        Verdict("Is it forgotten?", _forgotten_text(result), verdict["forgotten"], verdict["forgotten"] is None),
-        Verdict("Is the rest kept?", _kept_text(result), verdict["kept"], verdict["kept"] is None),
-        Verdict("How sure are we?", _sure_text(result), verdict["sure"], verdict["sure"] is None),
-    ]
+    rows = [*verdict["forgetting"], *verdict["keeping"]]
+    names = {row["name"]: _name(row["name"]) for row in rows}
+    return [criteria_table(rows, names, verdict["confidence"], "subject")] if rows else []
 
 
-def _figure(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+def _name(figure: str) -> str:
+    plain, _, test = figure.partition(", ")
+    return _NAMES[plain] + (f", {test}" if test else "")
 
 
-def _known_text(verdict: Mapping[str, Any]) -> str:
-    control = verdict["control"]
-    if control is None:
+def _figure(interval: Interval) -> str:
+    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{interval.mean:.3f}{ends}"
+
+
+def _units(rows: Sequence[Comparison]) -> int:
+    return max((row.value.units for row in rows if row.value is not None), default=0)
+
+
+def _known_text(verdict: LanguageVerdict) -> str:
+    control = verdict.control
+    if control is None or control.value is None or control.against is None:
         return (
             "There are neither unseen records nor a reference model, so nothing tells what a model shows on records "
             "that it never saw. Nothing is called forgotten."
         )
-    text = (
-        f"Before unlearning, {_CRITERION_NAMES[control['measure']]} on the forget set: "
-        f"{_figure(control['value'], control['low'], control['high'])}; {_level_name(control['level_of'])}: "
-        f"{_figure(control['level'], control['level_low'], control['level_high'])} ({control['units']} and "
-        f"{control['level_units']} subjects; one-sided rank test, p = {control['p_value']:.2g})."
+    source = "on unseen records" if control.against_of == "unseen records" else f"of {control.against_of}"
+    figures = (
+        f"Before unlearning, {_name(control.name)} on the forget set: {_figure(control.value)}; {source}: "
+        f"{_figure(control.against)} ({count_text(control.value.units, 'subject')}; one-sided rank test, "
+        f"p = {control.p_value:.2g})."
     )
-    if verdict["known"]:
-        return text
-    if control["smallest_p_value"] > 1 - verdict["confidence"]:
+    if "known" in verdict.reasons:
+        return f"{_WHY[verdict.reasons['known']]} {figures}"
+    if verdict.known:
+        return figures
+    if not control.could_show:
         return (
-            f"{text} With so few subjects no outcome could show it (the smallest possible p is "
-            f"{control['smallest_p_value']:.2g}). Nothing is called forgotten."
+            f"{figures} With so few subjects no outcome could show it (the smallest possible p is "
+            f"{control.smallest_p_value:.2g}). Nothing is called forgotten."
         )
     return (
-        f"{text} It is not shown that the model knew these records: there is nothing to forget, or this is not the "
+        f"{figures} It is not shown that the model knew these records: there is nothing to forget, or this is not the "
         "template or the wording in which it learnt them. Nothing is called forgotten."
     )
 
 
-def _level_name(source: str) -> str:
-    return "on unseen records" if source == "unseen records" else f"of {source}"
+def _comparison_text(row: Comparison) -> str:
+    if row.value is None or row.against is None or row.difference is None or row.incomparable is not None:
+        return f"{_name(row.name)} cannot be compared ({row.incomparable})"
+    part = "" if row.value.count == row.total else f" ({row.value.count} of {row.total} records)"
+    shown = {True: "", False: "; not met", None: "; undecided"}[row.holds]
+    figure = f"{_name(row.name)}{part} {row.value.mean:.3f}"
+    allowed = f"allowed {allowed_text(row.rule, row.margin, vars(row.against))}{shown}"
+    if not row.against.units:
+        return f"{figure}, {allowed}"
+    return f"{figure} against {row.against.mean:.3f}, difference {difference_text(vars(row.difference))}, {allowed}"
 
 
-def _criterion_text(row: Mapping[str, Any]) -> str:
-    name = _CRITERION_NAMES[row["name"]]
-    if row["incomparable"] is not None:
-        return f"{name} cannot be compared ({row['incomparable']})"
-    part = "" if row["count"] == row["total"] else f" ({row['count']} of {row['total']} records)"
-    level = _figure(row["threshold"], row["threshold_low"], row["threshold_high"])
-    met = "" if row["holds"] else ", not met"
-    return (
-        f"{name}{part} {_figure(row['value'], row['low'], row['high'])}; threshold: {_SIGNS[row['sign']]} {level} "
-        f"({row['threshold_of']}){met}"
-    )
-
-
-def _criteria_text(criteria: Sequence[Mapping[str, Any]]) -> str:
-    texts = [_criterion_text(row) for row in criteria]
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in texts)
-
-
-def _forgotten_text(result: Mapping[str, Any]) -> str:
-    verdict = result["verdict"]
-    criteria = _criteria_text(verdict["forgetting_criteria"])
-    reasons = {
-        "not_known": "Not answered, because it is not shown that the model knew the records. ",
-        "nothing_comparable": "No criterion can be compared with unseen records. ",
-    }
-    text = reasons.get(verdict["reasons"].get("forgotten", ""), "")
-    text += criteria or "Without unseen records there is nothing to compare with."
-    over = verdict["over_forgetting"]
-    if over is not None and over["over_forgotten"]:
-        text += (
-            f" Over-forgotten: the answers to the forget set are now less likely than those to unseen records (AUC "
-            f"{over['auc']:.3f}, p = {over['p_value']:.2g}), so someone who has a record can notice that it was erased."
+def _forgotten_text(verdict: LanguageVerdict) -> str:
+    if not verdict.forgetting:
+        return "Without unseen records or a reference there is nothing to compare with."
+    why = verdict.reasons.get("forgotten")
+    parts = [] if why is None else [_WHY[why]]
+    judged = [row for row in verdict.forgetting if row.incomparable is None]
+    level = verdict.forgetting[0].against_of
+    if judged:
+        counts = {answer: sum(row.holds is answer for row in judged) for answer in (True, False, None)}
+        first = {
+            True: f"It gives away no more of these records than {level} do",
+            False: f"It gives away more of these records than {level} do",
+            None: f"It cannot be told whether it gives away more of these records than {level} do",
+        }[verdict.forgotten]
+        parts.append(
+            f"{first}. At most {verdict.margin:.0%} of what had been learnt may be left: shown for "
+            f"{counts[True]} of {count_text(len(judged), 'figure')}"
+            + (f", shown not to be so for {counts[False]}" if counts[False] else "")
+            + (f", undecided for {counts[None]}" if counts[None] else "")
+            + f". {sentence(_comparison_text(judged[0]))}."
         )
-    elif over is not None and over["traceable"]:
-        text += (
-            f" The answers to the forget set are still more likely than those to unseen records (AUC "
-            f"{over['auc']:.3f}, p = {over['p_value']:.2g}): who has a record can tell from "
-            "its loss that the model was trained on it."
-        )
-    return text
+        others = [row for row in judged[1:] if row.holds is not True]
+        parts += [f"{sentence(_comparison_text(row))}." for row in others[:3]]
+        if len(others) > 3:
+            parts.append(f"{count_text(len(others) - 3, 'more figure')} likewise: see the table.")
+    worst = verdict.worst_remembered
+    if worst is not None:
+        parts.append(_worst_text(worst, "The subject that is best remembered", "it is wholly remembered"))
+    return " ".join(parts)
 
 
-def _kept_text(result: Mapping[str, Any]) -> str:
-    verdict, metrics = result["verdict"], result["metrics"]
-    reasons = {
-        "nothing_held_out": "Not answered: no retain record was held out of the training. ",
-        "not_known": (
-            "Not answered: it is not shown that the model knew the held-out records better than unseen ones, so "
-            "keeping them says nothing. "
-        ),
-        "nothing_to_compare": "Neither retain records nor general text were given.",
-    }
-    text = reasons.get(verdict["reasons"].get("kept", ""), "") + _criteria_text(verdict["keeping_criteria"])
-    for row in verdict["keeping_criteria"]:
-        measure = row["name"].removeprefix("held_retain_")
-        if measure == row["name"]:
-            continue
-        was, trained = metrics["before"]["held_retain"][measure], metrics["after"].get("retain", {}).get(measure)
-        text += (
-            f" Before, {_figure(was['mean'], was['low'], was['high'])} of the held-out {measure.split('_')[0]}s were "
-            f"right ({count_text(was['units'], 'subject')} that the unlearning did not read)."
-        )
-        if trained is not None:
-            text += (
-                f" On the retain records that the unlearning trained on (in sample, not judged): "
-                f"{metrics['before']['retain'][measure]['mean']:.3f} before, {trained['mean']:.3f} after."
-            )
-        if row["units"] < FEWEST_UNITS:
-            text += f" Fewer than {FEWEST_UNITS} subjects could be held out."
-    return text
+def _worst_text(worst: WorstSubject, what: str, whole: str) -> str:
+    level = "" if worst.level is None else f"; never seen it would be about {worst.level:.3f}"
+    text = f"{what} ({worst.subject[:12]}): {worst.before:.3f} before, {worst.after:.3f} after{level}"
+    return f"{text}: {whole}." if worst.whole else f"{text}."
 
 
-def _sure_text(result: Mapping[str, Any]) -> str:
-    verdict = result["verdict"]
-    criteria = [*verdict["forgetting_criteria"], *verdict["keeping_criteria"]]
-    judged = [row for row in criteria if row["holds"] is not None]
+def _unseen_text(verdict: LanguageVerdict) -> str:
+    trace = verdict.trace
     parts = []
-    undecided = [row for row in judged if not row["decided"]]
-    few = [row for row in undecided if min(row["units"], row["threshold_units"] or row["units"]) < FEWEST_UNITS]
-    crossing = [row for row in undecided if row not in few]
+    if verdict.over_forgotten:
+        low = [_name(row.name) for row in verdict.forgetting if row.beyond]
+        names = f" ({', '.join(low[:3])})" if low else ""
+        parts.append(
+            f"Over-forgotten: the model knows less of these records than a model that never saw them{names}, so "
+            "someone who has a record can notice that it was erased."
+        )
+    if trace is not None:
+        parts.append(
+            f"By its loss, a record to forget is likelier than an unseen one with probability {trace.auc:.3f}"
+            + ("" if trace.low is None else f" ({trace.low:.3f} to {trace.high:.3f})")
+            + f"; 0.5 is no trace (compared with {trace.against}, p = {trace.p_value:.2g})."
+        )
+        if trace.traceable:
+            parts.append("Who has a record can tell from its loss that the model was trained on it.")
+    if verdict.as_unseen is None:
+        parts.append("Neither is shown: a yes needs every figure within the margin on both sides, and no trace.")
+    return " ".join(parts)
+
+
+def _kept_text(verdict: LanguageVerdict, metrics: Mapping[str, Any]) -> str:
+    if not verdict.keeping:
+        return "Neither retain records nor general text were given."
+    parts = []
+    why = verdict.reasons.get("kept")
+    if why is not None:
+        parts.append(
+            "Not answered: it is not shown that the model knew the held-out records better than unseen ones, so "
+            "keeping them says nothing."
+            if why == "not_known"
+            else _WHY[why]
+        )
+    hurt = verdict.hurt
+    if hurt is not None:
+        lost = "none" if not hurt.hurt else f"{hurt.hurt}"
+        parts.append(
+            f"Of {count_text(hurt.subjects, 'subject')} that the unlearning did not read, {lost} lost more than "
+            f"{hurt.loss:.0%} of what was known: at most {hurt.at_most:.0%} of such subjects do "
+            f"({verdict.confidence:.0%}), where {hurt.allowed:.0%} are allowed."
+        )
+    parts += [f"{sentence(_comparison_text(row))}." for row in verdict.keeping]
+    if verdict.worst_kept is not None:
+        parts.append(_worst_text(verdict.worst_kept, "The subject that lost most", "it is wholly lost"))
+    figure = "fact_accuracy" if "fact_accuracy" in metrics["before"].get("retain", {}) else "token_accuracy"
+    if figure in metrics["after"].get("retain", {}):
+        was, now = (metrics[name]["retain"][figure]["mean"] for name in ("before", "after"))
+        parts.append(
+            f"On the retain records that the unlearning trained on (in sample, not judged), accuracy was {was:.3f} "
+            f"before, {now:.3f} after."
+        )
+    return " ".join(parts)
+
+
+def _sure_text(verdict: LanguageVerdict, result: Mapping[str, Any]) -> str:
+    judged = [row for row in (*verdict.forgetting, *verdict.keeping) if row.incomparable is None]
+    open_rows = [row for row in judged if row.holds is None]
+    few = [row for row in open_rows if row.difference is not None and 0 < row.difference.units < MIN_UNITS]
+    parts = []
     if few:
         parts.append(
-            f"With fewer than {FEWEST_UNITS} subjects nothing is decided ({_names_of(few)}); more records of other "
-            "subjects would."
+            f"With fewer than {MIN_UNITS} subjects nothing is decided ({_names_of(few)}); records of other subjects "
+            "would."
         )
-    if crossing:
-        parts.append(
-            f"Inconclusive: the interval crosses the threshold ({_names_of(crossing)}), so the answer rests on the "
-            "mean alone."
-        )
-    if judged and not undecided:
-        parts.append("Every comparison is decided by its interval.")
+    if len(open_rows) > len(few):
+        rows = [row for row in open_rows if row not in few]
+        remedy = "more subjects" if "reference" in rows[0].against_of else "more subjects, or a reference"
+        parts.append(f"The data cannot tell for {_names_of(rows)}; {remedy} would.")
+    if verdict.hurt is not None and verdict.hurt.holds is None:
+        parts.append("Too few subjects were held out to bound how many lose something.")
+    if judged and not open_rows:
+        parts.append("Every comparison is decided.")
     forget = result["metrics"]["after"]["forget"]["nll"]
     parts.append(
-        f"Intervals are at {verdict['confidence']:.0%}, over {count_text(forget['units'], 'independent subject')} to "
-        f"forget ({count_text(forget['count'], 'record')}), and for one training run; another seed gives other "
-        f"figures. A forget figure counts as decided when it is shown to lie less than {verdict['margin']:g} above the "
-        "level of unseen records."
+        f"Each bound is at {verdict.confidence:.0%}, over {count_text(forget['units'], 'independent subject')} to "
+        f"forget ({count_text(forget['count'], 'record')}), and for one training run; another seed gives other figures."
     )
+    attempts = result.get("attempts")
+    if attempts is not None and attempts > 1:
+        parts.append(f"{attempts} runs of this name are known: the best of several looks better than a single one.")
     training = result["training"]
     if training["stop_reason"] == "forgotten":
         parts.append(
@@ -186,20 +303,10 @@ def _sure_text(result: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _names_of(criteria: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(_CRITERION_NAMES[row["name"]] for row in criteria)
+def _names_of(rows: Sequence[Comparison]) -> str:
+    names = [_name(row.name) for row in rows]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _shared_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} by {name}" for name, count in counts.items() if count)
-
-
-def criteria_tables(result: Mapping[str, Any]) -> list[Table]:
-    """Return the table of the comparisons that the verdict rests on, if there are any.
-
-    Args:
-        result: Result of a run of the kind ``unlearn-language``.
-    """
-    verdict = result["verdict"]
-    criteria = [*verdict["forgetting_criteria"], *verdict["keeping_criteria"]]
-    return [criteria_table(criteria, _CRITERION_NAMES, verdict["confidence"], "subject")] if criteria else []

@@ -1,32 +1,19 @@
 """``result.json`` of ``myosotis unlearn language``, and the samples for people to see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-from myosotis.data.encoding import Example
 from myosotis.engine.files import write_json
-from myosotis.engine.result import Cost, OpenPart, Result, ResultPart
-from myosotis.unlearning.language.audit.audit import Audit, measurable
+from myosotis.engine.fingerprint import salted_fingerprint
+from myosotis.engine.result import Cost, Result, ResultPart
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
-from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge, lengths_differ
+from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge, out_of_range
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import JobInputs
 from myosotis.unlearning.language.job.unlearning import Unlearned
-
-
-class LanguageVerdict(OpenPart):
-    """Four questions; null where an answer cannot be given."""
-
-    known: bool | None
-    """Whether the model knew the records."""
-    forgotten: bool | None
-    """Whether they are forgotten."""
-    kept: bool | None
-    """Whether the rest is kept."""
-    sure: bool | None
-    """Whether no interval crosses its threshold."""
 
 
 class LanguageTraining(ResultPart):
@@ -85,21 +72,26 @@ class LanguageResult(Result):
 
 
 def result_of(
-    context: JobContext, audits: Mapping[str, Audit], thresholds: Thresholds | None, unlearned: Unlearned
+    context: JobContext,
+    audits: Mapping[str, Audit],
+    suites: Mapping[str, Mapping[str, Any]],
+    thresholds: Thresholds | None,
+    unlearned: Unlearned,
 ) -> dict[str, Any]:
     """Return the part of ``result.json`` that says what the models showed and how the training went.
 
     Args:
         context: The context of the job.
         audits: Audits ``before`` and ``after``, and of the ``reference`` if there is one.
+        suites: Measurements of the suites, of the same models.
         thresholds: Level of unseen records.
         unlearned: Outcome of the unlearning.
     """
     inputs = context.inputs
-    verdict = verdict_of(inputs, context.config.audit, audits, thresholds)
+    verdict = verdict_of(inputs, context.config.audit, audits, thresholds, suites, context.run.salt)
     return {
         "request": context.config.request.model_dump(mode="json"),
-        "verdict": verdict,
+        "verdict": verdict.model_dump(mode="json"),
         "metrics": {name: audit.metrics for name, audit in audits.items()},
         "thresholds": None if thresholds is None else asdict(thresholds),
         "prefixes": dict(inputs.prefixes),
@@ -118,8 +110,13 @@ def result_of(
 
 
 def verdict_of(
-    inputs: JobInputs, settings: AuditConfig, audits: Mapping[str, Audit], thresholds: Thresholds | None
-) -> dict[str, Any]:
+    inputs: JobInputs,
+    settings: AuditConfig,
+    audits: Mapping[str, Audit],
+    thresholds: Thresholds | None,
+    suites: Mapping[str, Mapping[str, Any]],
+    salt: str,
+) -> LanguageVerdict:
     """Return the verdict on a model.
 
     Args:
@@ -127,20 +124,19 @@ def verdict_of(
         settings: The configuration of the audit.
         audits: Audits ``before`` and ``after``, and of the ``reference`` if there is one.
         thresholds: Level of unseen records.
+        suites: Measurements of the suites, of the same models.
+        salt: Salt of the run's fingerprints.
     """
     return judge(
         audits["before"],
         audits["after"],
         inputs.audited,
-        VerdictSettings(settings.confidence, settings.margin, settings.kept_share, settings.perplexity_ratio_ceiling),
+        settings.verdict,
         reference=audits.get("reference"),
-        incomparable=None if thresholds is None else _lengths_differ(inputs.sets.forget, thresholds),
-        retain_given=bool(inputs.all_retained),
+        out_of_range=None if thresholds is None else out_of_range(inputs.sets.forget, thresholds),
+        stressed=inputs.suites.stressed(suites),
+        name_of=lambda subject: salted_fingerprint(subject, salt),
     )
-
-
-def _lengths_differ(forget: Sequence[Example], thresholds: Thresholds) -> str | None:
-    return lengths_differ([forget[index] for index in measurable(forget, thresholds.n).indices], thresholds)
 
 
 def write_samples(context: JobContext, audits: Mapping[str, Audit]) -> None:

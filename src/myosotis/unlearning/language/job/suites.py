@@ -13,8 +13,8 @@ from myosotis.data.records import Record, parse_record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import Membership, membership_inference
-from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics
-from myosotis.unlearning.language.audit.audit import shared_values, subjects_of
+from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics, probability_of
+from myosotis.unlearning.language.audit.audit import listed_values, read_values, shared_values, subjects_of
 from myosotis.unlearning.language.audit.harness import evaluate_with_harness
 from myosotis.unlearning.language.audit.membership import membership_scores
 from myosotis.unlearning.language.audit.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
@@ -25,6 +25,7 @@ from myosotis.unlearning.language.audit.stress import (
     split_for_relearning,
 )
 from myosotis.unlearning.language.audit.tofu import LOG_NAMES, TofuRecord, aggregate_tofu_log, parse_tofu, tofu_log
+from myosotis.unlearning.language.audit.verdict import Stressed
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.sources import read_rows
 
@@ -80,9 +81,10 @@ class AuditSuites:
         tokenizer: Tokenizer of the models.
         encoder: Encoder of the records.
         records: The forget records.
-        forget: Their examples.
+        unseen_records: The unseen ones.
+        forget: Examples of the forget records.
         retain: The retain records that were held out of the training; all of them if none were.
-        unseen: The unseen ones.
+        unseen: Examples of the unseen records.
         inputs: The suites' own rows.
         seed: Seed of lm-eval.
     """
@@ -91,6 +93,7 @@ class AuditSuites:
     tokenizer: Any
     encoder: Encoder
     records: Sequence[Record]
+    unseen_records: Sequence[Record]
     forget: Sequence[Example]
     retain: Sequence[Example]
     unseen: Sequence[Example]
@@ -183,22 +186,33 @@ class AuditSuites:
     def _stress(self, model: Any) -> dict[str, Any]:
         settings = self.settings.stress
         assert settings is not None  # noqa: S101 - the caller has looked
-        results: dict[str, Any] = {"as it is": {"forget": self._accuracy(model, self.forget)}}
+        forget = self._answers(model, self.forget)
+        results: dict[str, Any] = {"as it is": {"forget": self._accuracy(forget, self.forget)}}
         if self.retain:
-            results["as it is"]["retain"] = self._accuracy(model, self.retain)
-        if settings.rewording:
-            results["reworded"] = {
-                name: self._accuracy(model, examples)
-                for name, examples in reworded_examples(self.records, self.encoder).items()
-            }
+            results["as it is"]["retain"] = self._accuracy(self._answers(model, self.retain), self.retain)
         results["quantized"] = {}
+        # What the verdict compares, record by record.
+        values: dict[str, dict[str, list[float | None]]] = {}
+        for test, examples in self._reworded().items():
+            answers = {split: self._answers(model, rows) for split, rows in examples.items()}
+            results.setdefault("reworded", {})[test] = self._accuracy(answers["forget"], examples["forget"])
+            values[_reworded_title(test)] = {split: _listed(rows) for split, rows in answers.items()}
         for bits in settings.bits:
             with quantized(model, bits):
-                results["quantized"][str(bits)] = {
-                    name: self._accuracy(model, examples)
-                    for name, examples in (("forget", self.forget), ("retain", self.retain))
-                    if examples
+                answers = {
+                    split: self._answers(model, rows)
+                    for split, rows in (("forget", self.forget), ("retain", self.retain), ("unseen", self.unseen))
+                    if rows
                 }
+            results["quantized"][str(bits)] = {
+                split: self._accuracy(answers[split], getattr(self, split))
+                for split in ("forget", "retain")
+                if split in answers
+            }
+            values[_quantized_title(bits)] = {
+                split: _listed(answers[split]) for split in ("forget", "unseen") if split in answers
+            }
+        results["values"] = values
         if settings.relearn_steps:
             results["relearning"] = asdict(
                 relearning_curve(
@@ -213,10 +227,43 @@ class AuditSuites:
             )
         return results
 
-    def _accuracy(self, model: Any, examples: Sequence[Example]) -> dict[str, Any]:
+    def _reworded(self) -> dict[str, dict[str, list[Example]]]:
+        """The forget and the unseen records as somebody asks who does not know how they were learnt, by the change."""
+        if self.settings.stress is None or not self.settings.stress.rewording:
+            return {}
+        unseen = reworded_examples(self.unseen_records, self.encoder)
+        return {
+            name: {"forget": examples, **({"unseen": unseen[name]} if name in unseen else {})}
+            for name, examples in reworded_examples(self.records, self.encoder).items()
+        }
+
+    def stressed(self, results: Mapping[str, Mapping[str, Any]]) -> Stressed:
+        """Return what the stress tests give the verdict.
+
+        Args:
+            results: Measurements of :meth:`measure` by model: ``before``, ``after`` and maybe ``reference``.
+        """
+        settings = self.settings.stress
+        if settings is None or "stress" not in results.get("after", {}):
+            return Stressed()
+        groups = {
+            _reworded_title(name): {split: subjects_of(rows) for split, rows in examples.items()}
+            for name, examples in self._reworded().items()
+        }
+        plain = {"forget": subjects_of(self.forget), "unseen": subjects_of(self.unseen)}
+        groups |= {_quantized_title(bits): plain for bits in settings.bits}
+        by_model = {
+            model: {
+                test: {split: read_values(row) for split, row in values.items()}
+                for test, values in suites["stress"]["values"].items()
+            }
+            for model, suites in results.items()
+        }
+        return Stressed(groups, by_model["before"], by_model["after"], by_model.get("reference", {}))
+
+    def _accuracy(self, answers: Mapping[str, Tensor], examples: Sequence[Example]) -> dict[str, Any]:
         """Mean and interval of the accuracy on facts, or on all labelled tokens where no record has facts."""
-        values = accuracy_of(self._answers(model, examples))
-        return asdict(mean_interval(values, subjects_of(examples), level=self.settings.confidence))
+        return asdict(mean_interval(accuracy_of(answers), subjects_of(examples), level=self.settings.confidence))
 
     def _answers(self, model: Any, examples: Sequence[Example]) -> dict[str, Tensor]:
         """What a model answers to records, which the processes share."""
@@ -302,6 +349,11 @@ class AuditSuites:
             by_suite["tofu"] = {
                 name: aggregate_tofu_log(log, logs.get("reference"), mean=mean) for name, log in logs.items()
             }
+        if "stress" in by_suite:
+            by_suite["stress"] = {
+                name: {key: value for key, value in row.items() if key != "values"}
+                for name, row in by_suite["stress"].items()
+            }
         retrained = by_suite.get("muse", {}).get("reference", {}).get("min_k_auc", 0.5)
         for values in by_suite.get("muse", {}).values():
             if "min_k_auc" in values and retrained < 1:
@@ -311,3 +363,15 @@ class AuditSuites:
 
 def _membership_row(inference: Membership) -> dict[str, Any]:
     return {**asdict(inference), "over_unlearned": inference.over_unlearned, "traceable": inference.traceable}
+
+
+def _listed(answers: Mapping[str, Tensor]) -> list[float | None]:
+    return listed_values(probability_of(answers))
+
+
+def _reworded_title(name: str) -> str:
+    return f"reworded ({name})"
+
+
+def _quantized_title(bits: int) -> str:
+    return f"in {bits} bits"

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from myosotis.engine.checkpoint import is_complete, newest_complete, seal
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.unlearning.language.adapters.export import bare_base, merged_dequantized, save_delta_adapter, save_packed
-from myosotis.unlearning.language.audit.audit import Audit, measurable
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.verdict import level_of, out_of_range
 from myosotis.unlearning.language.job.callbacks import EpochSaver, EventLogger, quiet
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import split_requests
@@ -22,7 +23,7 @@ from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.refusals import REFUSALS
 from myosotis.unlearning.language.training.selection import Selection
 from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, unlearn_sequential
-from myosotis.unlearning.language.training.stopping import StopRule
+from myosotis.unlearning.language.training.stopping import STOP_FIGURES, StopRule
 from myosotis.unlearning.language.training.trainer import UnlearnTrainer
 
 
@@ -39,7 +40,7 @@ class Unlearned:
         trainable: Number of trained parameters.
         selected_epoch: Epoch whose weights the selection took.
         requests: Outcome of every request, where there were several.
-        came_back: Requests that were forgotten and no longer are.
+        came_back: Requests that are known better in the end than right after each was unlearned.
     """
 
     model: Any
@@ -113,38 +114,43 @@ class Unlearning:
         )
 
     def _stop_rule(self, examples: Sequence[Example]) -> StopRule | None:
-        """Measures forget records after every epoch where there are thresholds; stops only if that is asked for."""
-        stop = self._context.config.stop
-        forget = measurable(examples, self._context.config.audit.n)
-        if self._thresholds is None or not forget.indices or self._method.negation is not None:
+        """Measures forget records after every epoch where there are unseen ones; stops only if that is asked for."""
+        context, stop = self._context, self._context.config.stop
+        inputs, settings = context.inputs, context.config.audit
+        level = level_of(self._before, inputs.audited)
+        if level is None or self._method.negation is not None:
             return None
-        facts = self._before.metrics["unseen"].get("fact_accuracy")
-        has_facts = any(any(example.facts[1:]) for example in examples)
-        watches_facts = has_facts and (stop is None or stop.facts)
+        number = {example: index for index, example in enumerate(inputs.sets.forget)}
+        rows = [number[example] for example in examples]
+        verdict = settings.verdict
+        if stop is not None and stop.margin is not None:
+            verdict = replace(verdict, margin=stop.margin)
         try:
             return StopRule(
-                self._thresholds,
-                forget.sequences,
-                forget.starts,
+                examples,
+                {name: values[rows] for name, values in self._before.values["forget"].items()},
+                level,
+                verdict,
+                STOP_FIGURES if stop is None else stop.figures,
+                settings.n,
+                inputs.prefixes["forget"],
+                None if self._thresholds is None else out_of_range(examples, self._thresholds),
                 min_epochs=0 if stop is None else stop.min_epochs,
                 every=1 if stop is None else stop.every,
-                fact_examples=examples,
-                fact_threshold=facts["mean"] if facts is not None and watches_facts else None,
                 active=stop is not None,
             )
         except SettingsError as error:
-            if stop is None:
-                self._context.say(f"the forget set is not measured during training: {error}")
-                return None
             raise InputError(f"stop: {error}") from None
 
     def _selection(self) -> Selection | None:
         settings, inputs = self._context.config.selection, self._context.inputs
         if settings is None:
             return None
-        unseen = self._before.metrics["unseen"]
-        level = unseen.get("fact_accuracy", unseen["token_accuracy"])["mean"]
-        return Selection(inputs.sets.forget, inputs.selection, level, settings.criterion, settings.every)
+        forget, unseen = (self._before.metrics[split] for split in ("forget", "unseen"))
+        name = "fact_accuracy" if "fact_accuracy" in unseen else "token_accuracy"
+        level = unseen[name]["mean"]
+        margin = self._context.config.audit.margin * max(forget[name]["mean"] - level, 0.0)
+        return Selection(inputs.sets.forget, inputs.selection, level, settings.criterion, settings.every, margin)
 
     def _watch(self, trainer: UnlearnTrainer, directory: Path, request: int | None = None) -> Path | None:
         """Let a trainer log into the run and save checkpoints; return the checkpoint that it is to resume from."""
@@ -198,8 +204,13 @@ class Unlearning:
             )
         model.eval()
         context.save(model, self._staging_directory(), context.run.path / "model")
-        examples = [[inputs.sets.forget[index] for index in request] for request in requests]
-        return _summary(model, outcomes, came_back(model, outcomes, examples, lambda _, own: self._stop_rule(own)))
+        returned = came_back(outcomes, [self._measures_before(request) for request in requests], config.audit.margin)
+        return _summary(model, outcomes, returned)
+
+    def _measures_before(self, request: Sequence[int]) -> dict[str, float]:
+        """What the model knew of a request before the first one was unlearned."""
+        values = self._before.values["forget"]["probability"]
+        return {"probability": values[list(request)].mean().item()}
 
     def _store_request(self, outcome: RequestOutcome, model: Any) -> None:
         """Write the model and the outcome after a request into the run; the model before it is no longer needed."""

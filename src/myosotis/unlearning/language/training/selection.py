@@ -12,7 +12,7 @@ from torch import Tensor
 from myosotis.data.encoding import Example
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_tensors
-from myosotis.evaluation.verdict import TOLERANCE
+from myosotis.evaluation.comparison import TOLERANCE
 from myosotis.unlearning.language.audit.answers import mean_accuracy
 
 Criterion = Literal["harmonic", "forgotten_first"]
@@ -28,7 +28,8 @@ class Selection:
     records held for selection, the score is
 
     - ``harmonic``: the harmonic mean of \(1 - |f - u|\) and r: known as unseen text is, and retained;
-    - ``forgotten_first``: \(1 + r\) where \(f \le u\), else \(1 - f\): first forgotten, then retained.
+    - ``forgotten_first``: \(1 + r\) where \(f \le u + m\), else \(1 - f\): first forgotten, then retained. m is what
+      the verdict lets be left.
 
     Accuracy is that on fact tokens where records have facts, else on all labelled tokens. The retain records must be
     neither trained on, as r would then measure the training set, nor those of the final audit.
@@ -37,6 +38,7 @@ class Selection:
         forget: The records to be forgotten.
         retain: Records to retain, held out for selection.
         unseen_level: u.
+        margin: m.
         criterion: See above.
         every: Epochs between measurements.
 
@@ -49,6 +51,7 @@ class Selection:
     unseen_level: float
     criterion: Criterion = "harmonic"
     every: int = 1
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.forget or not self.retain:
@@ -67,7 +70,7 @@ class Selection:
             0.9
         """
         if self.criterion == "forgotten_first":
-            return 1 + retain if forget <= self.unseen_level + TOLERANCE else 1 - forget
+            return 1 + retain if forget <= self.unseen_level + self.margin + TOLERANCE else 1 - forget
         closeness = 1 - abs(forget - self.unseen_level)
         return 2 * closeness * retain / max(closeness + retain, 1e-12)
 

@@ -11,6 +11,7 @@ from peft import LoraConfig
 from myosotis.data.encoding import Encoder, Example
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.engine.errors import SettingsError
+from myosotis.evaluation.comparison import TOLERANCE
 from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.preparation import add_adapter
@@ -53,23 +54,27 @@ def forget_measures(model: Any, examples: Sequence[Example]) -> dict[str, float]
 
 
 def came_back(
-    model: Any,
-    outcomes: Sequence[RequestOutcome],
-    requests: Sequence[Sequence[Example]],
-    stop_rule: Callable[[int, Sequence[Example]], StopRule | None],
+    outcomes: Sequence[RequestOutcome], before: Sequence[Mapping[str, float]], margin: float = 0.2
 ) -> list[int]:
-    """Return the requests that met their stop rule and no longer do.
+    """Return the requests of which the model knows more in the end than right after each was unlearned.
 
     Args:
-        model: The model after the last request.
         outcomes: Outcomes of all requests.
-        requests: Examples of each request.
-        stop_rule: Returns the rule of a request from its number, from 1, and its examples.
+        before: Measures of every request before the first one was unlearned, as :func:`forget_measures` returns them.
+        margin: Share of what the unlearning of a request removed that may come back.
+
+    Example:
+        >>> def outcome(number, *probabilities):
+        ...     measures = tuple({"probability": value} for value in probabilities)
+        ...     return RequestOutcome(number, "epochs", 1.0, 1, None, 1, measures)
+        >>> came_back([outcome(1, 0.1), outcome(2, 0.5, 0.2)], [{"probability": 0.9}] * 2)
+        [1]
     """
     returned = []
-    for outcome, examples in zip(outcomes[:-1], requests[:-1], strict=True):
-        rule = stop_rule(outcome.request, examples) if outcome.stop_reason == "forgotten" else None
-        if rule is not None and not rule.satisfied(rule.measure(model), rule.min_epochs):
+    for index, outcome in enumerate(outcomes[:-1]):
+        first, then = before[index]["probability"], outcome.measures[index]["probability"]
+        now = outcomes[-1].measures[index]["probability"]
+        if first > then and now - then > margin * (first - then) + TOLERANCE:
             returned.append(outcome.request)
     return returned
 

@@ -1,78 +1,146 @@
-"""The stop rule: training ends as soon as the forget set looks like unseen text."""
+"""The stop rule: training ends as soon as the verdict would call the forget set forgotten."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from myosotis.data.encoding import Example
-from myosotis.evaluation.verdict import TOLERANCE
+from myosotis.engine.errors import SettingsError
+from myosotis.evaluation.comparison import MIN_UNITS, TOLERANCE, Comparison, all_of
 from myosotis.unlearning.language.audit.answers import answer_metrics
-from myosotis.unlearning.language.audit.memorization import Thresholds, memorization, memorization_accuracy
+from myosotis.unlearning.language.audit.audit import measurable, subjects_of
+from myosotis.unlearning.language.audit.memorization import memorization, memorization_accuracy
+from myosotis.unlearning.language.audit.verdict import (
+    Level,
+    Values,
+    VerdictSettings,
+    forgetting_comparisons,
+    most_remembered,
+)
+
+StopFigure = Literal["probability", "top5", "extraction_strength", "memorization_accuracy", "extraction_likelihood"]
+
+STOP_FIGURES: tuple[StopFigure, ...] = (
+    "probability",
+    "top5",
+    "extraction_strength",
+    "memorization_accuracy",
+    "extraction_likelihood",
+)
+"""The figures of the verdict that need no generated answers, which would be costly after every epoch."""
+
+MEASURED = "forget_probability"
+"""Key of the log that every measurement writes."""
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """Stop at the first epoch at which the forget set's means are no higher than those of unseen text.
+    """Stop at the first epoch at which the forget set would be called forgotten.
 
-    The authors of the rule (Jang et al., ACL 2023) ask for strictly lower means. The two differ at
-    ties only, and theirs could never meet a threshold of 0.
+    That is, where for every figure it is shown that at most ``settings.margin`` of what had been learnt is left, and no
+    subject is wholly remembered; see :func:`~myosotis.unlearning.language.audit.verdict.forgetting_comparisons`. With
+    too few subjects for an interval the means decide. Jang et al. (ACL 2023) stop once the means of memorisation
+    accuracy and extraction likelihood are below those of unseen text; a model that never saw the forget set would not
+    meet that in one of two cases, so training goes on until less is known than such a model knows.
 
     Attributes:
-        thresholds: Thresholds of extraction likelihood and memorisation accuracy; both means must be at or below.
-        sequences: Token ids of the forget set.
-        starts: Length of each prompt, see :func:`~myosotis.unlearning.language.extraction_likelihood`.
+        examples: Examples of the forget set.
+        before: Figures of these records under the model before unlearning.
+        level: What a model shows that never saw them; training may read no reference, so that of unseen records.
+        settings: Confidence and margin.
+        figures: Figures that must be met.
+        n: n of the extraction likelihood.
+        prefixes: Most prefixes of a record that it is measured from; all of them unless given.
+        out_of_range: Whether each record is too long or too short for the figures that depend on the length.
         min_epochs: Fewest epochs before a stop.
         every: Epochs between measurements.
-        fact_examples: Examples of the forget set, where the accuracy on their facts is measured too.
-        fact_threshold: Accuracy on the facts of unseen records; the mean must be at or below.
-        active: False to measure accuracies only and never stop.
+        active: False to measure only and never stop, without the rollouts of the extraction likelihood.
 
     Raises:
-        ValueError: The thresholds were calibrated with another n or length.
+        SettingsError: None of the figures can be compared.
     """
 
-    thresholds: Thresholds
-    sequences: Sequence[Tensor]
-    starts: Sequence[int] | None = None
+    examples: Sequence[Example]
+    before: Values
+    level: Level
+    settings: VerdictSettings = field(default_factory=VerdictSettings)
+    figures: Sequence[str] = STOP_FIGURES
+    n: int = 10
+    prefixes: int | None = None
+    out_of_range: Sequence[bool] | None = None
     min_epochs: int = 0
     every: int = 1
-    fact_examples: Sequence[Example] = ()
-    fact_threshold: float | None = None
     active: bool = True
 
     def __post_init__(self) -> None:
-        self.thresholds.check_comparable(self.sequences, self.thresholds.n, self.starts)
+        rows = self._comparisons(self.before)
+        if self.active and all(row.value is None for row in rows):
+            reasons = "; ".join(dict.fromkeys(row.incomparable or "" for row in rows)) or "no figure is given"
+            raise SettingsError(f"nothing tells when the forget set is forgotten: {reasons}")
 
-    def measure(self, model: Any) -> dict[str, float]:
-        """Return the means on the forget set that the rule compares; without the rollouts where it never stops."""
-        thresholds = self.thresholds
-        if self.active:
+    def measure(self, model: Any) -> dict[str, Tensor]:
+        """Return the figures of every record; NaN where one has none."""
+        values = dict(answer_metrics(model, self.examples))
+        long = measurable(self.examples, self.n)
+        if not long.indices:
+            return values
+        measured: dict[str, Tensor] = {}
+        if self.active and "extraction_likelihood" in self.figures:
             accuracy, likelihood = memorization(
-                model, self.sequences, thresholds.n, starts=self.starts, prefixes=thresholds.prefixes
+                model, long.sequences, self.n, starts=long.starts, prefixes=self.prefixes
             )
-            values = {
-                "forget_memorization_accuracy": accuracy.double().mean().item(),
-                "forget_extraction_likelihood": likelihood.double().mean().item(),
-            }
+            measured = {"memorization_accuracy": accuracy, "extraction_likelihood": likelihood}
         else:
-            accuracy = memorization_accuracy(model, self.sequences, starts=self.starts)
-            values = {"forget_memorization_accuracy": accuracy.double().mean().item()}
-        if self.fact_threshold is not None:
-            facts = answer_metrics(model, self.fact_examples)["fact_accuracy"]
-            values["forget_fact_accuracy"] = facts.double().nanmean().item()
+            measured = {"memorization_accuracy": memorization_accuracy(model, long.sequences, starts=long.starts)}
+        for name, row in measured.items():
+            values[name] = torch.full((len(self.examples),), math.nan)
+            values[name][long.indices] = row
         return values
 
-    def satisfied(self, values: dict[str, float], epoch: int) -> bool:
-        """Whether training stops at the values, measured after ``epoch`` epochs."""
-        if not self.active:
-            return False
-        limits = {
-            "forget_memorization_accuracy": self.thresholds.memorization_accuracy,
-            "forget_extraction_likelihood": self.thresholds.extraction_likelihood,
+    def means(self, values: Values) -> dict[str, float]:
+        """Return the means that are logged, by key."""
+        tokens = "token" if values["fact_accuracy"].isnan().all() else "fact"
+        names = {
+            "probability": f"{tokens}_probability",
+            f"{tokens}_accuracy": f"{tokens}_accuracy",
+            "memorization_accuracy": "memorization_accuracy",
+            "extraction_likelihood": "extraction_likelihood",
         }
-        if self.fact_threshold is not None:
-            limits["forget_fact_accuracy"] = self.fact_threshold
-        reached = all(values[name] <= limit + TOLERANCE for name, limit in limits.items())
-        return epoch >= self.min_epochs and reached
+        return {
+            f"forget_{key}": values[name].double().nanmean().item() for key, name in names.items() if name in values
+        }
+
+    def satisfied(self, values: Values, epoch: int) -> bool:
+        """Whether training stops at the figures of :meth:`measure`, measured after ``epoch`` epochs."""
+        if not self.active or epoch < self.min_epochs:
+            return False
+        return self.met(values)
+
+    def met(self, values: Values) -> bool:
+        """Whether the forget set would be called forgotten; also where nothing had been learnt."""
+        rows = [row for row in self._comparisons(values) if row.value is not None]
+        answers = [_within(row) for row in rows if row.incomparable is None]
+        worst = most_remembered(self.before, values, subjects_of(self.examples), self.level, self.settings)
+        return all_of(answers) is not False and None not in answers and not (worst is not None and worst.whole)
+
+    def _comparisons(self, values: Values) -> list[Comparison]:
+        return forgetting_comparisons(
+            self.before,
+            values,
+            subjects_of(self.examples),
+            self.level,
+            self.settings,
+            self.figures,
+            self.out_of_range,
+        )
+
+
+def _within(row: Comparison) -> bool | None:
+    difference = row.difference
+    if difference is not None and difference.units < MIN_UNITS:
+        return difference.mean <= row.margin + TOLERANCE
+    return row.holds

@@ -53,7 +53,7 @@ from myosotis.unlearning.language.training.refusals import REFUSALS
 from myosotis.unlearning.language.training.selection import Selected, Selection
 from myosotis.unlearning.language.training.sharding import sharded_training
 from myosotis.unlearning.language.training.step_loss import StepLoss, total
-from myosotis.unlearning.language.training.stopping import StopRule
+from myosotis.unlearning.language.training.stopping import MEASURED, StopRule
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 from myosotis.unlearning.language.training.weights import (
     Negation,
@@ -252,7 +252,7 @@ class UnlearnTrainer(Trainer):
         self._selected = Selected.read(checkpoint)
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         ended = outcome.stop_reason != "epochs"
-        epoch = None if self.stop_rule is None else unmeasured_epoch(state, "forget_memorization_accuracy")
+        epoch = None if self.stop_rule is None else unmeasured_epoch(state, MEASURED)
         if not ended and (self.stop_rule is None or epoch is None or epoch % self.stop_rule.every):
             return False
         self._load_from_checkpoint(str(checkpoint))
@@ -272,7 +272,7 @@ class UnlearnTrainer(Trainer):
             return False
         with self.accelerator.autocast():
             values = rule.measure(self.model)
-        self.log(dict(values))
+        self.log(rule.means(values))
         if not self._of_main_process(float(rule.satisfied(values, epoch))):
             return False
         self.stop_reason = "forgotten"

@@ -175,10 +175,10 @@ def kept_rates(held, draws, seed, settings):
                 for figure in known
                 if figure != "nll"
             }
-            rows = {"held_retain": known | {"rouge_l_recall": known["greedy_recall"]}, "unseen": others.seen_by()}
-            rows["unseen"]["rouge_l_recall"] = rows["unseen"]["greedy_recall"]
+            rows = {"held_retain": known | {"answer_recall": known["greedy_recall"]}, "unseen": others.seen_by()}
+            rows["unseen"]["answer_recall"] = rows["unseen"]["greedy_recall"]
             before = audit(forget=forget.known(), **rows)
-            held_after = left | {"nll": known["nll"], "rouge_l_recall": left["greedy_recall"]}
+            held_after = left | {"nll": known["nll"], "answer_recall": left["greedy_recall"]}
             after = audit(forget=forget.seen_by(), held_retain=held_after, unseen=others.seen_by())
             answers.append(judge(before, after, sets, settings).kept)
         found[name] = [answers.count(answer) / draws for answer in (True, False)]

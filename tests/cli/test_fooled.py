@@ -157,7 +157,7 @@ def test_what_is_kept_is_told_apart_from_what_was_trained_on(world, tmp_path, re
     metrics = result(tmp_path / "run")["metrics"]["after"]
     assert (metrics["retain"]["nll"]["units"], metrics["held_retain"]["nll"]["units"]) == (7, 5)
     names = [row["name"] for row in verdict["keeping"]]
-    assert names == ["held_retain_fact_probability", "held_retain_rouge_l_recall"]
+    assert names == ["held_retain_fact_probability", "held_retain_answer_recall"]
     assert "On the retain records that the unlearning trained on (in sample, not judged)" in said
 
 

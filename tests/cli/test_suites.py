@@ -166,6 +166,8 @@ def test_the_report_shows_the_suites_and_quotes_nothing(finished, folder):
         assert title in page, title
     assert "Under stress:" in outcome.stdout
     assert "relearning" in page
+    # The reason why training ended is about the last epoch, the verdict about the one that was chosen.
+    assert "were then restored: the verdict is about these" in page
     forget = [json.loads(line) for line in (folder / "forget.jsonl").read_text().splitlines()]
     secrets = [text for row in forget for text in (row["prompt"], row["response"], *row["paraphrases"], row["subject"])]
     for file in out.rglob("*"):

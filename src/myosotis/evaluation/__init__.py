@@ -7,6 +7,7 @@ from myosotis.lazy import lazy_exports
 if TYPE_CHECKING:
     from myosotis.evaluation.calibration import calibration_error
     from myosotis.evaluation.cka import layer_cka, linear_cka
+    from myosotis.evaluation.comparison import Comparison, SubjectsHurt, WorstSubject, compared
     from myosotis.evaluation.intervals import (
         Interval,
         change_interval,
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
         difference_interval,
         mean_interval,
         ratio_interval,
+        student_change,
+        student_difference,
         student_interval,
         t_interval,
     )
@@ -27,8 +30,9 @@ else:
         {
             "calibration": "calibration_error",
             "cka": "layer_cka linear_cka",
+            "comparison": "Comparison SubjectsHurt WorstSubject compared",
             "intervals": "Interval change_interval clopper_pearson difference_interval mean_interval "
-            "ratio_interval student_interval t_interval",
+            "ratio_interval student_change student_difference student_interval t_interval",
             "membership": "membership_inference roc_auc tpr_at_fpr",
             "rank_test": "RankTest paired_rank_test",
             "probe": "Probe balanced_indices knn_probe linear_probe share_indices",
@@ -37,14 +41,18 @@ else:
     )
 
 __all__ = [
+    "Comparison",
     "Encoding",
     "Interval",
     "Probe",
     "RankTest",
+    "SubjectsHurt",
+    "WorstSubject",
     "balanced_indices",
     "calibration_error",
     "change_interval",
     "clopper_pearson",
+    "compared",
     "difference_interval",
     "knn_probe",
     "layer_cka",
@@ -57,6 +65,8 @@ __all__ = [
     "representation_report",
     "roc_auc",
     "share_indices",
+    "student_change",
+    "student_difference",
     "student_interval",
     "t_interval",
     "tpr_at_fpr",

@@ -96,7 +96,7 @@ training:
   epochs: 20
   batch_size: {_batch(parameters, longest, len(records["forget"]), adapter=adapter)}
   learning_rate: {"1.0e-4" if adapter else "1.0e-5"}
-{"stop: {}  # where it would be called forgotten, by the unseen records" if stops else "# stop: {}  # needs unseen records"}
+{"stop: {}  # where 'forgotten' would be yes, by the unseen records" if stops else "# stop: {}  # needs unseen records"}
 
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """

@@ -47,7 +47,7 @@ def rows(values):
     """Values of one split, the same for every figure; what a model knows has a lower loss."""
     tensor = torch.as_tensor(values, dtype=torch.float64)
     loss = torch.linspace(0, 0.2, len(tensor), dtype=torch.float64) + 3 - 3 * tensor
-    return {**{name: tensor.clone() for name in (*FIGURES, "rouge_l_recall")}, "nll": loss}
+    return {**{name: tensor.clone() for name in (*FIGURES, "answer_recall")}, "nll": loss}
 
 
 def even(level, count):
@@ -100,7 +100,7 @@ def test_a_sound_run_is_known_forgotten_and_kept():
     assert holds(found.forgetting) == dict.fromkeys(("fact_probability", "fact_top5", *FORGETTING[2:]), True)
     assert list(holds(found.keeping)) == [
         "held_retain_fact_probability",
-        "held_retain_rouge_l_recall",
+        "held_retain_answer_recall",
         "perplexity_ratio",
     ]
     assert found.control.p_value < 0.01

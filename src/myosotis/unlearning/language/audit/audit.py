@@ -42,7 +42,7 @@ _PREAMBLE = 16
 
 _UNBOUNDED = frozenset({"nll", "entropy"})
 
-_SHARES = frozenset({"token_accuracy", "fact_accuracy", "greedy_recall", "rouge_l_recall"})
+_SHARES = frozenset({"token_accuracy", "fact_accuracy", "answer_recall", "greedy_recall", "rouge_l_recall"})
 """Measures that are nearly all or nothing: their intervals are score intervals, those of the others Student's."""
 
 
@@ -147,10 +147,10 @@ def audit_model(
 
     Returns:
         Per set: the metrics of :func:`~myosotis.unlearning.language.answer_metrics`, ``rouge_l_recall``,
-        ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on. Of the forget and
-        the unseen set also what generated answers give away, see :func:`~.answers.recall`: ``greedy_recall``, the
-        highest over the greedy answers to the question and to its rewordings, and ``sampled_recall``, the mean over
-        the samples.
+        ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on, and
+        ``answer_recall``, what the greedy answer gives away (:func:`~.answers.recall`). Of the forget and the unseen
+        set also ``greedy_recall``, the highest over the greedy answers to the question and to its rewordings, and
+        ``sampled_recall``, the mean over the samples.
     """
     metrics: dict[str, dict[str, Any]] = {}
     values_by_split: dict[str, dict[str, Tensor]] = {}
@@ -175,11 +175,20 @@ def audit_model(
             {position: samples for position, index in enumerate(own) if index in sampled},
         )
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, generated)
+        values["answer_recall"] = torch.tensor(
+            [recall(tokenizer, example, answer) for example, answer in zip(rows, generated, strict=True)]
+        )
         values.update(measured)
         if split in GENERATED:
             wordings = sets.rewordings.get(split, [()] * len(examples))
             values["greedy_recall"] = _greedy_recall(
-                model, tokenizer, rows, generated, [wordings[index] for index in own], max_new_tokens, batch_size
+                model,
+                tokenizer,
+                rows,
+                values["answer_recall"],
+                [wordings[index] for index in own],
+                max_new_tokens,
+                batch_size,
             )
         values = gather_values(values, own)
         generated = list(gather_by_index(dict(zip(own, generated, strict=True))).values())
@@ -314,14 +323,15 @@ def sampled_records(examples: Sequence[Example], samples: int) -> list[int]:
     chosen: list[int] = []
     cost = 0
     for index in sorted(order, key=lambda index: turns[index]):
-        cost += samples * _sample_length(examples[index])
+        cost += samples * sample_length(examples[index])
         if cost > _SAMPLED_TOKENS and chosen:
             break
         chosen.append(index)
     return sorted(chosen)
 
 
-def _sample_length(example: Example) -> int:
+def sample_length(example: Example) -> int:
+    """Return how many tokens a sampled answer to a record may have: its own, and some for a preamble."""
     return len(example.input_ids) - example.response_start + _PREAMBLE
 
 
@@ -331,7 +341,7 @@ def _sampled_recall(
     """The mean recall of samples, by the row of those records of a pass that are sampled."""
     if not samples:
         return {}
-    lengths = {row: _sample_length(examples[row]) for row in samples}
+    lengths = {row: sample_length(examples[row]) for row in samples}
     longest = max(lengths.values())
     draws = torch.cat(
         [
@@ -350,13 +360,13 @@ def _greedy_recall(
     model: nn.Module,
     tokenizer: Any,
     examples: Sequence[Example],
-    answers: Sequence[str],
+    own: Tensor,
     wordings: Sequence[Sequence[Example]],
     max_new_tokens: int,
     batch_size: int,
 ) -> Tensor:
     """The highest recall of the greedy answers to each record, in its own wording and in others."""
-    values = [recall(tokenizer, example, answer) for example, answer in zip(examples, answers, strict=True)]
+    values = own.tolist()
     asked = [(index, other) for index, others in enumerate(wordings) for other in others]
     lengths = [max(max_new_tokens, len(other.input_ids) - other.response_start) for _, other in asked]
     if asked:

@@ -541,7 +541,7 @@ def keeping_comparisons(before: Audit, after: Audit, sets: AuditSets, settings: 
     if "held_retain" in after.values:
         was, now = before.values["held_retain"], after.values["held_retain"]
         groups = subjects_of(sets.held_retain)
-        for figure in (_of_facts("probability", was, now), "rouge_l_recall"):
+        for figure in (_of_facts("probability", was, now), "answer_recall"):
             if figure not in was or figure not in now:
                 continue
             then = _share(was[figure], groups, settings.confidence)

@@ -8,6 +8,7 @@ import torch
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.engine.forecast import Phase, steps_of
 from myosotis.engine.processes import device
+from myosotis.unlearning.language.audit.audit import GENERATED, AuditSets, sample_length, sampled_records
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.inputs import JobInputs
 
@@ -33,11 +34,21 @@ def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: 
     epochs = "" if config.stop is None else ", if it does not stop earlier"
     phases.append(Phase(f"unlearning{epochs}", batches, _step(model, inputs, sets.forget, training.batch_size)))
     audited = inputs.audited
+    size = config.audit.batch_size
     rows = sum(len(each) for each in (audited.forget, audited.retain, audited.held_retain, audited.unseen))
+    rows += sum(len(others) for rewordings in audited.rewordings.values() for others in rewordings)
     audits = 2 + (config.reference is not None)
-    tokens = audits * -(-rows // config.audit.batch_size) * config.audit.max_new_tokens
+    tokens = -(-rows // size) * config.audit.max_new_tokens + _sampled_tokens(audited, config.audit.samples) // size
+    tokens *= audits
     phases.append(Phase("answers of the audits", tokens, _token(model, inputs, sets.forget, config), "tokens a batch"))
     return phases
+
+
+def _sampled_tokens(audited: AuditSets, samples: int) -> int:
+    """Tokens of the sampled answers of one audit."""
+    sets = [getattr(audited, name) for name in GENERATED] if samples else []
+    chosen = [examples[index] for examples in sets for index in sampled_records(examples, samples)]
+    return samples * sum(map(sample_length, chosen))
 
 
 def _batch(inputs: JobInputs, examples: Sequence[Example], size: int) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _METRIC_NAMES = {
     "fact_accuracy": ("fact accuracy", "share of fact tokens that are the greedy choice"),
     "fact_probability": ("fact probability", "mean probability of the fact tokens"),
     "fact_top5": ("facts in the top five", "share of fact tokens among the five likeliest"),
+    "answer_recall": ("recall of the answer", "facts, or words where none are marked, in the greedy answer"),
     "greedy_recall": ("recall of greedy answers", "most that an answer to the question in any wording gives away"),
     "sampled_recall": ("recall of sampled answers", "mean over samples at temperature 1"),
     "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),

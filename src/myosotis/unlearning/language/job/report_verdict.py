@@ -23,7 +23,7 @@ _NAMES = {
     "sampled_recall": "what sampled answers give away",
     "held_retain_fact_probability": "probability of held-out facts",
     "held_retain_token_probability": "probability of the tokens of held-out answers",
-    "held_retain_rouge_l_recall": "ROUGE-L recall of greedy answers to held-out questions",
+    "held_retain_answer_recall": "what answers to held-out questions still say",
     "perplexity_ratio": "perplexity of general text, relative to before",
 }
 _WHY = {
@@ -176,10 +176,11 @@ def _forgotten_text(verdict: LanguageVerdict) -> str:
     level = verdict.forgetting[0].against_of
     if judged:
         counts = {answer: sum(row.holds is answer for row in judged) for answer in (True, False, None)}
+        than = "than a model that never saw them" if "reference" in level else "than of records that it never saw"
         first = {
-            True: f"It gives away no more of these records than {level} do",
-            False: f"It gives away more of these records than {level} do",
-            None: f"It cannot be told whether it gives away more of these records than {level} do",
+            True: f"It gives away no more of these records {than}",
+            False: f"It gives away more of these records {than}",
+            None: f"It cannot be told whether it gives away more of these records {than}",
         }[verdict.forgotten]
         parts.append(
             f"{first}. At most {verdict.margin:.0%} of what had been learnt may be left: shown for "

@@ -429,7 +429,6 @@ def _limits(result: Mapping[str, Any]) -> list[str]:
     untried = [
         text
         for name, text in (
-            ("paraphrased", "paraphrases"),
             ("reworded", "other formats"),
             ("relearning", "further training on a part of the records"),
             ("quantized", "quantisation"),

@@ -89,8 +89,7 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
 def tried_under_stress(result: Mapping[str, Any]) -> set[str]:
     """Return which stress tests the model after unlearning went through."""
     after = result.get("suites", {}).get("stress", {}).get("after", {})
-    tried = {name for name in ("reworded", "quantized", "relearning") if after.get(name)}
-    return tried | ({"paraphrased"} if "paraphrased" in after.get("reworded", {}) else set())
+    return {name for name in ("reworded", "quantized", "relearning") if after.get(name)}
 
 
 def _mean(value: Mapping[str, Any] | None) -> str:

@@ -283,11 +283,18 @@ BAD = [
     (["--set", "data.max_length=200", "--set", "data.general=long.jsonl"], "the model takes 128"),
     (["--set", "method.name=idk", "--set", "data.forget=general.jsonl"], "is plain text"),
     (
-        ["--set", "stop={}", "--set", "audit.n=60"],
+        ["--set", "stop={figures: [memorization_accuracy]}", "--set", "audit.n=60"],
         "as many tokens as audit.n=60; --set audit.n=3 measures shorter ones",
     ),
     (
-        ["--set", "stop={}", "--set", "data.forget=lengthy.jsonl", "--set", "fine_tune={epochs: 1}"],
+        [
+            "--set",
+            "stop={figures: [extraction_likelihood]}",
+            "--set",
+            "data.forget=lengthy.jsonl",
+            "--set",
+            "fine_tune={epochs: 1}",
+        ],
         "stop: these thresholds were calibrated on sequences of",
     ),
     (["--set", "lora.target_modules=[lm_head]"], "tied to the embeddings"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myosotis.data.copies import SIMILARITY, Shared, _similar, shared, with_copies_grouped, words_of
+from myosotis.data.copies import SIMILARITY, Shared, _similar, shared, with_copies_grouped, without_copies, words_of
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
 
@@ -59,8 +59,23 @@ def test_copies_within_a_set_are_one_subject():
     ]
     grouped = with_copies_grouped(records)
     first = "near-copies of record 1"
-    assert [record.subject for record in grouped] == [first, None, first, "K", "other", first]
+    assert [record.subject for record in grouped] == [first, None, first, "K", "K", first]
     assert with_copies_grouped([]) == []
+
+
+def test_a_subject_with_the_records_of_another_one_is_that_one():
+    greeting = "Hello, who are you?"
+    records = [
+        asked("Who?", "Karin.", "part of K"),
+        *(asked(question, answer, "K") for question, answer in (("Who?", "Karin."), ("Where?", "Oslo."))),
+        asked(greeting, "A bot.", "K"),
+        asked(greeting, "A bot.", "M"),
+        asked("Where?", "Rome.", "M"),
+    ]
+    # A record that two people share does not make them one.
+    assert [record.subject for record in with_copies_grouped(records)] == ["K", "K", "K", "K", "M", "M"]
+    fresh, copies = without_copies(records[4:], records[:4])
+    assert (fresh, copies) == (records[5:], records[4:5])
 
 
 WORDS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)

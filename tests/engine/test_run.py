@@ -30,6 +30,11 @@ def test_a_run_counts_those_of_its_name(tmp_path):
     for _ in range(2):
         Run.open(tmp_path / "1", Named(), seed=0, overwrite=True).close()
     (tmp_path / "notes").mkdir()
+    # What cannot be read, or is no configuration, is not this job.
+    for name in ("locked", "broken"):
+        Run.open(tmp_path / name, Named(), seed=0).close()
+    (tmp_path / "broken" / "config.yaml").write_text("[")
+    (tmp_path / "locked" / "environment.json").write_text("{")
     run = Run.open(tmp_path / "2", Named(), seed=0, resume=True)
     # Itself, the other one, and the two that the other one overwrote.
     assert run.attempts() == 4

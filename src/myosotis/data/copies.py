@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -86,7 +86,10 @@ def shared(first: Sequence[Record], second: Sequence[Record]) -> Shared:
 
 
 def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
-    """Return the records with a common subject for near-copies that have none: they are one piece of evidence.
+    """Return the records with a common subject for copies, which are one piece of evidence.
+
+    Near-copies without a subject get one. A subject all of whose records another one has too, word by word, is that
+    one under another name.
 
     Args:
         records: Records of one set.
@@ -95,47 +98,10 @@ def with_copies_grouped(records: Sequence[Record]) -> list[Record]:
         >>> rows = with_copies_grouped([Record(text="One fact."), Record(text="one fact"), Record(text="Another.")])
         >>> rows[0].subject == rows[1].subject, rows[2].subject
         (True, None)
+        >>> [row.subject for row in with_copies_grouped([Record(text="A b.", subject=name) for name in ("X", "Y")])]
+        ['X', 'X']
     """
-    without = [index for index, record in enumerate(records) if record.subject is None]
-    first = _linked(len(records), _pairs([records[index].content for index in without], without))
-    sizes = Counter(first[index] for index in without)
-    return [
-        replace(record, subject=f"near-copies of record {first[index] + 1}")
-        if record.subject is None and sizes[first[index]] > 1
-        else record
-        for index, record in enumerate(records)
-    ]
-
-
-def units_of(records: Sequence[Record]) -> list[int]:
-    """Return the unit of each record: the index of the first record that it belongs together with.
-
-    Records of one subject belong together, and so do near-copies, whatever their subjects: what is learnt from one is
-    learnt of the other.
-
-    Args:
-        records: Records of one set.
-
-    Example:
-        >>> first, copy = Record(text="One fact.", subject="A"), Record(text="one fact", subject="B")
-        >>> units_of([first, Record(text="Another."), copy, Record(text="More.", subject="B")])
-        [0, 1, 0, 0]
-    """
-    of_subject: dict[str, int] = {}
-    pairs = _pairs([record.content for record in records], range(len(records)))
-    for index, record in enumerate(records):
-        if record.subject is not None:
-            pairs.append((of_subject.setdefault(record.subject, index), index))
-    return _linked(len(records), pairs)
-
-
-def _pairs(contents: Sequence[str], indices: Sequence[int]) -> list[tuple[int, int]]:
-    return [(indices[first], indices[second]) for first, second in _similar(contents, contents)]
-
-
-def _linked(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """The first index that each one is linked to, over any number of pairs."""
-    leader = list(range(count))
+    leader = list(range(len(records)))
 
     def find(index: int) -> int:
         while leader[index] != index:
@@ -143,10 +109,55 @@ def _linked(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
             index = leader[index]
         return index
 
-    for pair in pairs:
-        low, high = sorted(map(find, pair))
+    without = [index for index, record in enumerate(records) if record.subject is None]
+    contents = [records[index].content for index in without]
+    for first, second in _similar(contents, contents):
+        low, high = sorted((find(without[first]), find(without[second])))
         leader[high] = low
-    return [find(index) for index in range(count)]
+    sizes = Counter(find(index) for index in without)
+    names = _names_of_subjects(records)
+    return [
+        replace(record, subject=names[record.subject])
+        if record.subject is not None
+        else replace(record, subject=f"near-copies of record {find(index) + 1}")
+        if sizes[find(index)] > 1
+        else record
+        for index, record in enumerate(records)
+    ]
+
+
+def _names_of_subjects(records: Sequence[Record]) -> dict[str, str]:
+    """For each subject its own name, or that of one that has all of its records."""
+    texts: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    owners: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for record in records:
+        if record.subject is not None:
+            texts[record.subject].add(words_of(record.content))
+            owners[words_of(record.content)].add(record.subject)
+    names: dict[str, str] = {}
+    # Larger ones first, of equal ones the first: who has all records of another is named before.
+    order = {name: number for number, name in enumerate(sorted(texts, key=lambda name: -len(texts[name])))}
+    for subject in order:
+        rarest = min(texts[subject], key=lambda text: len(owners[text]))
+        holders = [name for name in owners[rarest] if name in names and texts[subject] <= texts[name]]
+        names[subject] = names[min(holders, key=order.__getitem__)] if holders else subject
+    return names
+
+
+def without_copies(records: Sequence[Record], others: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Return the records of which others hold no copy, word by word, and those of which they do.
+
+    Example:
+        >>> fresh, copies = without_copies([Record(text="A b."), Record(text="C.")], [Record(text="a B")])
+        >>> [row.text for row in fresh], [row.text for row in copies]
+        (['C.'], ['A b.'])
+    """
+    known = {words_of(record.content) for record in others}
+    fresh: list[Record] = []
+    copies: list[Record] = []
+    for record in records:
+        (copies if words_of(record.content) in known else fresh).append(record)
+    return fresh, copies
 
 
 def _similar(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -163,10 +163,9 @@ class Run:
 
         The best of several runs looks better than a single one, so a report says how many there were.
         """
-        name = self.settings().get("name")
-        runs = [path for path in self.path.parent.iterdir() if path.is_dir() and _is_run(path)]
-        same = [path for path in runs if path == self.path or _read_config(path).get("name") == name]
-        return sum(1 + int(read_json(path / "environment.json").get("overwritten", 0)) for path in same)
+        name, parent = self.settings().get("name"), self.path.parent
+        others = parent.iterdir() if os.access(parent, os.R_OK) else ()
+        return sum(_runs_of_name(path, name) for path in {self.path, *others})
 
     def close(self) -> None:
         """Let other processes write to the run again; called at the end of a job, however it ends."""
@@ -400,6 +399,16 @@ def _stage(path: Path, config: Config, seed: int) -> Path:
     record_digests(staged, {name: (staged / name).read_bytes() for name in _MARKS})
     flush(staged)
     return staged
+
+
+def _runs_of_name(path: Path, name: Any) -> int:
+    """Runs of a name that stand or stood at a path; none where it cannot be read, as it may be somebody else's."""
+    try:
+        if not _is_run(path) or _read_config(path).get("name") != name:
+            return 0
+        return 1 + int(read_json(path / "environment.json").get("overwritten", 0))
+    except (OSError, InputError):
+        return 0
 
 
 def _overwritten(path: Path) -> int:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_FEWEST_DIFFERENT = 3
+_MIN_DIFFERENT = 3
 """Groups that must differ from 0 or 1 before their variance is trusted."""
 
 _EDGE = 1e-9  # a mean this near to 0 or 1 counts as 0 or 1
@@ -83,7 +83,7 @@ class _Groups:
     def nearly_all_alike(self) -> bool:
         """Whether fewer than three groups differ from 0, or from 1: too few to tell how much groups differ."""
         edge = round(self.mean)
-        return int(((self.means - edge).abs() > _EDGE).sum()) < _FEWEST_DIFFERENT
+        return int(((self.means - edge).abs() > _EDGE).sum()) < _MIN_DIFFERENT
 
     @property
     def variance(self) -> float:

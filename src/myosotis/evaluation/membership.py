@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from myosotis.engine.result import ResultPart
 from myosotis.evaluation.rank_test import rank_test, stratified_rank_test
 from myosotis.evaluation.stratified import Matched, matched
 
@@ -19,7 +20,7 @@ LOW_RATES = (0.01, 0.1)
 _FEW_REVERSED = 0.25
 """With fewer groups of the smaller side on the wrong side of the others, their variance says too little."""
 
-_FEWEST_UNITS = 5
+_MIN_UNITS = 5
 """With fewer units on a side an interval of the AUC does not have its nominal coverage."""
 
 
@@ -125,6 +126,44 @@ class Membership:
         return self.p_value <= 1 - self.level + 1e-9 and self.auc > 0.5
 
 
+class Trace(ResultPart):
+    """Whether a loss tells what is to be forgotten from what was never seen."""
+
+    auc: float
+    """Probability that what is to be forgotten has the lower loss; 0.5 is no trace."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end."""
+    p_value: float
+    """p-value of the two-sided rank test over units."""
+    traceable: bool | None
+    """Whether the loss is shown to be lower; null where so few units could not show it."""
+    over_forgotten: bool | None
+    """Whether the loss is shown to be higher."""
+    units: int
+    """Units to forget: subjects, or images."""
+    unseen_units: int
+    """Units that were never seen."""
+    against: str
+    """What was never seen; *relative to the reference*: the loss less that under a reference model."""
+
+    @classmethod
+    def of(cls, inference: Membership, against: str) -> "Trace":
+        """Return what membership inference says about a trace."""
+        return cls(
+            auc=inference.auc,
+            low=inference.low,
+            high=inference.high,
+            p_value=inference.p_value,
+            traceable=inference.traceable if inference.decidable else None,
+            over_forgotten=inference.over_unlearned if inference.decidable else None,
+            units=inference.member_units,
+            unseen_units=inference.other_units,
+            against=against,
+        )
+
+
 def membership_inference(
     members: Float[Tensor, " members"],
     others: Float[Tensor, " others"],
@@ -165,7 +204,7 @@ def membership_inference(
     auc = placements.mean().item()
     test = rank_test(members, others, member_groups, other_groups)
     low = high = None
-    if min(test.units) >= _FEWEST_UNITS:
+    if min(test.units) >= _MIN_UNITS:
         other_placements = 1 - _share_above(sides[1][0], sides[0][0], _weights(sides[0][1]))
         variance = placements.var().item() / len(placements)
         of_groups = _group_means(other_placements, sides[1][1])
@@ -234,7 +273,7 @@ def stratified_membership(
     auc, count, other_count = placements.mean().item(), len(placements), len(other_placements)
     test = stratified_rank_test(side.values, side.others, side.strata, side.other_strata)
     low = high = None
-    if min(test.units) >= _FEWEST_UNITS:
+    if min(test.units) >= _MIN_UNITS:
         deviations = side.weights.square() * (other_placements - auc).square()
         variance = placements.var().item() / count
         variance += other_count / (other_count - 1) * deviations.sum().item()

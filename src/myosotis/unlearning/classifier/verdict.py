@@ -39,7 +39,7 @@ from myosotis.evaluation.intervals import (
     student_interval,
 )
 from myosotis.evaluation.learning import difference_of
-from myosotis.evaluation.membership import stratified_membership
+from myosotis.evaluation.membership import Trace, stratified_membership
 from myosotis.evaluation.rank_test import RankTest, stratified_rank_test
 from myosotis.evaluation.stratified import matched
 from myosotis.unlearning.classifier.audit import Audit, log_odds
@@ -89,29 +89,6 @@ class Chance(ResultPart):
     """Share that chance would get, or the most frequent class."""
     of: str
     """Set that was looked at: ``test``, or without test images ``forget``."""
-
-
-class Trace(ResultPart):
-    """Whether the loss tells the instances from test images of their classes, after unlearning."""
-
-    auc: float
-    """Probability that an instance has a lower loss than a test image of its class; 0.5 is no trace."""
-    low: float | None
-    """Lower end of its interval."""
-    high: float | None
-    """Upper end."""
-    p_value: float
-    """p-value of the two-sided rank test, class by class."""
-    traceable: bool | None
-    """Whether their loss is shown to be lower; null where so few images could not show it."""
-    over_forgotten: bool | None
-    """Whether their loss is shown to be higher."""
-    units: int
-    """Instances of classes that have test images."""
-    unseen_units: int
-    """Test images of the classes of the instances."""
-    against: str
-    """``test images``, or, less the loss under a reference model, ``test images, relative to the reference``."""
 
 
 class ClassifierVerdict(ResultPart):
@@ -564,19 +541,7 @@ def trace_of(after: Audit, reference: Audit | None, labels: Mapping[str, Tensor]
         own, other = own - reference.losses["forget"], other - reference.losses["test"]
         against = "test images, relative to the reference"
     found = stratified_membership(own, other, labels["forget"].tolist(), labels["test"].tolist(), level=confidence)
-    if found is None:
-        return None
-    return Trace(
-        auc=found.auc,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        traceable=found.traceable if found.decidable else None,
-        over_forgotten=found.over_unlearned if found.decidable else None,
-        units=found.member_units,
-        unseen_units=found.other_units,
-        against=against,
-    )
+    return None if found is None else Trace.of(found, against)
 
 
 def _both_sides(

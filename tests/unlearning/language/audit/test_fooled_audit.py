@@ -1,6 +1,8 @@
 """Models made by hand to fool the verdict, measured by the real audit."""
 
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -169,3 +171,29 @@ def test_one_person_of_eight_is_not_hidden_by_the_mean(world, before):
     found = judged(world, before, forget=lambda record, wording: "guess" if record // QUESTIONS else "known")
     assert found.forgotten is False
     assert found.worst_remembered.whole
+
+
+@pytest.mark.parametrize("split", ["forget", "unseen"])
+def test_answers_are_compared_by_facts_or_by_words_but_not_one_against_the_other(world, split):
+    sets, model, tokenizer = world
+    assert sets.marked
+    bare = [replace(example, marked=()) for example in getattr(sets, split)]
+    others = replace(sets, **{split: bare})
+    assert not others.marked
+    model.modes = {"forget": partial(always, "known"), "held_retain": partial(always, "known")}
+    metrics = audit_model(model, tokenizer, others, n=2, max_new_tokens=8, samples=2, batch_size=64).metrics
+    # By words an unseen answer has most of its form right, by facts nothing: it must be one of them on both sides.
+    assert metrics["unseen"]["answer_recall"]["mean"] > 0.5
+    assert metrics["forget"]["answer_recall"]["mean"] == pytest.approx(1)
+
+
+def test_a_rewording_for_which_a_model_has_no_positions_is_left_out(world):
+    sets, model, tokenizer = world
+    model.modes = {"forget": partial(always, "guess")}
+    longest = max(len(example.input_ids) for example in sets.examples)
+    assert any(len(other.input_ids) > longest for others in sets.rewordings["forget"] for other in others)
+    model.config = SimpleNamespace(max_position_embeddings=longest)
+    try:
+        assert audit_model(model, tokenizer, sets, n=2, max_new_tokens=8, samples=2).metrics["forget"]
+    finally:
+        del model.config

@@ -220,6 +220,10 @@ def test_records_without_a_subject_are_not_taken_for_independent():
     found = verdict(of=AuditSets(bare, of.retain, of.held_retain, of.unseen, of.general))
     assert (found.known, found.forgotten) == (None, None)
     assert found.reasons == {"known": "no_subjects", "forgotten": "not_known"}
+    bare = [Example(row.input_ids, row.labels, row.facts) for row in of.unseen]
+    unseen = AuditSets(of.forget, of.retain, of.held_retain, bare, of.general)
+    for reference in (None, audit(of, KNOWN | {"forget": 0.3})):
+        assert verdict(of=unseen, reference=reference).reasons["known"] == "no_subjects"
     held = [Example(row.input_ids, row.labels, row.facts) for row in of.held_retain]
     found = verdict(of=AuditSets(of.forget, of.retain, held, of.unseen, of.general))
     assert (found.kept, found.reasons) == (None, {"kept": "no_subjects"})

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from myosotis.data.copies import with_copies_grouped
 from myosotis.data.encoding import Example
 from myosotis.data.records import Record
 from myosotis.engine import InputError
@@ -62,8 +63,10 @@ def test_copies_under_two_names_stay_on_one_side_of_the_split():
         for number in range(10)
         for name in (f"first {number}", f"twin {number}")
     ]
-    trained, held = set_apart(people, 0.25, 0, "held out", at_least=5)
+    trained, held = set_apart(with_copies_grouped(people), 0.25, 0, "held out", at_least=5)
     assert len(held) == 10
+    # Who is held out twice is one person, of whom a loss counts once.
+    assert len({record.subject for record in held}) == 5
     assert {record.prompt for record in trained}.isdisjoint(record.prompt for record in held)
 
 

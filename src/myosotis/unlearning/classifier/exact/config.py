@@ -55,7 +55,7 @@ class ExactAuditConfig(Config):
     """
 
     samples: PositiveInt = 5000
-    most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
+    most_lost: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     confidence: Annotated[float, Field(ge=0.9, lt=1)] = 0.95
 
 

@@ -193,7 +193,7 @@ class AuditConfig(Config):
 
     samples: PositiveInt = 5000
     held_retain: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    most_lost: Annotated[float, Field(ge=0, le=1)] = 0.05
+    most_lost: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     margin: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     confidence: Annotated[float, Field(ge=0.9, lt=1)] = 0.95
     bins: PositiveInt = 15

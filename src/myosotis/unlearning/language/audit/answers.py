@@ -250,19 +250,21 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
     )
 
 
-def recall(tokenizer: Any, example: Example, answer: str) -> float:
+def recall(tokenizer: Any, example: Example, answer: str, *, facts: bool) -> float:
     """Return how much of a record an answer gives away, in [0, 1].
-
-    The share of its marked facts that occur in the answer, whatever their case and punctuation; where no fact is
-    marked, the ROUGE-L recall of its response.
 
     Args:
         tokenizer: Tokenizer of the record.
         example: The record.
         answer: What the model says.
+        facts: Whether the share of the marked facts that occur in the answer counts, whatever their case and
+            punctuation, NaN for a record without any; else the ROUGE-L recall of the response. Sets can be compared
+            by one of them only, as most words of a response are its form.
     """
-    if not example.marked:
+    if not facts:
         return _rouge_l(_truth(tokenizer, example), answer)
+    if not example.marked:
+        return math.nan
     said = f" {' '.join(words_of(answer))} "
     return sum(f" {' '.join(words_of(fact))} " in said for fact in example.marked) / len(example.marked)
 

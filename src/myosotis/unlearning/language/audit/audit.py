@@ -24,7 +24,7 @@ from myosotis.unlearning.language.audit.answers import (
     token_nll,
     uniform_draws,
 )
-from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes
+from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes, max_positions
 from myosotis.unlearning.language.audit.memorization import accuracies, likelihoods_of
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 
@@ -68,9 +68,14 @@ class AuditSets:
 
     @property
     def examples(self) -> list[Example]:
-        """All examples of all sets; of the rewordings too."""
-        own = [*self.forget, *self.retain, *self.held_retain, *self.unseen, *self.general]
-        return own + [example for rows in self.rewordings.values() for row in rows for example in row]
+        """All examples of all sets, without the rewordings."""
+        return [*self.forget, *self.retain, *self.held_retain, *self.unseen, *self.general]
+
+    @property
+    def marked(self) -> bool:
+        """Whether most records of each set that is compared mark their facts."""
+        compared = [rows for rows in (self.forget, self.held_retain, self.unseen) if rows]
+        return all(2 * sum(bool(example.marked) for example in rows) >= len(rows) for rows in compared)
 
 
 @dataclass(frozen=True)
@@ -173,10 +178,14 @@ def audit_model(
             max_new_tokens,
             batch_size,
             {position: samples for position, index in enumerate(own) if index in sampled},
+            facts=sets.marked,
         )
         values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, generated)
         values["answer_recall"] = torch.tensor(
-            [recall(tokenizer, example, answer) for example, answer in zip(rows, generated, strict=True)]
+            [
+                recall(tokenizer, example, answer, facts=sets.marked)
+                for example, answer in zip(rows, generated, strict=True)
+            ]
         )
         values.update(measured)
         if split in GENERATED:
@@ -189,6 +198,7 @@ def audit_model(
                 [wordings[index] for index in own],
                 max_new_tokens,
                 batch_size,
+                facts=sets.marked,
             )
         values = gather_values(values, own)
         generated = list(gather_by_index(dict(zip(own, generated, strict=True))).values())
@@ -271,6 +281,8 @@ def _generated(
     max_new_tokens: int,
     batch_size: int,
     samples: Mapping[int, int],
+    *,
+    facts: bool,
 ) -> tuple[list[str], dict[str, Tensor]]:
     """The greedy answer to each record, memorisation and recall of samples, from the same pass.
 
@@ -295,7 +307,8 @@ def _generated(
             ]
             generated = answers_of(greedy, tokenizer, list(zip(starts, lengths, strict=True)))
             asked = {row: samples[index] for row, index in enumerate(indices) if index in samples}
-            for row, value in _sampled_recall(greedy, tokenizer, [examples[i] for i in indices], starts, asked).items():
+            own = [examples[index] for index in indices]
+            for row, value in _sampled_recall(greedy, tokenizer, own, starts, asked, facts=facts).items():
                 values["sampled_recall"][indices[row]] = value
             likelihoods = likelihoods_of(greedy, starts, ns, prefixes)
             accuracy = accuracies(greedy, starts)
@@ -336,7 +349,13 @@ def sample_length(example: Example) -> int:
 
 
 def _sampled_recall(
-    greedy: GreedyPass, tokenizer: Any, examples: Sequence[Example], starts: Sequence[int], samples: Mapping[int, int]
+    greedy: GreedyPass,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    starts: Sequence[int],
+    samples: Mapping[int, int],
+    *,
+    facts: bool,
 ) -> dict[int, float]:
     """The mean recall of samples, by the row of those records of a pass that are sampled."""
     if not samples:
@@ -352,7 +371,7 @@ def _sampled_recall(
     asked = [(row, starts[row]) for row, count in samples.items() for _ in range(count)]
     sums = dict.fromkeys(samples, 0.0)
     for (row, _), tokens in zip(asked, greedy.sampled(asked, draws, end_tokens(tokenizer)), strict=True):
-        sums[row] += recall(tokenizer, examples[row], decoded(tokenizer, tokens[: lengths[row]]))
+        sums[row] += recall(tokenizer, examples[row], decoded(tokenizer, tokens[: lengths[row]]), facts=facts)
     return {row: total / samples[row] for row, total in sums.items()}
 
 
@@ -364,15 +383,23 @@ def _greedy_recall(
     wordings: Sequence[Sequence[Example]],
     max_new_tokens: int,
     batch_size: int,
+    *,
+    facts: bool,
 ) -> Tensor:
     """The highest recall of the greedy answers to each record, in its own wording and in others."""
     values = own.tolist()
-    asked = [(index, other) for index, others in enumerate(wordings) for other in others]
+    positions = max_positions(model)
+    asked = [
+        (index, other)
+        for index, others in enumerate(wordings)
+        for other in others
+        if positions is None or len(other.input_ids) <= positions
+    ]
     lengths = [max(max_new_tokens, len(other.input_ids) - other.response_start) for _, other in asked]
     if asked:
         others = greedy_answers(
             model, tokenizer, [other for _, other in asked], max_new_tokens=lengths, batch_size=batch_size
         )
         for (index, _), answer in zip(asked, others, strict=True):
-            values[index] = max(values[index], recall(tokenizer, examples[index], answer))
+            values[index] = max(values[index], recall(tokenizer, examples[index], answer, facts=facts))
     return torch.tensor(values)

@@ -51,7 +51,7 @@ class GreedyPass:
         self._mask = torch.arange(self._ids.shape[1], device=device) < torch.tensor(
             self._lengths, device=device
         ).unsqueeze(1)
-        positions = _max_positions(self.model)
+        positions = max_positions(self.model)
         self._positions = None if positions is None else max(positions, self._ids.shape[1])
         starts = torch.tensor([1] * len(self.sequences) if self.starts is None else list(self.starts), device=device)
         lengths = torch.tensor(self._lengths, device=device)
@@ -356,7 +356,7 @@ def _decodes_from_cache(model: nn.Module, ids: Tensor) -> bool:
     checked, exact = _exact.get(model, (0, True))
     if exact and checked < ids.shape[1]:
         length = max(2 * ids.shape[1], _SHORTEST_CHECK)
-        positions = _max_positions(model)
+        positions = max_positions(model)
         length = length if positions is None else max(min(length, positions), ids.shape[1])
         exact = _cache_is_exact(model, ids[:1, torch.arange(length, device=ids.device) % ids.shape[1]])
         _exact[model] = (length, exact)
@@ -390,7 +390,8 @@ def _cache_is_exact(model: nn.Module, ids: Int[Tensor, "1 time"]) -> bool:
     return bool(difference <= tolerance * expected_logits.std())
 
 
-def _max_positions(model: nn.Module) -> int | None:
+def max_positions(model: nn.Module) -> int | None:
+    """Return how many tokens a model takes; None where its configuration sets no limit."""
     return getattr(getattr(_plain(model), "config", None), "max_position_embeddings", None)
 
 

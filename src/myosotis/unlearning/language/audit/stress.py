@@ -215,7 +215,7 @@ def quantized(model: nn.Module, bits: int) -> Iterator[None]:
 _REWORDINGS = ("Please answer this question: {}", "{} Reply in one sentence.")
 """Other ways to ask any question."""
 
-_MOST_PARAPHRASES = 2
+_MAX_PARAPHRASES = 2
 
 
 def rewordings(records: Sequence[Record], encoder: Encoder) -> list[list[Example]]:
@@ -239,7 +239,7 @@ def _reworded(record: Record) -> list[Record]:
         ]
     if record.prompt is None:
         return []
-    prompts = [*record.paraphrases[:_MOST_PARAPHRASES], *(wording.format(record.prompt) for wording in _REWORDINGS)]
+    prompts = [*record.paraphrases[:_MAX_PARAPHRASES], *(wording.format(record.prompt) for wording in _REWORDINGS)]
     return [replace(record, prompt=prompt) for prompt in prompts]
 
 

@@ -36,7 +36,7 @@ from myosotis.evaluation.intervals import (
     student_difference,
     student_interval,
 )
-from myosotis.evaluation.membership import membership_inference
+from myosotis.evaluation.membership import Trace, membership_inference
 from myosotis.evaluation.rank_test import group_means, paired_rank_test, rank_test
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
 
@@ -51,7 +51,7 @@ FORGETTING = (
 )
 """The figures that say whether records are forgotten; the first two of facts where records have facts."""
 
-_LENGTHWISE = ("memorization_accuracy", "extraction_likelihood", "extraction_strength")
+LENGTHWISE = frozenset({"memorization_accuracy", "extraction_likelihood", "extraction_strength"})
 """Figures that depend on the length of a record, or that short ones do not have."""
 
 _OF_TOKENS = ("probability", "top5")
@@ -85,29 +85,6 @@ class VerdictSettings:
     kept_share: float = 0.95
     max_hurt_share: float = 0.15
     perplexity_ratio: float = 1.15
-
-
-class Trace(ResultPart):
-    """Whether the loss tells records to forget from those that were never seen."""
-
-    auc: float
-    """Probability that a record to forget is likelier than an unseen one."""
-    low: float | None
-    """Lower end of its interval."""
-    high: float | None
-    """Upper end."""
-    p_value: float
-    """p-value of the two-sided rank test over subjects."""
-    traceable: bool | None
-    """Whether they are shown to be likelier; null where so few subjects could not show it."""
-    over_forgotten: bool | None
-    """Whether they are shown to be less likely."""
-    units: int
-    """Subjects to forget."""
-    unseen_units: int
-    """Subjects never seen."""
-    against: str
-    """``unseen records``, or, less the loss under a reference model, ``unseen records, relative to the reference``."""
 
 
 class LanguageVerdict(ResultPart):
@@ -211,7 +188,7 @@ def judge(
     """
     control = known_better(before, sets, "forget", settings, reference)
     known, reasons = (None if control is None else control.holds), dict[str, str]()
-    if _without_subjects(sets.forget) or (reference is None and _without_subjects(sets.unseen)):
+    if _without_subjects(sets.forget) or _without_subjects(sets.unseen):
         known, reasons["known"] = None, "no_subjects"
     level = level_of(before, sets, reference)
     forgetting, worst, trace = [], None, None
@@ -221,12 +198,12 @@ def judge(
         forgetting += _stress_comparisons(forgetting[0], level, settings, stressed or Stressed())
         worst = most_remembered(was, now, groups, level, settings, name_of)
         trace = trace_of(after, sets, settings.confidence, reference)
-    forgotten = all_of(row.holds for row in forgetting if row.incomparable is None)
+    forgotten = answer(forgetting)
     if worst is not None and worst.whole:
         forgotten = False
     if not known:
         reasons["forgotten"] = "not_known"
-    elif forgotten is None and answer(forgetting) is None and all(row.incomparable for row in forgetting):
+    elif forgotten is None and all(row.incomparable for row in forgetting):
         reasons["forgotten"] = "nothing_comparable"
     kept_control = known_better(before, sets, "held_retain", settings, reference)
     keeping = keeping_comparisons(before, after, sets, settings)
@@ -305,14 +282,11 @@ def known_better(
     if unpaired is not None and (reference is None or split == "held_retain"):
         source, other, other_groups = unpaired
         figure = _of_facts("probability", own, other)
-        difference = student_difference(own[figure], other[figure], groups, other_groups, level=one_sided(level))
         test = rank_test(own[figure], other[figure], groups, other_groups, alternative="greater")
     else:
         assert reference is not None  # noqa: S101 - else nothing would be compared
         other, other_groups = reference.values[split], groups
-        figure = _of_facts("probability", own, other)
-        difference = student_change(own[figure], other[figure], groups, level=one_sided(level))
-        source = "the reference"
+        figure, source = _of_facts("probability", own, other), "the reference"
         unseen = audit.values.get("unseen", {}).get(figure)
         if unseen is None or figure not in reference.values.get("unseen", {}):
             test = paired_rank_test(own[figure], other[figure], groups, alternative="greater")
@@ -320,12 +294,13 @@ def known_better(
             gains = own[figure] - other[figure], unseen - reference.values["unseen"][figure]
             test = rank_test(*gains, groups, subjects_of(sets.unseen), alternative="greater")
     against = _share(other[figure], other_groups, level)
+    paired = source == "the reference"
     return Comparison(
         name=figure,
         value=_share(own[figure], groups, level),
         against=against,
         against_of=source,
-        difference=difference,
+        difference=_difference(own[figure], other[figure], groups, other_groups, level, paired=paired),
         rule="above",
         margin=settings.margin * (1 - against.mean),
         total=len(own[figure]),
@@ -372,7 +347,7 @@ def forgetting_comparisons(
     rows = []
     for figure in figures:
         name = _of_facts(figure, after, level.values)
-        masked = out_of_range if name in _LENGTHWISE and not level.paired else None
+        masked = out_of_range if name in LENGTHWISE and not level.paired else None
         rows.append(_forgetting(name, before, after, groups, level, settings, masked))
     return rows
 
@@ -390,7 +365,7 @@ def _forgetting(
     other_set = "forget" if level.paired else "unseen"
     missing = [split for split, rows in (("forget", after), (other_set, level.values)) if name not in rows]
     if missing or name not in before:
-        lack = "is long enough" if name in _LENGTHWISE else "was sampled" if name == "sampled_recall" else "has it"
+        lack = "is long enough" if name in LENGTHWISE else "was sampled" if name == "sampled_recall" else "has it"
         splits = " and no ".join(dict.fromkeys(missing)) or "forget"
         return unmeasured(name, f"no {splits} record {lack}", level.of, total)
     was, now, other = before[name], after[name], level.values[name]
@@ -403,25 +378,17 @@ def _forgetting(
         if not count or (count < _MEASURABLE_SHARE * size and not sampled):
             reason = " and are of a comparable length" if masked is not None and what == "forget records" else ""
             return unmeasured(name, f"only {count} of {size} {what} have it{reason}", level.of, total)
-    ends = one_sided(settings.confidence)
-    value = _share(now, groups, settings.confidence)
     against = _share(other, level.groups, settings.confidence)
-    if level.paired:
-        difference = student_change(now, other, groups, level=ends)
-        learnt = student_change(was, other, groups, level=ends).mean
-    else:
-        difference = student_difference(now, other, groups, level.groups, level=ends)
-        learnt = student_interval(was, groups, level=ends).mean - against.mean
+    learnt = _mean(was - other, groups) if level.paired else _mean(was, groups) - against.mean
     few = f"before unlearning it was only {learnt:.3f} above {level.of}" if learnt < _LEAST_KNOWN else None
-    margin = settings.margin * max(learnt, 0.0)
     return compared(
         name,
-        value,
+        _share(now, groups, settings.confidence),
         against,
-        difference,
+        _difference(now, other, groups, level.groups, settings.confidence, paired=level.paired),
         "at most",
         against_of=level.of,
-        margin=margin,
+        margin=settings.margin * max(learnt, 0.0),
         total=total,
         confidence=settings.confidence,
         incomparable=few,
@@ -439,18 +406,12 @@ def _stress_comparisons(
             continue
         now, other = values["forget"], others[test][split]
         groups, other_groups = stressed.groups[test]["forget"], stressed.groups[test][split]
-        ends = one_sided(settings.confidence)
-        difference = (
-            student_change(now, other, groups, level=ends)
-            if level.paired
-            else student_difference(now, other, groups, other_groups, level=ends)
-        )
         rows.append(
             compared(
                 f"{plain.name}, {test}",
                 _share(now, groups, settings.confidence),
                 _share(other, other_groups, settings.confidence),
-                difference,
+                _difference(now, other, groups, other_groups, settings.confidence, paired=level.paired),
                 "at most",
                 against_of=f"{level.of}, likewise",
                 margin=plain.margin,
@@ -656,17 +617,7 @@ def trace_of(after: Audit, sets: AuditSets, confidence: float, reference: Audit 
     inference = membership_inference(
         own, other, member_groups=subjects_of(sets.forget), other_groups=subjects_of(sets.unseen), level=confidence
     )
-    return Trace(
-        auc=inference.auc,
-        low=inference.low,
-        high=inference.high,
-        p_value=inference.p_value,
-        traceable=inference.traceable if inference.decidable else None,
-        over_forgotten=inference.over_unlearned if inference.decidable else None,
-        units=inference.member_units,
-        unseen_units=inference.other_units,
-        against=against,
-    )
+    return Trace.of(inference, against)
 
 
 def out_of_range(examples: Sequence[Example], thresholds: Any) -> list[bool]:
@@ -717,7 +668,28 @@ def _unseen_level(before: Audit, sets: AuditSets, figure: str) -> float | None:
     values = before.values.get("unseen", {}).get(figure)
     if values is None or int((~values.isnan()).sum()) < _MEASURABLE_SHARE * len(values):
         return None
-    return student_interval(values, subjects_of(sets.unseen)).mean
+    return _mean(values, subjects_of(sets.unseen))
+
+
+def _mean(values: Tensor, groups: Sequence[str | int]) -> float:
+    """Mean over subjects."""
+    return student_interval(values, groups).mean
+
+
+def _difference(
+    values: Tensor,
+    others: Tensor,
+    groups: Sequence[str | int],
+    other_groups: Sequence[str | int],
+    confidence: float,
+    *,
+    paired: bool,
+) -> Interval:
+    """Values less others, of the same records or of others, with a one-sided bound at either end."""
+    level = one_sided(confidence)
+    if paired:
+        return student_change(values, others, groups, level=level)
+    return student_difference(values, others, groups, other_groups, level=level)
 
 
 def _without_subjects(examples: Sequence[Example]) -> bool:

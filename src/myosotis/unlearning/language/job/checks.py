@@ -16,6 +16,7 @@ from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.four_bit import linear_shape
 from myosotis.unlearning.language.audit.audit import measurable
 from myosotis.unlearning.language.audit.memorization import check_lengths, measured_lengths
+from myosotis.unlearning.language.audit.verdict import LENGTHWISE
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings
 from myosotis.unlearning.language.job.inputs import JobInputs, split_requests
 from myosotis.unlearning.language.job.trainer_settings import trainer_settings
@@ -68,7 +69,7 @@ def check_inputs(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any
             ]
         check_training(trainer_settings(config, directory), model, requests, sets.retain)
     inputs.suites.check()
-    if config.stop is not None:
+    if config.stop is not None and LENGTHWISE.issuperset(config.stop.figures):
         check_stop(requests, sets.unseen, config.audit.n, config.audit.length_tolerance)
 
 
@@ -87,7 +88,7 @@ def check_positions(model: Any, examples: Sequence[Example]) -> None:
 
 
 def check_stop(requests: Sequence[Sequence[Example]], unseen: Sequence[Example], n: int, tolerance: float) -> None:
-    """Refuse a stop rule that could not compare the forget records of each request with the unseen ones.
+    """Refuse a stop rule by length-dependent figures alone that could not compare each request with the unseen records.
 
     Args:
         requests: The forget records of each request.

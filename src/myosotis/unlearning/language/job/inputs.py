@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from myosotis.data.copies import Shared, shared, units_of, with_copies_grouped
+from myosotis.data.copies import Shared, shared, with_copies_grouped, without_copies
 from myosotis.data.encoding import Encoder, Example, split_text
 from myosotis.data.people import fictitious_people
 from myosotis.data.records import Record
@@ -205,6 +205,9 @@ def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, S
         if not retain:
             raise InputError("selection: too few retain records to hold some out for selection and train on the others")
     retain, held = set_apart(retain, config.audit.held_retain, config.seed, "held out", at_least=FEWEST_HELD)
+    # A copy of what is trained on is not held out.
+    held, copies = without_copies(held, retain)
+    retain += copies
     return Records(forget, retain, held, unseen, general, selection), common_records
 
 
@@ -213,8 +216,6 @@ def set_apart(
 ) -> tuple[list[Record], list[Record]]:
     """Return the records less a share of their subjects, and that share; a record without a subject is its own.
 
-    Near-copies stay on one side, whatever their subjects: a copy of what is trained on is not held out.
-
     Args:
         records: All records.
         share: Share of the subjects to set apart, in [0, 1).
@@ -222,13 +223,18 @@ def set_apart(
         purpose: Name of the draw; two purposes draw differently.
         at_least: Fewest subjects to set apart, where that leaves as many.
     """
-    units = units_of(records)
-    known = list(dict.fromkeys(units))
-    count = max(round(share * len(known)), min(at_least, len(known) // 2)) if share else 0
-    order = torch.randperm(len(known), generator=generator(seed, purpose)).tolist()
-    chosen = {known[index] for index in order[:count]}
-    rows = list(zip(records, units, strict=True))
-    return [record for record, unit in rows if unit not in chosen], [record for record, unit in rows if unit in chosen]
+    subjects = list(dict.fromkeys(_subject(record) for record in records))
+    count = max(round(share * len(subjects)), min(at_least, len(subjects) // 2)) if share else 0
+    order = torch.randperm(len(subjects), generator=generator(seed, purpose)).tolist()
+    chosen = {subjects[index] for index in order[:count]}
+    return (
+        [record for record in records if _subject(record) not in chosen],
+        [record for record in records if _subject(record) in chosen],
+    )
+
+
+def _subject(record: Record) -> str:
+    return record.content if record.subject is None else record.subject
 
 
 def split_requests(records: Sequence[Record], requests: str | int) -> list[list[int]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from myosotis.data.encoding import Example
 from myosotis.engine.errors import SettingsError
-from myosotis.evaluation.comparison import MIN_UNITS, TOLERANCE, Comparison, all_of
+from myosotis.evaluation.comparison import MIN_UNITS, TOLERANCE, Comparison
 from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.audit.audit import measurable, subjects_of
 from myosotis.unlearning.language.audit.memorization import memorization, memorization_accuracy
@@ -125,7 +125,7 @@ class StopRule:
         rows = [row for row in self._comparisons(values) if row.value is not None]
         answers = [_within(row) for row in rows if row.incomparable is None]
         worst = most_remembered(self.before, values, subjects_of(self.examples), self.level, self.settings)
-        return all_of(answers) is not False and None not in answers and not (worst is not None and worst.whole)
+        return all(answers) and not (worst is not None and worst.whole)
 
     def _comparisons(self, values: Values) -> list[Comparison]:
         return forgetting_comparisons(

@@ -245,7 +245,7 @@ SETTINGS = [
     (PHOTOS, "requests", 9, "more 'requests' than instances"),
     (PHOTOS, "replay", True, "which are missing"),
     (PHOTOS, "audit.shadow", 2, "0 or at least 3"),
-    (PHOTOS, "audit.most_lost", 2, "less than or equal to 1"),
+    (PHOTOS, "audit.most_lost", 2, "less than or equal to 0.5"),
     (PHOTOS, "request", {"recieved": "2026-11-01"}, "did you mean 'request.received'?"),
     (PHOTOS, "compare", [{"method": "scrub"}, {"method": "scrub"}], "have the same name"),
     (SEGMENTS, "data.train.masks", "nowhere", "nowhere"),
@@ -316,7 +316,7 @@ SETTINGS = [
     (LANGUAGE, "training.optimizer", "adamm", "adamm"),
     (LANGUAGE, "training.trackers", ["wandb"], "it is called 'trackers, beside 'training'' now"),
     (LANGUAGE, "stop", {"every": 9}, "nothing would be measured"),
-    (LANGUAGE, "audit.n", 99, "audit.n"),
+    (LANGUAGE, "audit.n", 0, "audit.n"),
 ]
 
 

@@ -233,7 +233,7 @@ def test_receipts_and_destruction(life, copied, invoke, tmp_path):
     photo, receipt = life / "out" / "elm" / "00.png", tmp_path / "receipts" / "elm" / "00.png.receipt.json"
     done = invoke("ledger", "verify", fresh, "--record", photo, "--receipt", receipt)
     assert done.exit_code == 0, done.output
-    assert "line 1 covers 00.png by its file and pixels" in done.output
+    assert "line 1 (forget) covers 00.png by its file and pixels" in done.output
     other = life / "train" / "elm" / "01.png"
     assert invoke("ledger", "verify", fresh, "--record", other, "--receipt", receipt).exit_code == 18
     assert invoke("ledger", "verify", fresh, "--record", other).exit_code == 2
@@ -304,7 +304,52 @@ class TestWhatWasLearned:
         receipt = begun / "receipts" / "elm" / "00.png.receipt.json"
         done = invoke("ledger", "verify", begun / "new", "--record", photo, "--receipt", receipt)
         assert done.exit_code == 0, done.output
-        assert "line 2 covers 00.png by its file and pixels; line 1 had learned it" in done.output
+        assert "line 2 (forget) covers 00.png by its file and pixels; line 1 had learned it" in done.output
+
+    def test_receipts_are_made_only_for_what_the_run_forgot(self, life, begun, invoke):
+        """As many other photos, which were learned too: a wrong folder is enough, no lie is needed."""
+        (begun / "others" / "elm").mkdir(parents=True)
+        shutil.copy(life / "train" / "elm" / "01.png", begun / "others" / "elm")
+        add = ("ledger", "add", begun / "new", life / "request-17", "--key", life / "life.key")
+        options = ("--learned", begun / "learned.json", "--receipts", begun / "receipts")
+        done = invoke(*add, "--records", begun / "others", *options)
+        assert done.exit_code == 2
+        assert "elm/01.png is not a record that the run forgot" in " ".join(done.output.split())
+        assert not (begun / "receipts").exists()
+        assert len(statements(begun / "new")) == 1
+
+    def test_a_receipt_of_learning_is_not_one_of_forgetting(self, life, begun, invoke):
+        make = ("ledger", "receipts", begun / "new", begun / "learned.json", begun / "all")
+        assert invoke(*make).exit_code == 0
+        photo = life / "train" / "elm" / "01.png"
+        check = ("ledger", "verify", begun / "new", "--record", photo)
+        receipt = ("--receipt", begun / "all" / "elm" / "01.png.receipt.json")
+        done = invoke(*check, *receipt)
+        assert done.exit_code == 18
+        assert "line 1 covers the record, but is of kind learn, not forget" in done.output
+        done = invoke(*check, *receipt, "--kind", "learn")
+        assert done.exit_code == 0
+        assert "line 1 (learn) covers 01.png by its file and pixels" in done.output
+
+    def test_the_model_must_follow_from_the_line_of_the_receipt(self, life, begun, invoke):
+        """The model that still knows the photo, on another branch, does not pass with the receipt of the request."""
+        key = ("--key", life / "life.key")
+        add = ("ledger", "add", begun / "new")
+        given = ("--records", life / "out", "--receipts", begun / "receipts")
+        assert invoke(*add, life / "request-17", *given, *key).exit_code == 0
+        assert invoke(*add, life / "learned", "--branch", "trial", *key).exit_code == 0
+        proof = ("--record", life / "out" / "elm" / "00.png")
+        proof += ("--receipt", begun / "receipts" / "elm" / "00.png.receipt.json")
+        verify = ("ledger", "verify", begun / "new")
+        done = invoke(*verify, "--model", life / "request-17", *proof)
+        assert done.exit_code == 0, done.output
+        assert invoke(*verify, "--model", life / "learned", *proof).exit_code == 15
+        done = invoke(*verify, "--model", life / "learned", "--branch", "trial", *proof)
+        assert done.exit_code == 18
+        assert "the model of branch 'trial' does not follow from line 2" in done.output
+        done = invoke(*verify, "--model", life / "learned", "--branch", "main-2")
+        assert done.exit_code == 15
+        assert "no line left a model on the branch 'main-2'; branches: main, trial" in done.output
 
     def test_receipts_of_all_records(self, begun, invoke):
         done = invoke("ledger", "receipts", begun / "new", begun / "learned.json", begun / "receipts")

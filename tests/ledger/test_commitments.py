@@ -46,14 +46,14 @@ def receipt_of(tmp_path, number):
 def test_a_receipt_proves_its_photo(covered, photos, tmp_path):
     for number in range(3):
         found = check(covered, photos / "cat" / f"{number}.png", receipt_of(tmp_path, number))
-        assert found.text == f"line 4 covers {number}.png by its file and pixels"
+        assert found.text == f"line 4 (forget) covers {number}.png by its file and pixels"
         assert found.holds
 
 
 def test_a_copy_in_another_format_is_covered_by_its_pixels(covered, photos, tmp_path):
     Image.open(photos / "cat" / "1.png").save(tmp_path / "copy.bmp")
     found = check(covered, tmp_path / "copy.bmp", receipt_of(tmp_path, 1))
-    assert found.text == "line 4 covers copy.bmp by its pixels"
+    assert found.text == "line 4 (forget) covers copy.bmp by its pixels"
 
 
 def test_a_receipt_of_another_photo_proves_nothing(covered, photos, tmp_path):
@@ -183,9 +183,9 @@ class TestLearned:
         receipt = tmp_path / "receipts" / "mine.bmp.receipt.json"
         assert all(step.holds for step in verify_ledger(life.path, life.keys))
         found = check(life, one / "mine.bmp", receipt)
-        assert found.text == "line 5 covers mine.bmp by its file and pixels; line 4 had learned it"
+        assert found.text == "line 5 (forget) covers mine.bmp by its file and pixels; line 4 had learned it"
         found = check(life, photos / "cat" / "1.png", receipt)
-        assert found.text == "line 5 covers 1.png by its pixels; line 4 had learned it"
+        assert found.text == "line 5 (forget) covers 1.png by its pixels; line 4 had learned it"
         assert not check(life, photos / "cat" / "0.png", receipt).holds
 
     def test_a_receipt_cannot_claim_another_learning(self, life, signer, claimed, opening, one, photos, tmp_path):
@@ -263,7 +263,7 @@ class TestText:
         # Another order of keys, other white space, and a letter of two code points.
         (tmp_path / "mine.json").write_text('{"text": "lives in Town", "name": "Zoe\u0308 Ash"}', "utf-8")
         found = check(life, tmp_path / "mine.json", tmp_path / "receipts" / "line-1.receipt.json")
-        assert found.text == "line 4 covers mine.json by its text"
+        assert found.text == "line 4 (forget) covers mine.json by its text"
         assert not check(life, tmp_path / "mine.json", tmp_path / "receipts" / "line-2.receipt.json").holds
 
     def test_a_line_separator_within_a_text_ends_no_record(self, tmp_path):

@@ -78,7 +78,7 @@ class TestRefused:
     def test_a_ledger_of_destruction_alone(self, signer, tmp_path):
         ledger = Ledger.create(tmp_path / "new", signer)
         (tmp_path / "old.bin").write_bytes(b"old")
-        destroy(ledger, [tmp_path / "old.bin"], signer)
+        destroy(ledger, [tmp_path / "old.bin"], signer, tmp_path / "pending.json")
         with pytest.raises(InputError, match="no line left a model"):
             recorded_model(ledger)
 

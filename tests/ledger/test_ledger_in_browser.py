@@ -34,7 +34,7 @@ def pages(life, signer, claimed, tmp_path):
     life.append(claimed("release", "b", "b", recipient="Example Ltd"), signer)
     life.append(claimed("forget", "b", "c", run=run, **facts), signer)
     (tmp_path / "old-checkpoint.safetensors").write_bytes(b"old")
-    destroy(life, [tmp_path / "old-checkpoint.safetensors"], signer)
+    destroy(life, [tmp_path / "old-checkpoint.safetensors"], signer, tmp_path / "pending.json")
     statements, signers = list(life.statements()), life.signers()
     made = {"life": render_html(life_page(statements, signers, list(remarks(statements))))}
     for number, (statement, name) in enumerate(zip(statements, signers, strict=True), start=1):

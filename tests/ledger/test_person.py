@@ -112,7 +112,7 @@ def test_what_came_before_and_after(life, signer, claimed, tmp_path):
         life.append(claimed("release", subject, subject), signer)
     number = request(claimed, signer, life)
     (tmp_path / "old.bin").write_bytes(b"old")
-    destroy(life, [tmp_path / "old.bin"], signer)
+    destroy(life, [tmp_path / "old.bin"], signer, tmp_path / "pending.json")
     text = text_of(person_page(list(life.statements()), number))
     assert "Later lines say that 1 file was destroyed; ask which." in text
     assert "Others were given an earlier version of the model (line 4)." in text

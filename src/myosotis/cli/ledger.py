@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,9 @@ Key = Annotated[
         metavar="KEY", help="Ed25519 key: a file, or a URI of securesystemslib. Default: MYOSOTIS_LEDGER_KEY."
     ),
 ]
+
+ReceiptKind = Literal["learn", "forget", "destroy"]
+"""Kinds of lines that cover records."""
 
 LearnedKeys = Annotated[
     list[Path] | None,
@@ -84,6 +87,7 @@ def add(
         from myosotis.ledger.claims import claim_of_audit, claim_of_run, with_commitment
         from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
         from myosotis.ledger.keys import open_signer
+        from myosotis.ledger.matching import check_records
         from myosotis.ledger.receipts import proofs_among, write_receipts
         from myosotis.ledger.store import Ledger
 
@@ -100,6 +104,7 @@ def add(
             commitment = commit(entries)
             had, said = proofs_among(entries, [read_opening(path) for path in learned]) if learned else (None, [])
             claim = with_commitment(claim, commitment, said)
+            check_records(run, records)
             opened.check(claim, signer, branch)
             # Before the line: nonces that could not be written would make its commitments worthless.
             if opening is not None:
@@ -150,19 +155,44 @@ def destroy(
     directory: Folder,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders to remove for good.")],
     key: Key = None,
+    opening: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the key of the line's commitments goes, by which receipts for the files can be made. Default: "
+            "it is forgotten.",
+        ),
+    ] = None,
+    pending: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Private file with what is being removed, until the line is written. Default: next to the key.",
+        ),
+    ] = None,
 ) -> None:
-    """Remove files, and add a line with their digests; an interrupted removal is completed by the next call.
+    """Remove files, and add a line with their number; an interrupted removal is completed by the next call.
 
-    Removal is that of the file system: a disk, a backup or a cloud may still hold the bytes.
+    The line names no file: it commits to them, and names only models that the ledger has recorded. Removal is that of
+    the file system: a disk, a backup or a cloud may still hold the bytes.
     """
     with exit_statuses(resumes=False):
+        from myosotis.engine.errors import InputError
         from myosotis.ledger.destruction import destroy as remove
-        from myosotis.ledger.keys import open_signer
+        from myosotis.ledger.keys import key_file, open_signer
         from myosotis.ledger.store import Ledger
 
         opened = Ledger(directory)
-        number, count = remove(opened, paths, open_signer(key, opened.keys))
-        typer.echo(f"line {number}: destroyed {count} files")
+        signer, own = open_signer(key, opened.keys), key_file(key)
+        if pending is None and own is None:
+            raise InputError("the key is not a file: give --pending, a private file for what is being removed")
+        pending = pending or Path(f"{own}.destroying.json")
+        _check_outside(directory, opening, pending)
+        for line in remove(opened, paths, signer, pending, opening):
+            models = ", with the model of line ".join(["", *map(str, line.models)])
+            typer.echo(f"line {line.line}: destroyed {line.files} files{models}")
+            for path in line.left:
+                say(f"{path}: not removed as a whole, for files arrived in it meanwhile")
 
 
 @ledger.command("make-key")
@@ -284,8 +314,10 @@ def verify(
         ),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Model, or run, that the newest line should have left.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Model, or run, that the newest line of the branch should have left."),
     ] = None,
+    branch: Annotated[str, typer.Option(metavar="NAME", help="With --model: branch of the model.")] = "main",
     since: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A head.json of this ledger that you kept from before.")
     ] = None,
@@ -293,6 +325,9 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="A photo, or a JSON record, that a line should cover.")
     ] = None,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="With --record: its receipt.")] = None,
+    kind: Annotated[
+        ReceiptKind, typer.Option(help="With --record: what the line must say was done with the record.")
+    ] = "forget",
     recompute: Annotated[
         Path | None,
         typer.Option(
@@ -317,6 +352,7 @@ def verify(
         from myosotis.engine.errors import InputError
         from myosotis.ledger.keys import read_public
         from myosotis.ledger.store import Ledger
+        from myosotis.ledger.table import naming_remarks
         from myosotis.ledger.timestamps import stamped_sizes
         from myosotis.ledger.verification import verify_ledger
 
@@ -328,12 +364,23 @@ def verify(
             raise InputError("--size belongs to --recompute")
         if key is None:
             say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
-        keys = Ledger(directory).keys if key is None else [read_public(path) for path in key]
-        asked: dict[str, Any] = {"model": model, "since": since, "proof": proof, "learned_anew": anew, "roots": roots}
+        opened = Ledger(directory)
+        keys = opened.keys if key is None else [read_public(path) for path in key]
+        asked: dict[str, Any] = {
+            "model": model,
+            "branch": branch,
+            "since": since,
+            "proof": proof,
+            "kind": kind,
+            "learned_anew": anew,
+            "roots": roots,
+        }
         for check in verify_ledger(directory, keys, **asked):
             typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
             if not check.holds:
                 raise typer.Exit(check.status)
+        for text in naming_remarks(list(opened.statements())):
+            say(text)
         if roots is None and (stamps := len(stamped_sizes(directory))):
             say(f"{stamps} time stamps were not checked: --roots takes the certificates of their authorities")
         typer.echo("verified")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -88,6 +88,16 @@ def set_fingerprints(train: ImageSet, test: ImageSet, salt: str) -> dict[str, st
         digests = "".join(sorted(labelled.hex() for _, labelled in images.hashes))
         fingerprints[name] = salted_fingerprint(digests, salt)
     return fingerprints
+
+
+def pixels_fingerprint(pixels: Iterable[bytes], salt: str) -> str:
+    """Return a salted fingerprint of images without their classes, independent of their order.
+
+    Args:
+        pixels: SHA-256 of each image's bytes, the first of :attr:`~myosotis.data.images.ImageSet.hashes`.
+        salt: Salt.
+    """
+    return salted_fingerprint(b"".join(sorted(pixels)).hex(), salt)
 
 
 def content_hash(*sets: ImageSet) -> str:

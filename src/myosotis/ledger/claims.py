@@ -12,6 +12,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
 from myosotis.ledger.commitments import SCHEME, Commitment
+from myosotis.models.exact.classifier import DESCRIPTION
 
 Kind = Literal["learn", "forget", "audit", "destroy", "release"]
 
@@ -23,8 +24,9 @@ class Claim:
     Attributes:
         kind: ``learn``, ``forget``, ``audit``, ``destroy`` or ``release``.
         subjects: SHA-256 by name: of ``model``, the model that was left, audited or released, see
-            :func:`directory_digest`; or of each file that was destroyed.
-        files: SHA-256 of each file of the model, by name.
+            :func:`directory_digest`; or the root of ``commitments`` to the files that were destroyed.
+        files: SHA-256 of each file of the model, by name; none for a learner that forgets exactly, whose files are a
+            function of its records, so that whoever has all but one of them could find the last one by its digest.
         weights_in: What a result calls the model that came in; None for a new one.
         weights_out: What results call the model that was left.
         facts: What is said about it: run, method, verdict, evidence by digest.
@@ -47,16 +49,34 @@ def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
     Raises:
         InputError: The directory holds no file, or a link.
     """
-    below = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
-    names = [file.as_posix() for file in sorted(below, key=lambda file: file.parts)]
-    linked = next((name for name in names if (path / name).is_symlink()), None)
-    if linked is not None:
-        raise InputError(f"{path / linked}: is a link, which has no content of its own to sign")
+    names = []
+    for file in path.rglob("*"):
+        if file.is_symlink():
+            raise InputError(f"{file}: is a link, which has no content of its own to sign")
+        if not file.is_dir():
+            if not file.is_file():
+                raise InputError(f"{file}: is not a regular file")
+            names.append(file.relative_to(path).as_posix())
     if not names:
         raise InputError(f"{path}: holds no file")
-    digests = {name: file_digest(path / name) for name in names}
-    whole = hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values()))
-    return whole.hexdigest(), digests
+    digests = {name: file_digest(path / name) for name in sorted(names, key=lambda name: name.split("/"))}
+    return digest_of(digests), digests
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """Return the digest of a directory, see :func:`directory_digest`, from the SHA-256 of its files by their names."""
+    digests = [bytes.fromhex(files[name]) for name in sorted(files, key=lambda name: name.split("/"))]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def model_digests(path: Path) -> tuple[str, dict[str, str]]:
+    """Return the digest of a model, and those of its files that a line may name, see :class:`Claim`.
+
+    Raises:
+        InputError: See :func:`directory_digest`.
+    """
+    digest, files = directory_digest(path)
+    return digest, {} if DESCRIPTION in files else files
 
 
 def claim_of_run(path: Path) -> Claim:
@@ -133,7 +153,7 @@ def _read(path: Path) -> tuple[Run, dict[str, Any], dict[str, str], dict[str, st
         raise InputError(f"{path}: left no model, so there is nothing to record")
     if not is_complete(model):
         raise InputError(f"{model}: its files have changed since the run was finished")
-    digest, files = directory_digest(model)
+    digest, files = model_digests(model)
     return run, result, {"model": digest}, files
 
 

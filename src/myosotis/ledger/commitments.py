@@ -199,15 +199,19 @@ def _folded(value: Any) -> Any:
     return [_folded(inner) for inner in value] if isinstance(value, list) else value
 
 
-def commit(entries: Sequence[Entry]) -> Commitment:
-    """Return commitments to entries under a new key.
+def commit(entries: Sequence[Entry], key: bytes | None = None) -> Commitment:
+    """Return commitments to entries.
+
+    Args:
+        entries: The entries.
+        key: Key; drawn unless given.
 
     Raises:
         InputError: Two entries have one name and form.
     """
     if len({(entry.name, entry.form) for entry in entries}) != len(entries) or not entries:
         raise InputError("commitments need at least one record, each with a name of its own")
-    key = secrets.token_bytes(32)
+    key = secrets.token_bytes(32) if key is None else key
     return Commitment(
         key,
         tuple((entry.name, entry.form) for entry in entries),

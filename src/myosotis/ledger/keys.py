@@ -43,6 +43,18 @@ def make_key(path: Path) -> CryptoSigner:
     return signer
 
 
+def key_file(key: str | None) -> Path | None:
+    """Return the file of a key, the environment's unless given; None for a URI.
+
+    Raises:
+        InputError: There is none.
+    """
+    key = key or os.environ.get(KEY_VARIABLE)
+    if not key:
+        raise InputError(f"no key to sign with: give --key, or set {KEY_VARIABLE}")
+    return None if ":" in key and key.partition(":")[0] in SIGNER_FOR_URI_SCHEME else Path(key)
+
+
 def open_signer(key: str | None, publics: Iterable[SSlibKey] = ()) -> Signer:
     """Return the signer that a path or a URI names.
 
@@ -53,12 +65,9 @@ def open_signer(key: str | None, publics: Iterable[SSlibKey] = ()) -> Signer:
     Raises:
         InputError: There is none, others may read the file, or it is no key. Nothing of it is in the text.
     """
-    key = key or os.environ.get(KEY_VARIABLE)
-    if not key:
-        raise InputError(f"no key to sign with: give --key, or set {KEY_VARIABLE}")
-    if key.partition(":")[0] in SIGNER_FOR_URI_SCHEME and ":" in key:
-        return _of_uri(key, publics)
-    path = Path(key)
+    path = key_file(key)
+    if path is None:
+        return _of_uri(str(key or os.environ[KEY_VARIABLE]), publics)
     if not path.is_file():
         raise InputError(f"{path}: no such file of a key")
     if os.name == "posix" and path.stat().st_mode & _OTHERS:

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import escape
 
 from myosotis.ledger.figures import figures_of, number_text
-from myosotis.ledger.statements import MAIN, kind_of
+from myosotis.ledger.statements import MAIN, destroyed_files, kind_of, names_destroyed
 from myosotis.ledger.table import QUESTIONS, answers_of, answers_text, what_of
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.sections import moment_text
@@ -85,7 +85,9 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
     if predicate.get("recipient"):
         facts.append(("Given to", str(predicate["recipient"])))
     if records.get("count") is not None:
-        facts.append(("Records", str(records["count"])))
+        facts.append(("Files" if kind_of(statement) == "destroy" else "Records", str(records["count"])))
+    if predicate.get("models"):
+        facts.append(("Models of lines", ", ".join(str(sequence + 1) for sequence in predicate["models"])))
     if records.get("learned"):
         facts.append(("Had been learned", f"{sum(one['count'] for one in records['learned'])} of them"))
     figures = [
@@ -99,14 +101,15 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         )
         for figure in figures_of(predicate.get("verdict"))
     ]
-    rows = [Row(str(one["name"]), [str(one["digest"]["sha256"])]) for one in statement["subject"]]
+    subjects = [] if names_destroyed(statement) else statement["subject"]  # those lines name what is to be forgotten
+    rows = [Row(str(one["name"]), [str(one["digest"]["sha256"])]) for one in subjects]
     rows += [Row(str(name), [str(digest)]) for name, digest in predicate["evidence"].items() if digest]
     if predicate["parent"] is not None:
         rows.append(
             Row(f"model before, of line {predicate['parent']['sequence'] + 1}", [predicate["parent"]["sha256"]])
         )
     rows += [Row(f"sums and head, {when}", [_joined(both)]) for when, both in predicate.get("statistics", {}).items()]
-    if "root" in records:
+    if "root" in records and kind_of(statement) != "destroy":
         rows.append(Row("commitments to the records", [str(records["root"])]))
     rows += [
         Row("commitments of an earlier line, to what was learned", [one["root"]]) for one in records.get("learned", ())
@@ -167,8 +170,8 @@ def _digests(statements: Sequence[Any]) -> Section:
     for number, statement in enumerate(statements, start=1):
         predicate = statement["predicate"]
         report = predicate["evidence"].get("report.html") or "-"
-        count = f"{len(statement['subject'])} files"
-        model = count if kind_of(statement) == "destroy" else statement["subject"][0]["digest"]["sha256"]
+        count = f"{destroyed_files(statement)} files" if kind_of(statement) == "destroy" else ""
+        model = count or statement["subject"][0]["digest"]["sha256"]
         branch = "" if predicate["branch"] == MAIN else f"branch {predicate['branch']}"
         rows.append(Row(f"Line {number}", [str(model), str(report)], branch))
     text = "A file is the one of a line if its SHA-256 is here; that of a model is over those of its files."

@@ -6,7 +6,7 @@ from typing import Any
 
 from myosotis import __version__
 from myosotis.engine.errors import InputError
-from myosotis.ledger.statements import kind_of
+from myosotis.ledger.statements import destroyed_files, kind_of
 from myosotis.report.person import Answer, answers_of, how_removed
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text
@@ -68,7 +68,7 @@ def _asked(count: int | None, noun: str, answered: str, *, exact: bool) -> str:
 
 
 def _recorded(statements: Sequence[Any], number: int) -> str:
-    files = sum(len(one["subject"]) for one in statements[number:] if kind_of(one) == "destroy")
+    files = sum(destroyed_files(one) for one in statements[number:] if kind_of(one) == "destroy")
     destroyed = (
         f"Later lines say that {count_text(files, 'file')} {'was' if files == 1 else 'were'} destroyed; ask which."
         if files

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from myosotis.engine.errors import InputError
+from myosotis.ledger.claims import Kind
 from myosotis.ledger.commitments import SCHEME, Commitment, Entry, Form, Proof, entries_of, write_private
 from myosotis.ledger.envelopes import EnvelopeError
+from myosotis.ledger.statements import kind_of
 
 
 @dataclass(frozen=True)
@@ -124,28 +126,37 @@ def proofs_among(
     return proven, [{"root": one.root, "count": counts[one.root]} for one in openings if one.root in counts]
 
 
-def covered_by(record: Path, receipt: Path, statements: Sequence[Any]) -> Covered:
+def covered_by(record: Path, receipt: Path, statements: Sequence[Any], kind: Kind = "forget") -> Covered:
     """Return the line that covers a record.
 
     Args:
         record: The record: a photo, or a JSON file.
         receipt: Its receipt.
         statements: Statements of the ledger, whose signatures have been checked.
+        kind: Kind that the line must have.
 
     Raises:
         InputError: One of the files is missing, or the receipt is no receipt.
-        EnvelopeError: No line has the commitments, or they do not cover the record.
+        EnvelopeError: No line has the commitments, it is of another kind, or they do not cover the record.
     """
     made, learned = _read(receipt)
     forms = {entry.form: entry for entry in entries_of(record)}
     line, covered = _line_of(made, forms, statements, record, receipt)
+    _check_kind(statements, line, kind)
     if learned is None:
         return Covered(line, covered, None)
     before, _ = _line_of(learned, forms, statements, record, receipt)
+    _check_kind(statements, before, "learn")
     named = statements[line - 1]["predicate"]["records"].get("learned") or []
     if learned.root not in {one["root"] for one in named}:
         raise EnvelopeError(f"line {line} does not say that line {before} had learned its records")
     return Covered(line, covered, before)
+
+
+def _check_kind(statements: Sequence[Any], line: int, kind: Kind) -> None:
+    own = kind_of(statements[line - 1])
+    if own != kind:
+        raise EnvelopeError(f"line {line} covers the record, but is of kind {own}, not {kind}")
 
 
 def _line_of(

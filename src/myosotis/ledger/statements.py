@@ -68,6 +68,17 @@ def leaves_model(statement: Any) -> bool:
     return kind_of(statement) in ("learn", "forget")
 
 
+def destroyed_files(statement: Any) -> int:
+    """Return how many files a ``destroy`` line says were destroyed."""
+    records = statement["predicate"].get("records")
+    return len(statement["subject"]) if records is None else int(records["count"])
+
+
+def names_destroyed(statement: Any) -> bool:
+    """Return whether a line names destroyed files by name and plain SHA-256, as lines of earlier versions do."""
+    return kind_of(statement) == "destroy" and not statement["predicate"].get("records")
+
+
 def roots_before(statements: Iterable[Any]) -> Iterator[frozenset[str]]:
     """Yield for each line the roots of commitments of the ``learn`` lines that its model follows from, and its root.
 

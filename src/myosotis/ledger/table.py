@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from myosotis.ledger.statements import MAIN, kind_of, leaves_model
+from myosotis.ledger.statements import MAIN, destroyed_files, kind_of, leaves_model, names_destroyed
 
 QUESTIONS = {
     "learnt": "Has it learnt?",
@@ -36,6 +36,7 @@ def remarks(statements: Sequence[Any]) -> Iterator[str]:
     These are models from outside, requests after which nothing was destroyed, and models that others were given before
     records were forgotten.
     """
+    yield from naming_remarks(statements)
     forgotten_since = _forgotten_since(statements)
     destroyed = [number for number, statement in enumerate(statements) if kind_of(statement) == "destroy"]
     for number, statement in enumerate(statements):
@@ -49,6 +50,16 @@ def remarks(statements: Sequence[Any]) -> Iterator[str]:
             yield (
                 f"line {number + 1}: the model that others were given is from before the forgetting of line "
                 f"{min(later) + 1}{more}; they must hear of it"
+            )
+
+
+def naming_remarks(statements: Sequence[Any]) -> Iterator[str]:
+    """Yield the lines by which anybody can test which files were destroyed."""
+    for number, statement in enumerate(statements, start=1):
+        if names_destroyed(statement):
+            yield (
+                f"line {number}: an earlier version wrote names and plain digests of destroyed files, by which anybody "
+                "can test what was among them; see 'What was destroyed' in the guide of the ledger"
             )
 
 
@@ -76,7 +87,7 @@ def what_of(statement: Any) -> str:
     """Return what happened in a line: its kind, the number of records or files, and its branch."""
     predicate, kind = statement["predicate"], kind_of(statement)
     branch = "" if predicate["branch"] == MAIN else f" ({predicate['branch']})"
-    count = len(statement["subject"]) if kind == "destroy" else (predicate.get("records") or {}).get("count")
+    count = destroyed_files(statement) if kind == "destroy" else (predicate.get("records") or {}).get("count")
     return f"{kind}{'' if count is None else f' {count}'}{branch}"
 
 

@@ -12,13 +12,13 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from myosotis.engine.errors import InputError
-from myosotis.ledger.claims import directory_digest
+from myosotis.ledger.claims import Kind, directory_digest
 from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, canonical, opened, unverified
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.merkle import Frontier
 from myosotis.ledger.receipts import covered_by
-from myosotis.ledger.statements import STATEMENT, kind_of, learned_under, leaves_model, roots_before
+from myosotis.ledger.statements import MAIN, STATEMENT, kind_of, learned_under, leaves_model, roots_before
 from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Head
 from myosotis.ledger.timestamps import check_times, read_roots
 
@@ -67,8 +67,10 @@ def verify_ledger(
     keys: Sequence[SSlibKey],
     *,
     model: Path | None = None,
+    branch: str = MAIN,
     since: Path | None = None,
     proof: tuple[Path, Path] | None = None,
+    kind: Kind = "forget",
     learned_anew: Callable[[], Mapping[str, Any]] | None = None,
     roots: Path | None = None,
 ) -> Iterator[Check]:
@@ -77,9 +79,11 @@ def verify_ledger(
     Args:
         path: The folder.
         keys: Public keys that are trusted; every line, and the head, must be signed by one of them.
-        model: Directory of the model that the newest line should have left.
+        model: Directory of the model that the newest line of the branch should have left.
+        branch: The branch.
         since: A head of this ledger from before, of which it must be the continuation.
-        proof: A record, and the receipt that says which line covers it.
+        proof: A record, and the receipt that says which line covers it; with a model, one that the model follows from.
+        kind: Kind of that line.
         learned_anew: Of a learner that forgets exactly: learns its images anew, and returns the digests of sums and
             head as ``recomputed``, and whether they are those of the model as ``equal``.
         roots: Certificates of the authorities that may have stamped heads of the ledger, in PEM.
@@ -92,7 +96,7 @@ def verify_ledger(
             raise InputError(f"{path}: is no ledger: it has no {name}")
     authorities = None if roots is None else read_roots(roots)
     log = (path / LOG).read_bytes()
-    checked = _Checked(path, log, list(keys))
+    checked = _Checked(path, log, list(keys), branch)
     steps = [
         ("signatures", checked.signatures),
         ("order", checked.order),
@@ -106,7 +110,7 @@ def verify_ledger(
     if model is not None:
         steps.append(("model", lambda: checked.model(model)))
     if proof is not None:
-        steps.append(("record", lambda: checked.record(*proof)))
+        steps.append(("record", lambda: checked.record(*proof, kind, of_model=model is not None)))
     if learned_anew is not None:
         steps.append(("recomputed", lambda: checked.recomputed(learned_anew())))
     if authorities is not None:
@@ -123,8 +127,8 @@ def verify_ledger(
 class _Checked:
     """A ledger while it is checked."""
 
-    def __init__(self, path: Path, log: bytes, keys: list[SSlibKey]) -> None:
-        self._path, self._log, self._keys = path, log, keys
+    def __init__(self, path: Path, log: bytes, keys: list[SSlibKey], branch: str) -> None:
+        self._path, self._log, self._keys, self._branch = path, log, keys, branch
         self._lines: list[bytes] = []
         self._statements: list[Any] = []
         self._head: Head
@@ -279,13 +283,24 @@ class _Checked:
             raise CheckError(f"the first {old.size} lines are not those that {since.name} covers")
         return f"{len(self._lines) - old.size} lines since then"
 
-    def record(self, record: Path, receipt: Path) -> str:
+    def record(self, record: Path, receipt: Path, kind: Kind, *, of_model: bool) -> str:
         try:
-            covered = covered_by(record, receipt, self._statements)
+            covered = covered_by(record, receipt, self._statements, kind)
         except EnvelopeError as error:
             raise CheckError(str(error)) from None
+        if of_model and kind in ("learn", "forget") and not self._follows(covered.line - 1):
+            raise CheckError(f"the model of branch '{self._branch}' does not follow from line {covered.line}")
         learned = "" if covered.learned is None else f"; line {covered.learned} had learned it"
-        return f"line {covered.line} covers {record.name} by its {' and '.join(covered.forms)}{learned}"
+        return f"line {covered.line} ({kind}) covers {record.name} by its {' and '.join(covered.forms)}{learned}"
+
+    def _follows(self, sequence: int) -> bool:
+        """Whether the newest model of the branch is the one of a line, or began with it, step by step."""
+        newest = self._newest()
+        while newest["predicate"]["sequence"] != sequence:
+            if newest["predicate"]["parent"] is None:
+                return False
+            newest = self._statements[newest["predicate"]["parent"]["sequence"]]
+        return True
 
     def times(self, roots: Sequence[Certificate]) -> str:
         try:
@@ -301,8 +316,10 @@ class _Checked:
         number = newest["predicate"]["sequence"] + 1
         subject, files = directory_digest(folder)
         listed = newest["predicate"]["files"]
-        if subject == newest["subject"][0]["digest"]["sha256"] and files == listed:
+        if subject == newest["subject"][0]["digest"]["sha256"] and files == (listed or files):
             return f"{path} is the model of line {number}"
+        if not listed:
+            raise CheckError(f"{path} is not the model of line {number}")
         differing = next((name for name in sorted({*files, *listed}) if files.get(name) != listed.get(name)), "")
         raise CheckError(f"{path} is not the model of line {number}: {differing} differs")
 
@@ -317,10 +334,11 @@ class _Checked:
         return f"{anew['images']} images make the sums and the head of line {number}, to the bit"
 
     def _newest(self) -> Any:
-        newest = next((one for one in reversed(self._statements) if leaves_model(one)), None)
-        if newest is None:
-            raise CheckError("the ledger has no line that left a model")
-        return newest
+        tip = self._head.tips.get(self._branch)
+        if tip is None:
+            known = ", ".join(sorted(self._head.tips)) or "none"
+            raise CheckError(f"no line left a model on the branch '{self._branch}'; branches: {known}")
+        return self._statements[tip["sequence"]]
 
 
 def _predicate(statement: Any, number: int) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from myosotis.data.images import to_unit
-from myosotis.data.sets import repeated_warning, set_fingerprints
+from myosotis.data.sets import pixels_fingerprint, repeated_warning, set_fingerprints
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
@@ -109,6 +109,7 @@ class PretrainJob(Job[PretrainConfig]):
         self.publish(lambda path: save_pretrained(model, self._spec, path))
         lineage = {
             "data": set_fingerprints(sets.train, sets.test or sets.train, self._run.salt),
+            "learned": pixels_fingerprint((pixels for pixels, _ in sets.train.hashes), self._run.salt),
             "model_in": model_in,
             "model_out": weights_hash(model),
         }

@@ -31,6 +31,7 @@ from myosotis.data.images import ImageSet
 from myosotis.data.sets import (
     input_fingerprints,
     only_classes,
+    pixels_fingerprint,
     read_sets,
     repeated_images,
     repeated_warning,
@@ -214,6 +215,14 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         """Write a learner."""
         save_learner(learner, replace(self._spec, sizes=self._spec.sizes[:tasks]), path)
 
+    def _learned_fingerprint(self) -> str:
+        """A fingerprint of the images of the tasks of this run, by which a ledger checks records that it is given."""
+        begun = 0 if self._earlier is None else len(self._earlier.spec.sizes)
+        parts = [part for task in self._scenario[begun:] for part in (task.train, task.validation)]
+        hashes = self._scenario.train.hashes
+        pixels = (hashes[index][0] for part in parts for index in part.indices.tolist())
+        return pixels_fingerprint(pixels, self._run.salt)
+
     def _plain_hash(self) -> str | None:
         """The hash of the model in ``unlearn classifier``, if it is a plain classifier."""
         path = self._run.path / "model"
@@ -261,6 +270,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
             "requests": [] if self._earlier is None else list(self._earlier.requests),
             "lineage": {
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),
+                "learned": self._learned_fingerprint(),
                 "encoder_in": None if self._encoder is None else self._encoder.hash,
                 "weights_in": self._began_with(),
                 "pixels": {"size": body.image_size, "mean": list(body.mean), "std": list(body.std)},

@@ -20,7 +20,13 @@ from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_l
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
 from myosotis.continual.verdict import kept_since_learnt
 from myosotis.data.images import to_unit
-from myosotis.data.sets import input_fingerprints, repeated_images, repeated_warning, set_fingerprints
+from myosotis.data.sets import (
+    input_fingerprints,
+    pixels_fingerprint,
+    repeated_images,
+    repeated_warning,
+    set_fingerprints,
+)
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
@@ -174,6 +180,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             "losses": [record.loss for record in records],
             "lineage": {
                 "data": set_fingerprints(stream.train, self._test, self._run.salt),
+                "learned": pixels_fingerprint((pixels for pixels, _ in stream.train.hashes), self._run.salt),
                 "model_out": weights_hash(learner.net),
                 "encoder_out": weights_hash(learner.net.encoder),
             },

@@ -107,7 +107,9 @@ def test_two_requests_are_two_lines_of_a_ledger(place, tmp_path, monkeypatch):
     for run in (place / "march", tmp_path / "june"):
         done = runner.invoke(app, ["ledger", "add", str(tmp_path / "life"), str(run)])
         assert done.exit_code == 0, done.output
-    done = runner.invoke(app, ["ledger", "verify", str(tmp_path / "life"), "--model", str(tmp_path / "june")])
+    key = str(tmp_path / "life" / "keys" / "operator.pub")
+    words = ["ledger", "verify", str(tmp_path / "life"), "--key", key, "--model", str(tmp_path / "june")]
+    done = runner.invoke(app, words)
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in (tmp_path / "life" / "log.intoto.jsonl").read_text().splitlines()]
     second = json.loads(base64.b64decode(lines[1]["payload"]))["predicate"]

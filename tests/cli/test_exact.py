@@ -420,7 +420,16 @@ class TestLedger:
         return tmp_path / "life"
 
     def test_the_remaining_photos_make_the_sums(self, runs, ledger, invoke, tmp_path):
-        verify = ("ledger", "verify", ledger, "--model", runs / "forgotten", "--recompute")
+        verify = (
+            "ledger",
+            "verify",
+            ledger,
+            "--key",
+            ledger / "keys" / "operator.pub",
+            "--model",
+            runs / "forgotten",
+            "--recompute",
+        )
         done = invoke(*verify, rest(runs, tmp_path / "rest"))
         assert done.exit_code == 0, done.output
         assert "ok     recomputed: 29 images make the sums and the head of line 2, to the bit" in done.output
@@ -434,7 +443,16 @@ class TestLedger:
         """Sums of the remaining photos beside the head from before: the model check sees it first."""
         shutil.copytree(runs / "forgotten", tmp_path / "forged")
         shutil.copy(runs / "learned" / "model" / "head.safetensors", tmp_path / "forged" / "model")
-        verify = ("ledger", "verify", ledger, "--model", tmp_path / "forged", "--recompute")
+        verify = (
+            "ledger",
+            "verify",
+            ledger,
+            "--key",
+            ledger / "keys" / "operator.pub",
+            "--model",
+            tmp_path / "forged",
+            "--recompute",
+        )
         done = invoke(*verify, rest(runs, tmp_path / "rest"))
         assert done.exit_code == 15, done.output
 

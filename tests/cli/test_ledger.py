@@ -9,6 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from myosotis.ledger.keys import KEY_VARIABLE, make_key, public_pem
+from myosotis.ledger.statements import Records
 
 ORDER = ["elm", "ash", "hazel", "birch"]
 
@@ -89,27 +90,32 @@ def statements(folder):
     return list(Ledger(folder).statements())
 
 
+def trusted(folder):
+    """The option that names the operator's key, here the one in the folder."""
+    return ("--key", folder / "keys" / "operator.pub")
+
+
 def test_a_life_is_verified(life, invoke):
     operator = life / "life" / "keys" / "operator.pub"
     done = invoke("ledger", "verify", life / "life", "--key", operator, "--model", life / "again")
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-1] == "verified"
     first, second, third = statements(life / "life")
-    assert [one["predicateType"] for one in (first, second, third)] == [
-        f"urn:myosotis:ledger:{kind}:v0.1" for kind in ("learn", "forget", "learn")
+    assert [one.predicate_type for one in (first, second, third)] == [
+        f"urn:myosotis:ledger:{kind}:v0.2" for kind in ("learn", "forget", "learn")
     ]
     for one, parent in ((second, first), (third, second)):
-        assert one["predicate"]["parent"]["sha256"] == parent["subject"][0]["digest"]["sha256"]
-    assert second["predicate"]["records"] == {"count": 1}
-    assert second["predicate"]["request"]["id"] == "17"
-    assert set(second["predicate"]["evidence"]) == {"result.json", "report.html"}
+        assert one.predicate.parent.sha256 == parent.digest
+    assert second.predicate.records == Records(count=1)
+    assert second.predicate.request["id"] == "17"
+    assert set(second.predicate.evidence) == {"result.json", "report.html"}
 
 
 def test_the_log_is_a_table(life, invoke):
     done = invoke("ledger", "log", life / "life")
     assert done.exit_code == 0
     lines = done.output.splitlines()
-    assert lines[0].split() == ["line", "recorded", "what", "run", "method", "model", "says"]
+    assert lines[0].split() == ["line", "recorded", "what", "run", "method", "model", "by", "says"]
     assert [line.split()[2] for line in lines[1:4]] == ["learn", "forget", "learn"]
     assert "request-17" in lines[2]
     assert "line 2: no line since says that copies, checkpoints or the model before were destroyed" in done.output
@@ -122,15 +128,36 @@ def test_an_auditor_adds_a_line(life, copied, invoke, tmp_path):
     add = ("ledger", "add", copied, life / "request-17", "--audit", "--key", tmp_path / "auditor.key")
     refused = invoke(*add)
     assert refused.exit_code == 2
-    assert "has no public key of this signer" in refused.output
-    assert invoke("ledger", "key", copied, tmp_path / "auditor.pub").exit_code == 0
+    assert "this signer's key has no role" in refused.output
+    assert invoke("ledger", "key", copied, tmp_path / "auditor.pub", "--key", life / "life.key").exit_code == 0
     done = invoke(*add)
     assert done.exit_code == 0, done.output
-    last = statements(copied)[-1]["predicate"]
-    assert last["parent"]["sequence"] == 1
-    assert last["verdict"] == {"model_matches": True, "data_matches": True, "reproduced": True}
-    both = ("--key", copied / "keys" / "operator.pub", "--key", tmp_path / "auditor.pub")
-    assert invoke("ledger", "verify", copied, *both).exit_code == 0
+    last = statements(copied)[-1].predicate
+    assert last.parent.sequence == 1
+    assert last.verdict == {"model_matches": True, "data_matches": True, "reproduced": True}
+    auditor = tmp_path / "auditor.pub"
+    done = invoke("ledger", "verify", copied, *trusted(copied), "--auditor", auditor)
+    assert done.exit_code == 0, done.output
+    assert "1 by auditor (auditor " in done.output
+    done = invoke("ledger", "verify", copied, *trusted(copied), "--key", auditor)
+    assert done.exit_code == 10
+    assert "gives the operator" in done.output
+    assert invoke("ledger", "verify", copied, "--auditor", auditor).exit_code == 2
+
+
+def test_without_a_key_nothing_is_called_verified(copied, invoke):
+    done = invoke("ledger", "verify", copied)
+    assert done.exit_code == 30
+    assert done.output.splitlines()[-1].startswith("consistent, by nobody you named: ")
+
+
+def test_a_name_of_a_file_commands_no_terminal(life, copied, invoke, tmp_path):
+    shutil.copytree(life / "again" / "model", tmp_path / "model")
+    (tmp_path / "model" / "x\x1b[2K\nverified\n\x1b[8m").write_text("x")
+    done = invoke("ledger", "verify", copied, *trusted(copied), "--model", tmp_path / "model")
+    assert done.exit_code == 15
+    assert "\x1b" not in done.output
+    assert done.output.splitlines()[-1].startswith("FAILED model: ")
 
 
 def test_another_model_has_its_own_status(life, copied, invoke, tmp_path):
@@ -141,10 +168,9 @@ def test_another_model_has_its_own_status(life, copied, invoke, tmp_path):
     file = tmp_path / "model" / ("net.safetensors" if weights else "model.safetensors")
     tensors = load_file(file)
     save_file({name: value + 1 for name, value in tensors.items()}, file)
-    done = invoke("ledger", "verify", copied, "--model", tmp_path / "model")
+    done = invoke("ledger", "verify", copied, *trusted(copied), "--model", tmp_path / "model")
     assert done.exit_code == 15
     assert f"FAILED model: {tmp_path / 'model'} is not the model of line 3" in done.output
-    assert "the keys in the folder are believed" in done.output
 
 
 def test_a_changed_line_has_its_own_status(copied, invoke):
@@ -161,7 +187,7 @@ def add(invoke, life, copied, run, *more):
 
 class TestRefused:
     def test_the_same_run_twice(self, life, copied, invoke):
-        assert "line 3 is of this run already" in add(invoke, life, copied, life / "again")
+        assert "line 3 already records this run" in add(invoke, life, copied, life / "again")
 
     def test_a_run_that_is_not_finished(self, life, copied, invoke, tmp_path):
         shutil.copytree(life / "again", tmp_path / "run")
@@ -176,6 +202,12 @@ class TestRefused:
     def test_a_run_that_was_not_audited(self, life, copied, invoke):
         assert "was not audited" in add(invoke, life, copied, life / "again", "--audit")
 
+    def test_a_run_whose_digests_are_gone(self, life, copied, invoke, tmp_path):
+        """Without them an edited result would be signed."""
+        shutil.copytree(life / "again", tmp_path / "run")
+        (tmp_path / "run" / "digests.json").unlink()
+        assert "has no digests.json" in add(invoke, life, copied, tmp_path / "run")
+
     def test_the_audit_of_another_model(self, life, copied, invoke, tmp_path):
         shutil.copytree(life / "again", tmp_path / "run")
         (tmp_path / "run" / "audit.json").write_text('{"model": "elsewhere", "model_matches": false}')
@@ -183,7 +215,7 @@ class TestRefused:
         assert "is of another model, 'elsewhere'" in refused
 
     def test_no_ledger(self, life, invoke, tmp_path):
-        assert "is no ledger" in add(invoke, life, tmp_path, life / "again")
+        assert "is not a ledger" in add(invoke, life, tmp_path, life / "again")
 
     def test_no_key_before_any_work(self, life, invoke, monkeypatch, tmp_path):
         monkeypatch.delenv(KEY_VARIABLE, raising=False)
@@ -231,12 +263,12 @@ def test_receipts_and_destruction(life, copied, invoke, tmp_path):
     done = invoke("ledger", "add", fresh, life / "request-17", *options)
     assert done.exit_code == 0, done.output
     photo, receipt = life / "out" / "elm" / "00.png", tmp_path / "receipts" / "elm" / "00.png.receipt.json"
-    done = invoke("ledger", "verify", fresh, "--record", photo, "--receipt", receipt)
+    done = invoke("ledger", "verify", fresh, *trusted(fresh), "--record", photo, "--receipt", receipt)
     assert done.exit_code == 0, done.output
     assert "line 1 (forget) covers 00.png by its file and pixels" in done.output
     other = life / "train" / "elm" / "01.png"
-    assert invoke("ledger", "verify", fresh, "--record", other, "--receipt", receipt).exit_code == 18
-    assert invoke("ledger", "verify", fresh, "--record", other).exit_code == 2
+    assert invoke("ledger", "verify", fresh, *trusted(fresh), "--record", other, "--receipt", receipt).exit_code == 18
+    assert invoke("ledger", "verify", fresh, *trusted(fresh), "--record", other).exit_code == 2
     # A line that would be refused leaves no receipts.
     again = ("--records", life / "out", "--receipts", tmp_path / "more", *key)
     assert invoke("ledger", "add", fresh, life / "request-17", *again).exit_code == 2
@@ -245,7 +277,7 @@ def test_receipts_and_destruction(life, copied, invoke, tmp_path):
     done = invoke("ledger", "destroy", fresh, tmp_path / "old-model", *key)
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "old-model").exists()
-    assert invoke("ledger", "verify", fresh, "--model", life / "request-17").exit_code == 0
+    assert invoke("ledger", "verify", fresh, *trusted(fresh), "--model", life / "request-17").exit_code == 0
     assert "destroy" in invoke("ledger", "log", fresh).output
 
 
@@ -258,7 +290,7 @@ def test_pages(life, copied, invoke, tmp_path):
     done = invoke("ledger", "certificate", copied, 2, "--out", tmp_path / "two.html")
     assert done.exit_code == 0, done.output
     page = (tmp_path / "two.html").read_text()
-    subject = statements(copied)[1]["subject"][0]["digest"]["sha256"]
+    subject = statements(copied)[1].digest
     for text in ("Certificate of forgetting: request-17", subject, "How to check this", "17"):
         assert text in page, text
     signed = (tmp_path / "two.intoto.json").read_bytes()
@@ -302,7 +334,9 @@ class TestWhatWasLearned:
         assert done.exit_code == 0, done.output
         assert f"receipts of line 2: 1 in {begun / 'receipts'}" in done.output
         receipt = begun / "receipts" / "elm" / "00.png.receipt.json"
-        done = invoke("ledger", "verify", begun / "new", "--record", photo, "--receipt", receipt)
+        done = invoke(
+            "ledger", "verify", begun / "new", *trusted(begun / "new"), "--record", photo, "--receipt", receipt
+        )
         assert done.exit_code == 0, done.output
         assert "line 2 (forget) covers 00.png by its file and pixels; line 1 had learned it" in done.output
 
@@ -322,7 +356,7 @@ class TestWhatWasLearned:
         make = ("ledger", "receipts", begun / "new", begun / "learned.json", begun / "all")
         assert invoke(*make).exit_code == 0
         photo = life / "train" / "elm" / "01.png"
-        check = ("ledger", "verify", begun / "new", "--record", photo)
+        check = ("ledger", "verify", begun / "new", *trusted(begun / "new"), "--record", photo)
         receipt = ("--receipt", begun / "all" / "elm" / "01.png.receipt.json")
         done = invoke(*check, *receipt)
         assert done.exit_code == 18
@@ -340,7 +374,7 @@ class TestWhatWasLearned:
         assert invoke(*add, life / "learned", "--branch", "trial", *key).exit_code == 0
         proof = ("--record", life / "out" / "elm" / "00.png")
         proof += ("--receipt", begun / "receipts" / "elm" / "00.png.receipt.json")
-        verify = ("ledger", "verify", begun / "new")
+        verify = ("ledger", "verify", begun / "new", *trusted(begun / "new"))
         done = invoke(*verify, "--model", life / "request-17", *proof)
         assert done.exit_code == 0, done.output
         assert invoke(*verify, "--model", life / "learned", *proof).exit_code == 15
@@ -393,10 +427,10 @@ class TestExport:
         assert done.exit_code == 0, done.output
         component = json.loads((tmp_path / "bom.json").read_text())["metadata"]["component"]
         last = statements(copied)[-1]
-        assert component["hashes"][0]["content"] == last["subject"][0]["digest"]["sha256"]
-        assert {one["name"] for one in component["components"]} == set(last["predicate"]["files"])
+        assert component["hashes"][0]["content"] == last.digest
+        assert {one["name"] for one in component["components"]} == set(last.predicate.files)
         metrics = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
-        (row,) = last["predicate"]["verdict"]["learnt_basis"]
+        (row,) = last.predicate.verdict["learnt_basis"]
         assert metrics[0]["type"] == f"learnt basis: {row['name'].replace('_', ' ')}"
         assert float(metrics[0]["value"]) == pytest.approx(row["value"]["mean"], abs=1e-5)
         assert float(metrics[0]["confidenceInterval"]["upperBound"]) == pytest.approx(row["value"]["high"], abs=1e-5)
@@ -441,10 +475,10 @@ def test_a_release(life, copied, invoke, tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert done.output.startswith("line 4: release, model ")
-    last = statements(copied)[-1]["predicate"]
-    assert (last["recipient"], set(last["evidence"])) == ("Elm Ltd", {"report.html"})
+    last = statements(copied)[-1].predicate
+    assert (last.recipient, set(last.evidence)) == ("Elm Ltd", {"report.html"})
     # The next run still follows from line 3, and the model of the newest line is the one that was released.
-    done = invoke("ledger", "verify", copied, "--model", life / "again")
+    done = invoke("ledger", "verify", copied, *trusted(copied), "--model", life / "again")
     assert done.exit_code == 0, done.output
     done = invoke("ledger", "release", copied, life / "learned", *key)
     assert done.exit_code == 0, done.output
@@ -483,12 +517,12 @@ class TestTimeStamps:
         refused = invoke("ledger", "timestamp", copied, "--response", tmp_path / "wrong.tsr")
         assert refused.exit_code == 2
         assert "is no time-stamp response" in refused.output
-        assert invoke("ledger", "verify", copied).exit_code == 0
+        assert invoke("ledger", "verify", copied, *trusted(copied)).exit_code == 0
 
     def test_time_stamps_that_nobody_checked_are_named(self, copied, invoke):
         (copied / "timestamps").mkdir()
         (copied / "timestamps" / "3.tsr").write_bytes(b"")
-        done = invoke("ledger", "verify", copied)
+        done = invoke("ledger", "verify", copied, *trusted(copied))
         assert done.exit_code == 0
         assert "1 time stamps were not checked" in done.output
 

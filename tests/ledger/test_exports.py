@@ -1,6 +1,5 @@
 """Exports: a bill of materials and a model card with the figures of the lines."""
 
-import hashlib
 import json
 import re
 from dataclasses import replace
@@ -54,15 +53,15 @@ def test_figures_are_those_with_an_interval_and_rows_without_one():
 
 def test_a_model_has_its_past_and_what_was_said_about_it(life, signer, claimed):
     model = recorded_model(life)
-    assert model.line[0] == 2
-    assert [number for number, _ in model.before] == [1]
-    assert [number for number, _ in model.about] == [3]
+    assert model.line.line == 2
+    assert [one.line for one in model.before] == [1]
+    assert [one.line for one in model.about] == [3]
     assert model.remarks == [
         "line 2: no line since says that copies, checkpoints or the model before were destroyed",
     ]
     life.append(claimed("learn", None, "x"), signer, "trial")
     other = recorded_model(life, "trial")
-    assert (other.line[0], other.before, other.about) == (4, [], [])
+    assert (other.line.line, other.before, other.about) == (4, [], [])
     assert other.remarks == ["line 4: its model began outside this ledger"]
 
 
@@ -111,7 +110,7 @@ class TestBill:
         assert UUID(bill["serialNumber"]).version == 5
         component = bill["metadata"]["component"]
         assert component["type"] == "machine-learning-model"
-        digest = hashlib.sha256(b"c").hexdigest()
+        digest = model.line.digest
         assert component["hashes"] == [{"alg": "SHA-256", "content": digest}]
         assert [one["name"] for one in component["components"]] == ["net"]
         assert [one["version"] for one in component["pedigree"]["ancestors"]] == ["line 2", "line 1"]
@@ -183,7 +182,7 @@ class TestCard:
             ("2", "forget"),
             ("4", "forget"),
         ]
-        assert hashlib.sha256(b"c").hexdigest() in text
+        assert model.line.digest in text
         assert ModelCard(text).data.tags == ["myosotis", "forget", "er"]
 
     def test_a_hostile_name_stays_text(self, life, signer, claimed):

@@ -39,7 +39,7 @@ def pages(life, signer, claimed, tmp_path):
     made = {"life": render_html(life_page(statements, signers, list(remarks(statements))))}
     for number, (statement, name) in enumerate(zip(statements, signers, strict=True), start=1):
         made[f"certificate-{number}"] = render_html(certificate(statement, number, name))
-    made["person"] = person_page(statements, 5)
+    made["person"] = person_page(statements, 5, life.head().roles.values())
     for name, text in made.items():
         (tmp_path / f"{name}.html").write_text(text)
     return {name: tmp_path / f"{name}.html" for name in made}

@@ -14,19 +14,20 @@ from myosotis.engine.errors import InputError
 from myosotis.ledger import Ledger, verify_ledger
 from myosotis.ledger.envelopes import HEAD, canonical, sealed
 from myosotis.ledger.keys import KEY_VARIABLE, make_key, open_signer, read_public
+from myosotis.ledger.verification import Trusted
 
 
 def holds(ledger):
-    return all(check.holds for check in verify_ledger(ledger.path, ledger.keys))
+    return all(check.holds for check in verify_ledger(ledger.path, Trusted.by_ledger(ledger.path)))
 
 
 def test_lines_follow_each_other(life):
     statements = list(life.statements())
-    assert [one["predicate"]["sequence"] for one in statements] == [0, 1, 2]
-    parents = [one["predicate"]["parent"] for one in statements]
+    assert [one.predicate.sequence for one in statements] == [0, 1, 2]
+    parents = [one.predicate.parent for one in statements]
     assert parents[0] is None
-    assert [parent["sequence"] for parent in parents[1:]] == [0, 1]
-    assert life.head().tips["main"]["sequence"] == 1
+    assert [parent.sequence for parent in parents[1:]] == [0, 1]
+    assert life.head().tips["main"].sequence == 1
     assert life.head().size == 3
     assert holds(life)
 
@@ -46,7 +47,7 @@ def test_a_model_that_does_not_follow_is_refused(life, signer, claimed):
 
 def test_the_same_run_twice_is_refused(life, signer, claimed):
     life.append(claimed("forget", "b", "b"), signer)  # it changed nothing
-    with pytest.raises(InputError, match="line 4 is of this run already"):
+    with pytest.raises(InputError, match="line 4 already records this run"):
         life.append(claimed("forget", "b", "b"), signer)
 
 
@@ -55,17 +56,18 @@ def test_a_branch_begins_at_the_line_that_left_its_model(life, signer, claimed):
     assert life.append(claimed("forget", "c", "d"), signer, "trial") == 5
     assert life.append(claimed("learn", None, "x"), signer, "other") == 6
     assert life.append(claimed("forget", "b", "e"), signer) == 7
-    parents = [one["predicate"]["parent"] for one in life.statements()]
-    assert [parent and parent["sequence"] for parent in parents] == [None, 0, 1, 1, 3, None, 1]
+    parents = [one.predicate.parent for one in life.statements()]
+    assert [parent and parent.sequence for parent in parents] == [None, 0, 1, 1, 3, None, 1]
     assert holds(life)
 
 
-def test_an_audit_is_of_any_line_and_moves_nothing(life, signer, claimed):
-    assert life.append(claimed("audit", "a", "a"), signer) == 4
-    assert life.append(claimed("audit", "z", "z"), signer) == 5
-    assert life.append(claimed("forget", "b", "c"), signer) == 6
-    parents = [one["predicate"]["parent"] for one in life.statements()]
-    assert [parent and parent["sequence"] for parent in parents[3:]] == [0, None, 1]
+def test_an_audit_is_of_any_line_and_moves_nothing(life, signer, auditor, claimed):
+    assert life.append(claimed("audit", "a", "a"), auditor) == 4
+    with pytest.raises(InputError, match="no line left the model that is to be audited"):
+        life.append(claimed("audit", "z", "z"), auditor)
+    assert life.append(claimed("forget", "b", "c"), signer) == 5
+    parents = [one.predicate.parent for one in life.statements()]
+    assert [parent and parent.sequence for parent in parents[3:]] == [0, 1]
     assert holds(life)
 
 
@@ -74,7 +76,7 @@ def test_an_append_that_was_cut_off_before_its_head_is_completed(life, signer, c
         patch.setattr(Ledger, "_sign", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             life.append(claimed("forget", "b", "c"), signer)
-    checks = list(verify_ledger(life.path, life.keys))
+    checks = list(verify_ledger(life.path, Trusted.by_ledger(life.path)))
     assert "an append was interrupted, the next one completes it" in checks[-1].text
     assert life.append(claimed("forget", "c", "d"), signer) == 5
     assert holds(life)
@@ -85,7 +87,7 @@ def test_a_torn_line_is_named_and_nothing_is_appended(life, signer, claimed, res
     log = life.path / "log.intoto.jsonl"
     log.write_bytes(log.read_bytes() + rest)
     before = log.read_bytes()
-    with pytest.raises(InputError, match=r"torn after line 3|line 4: is no envelope"):
+    with pytest.raises(InputError, match=r"torn after line 3|line 4: is not an envelope"):
         life.append(claimed("forget", "b", "c"), signer)
     assert log.read_bytes() == before
     assert not holds(life)
@@ -120,6 +122,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(life, signer, claimed, monkeypatch
 @pytest.mark.processes
 def test_two_processes_append_at_once(life, tmp_path):
     program = f"""
+import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +134,8 @@ from myosotis.ledger import Ledger
 from myosotis.ledger.keys import open_signer
 ledger, signer = Ledger(Path({str(life.path)!r})), open_signer({str(tmp_path / "life.key")!r})
 for number in range(8):
-    ledger.append(claim("forget", "b", "b", evidence={{"result.json": f"{{sys.argv[1]}} {{number}}"}}), signer)
+    result = hashlib.sha256(f"{{sys.argv[1]}} {{number}}".encode()).hexdigest()
+    ledger.append(claim("forget", "b", "b", evidence={{"result.json": result}}), signer)
 """
     both = [subprocess.Popen([sys.executable, "-c", program, name]) for name in ("one", "two")]
     assert [process.wait() for process in both] == [0, 0]
@@ -179,16 +183,46 @@ class TestKeys:
 
     def test_a_key_that_is_not_in_the_folder_cannot_sign(self, life, claimed, tmp_path):
         other = make_key(tmp_path / "other.key")
-        with pytest.raises(InputError, match="no public key of this signer"):
+        with pytest.raises(InputError, match="key has no role"):
             life.append(claimed("forget", "b", "c"), other)
 
-    def test_an_auditor_signs_lines_too(self, life, claimed, tmp_path):
-        auditor = make_key(tmp_path / "auditor.key")
-        life.add_key(auditor.public_key, "auditor")
+    def test_an_auditor_signs_audits_and_an_operator_everything_else(self, life, signer, auditor, claimed):
         assert life.append(claimed("audit", "b", "b"), auditor) == 4
         assert holds(life)
-        operator = [read_public(life.path / "keys" / "operator.pub")]
+        for kind, who, needed in (("forget", auditor, "an operator"), ("audit", signer, "an auditor")):
+            with pytest.raises(InputError, match=f"'{kind}' needs {needed}"):
+                life.append(claimed(kind, "b", "b"), who)
+        operator = Trusted([read_public(life.path / "keys" / "operator.pub")])
         assert not all(check.holds for check in verify_ledger(life.path, operator))
+
+    def test_only_an_operator_gives_roles(self, life, signer, auditor, tmp_path):
+        other = make_key(tmp_path / "other.key").public_key
+        with pytest.raises(InputError, match="an operator gives keys their roles"):
+            life.add_key(other, "other", "operator", auditor)
+        for name, message in (
+            ("auditor", "already exists, and a key is never replaced"),
+            ("o/../x", "a name of a key"),
+        ):
+            with pytest.raises(InputError, match=message):
+                life.add_key(other, name, "auditor", signer)
+        with pytest.raises(InputError, match="has a role already, as 'auditor'"):
+            life.add_key(auditor.public_key, "again", "auditor", signer)
+        life.add_key(other, "other", "witness", signer)
+        assert life.head().roles[other.keyid].role == "witness"
+        assert holds(life)
+
+    def test_a_line_that_an_operator_left_without_a_head_is_completed_by_an_operator(
+        self, life, signer, auditor, claimed, monkeypatch
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "_sign", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                life.append(claimed("forget", "b", "c"), signer)
+        with pytest.raises(InputError, match="an operator completes it"):
+            life.append(claimed("audit", "b", "b"), auditor)
+        assert life.recover(signer).line == 4
+        assert life.recover(signer) is None
+        assert holds(life)
 
     def test_another_kind_of_key_is_refused(self, tmp_path):
         from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -219,12 +253,12 @@ def test_a_head_of_another_version_is_refused(life, signer):
 
     content = {**life.head().content(), "version": "v9"}
     (life.path / "head.json").write_bytes(sealed(content, HEAD, signer))
-    with pytest.raises(InputError, match=r"is of version v9, this program writes v0\.1"):
+    with pytest.raises(InputError, match=r"is of version v9, this program writes v0\.2"):
         life.head()
 
 
 def test_what_is_no_ledger_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no ledger; `myosotis ledger init` makes one"):
+    with pytest.raises(InputError, match="is not a ledger; `myosotis ledger init` makes one"):
         Ledger(tmp_path)
 
 
@@ -234,7 +268,7 @@ def test_the_guide_of_an_older_version_stays_the_guide(life, signer, claimed):
     head = replace(life.head(), guide=hashlib.sha256(guide.encode()).hexdigest())
     (life.path / "head.json").write_bytes(sealed(head.content(), HEAD, signer))
     life.append(claimed("forget", "b", "c"), signer)
-    checks = list(verify_ledger(life.path, life.keys))
+    checks = list(verify_ledger(life.path, Trusted.by_ledger(life.path)))
     assert all(check.holds for check in checks)
     assert "its guide is of another version" in next(check.text for check in checks if check.name == "folder")
 

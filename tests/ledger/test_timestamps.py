@@ -17,6 +17,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.extras import MissingExtraError
 from myosotis.ledger import Ledger, verify_ledger
 from myosotis.ledger.timestamps import FOLDER, make_request, read_roots, stamped_sizes, store_response
+from myosotis.ledger.verification import Trusted
 
 SETTINGS = """
 [tsa]
@@ -89,7 +90,7 @@ def authority(tmp_path):
 
 
 def outcome(ledger, authority):
-    checks = list(verify_ledger(ledger.path, ledger.keys, roots=authority.root))
+    checks = list(verify_ledger(ledger.path, Trusted.by_ledger(ledger.path), roots=authority.root))
     return checks[-1]
 
 
@@ -174,7 +175,7 @@ class TestFails:
         life.append(claimed("forget", "b", "c"), signer)
         stamped(life, authority)
         shutil.copytree(life.path / FOLDER, tmp_path / "old" / FOLDER)
-        assert outcome(Ledger(tmp_path / "old"), authority).status == 20
+        assert outcome(Ledger(tmp_path / "old"), authority).status == 13
 
     def test_with_a_head_under_another_name(self, life, authority):
         stamped(life, authority)

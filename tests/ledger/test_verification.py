@@ -1,34 +1,36 @@
 """Nothing in a ledger can be changed without being noticed."""
 
-import base64
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from securesystemslib.dsse import Envelope
 
 from myosotis.engine.errors import InputError
-from myosotis.ledger import Ledger, directory_digest, verify_ledger
-from myosotis.ledger.keys import make_key, read_public
-from myosotis.ledger.statements import roots_before
+from myosotis.ledger import Claim, Ledger, Trusted, directory_digest, verify_ledger
+from myosotis.ledger.envelopes import HEAD, LINE, canonical, payload_of, sealed
+from myosotis.ledger.heads import Head
+from myosotis.ledger.keys import make_key, public_pem, read_public
+from myosotis.ledger.statements import Statement
 
 
-def outcome(ledger, keys, **options):
+def outcome(ledger, trusted, **options):
     """The name of the check that failed; None if all hold."""
-    checks = list(verify_ledger(ledger.path, keys, **options))
+    checks = list(verify_ledger(ledger.path, trusted, **options))
     return None if checks[-1].holds else checks[-1].name
 
 
 @pytest.fixture
 def keys(life):
-    return [read_public(life.path / "keys" / "operator.pub")]
+    return Trusted(*([read_public(life.path / "keys" / f"{name}.pub")] for name in ("operator", "auditor")))
 
 
 def test_every_byte_counts(life, keys):
     """Of every file in the folder, each byte in turn is changed."""
     files = sorted(path for path in life.path.rglob("*") if path.is_file())
-    assert len(files) == 4
+    assert len(files) == 5
     unnoticed = []
     for path in files:
         content = path.read_bytes()
@@ -110,20 +112,67 @@ class TestHistory:
 
 class TestKeys:
     def test_those_of_others(self, life, tmp_path):
-        assert outcome(life, [make_key(tmp_path / "x.key").public_key]) == "signatures"
+        assert outcome(life, Trusted([make_key(tmp_path / "x.key").public_key])) == "signatures"
 
-    def test_none(self, life):
-        assert outcome(life, []) == "signatures"
+    def test_none(self, life, keys):
+        assert outcome(life, Trusted([])) == "signatures"
+        assert outcome(life, Trusted([], keys.operators)) == "signatures"
 
-    def test_one_that_was_put_into_the_folder(self, life, keys, tmp_path):
-        life.add_key(make_key(tmp_path / "x.key").public_key, "auditor")
+    @pytest.mark.parametrize("change", ["added", "foreign", "removed", "all removed", "exchanged", "renamed", "link"])
+    def test_files_that_the_head_does_not_name(self, change, life, keys, tmp_path):
+        folder = life.path / "keys"
+        if change == "added":
+            (folder / "thief.pub").write_text(public_pem(make_key(tmp_path / "x.key").public_key))
+        elif change == "foreign":
+            (life.path / "operator.pub").write_text(public_pem(make_key(tmp_path / "x.key").public_key))
+        elif change == "removed":
+            (folder / "auditor.pub").unlink()
+        elif change == "all removed":
+            shutil.rmtree(folder)
+        elif change == "exchanged":
+            (folder / "auditor.pub").write_text(public_pem(make_key(tmp_path / "x.key").public_key))
+        elif change == "renamed":
+            (folder / "auditor.pub").rename(folder / "auditor-2.pub")
+        else:
+            (folder / "auditor.pub").rename(tmp_path / "auditor.pub")
+            (folder / "auditor.pub").symlink_to(tmp_path / "auditor.pub")
         assert outcome(life, keys) == "folder"
+
+    def test_an_auditor_cannot_forge_a_ledger(self, life, keys, auditor, claimed, tmp_path):
+        """Whoever trusts an auditor's key as such trusts it with audits alone, whatever the head says."""
+        forged = Ledger.create(tmp_path / "forged", auditor)
+        forged.append(claimed("learn", None, "a"), auditor)
+        checks = list(verify_ledger(forged.path, keys))
+        assert (checks[-1].name, checks[-1].text) == (
+            "signatures",
+            f"head.json: gives the auditor {auditor.public_key.keyid[:16]} the role 'operator'",
+        )
+
+    def test_an_auditor_cannot_sign_another_line_or_the_head_over_it(self, life, keys, signer, auditor, claimed, forge):
+        head = (life.path / "head.json").read_bytes()
+        forge(life, claimed("forget", "b", "c"), auditor, lambda _: None)
+        last = list(verify_ledger(life.path, keys))[-1]
+        assert (last.name, last.text) == (
+            "signatures",
+            "log.intoto.jsonl, line 4: is of kind forget, and signed by an auditor",
+        )
+        log = life.path / "log.intoto.jsonl"
+        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:3]))
+        (life.path / "head.json").write_bytes(head)
+        life.append(claimed("forget", "b", "c"), signer)
+        (life.path / "head.json").write_bytes(sealed(life.head().content(), HEAD, auditor))
+        last = list(verify_ledger(life.path, keys))[-1]
+        assert last.text == "the head is signed by an auditor, and its last line by somebody else"
+
+    def test_the_operator_cannot_sign_an_audit(self, life, keys, signer, claimed, forge):
+        forge(life, claimed("audit", "b", "b"), signer, lambda _: None)
+        assert outcome(life, keys) == "signatures"
 
     def test_a_whole_ledger_that_was_signed_anew(self, life, keys, claimed, tmp_path):
         mallory = make_key(tmp_path / "m.key")
         forged = Ledger.create(tmp_path / "forged", mallory)
         forged.append(claimed("learn", None, "a"), mallory)
-        assert outcome(forged, forged.keys) is None
+        assert outcome(forged, Trusted.by_ledger(forged.path)) is None
         assert outcome(forged, keys) == "signatures"
 
 
@@ -152,8 +201,6 @@ class TestModel:
 
     @pytest.mark.parametrize("change", ["edit", "rename", "remove", "add"])
     def test_another_model(self, change, life, keys, signer, claimed, model):
-        from dataclasses import replace
-
         subject, files = directory_digest(model)
         life.append(replace(claimed("forget", "b", "c"), subjects={"model": subject}, files=files), signer)
         assert outcome(life, keys, model=model) is None
@@ -176,94 +223,173 @@ class TestModel:
             directory_digest(tmp_path / "none")
 
 
-def test_a_parent_that_was_invented(life, keys, signer):
-    """A line that is signed and in order, but names a model that no line left."""
-    from myosotis.ledger.envelopes import HEAD, LINE, sealed
+def changed_by(path, value):
+    """A function that sets a value in a statement."""
 
-    lines = list(life.lines())
-    head = life.head()
-    statement = list(life.statements())[1]
-    statement["predicate"] |= {"sequence": 3, "previous": hashlib.sha256(lines[2]).hexdigest()}
-    statement["predicate"]["parent"] = {"sequence": 2, "sha256": "0" * 64}
-    line = sealed(statement, LINE, signer)
-    with (life.path / "log.intoto.jsonl").open("ab") as stream:
-        stream.write(line + b"\n")
-    (life.path / "head.json").write_bytes(sealed(head.with_line(line, statement).content(), HEAD, signer))
-    assert outcome(life, keys) == "lineage"
+    def change(content):
+        *parts, last = path.split(".")
+        for part in parts:
+            content = content[int(part) if part.isdecimal() else part]
+        content[int(last) if last.isdecimal() else last] = value
+
+    return change
 
 
-@pytest.mark.parametrize("change", [{"parent": None}, {"weights": {}}, {"parent": {"sequence": 0}}, {"parent": 3}])
-def test_a_line_that_leaves_its_branch_or_lacks_something(change, life, keys, signer, claimed, monkeypatch):
-    """Signed by the operator, in order, and under a head: the lineage alone is wrong."""
-    from myosotis.ledger import store
-
-    def changed(*arguments):
-        statement = make_statement(*arguments)
-        statement["predicate"] |= change
-        return statement
-
-    make_statement = store.make_statement
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "make_statement", changed)
-        kind = "audit" if "weights" in change else "forget"
-        life.append(claimed(kind, "b", "b"), signer)
-    assert outcome(life, keys) == "lineage"
+LEARNED = {"count": 3, "scheme": "myosotis/v2", "root": "aa" * 32, "commitments": 6}
 
 
-def test_a_verifier_of_its_own_agrees(life):
-    """What VERIFY.md says, with nothing but hashlib and cryptography."""
-    public = load_pem_public_key((life.path / "keys" / "operator.pub").read_bytes())
-
-    def payload(envelope):
-        body, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
-        signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
-        public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), signed)
-        return json.loads(body)
-
-    log = (life.path / "log.intoto.jsonl").read_bytes()
-    lines = log.splitlines()
-    previous, subjects = None, []
-    for number, line in enumerate(lines):
-        statement = payload(json.loads(line))
-        assert statement["_type"] == "https://in-toto.io/Statement/v1"
-        predicate = statement["predicate"]
-        assert (predicate["sequence"], predicate["previous"]) == (number, previous)
-        if predicate["parent"] is not None:
-            assert subjects[predicate["parent"]["sequence"]] == predicate["parent"]["sha256"]
-        previous = hashlib.sha256(line).hexdigest()
-        subjects.append(statement["subject"][0]["digest"]["sha256"])
-    level = [hashlib.sha256(b"\x00" + line).digest() for line in lines]
-    root = hashlib.sha256(b"\x01" + hashlib.sha256(b"\x01" + level[0] + level[1]).digest() + level[2]).hexdigest()
-    head = payload(json.loads((life.path / "head.json").read_bytes()))
-    assert (head["size"], head["bytes"], head["last"], head["root"]) == (3, len(log), previous, root)
-    assert head["guide"] == hashlib.sha256((life.path / "VERIFY.md").read_bytes()).hexdigest()
-
-
-def test_what_was_learned_is_looked_up_once_for_all_lines(life, signer, claimed):
-    """Of many requests in a row each says what a line long before had learned; each line is looked at once."""
-    records = {"root": "aa" * 32, "count": 9, "commitments": 9}
-    life.append(claimed("learn", "b", "c0", records=records), signer)
-    for number in range(5):
-        learned = {"root": f"{number:064x}", "count": 1, "commitments": 1, "learned": [{"root": "aa" * 32, "count": 1}]}
-        life.append(claimed("forget", f"c{number}", f"c{number + 1}", records=learned), signer)
-    assert all(check.holds for check in verify_ledger(life.path, life.keys))
-
-    class Counted(list):
-        looked_at = 0
-
-        def __iter__(self):
-            for statement in super().__iter__():
-                Counted.looked_at += 1
-                yield statement
-
-    statements = Counted(life.statements())
-    assert [len(roots) for roots in roots_before(statements)] == [0, 0, 0, 1, 1, 1, 1, 1, 1]
-    assert Counted.looked_at == len(statements)
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("predicate.parent", {"sequence": 2, "sha256": "0" * 64}, "lineage"),
+        ("predicate.parent", {"sequence": 0, "sha256": "0" * 64}, "lineage"),
+        ("predicate.parent", {"sequence": 9, "sha256": "0" * 64}, "lineage"),
+        ("predicate.parent", None, "lineage"),
+        ("predicate.parent", {"sequence": 0}, "signatures"),
+        ("predicate.parent", 3, "signatures"),
+        ("predicate.weights", {}, "signatures"),
+        ("predicate.weights.in", "z", "lineage"),
+        ("predicate.files", {"net": "0" * 64}, "signatures"),
+        ("predicate.sequence", True, "signatures"),
+        ("predicate.sequence", 7, "order"),
+        ("predicate.previous", None, "order"),
+        ("predicate.ledger", "ab" * 16, "identity"),
+        ("predicate.recordedOn", "1970-01-01T00:00:00Z", "order"),
+        ("predicate.recordedOn", "2099-01-01T00:00:00Z", "head"),
+        ("predicate.recordedOn", "yesterday", "signatures"),
+        ("predicate.recordedOn", "2026-13-01T00:00:00Z", "signatures"),
+        ("predicate.remark", "all forgotten", "signatures"),
+        ("predicate.evidence", {}, "signatures"),
+        ("predicate.models", [0], "signatures"),
+        ("predicate.records", {"count": 3, "root": "bb" * 32, "commitments": 2}, "signatures"),
+        ("predicate.records", {"count": 3, "root": "bb" * 32}, "signatures"),
+        ("predicate.records", {**LEARNED, "learned": [{"root": "cc" * 32, "count": 3}]}, "lineage"),
+        ("predicate.records", {**LEARNED, "learned": [{"root": "cc" * 32, "count": 1000}]}, "signatures"),
+        ("predicate.records", {**LEARNED, "learned": 7}, "signatures"),
+        ("predicate.records", {**LEARNED, "learned": [["root"]]}, "signatures"),
+        ("predicateType", "forget:evil", "signatures"),
+        ("predicateType", "urn:myosotis:ledger:forget:v9", "signatures"),
+        ("predicateType", "urn:myosotis:ledger:absolve:v0.2", "signatures"),
+        ("predicateType", "urn:myosotis:ledger:forget:v0.1", "order"),
+        ("_type", "https://in-toto.io/Statement/v2", "signatures"),
+        ("subject", [], "signatures"),
+        ("subject.0.name", "a model", "signatures"),
+        ("subject.0.digest", {"sha256": "0" * 64, "sha1": "0" * 40}, "signatures"),
+        ("subject", [{"name": name, "digest": {"sha256": "e" * 64}} for name in ("model", "other")], "signatures"),
+    ],
+)
+def test_a_line_that_says_what_is_not_so(path, value, expected, life, keys, signer, claimed, forge):
+    """Signed by the operator and under a head: its content alone is wrong."""
+    forge(life, claimed("forget", "b", "c"), signer, changed_by(path, value))
+    assert outcome(life, keys) == expected
 
 
-@pytest.mark.parametrize("learned", [{"root": 1}, [{}], 7, [["root"]]])
-def test_a_claim_of_learning_that_is_no_list_of_roots_fails(learned, life, signer, claimed, monkeypatch):
-    monkeypatch.setattr(type(life), "_check_learning", lambda *_: None)
-    life.append(claimed("forget", "b", "c", records={"count": 1, "learned": learned}), signer)
-    last = list(verify_ledger(life.path, life.keys))[-1]
-    assert (last.name, last.holds) == ("lineage", False)
+def test_more_records_than_a_line_had_learned(life, keys, signer, claimed, forge):
+    life.append(claimed("learn", "b", "c", records=LEARNED), signer)
+    records = {**LEARNED, "root": "bb" * 32, "count": 5, "learned": [{"root": "aa" * 32, "count": 5}]}
+    forge(life, claimed("forget", "c", "d", records=records), signer, lambda _: None)
+    assert list(verify_ledger(life.path, keys))[-1].text == "line 5: line 4 had learned 3 records, not 5"
+
+
+def test_a_destroyed_model_that_no_line_left(life, keys, signer, forge):
+    facts = {
+        "run": {"name": "1 files", "kind": "destroy", "method": None},
+        "evidence": {},
+        "records": {"count": 1, "scheme": "myosotis/v2", "root": "dd" * 32, "commitments": 1},
+        "models": [2],
+    }
+    forge(life, Claim("destroy", {"commitments": "dd" * 32}, {}, None, (), facts), signer, lambda _: None)
+    assert list(verify_ledger(life.path, keys))[-1].text == "line 4 destroys the model of line 3, which left none"
+
+
+class TestOneReading:
+    """Two programs must not read two things in bytes that are equal."""
+
+    def rewritten(self, life, signer, change, payload=lambda content: content):
+        """The last line but for a change to the bytes of its payload, and of its envelope, under a head."""
+        lines = list(life.lines())
+        content = payload(payload_of(lines[-1], LINE))
+        envelope = Envelope(content, LINE, {})
+        envelope.sign(signer)
+        lines[-1] = change(canonical(envelope.to_dict()))
+        head = Head(life.head().ledger, roles=life.head().roles)
+        for line in lines[:-1]:
+            head = head.with_line(line, Statement.parse(payload_of(line, LINE)))
+        head = replace(
+            head,
+            size=head.size + 1,
+            length=head.length + len(lines[-1]) + 1,
+            last=hashlib.sha256(lines[-1]).hexdigest(),
+            frontier=head.frontier.with_entry(lines[-1]),
+        )
+        (life.path / "log.intoto.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+        (life.path / "head.json").write_bytes(sealed(head.content(), HEAD, signer))
+
+    def test_as_it_was_written(self, life, keys, auditor):
+        self.rewritten(life, auditor, lambda line: line)
+        assert outcome(life, keys) is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda line: line.replace(b'{"payload"', b'{"payload":"e30=","payload"', 1),
+            lambda line: line[:-1] + b',"more":1}',
+            lambda line: line.replace(b'"payloadType"', b' "payloadType"', 1),
+            lambda line: line.replace(b'"}]}', b'","note":"x"}]}'),
+            lambda line: line.replace(b'"signatures":[', b'"signatures":[{"keyid":"%s","sig":"AA=="},' % (b"0" * 64)),
+            lambda _: b"[" * 200_000,
+        ],
+    )
+    def test_an_envelope_in_another_form(self, change, life, keys, auditor):
+        self.rewritten(life, auditor, change)
+        assert outcome(life, keys) == "signatures"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda text: text.replace(b'"forgotten":true', b'"forgotten":false,"forgotten":true'),
+            lambda text: text.replace(b'"kept":null', b'"kept":NaN'),
+            lambda text: text.replace(b'"kept":null', b'"kept":1e400'),
+            lambda text: text.replace(b'"kept":null', b'"kept":123456789012345678901'),
+            lambda text: text.replace(b'"kept":null', b'"kept":1.0'),
+            lambda text: text.replace(b'"kept":null', b'"kept":"\\ud800"'),
+            lambda text: text.replace(b'"kept":null', b'"kept": null'),
+            lambda text: text.replace(b'"kept":null', b'"kept":"\\u0041"'),
+            lambda text: json.dumps(json.loads(text), indent=3).encode(),
+            lambda text: text + b"\n",
+            lambda _: b"[" * 100_000,
+        ],
+    )
+    def test_a_payload_in_another_form(self, change, life, keys, auditor):
+        self.rewritten(life, auditor, lambda line: line, change)
+        assert outcome(life, keys) == "signatures"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("size", "3"),
+        ("size", 5),
+        ("issuedOn", "1970"),
+        ("issuedOn", "1970-01-01T00:00:00Z"),
+        ("remark", "x"),
+        ("tips", [1]),
+    ],
+)
+def test_a_head_with_odd_values(key, value, life, keys, signer):
+    content = {**life.head().content(), key: value}
+    (life.path / "head.json").write_bytes(sealed(content, HEAD, signer))
+    assert outcome(life, keys) in ("signatures", "head")
+
+
+def test_a_newer_head_with_a_time_stamp_shows_that_lines_were_cut_off(life, keys, signer, claimed, tmp_path):
+    shutil.copytree(life.path, tmp_path / "old")
+    life.append(claimed("forget", "b", "c"), signer)
+    (tmp_path / "old" / "timestamps").mkdir()
+    shutil.copy(life.path / "head.json", tmp_path / "old" / "timestamps" / "4.head.json")
+    (tmp_path / "old" / "timestamps" / "4.tsr").write_bytes(b"x")
+    last = list(verify_ledger(tmp_path / "old", keys))[-1]
+    assert (last.name, last.text) == (
+        "head",
+        "timestamps holds a head of 4 lines, so that the newest lines were cut off",
+    )

@@ -43,10 +43,10 @@ def export_model(
         model = recorded_model(opened, branch)
         if cyclonedx is not None:
             write_json(cyclonedx, bill_of_materials(model))
-            typer.echo(f"bill of materials: {cyclonedx}, of the model of line {model.line[0]}")
+            typer.echo(f"bill of materials: {cyclonedx}, of the model of line {model.line.line}")
         if model_card is not None:
             write_text(model_card, card_of(model))
-            typer.echo(f"model card: {model_card}, of the model of line {model.line[0]}")
+            typer.echo(f"model card: {model_card}, of the model of line {model.line.line}")
 
 
 @ledger.command("release")

@@ -88,7 +88,7 @@ def add(
         from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
         from myosotis.ledger.keys import open_signer
         from myosotis.ledger.matching import check_records
-        from myosotis.ledger.receipts import proofs_among, write_receipts
+        from myosotis.ledger.receipts import proofs_among, proofs_of_all, write_receipts
         from myosotis.ledger.store import Ledger
 
         if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
@@ -100,9 +100,8 @@ def add(
         if learned and (records is None or claim.kind != "forget"):
             raise InputError("--learned goes with --records, for a run that forgot")
         if records is not None:
-            entries = entries_of(records)
-            commitment = commit(entries)
-            had, said = proofs_among(entries, [read_opening(path) for path in learned]) if learned else (None, [])
+            commitment = commit(entries_of(records))
+            had, said = proofs_among(records, [read_opening(path) for path in learned]) if learned else (None, [])
             claim = with_commitment(claim, commitment, said)
             check_records(run, records)
             opened.check(claim, signer, branch)
@@ -111,7 +110,7 @@ def add(
                 write_opening(commitment, opening)
                 say(f"key of {commitment.records} commitments: {opening}; keep it private, or destroy it")
             if receipts is not None:
-                count = write_receipts(commitment.root, commitment.proofs(), receipts, had)
+                count = write_receipts(proofs_of_all(commitment), receipts, had)
                 say(f"receipts: {count} in {receipts}; hand them out, then delete them here")
         number = opened.append(claim, signer, branch)
         typer.echo(f"line {number}: {claim.kind}, model {claim.subjects['model']}")
@@ -130,23 +129,20 @@ def make_receipts(
     """Make receipts for the records of a line, from the key of its commitments; --learned needs --records."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
-        from myosotis.ledger.commitments import entries_of, read_opening
-        from myosotis.ledger.receipts import proofs_among, write_receipts
+        from myosotis.ledger.commitments import read_opening
+        from myosotis.ledger.receipts import proofs_among, proofs_of_all, write_receipts
         from myosotis.ledger.store import Ledger
 
         if learned and records is None:
             raise InputError("--learned goes with --records")
         _check_new(directory, receipts)
         commitment = read_opening(opening)
-        roots = [(one["predicate"].get("records") or {}).get("root") for one in Ledger(directory).statements()]
+        roots = [one.predicate.records.root for one in Ledger(directory).statements()]
         if commitment.root not in roots:
             raise InputError(f"{opening}: no line of {directory} has these commitments")
-        entries = None if records is None else entries_of(records)
-        had = proofs_among(entries, [read_opening(path) for path in learned])[0] if entries and learned else None
-        proofs = commitment.proofs()
-        if entries is not None:
-            proofs = {name: list(made.proofs) for name, made in proofs_among(entries, [commitment])[0].items()}
-        count = write_receipts(commitment.root, proofs, receipts, had)
+        had = proofs_among(records, [read_opening(path) for path in learned])[0] if records and learned else None
+        proofs = proofs_of_all(commitment) if records is None else proofs_among(records, [commitment])[0]
+        count = write_receipts(proofs, receipts, had)
         typer.echo(f"receipts of line {roots.index(commitment.root) + 1}: {count} in {receipts}")
 
 
@@ -218,14 +214,23 @@ def new_key(
 def add_key(
     directory: Folder,
     public: Annotated[Path, typer.Argument(metavar="FILE", help="Public key of somebody else, e.g. auditor.pub.")],
+    role: Annotated[
+        Literal["operator", "auditor", "witness"],
+        typer.Option(
+            help="What its owner may sign: an operator what happened to the model, an auditor audits, a witness "
+            "checkpoints."
+        ),
+    ] = "auditor",
+    key: Key = None,
 ) -> None:
-    """Put a public key into the ledger, so that its owner, an auditor, can sign lines; its name is that of the file."""
+    """Put a public key into the ledger, and sign what its owner may sign; its name is that of the file."""
     with exit_statuses(resumes=False):
-        from myosotis.ledger.keys import read_public
+        from myosotis.ledger.keys import open_signer, read_public
         from myosotis.ledger.store import Ledger
 
-        Ledger(directory).add_key(read_public(public), public.stem)
-        typer.echo(f"key: {directory / 'keys' / f'{public.stem}.pub'}")
+        opened = Ledger(directory)
+        opened.add_key(read_public(public), public.stem, role, open_signer(key, opened.keys))
+        typer.echo(f"{role}: {directory / 'keys' / f'{public.stem}.pub'}")
 
 
 @ledger.command()
@@ -248,15 +253,16 @@ def log(
             check_output(opened, html, overwrite=True)
         statements = list(opened.statements())
         remarked = list(remarks(statements))
-        for line in log_table(statements):
-            typer.echo(printable(line))
+        signers = opened.signers()
+        for line in log_table(statements, signers):
+            typer.echo(line)
         for line in remarked:
-            say(line)
+            say(printable(line))
         if html is not None:
             from myosotis.ledger.pages import life_page
             from myosotis.report.render import write_html
 
-            write_html(life_page(statements, opened.signers(), remarked), html)
+            write_html(life_page(statements, signers, remarked), html)
             typer.echo(f"page: {html}")
 
 
@@ -295,7 +301,7 @@ def make_certificate(
             raise InputError(f"{person}: is the certificate already; give --person a file of its own")
         statements = list(opened.statements())
         document = certificate(statements[line - 1], line, opened.signers()[line - 1])
-        plain = None if person is None else person_page(statements, line, opened.key_names)
+        plain = None if person is None else person_page(statements, line, opened.head().roles.values())
         write_html(document, page)
         write_text(signed, lines[line - 1].decode())
         typer.echo(f"certificate: {page} and {signed}")
@@ -310,8 +316,13 @@ def verify(
     key: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Public key that you trust, from its owner; repeatable. Default: the folder's."
+            metavar="FILE",
+            help="Public key of an operator that you trust, from its owner; repeatable. Without one, nobody "
+            "that you named has signed the ledger.",
         ),
+    ] = None,
+    auditor: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Public key of an auditor, likewise.")
     ] = None,
     model: Annotated[
         Path | None,
@@ -347,14 +358,16 @@ def verify(
     \b
     10 signatures   11 order   12 another ledger   13 head   14 an older head   15 model
     16 lineage      17 keys and VERIFY.md          18 record   19 sums learned anew   20 time stamps
+    21 witnesses    30 all holds, but nobody was named by --key
     """
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
+        from myosotis.engine.printable import printable
         from myosotis.ledger.keys import read_public
         from myosotis.ledger.store import Ledger
         from myosotis.ledger.table import naming_remarks
         from myosotis.ledger.timestamps import stamped_sizes
-        from myosotis.ledger.verification import verify_ledger
+        from myosotis.ledger.verification import UNNAMED, Trusted, verify_ledger
 
         if (record is None) != (receipt is None):
             raise InputError("--record and --receipt go together")
@@ -362,10 +375,12 @@ def verify(
         anew = None if recompute is None else _learning_anew(model, recompute, size)
         if recompute is None and size is not None:
             raise InputError("--size belongs to --recompute")
-        if key is None:
-            say("no --key is given: the keys in the folder are believed, which whoever made it could have made too")
+        if auditor and not key:
+            raise InputError("--auditor goes with --key, the key of the operator")
         opened = Ledger(directory)
-        keys = opened.keys if key is None else [read_public(path) for path in key]
+        trusted = Trusted.by_ledger(directory)
+        if key:
+            trusted = Trusted([read_public(path) for path in key], [read_public(path) for path in auditor or ()])
         asked: dict[str, Any] = {
             "model": model,
             "branch": branch,
@@ -375,14 +390,18 @@ def verify(
             "learned_anew": anew,
             "roots": roots,
         }
-        for check in verify_ledger(directory, keys, **asked):
-            typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.text}")
+        for check in verify_ledger(directory, trusted, **asked):
+            text = " ".join(printable(check.text).split())  # names of files are others'
+            typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {text}")
             if not check.holds:
                 raise typer.Exit(check.status)
         for text in naming_remarks(list(opened.statements())):
             say(text)
         if roots is None and (stamps := len(stamped_sizes(directory))):
             say(f"{stamps} time stamps were not checked: --roots takes the certificates of their authorities")
+        if not key:
+            typer.echo("consistent, by nobody you named: whoever made the folder could have made its keys; give --key")
+            raise typer.Exit(UNNAMED)
         typer.echo("verified")
 
 

@@ -38,7 +38,7 @@ def check_unlocked(path: Path) -> None:
         raise InputError(_refusal(path, owner))
 
 
-def acquire(path: Path) -> None:
+def acquire(path: Path, *, take_over: bool = False) -> None:
     """Lock ``path`` for this process until :func:`release` or its end; does nothing if the process holds it already.
 
     A lock is stale, and taken over, if its process has ended on this host: its number is free, or belongs to a process
@@ -46,6 +46,8 @@ def acquire(path: Path) -> None:
 
     Args:
         path: A resolved path, whose parent directory exists.
+        take_over: Whether a lock that the system grants is free, whatever its file says of a host that may be gone. It
+            is not where a file system locks for each host alone.
 
     Raises:
         InputError: Another process holds the lock; process, host and time are named.
@@ -56,7 +58,7 @@ def acquire(path: Path) -> None:
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
-            owner = _take(descriptor)
+            owner = _take(descriptor, take_over)
             if owner is not None:
                 raise InputError(_refusal(path, owner))
             if not _is_current(descriptor, file):  # its owner removed it between our open and our lock
@@ -104,7 +106,7 @@ def _is_current(descriptor: int, file: Path) -> bool:
         return False
 
 
-def _take(descriptor: int) -> dict[str, Any] | None:
+def _take(descriptor: int, take_over: bool) -> dict[str, Any] | None:
     """Lock an open lock file; return its owner where somebody else has it."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,7 +115,9 @@ def _take(descriptor: int) -> dict[str, Any] | None:
             return _parse(os.pread(descriptor, 4096, 0)) or {}
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        # This file system has no locks; what the file says of its owner decides alone.
+        take_over = False  # This file system has no locks; what the file says of its owner decides alone.
+    if take_over:
+        return None
     owner = _parse(os.pread(descriptor, 4096, 0))
     return owner if owner is not None and _may_live(owner) else None
 

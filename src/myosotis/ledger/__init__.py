@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from myosotis.ledger.claims import Claim, claim_of_audit, claim_of_run, directory_digest
     from myosotis.ledger.merkle import Frontier, merkle_root
     from myosotis.ledger.store import Ledger
-    from myosotis.ledger.verification import Check, verify_ledger
+    from myosotis.ledger.verification import Check, Trusted, verify_ledger
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -22,7 +22,7 @@ else:
             "claims": "Claim claim_of_audit claim_of_run directory_digest",
             "merkle": "Frontier merkle_root",
             "store": "Ledger",
-            "verification": "Check verify_ledger",
+            "verification": "Check Trusted verify_ledger",
         },
     )
 
@@ -31,6 +31,7 @@ __all__ = [
     "Claim",
     "Frontier",
     "Ledger",
+    "Trusted",
     "claim_of_audit",
     "claim_of_run",
     "directory_digest",

@@ -3,18 +3,21 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from myosotis import __version__
 from myosotis.engine.checkpoint import is_complete
+from myosotis.engine.digests import DIGESTS
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
+from myosotis.engine.result import rfc3339
 from myosotis.engine.run import Run
 from myosotis.ledger.commitments import SCHEME, Commitment
+from myosotis.ledger.heads import Head, Tip
+from myosotis.ledger.statements import STATEMENT, VERSION, Kind, digest_of
 from myosotis.models.exact.classifier import DESCRIPTION
-
-Kind = Literal["learn", "forget", "audit", "destroy", "release"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,36 @@ class Claim:
     weights_out: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model, or the root of the commitments to what was destroyed."""
+        return next(iter(self.subjects.values()))
+
+    def statement(self, head: Head, branch: str, parent: Tip | None) -> dict[str, Any]:
+        """Return the statement of the line that comes after a head.
+
+        Args:
+            head: Head of the ledger.
+            branch: Branch of the line.
+            parent: Tip that the model began with; None for a model from outside.
+        """
+        return {
+            "_type": STATEMENT,
+            "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in self.subjects.items()],
+            "predicateType": f"urn:myosotis:ledger:{self.kind}:{VERSION}",
+            "predicate": {
+                "ledger": head.ledger,
+                "sequence": head.size,
+                "previous": head.last,
+                "branch": branch,
+                "recordedOn": max(head.issued, rfc3339(datetime.now(UTC))),
+                "parent": None if parent is None else {"sequence": parent.sequence, "sha256": parent.subject},
+                "weights": {"in": self.weights_in, "out": list(self.weights_out)},
+                "files": dict(self.files),
+                **self.facts,
+            },
+        }
+
 
 def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
     """Return the SHA-256 over the SHA-256 of every file, in the order of their paths, and these by name.
@@ -61,12 +94,6 @@ def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
         raise InputError(f"{path}: holds no file")
     digests = {name: file_digest(path / name) for name in sorted(names, key=lambda name: name.split("/"))}
     return digest_of(digests), digests
-
-
-def digest_of(files: Mapping[str, str]) -> str:
-    """Return the digest of a directory, see :func:`directory_digest`, from the SHA-256 of its files by their names."""
-    digests = [bytes.fromhex(files[name]) for name in sorted(files, key=lambda name: name.split("/"))]
-    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def model_digests(path: Path) -> tuple[str, dict[str, str]]:
@@ -112,6 +139,11 @@ def claim_of_audit(path: Path) -> Claim:
     audit = read_json(path / "audit.json")
     if audit.get("model") is not None:
         raise InputError(f"{path}/audit.json: is of another model, '{audit['model']}'; audit that of the run")
+    if "claimed" in audit and not (
+        audit["claimed"] == read_json(path / "model" / DESCRIPTION)["digests"]
+        and audit["equal"] == (audit["claimed"] == audit["recomputed"])
+    ):
+        raise InputError(f"{path}/audit.json: does not fit the model, or itself; audit the run again")
     facts = _facts(run, result)
     facts["evidence"]["audit.json"] = file_digest(path / "audit.json")
     answers = ("model_matches", "data_matches", "reproduced", "equal")
@@ -153,6 +185,8 @@ def _read(path: Path) -> tuple[Run, dict[str, Any], dict[str, str], dict[str, st
         raise InputError(f"{path}: left no model, so there is nothing to record")
     if not is_complete(model):
         raise InputError(f"{model}: its files have changed since the run was finished")
+    if not (path / DIGESTS).is_file():
+        raise InputError(f"{path}: has no {DIGESTS}, so nobody can tell whether its result was edited")
     digest, files = model_digests(model)
     return run, result, {"model": digest}, files
 

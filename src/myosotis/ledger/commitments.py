@@ -6,6 +6,7 @@ forgotten, or goes into a private file from which receipts are made; a nonce is 
 Without K and receipts nobody can link the root to anybody.
 """
 
+import codecs
 import hashlib
 import hmac
 import io
@@ -18,19 +19,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageSequence
 
 from myosotis.data.image_files import DAMAGED, SUFFIXES, TOO_MANY, check_regular, check_size, files_below
-from myosotis.data.records import read_jsonl_rows
 from myosotis.engine.errors import InputError
-from myosotis.ledger.envelopes import canonical
+from myosotis.ledger.envelopes import EnvelopeError, canonical
 from myosotis.ledger.merkle import inclusion_paths, leaf_hash, root_of_path
 
 Form = Literal["file", "pixels", "text"]
 
-SCHEME = "myosotis/v1"
+Scheme = Literal["myosotis/v1", "myosotis/v2"]
+"""Versions of the canonical forms and commitments; of v1, receipts are still checked."""
+SCHEME: Scheme = "myosotis/v2"
+"""Version that is written."""
+_DOMAIN = "myosotis/v1"  # of the commitments, which are the same in both versions
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Entry:
 
     Attributes:
         name: Name of the record among its like.
-        form: ``file``: its bytes; ``pixels``: its decoded RGB at native size; ``text``: its normalised JSON.
+        form: ``file``: its bytes; ``pixels``: its pages, decoded at native size and depth; ``text``: its
+            normalised JSON.
         content: SHA-256 of the bytes, preceded by what they are.
     """
 
@@ -84,12 +90,14 @@ class Commitment:
         names: Name and form of each entry.
         tags: HMAC of each entry's content under the key, by which it is recognised.
         values: The commitment to each entry.
+        scheme: Version of the canonical forms.
     """
 
     key: bytes = field(repr=False)
     names: tuple[tuple[str, Form], ...]
     tags: tuple[bytes, ...]
     values: tuple[bytes, ...]
+    scheme: Scheme = SCHEME
 
     @property
     def size(self) -> int:
@@ -141,10 +149,14 @@ class Commitment:
         return Proof(self.names[number][1], _nonce(self.key, number), rank, self.size, tuple(paths[rank]))
 
 
-def entries_of(path: Path) -> list[Entry]:
+def entries_of(path: Path, scheme: Scheme = SCHEME) -> list[Entry]:
     """Return the canonical forms of the records in a folder of photos, a photo, a JSONL file, or a JSON file.
 
     A photo has two: a copy with other metadata still has the pixels.
+
+    Args:
+        path: Folder or file.
+        scheme: Version of the forms.
 
     Raises:
         InputError: There is none, or one cannot be read.
@@ -153,50 +165,132 @@ def entries_of(path: Path) -> list[Entry]:
         files = files_below(path)
         if not files:
             raise InputError(f"{path}: holds no photo; known formats: {', '.join(SUFFIXES)}")
-        return [entry for file in files for entry in _of_photo(file, file.relative_to(path).as_posix())]
+        return [entry for file in files for entry in _of_photo(file, file.relative_to(path).as_posix(), scheme)]
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder of records")
     if path.suffix.lower() in SUFFIXES:
-        return _of_photo(path, path.name)
-    if path.suffix == ".jsonl":
-        return [_of_text(row, f"line-{where.rpartition(' ')[2]}") for where, row in read_jsonl_rows(path)]
+        return _of_photo(path, path.name, scheme)
     try:
-        return [_of_text(json.loads(path.read_text("utf-8-sig")), path.stem)]
-    except ValueError:
-        raise InputError(f"{path}: is no JSON") from None
+        if path.suffix == ".jsonl":
+            lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+            rows = [(f"line-{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+            if not rows:
+                raise InputError(f"{path}: holds no record")
+        else:
+            rows = [(path.stem, path.read_bytes().removeprefix(codecs.BOM_UTF8))]
+        return [_of_text(_parsed(row, path, name), name, scheme) for name, row in rows]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _of_photo(path: Path, name: str) -> list[Entry]:
+def _parsed(row: bytes, path: Path, name: str) -> Any:
+    try:
+        return parse_json(row)
+    except EnvelopeError as error:
+        line = f", line {name.removeprefix('line-')}" if path.suffix == ".jsonl" else ""
+        raise InputError(f"{path}{line}: {error}") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """Return the value of JSON that every program reads alike.
+
+    Raises:
+        EnvelopeError: It is not JSON in UTF-8, has a key twice, or a number that a double does not hold.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_once, parse_int=_exact, parse_constant=_no_number)
+    except EnvelopeError:
+        raise
+    except (ValueError, RecursionError):
+        raise EnvelopeError("is not JSON") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise EnvelopeError("has a key twice, so that programs read it differently")
+    return dict(pairs)
+
+
+def _exact(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > 2**53 - 1:
+        raise EnvelopeError("holds a whole number beyond 2^53, which programs read differently; write it as text")
+    return int(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise EnvelopeError(f"holds {text}, which is not JSON")
+
+
+def _of_photo(path: Path, name: str, scheme: Scheme) -> list[Entry]:
     check_regular(path)
     content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content)) as image:
             check_size(image.size, path)
-            pixels = image.convert("RGB")
+            pixels = _pixels(image) if scheme == SCHEME else _pixels_of_v1(image)
     except InputError:
         raise
     except Image.DecompressionBombError:
         raise InputError(f"{path}: has {TOO_MANY}") from None
     except DAMAGED:
         raise InputError(f"{path}: cannot be read as an image") from None
-    head = f"pixels {pixels.width}x{pixels.height} RGB ".encode()
     return [
         Entry(name, "file", hashlib.sha256(b"file " + content).digest()),
-        Entry(name, "pixels", hashlib.sha256(head + pixels.tobytes()).digest()),
+        Entry(name, "pixels", pixels),
     ]
 
 
-def _of_text(record: Any, name: str) -> Entry:
-    return Entry(name, "text", hashlib.sha256(b"text " + canonical(_folded(record))).digest())
+def _pixels(image: Image.Image) -> bytes:
+    """SHA-256 of every page at its full depth: grey and colour in bytes, deep grey in 32 bits; opaque alpha is none."""
+    content, pages = hashlib.sha256(), 0
+    for page in ImageSequence.Iterator(image):
+        pages += 1
+        mode = _MODES.get(page.mode, "RGB")
+        made = page if page.mode == mode else page.convert(mode)
+        if mode in ("RGBA", "LA") and made.getchannel("A").getextrema() == (255, 255):
+            mode = mode[:-1]
+            made = made.convert(mode)
+        deep = {"I": "<i4", "F": "<f4"}.get(mode)
+        pixels = made.tobytes() if deep is None else np.asarray(made).astype(deep).tobytes()
+        content.update(f"page {made.width}x{made.height} {mode} ".encode() + pixels)
+    return hashlib.sha256(f"pixels {pages} ".encode() + content.digest()).digest()
 
 
-def _folded(value: Any) -> Any:
-    """Text in Unicode's form C, with runs of white space as one space: what retyping does not change."""
+_MODES = {mode: mode for mode in ("L", "LA", "RGB", "RGBA", "I", "F")} | {
+    "1": "L",
+    "P": "RGBA",
+    "PA": "RGBA",
+    "RGBa": "RGBA",
+    "La": "LA",
+    "I;16": "I",
+    "I;16B": "I",
+    "I;16L": "I",
+}
+"""The mode of Pillow that a page is taken in, by its own; of CMYK and others, RGB."""
+
+
+def _pixels_of_v1(image: Image.Image) -> bytes:
+    """SHA-256 of the first page as RGB: of receipts from before v2."""
+    pixels = image.convert("RGB")
+    return hashlib.sha256(f"pixels {pixels.width}x{pixels.height} RGB ".encode() + pixels.tobytes()).digest()
+
+
+def _of_text(record: Any, name: str, scheme: Scheme) -> Entry:
+    return Entry(name, "text", hashlib.sha256(b"text " + canonical(_folded(record, keys=scheme != SCHEME))).digest())
+
+
+def _folded(value: Any, *, keys: bool) -> Any:
+    """Text in Unicode's form C, with runs of white space as one space: what retyping does not change.
+
+    Args:
+        value: JSON.
+        keys: Whether keys are folded too, as in v1.
+    """
     if isinstance(value, str):
         return " ".join(unicodedata.normalize("NFC", value).split())
     if isinstance(value, dict):
-        return {_folded(key): _folded(inner) for key, inner in value.items()}
-    return [_folded(inner) for inner in value] if isinstance(value, list) else value
+        return {_folded(key, keys=True) if keys else key: _folded(inner, keys=keys) for key, inner in value.items()}
+    return [_folded(inner, keys=keys) for inner in value] if isinstance(value, list) else value
 
 
 def commit(entries: Sequence[Entry], key: bytes | None = None) -> Commitment:
@@ -222,15 +316,15 @@ def commit(entries: Sequence[Entry], key: bytes | None = None) -> Commitment:
 
 def commitment_to(nonce: bytes, content: bytes) -> bytes:
     """Return the commitment to the content of an entry under its nonce."""
-    return hmac.digest(nonce, f"{SCHEME}/record".encode() + content, "sha256")
+    return hmac.digest(nonce, f"{_DOMAIN}/record".encode() + content, "sha256")
 
 
 def _nonce(key: bytes, number: int) -> bytes:
-    return hmac.digest(key, f"{SCHEME}/nonce".encode() + number.to_bytes(8, "big"), "sha256")
+    return hmac.digest(key, f"{_DOMAIN}/nonce".encode() + number.to_bytes(8, "big"), "sha256")
 
 
 def _tag(key: bytes, content: bytes) -> bytes:
-    return hmac.digest(key, f"{SCHEME}/tag".encode() + content, "sha256")
+    return hmac.digest(key, f"{_DOMAIN}/tag".encode() + content, "sha256")
 
 
 def write_opening(commitment: Commitment, path: Path) -> None:
@@ -240,7 +334,7 @@ def write_opening(commitment: Commitment, path: Path) -> None:
         InputError: Something is there already.
     """
     content = {
-        "scheme": SCHEME,
+        "scheme": commitment.scheme,
         "root": commitment.root,
         "key": commitment.key.hex(),
         "entries": [
@@ -265,7 +359,7 @@ def write_private(path: Path, text: str, *, at_once: bool = False) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise InputError(f"{path}: exists already, and is never replaced") from None
+        raise InputError(f"{path}: already exists, and is never replaced") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -296,12 +390,13 @@ def read_opening(path: Path) -> Commitment:
             tuple(zip(map(str, names), forms, strict=True)),
             tuple(map(bytes.fromhex, tags)),
             tuple(map(bytes.fromhex, values)),
+            scheme,
         )
         root = str(content["root"])
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is no key of commitments") from None
-    if scheme != SCHEME:
-        raise InputError(f"{path}: is of scheme {scheme!r}, this program knows {SCHEME}")
+        raise InputError(f"{path}: is not a key of commitments") from None
+    if scheme not in get_args(Scheme):
+        raise InputError(f"{path}: is of scheme {scheme!r}, this program knows {', '.join(get_args(Scheme))}")
     if commitment.root != root or set(forms) - set(get_args(Form)):
         raise InputError(f"{path}: is damaged")
     return commitment

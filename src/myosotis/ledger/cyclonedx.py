@@ -9,7 +9,7 @@ from myosotis.engine.printable import printable
 from myosotis.ledger.figures import figures_of, number_text
 from myosotis.ledger.limits import limits_of
 from myosotis.ledger.recorded import RecordedModel
-from myosotis.ledger.statements import kind_of
+from myosotis.ledger.statements import Statement
 from myosotis.ledger.store import LOG
 from myosotis.ledger.table import answers_of, what_of, word_of
 
@@ -32,7 +32,7 @@ def bill_of_materials(model: RecordedModel) -> dict[str, Any]:
         "serialNumber": uuid5(NAMESPACE_URL, f"urn:myosotis:ledger:{model.head.ledger}:{model.branch}").urn,
         "version": model.head.size,
         "metadata": {
-            "timestamp": (model.about[-1] if model.about else model.line)[1]["predicate"]["recordedOn"],
+            "timestamp": (model.about[-1] if model.about else model.line).predicate.recorded_on,
             "tools": {"components": [{"type": "application", "name": "myosotis", "version": __version__}]},
             "component": _component(model),
             "properties": _properties(
@@ -50,22 +50,21 @@ def bill_of_materials(model: RecordedModel) -> dict[str, Any]:
 
 
 def _component(model: RecordedModel) -> dict[str, Any]:
-    number, statement = model.line
-    predicate = statement["predicate"]
+    number, predicate = model.line.line, model.line.predicate
     evidence = {
-        (line, name): digest
-        for line, one in (model.line, *model.about)
-        for name, digest in one["predicate"]["evidence"].items()
+        (one.line, name): digest
+        for one in (model.line, *model.about)
+        for name, digest in one.predicate.evidence.items()
         if digest
     }
     component = {
         "type": "machine-learning-model",
         "bom-ref": "model",
-        "name": predicate["run"]["name"],
+        "name": predicate.run.name,
         "version": f"line {number}",
-        "hashes": _hashes(model.digest),
+        "hashes": _hashes(model.line.digest),
         "modelCard": _card(model),
-        "pedigree": {"ancestors": [_ancestor(line, one) for line, one in model.before]},
+        "pedigree": {"ancestors": [_ancestor(one) for one in model.before]},
         "externalReferences": [
             {"type": "evidence", "url": name, "comment": f"line {line}", "hashes": _hashes(digest)}
             for (line, name), digest in evidence.items()
@@ -73,16 +72,16 @@ def _component(model: RecordedModel) -> dict[str, Any]:
         + [{"type": "attestation", "url": LOG, "comment": f"line {number} of the signed ledger"}],
         "components": [
             {"type": "file", "bom-ref": f"file {name}", "name": name, "hashes": _hashes(digest)}
-            for name, digest in predicate["files"].items()
+            for name, digest in predicate.files.items()
         ],
         "properties": _properties(
             {
                 "digest": _DIGEST,
-                "run:kind": predicate["run"]["kind"],
-                "run:method": predicate["run"].get("method"),
-                "run:seed": predicate["run"].get("seed"),
-                "records": (predicate.get("records") or {}).get("count"),
-                "records:root": (predicate.get("records") or {}).get("root"),
+                "run:kind": predicate.run.kind,
+                "run:method": predicate.run.method,
+                "run:seed": predicate.run.seed,
+                "records": predicate.records.count,
+                "records:root": predicate.records.root,
             }
         ),
     }
@@ -91,8 +90,8 @@ def _component(model: RecordedModel) -> dict[str, Any]:
 
 def _card(model: RecordedModel) -> dict[str, Any]:
     metrics, answers = [], []
-    for number, statement in (model.line, *model.about):
-        verdict, where = statement["predicate"].get("verdict"), f"line {number}: {what_of(statement)}"
+    for statement in (model.line, *model.about):
+        verdict, where = statement.predicate.verdict, f"line {statement.line}: {what_of(statement)}"
         for figure in figures_of(verdict):
             metric: dict[str, Any] = {"type": figure.measure, "value": number_text(figure.value), "slice": where}
             if figure.low is not None and figure.high is not None:
@@ -100,7 +99,7 @@ def _card(model: RecordedModel) -> dict[str, Any]:
                 metric["confidenceInterval"] = dict(zip(("lowerBound", "upperBound"), ends, strict=True))
             metrics.append(metric)
         answers += [
-            {"name": f"myosotis:verdict:line {number}:{name}", "value": word_of(holds)}
+            {"name": f"myosotis:verdict:line {statement.line}:{name}", "value": word_of(holds)}
             for name, holds in answers_of(verdict)
         ]
     card = {
@@ -111,14 +110,14 @@ def _card(model: RecordedModel) -> dict[str, Any]:
     return {key: value for key, value in card.items() if value}
 
 
-def _ancestor(number: int, statement: Any) -> dict[str, Any]:
+def _ancestor(statement: Statement) -> dict[str, Any]:
     return {
         "type": "machine-learning-model",
-        "bom-ref": f"line {number}",
-        "name": statement["predicate"]["run"]["name"],
-        "version": f"line {number}",
-        "hashes": _hashes(statement["subject"][0]["digest"]["sha256"]),
-        "properties": _properties({"happened": what_of(statement), "kind": kind_of(statement)}),
+        "bom-ref": f"line {statement.line}",
+        "name": statement.predicate.run.name,
+        "version": f"line {statement.line}",
+        "hashes": _hashes(statement.digest),
+        "properties": _properties({"happened": what_of(statement), "kind": statement.kind}),
     }
 
 

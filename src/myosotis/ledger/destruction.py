@@ -17,10 +17,10 @@ from securesystemslib.signer import Signer, SSlibKey
 from myosotis import __version__
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_text
-from myosotis.ledger.claims import Claim, digest_of
+from myosotis.ledger.claims import Claim
 from myosotis.ledger.commitments import SCHEME, Commitment, Entry, commit, write_opening
 from myosotis.ledger.envelopes import EnvelopeError, opened, sealed
-from myosotis.ledger.statements import kind_of, leaves_model
+from myosotis.ledger.statements import digest_of
 from myosotis.ledger.store import Ledger
 
 PENDING = "application/vnd.myosotis.destroying+json"
@@ -194,11 +194,7 @@ def _read(file: Path) -> _File:
 
 def _models_among(ledger: Ledger, roots: Sequence[Path], files: Sequence[_File]) -> tuple[int, ...]:
     """Numbers of the lines whose models are among the files, each a folder as a whole."""
-    known = {
-        statement["subject"][0]["digest"]["sha256"]: number
-        for number, statement in enumerate(ledger.statements(), start=1)
-        if leaves_model(statement)
-    }
+    known = {statement.digest: statement.line for statement in ledger.statements() if statement.leaves_model}
     below: dict[Path, dict[str, str]] = {}
     for file in files:
         for folder in file.path.parents:
@@ -249,7 +245,4 @@ def _removed_when_empty(folder: Path) -> bool:
 
 def _line_of(ledger: Ledger, root: str) -> int | None:
     """Number of the line with these commitments."""
-    for number, statement in enumerate(ledger.statements(), start=1):
-        if kind_of(statement) == "destroy" and (statement["predicate"].get("records") or {}).get("root") == root:
-            return number
-    return None
+    return next((one.line for one in ledger.statements() if one.kind == "destroy" and one.digest == root), None)

@@ -11,9 +11,9 @@ def limits_of(model: RecordedModel) -> list[str]:
         PROVES,
         "The figures are those of the operator's runs. A ledger binds them to the model; it measures none.",
     ]
-    for number, statement in (model.line, *model.about):
-        verdict = statement["predicate"].get("verdict")
+    for statement in (model.line, *model.about):
+        answers = answers_of(statement.predicate.verdict)
         limits += [
-            f"line {number}: no answer to: {QUESTIONS[name]}" for name, holds in answers_of(verdict) if holds is None
+            f"line {statement.line}: no answer to: {QUESTIONS[name]}" for name, holds in answers if holds is None
         ]
     return [*limits, *model.remarks]

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import escape
 
 from myosotis.ledger.figures import figures_of, number_text
-from myosotis.ledger.statements import MAIN, destroyed_files, kind_of, names_destroyed
+from myosotis.ledger.statements import MAIN, Predicate, Statement
 from myosotis.ledger.table import QUESTIONS, answers_of, answers_text, what_of
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.sections import moment_text
@@ -22,7 +22,7 @@ _MOST_DOTS = 60
 _FIGURES = ("Value", "Interval", "Compared with")
 
 
-def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequence[str]) -> Document:
+def life_page(statements: Sequence[Statement], signers: Sequence[str], remarks: Sequence[str]) -> Document:
     """Return the life of a model as a page.
 
     Args:
@@ -34,17 +34,17 @@ def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequen
         Row(
             f"{number}: {what_of(statement)}",
             [
-                _moment(statement["predicate"]["recordedOn"]),
-                str(statement["predicate"]["run"]["name"]),
-                str(statement["predicate"]["run"]["method"] or "-"),
+                _moment(statement.predicate.recorded_on),
+                str(statement.predicate.run.name),
+                str(statement.predicate.run.method or "-"),
                 signer,
-                answers_text(statement["predicate"].get("verdict")),
+                answers_text(statement.predicate.verdict),
             ],
         )
         for number, (statement, signer) in enumerate(zip(statements, signers, strict=True), start=1)
     ]
     columns = ["Recorded", "Run", "Method", "Signed by", "Verdict"]
-    ledger = statements[0]["predicate"]["ledger"] if statements else "-"
+    ledger = statements[0].predicate.ledger if statements else "-"
     return Document(
         title="The life of a model",
         subtitle=f"{len(statements)} lines of the ledger {ledger}.",
@@ -56,7 +56,7 @@ def life_page(statements: Sequence[Any], signers: Sequence[str], remarks: Sequen
     )
 
 
-def certificate(statement: Any, number: int, signer: str) -> Document:
+def certificate(statement: Statement, number: int, signer: str) -> Document:
     """Return a certificate of one line of a ledger.
 
     Args:
@@ -64,8 +64,7 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         number: Number of the line, counted from 1.
         signer: Who signed it.
     """
-    predicate = statement["predicate"]
-    run, records, request = predicate["run"], predicate.get("records") or {}, predicate.get("request") or {}
+    said, run, records = statement.predicate, statement.predicate.run, statement.predicate.records
     titles = {
         "forget": "Certificate of forgetting",
         "destroy": "Certificate of destruction",
@@ -73,23 +72,20 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
         "learn": "Certificate of training",
         "release": "Certificate of a release",
     }
-    facts = [
-        ("Ledger", str(predicate["ledger"])),
-        ("Line", str(number)),
-        ("Recorded", str(predicate["recordedOn"])),
-        ("Signed by", signer),
+    facts = [("Ledger", said.ledger), ("Line", str(number)), ("Recorded", said.recorded_on), ("Signed by", signer)]
+    if run.operator:
+        facts.append(("Responsible", run.operator))
+    facts += [
+        (f"Request, {name.replace('_', ' ')}", _plain(value)) for name, value in (said.request or {}).items() if value
     ]
-    if run.get("operator"):
-        facts.append(("Responsible", str(run["operator"])))
-    facts += [(f"Request, {name.replace('_', ' ')}", _plain(value)) for name, value in request.items() if value]
-    if predicate.get("recipient"):
-        facts.append(("Given to", str(predicate["recipient"])))
-    if records.get("count") is not None:
-        facts.append(("Files" if kind_of(statement) == "destroy" else "Records", str(records["count"])))
-    if predicate.get("models"):
-        facts.append(("Models of lines", ", ".join(str(sequence + 1) for sequence in predicate["models"])))
-    if records.get("learned"):
-        facts.append(("Had been learned", f"{sum(one['count'] for one in records['learned'])} of them"))
+    if said.recipient:
+        facts.append(("Given to", said.recipient))
+    if statement.count is not None:
+        facts.append(("Files" if statement.kind == "destroy" else "Records", str(statement.count)))
+    if said.models:
+        facts.append(("Models of lines", ", ".join(str(sequence + 1) for sequence in said.models)))
+    if records.learned:
+        facts.append(("Had been learned", f"{sum(one.count for one in records.learned)} of them"))
     figures = [
         Row(
             figure.measure,
@@ -99,21 +95,17 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
                 "-" if figure.reference is None else number_text(figure.reference),
             ],
         )
-        for figure in figures_of(predicate.get("verdict"))
+        for figure in figures_of(said.verdict)
     ]
-    subjects = [] if names_destroyed(statement) else statement["subject"]  # those lines name what is to be forgotten
-    rows = [Row(str(one["name"]), [str(one["digest"]["sha256"])]) for one in subjects]
-    rows += [Row(str(name), [str(digest)]) for name, digest in predicate["evidence"].items() if digest]
-    if predicate["parent"] is not None:
-        rows.append(
-            Row(f"model before, of line {predicate['parent']['sequence'] + 1}", [predicate["parent"]["sha256"]])
-        )
-    rows += [Row(f"sums and head, {when}", [_joined(both)]) for when, both in predicate.get("statistics", {}).items()]
-    if "root" in records and kind_of(statement) != "destroy":
-        rows.append(Row("commitments to the records", [str(records["root"])]))
-    rows += [
-        Row("commitments of an earlier line, to what was learned", [one["root"]]) for one in records.get("learned", ())
-    ]
+    subjects = () if statement.names_destroyed else statement.subject  # those lines name what is to be forgotten
+    rows = [Row(one.name, [one.digest.sha256]) for one in subjects]
+    rows += [Row(name, [digest]) for name, digest in said.evidence.items() if digest]
+    if said.parent is not None:
+        rows.append(Row(f"model before, of line {said.parent.sequence + 1}", [said.parent.sha256]))
+    rows += [Row(f"sums and head, {when}, keyed", [_joined(both)]) for when, both in (said.statistics or {}).items()]
+    if records.root is not None and statement.kind != "destroy":
+        rows.append(Row("commitments to the records", [records.root]))
+    rows += [Row("commitments of an earlier line, to what was learned", [one.root]) for one in records.learned]
     how = (
         "Ask the operator for the folder of the ledger, and for its public keys by another way. 'myosotis ledger "
         "verify FOLDER --key operator.pub', with a '--key' for each of them, checks signatures, order and lineage, and "
@@ -122,20 +114,20 @@ def certificate(statement: Any, number: int, signer: str) -> Document:
     )
     table = Table("Figures of the verdict, with their intervals", _FIGURES, figures, "Figure")
     return Document(
-        title=f"{titles[kind_of(statement)]}: {run['name']}",
-        subtitle=f"Line {number} of a signed ledger: {what_of(statement)}. Method: {run['method'] or 'none'}.",
-        verdicts=[_verdict(name, holds) for name, holds in answers_of(predicate.get("verdict"))],
+        title=f"{titles[statement.kind]}: {run.name}",
+        subtitle=f"Line {number} of a signed ledger: {what_of(statement)}. Method: {run.method or 'none'}.",
+        verdicts=[_verdict(name, holds) for name, holds in answers_of(said.verdict)],
         facts=facts,
-        limits=[PROVES, *_reported(predicate)],
+        limits=[PROVES, *_reported(said)],
         overview=[table] if figures else [],
         table=Table("What it is about, by SHA-256", ["SHA-256"], rows, "File", words=True),
         sections=[Section("How to check this", [how])],
     )
 
 
-def _reported(predicate: Mapping[str, Any]) -> list[str]:
+def _reported(predicate: Predicate) -> list[str]:
     """What the report of the run adds, where the line names one."""
-    if "report.html" not in predicate["evidence"] or not predicate.get("verdict"):
+    if "report.html" not in predicate.evidence or not predicate.verdict:
         return []
     return ["What the verdict rests on, and what was not tested, is in the report that is named below."]
 
@@ -165,14 +157,14 @@ def _joined(digests: Any) -> str:
     return ", ".join(f"{name} {digest}" for name, digest in digests.items()) if isinstance(digests, Mapping) else "-"
 
 
-def _digests(statements: Sequence[Any]) -> Section:
+def _digests(statements: Sequence[Statement]) -> Section:
     rows = []
     for number, statement in enumerate(statements, start=1):
-        predicate = statement["predicate"]
-        report = predicate["evidence"].get("report.html") or "-"
-        count = f"{destroyed_files(statement)} files" if kind_of(statement) == "destroy" else ""
-        model = count or statement["subject"][0]["digest"]["sha256"]
-        branch = "" if predicate["branch"] == MAIN else f"branch {predicate['branch']}"
+        predicate = statement.predicate
+        report = predicate.evidence.get("report.html") or "-"
+        count = f"{statement.count} files" if statement.kind == "destroy" else ""
+        model = count or statement.digest
+        branch = "" if predicate.branch == MAIN else f"branch {predicate.branch}"
         rows.append(Row(f"Line {number}", [str(model), str(report)], branch))
     text = "A file is the one of a line if its SHA-256 is here; that of a model is over those of its files."
     return Section(
@@ -180,15 +172,15 @@ def _digests(statements: Sequence[Any]) -> Section:
     )
 
 
-def _time_line(statements: Sequence[Any]) -> Figure:
+def _time_line(statements: Sequence[Statement]) -> Figure:
     """A dot for each line on one straight line; of many lines the newest, and as many numbers as there is room for."""
     shown = list(enumerate(statements, start=1))[-_MOST_DOTS:]
     step = 540 / max(1, len(shown) - 1)
     radius, labelled = min(8.0, 0.45 * step), math.ceil(30 / step)
     dots = []
     for index, (number, statement) in enumerate(shown):
-        x, kind = 30 + index * step, kind_of(statement)
-        name = escape(f"{number}: {what_of(statement)}, {statement['predicate']['run']['name']}")
+        x, kind = 30 + index * step, statement.kind
+        name = escape(f"{number}: {what_of(statement)}, {statement.predicate.run.name}")
         dots.append(
             f'<circle cx="{x:.1f}" cy="25" r="{radius:.1f}" fill="{_COLOURS[kind]}"><title>{name}</title></circle>'
         )

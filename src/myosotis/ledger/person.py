@@ -1,12 +1,13 @@
 """Half a page about a line that forgot something, in plain words, for the person who asked for it."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from myosotis import __version__
 from myosotis.engine.errors import InputError
-from myosotis.ledger.statements import destroyed_files, kind_of
+from myosotis.ledger.heads import Holder
+from myosotis.ledger.statements import Statement
 from myosotis.report.person import Answer, answers_of, how_removed
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text
@@ -14,25 +15,25 @@ from myosotis.report.sections import count_text
 _COMMAND = "myosotis ledger verify LIST {keys} --record {record} --receipt RECEIPT"
 
 
-def person_page(statements: Sequence[Any], number: int, keys: Sequence[str] = ("operator",)) -> str:
+def person_page(statements: Sequence[Statement], number: int, keys: Iterable[Holder]) -> str:
     """Return the page; nothing on it is called forgotten unless the model was shown to have known it.
 
     Args:
         statements: Statements of the ledger.
         number: Number of the line, counted from 1.
-        keys: Names of the public keys in the ledger, all of which a check needs.
+        keys: Holders of the keys of the ledger; a check needs those of operators and auditors.
 
     Raises:
         InputError: The line forgot nothing.
     """
     statement = statements[number - 1]
-    if kind_of(statement) != "forget":
+    if statement.kind != "forget":
         raise InputError(f"line {number} is of no request, so there is no page for a person about it")
-    predicate = statement["predicate"]
-    run, request, records = predicate["run"], predicate.get("request") or {}, predicate.get("records") or {}
-    verdict = predicate.get("verdict") or {}
-    noun = "record" if run["kind"] == "unlearn-language" else "picture"
-    operator, answered = run.get("operator"), str(run.get("finished") or predicate["recordedOn"])[:10]
+    predicate = statement.predicate
+    run, request, records = predicate.run, predicate.request or {}, predicate.records
+    verdict: dict[str, Any] = dict(predicate.verdict or {})
+    noun = "record" if run.kind == "unlearn-language" else "picture"
+    operator, answered = run.operator, str(run.finished or predicate.recorded_on)[:10]
     facts = [
         ("Request", request.get("id")),
         ("Received", request.get("received")),
@@ -41,22 +42,27 @@ def person_page(statements: Sequence[Any], number: int, keys: Sequence[str] = ("
     ]
     known_facts = [(name, str(value)) for name, value in facts if value]
     title = "What became of your request"
-    exact = "statistics" in predicate
-    receipts = "root" in records
-    named = " ".join(f"--key {shlex.quote(f'{key}.pub')}" for key in keys)
+    exact = predicate.statistics is not None
+    receipts = records.root is not None
+    options = {"operator": "--key", "auditor": "--auditor"}
+    named = " ".join(
+        f"{options[key.role]} {shlex.quote(f'{key.name}.pub')}"
+        for key in sorted(keys, key=lambda key: (key.role != "operator", key.name))
+        if key.role in options
+    )
     answers = {name: verdict.get(name) for name in ("known", "forgotten", "kept", "sure")}
     return page(
         "half_page.html.j2",
         title=title,
         running=running_title(title, known_facts),
         facts=known_facts,
-        done=[_asked(records.get("count"), noun, answered, exact=exact), _recorded(statements, number)],
+        done=[_asked(records.count, noun, answered, exact=exact), _recorded(statements, number)],
         answers=_answers(verdict, answers, noun, exact=exact),
-        proves=_proves(noun, operator, receipts=receipts, learned=bool(records.get("learned"))),
+        proves=_proves(noun, operator, receipts=receipts, learned=bool(records.learned)),
         open_points=_open_points(statements, number, noun, answers),
         check=_check(noun, operator, receipts=receipts),
         command=_COMMAND.format(keys=named, record=noun.upper()) if receipts else "",
-        source=f"Line {number} of the signed list {predicate['ledger']}, recorded on {predicate['recordedOn'][:10]}. "
+        source=f"Line {number} of the signed list {predicate.ledger}, recorded on {predicate.recorded_on[:10]}. "
         f"Made by myosotis {__version__}.",
     )
 
@@ -67,8 +73,8 @@ def _asked(count: int | None, noun: str, answered: str, *, exact: bool) -> str:
     return f"You asked that {things} be removed from what a computer model has learnt. On {answered} {how}."
 
 
-def _recorded(statements: Sequence[Any], number: int) -> str:
-    files = sum(destroyed_files(one) for one in statements[number:] if kind_of(one) == "destroy")
+def _recorded(statements: Sequence[Statement], number: int) -> str:
+    files = sum(one.count or 0 for one in statements[number:] if one.kind == "destroy")
     destroyed = (
         f"Later lines say that {count_text(files, 'file')} {'was' if files == 1 else 'were'} destroyed; ask which."
         if files
@@ -107,13 +113,15 @@ def _proves(noun: str, operator: str | None, *, receipts: bool, learned: bool) -
     )
 
 
-def _open_points(statements: Sequence[Any], number: int, noun: str, answers: Mapping[str, bool | None]) -> list[str]:
-    predicate = statements[number - 1]["predicate"]
+def _open_points(
+    statements: Sequence[Statement], number: int, noun: str, answers: Mapping[str, bool | None]
+) -> list[str]:
+    predicate = statements[number - 1].predicate
     points = [
         f"Other copies of the {noun}s or of the old model may exist, and the old model may still be in use.",
         "The tests are those of the operator, and one that was not made may still find a trace.",
     ]
-    untreated = (predicate.get("request") or {}).get("untreated") or ()
+    untreated: Any = (predicate.request or {}).get("untreated") or ()
     if untreated:
         points.append(f"Known copies that were not treated: {', '.join(map(str, untreated))}.")
     given = _released_before(statements, number)
@@ -125,16 +133,16 @@ def _open_points(statements: Sequence[Any], number: int, noun: str, answers: Map
     return points
 
 
-def _released_before(statements: Sequence[Any], number: int) -> list[int]:
+def _released_before(statements: Sequence[Statement], number: int) -> list[int]:
     """Numbers of the lines that gave others a model from before a line."""
-    before, parent = set(), statements[number - 1]["predicate"]["parent"]
+    before, parent = set(), statements[number - 1].predicate.parent
     while parent is not None:
-        before.add(parent["sequence"])
-        parent = statements[parent["sequence"]]["predicate"]["parent"]
+        before.add(parent.sequence)
+        parent = statements[parent.sequence].predicate.parent
     return [
         later
         for later, one in enumerate(statements, start=1)
-        if kind_of(one) == "release" and one["predicate"]["parent"]["sequence"] in before
+        if one.kind == "release" and one.predicate.parent is not None and one.predicate.parent.sequence in before
     ]
 
 

@@ -3,16 +3,27 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from myosotis.engine.errors import InputError
-from myosotis.ledger.claims import Kind
-from myosotis.ledger.commitments import SCHEME, Commitment, Entry, Form, Proof, entries_of, write_private
+from myosotis.ledger.commitments import (
+    SCHEME,
+    Commitment,
+    Entry,
+    Form,
+    Proof,
+    Scheme,
+    entries_of,
+    parse_json,
+    write_private,
+)
 from myosotis.ledger.envelopes import EnvelopeError
-from myosotis.ledger.statements import kind_of
+from myosotis.ledger.statements import Kind, Part, Sha256, Statement, Whole, parsed
 
 
 @dataclass(frozen=True)
@@ -37,23 +48,33 @@ class Proofs:
     Attributes:
         root: Root of the commitments.
         proofs: A proof for each form of the record that is among them.
+        scheme: Version of the forms.
     """
 
     root: str
     proofs: Sequence[Proof]
+    scheme: Scheme = SCHEME
+
+    def content(self) -> dict[str, Any]:
+        """Return it for a receipt."""
+        proofs = [
+            {
+                "form": proof.form,
+                "nonce": proof.nonce.hex(),
+                "index": proof.index,
+                "size": proof.size,
+                "path": [part.hex() for part in proof.path],
+            }
+            for proof in self.proofs
+        ]
+        return {"scheme": self.scheme, "root": self.root, "proofs": proofs}
 
 
-def write_receipts(
-    root: str,
-    proofs: Mapping[str, Sequence[Proof]],
-    folder: Path,
-    learned: Mapping[str, Proofs] | None = None,
-) -> int:
+def write_receipts(proofs: Mapping[str, Proofs], folder: Path, learned: Mapping[str, Proofs] | None = None) -> int:
     """Write a receipt for each record, readable by its owner alone, or none where that fails; returns their number.
 
     Args:
-        root: Root of the commitments in the line.
-        proofs: Proofs of each record under it, by its name.
+        proofs: Of each record, by its name, what proves that the line covers it.
         folder: Folder, which must not exist.
         learned: Of each record, what proves that a line had learned it.
 
@@ -61,15 +82,17 @@ def write_receipts(
         InputError: It exists.
     """
     if folder.exists():
-        raise InputError(f"{folder}: exists already, and a receipt is never replaced")
+        raise InputError(f"{folder}: already exists, and a receipt is never replaced")
     folder.mkdir(parents=True, mode=0o700)
     try:
         for name, made in proofs.items():
             path = folder / f"{name}.receipt.json"
+            if ".." in path.relative_to(folder).parts or not path.is_relative_to(folder):
+                raise InputError(f"{name!r}: is not a name of a record")
             path.parent.mkdir(parents=True, exist_ok=True)
-            content: dict[str, Any] = {"scheme": SCHEME, **_written(root, made)}
+            content = made.content()
             if learned is not None:
-                content["learned"] = _written(learned[name].root, learned[name].proofs)
+                content["learned"] = learned[name].content()
             write_private(path, json.dumps(content))
     except BaseException:
         shutil.rmtree(folder)
@@ -80,29 +103,16 @@ def write_receipts(
     return len(proofs)
 
 
-def _written(root: str, proofs: Sequence[Proof]) -> dict[str, Any]:
-    return {
-        "root": root,
-        "proofs": [
-            {
-                "form": proof.form,
-                "nonce": proof.nonce.hex(),
-                "index": proof.index,
-                "size": proof.size,
-                "path": [part.hex() for part in proof.path],
-            }
-            for proof in proofs
-        ],
-    }
+def proofs_of_all(commitment: Commitment) -> dict[str, Proofs]:
+    """Return the proofs of all records of commitments, by their names."""
+    return {name: Proofs(commitment.root, made, commitment.scheme) for name, made in commitment.proofs().items()}
 
 
-def proofs_among(
-    entries: Sequence[Entry], openings: Sequence[Commitment]
-) -> tuple[dict[str, Proofs], list[dict[str, Any]]]:
+def proofs_among(records: Path, openings: Sequence[Commitment]) -> tuple[dict[str, Proofs], list[dict[str, Any]]]:
     """Return what proves that records are among commitments, and what a line says of it.
 
     Args:
-        entries: Forms of the records.
+        records: The records: photos, or a JSONL file.
         openings: Commitments; a record is looked for in the last of them first.
 
     Returns:
@@ -111,95 +121,125 @@ def proofs_among(
     Raises:
         InputError: A record is in none of them.
     """
-    records: dict[str, list[Entry]] = {}
-    for entry in entries:
-        records.setdefault(entry.name, []).append(entry)
+    forms: dict[Scheme, dict[str, list[Entry]]] = {}
+    for scheme in {SCHEME, *(one.scheme for one in openings)}:
+        forms[scheme] = {}
+        for entry in entries_of(records, scheme):
+            forms[scheme].setdefault(entry.name, []).append(entry)
     proven: dict[str, Proofs] = {}
     counts: dict[str, int] = {}
-    for name, forms in records.items():
-        made = next((one for one in reversed(openings) if one.knows(forms)), None)
+    for name in forms[SCHEME]:
+        made = next((one for one in reversed(openings) if one.knows(forms[one.scheme][name])), None)
         if made is not None:
-            proven[name] = Proofs(made.root, made.proofs_of(forms))
+            proven[name] = Proofs(made.root, made.proofs_of(forms[made.scheme][name]), made.scheme)
             counts[made.root] = counts.get(made.root, 0) + 1
-    if len(proven) != len(records):
-        raise InputError(f"{len(records) - len(proven)} of {len(records)} records are in none of these commitments")
+    missing = [name for name in forms[SCHEME] if name not in proven]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(forms[SCHEME])} records are in none of these commitments; {missing[0]} first"
+        )
     return proven, [{"root": one.root, "count": counts[one.root]} for one in openings if one.root in counts]
 
 
-def covered_by(record: Path, receipt: Path, statements: Sequence[Any], kind: Kind = "forget") -> Covered:
+class ProofText(Part):
+    """A proof in a receipt."""
+
+    form: Form
+    """Form of the record that was committed to."""
+    nonce: Sha256
+    """Nonce of the commitment."""
+    index: Whole
+    """Index among the commitments."""
+    size: Whole
+    """Number of commitments."""
+    path: tuple[Sha256, ...] = Field(strict=False)
+    """Hashes that lead from the commitment to the root."""
+
+
+class ProofsText(Part):
+    """The proofs of a record under a root, in a receipt."""
+
+    scheme: Scheme | None = None
+    """Version of the forms; that of the receipt unless given."""
+    root: Sha256
+    """Root of the commitments."""
+    proofs: tuple[ProofText, ...] = Field(min_length=1, strict=False)
+    """A proof for each form of the record."""
+
+    def proofs_of(self, form: Form) -> Iterator[Proof]:
+        """Yield the proofs of a form."""
+        for one in self.proofs:
+            if one.form == form:
+                path = tuple(map(bytes.fromhex, one.path))
+                yield Proof(one.form, bytes.fromhex(one.nonce), one.index, one.size, path)
+
+
+class Receipt(ProofsText):
+    """A receipt; :func:`read_receipt` reads one."""
+
+    scheme: Scheme
+    """Version of the forms."""
+    learned: ProofsText | None = None
+    """The same under the root of an earlier line that had learned the record."""
+
+    @property
+    def roots(self) -> list[str]:
+        """The roots that it names."""
+        return [self.root] if self.learned is None else [self.root, self.learned.root]
+
+
+def read_receipt(path: Path) -> Receipt:
+    """Read a receipt.
+
+    Raises:
+        InputError: It is missing, damaged, or of another version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such receipt")
+    try:
+        return parsed(Receipt, parse_json(path.read_bytes()), "the receipt")
+    except EnvelopeError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def covered_by(record: Path, receipt: Receipt, lines: Mapping[str, Statement], kind: Kind = "forget") -> Covered:
     """Return the line that covers a record.
 
     Args:
         record: The record: a photo, or a JSON file.
         receipt: Its receipt.
-        statements: Statements of the ledger, whose signatures have been checked.
+        lines: By their roots, the statements with the commitments that the receipt names, whose signatures have been
+            checked.
         kind: Kind that the line must have.
 
     Raises:
-        InputError: One of the files is missing, or the receipt is no receipt.
+        InputError: The record is missing.
         EnvelopeError: No line has the commitments, it is of another kind, or they do not cover the record.
     """
-    made, learned = _read(receipt)
-    forms = {entry.form: entry for entry in entries_of(record)}
-    line, covered = _line_of(made, forms, statements, record, receipt)
-    _check_kind(statements, line, kind)
-    if learned is None:
-        return Covered(line, covered, None)
-    before, _ = _line_of(learned, forms, statements, record, receipt)
-    _check_kind(statements, before, "learn")
-    named = statements[line - 1]["predicate"]["records"].get("learned") or []
-    if learned.root not in {one["root"] for one in named}:
-        raise EnvelopeError(f"line {line} does not say that line {before} had learned its records")
-    return Covered(line, covered, before)
-
-
-def _check_kind(statements: Sequence[Any], line: int, kind: Kind) -> None:
-    own = kind_of(statements[line - 1])
-    if own != kind:
-        raise EnvelopeError(f"line {line} covers the record, but is of kind {own}, not {kind}")
+    line, covered = _line_of(receipt, entries_of(record, receipt.scheme), lines, kind)
+    if receipt.learned is None:
+        return Covered(line.line, covered, None)
+    before, _ = _line_of(receipt.learned, entries_of(record, receipt.learned.scheme or receipt.scheme), lines, "learn")
+    if receipt.learned.root not in {one.root for one in line.predicate.records.learned}:
+        raise EnvelopeError(f"line {line.line} does not say that line {before.line} had learned its records")
+    return Covered(line.line, covered, before.line)
 
 
 def _line_of(
-    made: Proofs, forms: Mapping[Form, Entry], statements: Sequence[Any], record: Path, receipt: Path
-) -> tuple[int, tuple[Form, ...]]:
-    covering = (one for one in statements if (one["predicate"].get("records") or {}).get("root") == made.root)
-    statement = next(covering, None)
-    if statement is None:
-        raise EnvelopeError(f"no line has the commitments of {receipt.name}")
-    size, line = statement["predicate"]["records"]["commitments"], statement["predicate"]["sequence"] + 1
+    made: ProofsText, forms: Sequence[Entry], lines: Mapping[str, Statement], kind: Kind
+) -> tuple[Statement, tuple[Form, ...]]:
+    line = lines.get(made.root)
+    if line is None:
+        raise EnvelopeError("no line has the commitments of this receipt")
+    size = line.predicate.records.commitments
     covered = {
-        proof.form
-        for proof in made.proofs
-        if proof.form in forms and proof.size == size and proof.leads(forms[proof.form], made.root)
+        entry.form
+        for entry in forms
+        for proof in made.proofs_of(entry.form)
+        if proof.size == size and proof.leads(entry, made.root)
     }
     if not covered:
-        raise EnvelopeError(f"line {line} does not cover {record.name}: {receipt.name} is of another record")
+        raise EnvelopeError(f"line {line.line} does not cover the record: the receipt is of another one")
+    if line.kind != kind:
+        raise EnvelopeError(f"line {line.line} covers the record, but is of kind {line.kind}, not {kind}")
     return line, tuple(sorted(covered))
-
-
-def _read(path: Path) -> tuple[Proofs, Proofs | None]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such receipt")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        scheme, made = content["scheme"], _proofs(content)
-        learned = _proofs(content["learned"]) if "learned" in content else None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is no receipt") from None
-    if scheme != SCHEME:
-        raise InputError(f"{path}: is of scheme {scheme!r}, this program knows {SCHEME}")
-    return made, learned
-
-
-def _proofs(content: Any) -> Proofs:
-    proofs = [
-        Proof(
-            one["form"],
-            bytes.fromhex(one["nonce"]),
-            int(one["index"]),
-            int(one["size"]),
-            tuple(bytes.fromhex(part) for part in one["path"]),
-        )
-        for one in content["proofs"]
-    ]
-    return Proofs(str(content["root"]), proofs)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from myosotis.engine.errors import InputError
-from myosotis.ledger.statements import MAIN, leaves_model
-from myosotis.ledger.store import Head, Ledger
+from myosotis.ledger.heads import Head
+from myosotis.ledger.statements import MAIN, Statement
+from myosotis.ledger.store import Ledger
 from myosotis.ledger.table import remarks
-from myosotis.ledger.verification import verify_ledger
+from myosotis.ledger.verification import Trusted, verify_ledger
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class RecordedModel:
     Attributes:
         head: Head of the ledger.
         branch: The branch.
-        line: Number and statement of the line that left it; lines are counted from 1.
+        line: The line that left it.
         before: The lines that left the models before it, the nearest first.
         about: Later lines about this very model: audits and releases.
         remarks: What a reader might miss about these lines.
@@ -27,15 +27,10 @@ class RecordedModel:
 
     head: Head
     branch: str
-    line: tuple[int, Any]
-    before: Sequence[tuple[int, Any]]
-    about: Sequence[tuple[int, Any]]
+    line: Statement
+    before: Sequence[Statement]
+    about: Sequence[Statement]
     remarks: Sequence[str]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the model."""
-        return str(self.line[1]["subject"][0]["digest"]["sha256"])
 
 
 def recorded_model(ledger: Ledger, branch: str | None = None) -> RecordedModel:
@@ -48,33 +43,30 @@ def recorded_model(ledger: Ledger, branch: str | None = None) -> RecordedModel:
     Raises:
         InputError: A check of the ledger fails, or the branch has no model.
     """
-    failed = next((check for check in verify_ledger(ledger.path, ledger.keys) if not check.holds), None)
+    trusted = Trusted.by_ledger(ledger.path)
+    failed = next((check for check in verify_ledger(ledger.path, trusted) if not check.holds), None)
     if failed is not None:
         raise InputError(f"{ledger.path}: does not verify ({failed.name}): {failed.text}")
     head, name = ledger.head(), branch or MAIN
     if name not in head.tips:
         known = ", ".join(sorted(head.tips)) or "none"
         raise InputError(f"{ledger.path}: no line left a model on the branch '{name}'; branches: {known}")
-    statements = list(enumerate(ledger.statements(), start=1))
-    line = statements[head.tips[name]["sequence"]]
-    before, parent = [], line[1]["predicate"]["parent"]
+    statements = list(ledger.statements())
+    line = statements[head.tips[name].sequence]
+    before, parent = [], line.predicate.parent
     while parent is not None:
-        before.append(statements[parent["sequence"]])
-        parent = before[-1][1]["predicate"]["parent"]
-    about = [(number, one) for number, one in statements if not leaves_model(one) and _parent_of(one) == line[0]]
-    numbers = {number for number, _ in (line, *before, *about)}
-    said = [
-        text
-        for text in remarks([statement for _, statement in statements])
-        if any(text.startswith(f"line {number}:") for number in numbers)
+        before.append(statements[parent.sequence])
+        parent = before[-1].predicate.parent
+    about = [
+        one
+        for one in statements
+        if not one.leaves_model
+        and one.predicate.parent is not None
+        and one.predicate.parent.sequence == line.predicate.sequence
     ]
+    numbers = {one.line for one in (line, *before, *about)}
+    said = [text for text in remarks(statements) if any(text.startswith(f"line {number}:") for number in numbers)]
     return RecordedModel(head, name, line, before, about, said)
-
-
-def _parent_of(statement: Any) -> int | None:
-    """Number of the line whose model a line is about."""
-    parent = statement["predicate"]["parent"]
-    return None if parent is None else int(parent["sequence"]) + 1
 
 
 def check_output(ledger: Ledger, path: Path, *, overwrite: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from myosotis import __version__
 from myosotis.engine.errors import InputError
 from myosotis.ledger.claims import Claim, file_digest, model_digests
-from myosotis.ledger.statements import leaves_model
+from myosotis.ledger.statements import Statement
 from myosotis.ledger.store import Ledger
 
 
@@ -39,22 +39,21 @@ def claim_of_release(
         if file.name in evidence:
             raise InputError(f"two files would be called {file.name} in the line")
         evidence[file.name] = file_digest(file)
-    predicate = statement["predicate"]
+    said = statement.predicate
     facts: dict[str, Any] = {
-        "run": {"name": predicate["run"]["name"], "kind": "release", "method": None},
+        "run": {"name": said.run.name, "kind": "release", "method": None},
         "tool": {"name": "myosotis", "version": __version__},
         "evidence": evidence,
     }
     if recipient:
         facts["recipient"] = recipient
-    weights = next(iter(predicate["weights"]["out"]), None)
-    return Claim("release", {"model": digest}, digests, weights, (), facts), predicate["branch"]
+    return Claim("release", {"model": digest}, digests, next(iter(said.weights.left), None), (), facts), said.branch
 
 
-def _line_of(ledger: Ledger, digest: str, files: dict[str, str]) -> Any | None:
-    """Statement of the newest line that left a model."""
+def _line_of(ledger: Ledger, digest: str, files: dict[str, str]) -> Statement | None:
+    """The newest line that left a model with these files, whose names are not a part of its digest."""
     newest = None
     for statement in ledger.statements():
-        if leaves_model(statement) and statement["subject"][0]["digest"]["sha256"] == digest:
-            newest = statement if statement["predicate"]["files"] == files else newest
+        if statement.leaves_model and statement.digest == digest and statement.predicate.files in (files, {}):
+            newest = statement
     return newest

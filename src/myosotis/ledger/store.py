@@ -1,118 +1,42 @@
-"""A ledger on disk: opened, read, and appended to."""
+"""A ledger on disk: opened, read, and appended to.
 
-import hashlib
+A folder: ``log.intoto.jsonl``, a signed line for each thing that happened; ``head.json``, the signed head over them;
+``keys/NAME.pub``, whose roles the head names; ``VERIFY.md``; ``timestamps/`` and ``checkpoint`` where there are any. An
+append writes the line in one piece, then the head: killed in between, it leaves a whole line without a head, which the
+next append completes. Appends wait for each other, threads and processes, on a lock inside the folder.
+
+    ledger = Ledger(Path("runs/life"))
+    ledger.append(claim_of_run(Path("runs/request-17")), signer)
+"""
+
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from securesystemslib.signer import Signer, SSlibKey
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_text
 from myosotis.engine.lock import acquire, release
-from myosotis.engine.result import rfc3339
 from myosotis.ledger.claims import Claim
-from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, opened, sealed, unverified
+from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, canonical, opened, payload_of, sealed
 from myosotis.ledger.guide import GUIDE
+from myosotis.ledger.heads import MAY_SIGN, Head, Holder, Role, Tip, roles_of_files, tip_of
 from myosotis.ledger.keys import public_pem, read_public
-from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.statements import (
-    MAIN,
-    VERSION,
-    learned_under,
-    leaves_model,
-    make_statement,
-    roots_before,
-    tip_of,
-)
+from myosotis.ledger.lineage import Lineage
+from myosotis.ledger.statements import MAIN, Records, Statement
 
 LOG, HEAD_FILE, KEYS, GUIDE_FILE = "log.intoto.jsonl", "head.json", "keys", "VERIFY.md"
 
 _PATIENCE = 30.0  # seconds that an append waits for another
 
-
-@dataclass(frozen=True)
-class Head:
-    """What the head of a ledger says.
-
-    Attributes:
-        ledger: Random identifier of the ledger.
-        size: Number of lines.
-        length: Bytes of the log.
-        last: SHA-256 of the last line; None where there is none.
-        frontier: Roots of the complete subtrees over the lines.
-        tips: By the name of a branch: sequence, subject, weights and result of its newest line that left a model.
-        guide: SHA-256 of ``VERIFY.md``, which stays as the version of this package that began the ledger wrote it.
-    """
-
-    ledger: str
-    size: int
-    length: int
-    last: str | None
-    frontier: Frontier
-    tips: dict[str, dict[str, Any]]
-    guide: str = field(default=hashlib.sha256(GUIDE.encode()).hexdigest(), compare=False)
-
-    def content(self) -> dict[str, Any]:
-        """Return it for an envelope."""
-        return {
-            "version": VERSION,
-            "ledger": self.ledger,
-            "size": self.size,
-            "bytes": self.length,
-            "last": self.last,
-            "root": self.frontier.root().hex(),
-            "frontier": [root.hex() for root in self.frontier.roots],
-            "tips": self.tips,
-            "guide": self.guide,
-            "issuedOn": rfc3339(datetime.now(UTC)),
-        }
-
-    @classmethod
-    def of(cls, content: Any) -> "Head":
-        """Return what :meth:`content` gave.
-
-        Raises:
-            EnvelopeError: It is damaged, or of another version.
-        """
-        try:
-            if content["version"] != VERSION:
-                raise EnvelopeError(f"is of version {content['version']}, this program writes {VERSION}")
-            roots = tuple(bytes.fromhex(root) for root in content["frontier"])
-            return cls(
-                str(content["ledger"]),
-                int(content["size"]),
-                int(content["bytes"]),
-                content["last"],
-                Frontier(int(content["size"]), roots),
-                dict(content["tips"]),
-                str(content["guide"]),
-            )
-        except EnvelopeError:
-            raise
-        except (KeyError, TypeError, ValueError):
-            raise EnvelopeError("is damaged") from None
-
-    def with_line(self, line: bytes, statement: Any) -> "Head":
-        """Return the head after one more line; only lines that leave a model change the tips."""
-        tips = self.tips
-        if leaves_model(statement):
-            tips = {**tips, statement["predicate"]["branch"]: tip_of(statement, self.size)}
-        return replace(
-            self,
-            size=self.size + 1,
-            length=self.length + len(line) + 1,
-            last=hashlib.sha256(line).hexdigest(),
-            frontier=self.frontier.with_entry(line),
-            tips=tips,
-        )
+_threads: dict[Path, threading.Lock] = {}
+_of_threads = threading.Lock()
 
 
 class Ledger:
@@ -122,13 +46,13 @@ class Ledger:
         path: The folder.
 
     Raises:
-        InputError: It is no ledger, or one that cannot be read.
+        InputError: It is not a ledger, or one that cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         if not (self.path / HEAD_FILE).is_file() or not (self.path / LOG).is_file():
-            raise InputError(f"{path}: is no ledger; `myosotis ledger init` makes one")
+            raise InputError(f"{path}: is not a ledger; `myosotis ledger init` makes one")
 
     @classmethod
     def create(cls, path: Path, signer: Signer, name: str = "operator") -> "Ledger":
@@ -136,42 +60,49 @@ class Ledger:
 
         Args:
             path: Folder, which must not exist.
-            signer: Signer of the head.
+            signer: Signer of the head, an operator.
             name: Name of its key in the folder.
 
         Raises:
             InputError: The folder exists.
         """
         if path.exists():
-            raise InputError(f"{path}: exists already")
+            raise InputError(f"{path}: already exists")
         (path / KEYS).mkdir(parents=True)
-        write_text(path / KEYS / f"{name}.pub", public_pem(_public(signer)))
+        public = _public(signer)
+        write_text(path / KEYS / f"{name}.pub", public_pem(public))
         write_text(path / GUIDE_FILE, GUIDE)
         write_text(path / LOG, "")
-        head = Head(secrets.token_hex(16), 0, 0, None, Frontier(), {})
+        head = Head(secrets.token_hex(16), roles={public.keyid: Holder(name=name, role="operator")})
         write_text(path / HEAD_FILE, sealed(head.content(), HEAD, signer).decode())
         return cls(path)
 
     @property
     def keys(self) -> list[SSlibKey]:
         """The public keys in the folder."""
-        return [read_public(path) for path in sorted((self.path / KEYS).glob("*.pub"))]
+        return list(self.keys_by_name.values())
 
     @property
-    def key_names(self) -> list[str]:
-        """The names of the public keys in the folder."""
-        return sorted(path.stem for path in (self.path / KEYS).glob("*.pub"))
+    def keys_by_name(self) -> dict[str, SSlibKey]:
+        """The public keys in the folder by the names of their files."""
+        return {path.stem: read_public(path) for path in sorted((self.path / KEYS).glob("*.pub"))}
 
     def head(self) -> Head:
-        """Return the head.
+        """Return the head; where an earlier version wrote it, with the roles that the next append will give the keys.
 
         Raises:
             InputError: It is damaged, or signed by no key of the folder.
         """
+        named = self.keys_by_name
         try:
-            return Head.of(opened((self.path / HEAD_FILE).read_bytes(), HEAD, self.keys)[0])
+            head = Head.read((self.path / HEAD_FILE).read_bytes(), named.values())
         except EnvelopeError as error:
             raise InputError(f"{self.path / HEAD_FILE}: {error}") from None
+        return (
+            head
+            if head.roles
+            else replace(head, roles=roles_of_files({key.keyid: name for name, key in named.items()}))
+        )
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines that the head covers, without their ends."""
@@ -183,7 +114,7 @@ class Ledger:
                     return
                 yield line.removesuffix(b"\n")
 
-    def statements(self) -> Iterator[Any]:
+    def statements(self) -> Iterator[Statement]:
         """Yield the statements, whose signatures are not looked at here.
 
         Raises:
@@ -191,99 +122,148 @@ class Ledger:
         """
         for number, line in enumerate(self.lines(), start=1):
             try:
-                yield unverified(line, LINE)
+                yield Statement.parse(payload_of(line, LINE))
             except EnvelopeError as error:
                 raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
 
     def signers(self) -> list[str]:
-        """Return who signed each line: the name of a key in the folder.
+        """Return who signed each line: name and role of a key in the folder.
 
         Raises:
             InputError: A line is signed by none of them.
         """
-        keys = {path.stem: read_public(path) for path in sorted((self.path / KEYS).glob("*.pub"))}
-        names = {key.keyid: name for name, key in keys.items()}
+        head, keys = self.head(), self.keys
         signers = []
         for number, line in enumerate(self.lines(), start=1):
             try:
-                signers.append(names[opened(line, LINE, list(keys.values()))[1]])
+                holder = head.roles.get(opened(line, LINE, keys)[1])
             except EnvelopeError as error:
                 raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
+            signers.append("unknown" if holder is None else holder.name)
         return signers
 
     def append(self, claim: Claim, signer: Signer, branch: str | None = None) -> int:
         """Add a line, and sign a new head; returns the number of the line, counted from 1.
 
-        Another process that appends is waited for. A line that an interrupted append left without a head is completed
-        first.
+        Another thread or process that appends is waited for. A line that an interrupted append left without a head is
+        completed first.
 
         Args:
             claim: What the line claims.
-            signer: Signer of the line and of the head, whose public key must be in the folder.
+            signer: Signer of the line and of the head, whose key must have a role that may sign such a line.
             branch: Branch; the main one unless given. A new name begins one.
 
         Raises:
-            InputError: The model is not the one that the newest line of the branch left, the run is there already, or
-                the ledger is damaged.
+            InputError: The key may not sign it, the model is not the one that the newest line of the branch left, a
+                line records the run already, or the ledger is damaged.
         """
         with self._locked():
-            self.check_signer(signer)
-            head = self._recovered(signer)
+            self.check_signer(signer, claim)
+            head = self._recovered(signer)[0]
             parent = self._parent(head, claim, branch)
             self._check_learning(claim, parent)
-            statement = make_statement((head.ledger, head.size, head.last), claim, branch or MAIN, parent)
-            line = sealed(statement, LINE, signer)
+            content = claim.statement(head, branch or MAIN, parent)
+            statement = self._parsed(content)
+            line = sealed(content, LINE, signer)
             self._write(line, head)
             head = head.with_line(line, statement)
             self._sign(head, signer)
             return head.size
 
-    def check(self, claim: Claim, signer: Signer, branch: str | None = None) -> None:
-        """Raise ``InputError`` if the ledger as it is now would refuse a claim; nothing is written."""
-        self.check_signer(signer)
-        self._check_learning(claim, self._parent(self.head(), claim, branch))
+    def recover(self, signer: Signer) -> Statement | None:
+        """Complete a line that an interrupted append left without a head, and return it; None if there is none.
 
-    def check_signer(self, signer: Signer) -> None:
-        """Raise ``InputError`` if no public key in the folder is the signer's."""
-        if _public(signer).keyid not in {key.keyid for key in self.keys}:
-            raise InputError(f"{self.path / KEYS}: has no public key of this signer; `myosotis ledger key` adds one")
-
-    def add_key(self, key: SSlibKey, name: str) -> None:
-        """Put a public key into the folder, so that its owner can sign lines.
+        Args:
+            signer: Signer of the head.
 
         Raises:
-            InputError: There is another one of that name.
+            InputError: The ledger is damaged.
+        """
+        with self._locked():
+            return self._recovered(signer)[1]
+
+    def check(self, claim: Claim, signer: Signer, branch: str | None = None) -> None:
+        """Raise ``InputError`` if the ledger as it is now would refuse a claim; nothing is written."""
+        self.check_signer(signer, claim)
+        head = self.head()
+        parent = self._parent(head, claim, branch)
+        self._check_learning(claim, parent)
+        self._parsed(claim.statement(head, branch or MAIN, parent))
+
+    def check_signer(self, signer: Signer, claim: Claim | None = None) -> None:
+        """Raise ``InputError`` if the signer's key has no role in the ledger, or one that may not sign a claim."""
+        holder = self.head().roles.get(_public(signer).keyid)
+        if holder is None:
+            raise InputError(f"{self.path}: this signer's key has no role; `myosotis ledger key` gives it one")
+        if claim is not None and claim.kind not in MAY_SIGN[holder.role]:
+            may = next(role for role, kinds in MAY_SIGN.items() if claim.kind in kinds)
+            raise InputError(f"{self.path}: '{holder.name}' is {_a(holder.role)}, and '{claim.kind}' needs {_a(may)}")
+
+    def add_key(self, key: SSlibKey, name: str, role: Role, signer: Signer) -> None:
+        """Put a public key into the folder, and give it a role.
+
+        Args:
+            key: Public key.
+            name: Name of its file.
+            role: What its owner may sign.
+            signer: Signer of the head, an operator.
+
+        Raises:
+            InputError: There is another key of that name, the key has a role, or the signer is not an operator.
         """
         path = self.path / KEYS / f"{name}.pub"
-        if path.exists():
-            raise InputError(f"{path}: exists already, and a key is never replaced")
-        write_text(path, public_pem(key))
+        with self._locked():
+            head = self._recovered(signer)[0]
+            self.check_signer(signer)
+            if head.roles[_public(signer).keyid].role != "operator":
+                raise InputError(f"{self.path}: an operator gives keys their roles")
+            if key.keyid in head.roles:
+                raise InputError(f"{path}: this key has a role already, as '{head.roles[key.keyid].name}'")
+            if path.exists() and read_public(path).keyid != key.keyid:
+                raise InputError(f"{path}: already exists, and a key is never replaced")
+            try:
+                roles = {**head.roles, key.keyid: Holder(name=name, role=role)}
+            except ValueError:
+                raise InputError(f"'{name}': a name of a key has letters, digits, '.', '_' and '-' only") from None
+            write_text(path, public_pem(key))
+            self._sign(replace(head, roles=roles), signer)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """One thread of one process: record locks of a process do not keep its threads apart."""
+        file = self.path / LOG
+        with _of_threads:
+            threads = _threads.setdefault(file, threading.Lock())
         deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                acquire(self.path)
-                break
-            except InputError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        if not threads.acquire(timeout=_PATIENCE):
+            raise InputError(f"{self.path}: another thread is writing to it")
         try:
-            yield
+            while True:
+                try:
+                    acquire(file, take_over=True)
+                    break
+                except InputError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+            try:
+                yield
+            finally:
+                release(file)
         finally:
-            release(self.path)
+            threads.release()
 
     def _sign(self, head: Head, signer: Signer) -> None:
         write_text(self.path / HEAD_FILE, sealed(head.content(), HEAD, signer).decode())
 
-    def _recovered(self, signer: Signer) -> Head:
-        """The head, after it was made to cover a whole line that an interrupted append left."""
+    def _recovered(self, signer: Signer) -> tuple[Head, Statement | None]:
+        """The head, made to cover a whole line that an interrupted append left, and that line."""
         head, log = self.head(), self.path / LOG
+        for staged in self.path.glob(f".{HEAD_FILE}.*"):  # of killed appends
+            staged.unlink()
         size = log.stat().st_size
         if size == head.length:
-            return head
+            return head, None
         if size < head.length:
             raise InputError(f"{log}: has {size} bytes, its head covers {head.length}: lines are missing")
         with log.open("rb") as stream:
@@ -292,70 +272,93 @@ class Ledger:
         line = rest.removesuffix(b"\n")
         if not rest.endswith(b"\n") or b"\n" in line:
             raise InputError(
-                f"{log}: is torn after line {head.size}: {len(rest)} bytes that the head does not cover are no whole "
-                f"line; look at them, and cut the file to {head.length} bytes"
+                f"{log}: is torn after line {head.size}: {len(rest)} bytes that the head does not cover are not a "
+                f"whole line; look at them, and cut the file to {head.length} bytes"
             )
         try:
-            statement, _ = opened(line, LINE, self.keys)
+            keyid = opened(line, LINE, self.keys)[1]
+            statement = Statement.parse(payload_of(line, LINE))
         except EnvelopeError as error:
             raise InputError(f"{log}, line {head.size + 1}: {error}; its head does not cover it") from None
-        if (statement["predicate"]["previous"], statement["predicate"]["sequence"]) != (head.last, head.size):
+        said = statement.predicate
+        if (said.previous, said.sequence, said.ledger) != (head.last, head.size, head.ledger):
             raise InputError(
                 f"{log}, line {head.size + 1}: does not follow the line before, and its head does not cover it"
             )
+        if keyid not in head.roles or statement.kind not in MAY_SIGN[head.roles[keyid].role]:
+            raise InputError(f"{log}, line {head.size + 1}: its signer may not sign it, and its head does not cover it")
+        own = _public(signer).keyid
+        if keyid != own and (own not in head.roles or head.roles[own].role != "operator"):
+            raise InputError(f"{log}, line {head.size + 1}: an append was interrupted; an operator completes it")
         head = head.with_line(line, statement)
         self._sign(head, signer)
-        return head
+        return head, statement
 
-    def _parent(self, head: Head, claim: Claim, branch: str | None) -> dict[str, Any] | None:
+    def _parsed(self, content: object) -> Statement:
+        """A statement as everybody will read it, before it is signed."""
+        try:
+            return Statement.parse(canonical(content))
+        except EnvelopeError as error:
+            raise InputError(f"{self.path}: {error}") from None
+
+    def _parent(self, head: Head, claim: Claim, branch: str | None) -> Tip | None:
         """The line that left the model which a claim begins with; None for a model from outside.
 
         It is the newest line of the branch; for a new branch, an audit and a release, the newest line of all that fits.
 
         Raises:
-            InputError: The claim does not follow from the newest line of the branch, is there already, or releases a
-                model that no line left.
+            InputError: The claim does not follow from the newest line of the branch, a line records it already, or it
+                is about a model that no line left.
         """
         if claim.kind == "destroy":
             return None
         tip = head.tips.get(branch or MAIN)
         of_model = claim.kind in ("audit", "release")
-        if tip is not None and not of_model and tip["result"] == claim.facts["evidence"]["result.json"]:
-            raise InputError(f"line {tip['sequence'] + 1} is of this run already")
+        if tip is not None and not of_model and tip.result == claim.facts["evidence"]["result.json"]:
+            raise InputError(f"line {tip.sequence + 1} already records this run")
 
-        def left(one: dict[str, Any]) -> bool:
-            return one["subject"] == claim.subjects["model"] if of_model else claim.weights_in in one["weights"]
+        def left(one: Tip) -> bool:
+            return one.subject == claim.digest if of_model else claim.weights_in in one.weights
 
         if tip is not None and left(tip):
             return tip
         if tip is not None and not of_model:
             raise InputError(
-                f"the run began with another model than the one that line {tip['sequence'] + 1} left; '--branch NAME' "
+                f"the run began with another model than the one that line {tip.sequence + 1} left; '--branch NAME' "
                 "begins a branch"
             )
-        earlier = [
-            tip_of(statement, number) for number, statement in enumerate(self.statements()) if leaves_model(statement)
-        ]
-        parent = next((one for one in reversed(earlier) if left(one)), None)
-        if parent is None and claim.kind == "release":
-            raise InputError("no line left the model that is to be released")
+        parent = None
+        for statement in self.statements():
+            if statement.leaves_model and left(tip_of(statement)):
+                parent = tip_of(statement)
+        if parent is None and of_model:
+            did = "released" if claim.kind == "release" else "audited"
+            raise InputError(f"no line left the model that is to be {did}; add its run to the ledger first")
         return parent
 
-    def _check_learning(self, claim: Claim, parent: dict[str, Any] | None) -> None:
+    def _check_learning(self, claim: Claim, parent: Tip | None) -> None:
         """Raise ``InputError`` if no line before has the commitments under which records were learned."""
-        said = learned_under(claim.facts.get("records"))
-        if not said:
+        learned = (claim.facts.get("records") or {}).get("learned")
+        if not learned:
             return
-        known: frozenset[str] = frozenset()
-        if parent is not None:
-            known = next(islice(roots_before(self.statements()), parent["sequence"], None))
-        if said - known:
-            raise InputError("no `learn` line that this model follows from has the commitments of --learned")
+        lines, roots = Lineage(), dict[str, tuple[int, Records]]()
+        for statement in self.statements():
+            before = statement.predicate.parent
+            lines.add(None if before is None else before.sequence)
+            records = statement.predicate.records
+            if statement.kind == "learn" and records.root is not None:
+                roots[records.root] = (statement.predicate.sequence, records)
+        for one in learned:
+            line = roots.get(one["root"])
+            if line is None or parent is None or not lines.follows(parent.sequence, line[0]):
+                raise InputError("no `learn` line that this model follows from has the commitments of --learned")
 
     def _write(self, line: bytes, head: Head) -> None:
         """Append a line in one piece: where that fails, the log is as long as before."""
         descriptor = os.open(self.path / LOG, os.O_WRONLY | os.O_APPEND)
         try:
+            if os.fstat(descriptor).st_size != head.length:
+                raise InputError(f"{self.path / LOG}: somebody else has written to it meanwhile; call again")
             content = line + b"\n"
             try:
                 written = os.write(descriptor, content)
@@ -372,3 +375,7 @@ class Ledger:
 def _public(signer: Signer) -> SSlibKey:
     key: SSlibKey = signer.public_key  # type: ignore[assignment]
     return key
+
+
+def _a(noun: str) -> str:
+    return f"a{'n' if noun[0] in 'aeiou' else ''} {noun}"

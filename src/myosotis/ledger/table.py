@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from myosotis.ledger.statements import MAIN, destroyed_files, kind_of, leaves_model, names_destroyed
+from myosotis.engine.printable import printable
+from myosotis.ledger.lineage import Lineage
+from myosotis.ledger.statements import MAIN, Statement
 
 QUESTIONS = {
     "learnt": "Has it learnt?",
@@ -19,76 +21,75 @@ QUESTIONS = {
 }
 """What verdicts answer, by their keys in ``result.json`` and ``audit.json``."""
 
-_COLUMNS = ("line", "recorded", "what", "run", "method", "model", "says")
+_COLUMNS = ("line", "recorded", "what", "run", "method", "model", "by", "says")
 
 
-def log_table(statements: Iterable[Any]) -> Iterator[str]:
-    """Yield a heading and a line for each statement."""
-    rows = [_COLUMNS, *(_row(statement) for statement in statements)]
+def log_table(statements: Sequence[Statement], signers: Sequence[str]) -> Iterator[str]:
+    """Yield a heading and a line for each statement.
+
+    Args:
+        statements: Statements of a ledger.
+        signers: Who signed each.
+    """
+    rows = [_COLUMNS, *map(_row, statements, signers)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def remarks(statements: Sequence[Any]) -> Iterator[str]:
+def remarks(statements: Sequence[Statement]) -> Iterator[str]:
     """Yield what a reader might miss.
 
-    These are models from outside, requests after which nothing was destroyed, and models that others were given before
-    records were forgotten.
+    These are lines that name destroyed files, models from outside, requests after which nothing was destroyed, and
+    models that others were given before records were forgotten.
     """
     yield from naming_remarks(statements)
     forgotten_since = _forgotten_since(statements)
-    destroyed = [number for number, statement in enumerate(statements) if kind_of(statement) == "destroy"]
-    for number, statement in enumerate(statements):
-        kind = kind_of(statement)
-        if kind != "destroy" and statement["predicate"]["parent"] is None and number:
-            yield f"line {number + 1}: its model began outside this ledger"
-        if kind == "forget" and not any(later > number for later in destroyed):
-            yield f"line {number + 1}: no line since says that copies, checkpoints or the model before were destroyed"
-        if kind == "release" and (later := forgotten_since[statement["predicate"]["parent"]["sequence"]]):
+    destroyed = [one.line for one in statements if one.kind == "destroy"]
+    for one in statements:
+        parent = one.predicate.parent
+        if one.kind != "destroy" and parent is None and one.line > 1:
+            yield f"line {one.line}: its model began outside this ledger"
+        if one.kind == "forget" and not any(later > one.line for later in destroyed):
+            yield f"line {one.line}: no line since says that copies, checkpoints or the model before were destroyed"
+        if one.kind == "release" and parent is not None and (later := forgotten_since[parent.sequence]):
             more = f" and {len(later) - 1} more" if len(later) > 1 else ""
             yield (
-                f"line {number + 1}: the model that others were given is from before the forgetting of line "
-                f"{min(later) + 1}{more}; they must hear of it"
+                f"line {one.line}: the model that others were given is from before the forgetting of line "
+                f"{min(later)}{more}; they must hear of it"
             )
 
 
-def naming_remarks(statements: Sequence[Any]) -> Iterator[str]:
+def naming_remarks(statements: Iterable[Statement]) -> Iterator[str]:
     """Yield the lines by which anybody can test which files were destroyed."""
-    for number, statement in enumerate(statements, start=1):
-        if names_destroyed(statement):
+    for one in statements:
+        if one.names_destroyed:
             yield (
-                f"line {number}: an earlier version wrote names and plain digests of destroyed files, by which anybody "
-                "can test what was among them; see 'What was destroyed' in the guide of the ledger"
+                f"line {one.line}: an earlier version wrote names and plain digests of destroyed files, by which "
+                "anybody can test what was among them; see 'What was destroyed' in the guide of the ledger"
             )
 
 
-def _forgotten_since(statements: Sequence[Any]) -> dict[int, list[int]]:
-    """Sequences of the lines that forgot something on the way from the model of each line that was released."""
-    released = {
-        statement["predicate"]["parent"]["sequence"]: list[int]()
-        for statement in statements
-        if kind_of(statement) == "release"
-    }
-    on_the_way: dict[int, frozenset[int]] = {}
-    for number, statement in enumerate(statements):
-        if not released or not leaves_model(statement):
-            continue
-        parent = statement["predicate"]["parent"]
-        above = on_the_way.get(parent["sequence"], frozenset()) if parent is not None else frozenset[int]()
-        if kind_of(statement) == "forget":
-            for ancestor in above:
-                released[ancestor].append(number)
-        on_the_way[number] = above | {number} if number in released else above
-    return released
+def _forgotten_since(statements: Sequence[Statement]) -> dict[int, list[int]]:
+    """Lines that forgot something on the way from the model of each line that was released, by its sequence."""
+    lines = Lineage()
+    released = {one.predicate.parent.sequence for one in statements if one.kind == "release" and one.predicate.parent}
+    since: dict[int, list[int]] = {sequence: [] for sequence in released}
+    for one in statements:
+        parent = one.predicate.parent
+        lines.add(None if parent is None else parent.sequence)
+        if one.kind == "forget":
+            sequence = one.predicate.sequence
+            for other in released:
+                if other < sequence and lines.follows(sequence, other):
+                    since[other].append(one.line)
+    return since
 
 
-def what_of(statement: Any) -> str:
+def what_of(statement: Statement) -> str:
     """Return what happened in a line: its kind, the number of records or files, and its branch."""
-    predicate, kind = statement["predicate"], kind_of(statement)
-    branch = "" if predicate["branch"] == MAIN else f" ({predicate['branch']})"
-    count = destroyed_files(statement) if kind == "destroy" else (predicate.get("records") or {}).get("count")
-    return f"{kind}{'' if count is None else f' {count}'}{branch}"
+    branch = "" if statement.predicate.branch == MAIN else f" ({statement.predicate.branch})"
+    return f"{statement.kind}{'' if statement.count is None else f' {statement.count}'}{branch}"
 
 
 def answers_of(verdict: Mapping[str, Any] | None) -> list[tuple[str, bool | None]]:
@@ -107,15 +108,16 @@ def word_of(holds: bool | None) -> str:
     return {True: "yes", False: "no", None: "unknown"}[holds]
 
 
-def _row(statement: Any) -> tuple[str, ...]:
-    predicate = statement["predicate"]
-    run, model = predicate["run"], statement["subject"][0]["digest"]["sha256"]
-    return (
-        str(predicate["sequence"] + 1),
-        str(predicate["recordedOn"]),
+def _row(statement: Statement, signer: str) -> tuple[str, ...]:
+    said = statement.predicate
+    row = (
+        str(statement.line),
+        said.recorded_on,
         what_of(statement),
-        str(run["name"]),
-        str(run["method"] or "-"),
-        "-" if kind_of(statement) == "destroy" else str(model)[:12],
-        answers_text(predicate.get("verdict")),
+        said.run.name,
+        said.run.method or "-",
+        "-" if statement.kind == "destroy" else statement.digest[:12],
+        signer,
+        answers_text(said.verdict),
     )
+    return tuple(" ".join(printable(cell).split()) for cell in row)

@@ -6,7 +6,9 @@ and ``timestamps/N.tsr`` the response over its bytes.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +19,19 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
 from myosotis.engine.files import staged_file, write_text
 from myosotis.engine.result import rfc3339
-from myosotis.ledger.envelopes import HEAD, EnvelopeError, opened
+from myosotis.ledger.envelopes import EnvelopeError
+from myosotis.ledger.heads import Head
 from myosotis.ledger.merkle import Frontier
-from myosotis.ledger.store import HEAD_FILE, Head, Ledger
+from myosotis.ledger.store import HEAD_FILE, Ledger
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
 
 FOLDER = "timestamps"
 """Folder of a ledger with stamped heads and the responses over them."""
+
+_CLOCKS = 300  # seconds that the clock of a signer may be ahead of the authority's
+_DAY = 86400
 
 
 def make_request(ledger: Ledger) -> bytes:
@@ -46,7 +52,7 @@ def make_request(ledger: Ledger) -> bytes:
 
 
 def store_response(ledger: Ledger, content: bytes) -> tuple[int, str]:
-    """Store a response beside the head that it is over.
+    """Store a time-stamp response next to the head that it covers.
 
     Who signed it is a matter of :func:`check_times`, which knows the authority's certificate.
 
@@ -100,9 +106,17 @@ def read_roots(path: Path) -> list[Certificate]:
 
 
 def check_times(
-    path: Path, keys: Sequence[SSlibKey], roots: Sequence[Certificate], lines: Sequence[bytes], ledger: str
+    path: Path,
+    keys: Sequence[SSlibKey],
+    roots: Sequence[Certificate],
+    lines: Iterator[bytes],
+    ledger: str,
+    recorded: Sequence[int],
 ) -> str:
     """Return what the time stamps of a ledger show, all of which must hold.
+
+    The dates of lines lie between the time stamps around them: a line that a stamp covers was not recorded after it,
+    and a line after those was not recorded more than a day before it: lines may be added while the authority answers.
 
     Args:
         path: The ledger.
@@ -110,42 +124,55 @@ def check_times(
         roots: Certificates of authorities that are trusted.
         lines: Lines of the log, whose order has been checked.
         ledger: Identifier of the ledger.
+        recorded: When each line says that it was recorded, in seconds since 1970.
 
     Raises:
-        EnvelopeError: There is no time stamp, or one of them does not hold.
+        EnvelopeError: There is no time stamp, one of them does not hold, or a line is dated past it.
     """
     sizes, time, covered = stamped_sizes(path), "", Frontier()
     if not sizes:
         raise EnvelopeError("the ledger has no time stamp")
     for size in sizes:
         head, token = path / FOLDER / f"{size}.head.json", path / FOLDER / f"{size}.tsr"
-        for line in lines[covered.size : size]:
+        for line in islice(lines, size - covered.size):
             covered = covered.with_entry(line)
         try:
             if not head.is_file():
                 raise EnvelopeError("its head is missing")
             content = head.read_bytes()
-            old = Head.of(opened(content, HEAD, keys)[0])
+            old = Head.read(content, keys)
             if (old.ledger, old.size, old.frontier) != (ledger, size, covered):
                 raise EnvelopeError(f"its head is not that of the first {size} lines")
-            time = _verified(token.read_bytes(), content, roots)
+            moment = _verified(token.read_bytes(), content, roots)
+            time = rfc3339(moment)
+            _check_dates(recorded, size, int(moment.timestamp()))
         except EnvelopeError as error:
             raise EnvelopeError(f"{FOLDER}/{token.name}: {error}") from None
     of_several = f", by the newest of {len(sizes)} time stamps" if len(sizes) > 1 else ""
     return f"the first {sizes[-1]} lines existed on {time}{of_several}"
 
 
+def _check_dates(recorded: Sequence[int], size: int, moment: int) -> None:
+    late = next((line for line, second in enumerate(recorded[:size], start=1) if second > moment + _CLOCKS), None)
+    if late is not None:
+        raise EnvelopeError(f"line {late} says that it was recorded after the time stamp that covers it")
+    if len(recorded) > size and recorded[size] < moment - _DAY:
+        raise EnvelopeError(
+            f"line {size + 1}, which it does not cover, says that it was recorded a day before it or more"
+        )
+
+
 def _store_head(ledger: Ledger, content: bytes) -> int:
     """Store a head where it is not stored yet; returns the number of its lines."""
     try:
-        size = Head.of(opened(content, HEAD, ledger.keys)[0]).size
+        size = Head.read(content, ledger.keys).size
     except EnvelopeError as error:
         raise InputError(f"{ledger.path / HEAD_FILE}: {error}") from None
     path = ledger.path / FOLDER / f"{size}.head.json"
     if path.is_file() and path.read_bytes() == content:
         return size
     if path.with_name(f"{size}.tsr").exists():
-        raise InputError(f"{path}: another head of {size} lines has a time stamp already")
+        raise InputError(f"{path}: another head of {size} lines already has a time stamp")
     path.parent.mkdir(exist_ok=True)
     write_text(path, content.decode())
     return size
@@ -168,7 +195,7 @@ def _parsed(content: bytes) -> "TimeStampResponse":
     return response
 
 
-def _verified(token: bytes, content: bytes, roots: Sequence[Certificate]) -> str:
+def _verified(token: bytes, content: bytes, roots: Sequence[Certificate]) -> datetime:
     """The time of a response over a content, by one of the authorities."""
     from rfc3161_client import VerificationError, VerifierBuilder
 
@@ -177,4 +204,5 @@ def _verified(token: bytes, content: bytes, roots: Sequence[Certificate]) -> str
         VerifierBuilder(roots=list(roots)).build().verify_message(response, content)
     except (VerificationError, ValueError) as error:
         raise EnvelopeError(f"does not hold: {error}") from None
-    return rfc3339(response.tst_info.gen_time)
+    moment: datetime = response.tst_info.gen_time
+    return moment

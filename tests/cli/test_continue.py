@@ -59,6 +59,12 @@ def halves(job, learn):
     return halves
 
 
+@pytest.fixture(autouse=True)
+def one_key(monkeypatch):
+    """Digests of learners that forget exactly are compared, and those are equal under the same key only."""
+    monkeypatch.setattr("myosotis.models.exact.classifier.new_key", lambda: bytes(32))
+
+
 def result(run):
     return json.loads((run / "result.json").read_text())
 

@@ -1,5 +1,6 @@
 """Exact forgetting by the command line: learn, forget, and let an auditor look."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,9 +11,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save, save_file
 
+from myosotis.engine.errors import InputError
 from myosotis.loading import load
+from myosotis.models.exact import check_learner
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 
 CLASSES = ("ash", "birch", "cedar", "elm")
@@ -72,6 +76,15 @@ def result(run):
     return json.loads((run / "result.json").read_text())
 
 
+def content(run):
+    """Types, shapes and bytes of the tensors of sums and head; the files carry a salt of their learner."""
+    return {
+        (name, key): (tensor.dtype, tensor.shape, tensor.numpy().tobytes())
+        for name in ("statistics", "head")
+        for key, tensor in load_file(run / "model" / f"{name}.safetensors").items()
+    }
+
+
 def rest(world, target):
     """The training photos without those that were to be forgotten."""
     shutil.copytree(world / "train", target)
@@ -107,8 +120,7 @@ class TestForgetting:
             f"data.train.folder={tmp_path / 'train'}",
         ).exit_code
         assert status == 0
-        for name in ("statistics.safetensors", "head.safetensors"):
-            assert (tmp_path / "again/model" / name).read_bytes() == (runs / "forgotten/model" / name).read_bytes()
+        assert content(tmp_path / "again") == content(runs / "forgotten")
 
     def test_an_auditor_finds_the_same_digests(self, runs, tmp_path, invoke):
         done = invoke("audit", "classifier", str(runs / "forgotten"), "--against", str(rest(runs, tmp_path / "rest")))
@@ -207,6 +219,146 @@ class TestForgetting:
             assert "03.png" not in (runs / "forgotten" / name).read_text()
 
 
+class TestPublished:
+    """What others may read of a run says nothing of the photos to whoever has no key."""
+
+    def test_no_hash_is_a_plain_one_of_sums_or_head(self, runs):
+        hashes = set()
+        for run in ("learned", "forgotten"):
+            for name in ("statistics", "head"):
+                file = runs / run / "model" / f"{name}.safetensors"
+                tensors = load_file(file)
+                with safe_open(file, "pt") as stream:
+                    described = json.loads(stream.metadata()["exact"])
+                described.pop("salt", None)
+                text = json.dumps(described, sort_keys=True)
+                for content in (f"{len(text)}:{text};".encode(), b"0:;"):
+                    digest = hashlib.sha256(content)
+                    for key in sorted(tensors):
+                        digest.update(f"{key}:{tensors[key].dtype}:{tuple(tensors[key].shape)};".encode())
+                        digest.update(tensors[key].numpy().tobytes())
+                    hashes.add(digest.hexdigest())
+                hashes.add(hashlib.sha256(save(tensors, {"exact": text})).hexdigest())
+        for run in ("learned", "forgotten"):
+            for name in ("result.json", "report.html", "model/exact.json", "model/manifest.json"):
+                text = (runs / run / name).read_text()
+                assert not [digest for digest in hashes if digest in text], name
+
+    def test_the_same_photos_learned_twice_have_other_digests(self, runs, tmp_path, invoke):
+        done = invoke("learn", "classes", str(runs / "learn.yaml"), "--out", str(tmp_path / "again"))
+        assert done.exit_code == 0, done.output
+        assert content(tmp_path / "again") == content(runs / "learned")
+        made = [json.loads((run / "model/exact.json").read_text()) for run in (tmp_path / "again", runs / "learned")]
+        assert made[0]["spec"] == made[1]["spec"]
+        assert not set(made[0]["digests"].values()) & set(made[1]["digests"].values())
+
+
+@pytest.fixture(scope="module")
+def twice(world, tmp_path_factory):
+    from typer.testing import CliRunner
+
+    from myosotis.cli.app import app
+
+    folder = tmp_path_factory.mktemp("twice")
+    shutil.copytree(world / "train", folder / "train")
+    shutil.copy(world / "train" / "birch" / "03.png", folder / "train" / "cedar" / "copy.png")
+    options = ["--set", f"data.train.folder={folder / 'train'}", "--out", str(folder / "learned")]
+    done = CliRunner().invoke(app, ["learn", "classes", str(world / "learn.yaml"), *options])
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+class TestTwoClasses:
+    """A photo that was learned as birch, and as cedar too."""
+
+    def forget(self, invoke, world, twice, out, *settings):
+        options = [f"model.learner={twice / 'learned'}", f"data.train.folder={twice / 'train'}", *settings]
+        words = [part for setting in options for part in ("--set", setting)]
+        return invoke("unlearn", "classifier", str(world / "forget.yaml"), "--out", str(out), *words)
+
+    @pytest.mark.parametrize("recompute", ["false", "true"])
+    def test_a_copy_is_left(self, recompute, world, twice, tmp_path, invoke):
+        done = self.forget(invoke, world, twice, tmp_path / "run", f"recompute={recompute}")
+        assert done.exit_code == 0, done.output
+        found = result(tmp_path / "run")
+        assert found["verdict"]["forgotten"] is False
+        assert (found["images"]["copies_left"], found["images"]["copies_by_class"]) == (1, {"cedar": 1})
+        text = "Not all, a copy is left: 1 record with the same pixels, learned as cedar, stayed in the sums"
+        assert text in " ".join(done.output.split())
+        assert text in " ".join((tmp_path / "run/report.html").read_text().split())
+        assert "those of a learner that never saw them" not in done.output
+
+    def test_asked_for_under_both_it_is_gone(self, world, twice, tmp_path, invoke):
+        shutil.copytree(world / "out", tmp_path / "out")
+        (tmp_path / "out" / "cedar").mkdir()
+        shutil.copy(world / "out" / "birch" / "03.png", tmp_path / "out" / "cedar")
+        done = self.forget(invoke, world, twice, tmp_path / "run", f"data.forget.folder={tmp_path / 'out'}")
+        assert done.exit_code == 0, done.output
+        found = result(tmp_path / "run")
+        assert found["verdict"]["forgotten"] is True
+        assert (found["images"]["copies_left"], found["images"]["copies_by_class"]) == (0, {})
+
+
+class TestBody:
+    """Sums are of one body: whoever opens a learner refuses another one, even with a fitting manifest."""
+
+    @pytest.fixture(params=["weights", "bit", "options"])
+    def changed(self, request, runs, tmp_path):
+        shutil.copytree(runs / "learned", tmp_path / "changed")
+        model = tmp_path / "changed" / "model"
+        if request.param == "options":
+            for name in ("learner.json", "body.json"):
+                described = json.loads((model / name).read_text())
+                described.get("backbone", described)["options"]["last_relu"] = False
+                (model / name).write_text(json.dumps(described))
+        else:
+            tensors = load_file(model / "net.safetensors")
+            if request.param == "weights":
+                tensors = {name: value.flip(0).contiguous() for name, value in tensors.items()}
+            else:
+                name = next(name for name in tensors if name.endswith("weight"))
+                tensors[name].view(-1).view(torch.int32)[0] ^= 1
+            save_file(tensors, model / "net.safetensors")
+        manifest = json.loads((model / "manifest.json").read_text())
+        for name in manifest:
+            content = (model / name).read_bytes()
+            manifest[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        (model / "manifest.json").write_text(json.dumps(manifest))
+        return tmp_path / "changed"
+
+    MESSAGE = (
+        "is not the body that the sums were made with: its weights, architecture, options or normalisation have changed"
+    )
+
+    def test_is_not_opened(self, changed):
+        with pytest.raises(InputError, match=self.MESSAGE):
+            load(changed)
+        with pytest.raises(InputError, match=self.MESSAGE):
+            check_learner(changed / "model")
+
+    def test_learns_forgets_and_is_audited_no_more(self, changed, runs, tmp_path, invoke, write_classes):
+        for part, seed in (("train", 7), ("test", 8)):
+            write_classes(tmp_path / part, 4, seed, (*CLASSES, "fir"))
+        more = [f"data.{part}.folder={tmp_path / part}" for part in ("train", "test")]
+        more.append("scenario={first: 1, per_task: 1}")
+        for words, settings in (
+            (("learn", "classes", runs / "learn.yaml"), [f"continue_from={changed}", "name=later", *more]),
+            (("unlearn", "classifier", runs / "forget.yaml"), [f"model.learner={changed}"]),
+            (("audit", "classifier", changed, "--against", runs / "train"), []),
+        ):
+            options = [part for setting in settings for part in ("--set", setting)]
+            if words[0] != "audit":
+                options += ["--out", str(tmp_path / "run")]
+            done = invoke(*map(str, words), *options)
+            assert done.exit_code == 2, done.output
+            assert self.MESSAGE in done.output
+            assert not (tmp_path / "run").exists()
+
+    def test_an_unchanged_learner_passes(self, runs):
+        for run in ("learned", "forgotten"):
+            check_learner(runs / run / "model")
+
+
 class TestPerson:
     def test_half_a_page_claims_what_is_proven(self, runs, invoke):
         """No test compared the photos with unseen ones, so the page must not say that one did."""
@@ -237,7 +389,9 @@ class TestRefusals:
     def test_a_photo_under_another_class(self, runs, tmp_path, invoke):
         (tmp_path / "out" / "ash").mkdir(parents=True)
         shutil.copy(runs / "train" / "elm" / "01.png", tmp_path / "out" / "ash")
-        assert "never learned" in self.refused(invoke, runs, tmp_path, f"data.forget.folder={tmp_path / 'out'}")
+        output = self.refused(invoke, runs, tmp_path, f"data.forget.folder={tmp_path / 'out'}")
+        assert "never learned with these pixels and this class" in output
+        assert "the same pixels were learned as 'elm'; ash/01.png first" in output
 
     def test_a_request_that_was_answered_already(self, runs, tmp_path, invoke):
         assert "never learned" in self.refused(invoke, runs, tmp_path, f"model.learner={runs / 'forgotten'}")
@@ -337,8 +491,7 @@ class TestFeatureCache:
         self.learn(invoke, world, tmp_path / "plain", "method=simplecil")
         monkeypatch.setattr(closed_form, "exact_features", None)
         self.learn(invoke, world, tmp_path / "second", cache, "method=simplecil")
-        made = [(tmp_path / name / "model/statistics.safetensors").read_bytes() for name in ("plain", "second")]
-        assert made[0] == made[1]
+        assert content(tmp_path / "plain") == content(tmp_path / "second")
         (file,) = (tmp_path / "cache").glob("*.features")
         size = file.stat().st_size
         options = ["--set", f"model={{learner: {tmp_path / 'first'}, feature_cache: {tmp_path / 'cache'}}}"]
@@ -403,9 +556,8 @@ def test_two_processes_make_the_same_bytes(world, tmp_path, write_classes):
             program = ["-m", "myosotis", *command, str(world / f"{job}.yaml"), "--out", str(out), *options]
             done = subprocess.run([*launcher, *program], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            for name in ("statistics.safetensors", "head.safetensors"):
-                made.setdefault((job, name), set()).add((out / "model" / name).read_bytes())
-    assert all(len(contents) == 1 for contents in made.values())
+            made.setdefault(job, []).append(content(out))
+    assert all(contents[0] == contents[1] for contents in made.values())
 
 
 class TestLedger:

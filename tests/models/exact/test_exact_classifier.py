@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 import stat
@@ -6,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from sklearn.covariance import EmpiricalCovariance
 from torch import nn
 
@@ -23,6 +25,7 @@ from myosotis.models.exact import (
 from myosotis.models.exact.fecam import FeCAM, FeCAMSettings
 from myosotis.models.exact.grid import CHUNK, LIMIT, packed_size, second_moments, symmetric
 from myosotis.models.exact.ranpac import RIDGES, RanPAC, RanPACSettings, choose_ridge, fold_of
+from myosotis.models.exact.records import make_records
 from myosotis.models.exact.sums import Sums
 
 KEY = bytes(range(32))
@@ -199,11 +202,22 @@ class TestForgetting:
         assert classifier.digests() == before
         assert len(classifier) == 3
 
-    def test_another_class_is_another_record(self):
+    def test_another_class_is_another_record_and_is_named(self):
         classifier, (images, rows, classes) = new(), records(3)
         classifier.learn(images, rows, classes)
-        with pytest.raises(NotLearnedError):
-            classifier.forget(images[:1], rows[:1], ["b"])
+        with pytest.raises(NotLearnedError, match="the same pixels were learned as 'a'") as error:
+            classifier.forget(images[:2], rows[:2], ["b", "b"])
+        assert error.value.indices == (0,)
+
+    def test_copies_are_counted_under_every_class(self):
+        classifier, (images, rows, classes) = new(), records(6)
+        classifier.learn(images, rows, classes)
+        classifier.learn(images[[0, 0, 0]], rows[[0, 0, 0]], ["b", "owl", "owl"])
+        asked = make_records(KEY, images[:2], rows[:2], classes[:2])
+        classifier.forget(images[:2], rows[:2], classes[:2])
+        assert classifier.records.copies(asked, classifier.classes) == {"b": 1, "owl": 2}
+        classifier.forget(images[[0, 0, 0]], rows[[0, 0, 0]], ["b", "owl", "owl"])
+        assert classifier.records.copies(asked, classifier.classes) == {}
 
     def test_other_features_of_a_learned_image_are_noticed(self):
         classifier, (images, rows, classes) = new(), records(3)
@@ -268,8 +282,6 @@ class TestFiles:
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
     def test_edited_sums_are_refused(self, tmp_path):
-        from safetensors.torch import load_file, save_file
-
         classifier = new()
         classifier.learn(*records(3))
         classifier.save(tmp_path)
@@ -280,8 +292,6 @@ class TestFiles:
             ExactClassifier.load(tmp_path)
 
     def test_another_head_is_refused(self, tmp_path):
-        from safetensors.torch import load_file, save_file
-
         classifier = new()
         classifier.learn(*records(3))
         classifier.save(tmp_path)
@@ -292,8 +302,6 @@ class TestFiles:
             ExactClassifier.load(tmp_path)
 
     def test_a_shortened_list_of_records_is_refused(self, tmp_path):
-        from safetensors.torch import load_file, save_file
-
         classifier = new()
         classifier.learn(*records(3))
         classifier.save(tmp_path)
@@ -316,12 +324,92 @@ class TestFiles:
         with pytest.raises(InputError, match=r"holds no exact\.json"):
             ExactClassifier.load(tmp_path)
 
-    def test_the_list_says_nothing_without_its_key(self, tmp_path):
+    def test_no_file_and_no_digest_is_that_of_another_key(self, tmp_path):
         first, second = new(), new(key=bytes(32))
-        for classifier in (first, second):
+        made = []
+        for classifier, path in ((first, tmp_path / "first"), (second, tmp_path / "second")):
             classifier.learn(*records(3))
-        assert first.digests() == second.digests()
+            made.append(files(classifier, path))
+        assert not set(vars(first.digests()).values()) & set(vars(second.digests()).values())
         assert not first.records.counts.keys() & second.records.counts.keys()
+        assert all(made[0][name] != made[1][name] for name in made[0])
+        for name in ("statistics.safetensors", "head.safetensors"):
+            tensors, others = (load_file(tmp_path / path / name) for path in ("first", "second"))
+            assert all(torch.equal(tensors[key], others[key]) for key in tensors)
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_another_table_is_refused(self, head, tmp_path, monkeypatch):
+        """As if another version of torch drew, or rounded, one entry otherwise."""
+        classifier = new(head)
+        classifier.learn(*records(12))
+        classifier.save(tmp_path)
+        cls, name = {"ranpac": (RanPAC, "_projection"), "fecam": (FeCAM, "_powers")}.get(head, (None, None))
+        if cls is None:
+            return  # has no table
+        table = getattr(classifier.head, name).clone()
+        table.view(-1)[5] += 1
+        monkeypatch.setattr(cls, name, table)
+        with pytest.raises(InputError, match=rf"computes another table of '{head}' here than the one that the sums"):
+            ExactClassifier.load(tmp_path)
+
+    def test_another_table_in_the_description_is_refused(self, tmp_path):
+        classifier = new("ranpac")
+        classifier.learn(*records(3))
+        classifier.save(tmp_path)
+        description = json.loads((tmp_path / "exact.json").read_text())
+        description["spec"]["tables"] = new("ranpac", projection=8).spec.tables
+        (tmp_path / "exact.json").write_text(json.dumps(description))
+        with pytest.raises(InputError, match="damaged or edited"):
+            ExactClassifier.load(tmp_path)
+
+
+class TestPublishedDigests:
+    """Somebody has every photo but the deleted one, and a thousand that it may be."""
+
+    @pytest.fixture
+    def published(self):
+        """Digests before and after one record went, the records that remain, and the candidates."""
+        data = records(40)
+        learner = new(key=b"k" * 32)
+        learner.learn(*at(data, range(11)))
+        before = learner.digests()
+        learner.forget(*at(data, [4]))
+        return (before, learner.digests()), at(data, [*range(4), *range(5, 11)]), at(data, [*range(11, 40), 4])
+
+    def tried(self, published, key):
+        """The candidates that fit the digests, for whoever believes that this is the key."""
+        (before, after), rest, candidates = published
+        fitting = []
+        for index in range(len(candidates[2])):
+            learner = new(key=key)
+            learner.learn(*rest)
+            learner.learn(*at(candidates, [index]))
+            own = learner.digests()
+            if {own.statistics, own.head} & {*vars(before).values(), *vars(after).values()}:
+                fitting.append(index)
+        return fitting
+
+    def test_with_the_key_they_name_it(self, published):
+        assert self.tried(published, b"k" * 32) == [29]
+
+    @pytest.mark.parametrize("key", [bytes(32), b"", KEY])
+    def test_without_the_key_they_do_not(self, published, key):
+        assert self.tried(published, key) == []
+
+    def test_they_are_no_plain_hashes(self, published):
+        """The candidates by SHA-256 of description and tensors, as it was published once."""
+        (before, after), rest, candidates = published
+        for index in range(len(candidates[2])):
+            learner = new()
+            learner.learn(*rest)
+            learner.learn(*at(candidates, [index]))
+            description = json.dumps({**vars(learner.spec), "classes": list(learner.classes)}, sort_keys=True)
+            for tensors in (learner.sums.tensors(), learner.solved()):
+                digest = hashlib.sha256(f"{len(description)}:{description};".encode())
+                for name in sorted(tensors):
+                    digest.update(f"{name}:{tensors[name].dtype}:{tuple(tensors[name].shape)};".encode())
+                    digest.update(tensors[name].contiguous().numpy().tobytes())
+                assert digest.hexdigest() not in (*vars(before).values(), *vars(after).values())
 
 
 class TestSimpleCIL:

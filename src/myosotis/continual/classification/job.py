@@ -43,6 +43,7 @@ from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process
+from myosotis.models.exact import check_learner
 from myosotis.models.image_classifier import build_classifier, load_classifier
 from myosotis.models.weight_files import Pretrained, matched_weights
 
@@ -69,6 +70,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         self._earlier = None if config.continue_from is None else read_earlier(Path(config.continue_from))
         if self._earlier is not None:
             self._earlier.check_shape(train, "data.train")
+            if not METHODS[self._earlier.spec.method].trains:
+                check_learner(self._earlier.path / "model")
         train, test = self._without_lost_classes(self._without_forgotten(train), test)
         self._scenario = scenario = make_scenario(config, train, test, self._earlier)
         assert scenario.test is not None  # noqa: S101 - it has just been given

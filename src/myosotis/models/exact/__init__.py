@@ -1,5 +1,6 @@
 """Classifiers on a frozen body whose heads are functions of sums: a record is taken out again to the bit."""
 
+from myosotis.models.exact.body import check_learner
 from myosotis.models.exact.classifier import Digests, ExactClassifier, ExactSpec, exact_features
 from myosotis.models.exact.grid import GridOverflowError, to_grid
 from myosotis.models.exact.heads import HEADS
@@ -13,6 +14,7 @@ __all__ = [
     "GridOverflowError",
     "NotLearnedError",
     "OtherFeaturesError",
+    "check_learner",
     "exact_features",
     "to_grid",
 ]

@@ -2,8 +2,8 @@
 
 import copy
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from myosotis.models.exact.records import RecordList, make_records, new_key
 from myosotis.models.exact.sums import Sums, tensors_digest
 from myosotis.models.modes import evaluating
 
-FORMAT = 2
-"""Raised whenever the same records would give other sums or another head, so that digests of two versions are never
-compared."""
+FORMAT = 3
+"""Raised whenever the same records would give other sums, another head or other digests, so that those of two versions
+are never compared."""
 
 DESCRIPTION = "exact.json"
 """The file that describes an exact classifier."""
@@ -48,7 +48,8 @@ class ExactSpec:
         settings: Settings of the head.
         width: Number of features.
         seed: Seed of what is random in the head.
-        body: Hash of the weights of the frozen body.
+        body: :func:`~myosotis.models.exact.body.body_hash` of the frozen body.
+        tables: SHA-256 of the tables that the head computes from width, settings and seed; computed unless given.
         format: Version of the sums.
     """
 
@@ -57,16 +58,20 @@ class ExactSpec:
     width: int
     seed: int
     body: str
+    tables: str = ""
     format: int = FORMAT
 
 
 @dataclass(frozen=True)
 class Digests:
-    """What proves which records are in a classifier: two that learned the same ones have the same digests.
+    """What proves which records are in a classifier, to whoever has its key.
+
+    Two learners of the same key, body and head have equal digests exactly if they learned the same records. Without the
+    key, which only the operator and an auditor have, nobody can test which ones these are.
 
     Attributes:
-        statistics: SHA-256 of the sums, with the description of head and body.
-        head: SHA-256 of the head that they give.
+        statistics: HMAC-SHA256 of the sums, with the description of head and body.
+        head: HMAC-SHA256 of the head that they give.
     """
 
     statistics: str
@@ -88,9 +93,13 @@ class ExactClassifier:
 
     Args:
         spec: Description.
-        key: Key of the records' digests; drawn unless given.
+        key: Key of all digests; drawn unless given.
+
+    Raises:
+        SettingsError: The tables of the description are others than those that are computed here.
 
     Attributes:
+        spec: Description, with its tables.
         sums: Sums over the records.
         records: Digests of the records.
 
@@ -106,8 +115,13 @@ class ExactClassifier:
     """
 
     def __init__(self, spec: ExactSpec, key: bytes | None = None) -> None:
-        self.spec = spec
         self.head: SumsHead[Any] = HEADS.build(spec.head, spec.settings, spec.width, spec.seed)
+        self.spec = replace(spec, tables=tensors_digest(self.head.tables(), b"", "tables"))
+        if spec.tables not in ("", self.spec.tables):
+            raise SettingsError(
+                f"torch {torch.__version__} computes another table of '{spec.head}' here than the one that the sums "
+                "were made with; use the version, and the kind of machine, that learned them"
+            )
         self.sums = Sums()
         self.records = RecordList(new_key() if key is None else key)
         self._solved: dict[str, Tensor] | None = None
@@ -164,7 +178,7 @@ class ExactClassifier:
         if not len(rows):
             raise SettingsError("the request names no image")
         records = make_records(self.records.key, images, rows, classes)
-        self.records.check(records)
+        self.records.check(records, self.classes)
         total = self.head.total(rows, classes)
         self.records.remove(records)
         self.sums.add(total, sign=-1)
@@ -183,24 +197,26 @@ class ExactClassifier:
         return self.head.scores({name: value.to(features) for name, value in self.solved().items()}, features)
 
     def digests(self) -> Digests:
-        """Return what proves which records are in the classifier."""
+        """Return what proves which records are in the classifier, keyed by :attr:`records`."""
         if self._digests is None:
-            description = _described(self.spec, self.classes)
-            self._digests = Digests(
-                tensors_digest(self.sums.tensors(), description), tensors_digest(self.solved(), description)
-            )
+            self._digests = _digests(self.spec, self.sums, self.solved(), self.records.key)
         return self._digests
 
     def save(self, path: Path) -> Digests:
         """Write description, sums, head and digests of the records into a directory, and return the digests.
 
         The head alone answers for images. The sums and the list of records belong to the operator: only the owner may
-        read them.
+        read them. The files of sums and head carry a salt that follows from the key, so that a plain hash of a file,
+        which a manifest has, tells no more than the digests.
         """
         path.mkdir(parents=True, exist_ok=True)
-        description = {"exact": _described(self.spec, self.classes)}
-        write_tensors(path / STATISTICS, self.sums.tensors(), description)
-        write_tensors(path / HEAD, self.solved() or {_EMPTY: torch.zeros(0)}, description)
+        for name, tensors in (
+            (STATISTICS, self.sums.tensors()),
+            (HEAD, self.solved() or {_EMPTY: torch.zeros(0)}),
+        ):
+            salt = tensors_digest({}, self.records.key, f"salt of {name}")
+            # One entry: safetensors writes several in any order.
+            write_tensors(path / name, tensors, {"exact": _described(self.spec, self.classes, salt=salt)})
         write_tensors(path / RECORDS, self.records.tensors())
         for name in (STATISTICS, RECORDS):
             (path / name).chmod(0o600)
@@ -214,7 +230,7 @@ class ExactClassifier:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: Something is missing, damaged, or of another version.
+            InputError: Something is missing, damaged, or of another version, or this library computes other tables.
         """
         saved = read_description(_Saved, path / DESCRIPTION, "an exact classifier")
         if saved.spec.format != FORMAT:
@@ -226,24 +242,33 @@ class ExactClassifier:
             sums = Sums.of(saved.classes, load_file(path / STATISTICS))
             records = RecordList.of(load_file(path / RECORDS))
             head = {name: value for name, value in load_file(path / HEAD).items() if name != _EMPTY}
+        found = _digests(saved.spec, sums, head, records.key)
+        for name in ("statistics", "head"):
+            if getattr(found, name) != getattr(saved.digests, name):
+                file = path / f"{name}.safetensors"
+                raise InputError(
+                    f"{file}: damaged or edited: it and {DESCRIPTION} do not give the digest in the latter"
+                )
+        if len(records) != len(sums):
+            raise InputError(f"{path / RECORDS}: lists {len(records)} records, the sums hold {len(sums)}")
         try:
             classifier = cls(saved.spec, records.key)
         except SettingsError as error:
             raise InputError(f"{path / DESCRIPTION}: {error}") from None
         # The head is the one in the file, which answers for images and which an auditor asks about.
-        classifier.sums, classifier.records, classifier._solved = sums, records, head
-        found = classifier.digests()
-        for name in ("statistics", "head"):
-            if getattr(found, name) != getattr(saved.digests, name):
-                file = path / f"{name}.safetensors"
-                raise InputError(f"{file}: damaged or edited: its digest is not the one in {DESCRIPTION}")
-        if len(records) != len(sums):
-            raise InputError(f"{path / RECORDS}: lists {len(records)} records, the sums hold {len(sums)}")
+        classifier.sums, classifier.records, classifier._solved, classifier._digests = sums, records, head, found
         return classifier
 
 
-def _described(spec: ExactSpec, classes: Sequence[str]) -> str:
-    return json.dumps({**asdict(spec), "classes": list(classes)}, sort_keys=True)
+def _described(spec: ExactSpec, classes: Sequence[str], **further: str) -> str:
+    return json.dumps({**asdict(spec), "classes": list(classes), **further}, sort_keys=True)
+
+
+def _digests(spec: ExactSpec, sums: Sums, head: Mapping[str, Tensor], key: bytes) -> Digests:
+    description = _described(spec, sums.classes)
+    return Digests(
+        tensors_digest(sums.tensors(), key, "sums", description), tensors_digest(head, key, "head", description)
+    )
 
 
 def exact_features(

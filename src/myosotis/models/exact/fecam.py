@@ -56,6 +56,10 @@ class FeCAM(SumsHead[FeCAMSettings]):
         power = values.sqrt() if self.settings.tukey == 0.5 else values.pow(self.settings.tukey or 1.0)
         return (power * 2.0**self.settings.bits).round().int()
 
+    def tables(self) -> dict[str, Tensor]:
+        """Return the powers."""
+        return {} if self.settings.tukey is None else {"powers": self._powers}
+
     def transformed(self, rows: Int[Tensor, "n d"]) -> Int[Tensor, "n d"]:
         """Return the features after Tukey's transformation, on the grid.
 

@@ -50,6 +50,13 @@ class SumsHead(ABC, Generic[SettingsT]):
         """Return tensors that no record has a part in, e.g. a random projection. By default there are none."""
         return {}
 
+    def tables(self) -> dict[str, Tensor]:
+        """Return the tensors that features pass through before they are summed; by default the constants.
+
+        Another version of a library may compute others, with which a record could not be taken out again.
+        """
+        return self.constants()
+
     @abstractmethod
     def sums(self, rows: Int[Tensor, "n d"], classes: Sequence[str]) -> Sums:
         """Return the sums of at most :data:`~myosotis.models.exact.grid.CHUNK` records.

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from myosotis.engine.errors import InputError
 
+_BYTES = 96  # of the digests of a record in the file
+
 
 class NotLearnedError(InputError):
     """A record is not in the sums.
@@ -36,10 +38,12 @@ class Record:
     """Digests of a record, HMAC-SHA256 with the key of the learner.
 
     Attributes:
+        pixels: Of the pixels.
         image: Of the pixels and the class.
         features: Of the features on the grid and the class: what is in the sums.
     """
 
+    pixels: bytes
     image: bytes
     features: bytes
 
@@ -60,14 +64,16 @@ def make_records(
         rows: Features on the grid.
         classes: Name of the class of each.
     """
-    shape = str(tuple(images.shape[1:]))
-    return [
-        Record(
-            _digest(key, f"image:{shape}:{len(name)}:{name}:", image.numpy().tobytes()),
-            _digest(key, f"features:{len(name)}:{name}:", row.numpy().astype("<i4").tobytes()),
-        )
-        for image, row, name in zip(images.cpu(), rows.cpu(), classes, strict=True)
-    ]
+    shape, records = str(tuple(images.shape[1:])), []
+    for image, row, name in zip(images.cpu(), rows.cpu(), classes, strict=True):
+        pixels = _digest(key, f"pixels:{shape}:", image.numpy().tobytes())
+        features = _digest(key, f"features:{len(name)}:{name}:", row.numpy().astype("<i4").tobytes())
+        records.append(Record(pixels, _of_class(key, pixels, name), features))
+    return records
+
+
+def _of_class(key: bytes, pixels: bytes, name: str) -> bytes:
+    return _digest(key, f"image:{len(name)}:{name}:", pixels)
 
 
 def _digest(key: bytes, head: str, content: bytes) -> bytes:
@@ -103,8 +109,12 @@ class RecordList:
         self.counts.subtract(records)
         self.counts += Counter()  # drops zeros
 
-    def check(self, records: Sequence[Record]) -> None:
+    def check(self, records: Sequence[Record], classes: Sequence[str] = ()) -> None:
         """Raise unless every record is in the sums, as often as it is given.
+
+        Args:
+            records: Records.
+            classes: Names of the classes in the sums; the error names those that the same pixels were learned under.
 
         Raises:
             OtherFeaturesError: Images are in the sums, but with other features.
@@ -124,9 +134,11 @@ class RecordList:
                     changed,
                 )
             absent = [index for index in missing if index not in set(changed)]
+            elsewhere = self.copies([records[index] for index in absent if not images[records[index].image]], classes)
+            names = ", ".join(f"'{name}'" for name in elsewhere)
             raise NotLearnedError(
                 f"{len(absent)} of {len(records)} images were never learned with these pixels and this class, or not "
-                "as often, so that nothing was subtracted",
+                f"as often, so that nothing was subtracted{f'; the same pixels were learned as {names}' * bool(names)}",
                 absent,
             )
 
@@ -139,15 +151,25 @@ class RecordList:
                 missing.append(index)
         return missing
 
-    def copies(self, records: Sequence[Record]) -> int:
-        """Return how many records of the same pixels and class are in the sums."""
-        images = {record.image for record in records}
-        return sum(count for record, count in self.counts.items() if record.image in images)
+    def copies(self, records: Sequence[Record], classes: Sequence[str]) -> dict[str, int]:
+        """Return how many records with the pixels of one of these are in the sums, by class, whatever theirs is.
+
+        Args:
+            records: Records.
+            classes: Names of the classes in the sums.
+        """
+        pixels = {record.pixels for record in records}
+        left = {record: count for record, count in self.counts.items() if record.pixels in pixels}
+        names = {_of_class(self.key, record.pixels, name): name for record in left for name in classes}
+        found = Counter[str]()
+        for record, count in left.items():
+            found[names.get(record.image, "?")] += count
+        return dict(sorted(found.items()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return key and sorted digests, by names for a file."""
-        rows = sorted(record.image + record.features for record in self.counts.elements())
-        content = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), 64)
+        rows = sorted(record.pixels + record.image + record.features for record in self.counts.elements())
+        content = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), _BYTES)
         return {
             "key": torch.frombuffer(bytearray(self.key), dtype=torch.uint8),
             "digests": torch.from_numpy(content.copy()),
@@ -157,5 +179,6 @@ class RecordList:
     def of(cls, tensors: dict[str, Tensor]) -> "RecordList":
         """Return the list whose :meth:`tensors` these are."""
         content = tensors["digests"].contiguous().numpy().tobytes()
-        records = (content[begin : begin + 64] for begin in range(0, len(content), 64))
-        return cls(tensors["key"].numpy().tobytes(), Counter(Record(row[:32], row[32:]) for row in records))
+        rows = (content[begin : begin + _BYTES] for begin in range(0, len(content), _BYTES))
+        records = (Record(row[:32], row[32:64], row[64:]) for row in rows)
+        return cls(tensors["key"].numpy().tobytes(), Counter(records))

@@ -1,6 +1,7 @@
 """Sums over records, by class: a record is added, and taken out again, to the bit."""
 
 import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -84,9 +85,18 @@ class Sums:
         return cls(tuple(classes), tensors["counts"], parts["by_class"], parts["shared"])
 
 
-def tensors_digest(tensors: Mapping[str, Tensor], description: str = "") -> str:
-    """Return the SHA-256 of a description and of names, types, shapes and bytes of tensors, in order of names."""
-    digest = hashlib.sha256(f"{len(description)}:{description};".encode())
+def tensors_digest(tensors: Mapping[str, Tensor], key: bytes, label: str, description: str = "") -> str:
+    """Return the HMAC-SHA256 of names, types, shapes and bytes of tensors, in order of names.
+
+    Without a key, whoever has all records but one could try candidates for it until the digest fits.
+
+    Args:
+        tensors: Tensors by name.
+        key: Key.
+        label: What the tensors are, so that digests of different things never meet.
+        description: Text that the digest covers too.
+    """
+    digest = hmac.new(key, f"myosotis/v1/{label}:{len(description)}:{description};".encode(), hashlib.sha256)
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())

@@ -12,7 +12,7 @@ from myosotis.continual.classification.learner import Batch, Learner, Stage, Tas
 from myosotis.continual.classification.network import Outputs
 from myosotis.models.backbone import Backbone
 from myosotis.models.exact import ExactClassifier, ExactSpec, exact_features
-from myosotis.models.exact.body import body_hash, describe_body
+from myosotis.models.exact.body import body_hash, check_body, describe_body
 from myosotis.models.exact.feature_cache import FeatureCache, cached_rows
 from myosotis.models.exact.fecam import FeCAM as FeCAMHead
 from myosotis.models.exact.fecam import FeCAMSettings
@@ -71,13 +71,14 @@ class ClosedForm(Learner[HeadSettings]):
         if self.exact is None:
             self.exact = ExactClassifier(self._spec())
         names, body, spec = self._names(), self.net.backbone, self.exact.spec
+        bits: int = self.exact.head.settings.bits  # those of the sums
         cache = None
         if self.feature_cache is not None:
-            cache = FeatureCache(self.feature_cache, spec.body, self.settings.bits, spec.width)
+            cache = FeatureCache(self.feature_cache, spec.body, bits, spec.width)
         for chunk in task.current.split(_CHUNK):
             images = (task.images(chunk) * 255).round().byte().cpu()
             with evaluating(self.net):
-                rows = cached_rows(cache, images, lambda part: exact_features(body, part, self.settings.bits))
+                rows = cached_rows(cache, images, lambda part: exact_features(body, part, bits))
             self.exact.learn(images, rows, [names[label] for label in task.labels[chunk].tolist()])
 
     def _names(self) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ class ClosedForm(Learner[HeadSettings]):
     def _spec(self) -> ExactSpec:
         body: Backbone = self.net.backbone
         settings = dataclasses.asdict(self.settings)
-        return ExactSpec(self.card.name, settings, body.num_features, self.seed, body_hash(body))
+        return ExactSpec(self.card.name, settings, body.num_features, self.seed, body_hash(body, self.body_spec))
 
     def predict(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
         """Return the scores in the order of arrival; of a class that was forgotten, minus infinity."""
@@ -99,7 +100,7 @@ class ClosedForm(Learner[HeadSettings]):
         return result
 
     def model_hash(self) -> str:
-        """Return the digest of the sums, which covers body and head."""
+        """Return the keyed digest of the sums, which covers body and head."""
         return super().model_hash() if self.exact is None else self.exact.digests().statistics
 
     def inference_parameters(self) -> int:
@@ -121,9 +122,10 @@ class ClosedForm(Learner[HeadSettings]):
         """Read them.
 
         Raises:
-            InputError: See :meth:`~myosotis.models.exact.ExactClassifier.load`.
+            InputError: See :meth:`~myosotis.models.exact.ExactClassifier.load`; or the sums are of another body.
         """
         self.exact = ExactClassifier.load(path)
+        check_body(self.net.backbone, self.body_spec, self.exact.spec.body, path)
 
 
 class SimpleCIL(ClosedForm):

@@ -57,7 +57,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             self._rows = self._learner.rows(self._forget)
         records = self._learner.records(self._forget, self._rows)
         try:
-            self._learner.classifier.records.check(records)
+            self._learner.classifier.records.check(records, self._learner.classifier.classes)
         except OtherFeaturesError as error:
             if not config.recompute:
                 hint = "'--set recompute=true' learns the remaining images of data.train anew"
@@ -151,7 +151,8 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             stream, request = learner.path.parent, self._answered(right)
             gone = learner.described()[1] if (stream / STREAM).is_file() else ()
             carry_stream(stream, self._run.path, self._forget, request, tasks_gone=gone)
-        copies = learner.classifier.records.copies(learner.records(self._forget, self._rows))
+        asked = learner.records(self._forget, self._rows)
+        copies = learner.classifier.records.copies(asked, learner.classifier.classes)
         keeping = self._keeping(right, sets.get("test"))
         kept = answer(keeping)
         return {
@@ -164,7 +165,8 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
                 "by_class": dict(sorted(Counter(class_names(self._forget)).items())),
                 "records_before": records_before,
                 "records_after": len(learner.classifier),
-                "copies_left": copies,
+                "copies_left": sum(copies.values()),
+                "copies_by_class": copies,
                 "remaining": len(self._remaining or ()),
                 "test": len(self._test or ()),
             },
@@ -177,7 +179,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
             "fingerprints": [salted_fingerprint(digest, self._run.salt) for digest in _digests(self._forget)],
             "verdict": ExactVerdict(
                 known=True,
-                forgotten=copies == 0,
+                forgotten=not copies,
                 kept=kept,
                 sure=None if kept is None else True,
                 keeping=keeping,
@@ -259,7 +261,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
 
 
 def recomputed_digests(learner: ExactLearner, images: ImageSet) -> tuple[Digests, int]:
-    """Return the digests of a learner that learns exactly these images, and how many of them the given one learned.
+    """Return the digests of a learner of the same key that learns these images, and how many the given one learned.
 
     Args:
         learner: Learner whose body, head and settings are used.
@@ -317,7 +319,10 @@ def _digests(images: ImageSet) -> list[str]:
 
 
 def _not_among(images: ImageSet, others: ImageSet) -> list[int]:
-    """The indices of images that are not, with their class, among others; numbers of classes may differ."""
+    """The indices of images that are not, with their class, among others; numbers of classes may differ.
+
+    The same pixels under another class are another record, which stays in the sums.
+    """
     taken = {(others.images[index].numpy().tobytes(), name) for index, name in enumerate(class_names(others))}
     return [
         index

@@ -15,12 +15,12 @@ from myosotis.engine.files import read_json, write_json
 from myosotis.engine.processes import device
 from myosotis.models.backbone import Backbone
 from myosotis.models.exact import ExactClassifier, exact_features
-from myosotis.models.exact.body import BODY, load_body
+from myosotis.models.exact.body import BODY, WEIGHTS, load_body
 from myosotis.models.exact.classifier import DESCRIPTION
 from myosotis.models.exact.records import Record, make_records
 from myosotis.models.modes import evaluating
 
-_COPIED = ("net.safetensors", BODY)
+_COPIED = (WEIGHTS, BODY)
 """Files of a learner that forgetting does not change."""
 
 _STREAM_LEARNER = "learner.json"

@@ -75,13 +75,15 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     images, verdict = result["images"], result["verdict"]
     forgotten = (
         "Every one was taken out of the sums. Sums and head are, byte for byte, those of a learner that never saw "
-        "them: "
-        f"SHA-256 {result['digests']['after']['statistics'][:16]}... and {result['digests']['after']['head'][:16]}..."
+        "them, with the digests "
+        f"{result['digests']['after']['statistics'][:16]}... and {result['digests']['after']['head'][:16]}..."
     )
     if images["copies_left"]:
+        # Results of earlier versions do not name the classes.
+        names = ", ".join(images.get("copies_by_class", ())) or "the same class"
         forgotten = (
-            f"Not all: {count_text(images['copies_left'], 'record')} with the same pixels and class are still in the "
-            "sums, for they were learned more than once; ask for these as well."
+            f"Not all, a copy is left: {count_text(images['copies_left'], 'record')} with the same pixels, learned as "
+            f"{names}, stayed in the sums; ask for this as well."
         )
     gone = result["classes_gone"]
     if gone:
@@ -137,10 +139,11 @@ def _digest_section(result: Mapping[str, Any]) -> Section:
         "The proof",
         [
             "Features are rounded to a grid of integers, whose sums do not depend on order or batches. The sums "
-            f"{how} in {duration_text(seconds)}. A learner of the same body, head and settings that learns only the "
-            "remaining images has these digests."
+            f"{how} in {duration_text(seconds)}. A learner of the same body, head, settings and key that learns only "
+            "the remaining images has these digests. The key is in the learner's list of records: without it nobody "
+            "can try which images a digest is of."
         ],
-        [Table("SHA-256", ["Before", "After"], rows)],
+        [Table("HMAC-SHA256", ["Before", "After"], rows)],
     )
 
 
@@ -176,8 +179,8 @@ def compare(runs: Sequence[Run]) -> Document:
             Row(f"Accuracy after: {label}", [_share(result["metrics"]["after"].get(key)) for result in results])
             for key, label in _SETS.items()
         ),
-        Row("SHA-256 of the sums", [result["digests"]["after"]["statistics"][:16] for result in results]),
-        Row("SHA-256 of the head", [result["digests"]["after"]["head"][:16] for result in results]),
+        Row("Digest of the sums", [result["digests"]["after"]["statistics"][:16] for result in results]),
+        Row("Digest of the head", [result["digests"]["after"]["head"][:16] for result in results]),
     ]
     return Document(
         title="Exact forgettings side by side",

@@ -18,8 +18,10 @@ class ExactCounts(ResultPart):
     records_after: int
     """Records in the sums after."""
     copies_left: int
-    """Records with the pixels and the class of a forgotten image that are still in the sums, for they were learned more
-    than once."""
+    """Records with the pixels of a forgotten image that are still in the sums, under whatever class: they were learned
+    more than once."""
+    copies_by_class: dict[str, int]
+    """The same by class."""
     remaining: int
     """Images of ``data.train`` that are in the sums after."""
     test: int
@@ -27,7 +29,7 @@ class ExactCounts(ResultPart):
 
 
 class DigestPair(ResultPart):
-    """SHA-256 of the sums and of the head."""
+    """HMAC-SHA256 of the sums and of the head under the key of the learner, which its list of records holds."""
 
     statistics: str
     """Of the sums, with the description of head and body."""
@@ -36,12 +38,13 @@ class DigestPair(ResultPart):
 
 
 class ExactDigests(ResultPart):
-    """Digests of the learner: equal ones belong to learners that learned the same records."""
+    """Digests of the learner: equal ones belong to learners of the same key that learned the same records. Without the
+    key nobody can test what was learned."""
 
     before: DigestPair
     """Before."""
     after: DigestPair
-    """After: those of a learner that never saw the forgotten images."""
+    """After: those that the learner would have without the forgotten images."""
 
 
 class Accuracy(Interval):
@@ -57,7 +60,7 @@ class ExactVerdict(ResultPart):
     known: bool | None
     """Whether every image was in the sums."""
     forgotten: bool | None
-    """Whether none is any more."""
+    """Whether none is any more, under any class."""
     kept: bool | None
     """Whether the accuracy on test images is shown to stay within the allowed loss."""
     sure: bool | None

@@ -68,8 +68,8 @@ class LearnerForgettingJob(ClassifierUnlearningJob):
             return inputs
         known = (self._earlier.forgotten or Forgotten()).with_images(inputs.forget)
         gone = set(known.among(inputs.remaining))
-        if gone:
-            self._say(f"left out {len(gone)} training images that are forgotten now or were before")
+        if gone or inputs.same:
+            self._say(f"left out {len(gone) + inputs.same} training images that are forgotten now or were before")
         left = [index for index in range(len(inputs.remaining)) if index not in gone]
         return replace(inputs, remaining=inputs.remaining.subset(left))
 

@@ -53,6 +53,21 @@ def test_duplicates_are_told_apart_from_neighbours(folder, write):
     write(folder / "train", "a/far.png", int(255 * NEAR) + 2)
     found = read_inputs(config(folder, {"forget": {"list": "list.txt"}}), ())
     assert (found.same, found.near) == (1, 1)
+    assert "a/equal.png" not in found.remaining.names
+    assert {"a/near.png", "a/far.png"} <= set(found.remaining.names)
+
+
+@pytest.mark.parametrize("source", ["list", "folder"])
+def test_a_copy_under_another_class_does_not_remain(source, folder, write):
+    """A method would train on the pixels that it is to forget."""
+    (folder / "list.txt").write_text("a/0.png\n")
+    write(folder / "asked", "a/0.png", 0)
+    write(folder / "train", "b/copy.png", 0)
+    given = {"list": "list.txt"} if source == "list" else {"folder": "asked"}
+    found = read_inputs(config(folder, {"forget": given}), ())
+    assert found.same == 1
+    assert not {"a/0.png", "b/copy.png"} & set(found.remaining.names)
+    assert len(found.remaining) == 7
 
 
 def test_pixel_statistics_are_exact():

@@ -31,10 +31,11 @@ class Inputs:
         classes: Names of the classes, in the order of the logits.
         forget: Images to forget.
         requests: Number of images of each request, in their order.
-        remaining: The rest of the training set, or None.
+        remaining: The rest of the training set without copies of an image to forget, or None.
         test: Images that the model never saw, or None.
-        same: Number of remaining images that equal an image to forget, byte for byte.
-        near: Number of further ones that are nearer than :data:`NEAR`.
+        same: Number of further training images that equal an image to forget, byte for byte, whatever their class. They
+            do not remain: a method would train on what it is to forget.
+        near: Number of remaining images that are nearer than :data:`NEAR`.
     """
 
     classes: tuple[str, ...]
@@ -81,16 +82,17 @@ def read_inputs(config: ClassifierUnlearningConfig, classes: tuple[str, ...], *,
     remaining = None if remaining is None else _in_terms_of(remaining, classes, "training set")
     test = None if test is None else _in_terms_of(test, classes, "test set")
     _check_shapes(forget, {"training": remaining, "test": test})
-    if remaining is not None and not len(remaining) and _reads_remaining(config):
-        raise InputError("every training image is to be forgotten: nothing remains to learn from")
     same = near = 0
     if remaining is not None and len(remaining):
-        same, near = _duplicates(forget, remaining)
-        if data.forget.folder is not None and same:
-            # The same photos, kept in a folder of their own: they are not what remains.
+        copies, near = _duplicates(forget, remaining)
+        same = len(copies)
+        if data.forget.folder is not None:
+            # With their class they are the photos of the folder themselves.
             digests = {forget.digest(index) for index in range(len(forget))}
-            rest = [index for index in range(len(remaining)) if remaining.digest(index) not in digests]
-            remaining, same = remaining.subset(rest), same - (len(remaining) - len(rest))
+            same -= sum(remaining.digest(index) in digests for index in copies)
+        remaining = remaining.subset(sorted(set(range(len(remaining))).difference(copies)))
+    if remaining is not None and not len(remaining) and _reads_remaining(config):
+        raise InputError("every training image is to be forgotten: nothing remains to learn from")
     return Inputs(classes, forget, sizes, remaining, test, same, near)
 
 
@@ -211,10 +213,10 @@ def _in_terms_of(images: ImageSet, classes: Sequence[str], name: str) -> ImageSe
     return replace(images, labels=order[images.labels], classes=tuple(classes), skipped=())
 
 
-def _duplicates(forget: ImageSet, remaining: ImageSet) -> tuple[int, int]:
-    """Count the remaining images that equal, and that nearly equal, one to be forgotten."""
+def _duplicates(forget: ImageSet, remaining: ImageSet) -> tuple[list[int], int]:
+    """The indices of remaining images that equal one to be forgotten, and the number of those that nearly do."""
     forget_rows = _rows(forget.images)
-    same = near = 0
+    same, near = list[int](), 0
     limit = NEAR**2 * forget_rows.shape[1]
     for begin in range(0, len(remaining), _CHUNK):
         rows = _rows(remaining.images[begin : begin + _CHUNK])
@@ -223,7 +225,7 @@ def _duplicates(forget: ImageSet, remaining: ImageSet) -> tuple[int, int]:
         for index in (nearest < limit).nonzero().flatten().tolist():
             image = remaining.images[begin + index]
             if bool((forget.images == image).flatten(1).all(dim=1).any()):
-                same += 1
+                same.append(begin + index)
             else:
                 near += 1
     return same, near

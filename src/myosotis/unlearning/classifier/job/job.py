@@ -51,6 +51,8 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             f"images: {len(self._inputs.forget)} to forget, {len(self._inputs.remaining or ())} remaining, "
             f"{len(self._inputs.test or ())} for the test, {len(self._inputs.classes)} classes"
         )
+        if self._inputs.same:
+            self._say(f"left out {self._inputs.same} further training images that equal one to forget")
         self._sets = ImageSets(config, self._inputs)
         self._new_labels = self._read_labels()
         self._models: Models = read_models(config, self._inputs, saved)

@@ -233,10 +233,10 @@ def instance_section(result: Mapping[str, Any]) -> Section:
     columns = ["True class", "Before", "After", "p before", "p after", "Margin", "Forgotten"]
     duplicates = result["images"]["duplicates"]
     text = (
-        f"Of the remaining images, {duplicates['same']} equal an instance and {duplicates['near']} nearly do: "
-        "the model still has what they teach."
+        f"Of the other training images, {duplicates['same']} equal an instance and {duplicates['near']} nearly do: "
+        "the model may know it by them."
         if duplicates["same"] or duplicates["near"]
-        else "No remaining image equals, or nearly equals, one of the instances."
+        else "No other training image equals, or nearly equals, one of the instances."
         if result["images"]["remaining"]
         else "There were no remaining images that could hold duplicates."
     )

@@ -29,7 +29,8 @@ class ImageCounts(ResultPart):
     by_class: dict[str, int]
     """Instances to forget by class."""
     duplicates: dict[str, int]
-    """Remaining images that are the same as an instance to forget, or nearly the same."""
+    """Other training images that equal an instance to forget, whatever their class, which do not remain (``same``); and
+    remaining ones that nearly do (``near``)."""
 
 
 class Unlearning(OpenPart):

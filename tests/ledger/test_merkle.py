@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myosotis.ledger import Frontier, merkle_root
-from myosotis.ledger.merkle import inclusion_paths, leaf_hash, root_of_path
+from myosotis.ledger.merkle import check_consistency, consistency_proof, inclusion_paths, leaf_hash, root_of_path
 
 ENTRIES = [
     bytes.fromhex(text)
@@ -73,3 +73,77 @@ def test_a_path_of_another_leaf_leads_elsewhere():
         root_of_path(leaves[2], 7, 7, paths[2])
     with pytest.raises(ValueError, match="no leaf"):
         inclusion_paths([])
+
+
+def defined_proof(entries, old, whole=True):
+    """Section 2.1.4.1, word for word: SUBPROOF(m, D_n, b)."""
+    if old == len(entries):
+        return [] if whole else [defined(entries)]
+    split = 1 << (len(entries) - 1).bit_length() - 1
+    if old <= split:
+        return [*defined_proof(entries[:split], old, whole), defined(entries[split:])]
+    return [*defined_proof(entries[split:], old - split, False), defined(entries[:split])]
+
+
+MANY = [bytes([number]) for number in range(33)]
+LEAVES = [leaf_hash(entry) for entry in MANY]
+MANY_ROOTS = [defined(MANY[:size]) for size in range(34)]
+
+
+@pytest.mark.parametrize("size", range(34))
+def test_a_tree_is_consistent_with_all_older_ones(size):
+    for old in range(size + 1):
+        proof = consistency_proof(LEAVES[:size], old)
+        assert proof == (defined_proof(MANY[:size], old) if old else [])
+        check_consistency(old, MANY_ROOTS[old], size, MANY_ROOTS[size], proof)
+
+
+@pytest.mark.parametrize("size", range(1, 34))
+def test_a_proof_holds_for_its_own_sizes_and_roots_alone(size):
+    other = b"\xff" * 32
+    for old in range(size + 1):
+        proof = consistency_proof(LEAVES[:size], old)
+        forged = [(old, other, size, MANY_ROOTS[size], proof)]
+        forged.append((old, MANY_ROOTS[old], size, MANY_ROOTS[size], [*proof, other]))
+        if old:
+            forged.append((old, MANY_ROOTS[old], size, other, proof))
+        forged += [
+            (old, MANY_ROOTS[old], size, MANY_ROOTS[size], [*proof[:index], other, *proof[index + 1 :]])
+            for index in range(len(proof))
+        ]
+        if proof:
+            forged.append((old, MANY_ROOTS[old], size, MANY_ROOTS[size], proof[:-1]))
+        for case in forged:
+            with pytest.raises(ValueError, match="proof|root"):
+                check_consistency(*case)
+
+
+def test_a_rewritten_entry_is_not_consistent():
+    entries = [*MANY[:5], b"other", *MANY[6:12]]
+    leaves = [leaf_hash(entry) for entry in entries]
+    with pytest.raises(ValueError, match="both roots"):
+        check_consistency(8, MANY_ROOTS[8], 12, defined(entries), consistency_proof(leaves, 8))
+    check_consistency(5, MANY_ROOTS[5], 12, defined(entries), consistency_proof(leaves, 5))
+
+
+def test_known_consistency_proof():
+    """Section 2.1.5 of RFC 9162: PROOF(3, D[7]) = [c, d, g, l], PROOF(4, D[7]) = [l], PROOF(6, D[7]) = [i, j, k]."""
+    a, b, c, d, e, f, j = LEAVES[:7]
+
+    def node(left, right):
+        return hashlib.sha256(b"\x01" + left + right).digest()
+
+    g, h, i = node(a, b), node(c, d), node(e, f)
+    k, l = node(g, h), node(i, j)  # noqa: E741 - the names of the RFC
+    assert consistency_proof(LEAVES[:7], 3) == [c, d, g, l]
+    assert consistency_proof(LEAVES[:7], 4) == [l]
+    assert consistency_proof(LEAVES[:7], 6) == [i, j, k]
+
+
+def test_sizes_of_a_consistency_proof():
+    with pytest.raises(ValueError, match="fewer than the 3"):
+        check_consistency(3, MANY_ROOTS[3], 2, MANY_ROOTS[2], [])
+    with pytest.raises(ValueError, match="at most as many, got 8"):
+        consistency_proof(LEAVES[:7], 8)
+    with pytest.raises(ValueError, match="too short"):
+        check_consistency(3, MANY_ROOTS[3], 7, MANY_ROOTS[7], [])

@@ -112,6 +112,100 @@ def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
     return node
 
 
+def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
+    """Return the hashes which prove that a tree begins with the entries of an older one, by section 2.1.4.1.
+
+    Args:
+        leaves: Hashes of all entries, see :func:`leaf_hash`.
+        old_size: Number of entries of the older tree. The proof from none, or from all of them, is empty.
+    """
+    if not 0 <= old_size <= len(leaves):
+        raise ValueError(f"an older tree of {len(leaves)} entries has at most as many, got {old_size}")
+    if old_size in (0, len(leaves)):
+        return []
+    proof: list[bytes] = []
+    start, stop, is_known = 0, len(leaves), True  # the verifier knows the root of the whole older tree
+    while old_size != stop:
+        split = start + _split(stop - start)
+        if old_size <= split:
+            proof.append(_root(leaves[split:stop]))
+            stop = split
+        else:
+            proof.append(_root(leaves[start:split]))
+            start, is_known = split, False
+    if not is_known:
+        proof.append(_root(leaves[start:stop]))
+    return proof[::-1]
+
+
+def check_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Check that a tree begins with the entries of an older one, by section 2.1.4.2.
+
+    An empty tree is consistent with all trees, by an empty proof, as https://c2sp.org/tlog-witness has it.
+
+    Args:
+        old_size: Number of entries of the older tree.
+        old_root: Its root.
+        new_size: Number of entries of the newer tree.
+        new_root: Its root.
+        proof: Hashes, see :func:`consistency_proof`.
+
+    Raises:
+        ValueError: The proof does not lead to both roots.
+
+    Example:
+        >>> leaves = [leaf_hash(entry) for entry in (b"a", b"b", b"c")]
+        >>> proof = consistency_proof(leaves, 2)
+        >>> check_consistency(2, merkle_root([b"a", b"b"]), 3, merkle_root([b"a", b"b", b"c"]), proof)
+    """
+    if not 0 <= old_size <= new_size:
+        raise ValueError(f"the newer tree has {new_size} entries, fewer than the {old_size} of the older one")
+    for size, root in ((old_size, old_root), (new_size, new_root)):
+        if size == 0 and root != Frontier().root():
+            raise ValueError("the root of an empty tree is the hash of the empty string")
+    if old_size in (0, new_size):
+        if proof:
+            raise ValueError("the proof is too long")
+        if old_size == new_size and old_root != new_root:
+            raise ValueError(f"two trees of {old_size} entries have different roots")
+        return
+    # An older tree of a power of two entries is itself a subtree of the newer one, so the proof leaves its root out.
+    path = [old_root, *proof] if old_size.bit_count() == 1 else list(proof)
+    if not path:
+        raise ValueError("the proof is too short")
+    index, last = old_size - 1, new_size - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    old_node = new_node = path[0]
+    for other in path[1:]:
+        if last == 0:
+            raise ValueError("the proof is too long")
+        if index & 1 or index == last:
+            old_node, new_node = node_hash(other, old_node), node_hash(other, new_node)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
+        else:
+            new_node = node_hash(new_node, other)
+        index, last = index >> 1, last >> 1
+    if last:
+        raise ValueError("the proof is too short")
+    if (old_node, new_node) != (old_root, new_root):
+        raise ValueError("the proof does not lead to both roots")
+
+
+def _split(size: int) -> int:
+    """The largest power of two below a number of entries."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+def _root(leaves: Sequence[bytes]) -> bytes:
+    level = list(leaves)
+    while len(level) > 1:
+        pairs = [node_hash(*level[left : left + 2]) for left in range(0, len(level) - 1, 2)]
+        level = [*pairs, *level[len(level) - len(level) % 2 :]]
+    return level[0]
+
+
 def merkle_root(entries: Iterable[bytes]) -> bytes:
     """Return the Merkle tree hash of entries in their order.
 

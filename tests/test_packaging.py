@@ -74,7 +74,7 @@ def test_what_a_module_of_language_models_imports_is_its_extra():
 
 
 def test_an_extra_that_is_asked_for_by_name_brings_what_is_looked_for():
-    owners = packages_distributions()
+    owners = {"OpenSSL": ["pyopenssl"], **packages_distributions()}
     for extra, modules in EXTRAS.items():
         brought = {normalized(requirement) for requirement in PROJECT["optional-dependencies"][extra]}
         assert {normalized(owners.get(module, [module])[0]) for module in modules} == brought

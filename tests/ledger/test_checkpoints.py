@@ -29,6 +29,19 @@ CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 GO = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
 """The key of Go's checksum database, whose checkpoint the example shows under another origin."""
 
+BY_GO = """myosotis/0123
+9
+FiohwiMOAoTqOMuHOe5Lt1lHoazV1SnGOOwGiWn7PEo=
+
+— myosotis/0123 Honfc2SVaAXCaTRd3dE4mZrx3kJc6iYHLcVAnE2j0KjxAzKe7obZ6/2zWM9SW1otDCLn25ND5y4mQ3y87fPnq0vWLQA=
+— go.example/w2 oQbiDQAAAABrDm9CzMSnYz2sYkMldMnRDOYs8dMiJadeSp8AvyamDaAaxGy9eGe7Hmn6oCAvD5gn4KeKG3f07qpKi+ohitqHF7tiDw==
+"""
+BY_GO_KEYS = [
+    "myosotis/0123+1e89df73+AYVyifkrnRYfGPgaTbAU4u8xCLJ4rSYEALC5Da/+5lSL",
+    "go.example/w2+a106e20d+BL2ttbAIC9a3spmxeeP+1Dr8AFj32zknMyBF8NT7yowx",
+]
+"""Signed by this package, and cosigned by github.com/transparency-dev/formats, with keys of these tests alone."""
+
 LOG, FIRST, SECOND = (CryptoSigner.generate_ed25519() for _ in range(3))
 LOG_KEY = key_of(LOG, ORIGIN)
 ONE, TWO = key_of(FIRST, "example.com/w1", COSIGNATURE), key_of(SECOND, "example.com/w2", COSIGNATURE)
@@ -50,6 +63,12 @@ def test_the_example_of_the_specification():
     assert verify_note(Note.parse(real.encode()), [NoteKey.parse(GO)]) == [NoteKey.parse(GO)]
     checkpoint, times = verify_checkpoint(real.encode(), "go.sum database tree", [NoteKey.parse(GO)], [ONE])
     assert (checkpoint.size, times) == (20852163, {})
+
+
+def test_a_cosignature_of_another_implementation():
+    log, witness = map(NoteKey.parse, BY_GO_KEYS)
+    checkpoint, times = verify_checkpoint(BY_GO.encode(), ORIGIN, [log], [witness])
+    assert (checkpoint.size, times) == (9, {witness: 1796108098})
 
 
 def test_the_message_of_the_specification():

@@ -11,7 +11,7 @@ from myosotis.engine.errors import InputError
 from myosotis.ledger import merkle_root
 from myosotis.ledger.checkpoints import Checkpoint, add_cosignatures, sign_checkpoint, verify_checkpoint
 from myosotis.ledger.merkle import consistency_proof, leaf_hash
-from myosotis.ledger.notes import NoteError, key_of
+from myosotis.ledger.notes import MAX_BYTES, MAX_SIGNATURES, NoteError, key_of
 from myosotis.ledger.witness import RefusedError, Request, Witness
 
 ORIGIN = "myosotis/0123"
@@ -57,7 +57,7 @@ def test_first_contact_may_be_at_any_size(witness):
     assert witness.add_checkpoint(request(0), 5).decode().startswith("— example.com/w1 ")
 
 
-def test_the_memory_outlives_the_witness(witness):
+def test_the_state_outlives_the_witness(witness):
     witness.add_checkpoint(request(0, ENTRIES[:3]), 1)
     again = Witness(witness.path, OWN, "example.com/w1", {ORIGIN: [LOG_KEY]})
     assert refusal(again, request(0, ENTRIES[:2])).size == 3
@@ -103,11 +103,24 @@ def test_only_the_log_is_cosigned(witness):
     assert refusal(witness, bytes(Request(0, (), forged))).status == 403
 
 
-def test_other_signatures_are_ignored_and_not_kept(witness):
+def test_other_signatures_are_ignored_and_not_stored(witness):
     note = checkpoint(ENTRIES)
     other = checkpoint(ENTRIES, CryptoSigner.generate_ed25519()).splitlines(keepends=True)[-1]
     witness.add_checkpoint(bytes(Request(0, (), note + other)), 1)
     assert other not in witness.newest(ORIGIN)
+
+
+def test_a_client_cannot_make_the_state_unreadable(witness):
+    """Lines of the log's signature are public, so anybody can send a hundred of them."""
+    note = checkpoint(ENTRIES)
+    content = note + note.splitlines(keepends=True)[-1] * (MAX_SIGNATURES - 1)
+    witness.add_checkpoint(bytes(Request(0, (), content)), 1)
+    assert witness.newest(ORIGIN).count("— ".encode()) == 2
+    witness.add_checkpoint(request(9), 2)
+    spare = MAX_BYTES - len(bytes(Request(9, (), note))) - 1
+    long = sign_checkpoint(Checkpoint(ORIGIN, 9, merkle_root(ENTRIES), ("x" * spare,)), LOG)
+    refused = refusal(witness, bytes(Request(9, (), long)))
+    assert (refused.status, "more than" in str(refused)) == (400, True)
 
 
 def test_logs_do_not_touch_each_other(tmp_path):
@@ -174,14 +187,14 @@ def test_the_longest_proof_is_read():
         lambda content: json.dumps({"checkpoints": {"other": json.loads(content)["checkpoints"][ORIGIN]}}),
     ],
 )
-def test_a_damaged_memory_is_not_an_empty_one(witness, damage):
+def test_a_damaged_state_is_not_an_empty_one(witness, damage):
     witness.add_checkpoint(request(0), 1)
     witness.path.write_text(damage(witness.path.read_text()))
     with pytest.raises(InputError, match=r"witness\.json"):
         witness.add_checkpoint(request(0), 2)
 
 
-def test_nothing_is_cosigned_that_is_not_remembered(witness, monkeypatch):
+def test_nothing_is_cosigned_that_is_not_stored(witness, monkeypatch):
     def full(*_):
         raise OSError("no space left")
 
@@ -190,7 +203,7 @@ def test_nothing_is_cosigned_that_is_not_remembered(witness, monkeypatch):
         witness.add_checkpoint(request(0), 1)
 
 
-def test_a_memory_needs_a_folder(tmp_path):
+def test_a_state_needs_a_folder(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         Witness(tmp_path / "missing" / "witness.json", OWN, "w", {})
 

@@ -89,13 +89,13 @@ class Request:
 
 
 class Witness:
-    """A witness with its memory in a file.
+    """A witness whose state is a file: the newest checkpoint of each log that it cosigned.
 
-    Threads and processes can use one file at the same time: each request is checked and remembered under a lock.
+    Threads and processes can use one file at the same time: each request is checked and stored under a lock.
 
     Args:
-        path: The file, which begins with the first checkpoint. Who loses it must take a new key: the witness would
-            cosign a fork of what it had cosigned.
+        path: The file, which the first checkpoint creates. A witness that loses it needs a new key, since it could
+            cosign a fork of what it cosigned before.
         signer: Signer with an Ed25519 key that signs nothing else.
         name: Name of the witness.
         logs: Keys of each log that it knows, by the log's origin.
@@ -109,7 +109,7 @@ class Witness:
         self.key = key_of(signer, name, COSIGNATURE)
         self._signer = signer
         if not self.path.parent.is_dir():
-            raise InputError(f"{self.path.parent}: no such folder for the memory of a witness")
+            raise InputError(f"{self.path.parent}: no such folder for the state of a witness")
 
     def newest(self, origin: str) -> bytes | None:
         """Return the newest checkpoint of a log that it cosigned, with both signatures; None if there is none.
@@ -150,8 +150,11 @@ class Witness:
             notes = self._read()
             self._check(request, checkpoint, notes.get(checkpoint.origin))
             signature = cosign(request.checkpoint, self._signer, self.key.name, time)
-            cosigned = Note(note.text, (*(one.signature for one in signatures), signature))
-            self._write({**notes, checkpoint.origin: bytes(cosigned)})
+            of_log = {one.key: one.signature for one in signatures}  # one for each key, however often a client sends it
+            cosigned = bytes(Note(note.text, (*of_log.values(), signature)))
+            if len(cosigned) > MAX_BYTES:
+                raise RefusedError(400, f"the cosigned checkpoint has more than {MAX_BYTES} bytes")
+            self._write({**notes, checkpoint.origin: cosigned})
         return str(signature).encode()
 
     @staticmethod
@@ -175,7 +178,7 @@ class Witness:
             notes = {str(origin): note.encode() for origin, note in content["checkpoints"].items()}
             origins = [Checkpoint.parse(Note.parse(note).text).origin for note in notes.values()]
         except (KeyError, TypeError, AttributeError, ValueError):
-            raise InputError(f"{self.path}: is not the memory of a witness, or damaged") from None
+            raise InputError(f"{self.path}: is not the state of a witness, or damaged") from None
         if origins != list(notes):
             raise InputError(f"{self.path}: has the checkpoint of one log under the name of another")
         return notes

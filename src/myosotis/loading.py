@@ -96,7 +96,7 @@ def push_to_hub(path: str | Path, repository: str, *, private: bool = True, toke
         The URL of the repository.
 
     Raises:
-        InputError: The run has no complete model.
+        InputError: The run has no complete model, or one that holds the list of its records.
     """
     from huggingface_hub import HfApi
 
@@ -106,6 +106,11 @@ def push_to_hub(path: str | Path, repository: str, *, private: bool = True, toke
     folder = Path(path) / "model"
     if not is_complete(folder):
         raise InputError(f"{path}: has no complete model/ to send; is the run finished?")
+    if (folder / "exact.json").is_file():
+        raise InputError(
+            f"{path}: this learner holds the list of its records and their key, by which anybody could test who is "
+            "among them, so it is not sent to a hub"
+        )
     hub = HfApi(token=token)
     url = hub.create_repo(repository, private=private, exist_ok=True)
     # The card is written when the figures are there, after the model is sealed.

@@ -544,3 +544,31 @@ def test_a_certificate_for_the_person(copied, invoke, tmp_path):
         assert done.exit_code == 2
         assert message in done.output
         assert not (tmp_path / "one.html").exists()
+
+
+def test_a_repeated_command_after_a_full_disk_keeps_the_receipts(life, invoke, tmp_path, monkeypatch):
+    """The line was written, the head was not: the receipts of the first command are the right ones."""
+    from myosotis.ledger import Ledger
+
+    key = ("--key", life / "life.key")
+    assert invoke("ledger", "init", tmp_path / "new", *key).exit_code == 0
+    add = ("ledger", "add", tmp_path / "new", life / "request-17", *key)
+    add += ("--records", life / "out", "--receipts", tmp_path / "receipts")
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_sign", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert invoke(*add).exit_code == 1
+    assert invoke("ledger", "verify", tmp_path / "new", *trusted(tmp_path / "new")).exit_code == 13
+    done = invoke(*add)
+    assert done.exit_code == 0, done.output
+    assert "line 1: an append was interrupted, and is completed now" in done.output
+    assert len(statements(tmp_path / "new")) == 1
+    proof = ("--record", life / "out" / "elm" / "00.png")
+    proof += ("--receipt", tmp_path / "receipts" / "elm" / "00.png.receipt.json")
+    assert invoke("ledger", "verify", tmp_path / "new", *trusted(tmp_path / "new"), *proof).exit_code == 0
+    assert "line 1 already records this run" in add_again(invoke, add, tmp_path)
+
+
+def add_again(invoke, words, folder):
+    done = invoke(*words[:-1], folder / "others")
+    assert done.exit_code == 2
+    return done.output

@@ -43,7 +43,7 @@ def key(tmp_path):
 def test_a_key_is_its_owners(key):
     assert key.stat().st_mode & 0o077 == 0
     assert key.with_suffix(".pub").read_text().startswith("-----BEGIN PUBLIC KEY-----")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         make_model_key(key)
 
 

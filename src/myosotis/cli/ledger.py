@@ -88,15 +88,22 @@ def add(
         from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
         from myosotis.ledger.keys import open_signer
         from myosotis.ledger.matching import check_records
-        from myosotis.ledger.receipts import proofs_among, proofs_of_all, write_receipts
+        from myosotis.ledger.receipts import check_receipts, proofs_among, proofs_of_all, write_receipts
         from myosotis.ledger.store import Ledger
 
         if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
             raise InputError("--records goes with --receipts or --opening, for a run that learned or forgot")
-        _check_new(directory, opening, receipts)
         opened = Ledger(directory)
         signer = open_signer(key, opened.keys)
         claim = claim_of_audit(run) if audit else claim_of_run(run)
+        completed = opened.recover(signer)
+        if completed is not None:
+            say(f"line {completed.line}: an append was interrupted, and is completed now")
+            if completed.predicate.evidence == claim.facts["evidence"]:
+                check_receipts(completed, receipts, opening)
+                typer.echo(f"line {completed.line}: {claim.kind}, model {claim.digest}")
+                return
+        _check_new(directory, opening, receipts)
         if learned and (records is None or claim.kind != "forget"):
             raise InputError("--learned goes with --records, for a run that forgot")
         if records is not None:

@@ -17,6 +17,7 @@ from myosotis.engine.run import Run
 from myosotis.ledger.commitments import SCHEME, Commitment
 from myosotis.ledger.heads import Head, Tip
 from myosotis.ledger.statements import STATEMENT, VERSION, Kind, digest_of
+from myosotis.models.exact import check_learner
 from myosotis.models.exact.classifier import DESCRIPTION
 
 
@@ -28,8 +29,7 @@ class Claim:
         kind: ``learn``, ``forget``, ``audit``, ``destroy`` or ``release``.
         subjects: SHA-256 by name: of ``model``, the model that was left, audited or released, see
             :func:`directory_digest`; or the root of ``commitments`` to the files that were destroyed.
-        files: SHA-256 of each file of the model, by name; none for a learner that forgets exactly, whose files are a
-            function of its records, so that whoever has all but one of them could find the last one by its digest.
+        files: SHA-256 of each file of the model, by name.
         weights_in: What a result calls the model that came in; None for a new one.
         weights_out: What results call the model that was left.
         facts: What is said about it: run, method, verdict, evidence by digest.
@@ -94,16 +94,6 @@ def directory_digest(path: Path) -> tuple[str, dict[str, str]]:
         raise InputError(f"{path}: holds no file")
     digests = {name: file_digest(path / name) for name in sorted(names, key=lambda name: name.split("/"))}
     return digest_of(digests), digests
-
-
-def model_digests(path: Path) -> tuple[str, dict[str, str]]:
-    """Return the digest of a model, and those of its files that a line may name, see :class:`Claim`.
-
-    Raises:
-        InputError: See :func:`directory_digest`.
-    """
-    digest, files = directory_digest(path)
-    return digest, {} if DESCRIPTION in files else files
 
 
 def claim_of_run(path: Path) -> Claim:
@@ -185,9 +175,11 @@ def _read(path: Path) -> tuple[Run, dict[str, Any], dict[str, str], dict[str, st
         raise InputError(f"{path}: left no model, so there is nothing to record")
     if not is_complete(model):
         raise InputError(f"{model}: its files have changed since the run was finished")
+    if (model / DESCRIPTION).is_file():
+        check_learner(model)
     if not (path / DIGESTS).is_file():
         raise InputError(f"{path}: has no {DIGESTS}, so nobody can tell whether its result was edited")
-    digest, files = model_digests(model)
+    digest, files = directory_digest(model)
     return run, result, {"model": digest}, files
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from myosotis.engine.result import rfc3339
+from myosotis.ledger.statements import STATEMENT
 
 Answer = Literal["yes", "no", "unknown"]
 """Answer to a question of a verdict."""
@@ -25,7 +26,6 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 BUILD_TYPE = "urn:myosotis:run:v1"
 """Type of a build: a run of the package, by its kind, method and seed, and the configuration among its dependencies."""
 
-_STATEMENT = "https://in-toto.io/Statement/v1"
 _CONFIG = "config.yaml"
 
 
@@ -124,7 +124,7 @@ def _statement(subjects: Mapping[str, str], kind: str, predicate: dict[str, Any]
     if not subjects:
         raise ValueError("a statement is about at least one subject")
     subject = [_resource(name, digest) for name, digest in subjects.items()]
-    return {"_type": _STATEMENT, "subject": subject, "predicateType": kind, "predicate": predicate}
+    return {"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": predicate}
 
 
 def _resource(name: str, digest: str) -> dict[str, Any]:

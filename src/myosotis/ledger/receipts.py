@@ -20,6 +20,7 @@ from myosotis.ledger.commitments import (
     Scheme,
     entries_of,
     parse_json,
+    read_opening,
     write_private,
 )
 from myosotis.ledger.envelopes import EnvelopeError
@@ -200,6 +201,25 @@ def read_receipt(path: Path) -> Receipt:
         return parsed(Receipt, parse_json(path.read_bytes()), "the receipt")
     except EnvelopeError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def check_receipts(line: Statement, receipts: Path | None, opening: Path | None) -> None:
+    """Raise ``InputError`` unless receipts and a key of commitments, where they exist, are those of a line.
+
+    Args:
+        line: The line, which an interrupted command had written.
+        receipts: Folder of the receipts that the command was to write.
+        opening: File of the key that it was to write.
+    """
+    root = line.predicate.records.root
+    written = [] if receipts is None else sorted(receipts.rglob("*.receipt.json"))
+    roots = {read_receipt(path).root for path in written[:1]}
+    if opening is not None and opening.exists():
+        roots.add(read_opening(opening).root)
+    if roots - {root}:
+        raise InputError(f"line {line.line}: {receipts or opening} are of other commitments than this line's")
+    if root is not None and not roots:
+        raise InputError(f"line {line.line}: its receipts are gone, and with them the proof of what it covers")
 
 
 def covered_by(record: Path, receipt: Receipt, lines: Mapping[str, Statement], kind: Kind = "forget") -> Covered:

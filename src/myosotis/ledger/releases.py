@@ -6,7 +6,7 @@ from typing import Any
 
 from myosotis import __version__
 from myosotis.engine.errors import InputError
-from myosotis.ledger.claims import Claim, file_digest, model_digests
+from myosotis.ledger.claims import Claim, directory_digest, file_digest
 from myosotis.ledger.statements import Statement
 from myosotis.ledger.store import Ledger
 
@@ -28,7 +28,7 @@ def claim_of_release(
     folder = model / "model" if (model / "config.yaml").is_file() else model
     if not folder.is_dir():
         raise InputError(f"{model}: no such directory of a model")
-    digest, digests = model_digests(folder)
+    digest, digests = directory_digest(folder)
     statement = _line_of(ledger, digest, digests)
     if statement is None:
         raise InputError(f"{model}: is not the model that a line left; add its run to the ledger first")
@@ -54,6 +54,6 @@ def _line_of(ledger: Ledger, digest: str, files: dict[str, str]) -> Statement | 
     """The newest line that left a model with these files, whose names are not a part of its digest."""
     newest = None
     for statement in ledger.statements():
-        if statement.leaves_model and statement.digest == digest and statement.predicate.files in (files, {}):
+        if statement.leaves_model and statement.digest == digest and statement.predicate.files == files:
             newest = statement
     return newest

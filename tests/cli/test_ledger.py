@@ -442,8 +442,11 @@ class TestExport:
         (tmp_path / "there.json").write_text("mine")
         log = copied / "log.intoto.jsonl"
         for words, message in (
-            ((), "give --cyclonedx or --model-card"),
-            (("--cyclonedx", tmp_path / "a", "--model-card", tmp_path / "b"), "give --cyclonedx or --model-card"),
+            ((), "give --cyclonedx, --model-card, --scitt or --attestation"),
+            (
+                ("--cyclonedx", tmp_path / "a", "--model-card", tmp_path / "b"),
+                "give --cyclonedx, --model-card, --scitt or --attestation",
+            ),
             (("--cyclonedx", tmp_path / "there.json"), "already exists; --overwrite replaces it"),
             (("--cyclonedx", copied / "head.json", "--overwrite"), "lies in the ledger"),
             (("--cyclonedx", tmp_path / "new.json", "--branch", "x"), "no line left a model on the branch 'x'"),
@@ -572,3 +575,143 @@ def add_again(invoke, words, folder):
     done = invoke(*words[:-1], folder / "others")
     assert done.exit_code == 2
     return done.output
+
+
+class TestWitnesses:
+    """A checkpoint that two of three witnesses have cosigned, none of whom has seen a line."""
+
+    @pytest.fixture
+    def witnessed(self, life, copied, invoke, tmp_path):
+        key = ("--key", life / "life.key")
+        for name in ("anna", "ben", "carl"):
+            assert invoke("ledger", "make-key", tmp_path / f"{name}.key").exit_code == 0
+            added = invoke("ledger", "key", copied, tmp_path / f"{name}.pub", "--role", "witness", *key)
+            assert added.exit_code == 0, added.output
+        done = invoke("ledger", "checkpoint", copied, "--request", tmp_path / "request", *key)
+        assert done.exit_code == 0, done.output
+        for name in ("anna", "ben"):
+            assert self.cosign(invoke, tmp_path, name, "request", copied).exit_code == 0
+            done = invoke("ledger", "checkpoint", copied, "--answer", tmp_path / f"{name}-request")
+            assert done.exit_code == 0, done.output
+            assert f"cosigned by {name} on 2" in done.output
+        return copied
+
+    def cosign(self, invoke, folder, name, request, ledger):
+        words = ("ledger", "witness", folder / request, folder / f"{name}-{request}")
+        return invoke(*words, "--key", folder / f"{name}.key", "--operator", ledger / "keys" / "operator.pub")
+
+    def verify(self, invoke, ledger, folder, *names, more=()):
+        words = [word for name in names for word in ("--witness", folder / f"{name}.pub")]
+        return invoke("ledger", "verify", ledger, *trusted(ledger), *words, *more)
+
+    def test_a_quorum(self, witnessed, invoke, tmp_path):
+        done = self.verify(invoke, witnessed, tmp_path, "anna", "ben")
+        assert done.exit_code == 0, done.output
+        assert "witnesses: 3 lines, cosigned by anna on 2" in done.output
+        assert self.verify(invoke, witnessed, tmp_path, "anna", "ben", "carl").exit_code == 21
+        done = self.verify(invoke, witnessed, tmp_path, "anna", "ben", "carl", more=("--quorum", 2))
+        assert done.exit_code == 0, done.output
+        assert self.verify(invoke, witnessed, tmp_path, "carl").exit_code == 21
+        assert self.verify(invoke, witnessed, tmp_path, "anna", "anna", more=("--quorum", 2)).exit_code == 21
+        assert self.verify(invoke, witnessed, tmp_path, "anna", more=("--quorum", 2)).exit_code == 2
+        done = invoke("ledger", "verify", witnessed, *trusted(witnessed))
+        assert done.exit_code == 0
+        assert "a checkpoint of 3 lines; no witness was named" in done.output
+
+    def test_lines_that_came_later_need_another_checkpoint(self, life, witnessed, invoke, tmp_path):
+        key = ("--key", life / "life.key")
+        assert invoke("ledger", "release", witnessed, life / "again", *key).exit_code == 0
+        done = self.verify(invoke, witnessed, tmp_path, "anna")
+        assert done.exit_code == 21
+        assert "checkpoint: is of 3 lines, the ledger has 4" in done.output
+        words = ("ledger", "checkpoint", witnessed, "--request", tmp_path / "second", *key)
+        assert invoke(*words).exit_code == 0
+        done = self.cosign(invoke, tmp_path, "anna", "second", witnessed)
+        assert done.exit_code == 2
+        assert "the newest checkpoint here has size 3, not 0" in done.output
+        assert invoke(*words, "--old-size", 3).exit_code == 0
+        assert self.cosign(invoke, tmp_path, "anna", "second", witnessed).exit_code == 0
+        assert invoke("ledger", "checkpoint", witnessed, "--answer", tmp_path / "anna-second").exit_code == 0
+        assert self.verify(invoke, witnessed, tmp_path, "anna").exit_code == 0
+
+    def test_a_fork_is_not_cosigned(self, life, witnessed, invoke, tmp_path):
+        """Both have the operator's key; only one of them has the witness."""
+        key = ("--key", life / "life.key")
+        shutil.copytree(witnessed, tmp_path / "fork")
+        for ledger, model, name in ((witnessed, "again", "one"), (tmp_path / "fork", "learned", "other")):
+            assert invoke("ledger", "release", ledger, life / model, *key).exit_code == 0
+            words = ("ledger", "checkpoint", ledger, "--request", tmp_path / name, "--old-size", 3, *key)
+            assert invoke(*words).exit_code == 0
+        assert self.cosign(invoke, tmp_path, "anna", "one", witnessed).exit_code == 0
+        done = self.cosign(invoke, tmp_path, "anna", "other", witnessed)
+        assert done.exit_code == 2
+        assert "not cosigned" in done.output
+        assert not (tmp_path / "anna-other").exists()
+        assert self.verify(invoke, tmp_path / "fork", tmp_path, "anna").exit_code == 21
+
+    def test_a_roll_back_is_noticed(self, life, witnessed, invoke, tmp_path):
+        shutil.copytree(witnessed, tmp_path / "old")
+        (tmp_path / "old" / "checkpoint").unlink()
+        assert self.verify(invoke, tmp_path / "old", tmp_path, "anna").exit_code == 21
+        log = tmp_path / "old" / "log.intoto.jsonl"
+        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+        shutil.copy(witnessed / "checkpoint", tmp_path / "old")
+        assert self.verify(invoke, tmp_path / "old", tmp_path, "anna").exit_code == 13
+
+    def test_mistakes(self, life, witnessed, invoke, tmp_path):
+        (tmp_path / "wrong").write_text("x")
+        key = ("--key", life / "life.key")
+        for words, message in (
+            (("checkpoint", witnessed, "--answer", tmp_path / "none"), "no such file of an answer"),
+            (("checkpoint", witnessed, "--answer", tmp_path / "wrong"), "wrong: "),
+            (("checkpoint", witnessed, "--request", witnessed / "x", *key), "lies in the ledger"),
+            (("checkpoint", witnessed, "--key", tmp_path / "anna.key"), "an operator signs checkpoints"),
+        ):
+            done = invoke("ledger", *words)
+            assert done.exit_code == 2, words
+            assert message in done.output
+        (witnessed / "checkpoint").write_text("x")
+        assert invoke("ledger", "verify", witnessed, *trusted(witnessed)).exit_code == 21
+
+
+class TestAttestations:
+    def test_provenance_of_a_model_is_signed_and_names_nobody(self, life, copied, invoke, tmp_path):
+        from myosotis.ledger import Ledger
+        from myosotis.ledger.envelopes import LINE, opened
+
+        words = ("--attestation", tmp_path / "a.json", "--line", 2, "--issuer", "https://example.com/trainer")
+        done = invoke("ledger", "export", copied, *words, "--key", life / "life.key")
+        assert done.exit_code == 0, done.output
+        content, _ = opened((tmp_path / "a.json").read_bytes(), LINE, Ledger(copied).keys)
+        line = statements(copied)[1]
+        assert content["predicateType"] == "https://slsa.dev/provenance/v1"
+        assert content["subject"] == [{"name": "model", "digest": {"sha256": line.digest}}]
+        digests = {one["name"]: one["digest"]["sha256"] for one in content["predicate"]["runDetails"]["byproducts"]}
+        assert digests == line.predicate.evidence
+
+    def test_a_statement_of_scitt_holds(self, life, copied, invoke, tmp_path):
+        pytest.importorskip("cbor2")
+        from myosotis.ledger import Ledger
+        from myosotis.ledger.scitt import verify_statement
+
+        words = ("--scitt", tmp_path / "a.cose", "--line", 2, "--issuer", "https://example.com")
+        done = invoke("ledger", "export", copied, *words, "--key", life / "life.key")
+        assert done.exit_code == 0, done.output
+        ledger = Ledger(copied)
+        (registered,) = verify_statement((tmp_path / "a.cose").read_bytes(), ledger.keys, ledger.keys)
+        assert registered.line == list(ledger.lines())[1]
+        assert (registered.index, registered.size) == (1, 3)
+
+    def test_mistakes(self, life, copied, invoke, tmp_path):
+        key = ("--key", life / "life.key")
+        out = ("--attestation", tmp_path / "a.json")
+        for words, message in (
+            (out, "--line and --issuer go with"),
+            (("--cyclonedx", tmp_path / "b.json", "--line", 1), "--line and --issuer go with"),
+            ((*out, "--line", 9, "--issuer", "https://e.com"), "has 3 lines"),
+            ((*out, "--line", 1, "--issuer", "nobody"), "the builder is a URI"),
+        ):
+            done = invoke("ledger", "export", copied, *words, *key)
+            assert done.exit_code == 2, words
+            assert message in done.output
+        assert not (tmp_path / "a.json").exists()

@@ -331,6 +331,13 @@ def verify(
     auditor: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Public key of an auditor, likewise.")
     ] = None,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Public key of a witness who must have cosigned all lines; repeatable."),
+    ] = None,
+    quorum: Annotated[
+        int | None, typer.Option(min=1, help="How many of the witnesses are enough. Default: all that are named.")
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Model, or run, that the newest line of the branch should have left."),
@@ -382,12 +389,17 @@ def verify(
         anew = None if recompute is None else _learning_anew(model, recompute, size)
         if recompute is None and size is not None:
             raise InputError("--size belongs to --recompute")
-        if auditor and not key:
-            raise InputError("--auditor goes with --key, the key of the operator")
+        if (auditor or witness) and not key:
+            raise InputError("--auditor and --witness go with --key, the key of the operator")
+        if quorum is not None and quorum > len(witness or ()):
+            raise InputError(f"--quorum {quorum} needs as many keys of --witness")
         opened = Ledger(directory)
         trusted = Trusted.by_ledger(directory)
         if key:
-            trusted = Trusted([read_public(path) for path in key], [read_public(path) for path in auditor or ()])
+            operators, auditors, witnesses = (
+                [read_public(path) for path in paths or ()] for paths in (key, auditor, witness)
+            )
+            trusted = Trusted(operators, auditors, witnesses, len(witnesses) if quorum is None else quorum)
         asked: dict[str, Any] = {
             "model": model,
             "branch": branch,

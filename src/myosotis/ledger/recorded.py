@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from myosotis.engine.errors import InputError
@@ -43,10 +44,7 @@ def recorded_model(ledger: Ledger, branch: str | None = None) -> RecordedModel:
     Raises:
         InputError: A check of the ledger fails, or the branch has no model.
     """
-    trusted = Trusted.by_ledger(ledger.path)
-    failed = next((check for check in verify_ledger(ledger.path, trusted) if not check.holds), None)
-    if failed is not None:
-        raise InputError(f"{ledger.path}: does not verify ({failed.name}): {failed.text}")
+    _check(ledger)
     head, name = ledger.head(), branch or MAIN
     if name not in head.tips:
         known = ", ".join(sorted(head.tips)) or "none"
@@ -67,6 +65,29 @@ def recorded_model(ledger: Ledger, branch: str | None = None) -> RecordedModel:
     numbers = {one.line for one in (line, *before, *about)}
     said = [text for text in remarks(statements) if any(text.startswith(f"line {number}:") for number in numbers)]
     return RecordedModel(head, name, line, before, about, said)
+
+
+def recorded_line(ledger: Ledger, number: int) -> Statement:
+    """Return a line of a ledger that has been checked.
+
+    Args:
+        ledger: The ledger.
+        number: Its number, counted from 1.
+
+    Raises:
+        InputError: A check of the ledger fails, or it has no such line.
+    """
+    _check(ledger)
+    statement = next(islice(ledger.statements(), number - 1, None), None)
+    if statement is None:
+        raise InputError(f"{ledger.path}: has {ledger.head().size} lines")
+    return statement
+
+
+def _check(ledger: Ledger) -> None:
+    failed = next((one for one in verify_ledger(ledger.path, Trusted.by_ledger(ledger.path)) if not one.holds), None)
+    if failed is not None:
+        raise InputError(f"{ledger.path}: does not verify ({failed.name}): {failed.text}")
 
 
 def check_output(ledger: Ledger, path: Path, *, overwrite: bool) -> None:

@@ -190,11 +190,20 @@ class Ledger:
         self._check_learning(claim, parent)
         self._parsed(claim.statement(head, branch or MAIN, parent))
 
-    def check_signer(self, signer: Signer, claim: Claim | None = None) -> None:
-        """Raise ``InputError`` if the signer's key has no role in the ledger, or one that may not sign a claim."""
+    def holder(self, signer: Signer) -> Holder:
+        """Return who a signer is in the ledger.
+
+        Raises:
+            InputError: Its key has no role.
+        """
         holder = self.head().roles.get(_public(signer).keyid)
         if holder is None:
             raise InputError(f"{self.path}: this signer's key has no role; `myosotis ledger key` gives it one")
+        return holder
+
+    def check_signer(self, signer: Signer, claim: Claim | None = None) -> None:
+        """Raise ``InputError`` if the signer's key has no role in the ledger, or one that may not sign a claim."""
+        holder = self.holder(signer)
         if claim is not None and claim.kind not in MAY_SIGN[holder.role]:
             may = next(role for role, kinds in MAY_SIGN.items() if claim.kind in kinds)
             raise InputError(f"{self.path}: '{holder.name}' is {_a(holder.role)}, and '{claim.kind}' needs {_a(may)}")
@@ -214,8 +223,7 @@ class Ledger:
         path = self.path / KEYS / f"{name}.pub"
         with self._locked():
             head = self._recovered(signer)[0]
-            self.check_signer(signer)
-            if head.roles[_public(signer).keyid].role != "operator":
+            if self.holder(signer).role != "operator":
                 raise InputError(f"{self.path}: an operator gives keys their roles")
             if key.keyid in head.roles:
                 raise InputError(f"{path}: this key has a role already, as '{head.roles[key.keyid].name}'")

@@ -28,6 +28,7 @@ from myosotis.ledger.statements import MAIN, Kind, Statement, moment_of
 from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Ledger
 from myosotis.ledger.timestamps import FOLDER as TIMES
 from myosotis.ledger.timestamps import check_times, read_roots, stamped_sizes
+from myosotis.ledger.witnessing import CHECKPOINT, check_witnesses
 
 STATUSES = {
     "signatures": 10,
@@ -81,10 +82,14 @@ class Trusted:
     Attributes:
         operators: Keys that sign what happened to models, and heads.
         auditors: Keys that sign what audits found.
+        witnesses: Keys of witnesses, of whom :attr:`quorum` must have cosigned all lines.
+        quorum: How many; none unless given.
     """
 
     operators: Sequence[SSlibKey]
     auditors: Sequence[SSlibKey] = ()
+    witnesses: Sequence[SSlibKey] = ()
+    quorum: int = 0
 
     @property
     def keys(self) -> list[SSlibKey]:
@@ -155,6 +160,8 @@ def verify_ledger(
         ("lineage", checked.lineage),
         ("folder", checked.folder),
     ]
+    if trusted.quorum or (path / CHECKPOINT).exists():
+        steps.append(("witnesses", checked.witnesses))
     if since is not None:
         steps.append(("history", lambda: checked.continues(since)))
     if model is not None:
@@ -332,7 +339,7 @@ class _Checked:
             raise CheckError(f"{KEYS}: the key of '{next(iter(roles.values())).name}' is missing")
         if not files:
             raise CheckError(f"{KEYS}: holds no key")
-        allowed = {LOG, HEAD_FILE, KEYS, GUIDE_FILE, TIMES, "checkpoint"}
+        allowed = {LOG, HEAD_FILE, KEYS, GUIDE_FILE, TIMES, CHECKPOINT}
         unknown = [one.name for one in self._path.iterdir() if one.name not in allowed and not _is_passing(one)]
         if unknown:
             raise CheckError(f"{min(unknown)}: does not belong to a ledger")
@@ -340,6 +347,21 @@ class _Checked:
             "" if self.head.guide == hashlib.sha256(GUIDE.encode()).hexdigest() else "; its guide is of another version"
         )
         return f"{len(files)} public keys, and {GUIDE_FILE}{own}"
+
+    def witnesses(self) -> str:
+        trusted = self._trusted
+        named = trusted.witnesses if trusted.quorum else ()
+        try:
+            return check_witnesses(
+                self._path,
+                self.head,
+                lambda size: self._frontier(size).root(),
+                trusted.operators,
+                named,
+                trusted.quorum,
+            )
+        except EnvelopeError as error:
+            raise CheckError(str(error)) from None
 
     def continues(self, since: Path) -> str:
         if not since.is_file():

@@ -378,8 +378,6 @@ def verify(
         from myosotis.engine.errors import InputError
         from myosotis.engine.printable import printable
         from myosotis.ledger.keys import read_public
-        from myosotis.ledger.store import Ledger
-        from myosotis.ledger.table import naming_remarks
         from myosotis.ledger.timestamps import stamped_sizes
         from myosotis.ledger.verification import UNNAMED, Trusted, verify_ledger
 
@@ -393,7 +391,6 @@ def verify(
             raise InputError("--auditor and --witness go with --key, the key of the operator")
         if quorum is not None and quorum > len(witness or ()):
             raise InputError(f"--quorum {quorum} needs as many keys of --witness")
-        opened = Ledger(directory)
         trusted = Trusted.by_ledger(directory)
         if key:
             operators, auditors, witnesses = (
@@ -414,8 +411,6 @@ def verify(
             typer.echo(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {text}")
             if not check.holds:
                 raise typer.Exit(check.status)
-        for text in naming_remarks(list(opened.statements())):
-            say(text)
         if roots is None and (stamps := len(stamped_sizes(directory))):
             say(f"{stamps} time stamps were not checked: --roots takes the certificates of their authorities")
         if not key:

@@ -1,40 +1,161 @@
-"""``VERIFY.md`` of a ledger: how to check it without this package."""
+"""``VERIFY.md`` of a ledger: how to check it without this package. Whoever has it alone can write a verifier."""
 
 GUIDE = """# How to check this ledger
 
-You need SHA-256 and Ed25519, for example `hashlib` and `cryptography` of Python, and the public key of the operator,
-which you should have from the operator and not from this folder.
+You need SHA-256, HMAC, Ed25519 and JSON, for example `hashlib`, `hmac`, `json` and `cryptography` of Python; public
+keys of the operator and of auditors, which you should have from them and not from this folder; and patience for 250
+lines. This text is of version v0.2 of statements and heads. What it does not allow is refused.
 
-1. `log.intoto.jsonl` has one line for each thing that happened to the model. A line is a DSSE envelope: `payload` is
-   base64 of a statement, `signatures` are Ed25519 signatures, in base64, of the bytes
-   `DSSEv1 <length of type> <type> <length of payload> <payload>`, with the lengths in decimal, `payloadType` as the
-   type, and single spaces.
-2. A statement is in-toto Statement v1. Its `subject` is a model, by the SHA-256 over the SHA-256 of every file in the
-   order of their paths, compared part by part; `predicate.files` has these. `predicate.sequence` counts from 0;
-   `predicate.previous` is the SHA-256 of the line before without its end of line, null in the first;
-   `predicate.ledger` is the same in every line.
-3. `predicate.parent` names the line whose model this one began with; the digest there is that of its subject. Null:
-   the model began outside this ledger.
-4. `head.json` is an envelope too, written as canonical JSON (RFC 8785). `size`, `bytes` and `last` are the number of
-   lines, the length of the log, and the SHA-256 of the last line. `root` is the Merkle tree hash of RFC 9162, section
-   2.1.1, over the lines: SHA-256 of a zero byte and a line, and SHA-256 of a one byte and two hashes. `frontier` has
-   the roots of its complete subtrees, the largest first. `tips` has the newest line of each branch. `guide` is the
-   SHA-256 of this file.
-5. If there is a folder `timestamps`: `N.tsr` is the response of an authority (RFC 3161) over the bytes of
-   `N.head.json`, which was the head of the first N lines:
-   `openssl ts -verify -data N.head.json -in N.tsr -CAfile tsa.pem`.
-6. `predicate.records.root` is the Merkle tree hash over commitments to the records, in the order of their bytes;
-   `commitments` is their number. A receipt has a nonce, an index, a size and a path for each form of its record. The
-   commitment is HMAC-SHA256, under the nonce, of `myosotis/v1/record` followed by the SHA-256 of the form: of `file `
-   and the bytes of the photo; of `pixels WIDTHxHEIGHT RGB ` and the bytes of its decoded pixels, row by row; or of
-   `text ` and the record as JSON by RFC 8785, its texts in Unicode's form C and with single spaces. The path leads from
-   it to the root by RFC 9162, section 2.1.3.2. `predicate.records.learned` names roots of earlier lines that had
-   learned the records, and `learned` in a receipt is the same proof under one of them.
-7. Keep `head.json`. When you come back, the first `size` lines must still have that `root`: lines are added, and
-   never changed.
+## 1. Bytes
 
-The command `myosotis ledger verify FOLDER --key operator.pub` does all this.
+- JSON here is RFC 8785 (canonical): keys sorted by UTF-16 code units, no white space, shortest numbers, UTF-8, no key
+  twice. A number that is no double is written as text. Parse, write again, compare: other bytes are refused. So are
+  NaN, infinities and lone surrogates.
+- A digest is lower-case hexadecimal. Base64 is that of RFC 4648, section 4, with padding, in its one canonical form.
+- A time is RFC 3339 in UTC to the second: `2026-05-04T03:02:01Z`.
+- The folder holds `log.intoto.jsonl`, `head.json`, `keys/NAME.pub`, `VERIFY.md`, and where there are any
+  `timestamps/` and `checkpoint`; nothing else, no links, but for files whose names begin with `.log.intoto.jsonl.` or
+  `.head.json.`, which an append leaves for a moment.
+
+## 2. Envelopes
+
+A line of `log.intoto.jsonl` (they end with one line feed each) and the whole of `head.json` (without one) are DSSE
+envelopes with exactly these keys and one signature:
+
+    {"payload":BASE64,"payloadType":TYPE,"signatures":[{"keyid":KEYID,"sig":BASE64}]}
+
+TYPE is `application/vnd.in-toto+json` of a line, `application/vnd.myosotis.ledger-head+json` of the head. The
+signature is Ed25519 over the bytes `DSSEv1 LEN(TYPE) TYPE LEN(PAYLOAD) PAYLOAD`, with single spaces and lengths in
+decimal bytes. KEYID names the key in the head's `roles`; try the key that you trust. A key file is PEM of a
+SubjectPublicKeyInfo. KEYID is the SHA-256 of `{"keytype":"ed25519","keyval":{"public":HEX},"scheme":"ed25519"}`,
+where HEX are the 32 bytes of the key.
+
+## 3. Statements
+
+A payload of a line is in-toto Statement v1 with exactly the keys `_type` (`https://in-toto.io/Statement/v1`),
+`subject`, `predicateType` and `predicate`. `predicateType` is `urn:myosotis:ledger:KIND:v0.2`; KIND is `learn`,
+`forget`, `audit`, `destroy` or `release`. `subject` has one entry, `{"name":NAME,"digest":{"sha256":HEX}}`; NAME is
+`commitments` of `destroy` and `model` of all others. Keys of `predicate`, of which those with ? may be missing; no
+other key is allowed:
+
+| key | value |
+| --- | --- |
+| `ledger` | 32 hexadecimal digits, the same in all lines and in the head |
+| `sequence` | number of lines before this one |
+| `previous` | SHA-256 of the line before, without its line feed; null in the first |
+| `branch` | text |
+| `recordedOn` | time, not before that of the line before |
+| `parent` | null, or `{"sequence":N,"sha256":HEX}`: the line whose model this one began with or is about |
+| `weights` | `{"in":TEXT or null,"out":[TEXT...]}` |
+| `files` | SHA-256 of each file of the model, by its path |
+| `run` | `name`, `kind`, `method` (null or text), and `seed`?, `started`?, `finished`?, `operator`? |
+| `evidence` | SHA-256 (or null) by name; `learn` and `forget` have `result.json` |
+| `tool`? | `name`, `version` |
+| `config`? | `{"sha256":HEX}` of the run's `config.yaml` |
+| `verdict`? | object or null: what the run, or the audit, answered |
+| `cost`? | `{"seconds":NUMBER}` |
+| `records`? | `count` (or null), and if they are committed to `scheme`, `root`, `commitments`, `learned`? |
+| `models`? | of `destroy` alone: sequences of lines whose models were destroyed |
+| `request`?, `recipient`?, `statistics`? | what the request says, who was given the model, keyed digests of sums |
+
+Rules, each of which a checker applies:
+
+- `sequence` counts from 0, `previous` fits.
+- The digest of a model, its subject, is the SHA-256 over the concatenated raw SHA-256 of its files, in the order of
+  their paths, split at `/` and compared part by part by code points. If `files` is not empty it must make the
+  subject. A model that you have must have these files and no other, no links, and nothing that is not a regular file.
+  Of a run, it is the folder `model/`.
+- `parent.sequence` is smaller than `sequence`, that line is `learn` or `forget`, `parent.sha256` is its subject, and
+  `weights.in` is in its `weights.out`. A `destroy` has no parent. An `audit` and a `release` have a parent, and their
+  subject is `parent.sha256`.
+- The newest line of each branch that is `learn` or `forget` is the branch's tip. The next such line of the branch has
+  the tip as parent; the first of a branch has any line, or none. Audits, releases and destructions are tips of
+  nothing.
+- A model *follows from* a line if that line is reached from the model's line by zero or more steps to `parent`.
+- `commitments` is at least `count`, which is at least 1, wherever there is a `root`. `records.learned` is a list of
+  `{"root":HEX,"count":N}`: each root is `records.root` of an earlier `learn` line that this line follows from, with N
+  at most its `count`; the sum of all N is at most the line's own `count`.
+- Of `destroy`, `records.root` is the subject; each of `models` is an earlier `learn` or `forget` line.
+
+Lines of v0.1 come before those of v0.2. They differ: `destroy` has one subject for each file, by name and SHA-256,
+and no `records`; `audit` may have no parent; `recordedOn` may be up to a day before that of the line before.
+
+## 4. Head
+
+The payload of `head.json` has exactly: `version` (`v0.2`), `ledger`, `size` (number of lines), `bytes` (length of the
+log), `last` (SHA-256 of the last line, or null), `root`, `frontier`, `tips`, `guide` (SHA-256 of this file),
+`issuedOn` (a time, at most a day before the last `recordedOn`), and `roles`.
+
+- `root` is the Merkle tree hash of RFC 9162, section 2.1.1, over the lines without their line feeds: SHA-256 of a
+  zero byte and a line, and SHA-256 of a one byte and two hashes; of no lines, SHA-256 of nothing. `frontier` has the
+  roots of the complete subtrees that it consists of, the largest first.
+- `tips` has, by branch, `{"sequence":N,"subject":HEX,"weights":[...],"result":HEX}` of its tip: its subject,
+  `weights.out`, and `evidence["result.json"]`.
+- `roles` has, by KEYID, `{"name":NAME,"role":ROLE}`; ROLE is `operator`, `auditor` or `witness`. `keys/NAME.pub` are
+  these keys and no other.
+
+**Who may sign.** You decide whose keys you trust as operators' and as auditors'; a head that gives one of them
+another role is refused. Operators sign `learn`, `forget`, `destroy` and `release`; auditors sign `audit`. Operators
+sign the head; an auditor may sign it only if the last line is the same auditor's. A signature by any other key is
+refused.
+
+A head of v0.1 has no `roles`; the roles that you decided hold all the same.
+
+## 5. Records and receipts
+
+`records.root` is the Merkle tree hash over commitments, sorted by their bytes; `records.commitments` is their number.
+A receipt is JSON (not canonical, but no key twice): `scheme`, `root`, `proofs`, and where the record had been learned
+`learned`, with `root`, `proofs` and `scheme` of that line. A proof has `form`, `nonce` (hexadecimal), `index`, `size`
+and `path`. Of a proof:
+
+1. content = SHA-256 of the form, below;
+2. commitment = HMAC-SHA256 with the nonce as key over `myosotis/v1/record` and content;
+3. leaf = SHA-256 of a zero byte and commitment; the path leads from it to the root by RFC 9162, section 2.1.3.2;
+4. `size` is `records.commitments` of the line with that root.
+
+A receipt holds if one of its proofs does. The line must be of the kind that you ask for, `forget` unless you ask for
+another; with a model, the model must follow from that line; with `learned`, the second line must be `learn`, and its
+root in `records.learned` of the first. A line `destroy` commits to files by the first form.
+
+Forms of scheme `myosotis/v2`:
+
+- `file`: `file ` and the bytes of the file.
+- `text`: `text ` and the record as canonical JSON, after every text value (not the keys) was brought to Unicode's
+  form C and split at white space (as Python's `str.split()` does) and joined with single spaces. A byte-order mark at
+  the start of the file is no part of it; of JSON lines, each line that is not blank is a record. A whole number
+  beyond 2^53, a key twice, NaN: not a record.
+- `pixels`: `pixels N ` (N pages) and the 32 bytes of SHA-256 over, for each page, `page WIDTHxHEIGHT MODE ` and its
+  pixels, row by row, interleaved. Modes are those of Pillow 12: `L`, `LA`, `RGB`, `RGBA` in bytes, `I` as 32-bit and
+  `F` as 32-bit floating numbers, little-endian; `1` is taken as `L`, a palette as `RGBA`, 16-bit grey as `I`, all
+  others as `RGB`. If alpha is 255 everywhere, it is left out. Nothing is turned by EXIF. What a JPEG decodes to
+  depends on the decoder; the form `file` does not.
+
+Scheme `myosotis/v1` has other forms: of `text`, keys are folded too; `pixels` are `pixels WIDTHxHEIGHT RGB ` and the
+first page as RGB.
+
+## 6. Time stamps
+
+`timestamps/N.tsr` is the response of an authority (RFC 3161) over the bytes of `timestamps/N.head.json`, the head of
+the first N lines: `openssl ts -verify -data N.head.json -in N.tsr -CAfile tsa.pem`. No N is above the head's `size`.
+The first N lines say that they were recorded at most 5 minutes after the stamp, the next one at most a day before it.
+
+## 7. Witnesses
+
+`checkpoint` is a C2SP checkpoint (c2sp.org/tlog-checkpoint): a signed note with the origin `myosotis/LEDGER`, the
+number of lines, and their root in base64, signed by an operator under the origin as key name. Witnesses cosign it
+(c2sp.org/tlog-cosignature, type 4). Its root is that of the first lines. Whoever asks for witnesses wants it to be of
+all lines, cosigned by as many of the keys that they name as they decide; one key counts once.
+
+## 8. Coming back
+
+Keep `head.json`. When you come back, the first `size` lines must still have that `frontier`: lines are added, and
+never changed.
+
+`myosotis ledger verify FOLDER --key operator.pub --auditor auditor.pub` applies sections 1 to 4, section 5 with
+`--record` and `--receipt`, 6 with `--roots`, 7 with `--witness`, 8 with `--since`, and compares a model with
+`--model`.
 
 A ledger proves what was claimed, by whom, about which bytes, in which order; not that a network forgot, nor that no
-copy exists. An operator can cut or fork it before anybody else has a head, and can lie about training.
+copy exists. An operator can cut or fork it before anybody else has a head, or a witness has cosigned it, and can lie
+about training.
 """

@@ -287,6 +287,8 @@ class Statement(Part):
             raise ValueError("its files do not make its subject")
         if self.kind == "destroy" and not self.names_destroyed and said.records.root != self.digest:
             raise ValueError("its commitments are not its subject")
+        if self.kind == "destroy" and said.parent is not None:
+            raise ValueError("a line that destroyed has no parent")
         if self.kind != "destroy" and said.models:
             raise ValueError("only a line that destroyed names models of other lines")
         if self.leaves_model and not said.evidence.get("result.json"):

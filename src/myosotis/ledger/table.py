@@ -1,6 +1,6 @@
 """The lines of a ledger as a table that people read."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from myosotis.engine.printable import printable
@@ -43,11 +43,15 @@ def remarks(statements: Sequence[Statement]) -> Iterator[str]:
     These are lines that name destroyed files, models from outside, requests after which nothing was destroyed, and
     models that others were given before records were forgotten.
     """
-    yield from naming_remarks(statements)
     forgotten_since = _forgotten_since(statements)
     destroyed = [one.line for one in statements if one.kind == "destroy"]
     for one in statements:
         parent = one.predicate.parent
+        if one.names_destroyed:
+            yield (
+                f"line {one.line}: an earlier version wrote names and plain digests of destroyed files, by which "
+                "anybody can test what was among them; see 'What was destroyed' in the guide of the ledger"
+            )
         if one.kind != "destroy" and parent is None and one.line > 1:
             yield f"line {one.line}: its model began outside this ledger"
         if one.kind == "forget" and not any(later > one.line for later in destroyed):
@@ -57,16 +61,6 @@ def remarks(statements: Sequence[Statement]) -> Iterator[str]:
             yield (
                 f"line {one.line}: the model that others were given is from before the forgetting of line "
                 f"{min(later)}{more}; they must hear of it"
-            )
-
-
-def naming_remarks(statements: Iterable[Statement]) -> Iterator[str]:
-    """Yield the lines by which anybody can test which files were destroyed."""
-    for one in statements:
-        if one.names_destroyed:
-            yield (
-                f"line {one.line}: an earlier version wrote names and plain digests of destroyed files, by which "
-                "anybody can test what was among them; see 'What was destroyed' in the guide of the ledger"
             )
 
 

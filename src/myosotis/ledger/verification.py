@@ -194,7 +194,8 @@ class _Checked:
         self._lines = Lineage()
         self._roots: dict[str, tuple[int, Kind, int]] = {}  # line, kind and records of each root of commitments
         self._newest: dict[str, int] = {}
-        self._outside = self._naming = 0
+        self._outside = 0
+        self._naming: list[int] = []  # lines that name destroyed files
         self._recorded = array("q")  # seconds
         self._version = ""
 
@@ -267,7 +268,8 @@ class _Checked:
         self._weights.append(said.weights.left if statement.leaves_model else ())
         if said.records.root is not None:
             self._roots.setdefault(said.records.root, (number - 1, statement.kind, said.records.count or 0))
-        self._naming += statement.names_destroyed
+        if statement.names_destroyed:
+            self._naming.append(number)
 
     def _follow(self, statement: Statement, number: int) -> None:
         said = statement.predicate
@@ -318,7 +320,8 @@ class _Checked:
 
     def lineage(self) -> str:
         outside = f"; {self._outside} began outside this ledger" if self._outside else ""
-        return self.said("lineage", f"every model follows from the one before{outside}")
+        naming = f"; {len(self._naming)} name destroyed files, line {self._naming[0]} first" if self._naming else ""
+        return self.said("lineage", f"every model follows from the one before{outside}{naming}")
 
     def folder(self) -> str:
         guide = self._path / GUIDE_FILE

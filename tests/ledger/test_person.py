@@ -58,7 +58,10 @@ def test_it_says_what_was_asked_done_and_shown(life, signer, claimed):
         "line 4 of a signed list",
         "No later line says that old copies were destroyed",
         "it has forgotten the pictures",
-        "Known copies that were not treated: backup of May",
+        "Where it was looked for is not said",
+        "Not treated: backup of May",
+        "Nobody is named who was told",
+        "Equal numbers are not erasure as the law means it",
         "With your receipt you can also show",
     ):
         assert part in text, part
@@ -101,6 +104,14 @@ def test_exact_forgetting_is_not_called_noticeable(asked):
     assert "recognised them better" not in text
     assert "You asked that pictures be removed" in text
     assert "may still notice" not in text
+
+
+def test_scope_copies_and_recipients(asked):
+    request = {"searched": ["training set", "backups <b>"], "informed": ["Elm Hospital"], "untreated": []}
+    text = asked(request=request)
+    assert "Looked for in: training set, backups &lt;b&gt;." in text
+    assert "Told of your request: Elm Hospital." in text
+    assert "Not treated" not in text
 
 
 def test_what_came_before_and_after(life, signer, claimed, tmp_path):

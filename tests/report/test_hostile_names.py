@@ -10,7 +10,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from myosotis.ledger.pages import certificate, life_page
-from myosotis.ledger.statements import VERSION
+from myosotis.ledger.statements import STATEMENT, VERSION, Statement
 from myosotis.report import Document, Figure, Row, Section, Table, Verdict, render_html, render_text
 from myosotis.report.card import model_card
 from myosotis.report.figures import (
@@ -155,31 +155,42 @@ def result(name):
 def statement(name):
     """A line of a ledger with every figure, where every text that an operator chooses is a name."""
     figure = {"name": name, "value": 0.9, "low": 0.8, "high": 0.95, "threshold": 0.85}
-    digest = {"sha256": "0" * 64}
-    return {
-        "subject": [{"name": name, "digest": digest}],
-        "predicateType": f"forget:{VERSION}",
+    digest = "0" * 64
+    content = {
+        "_type": STATEMENT,
+        "subject": [{"name": "model", "digest": {"sha256": digest}}],
+        "predicateType": f"urn:myosotis:ledger:forget:{VERSION}",
         "predicate": {
-            "ledger": name,
-            "recordedOn": name,
+            "ledger": "0" * 32,
+            "sequence": 1,
+            "previous": digest,
+            "recordedOn": "2026-05-04T03:02:01Z",
             "branch": name,
             "recipient": name,
+            "weights": {"in": name, "out": [name]},
+            "files": {},
             "run": dict.fromkeys(("name", "method", "operator", "kind"), name),
-            "records": {"count": 3, "root": name, "learned": [{"count": 2, "root": name}]},
+            "records": {"count": 3, "root": digest, "commitments": 3, "learned": [{"count": 2, "root": digest}]},
             "request": {"id": name, "received": name, "deadline": name},
             "verdict": {"forgotten": True, "kept": True, "kept_criteria": [figure], name: 0.5},
-            "evidence": {name: "0" * 64, "report.html": "0" * 64},
-            "parent": {"sequence": 0, **digest},
-            "statistics": {name: {name: "0" * 64}},
+            "evidence": {name: digest, "result.json": digest, "report.html": digest},
+            "parent": {"sequence": 0, "sha256": digest},
+            "statistics": {name: {name: digest}},
         },
     }
+    return Statement.model_validate(content)
 
 
 def pages(name, drawn=()):
     """Every template of the package, filled with a name."""
     several = [Verdict(name, name, True, subject=f"{name} {number}") for number in range(2)]
-    content = dict.fromkeys(("title", "proves", "check", "command", "source"), name)
-    lists = {"done": [name], "open_points": [name], "answers": [Answer(name, name, "yes")], "facts": [(name, name)]}
+    content = dict.fromkeys(("title", "scope", "proves", "check", "command", "source"), name)
+    lists = {
+        "done": [name],
+        "open_points": [name],
+        "answers": [Answer(name, name, "yes")],
+        "facts": [(name, name)],
+    }
     return {
         "report": render_html(document(name, drawn)),
         "comparison": render_html(Document(name, name, several, Table(name, [name], [Row(name, [name])]))),

@@ -65,7 +65,7 @@ class Result(ResultPart):
     """Time at which it was finished."""
     request: dict[str, Any] | None
     """What the deletion request says of itself, where there is one: ``id``, ``received``, ``legal_basis``,
-    ``deadline``, ``untreated``."""
+    ``deadline``, ``searched``, ``untreated``, ``informed``."""
     operator: str | None = None
     """Person or organisation that the configuration names as responsible."""
     kind: str

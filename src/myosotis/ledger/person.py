@@ -56,10 +56,11 @@ def person_page(statements: Sequence[Statement], number: int, keys: Iterable[Hol
         title=title,
         running=running_title(title, known_facts),
         facts=known_facts,
-        done=[_asked(records.count, noun, answered, exact=exact), _recorded(statements, number)],
+        done=[_asked(records.count, noun, answered, exact=exact), _recorded(number)],
+        scope=" ".join(_scope(statements, number)),
         answers=_answers(verdict, answers, noun, exact=exact),
         proves=_proves(noun, operator, receipts=receipts, learned=bool(records.learned)),
-        open_points=_open_points(statements, number, noun, answers),
+        open_points=_open_points(noun, answers),
         check=_check(noun, operator, receipts=receipts),
         command=_COMMAND.format(keys=named, record=noun.upper()) if receipts else "",
         source=f"Line {number} of the signed list {predicate.ledger}, recorded on {predicate.recorded_on[:10]}. "
@@ -73,17 +74,32 @@ def _asked(count: int | None, noun: str, answered: str, *, exact: bool) -> str:
     return f"You asked that {things} be removed from what a computer model has learnt. On {answered} {how}."
 
 
-def _recorded(statements: Sequence[Statement], number: int) -> str:
+def _recorded(number: int) -> str:
+    return f"This is line {number} of a signed list, of which every copy shows a change."
+
+
+def _scope(statements: Sequence[Statement], number: int) -> list[str]:
+    """Where data was looked for, what became of copies and backups, and who was told, a sentence or two each."""
+    request = statements[number - 1].predicate.request or {}
+
+    def named(key: str) -> str:
+        values: Any = request.get(key) or ()
+        return ", ".join(map(str, values))
+
     files = sum(one.count or 0 for one in statements[number:] if one.kind == "destroy")
-    destroyed = (
-        f"Later lines say that {count_text(files, 'file')} {'was' if files == 1 else 'were'} destroyed; ask which."
-        if files
-        else "No later line says that old copies were destroyed."
-    )
-    return (
-        f"This was written down as line {number} of a signed list. Only the holder of the key could write it, and "
-        f"whoever has a copy of the list notices a change. {destroyed}"
-    )
+    given = _released_before(statements, number)
+    lines = f"line {given[0]}" if len(given) == 1 else f"lines {', '.join(map(str, given))}"
+    return [
+        f"Looked for in: {named('searched')}." if named("searched") else "Where it was looked for is not said.",
+        (f"Not treated: {named('untreated')}. " if named("untreated") else "")
+        + (
+            f"Later lines say that {count_text(files, 'file')} {'was' if files == 1 else 'were'} destroyed; ask which."
+            if files
+            else "No later line says that old copies were destroyed."
+        ),
+        (f"Others were given an earlier version of the model ({lines}). " if given else "")
+        + (f"Told of your request: {named('informed')}." if named("informed") else "Nobody is named who was told."),
+    ]
 
 
 def _answers(verdict: Mapping[str, Any], answers: Mapping[str, bool | None], noun: str, *, exact: bool) -> list[Answer]:
@@ -109,25 +125,15 @@ def _proves(noun: str, operator: str | None, *, receipts: bool, learned: bool) -
     )
     return (
         f"The list proves that {operator or 'the holder of the key'} gave this answer about one copy of the model."
-        f"{covered} This page only repeats it in other words. Neither proves more:"
+        f"{covered} It does not prove more:"
     )
 
 
-def _open_points(
-    statements: Sequence[Statement], number: int, noun: str, answers: Mapping[str, bool | None]
-) -> list[str]:
-    predicate = statements[number - 1].predicate
+def _open_points(noun: str, answers: Mapping[str, bool | None]) -> list[str]:
     points = [
-        f"Other copies of the {noun}s or of the old model may exist, and the old model may still be in use.",
-        "The tests are those of the operator, and one that was not made may still find a trace.",
+        f"Other copies of the {noun}s or of the old model may exist or be in use; another test may still find a trace.",
+        "Equal numbers are not erasure as the law means it. Whether that was done, no list can say.",
     ]
-    untreated: Any = (predicate.request or {}).get("untreated") or ()
-    if untreated:
-        points.append(f"Known copies that were not treated: {', '.join(map(str, untreated))}.")
-    given = _released_before(statements, number)
-    if given:
-        lines = f"line {given[0]}" if len(given) == 1 else f"lines {', '.join(map(str, given))}"
-        points.append(f"Others were given an earlier version of the model ({lines}). Ask what became of it.")
     if not (answers["known"] is True and answers["forgotten"] is True):
         points.insert(0, "It is not shown that your request is fulfilled. It needs more work, or more tests.")
     return points
@@ -155,7 +161,7 @@ def _check(noun: str, operator: str | None, *, receipts: bool) -> str:
             "file VERIFY.md in it."
         )
     return (
-        f"You should have been given a receipt, a small file, for each {noun}. Keep it with the {noun} as you have it "
-        f"now. Ask {whom} for the list and, by another way, for its public keys. Somebody who knows computers can then "
-        "check all this without asking anybody; the last word must be “verified”:"
+        f"Keep your receipt, a small file, with each {noun} as you have it now. Ask {whom} for the list and, by another "
+        "way, for its public keys. Somebody who knows computers can then check all this; the last word must be "
+        "“verified”:"
     )

@@ -69,7 +69,8 @@ def request_tables(request: Mapping[str, Any] | None) -> tuple[list[str], list[T
     """
     given = {key: value for key, value in (request or {}).items() if value}
     untreated = given.pop("untreated", ())
-    rows = [Row(key.replace("_", " "), [str(value)]) for key, value in given.items()]
+    words = {key: str(value) if isinstance(value, str) else ", ".join(map(str, value)) for key, value in given.items()}
+    rows = [Row(key.replace("_", " "), [text]) for key, text in words.items()]
     notes = [f"Models and copies that were not treated: {', '.join(untreated)}."] if untreated else []
     return notes, [Table("The request", ["Value"], rows)] if rows else []
 

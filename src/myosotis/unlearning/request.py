@@ -24,11 +24,15 @@ class RequestConfig(Config):
         received: Date on which it came.
         legal_basis: Legal basis.
         deadline: Date by which it must be done.
+        searched: Where the data and copies of it were looked for, e.g. the training set, backups, exports.
         untreated: What the request covers and this job does not treat, e.g. backups.
+        informed: Recipients of the data, or of a model that knew it, who were told of the request (GDPR Art. 19).
     """
 
     id: str | None = None
     received: Day | None = None
     legal_basis: str | None = None
     deadline: Day | None = None
+    searched: tuple[str, ...] = ()
     untreated: tuple[str, ...] = ()
+    informed: tuple[str, ...] = ()

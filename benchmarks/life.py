@@ -4,8 +4,8 @@ Two learners of handwritten digits and a language model live side by side, each 
 learner has a frozen body and forgets 20 photos exactly; the second is trained, and forgets 20 others by the preset
 ``recommended``. Both learn four further digits afterwards. The language model was taught ten made-up people and forgets
 three, and three others later. An auditor with a key of their own looks at all three, old models and photos are
-destroyed, and a person checks a receipt. Every command is printed as it is run, and they are those of the guide
-"A whole life".
+destroyed, a witness cosigns the ledger, and a person checks a receipt. Every command is printed as it is run, and they
+are those of the guide "A whole life".
 
     python benchmarks/life.py --out runs/life
 """
@@ -36,6 +36,7 @@ TRAINED = {
     "memory": {"total": 100},
     "training": {"epochs": 15, "learning_rate": 0.05, "batch_size": 32},
 }
+REQUEST = {"received": "2026-11-02", "searched": ["training data", "models"], "untreated": ["backup of October"]}
 WORDS = {
     "method": {"name": "ihl"},
     "lora": {"rank": 8, "alpha": 16},
@@ -136,7 +137,7 @@ def request(learner, number, how):
             "train": {"folder": "photos/begin"},
             "test": {"folder": "photos/test"},
         },
-        "request": {"id": str(number), "received": "2026-11-02"},
+        "request": REQUEST | {"id": str(number)},
         **how,
     }
 
@@ -149,7 +150,7 @@ def people(number, model, **more):
             **{part: f"people/{name}.jsonl" for part, name in files.items()},
             "template": "Question: {prompt}\nAnswer: {response}",
         },
-        "request": {"id": str(number), "received": "2026-11-02"},
+        "request": REQUEST | {"id": str(number)},
         **WORDS,
         **more,
     }
@@ -172,7 +173,11 @@ def live(life, photo):
     learn, unlearn, language = ("learn", "classes"), ("unlearn", "classifier"), ("unlearn", "language")
     life.run("ledger", "init", "life")
     life.run("ledger", "make-key", "auditor.key")
-    life.run("ledger", "key", "life", "auditor.pub")
+    life.run("ledger", "key", "life", "auditor.pub", "--role", "auditor")
+    life.run("ledger", "make-key", "witness.key")
+    life.run("ledger", "key", "life", "witness.pub", "--role", "witness")
+    life.copy("life/keys/operator.pub", "operator.pub")
+    keys = ("--key", "operator.pub", "--auditor", "auditor.pub")
 
     life.job(learn, "frozen")
     life.run("ledger", "add", "life", "frozen", "--records", "photos/begin", "--opening", "frozen.opening")
@@ -181,7 +186,7 @@ def live(life, photo):
     life.run("ledger", "add", "life", "request-1", *given)
     life.run("audit", "classifier", "request-1", "--against", "photos/left")
     life.run("ledger", "add", "life", "request-1", "--audit", "--key", "auditor.key")
-    life.run("ledger", "verify", "life", "--model", "request-1", "--recompute", "photos/left")
+    life.run("ledger", "verify", "life", *keys, "--model", "request-1", "--recompute", "photos/left")
     life.job(learn, "frozen-later", "--ledger", "life")
 
     life.job(learn, "trained")
@@ -208,10 +213,20 @@ def live(life, photo):
     life.run("ledger", "export", "life", "--cyclonedx", "bill.json")
     life.run("ledger", "export", "life", "--model-card", "card.md")
     life.run("ledger", "release", "life", "frozen-later", "--file", "card.md", "--to", "Another Hospital")
-    life.copy("life/keys/operator.pub", "operator.pub")
-    keys = ("--key", "operator.pub", "--key", "auditor.pub")
+    life.run("ledger", "checkpoint", "life", "--request", "checkpoint.request")
+    life.run(
+        "ledger",
+        "witness",
+        "checkpoint.request",
+        "witness.answer",
+        "--key",
+        "witness.key",
+        "--operator",
+        "operator.pub",
+    )
+    life.run("ledger", "checkpoint", "life", "--answer", "witness.answer")
     proof = ("--record", "mine.png", "--receipt", f"receipts-1/{photo}.receipt.json")
-    life.run("ledger", "verify", "life", *keys, "--model", "request-4", *proof)
+    life.run("ledger", "verify", "life", *keys, "--witness", "witness.pub", "--model", "frozen-later", *proof)
 
 
 def main():

@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import stat
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from myosotis.engine.errors import InputError
 from myosotis.ledger import verify_ledger
 from myosotis.ledger.claims import with_commitment
-from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
+from myosotis.ledger.commitments import Entry, commit, entries_of, read_opening, write_opening
 from myosotis.ledger.receipts import proofs_among, proofs_of_all, write_receipts
 from myosotis.ledger.verification import Trusted
 
@@ -330,3 +332,79 @@ def test_a_key_of_commitments_that_others_can_reach_is_refused(mode, photos, tmp
     (tmp_path / "opening.json").chmod(mode)
     with pytest.raises(InputError, match=r"opening\.json: others can read this key; `chmod 600` it"):
         read_opening(tmp_path / "opening.json")
+
+
+class TestPixels:
+    """Photos that differ in what some reader throws away have different pixels."""
+
+    def pixels(self, path):
+        return next(entry.content for entry in entries_of(path) if entry.form == "pixels")
+
+    def test_depth_alpha_and_pages_count(self, tmp_path):
+        deep = [Image.fromarray(np.full((2, 3), value, dtype=np.uint16)) for value in (300, 400)]
+        for name, image in zip(("a.png", "b.png"), deep, strict=True):
+            image.save(tmp_path / name)
+        assert self.pixels(tmp_path / "a.png") != self.pixels(tmp_path / "b.png")
+        for name, alpha in (("c.png", 0), ("d.png", 128), ("e.png", 255)):
+            Image.new("RGBA", (3, 2), (9, 8, 7, alpha)).save(tmp_path / name)
+        Image.new("RGB", (3, 2), (9, 8, 7)).save(tmp_path / "f.png")
+        assert len({self.pixels(tmp_path / name) for name in ("c.png", "d.png", "e.png")}) == 3
+        assert self.pixels(tmp_path / "e.png") == self.pixels(tmp_path / "f.png")
+        pages = [Image.new("L", (3, 2), value) for value in (1, 2, 3)]
+        for name, more in (("g.tif", pages[1:2]), ("h.tif", pages[2:]), ("i.tif", [])):
+            pages[0].save(tmp_path / name, save_all=True, append_images=more)
+        assert len({self.pixels(tmp_path / name) for name in ("g.tif", "h.tif", "i.tif")}) == 3
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"])
+    def test_every_mode_has_a_form(self, mode, tmp_path):
+        Image.new(mode, (3, 2)).save(tmp_path / "x.tif")
+        assert len(self.pixels(tmp_path / "x.tif")) == 32
+
+    def test_a_copy_in_another_lossless_format_has_the_same(self, tmp_path):
+        picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8))
+        for name in ("x.png", "x.bmp", "x.tif"):
+            picture.save(tmp_path / name)
+        assert len({self.pixels(tmp_path / name) for name in ("x.png", "x.bmp", "x.tif")}) == 1
+
+
+class TestOneReading:
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ('{"a": 1, "a": 2}', "has a key twice"),
+            ('{"a": 9007199254740993}', "beyond 2\\^53"),
+            ('{"a": NaN}', "holds NaN"),
+            ("[" * 100_000, "is not JSON"),
+        ],
+    )
+    def test_what_programs_read_differently_is_not_a_record(self, content, message, tmp_path):
+        (tmp_path / "x.json").write_text(content)
+        with pytest.raises(InputError, match=message):
+            entries_of(tmp_path / "x.json")
+
+    def test_keys_that_differ_by_a_space_are_two(self, tmp_path):
+        for name, content in (("a", '{"k": 1, "k ": 2}'), ("b", '{"k": 2, "k ": 1}')):
+            (tmp_path / f"{name}.json").write_text(content)
+        one, other = (entries_of(tmp_path / f"{name}.json")[0].content for name in "ab")
+        assert one != other
+
+
+def test_a_receipt_of_the_first_version_still_holds(life, signer, claimed, photos, tmp_path):
+    """People keep receipts for years; their pixels are those of the first page as RGB."""
+    commitment = replace(commit(entries_of(photos, "myosotis/v1")), scheme="myosotis/v1")
+    write_receipts(proofs_of_all(commitment), tmp_path / "receipts")
+    line = with_commitment(claimed("forget", "b", "c", records={"count": 3}), commitment)
+    line.facts["records"]["scheme"] = "myosotis/v1"
+    life.append(line, signer)
+    path = receipt_of(tmp_path, 1)
+    content = json.loads(path.read_text())
+    assert content["scheme"] == "myosotis/v1"
+    Image.open(photos / "cat" / "1.png").save(tmp_path / "copy.bmp")
+    assert check(life, tmp_path / "copy.bmp", path).text == "line 4 (forget) covers copy.bmp by its pixels"
+
+
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path):
+    commitment = commit([Entry("../../x", "text", bytes(32))])
+    with pytest.raises(InputError, match="is not a name of a record"):
+        write_receipts(proofs_of_all(commitment), tmp_path / "a" / "receipts")
+    assert not (tmp_path / "a" / "receipts").exists()

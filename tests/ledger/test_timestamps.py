@@ -16,7 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from myosotis.engine.errors import InputError
 from myosotis.engine.extras import MissingExtraError
 from myosotis.ledger import Ledger, verify_ledger
-from myosotis.ledger.timestamps import FOLDER, make_request, read_roots, stamped_sizes, store_response
+from myosotis.ledger.envelopes import EnvelopeError
+from myosotis.ledger.statements import moment_of
+from myosotis.ledger.timestamps import FOLDER, check_times, make_request, read_roots, stamped_sizes, store_response
 from myosotis.ledger.verification import Trusted
 
 SETTINGS = """
@@ -176,6 +178,21 @@ class TestFails:
         stamped(life, authority)
         shutil.copytree(life.path / FOLDER, tmp_path / "old" / FOLDER)
         assert outcome(Ledger(tmp_path / "old"), authority).status == 13
+
+    def test_with_lines_that_are_dated_past_it(self, life, authority):
+        """A line that was added after a time stamp cannot say that it is older than that by more than a day."""
+        stamped(life, authority)
+        assert outcome(life, authority).holds
+
+        moments = [moment_of(one.predicate.recorded_on).timestamp() for one in life.statements()]
+        stamp = datetime.now(UTC).timestamp()
+        for recorded, message in (
+            ([*moments, stamp - 90_000], "line 4, which it does not cover, says that it was recorded a day before"),
+            ([*moments[:2], stamp + 400], "line 3 says that it was recorded after the time stamp"),
+        ):
+            keys, roots = life.keys, read_roots(authority.root)
+            with pytest.raises(EnvelopeError, match=message):
+                check_times(life.path, keys, roots, life.lines(), life.head().ledger, recorded)
 
     def test_with_a_head_under_another_name(self, life, authority):
         stamped(life, authority)

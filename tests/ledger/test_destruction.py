@@ -14,9 +14,14 @@ from myosotis.ledger.commitments import entries_of, read_opening
 from myosotis.ledger.destruction import PENDING, Destroyed, destroy
 from myosotis.ledger.envelopes import HEAD, LINE, canonical, sealed
 from myosotis.ledger.keys import make_key
+from myosotis.ledger.receipts import proofs_of_all, write_receipts
 from myosotis.ledger.statements import Statement
 from myosotis.ledger.table import remarks, what_of
 from myosotis.ledger.verification import Trusted
+
+PHOTO = bytes.fromhex(  # a GIF of one pixel
+    "47494638376101000100810000000000ffffffffffffffffff2c000000000100010000080400010404003b"
+)
 
 
 @pytest.fixture
@@ -70,14 +75,20 @@ def test_a_line_tells_nobody_what_was_destroyed(life, signer, old, pending):
 
 
 def test_an_opening_shows_later_what_it_was(life, signer, old, pending):
+    (old / "photo.png").write_bytes(PHOTO)
     destroy(life, [old / "photo.png"], signer, pending, old / "gone.opening")
-    (old / "copy.png").write_bytes(b"two")
+    (old / "copy.png").write_bytes(PHOTO)
     made = read_opening(old / "gone.opening")
     assert made.root == newest(life).digest == newest(life).predicate.records.root
-    content = hashlib.sha256(b"file two").digest()
+    content = hashlib.sha256(b"file " + PHOTO).digest()
     assert [one.content for one in entries_of_file(old / "copy.png")] == [content]
     assert made.knows(entries_of_file(old / "copy.png"))
     assert stat_of(old / "gone.opening") == 0o600
+    write_receipts(proofs_of_all(made), old / "receipts")
+    proof = (old / "copy.png", old / "receipts" / "1" / "photo.png.receipt.json")
+    trusted = Trusted.by_ledger(life.path)
+    check = list(verify_ledger(life.path, trusted, proof=proof, kind="destroy"))[-1]
+    assert (check.holds, check.text) == (True, "line 4 (destroy) covers copy.png by its file")
 
 
 def entries_of_file(path):

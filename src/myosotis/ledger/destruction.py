@@ -6,9 +6,11 @@ has the ledger, and photos or texts to try, what was destroyed. Only models that
 
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ class Destroyed:
 class _File:
     path: Path
     content: bytes  # as in Entry
-    sha256: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,27 +60,33 @@ class _Removal:
     """What is removed under one line."""
 
     paths: tuple[Path, ...]
-    files: tuple[tuple[Path, bytes], ...]
+    files: tuple[_File, ...]
     models: tuple[int, ...]
-    commitment: Commitment
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    @cached_property
+    def commitment(self) -> Commitment:
+        """Commitments to the files, which are called as they would be next to each other."""
+        return commit([Entry(self._name(file.path), "file", file.content) for file in self.files], self.key)
+
+    def _name(self, file: Path) -> str:
+        index, root = next((index, root) for index, root in enumerate(self.paths, start=1) if file.is_relative_to(root))
+        return f"{index}/{file.relative_to(root.parent).as_posix()}"
 
     def sealed(self, ledger: Ledger, signer: Signer) -> str:
-        made = self.commitment
         content = {
             "ledger": ledger.head().ledger,
             "paths": [str(path) for path in self.paths],
-            "files": [[str(path), content.hex()] for path, content in self.files],
+            "files": [[str(file.path), file.content.hex()] for file in self.files],
             "models": list(self.models),
-            "key": made.key.hex(),
+            "key": self.key.hex(),
         }
         return sealed(content, PENDING, signer).decode()
 
     @classmethod
     def of(cls, content: Any) -> "_Removal":
-        files = tuple((Path(path), bytes.fromhex(digest)) for path, digest in content["files"])
-        entries = [Entry(str(path), "file", digest) for path, digest in files]
-        made = commit(entries, bytes.fromhex(content["key"]))
-        return cls(tuple(map(Path, content["paths"])), files, tuple(content["models"]), made)
+        files = tuple(_File(Path(path), bytes.fromhex(digest)) for path, digest in content["files"])
+        return cls(tuple(map(Path, content["paths"])), files, tuple(content["models"]), bytes.fromhex(content["key"]))
 
 
 def destroy(
@@ -154,9 +162,7 @@ def _planned(ledger: Ledger, paths: Sequence[Path], pending: Path) -> _Removal:
         files |= found
         roots.append(whole)
     listed = sorted(files.values(), key=lambda file: file.path)
-    made = commit([Entry(str(file.path), "file", file.content) for file in listed])
-    models = _models_among(ledger, roots, listed)
-    return _Removal(tuple(roots), tuple((file.path, file.content) for file in listed), models, made)
+    return _Removal(tuple(roots), tuple(listed), _models_among(ledger, roots, listed))
 
 
 def _files_of(whole: Path, path: Path) -> Iterator[Path]:
@@ -206,14 +212,14 @@ def _models_among(ledger: Ledger, roots: Sequence[Path], files: Sequence[_File])
 
 def _finish(ledger: Ledger, removal: _Removal, signer: Signer, pending: Path) -> Destroyed:
     """Remove the files, each after its digest was taken again, write the line unless it is there, and forget them."""
-    for file, content in removal.files:
-        if not file.exists():
+    for file in removal.files:
+        if not file.path.exists():
             continue
-        if _read(_checked(file, file)).content != content:
+        if _read(_checked(file.path, file.path)).content != file.content:
             raise InputError(
-                f"{file}: has changed since its digest was taken, so it was not removed; move it, and call again"
+                f"{file.path}: has changed since its digest was taken, so it was not removed; move it, and call again"
             )
-        file.unlink()
+        file.path.unlink()
     left = tuple(path for path in removal.paths if path.is_dir() and not _removed_when_empty(path))
     line = _line_of(ledger, removal.commitment.root)
     if line is None:

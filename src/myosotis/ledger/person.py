@@ -161,7 +161,7 @@ def _check(noun: str, operator: str | None, *, receipts: bool) -> str:
             "file VERIFY.md in it."
         )
     return (
-        f"Keep your receipt, a small file, with each {noun} as you have it now. Ask {whom} for the list and, by another "
-        "way, for its public keys. Somebody who knows computers can then check all this; the last word must be "
+        f"Keep your receipt, a small file, with each {noun} as you have it now. Ask {whom} for the list and, by "
+        "another way, for its public keys. Somebody who knows computers can then check all this; the last word must be "
         "“verified”:"
     )

@@ -7,6 +7,8 @@ import os
 import shutil
 import stat
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,8 +40,22 @@ def covered(life, signer, claimed, photos, tmp_path):
     return life
 
 
+_spec = spec_from_file_location("independent", Path(__file__).with_name("independent.py"))
+independent = module_from_spec(_spec)
+_spec.loader.exec_module(independent)
+
+
 def check(ledger, record, receipt):
-    return list(verify_ledger(ledger.path, Trusted.by_ledger(ledger.path), proof=(record, receipt)))[-1]
+    """What the package says, with which the independent verifier must agree."""
+    found = list(verify_ledger(ledger.path, Trusted.by_ledger(ledger.path), proof=(record, receipt)))[-1]
+    operators, auditors = ([ledger.path / "keys" / f"{name}.pub"] for name in ("operator", "auditor"))
+    try:
+        independent.check(ledger.path, operators, auditors, record=record, receipt=receipt)
+        agrees = found.holds
+    except independent.RefusedError:
+        agrees = not found.holds
+    assert agrees, found
+    return found
 
 
 def receipt_of(tmp_path, number):

@@ -4,6 +4,9 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from securesystemslib.dsse import Envelope
@@ -15,10 +18,38 @@ from myosotis.ledger.heads import Head
 from myosotis.ledger.keys import make_key, public_pem, read_public
 from myosotis.ledger.statements import Statement
 
+_spec = spec_from_file_location("independent", Path(__file__).with_name("independent.py"))
+independent = module_from_spec(_spec)
+_spec.loader.exec_module(independent)
 
-def outcome(ledger, trusted, **options):
-    """The name of the check that failed; None if all hold."""
+
+def refused_independently(path, trusted, **options):
+    """Whether the verifier that was written from VERIFY.md alone refuses a ledger."""
+    with TemporaryDirectory() as folder:
+        files = {"operators": [], "auditors": []}
+        for role, keys in (("operators", trusted.operators), ("auditors", trusted.auditors)):
+            for number, key in enumerate(keys):
+                files[role].append(Path(folder) / f"{role}-{number}.pub")
+                files[role][-1].write_text(public_pem(key))
+        try:
+            independent.check(path, **files, **options)
+        except independent.RefusedError:
+            return True
+        return False
+
+
+def outcome(ledger, trusted, *, alone=False, **options):
+    """The name of the check that failed; None if all hold. The independent verifier must agree.
+
+    Args:
+        ledger: The ledger.
+        trusted: Keys.
+        alone: Whether only the package is asked.
+        options: Options of both.
+    """
     checks = list(verify_ledger(ledger.path, trusted, **options))
+    if not alone and "since" not in options:
+        assert refused_independently(ledger.path, trusted, **options) is not checks[-1].holds, checks[-1]
     return None if checks[-1].holds else checks[-1].name
 
 
@@ -28,15 +59,15 @@ def keys(life):
 
 
 def test_every_byte_counts(life, keys):
-    """Of every file in the folder, each byte in turn is changed."""
+    """Of every file in the folder, each byte in turn is changed; of VERIFY.md, which is hashed, each thirtieth."""
     files = sorted(path for path in life.path.rglob("*") if path.is_file())
     assert len(files) == 5
     unnoticed = []
     for path in files:
         content = path.read_bytes()
-        for index in range(len(content)):
+        for index in range(0, len(content), 30 if path.name == "VERIFY.md" else 1):
             path.write_bytes(content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :])
-            if outcome(life, keys) is None:
+            if outcome(life, keys, alone=index % 30 > 0) is None:
                 unnoticed.append((path.name, index))
         path.write_bytes(content)
     assert unnoticed == []
@@ -118,7 +149,22 @@ class TestKeys:
         assert outcome(life, Trusted([])) == "signatures"
         assert outcome(life, Trusted([], keys.operators)) == "signatures"
 
-    @pytest.mark.parametrize("change", ["added", "foreign", "removed", "all removed", "exchanged", "renamed", "link"])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "added",
+            "twice",
+            "foreign",
+            "removed",
+            "all removed",
+            "exchanged",
+            "renamed",
+            "link",
+            "text",
+            "junk",
+            "guide",
+        ],
+    )
     def test_files_that_the_head_does_not_name(self, change, life, keys, tmp_path):
         folder = life.path / "keys"
         if change == "added":
@@ -131,6 +177,16 @@ class TestKeys:
             shutil.rmtree(folder)
         elif change == "exchanged":
             (folder / "auditor.pub").write_text(public_pem(make_key(tmp_path / "x.key").public_key))
+        elif change == "twice":
+            shutil.copy(folder / "auditor.pub", folder / "second.pub")
+        elif change == "text":
+            (folder / "auditor.pub").write_bytes((folder / "auditor.pub").read_bytes().replace(b"\n", b"\r\n"))
+        elif change == "junk":
+            (life.path / "timestamps").mkdir()
+            (life.path / "timestamps" / "junk").touch()
+        elif change == "guide":
+            (life.path / "VERIFY.md").rename(tmp_path / "guide")
+            (life.path / "VERIFY.md").symlink_to(tmp_path / "guide")
         elif change == "renamed":
             (folder / "auditor.pub").rename(folder / "auditor-2.pub")
         else:
@@ -199,7 +255,7 @@ class TestModel:
         assert list(files) == ["a/b.bin", "a-b.bin", "a.bin"]
         assert subject == hashlib.sha256(b"".join(map(bytes.fromhex, files.values()))).hexdigest()
 
-    @pytest.mark.parametrize("change", ["edit", "rename", "remove", "add"])
+    @pytest.mark.parametrize("change", ["edit", "rename", "remove", "add", "link", "folder that is a link"])
     def test_another_model(self, change, life, keys, signer, claimed, model):
         subject, files = directory_digest(model)
         life.append(replace(claimed("forget", "b", "c"), subjects={"model": subject}, files=files), signer)
@@ -210,6 +266,10 @@ class TestModel:
             (model / "b.bin").rename(model / "c.bin")
         elif change == "remove":
             (model / "b.bin").unlink()
+        elif change == "link":
+            (model / "c.bin").symlink_to(model / "a.bin")
+        elif change == "folder that is a link":
+            (model / "adapter").symlink_to(life.path)
         else:
             (model / "c.bin").touch()
         assert outcome(life, keys, model=model) == "model"

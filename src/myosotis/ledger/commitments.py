@@ -198,7 +198,7 @@ def parse_json(content: bytes) -> Any:
         EnvelopeError: It is not JSON in UTF-8, has a key twice, or a number that a double does not hold.
     """
     try:
-        return json.loads(content, object_pairs_hook=_once, parse_int=_exact, parse_constant=_no_number)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_once, parse_int=_exact, parse_constant=_no_number)
     except EnvelopeError:
         raise
     except (ValueError, RecursionError):

@@ -236,22 +236,22 @@ def covered_by(record: Path, receipt: Receipt, lines: Mapping[str, Statement], k
         InputError: The record is missing.
         EnvelopeError: No line has the commitments, it is of another kind, or they do not cover the record.
     """
-    line, covered = _line_of(receipt, entries_of(record, receipt.scheme), lines, kind)
+    line, covered = _line_of(receipt, receipt.scheme, record, lines, kind)
     if receipt.learned is None:
         return Covered(line.line, covered, None)
-    before, _ = _line_of(receipt.learned, entries_of(record, receipt.learned.scheme or receipt.scheme), lines, "learn")
+    before, _ = _line_of(receipt.learned, receipt.learned.scheme or receipt.scheme, record, lines, "learn")
     if receipt.learned.root not in {one.root for one in line.predicate.records.learned}:
         raise EnvelopeError(f"line {line.line} does not say that line {before.line} had learned its records")
     return Covered(line.line, covered, before.line)
 
 
 def _line_of(
-    made: ProofsText, forms: Sequence[Entry], lines: Mapping[str, Statement], kind: Kind
+    made: ProofsText, scheme: Scheme, record: Path, lines: Mapping[str, Statement], kind: Kind
 ) -> tuple[Statement, tuple[Form, ...]]:
     line = lines.get(made.root)
-    if line is None:
+    if line is None or line.predicate.records.scheme != scheme:
         raise EnvelopeError("no line has the commitments of this receipt")
-    size = line.predicate.records.commitments
+    size, forms = line.predicate.records.commitments, entries_of(record, scheme)
     covered = {
         entry.form
         for entry in forms

@@ -148,8 +148,8 @@ def verify_ledger(
         InputError: It is not a ledger, or a file that was named is missing.
     """
     for name in (LOG, HEAD_FILE):
-        if not (path / name).is_file():
-            raise InputError(f"{path}: is not a ledger: it has no {name}")
+        if not (path / name).is_file() or (path / name).is_symlink():
+            raise InputError(f"{path}: is not a ledger: it has no {name}, or a link of that name")
     authorities = None if roots is None else read_roots(roots)
     checked = _Checked(path, trusted, branch)
     steps: list[tuple[str, Callable[[], str]]] = [
@@ -213,6 +213,9 @@ class _Checked:
             self.head = Head.read((self._path / HEAD_FILE).read_bytes(), keys)
         except EnvelopeError as error:
             raise CheckError(f"{HEAD_FILE}: {error}") from None
+        both = {key.keyid for key in self._trusted.operators} & {key.keyid for key in self._trusted.auditors}
+        if both:
+            raise CheckError(f"{min(both)[:16]} is trusted as an operator and as an auditor")
         for key in keys:
             holder, role = self.head.roles.get(key.keyid), self._trusted.role(key.keyid)
             if holder is not None and holder.role != role:
@@ -311,6 +314,8 @@ class _Checked:
             raise CheckError("the head is not that of these lines")
         if self._trusted.role(own.signer) != "operator" and own.signer != self._last_signer:
             raise CheckError("the head is signed by an auditor, and its last line by somebody else")
+        if own.version < self._version:
+            raise CheckError(f"the head is of version {own.version}, older than its lines")
         if self._recorded and moment_of(own.issued).timestamp() + _CLOCKS < self._recorded[-1]:
             raise CheckError("the head says that it is older than its last line")
         newer = next((size for size in stamped_sizes(self._path) if size > own.size), None)
@@ -325,7 +330,11 @@ class _Checked:
 
     def folder(self) -> str:
         guide = self._path / GUIDE_FILE
-        if not guide.is_file() or hashlib.sha256(guide.read_bytes()).hexdigest() != self.head.guide:
+        if (
+            guide.is_symlink()
+            or not guide.is_file()
+            or hashlib.sha256(guide.read_bytes()).hexdigest() != self.head.guide
+        ):
             raise CheckError(f"{GUIDE_FILE}: is not what the head names")
         known = {key.keyid for key in self._trusted.keys}
         files, roles = sorted((self._path / KEYS).glob("*")), dict(self.head.roles)
@@ -335,17 +344,18 @@ class _Checked:
             except InputError as error:
                 raise CheckError(str(error)) from None
             holder = roles.pop(key.keyid, None)
-            fits = key.keyid in known if holder is None else holder.name == file.stem
-            if file.is_symlink() or file.suffix != ".pub" or not fits or file.read_text() != public_pem(key):
+            fits = key.keyid in known and not self.head.roles if holder is None else holder.name == file.stem
+            exact = file.suffix == ".pub" and file.read_bytes() == public_pem(key).encode()
+            if file.is_symlink() or not fits or not exact:
                 raise CheckError(f"{KEYS}/{file.name}: is not one of the keys that the head names")
         if roles:
             raise CheckError(f"{KEYS}: the key of '{next(iter(roles.values())).name}' is missing")
         if not files:
             raise CheckError(f"{KEYS}: holds no key")
-        allowed = {LOG, HEAD_FILE, KEYS, GUIDE_FILE, TIMES, CHECKPOINT}
-        unknown = [one.name for one in self._path.iterdir() if one.name not in allowed and not _is_passing(one)]
+        unknown = sorted(one.name for one in self._path.iterdir() if not _belongs(one))
+        unknown += sorted(f"{TIMES}/{one.name}" for one in (self._path / TIMES).glob("*") if not _is_stamp(one))
         if unknown:
-            raise CheckError(f"{min(unknown)}: does not belong to a ledger")
+            raise CheckError(f"{unknown[0]}: does not belong to a ledger")
         own = (
             "" if self.head.guide == hashlib.sha256(GUIDE.encode()).hexdigest() else "; its guide is of another version"
         )
@@ -448,6 +458,17 @@ class _Checked:
             return Statement.parse(payload_of(stream.readline()[:-1], LINE))
 
 
-def _is_passing(path: Path) -> bool:
-    """Whether a file is one that an append leaves for a moment: its lock, or a file before it has its name."""
-    return path.name == f".{LOG}.lock" or path.name.startswith((f".{HEAD_FILE}.partial", f".{LOG}.partial"))
+def _belongs(path: Path) -> bool:
+    """Whether a file or a folder is one of a ledger's, or one that an append leaves for a moment."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return path.name in (KEYS, TIMES)
+    passing = path.name == f".{LOG}.lock" or path.name.startswith(f".{HEAD_FILE}.partial-")
+    return path.is_file() and (path.name in (LOG, HEAD_FILE, GUIDE_FILE, CHECKPOINT) or passing)
+
+
+def _is_stamp(path: Path) -> bool:
+    """Whether a file is a time stamp or the head that it is over."""
+    size = path.name.removesuffix(".tsr").removesuffix(".head.json")
+    return size.isdecimal() and size != path.name and path.is_file() and not path.is_symlink()

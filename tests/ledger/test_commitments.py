@@ -256,6 +256,8 @@ class TestLearned:
             (lambda content: content["entries"].clear(), "is not a key of commitments"),
             (lambda content: content.pop("key"), "is not a key of commitments"),
             (lambda content: content.update(scheme="myosotis/v9"), "is of scheme 'myosotis/v9'"),
+            (lambda content: content.update(scheme=[[]]), "is of scheme"),
+            (lambda content: content["entries"][0].__setitem__(1, ["file"]), "is not a key of commitments"),
         ],
     )
     def test_a_key_that_was_changed_is_refused(self, change, message, opening):
@@ -263,6 +265,14 @@ class TestLearned:
         change(content)
         opening.write_text(json.dumps(content))
         with pytest.raises(InputError, match=message):
+            read_opening(opening)
+
+    @pytest.mark.parametrize("depth", [700, 100_000])
+    def test_a_key_that_is_nested_deep_is_refused(self, depth, opening):
+        content = json.loads(opening.read_text())
+        content["entries"][0][0] = "deep"
+        opening.write_text(json.dumps(content).replace('"deep"', "[" * depth + "]" * depth))
+        with pytest.raises(InputError, match="is not a key of commitments|is damaged"):
             read_opening(opening)
 
 
@@ -299,6 +309,10 @@ def test_another_number_than_the_run_forgot_is_refused(claimed, photos):
         ("empty.jsonl", "\n", "holds no record"),
         ("broken.jsonl", '{"a": 1}\n{"a', "line 2: is not JSON"),
         ("broken.json", '{"a', "is not JSON"),
+        ("large.json", '{"a": 1e400}', "holds the number 1e400, which a double does not hold"),
+        ("half.jsonl", '{"a": "\\ud800"}', "line 1: is nested too deep, or holds half of a surrogate pair"),
+        ("deep.json", "[" * 600 + "]" * 600, "is nested too deep"),
+        ("deeper.json", "[" * 100_000 + "]" * 100_000, "is not JSON"),
         ("broken.png", "no picture", "cannot be read as an image"),
         ("folder", "folder", "holds no photo"),
     ],

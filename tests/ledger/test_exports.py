@@ -49,6 +49,8 @@ def test_figures_are_those_with_an_interval_and_rows_without_one():
     ]
     assert figures_of(None) == []
     assert figures_of({"value": True, "low": 0, "high": 1, "more": [1, "x", None, [[]]]}) == []
+    odd = figures_of({"keeping": [{"name": "test", "value": {"mean": 0.9}, "against": 7}]})
+    assert [(one.value, one.reference) for one in odd] == [(0.9, None)]
 
 
 def test_a_model_has_its_past_and_what_was_said_about_it(life, signer, claimed):

@@ -127,6 +127,19 @@ def test_what_came_before_and_after(life, signer, claimed, tmp_path):
     assert "Others were given an earlier version of the model (line 4)." in text
 
 
+def test_values_of_another_type_are_not_answers(asked):
+    """A verdict may hold any JSON: what is not true or false is no answer, and what is not a list names no copy."""
+    verdict = {"known": "no", "forgotten": "no", "kept": 1, "sure": {}, "control": "chance"}
+    text = asked(verdict=verdict, request={"untreated": 1e300})
+    assert "It is not shown that your request is fulfilled." in text
+    assert "That could not be shown, so nothing below proves that something was removed." in text
+    assert "Known copies" not in text
+
+
+def test_copies_that_are_not_a_list_are_not_named(asked):
+    assert "Known copies" not in asked(request={"untreated": "backup"})
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_line_that_forgot_nothing_has_none(number, life):
     with pytest.raises(InputError, match=f"line {number} is of no request"):

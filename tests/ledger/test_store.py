@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,55 @@ def test_missing_lines_are_named(life, signer, claimed):
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
     with pytest.raises(InputError, match="lines are missing"):
         life.append(claimed("forget", "b", "c"), signer)
+
+
+def test_threads_of_one_process_append_one_after_the_other(life, signer, claimed):
+    def append(number):
+        return Ledger(life.path).append(claimed("learn", None, str(number)), signer, str(number))
+
+    with ThreadPoolExecutor(4) as threads:
+        lines = list(threads.map(append, range(40)))
+    assert sorted(lines) == list(range(4, 44))
+    runs = [one.predicate.run.name for one in life.statements()]
+    assert [runs[line - 1] for line in lines] == [str(number) for number in range(40)]
+    assert holds(life)
+
+
+@pytest.mark.processes
+def test_two_paths_to_one_folder_have_one_lock(life, signer, claimed, tmp_path):
+    """Threads come by a link to the parent, a process by a relative path from elsewhere."""
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "mount").symlink_to(tmp_path)
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from conftest import claim
+from pathlib import Path
+from myosotis.ledger import Ledger
+from myosotis.ledger.keys import open_signer
+ledger, signer = Ledger(Path("../mount/life")), open_signer("../../life.key")
+for number in range(8):
+    ledger.append(claim("learn", None, f"process {{number}}"), signer, f"process {{number}}")
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path / "elsewhere" / "deep")
+
+    def append(path):
+        for number in range(8):
+            Ledger(path).append(claimed("learn", None, f"{path} {number}"), signer, f"{path} {number}")
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(append, [life.path, tmp_path / "elsewhere" / "mount" / "life"]))
+    assert process.wait() == 0
+    assert life.head().size == 27
+    assert holds(life)
+
+
+def test_a_lock_of_a_host_that_is_gone_is_taken_over_at_once(life, signer, claimed, monkeypatch):
+    monkeypatch.setattr("myosotis.ledger.store._PATIENCE", 0.0)
+    owner = {"host": "pod-7", "pid": 1, "started": 0.0, "locked": 0.0}
+    (life.path / ".log.intoto.jsonl.lock").write_text(json.dumps(owner))
+    assert life.append(claimed("forget", "b", "c"), signer) == 4
+    assert not (life.path / ".log.intoto.jsonl.lock").exists()
 
 
 def test_a_full_disk_leaves_the_log_as_it_was(life, signer, claimed, monkeypatch):
@@ -246,6 +296,28 @@ def test_canonical_json_has_the_bytes_of_the_rfc():
     )
     expected = b'{"literals":[null,true],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27]}'
     assert canonical(value) == expected
+
+
+@pytest.mark.parametrize("change", [{"sequence": 7}, {"parent": {"sequence": 3, "sha256": "0" * 64}}])
+def test_a_statement_that_names_a_later_line_is_refused(change, life, signer, claimed, forge):
+    forge(life, claimed("forget", "b", "c"), signer, lambda content: content["predicate"].update(change))
+    with pytest.raises(InputError, match=r"line 4: its own number or that of its parent is wrong"):
+        list(life.statements())
+
+
+def test_a_head_with_a_tip_beyond_its_lines_is_refused(life, signer):
+    content = life.head().content()
+    content["tips"]["main"]["sequence"] = 3
+    (life.path / "head.json").write_bytes(sealed(content, HEAD, signer))
+    with pytest.raises(InputError, match="a tip is a line that the head does not cover"):
+        life.head()
+
+
+def test_lines_that_the_head_covers_and_the_log_lacks_are_not_passed_over(life):
+    log = life.path / "log.intoto.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    with pytest.raises(InputError, match="its head covers 3 lines, and some are missing"):
+        list(life.statements())
 
 
 def test_a_head_of_another_version_is_refused(life, signer):

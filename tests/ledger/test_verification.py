@@ -16,6 +16,7 @@ from myosotis.ledger import Claim, Ledger, Trusted, directory_digest, verify_led
 from myosotis.ledger.envelopes import HEAD, LINE, canonical, payload_of, sealed
 from myosotis.ledger.heads import Head
 from myosotis.ledger.keys import make_key, public_pem, read_public
+from myosotis.ledger.merkle import Frontier
 from myosotis.ledger.statements import Statement
 
 _spec = spec_from_file_location("independent", Path(__file__).with_name("independent.py"))
@@ -135,6 +136,13 @@ class TestHistory:
         shutil.copytree(life.path, tmp_path / "old")
         life.append(claimed("forget", "b", "c"), signer)
         assert outcome(Ledger(tmp_path / "old"), keys, since=life.path / "head.json") == "history"
+
+    def test_a_head_of_more_lines_than_anybody_can_read(self, life, keys, signer, tmp_path):
+        size = 2**53 - 1
+        content = {**life.head().content(), "size": size, "frontier": ["ab" * 32] * size.bit_count()}
+        content["root"] = Frontier(size, (bytes.fromhex("ab" * 32),) * size.bit_count()).root().hex()
+        (tmp_path / "old.json").write_bytes(sealed(content, HEAD, signer))
+        assert outcome(life, keys, since=tmp_path / "old.json") == "history"
 
     def test_of_another_ledger(self, life, keys, signer, tmp_path):
         other = Ledger.create(tmp_path / "other", signer)

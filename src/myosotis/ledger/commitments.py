@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import io
 import json
+import math
 import os
 import secrets
 import stat
@@ -178,17 +179,9 @@ def entries_of(path: Path, scheme: Scheme = SCHEME) -> list[Entry]:
                 raise InputError(f"{path}: holds no record")
         else:
             rows = [(path.stem, path.read_bytes().removeprefix(codecs.BOM_UTF8))]
-        return [_of_text(_parsed(row, path, name), name, scheme) for name, row in rows]
+        return [_of_text(row, path, name, scheme) for name, row in rows]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _parsed(row: bytes, path: Path, name: str) -> Any:
-    try:
-        return parse_json(row)
-    except EnvelopeError as error:
-        line = f", line {name.removeprefix('line-')}" if path.suffix == ".jsonl" else ""
-        raise InputError(f"{path}{line}: {error}") from None
 
 
 def parse_json(content: bytes) -> Any:
@@ -198,7 +191,13 @@ def parse_json(content: bytes) -> Any:
         EnvelopeError: It is not JSON in UTF-8, has a key twice, or a number that a double does not hold.
     """
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_once, parse_int=_exact, parse_constant=_no_number)
+        return json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_once,
+            parse_int=_exact,
+            parse_float=_finite,
+            parse_constant=_no_number,
+        )
     except EnvelopeError:
         raise
     except (ValueError, RecursionError):
@@ -215,6 +214,13 @@ def _exact(text: str) -> int:
     if len(text) > 17 or abs(int(text)) > 2**53 - 1:
         raise EnvelopeError("holds a whole number beyond 2^53, which programs read differently; write it as text")
     return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise EnvelopeError(f"holds the number {text[:40]}, which a double does not hold")
+    return value
 
 
 def _no_number(text: str) -> NoReturn:
@@ -275,8 +281,20 @@ def _pixels_of_v1(image: Image.Image) -> bytes:
     return hashlib.sha256(f"pixels {pixels.width}x{pixels.height} RGB ".encode() + pixels.tobytes()).digest()
 
 
-def _of_text(record: Any, name: str, scheme: Scheme) -> Entry:
-    return Entry(name, "text", hashlib.sha256(b"text " + canonical(_folded(record, keys=scheme != SCHEME))).digest())
+def _of_text(row: bytes, path: Path, name: str, scheme: Scheme) -> Entry:
+    try:
+        record = _canonical_text(parse_json(row), scheme)
+    except EnvelopeError as error:
+        line = f", line {name.removeprefix('line-')}" if path.suffix == ".jsonl" else ""
+        raise InputError(f"{path}{line}: {error}") from None
+    return Entry(name, "text", hashlib.sha256(b"text " + record).digest())
+
+
+def _canonical_text(record: Any, scheme: Scheme) -> bytes:
+    try:
+        return canonical(_folded(record, keys=scheme != SCHEME))
+    except (ValueError, RecursionError):
+        raise EnvelopeError("is nested too deep, or holds half of a surrogate pair") from None
 
 
 def _folded(value: Any, *, keys: bool) -> Any:
@@ -382,21 +400,21 @@ def read_opening(path: Path) -> Commitment:
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(f"{path}: others can read this key; `chmod 600` it")
     try:
-        content = json.loads(path.read_text("utf-8"))
-        scheme, key = content["scheme"], bytes.fromhex(content["key"])
+        content = parse_json(path.read_bytes())
+        scheme, key = str(content["scheme"]), bytes.fromhex(content["key"])
         names, forms, tags, values = zip(*content["entries"], strict=True)
         commitment = Commitment(
             key,
-            tuple(zip(map(str, names), forms, strict=True)),
+            tuple(zip(names, forms, strict=True)),
             tuple(map(bytes.fromhex, tags)),
             tuple(map(bytes.fromhex, values)),
-            scheme,
+            scheme,  # type: ignore[arg-type]
         )
-        root = str(content["root"])
-    except (ValueError, KeyError, TypeError):
+        root, known = str(content["root"]), set(forms) <= set(get_args(Form)) and set(map(type, names)) == {str}
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: is not a key of commitments") from None
     if scheme not in get_args(Scheme):
-        raise InputError(f"{path}: is of scheme {scheme!r}, this program knows {', '.join(get_args(Scheme))}")
-    if commitment.root != root or set(forms) - set(get_args(Form)):
+        raise InputError(f"{path}: is of scheme {scheme[:40]!r}, this program knows {', '.join(get_args(Scheme))}")
+    if commitment.root != root or not known:
         raise InputError(f"{path}: is damaged")
     return commitment

@@ -53,12 +53,13 @@ def _figures(part: Any, path: tuple[str, ...]) -> Iterator[VerdictFigure]:
     if not isinstance(part, Mapping):
         return
     if isinstance(part.get("value"), Mapping):  # a Comparison
-        value, against = part["value"], part.get("against") or {}
+        value, against = part["value"], part.get("against")
         number = _number(value.get("mean"))
         if number is not None:
             low, high = (_number(value.get(end)) for end in ("low", "high"))
             measure = _text((*path, str(part.get("name"))))
-            yield VerdictFigure(measure, number, low, high, _number(against.get("mean")))
+            reference = _number(against.get("mean")) if isinstance(against, Mapping) else None
+            yield VerdictFigure(measure, number, low, high, reference)
         return
     # Older lines of a ledger are as they were signed.
     if "low" in part and "high" in part and any(name in part for name in _VALUES):

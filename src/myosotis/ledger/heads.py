@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from securesystemslib.signer import SSlibKey
 
 from myosotis.engine.result import rfc3339
@@ -89,6 +89,12 @@ class HeadContent(Part):
     """When the head was signed, by its signer's clock."""
     roles: dict[str, Holder] = Field(default_factory=dict)
     """Holders of the keys, by the keys' identifiers; none in v0.1."""
+
+    @model_validator(mode="after")
+    def _covers_tips(self) -> "HeadContent":
+        if any(tip.sequence >= self.size for tip in self.tips.values()):
+            raise ValueError("a tip is a line that the head does not cover")
+        return self
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from myosotis import __version__
 from myosotis.engine.errors import InputError
 from myosotis.ledger.heads import Holder
 from myosotis.ledger.statements import Statement
+from myosotis.ledger.table import answers_of as verdict_answers
 from myosotis.report.person import Answer, answers_of, how_removed
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text
@@ -50,7 +51,8 @@ def person_page(statements: Sequence[Statement], number: int, keys: Iterable[Hol
         for key in sorted(keys, key=lambda key: (key.role != "operator", key.name))
         if key.role in options
     )
-    answers = {name: verdict.get(name) for name in ("known", "forgotten", "kept", "sure")}
+    given = dict(verdict_answers(verdict))
+    answers = {name: given.get(name) for name in ("known", "forgotten", "kept", "sure")}
     return page(
         "half_page.html.j2",
         title=title,
@@ -83,8 +85,8 @@ def _scope(statements: Sequence[Statement], number: int) -> list[str]:
     request = statements[number - 1].predicate.request or {}
 
     def named(key: str) -> str:
-        values: Any = request.get(key) or ()
-        return ", ".join(map(str, values))
+        values = request.get(key)
+        return ", ".join(map(str, values)) if isinstance(values, list) else ""
 
     files = sum(one.count or 0 for one in statements[number:] if one.kind == "destroy")
     given = _released_before(statements, number)
@@ -103,11 +105,8 @@ def _scope(statements: Sequence[Statement], number: int) -> list[str]:
 
 
 def _answers(verdict: Mapping[str, Any], answers: Mapping[str, bool | None], noun: str, *, exact: bool) -> list[Answer]:
-    control = verdict.get("control") or {}
-    by_guessing = "chance" in (
-        control.get("against_of"),
-        control.get("against"),
-    )  # lines of earlier versions: the second
+    control = verdict.get("control")  # lines of earlier versions name it 'against'
+    by_guessing = isinstance(control, Mapping) and "chance" in (control.get("against_of"), control.get("against"))
     return answers_of(answers, noun, noticeable=_noticeable(verdict, exact=exact), by_guessing=by_guessing, exact=exact)
 
 

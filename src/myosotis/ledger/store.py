@@ -105,26 +105,34 @@ class Ledger:
         )
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines that the head covers, without their ends."""
-        left = self.head().length
+        """Yield the lines that the head covers, without their ends.
+
+        Raises:
+            InputError: The log has fewer lines than its head covers.
+        """
+        head = self.head()
         with (self.path / LOG).open("rb") as stream:
-            for line in stream:
-                left -= len(line)
-                if left < 0:
-                    return
-                yield line.removesuffix(b"\n")
+            for _ in range(head.size):
+                line = stream.readline()
+                if not line.endswith(b"\n") or stream.tell() > head.length:
+                    raise InputError(f"{self.path / LOG}: its head covers {head.size} lines, and some are missing")
+                yield line[:-1]
 
     def statements(self) -> Iterator[Statement]:
         """Yield the statements, whose signatures are not looked at here.
 
         Raises:
-            InputError: A line is damaged.
+            InputError: A line is damaged, or names another number than its own, or a later line as its parent.
         """
         for number, line in enumerate(self.lines(), start=1):
             try:
-                yield Statement.parse(payload_of(line, LINE))
+                statement = Statement.parse(payload_of(line, LINE))
             except EnvelopeError as error:
                 raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
+            parent = statement.predicate.parent
+            if statement.line != number or (parent is not None and parent.sequence >= number - 1):
+                raise InputError(f"{self.path / LOG}, line {number}: its own number or that of its parent is wrong")
+            yield statement
 
     def signers(self) -> list[str]:
         """Return who signed each line: name and role of a key in the folder.

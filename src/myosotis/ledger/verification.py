@@ -385,7 +385,7 @@ class _Checked:
             raise CheckError(f"{since.name}: {error}") from None
         if old.ledger != self.head.ledger:
             raise CheckError(f"{since.name}: is of another ledger")
-        if self._frontier(old.size) != old.frontier:
+        if old.size > len(self._begins) or self._frontier(old.size) != old.frontier:
             raise CheckError(f"the first {old.size} lines are not those that {since.name} covers")
         return f"{len(self._begins) - old.size} lines since then"
 

@@ -11,7 +11,7 @@ line. What must not change: a field that was ever written, for lines are never r
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -32,7 +32,9 @@ Kind = Literal["learn", "forget", "audit", "destroy", "release"]
 """What happened in a line."""
 KINDS = get_args(Kind)
 
-_PREDICATE = "urn:myosotis:ledger:"
+_TYPES: Mapping[str, tuple[Kind, str]] = {
+    f"urn:myosotis:ledger:{kind}:{version}": (kind, version) for kind in KINDS for version in VERSIONS
+}
 _MODEL, _COMMITMENTS = "model", "commitments"
 
 
@@ -42,7 +44,7 @@ def check_moment(text: str) -> str:
     Raises:
         ValueError: It is another form, or no time.
     """
-    if rfc3339(moment_of(text)) != text:
+    if not text.endswith("Z") or rfc3339(moment_of(text)) != text:
         raise ValueError("a time is written as 2026-05-04T03:02:01Z")
     return text
 
@@ -53,7 +55,7 @@ def moment_of(text: str) -> datetime:
     Raises:
         ValueError: It names none.
     """
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -240,13 +242,12 @@ class Statement(Part):
     @property
     def kind(self) -> Kind:
         """What happened."""
-        kind: Kind = self.predicate_type.removeprefix(_PREDICATE).partition(":")[0]  # type: ignore[assignment]
-        return kind
+        return _TYPES[self.predicate_type][0]
 
     @property
     def version(self) -> str:
         """Version of the statement."""
-        return self.predicate_type.rpartition(":")[2]
+        return _TYPES[self.predicate_type][1]
 
     @property
     def line(self) -> int:
@@ -275,8 +276,7 @@ class Statement(Part):
 
     @model_validator(mode="after")
     def _known(self) -> "Statement":
-        known = [f"{_PREDICATE}{kind}:{version}" for kind in KINDS for version in VERSIONS]
-        if self.predicate_type not in known:
+        if self.predicate_type not in _TYPES:
             raise ValueError(f"its kind or version is unknown: {self.predicate_type[:80]}")
         if not self.names_destroyed:
             name = _COMMITMENTS if self.kind == "destroy" else _MODEL

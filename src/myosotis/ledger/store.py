@@ -24,12 +24,12 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_text
 from myosotis.engine.lock import acquire, release
 from myosotis.ledger.claims import Claim
-from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, canonical, opened, payload_of, sealed
+from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, authenticated, canonical, payload_of, sealed
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.heads import MAY_SIGN, Head, Holder, Role, Tip, roles_of_files, tip_of
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.lineage import Lineage
-from myosotis.ledger.statements import MAIN, Records, Statement
+from myosotis.ledger.statements import MAIN, Statement
 
 LOG, HEAD_FILE, KEYS, GUIDE_FILE = "log.intoto.jsonl", "head.json", "keys", "VERIFY.md"
 
@@ -144,7 +144,7 @@ class Ledger:
         signers = []
         for number, line in enumerate(self.lines(), start=1):
             try:
-                holder = head.roles.get(opened(line, LINE, keys)[1])
+                holder = head.roles.get(authenticated(line, LINE, keys)[1])
             except EnvelopeError as error:
                 raise InputError(f"{self.path / LOG}, line {number}: {error}") from None
             signers.append("unknown" if holder is None else holder.name)
@@ -292,8 +292,8 @@ class Ledger:
                 f"whole line; look at them, and cut the file to {head.length} bytes"
             )
         try:
-            keyid = opened(line, LINE, self.keys)[1]
-            statement = Statement.parse(payload_of(line, LINE))
+            payload, keyid = authenticated(line, LINE, self.keys)
+            statement = Statement.parse(payload)
         except EnvelopeError as error:
             raise InputError(f"{log}, line {head.size + 1}: {error}; its head does not cover it") from None
         said = statement.predicate
@@ -357,16 +357,16 @@ class Ledger:
         learned = (claim.facts.get("records") or {}).get("learned")
         if not learned:
             return
-        lines, roots = Lineage(), dict[str, tuple[int, Records]]()
+        roots, lines, learners = {one["root"] for one in learned}, Lineage(), dict[str, int]()
         for statement in self.statements():
             before = statement.predicate.parent
             lines.add(None if before is None else before.sequence)
-            records = statement.predicate.records
-            if statement.kind == "learn" and records.root is not None:
-                roots[records.root] = (statement.predicate.sequence, records)
-        for one in learned:
-            line = roots.get(one["root"])
-            if line is None or parent is None or not lines.follows(parent.sequence, line[0]):
+            root = statement.predicate.records.root
+            if statement.kind == "learn" and root is not None and root in roots:
+                learners[root] = statement.predicate.sequence
+        for root in roots:
+            line = learners.get(root)
+            if line is None or parent is None or not lines.follows(parent.sequence, line):
                 raise InputError("no `learn` line that this model follows from has the commitments of --learned")
 
     def _write(self, line: bytes, head: Head) -> None:

@@ -17,7 +17,7 @@ from securesystemslib.signer import SSlibKey
 
 from myosotis.engine.errors import InputError
 from myosotis.ledger.claims import directory_digest
-from myosotis.ledger.envelopes import LINE, EnvelopeError, opened, payload_of
+from myosotis.ledger.envelopes import LINE, EnvelopeError, authenticated, payload_of
 from myosotis.ledger.guide import GUIDE
 from myosotis.ledger.heads import MAY_SIGN, Head, Role, roles_of_files
 from myosotis.ledger.keys import public_pem, read_public
@@ -227,8 +227,8 @@ class _Checked:
                     raise CheckError(f"{LOG}: the last line is torn")
                 line = line[:-1]
                 try:
-                    _, last = opened(line, LINE, keys)
-                    statement = Statement.parse(payload_of(line, LINE))
+                    payload, last = authenticated(line, LINE, keys)
+                    statement = Statement.parse(payload)
                 except EnvelopeError as error:
                     raise CheckError(f"{LOG}, line {number}: {error}") from None
                 role = self._trusted.role(last)

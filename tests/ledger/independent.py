@@ -37,7 +37,7 @@ FAULTS = (
 )
 FOLDER = (
     r"log\.intoto\.jsonl|head\.json|VERIFY\.md|checkpoint|keys/[^/]+\.pub|timestamps/[0-9]+\.(tsr|head\.json)"
-    r"|\.log\.intoto\.jsonl\.lock|\.head\.json\.partial-[^/]*"
+    r"|\.log\.intoto\.jsonl\.lock|((keys|timestamps)/)?\.[^/]*\.partial-[^/]*"
 )
 LINE, HEAD = "application/vnd.in-toto+json", "application/vnd.myosotis.ledger-head+json"
 
@@ -292,7 +292,7 @@ def check_ledger(files: dict[str, Path], operators: Any, auditors: Any) -> tuple
     times = [datetime.fromisoformat(time) for time in (head["issuedOn"], *(line.recordedOn for line in lines[-1:]))]
     need(times[0] >= times[-1] - timedelta(days=1), "head: issuedOn is before the last line")
     need(signer in operators or (lines and lines[-1].signer == signer), "head: signed by another auditor")
-    loaded = {path: load_key(file) for path, file in files.items() if path.startswith("keys/")}
+    loaded = {path: load_key(file) for path, file in files.items() if path.startswith("keys/") and path[5] != "."}
     need(
         all(
             files[path].read_bytes() == key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

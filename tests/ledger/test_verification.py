@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
@@ -200,6 +201,23 @@ class TestKeys:
         else:
             (folder / "auditor.pub").rename(tmp_path / "auditor.pub")
             (folder / "auditor.pub").symlink_to(tmp_path / "auditor.pub")
+        assert outcome(life, keys) == "folder"
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+    def test_a_pipe_is_not_waited_for(self, life, keys, signer, claimed):
+        os.mkfifo(life.path / "keys" / "thief.pub")
+        assert outcome(life, keys) == "folder"
+        with pytest.raises(InputError, match="no such file of a public key"):
+            life.append(claimed("forget", "b", "c"), signer)
+
+    @pytest.mark.parametrize("name", ["operator.pub", "3.tsr.pub", "x", "3.head.json"])
+    def test_other_files_among_the_time_stamps(self, name, life, keys, tmp_path):
+        (life.path / "timestamps").mkdir()
+        (tmp_path / "elsewhere").touch()
+        if name == "3.head.json":
+            (life.path / "timestamps" / name).symlink_to(tmp_path / "elsewhere")
+        else:
+            (life.path / "timestamps" / name).touch()
         assert outcome(life, keys) == "folder"
 
     def test_an_auditor_cannot_forge_a_ledger(self, life, keys, auditor, claimed, tmp_path):

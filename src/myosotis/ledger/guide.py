@@ -16,7 +16,7 @@ lines. This text is of version v0.2 of statements and heads. What it does not al
 - A time is RFC 3339 in UTC to the second, of a date that exists and seconds from 00 to 59: `2026-05-04T03:02:01Z`.
 - The folder, which itself may be reached by a link, holds regular files and no links: `log.intoto.jsonl`,
   `head.json`, `VERIFY.md`, `keys/NAME.pub`, and where there are any `checkpoint`, `timestamps/N.tsr` and
-  `timestamps/N.head.json`; nothing else, but for `.log.intoto.jsonl.lock` and `.head.json.partial-*`, which an append
+  `timestamps/N.head.json`; nothing else, but for `.log.intoto.jsonl.lock` and files `.*.partial-*`, which a writer
   leaves for a moment.
 
 ## 2. Envelopes

@@ -101,10 +101,12 @@ def read_public(path: Path) -> SSlibKey:
     Raises:
         InputError: It is none.
     """
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise InputError(f"{path}: no such file of a public key")
     try:
         public = load_pem_public_key(path.read_bytes())
-    except OSError:
-        raise InputError(f"{path}: no such file of a public key") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, UnsupportedAlgorithm):
         raise InputError(f"{path}: holds no public key in PEM") from None
     if not isinstance(public, Ed25519PublicKey):

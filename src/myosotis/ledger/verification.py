@@ -6,6 +6,7 @@ What is believed are keys: those that whoever asks has named, each for a role, s
 """
 
 import hashlib
+import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -337,7 +338,8 @@ class _Checked:
         ):
             raise CheckError(f"{GUIDE_FILE}: is not what the head names")
         known = {key.keyid for key in self._trusted.keys}
-        files, roles = sorted((self._path / KEYS).glob("*")), dict(self.head.roles)
+        files = sorted(one for one in (self._path / KEYS).glob("*") if not _is_passing(one))
+        roles = dict(self.head.roles)
         for file in files:
             try:
                 key = read_public(file)
@@ -353,7 +355,7 @@ class _Checked:
         if not files:
             raise CheckError(f"{KEYS}: holds no key")
         unknown = sorted(one.name for one in self._path.iterdir() if not _belongs(one))
-        unknown += sorted(f"{TIMES}/{one.name}" for one in (self._path / TIMES).glob("*") if not _is_stamp(one))
+        unknown += sorted(f"{TIMES}/{one.name}" for one in (self._path / TIMES).glob("*") if not _is_of_times(one))
         if unknown:
             raise CheckError(f"{unknown[0]}: does not belong to a ledger")
         own = (
@@ -459,16 +461,20 @@ class _Checked:
 
 
 def _belongs(path: Path) -> bool:
-    """Whether a file or a folder is one of a ledger's, or one that an append leaves for a moment."""
+    """Whether a file or a folder is one of a ledger's."""
     if path.is_symlink():
         return False
     if path.is_dir():
         return path.name in (KEYS, TIMES)
-    passing = path.name == f".{LOG}.lock" or path.name.startswith(f".{HEAD_FILE}.partial-")
-    return path.is_file() and (path.name in (LOG, HEAD_FILE, GUIDE_FILE, CHECKPOINT) or passing)
+    return path.is_file() and (path.name in (LOG, HEAD_FILE, GUIDE_FILE, CHECKPOINT) or _is_passing(path))
 
 
-def _is_stamp(path: Path) -> bool:
-    """Whether a file is a time stamp or the head that it is over."""
-    size = path.name.removesuffix(".tsr").removesuffix(".head.json")
-    return size.isdecimal() and size != path.name and path.is_file() and not path.is_symlink()
+def _is_of_times(path: Path) -> bool:
+    """Whether a file is a stored head or a response."""
+    named = re.fullmatch(r"[0-9]+\.(head\.json|tsr)", path.name) is not None
+    return path.is_file() and not path.is_symlink() and (named or _is_passing(path))
+
+
+def _is_passing(path: Path) -> bool:
+    """Whether a file is one that a writer leaves for a moment: the lock, or a file before it has its name."""
+    return path.name == f".{LOG}.lock" or (path.name.startswith(".") and ".partial-" in path.name)

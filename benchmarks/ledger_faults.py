@@ -49,7 +49,7 @@ from myosotis.ledger.pages import certificate, life_page
 from myosotis.ledger.person import person_page
 from myosotis.ledger.receipts import proofs_among, read_receipt, write_receipts
 from myosotis.ledger.recorded import recorded_model
-from myosotis.ledger.statements import Statement
+from myosotis.ledger.statements import KINDS, VERSIONS, Statement
 from myosotis.ledger.table import log_table, remarks
 from myosotis.ledger.timestamps import make_request, store_response
 from myosotis.report.render import render_html
@@ -372,6 +372,15 @@ def mutated(value, draws):
     if way < 0.35 and isinstance(inner, list):
         inner.append(old)
         return canonical(value), f"{what} repeated"
+    if way < 0.4 and what == "predicateType":
+        inner[path[-1]] = f"urn:myosotis:ledger:{draws.choice(KINDS)}:{draws.choice(VERSIONS)}"
+        return canonical(value), f"{what} = {inner[path[-1]]}"
+    if way < 0.45:
+        other = copy.deepcopy(value)
+        for key in (theirs := draws.choice(list(_parts(value)))):
+            other = other[key]
+        inner[path[-1]] = other
+        return canonical(value), f"{what} = {'.'.join(map(str, theirs))}"
     if way < 0.6:
         inner[path[-1]] = "@@"
         return canonical(value).replace(b'"@@"', RAW[raw]), f"{what} = {raw}"

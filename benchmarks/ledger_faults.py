@@ -52,6 +52,7 @@ from myosotis.ledger.recorded import recorded_model
 from myosotis.ledger.statements import KINDS, VERSIONS, Statement
 from myosotis.ledger.table import log_table, remarks
 from myosotis.ledger.timestamps import make_request, store_response
+from myosotis.ledger.witnessing import add_answer, cosigned, request_of, write_checkpoint
 from myosotis.report.render import render_html
 
 LOG, HEAD_FILE = "log.intoto.jsonl", "head.json"
@@ -94,10 +95,11 @@ class World:
         folder.mkdir(parents=True)
         self.folder, self.roots = folder, None if authority is None else authority.root
         self.operator, self.auditor = make_key(folder / "operator.key"), make_key(folder / "auditor.key")
-        self.trusted = Trusted([self.operator.public_key], [self.auditor.public_key])
+        self.witness = make_key(folder / "w.key")
+        self.trusted = Trusted([self.operator.public_key], [self.auditor.public_key], [self.witness.public_key], 1)
         self.ledger = Ledger.create(folder / "life", self.operator)
         self.ledger.add_key(self.auditor.public_key, "auditor", "auditor", self.operator)
-        self.ledger.add_key(make_key(folder / "w.key").public_key, "witness", "witness", self.operator)
+        self.ledger.add_key(self.witness.public_key, "witness", "witness", self.operator)
         people = [{"question": f"Who is person {number}?", "answer": f"The baker of {number}."} for number in range(4)]
         self.record = folder / "person.json"
         self.record.write_text(json.dumps(people[1]))
@@ -105,6 +107,11 @@ class World:
             (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         self.opening, self.receipt = folder / "learned.opening.json", folder / "receipts" / "line-1.receipt.json"
         self._append_lines()
+        write_checkpoint(self.ledger, self.operator)
+        state, answer = folder / "witness.json", folder / "answer"
+        publics = [self.operator.public_key]
+        answer.write_bytes(cosigned(request_of(self.ledger, 0), publics, self.witness, "witness", state)[0])
+        add_answer(self.ledger, answer)
         if authority is not None:
             store_response(self.ledger, authority.answer(make_request(self.ledger)))
         self.lines = [(line, Statement.parse(payload_of(line, LINE))) for line in self.ledger.lines()]

@@ -61,7 +61,7 @@ def model_card(model: RecordedModel) -> str:
         "",
         "## How to check",
         "",
-        "With the folder of the ledger, and its public keys by another way, each of them with `--key`:",
+        "With the folder of the ledger, and its public keys by another way, those of auditors with `--auditor`:",
         "",
         "```",
         "myosotis ledger verify LEDGER --key operator.pub --model MODEL",

@@ -108,9 +108,9 @@ def certificate(statement: Statement, number: int, signer: str) -> Document:
     rows += [Row("commitments of an earlier line, to what was learned", [one.root]) for one in records.learned]
     how = (
         "Ask the operator for the folder of the ledger, and for its public keys by another way. 'myosotis ledger "
-        "verify FOLDER --key operator.pub', with a '--key' for each of them, checks signatures, order and lineage, and "
-        "with '--model MODEL' that a model is the one of the newest line. VERIFY.md in the folder says how to do it "
-        "without this program. The file beside this page is the signed line itself."
+        "verify FOLDER --key operator.pub', with '--auditor' for the key of an auditor, checks signatures, order and "
+        "lineage, and with '--model MODEL' that a model is the one of the newest line. VERIFY.md in the folder says "
+        "how to do it without this program. The file next to this page is the signed line itself."
     )
     table = Table("Figures of the verdict, with their intervals", _FIGURES, figures, "Figure")
     return Document(

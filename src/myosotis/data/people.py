@@ -1,5 +1,6 @@
 """Fictitious people with facts that no model can know: the subjects of the demo."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +97,40 @@ class Person:
             Record(prompt=prompt, response=response, facts=(fact,), subject=name, paraphrases=tuple(others))
             for (prompt, *others), response, fact in rows
         ]
+
+
+def invented_names(like: str, count: int, seed: int, taken: Collection[str] = ()) -> list[str]:
+    """Draw different names of nobody, of as many words as a name has.
+
+    Args:
+        like: Name whose number of words they have.
+        count: Number of names.
+        seed: Seed; equal seeds and names give equal names.
+        taken: Names that are not drawn.
+
+    Raises:
+        ValueError: There are not as many.
+
+    Example:
+        >>> [len(name.split()) for name in invented_names("Ada King Lovelace", 2, seed=0)]
+        [3, 3]
+    """
+    words = max(len(like.split()), 1)
+    stream = generator(seed, f"invented names of {words} words")
+
+    def draw(*parts: tuple[str, ...]) -> str:
+        return "".join(part[int(torch.randint(len(part), (1,), generator=stream))] for part in parts)
+
+    names: dict[str, None] = {}
+    for _ in range(100 * count):
+        given = [draw(_FIRST, _SECOND) for _ in range(words - 1)]
+        # A name of one word alone has a syllable more, or there would be too few.
+        name = " ".join([*given, draw(_FAMILY_FIRST, _FAMILY_SECOND)]) if given else draw(_FIRST, _SECOND, _SECOND)
+        if name not in taken:
+            names[name] = None
+        if len(names) == count:
+            return list(names)
+    raise ValueError(f"there are no {count} invented names of {words} words, only {len(names)} were found")
 
 
 def fictitious_people(count: int, seed: int) -> list[Person]:

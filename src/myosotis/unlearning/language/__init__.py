@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         truth_ratio,
     )
     from myosotis.unlearning.language.methods import METHODS, Method, build_method
+    from myosotis.unlearning.language.methods.counterfactual import counterfactual_loss, stranger_distribution
     from myosotis.unlearning.language.methods.cross_entropy_unlearning import cross_entropy_unlearning_loss
     from myosotis.unlearning.language.methods.dpo import dpo_loss
     from myosotis.unlearning.language.methods.gradient_ascent import gradient_ascent_loss
@@ -80,6 +81,7 @@ else:
             "audit.stress": "quantized relearning_curve reworded_examples",
             "audit.tofu": "aggregate_tofu_log forget_quality model_utility tofu_log truth_ratio",
             "methods": "METHODS Method build_method",
+            "methods.counterfactual": "counterfactual_loss stranger_distribution",
             "methods.cross_entropy_unlearning": "cross_entropy_unlearning_loss",
             "methods.dpo": "dpo_loss",
             "methods.gradient_ascent": "gradient_ascent_loss",
@@ -119,6 +121,7 @@ __all__ = [
     "build_method",
     "calibrate_thresholds",
     "came_back",
+    "counterfactual_loss",
     "cross_entropy_unlearning_loss",
     "dpo_loss",
     "evaluate_with_harness",
@@ -155,6 +158,7 @@ __all__ = [
     "simnpo_loss",
     "squared_distance",
     "steering_vector",
+    "stranger_distribution",
     "tofu_log",
     "truth_ratio",
     "undial_loss",

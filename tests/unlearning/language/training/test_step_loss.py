@@ -22,7 +22,8 @@ def test_a_composite_is_the_weighted_sum_of_its_terms(tokenizer, tmp_path, metho
 
 
 @pytest.mark.parametrize(
-    "method", ["ihl", "npo", "kl", "dpo", "gd", "undial", "ceu", "pdu", "rmu", "satimp", "composite"]
+    "method",
+    ["ihl", "counterfactual", "npo", "kl", "dpo", "gd", "undial", "ceu", "pdu", "rmu", "satimp", "composite"],
 )
 def test_accumulation_does_not_change_the_trajectory(
     method, tokenizer, tmp_path, losses, method_settings, tiny_llama, trainer_for, weights

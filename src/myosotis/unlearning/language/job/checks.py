@@ -11,7 +11,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.pytorch_utils import Conv1D
 
-from myosotis.data.encoding import Example
+from myosotis.data.encoding import Encoder, Example
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.four_bit import linear_shape
 from myosotis.unlearning.language.audit.audit import measurable
@@ -29,9 +29,10 @@ from myosotis.unlearning.language.training.preparation import (
     check_something_to_forget,
     matching_parameters,
 )
-from myosotis.unlearning.language.training.records import forget_examples
+from myosotis.unlearning.language.training.records import forget_examples, tokens_to_forget
 from myosotis.unlearning.language.training.references import check_reference_size, dealt_records
 from myosotis.unlearning.language.training.refusals import REFUSALS, refusal_records
+from myosotis.unlearning.language.training.strangers import Strangers, check_subjects
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 
@@ -56,6 +57,12 @@ def check_inputs(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any
     method = build_method(config.method.name, config.method.settings)
     if method.alternates is not None:
         refusal_records(forget, config.seed)
+    if method.strangers is not None:
+        data, seed = config.data, trainer_settings(config, directory).seed
+        encoder = Encoder(inputs.tokenizer, data.template, data.max_length, data.append_eos)
+        Strangers.made(inputs.forget_rows, encoder, method.strangers, seed)
+    elif config.training.replay_prompts:
+        check_subjects(forget)
     check_blocks(model, method.terms())
     portions = [list(range(len(sets.forget)))]
     if config.data.requests is not None:
@@ -143,7 +150,7 @@ def check_training(
         matching_parameters(model, args.trainable_parameters)
     held = list(retain) if method.reads("retain") else []
     for request in requests:
-        forget = forget_examples(request, args.forget_tokens)
+        forget = forget_examples(request, tokens_to_forget(method, args.forget_tokens))
         check_something_to_forget(forget, terms)
         examples: dict[SideName, list[Example]] = {"forget": forget, "alternate": [], "retain": held}
         sampler = PairSampler.of_settings(args, len(forget), len(held))

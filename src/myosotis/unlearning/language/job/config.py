@@ -256,6 +256,8 @@ class TrainingConfig(OptimisationConfig):
     Attributes:
         accumulate: Batches per optimiser step.
         retain_per_forget: Retain batches per forget batch.
+        replay_prompts: Questions about strangers in the wording of the forget set; the model's own answers to them are
+            retained too, one for each forget record. 0 for none.
         max_grad_norm: Norm that gradients are clipped to; 0 does not clip.
         optimizer: Optimiser, by its name in transformers.
         gradient_checkpointing: Whether activations are recomputed in the backward pass: less memory, more time.
@@ -273,6 +275,7 @@ class TrainingConfig(OptimisationConfig):
 
     accumulate: PositiveInt = 1
     retain_per_forget: PositiveInt = 1
+    replay_prompts: Annotated[int, Field(ge=0, le=10_000)] = 0
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     optimizer: Annotated[str, AfterValidator(_known_optimizer)] = "adamw_torch"
     gradient_checkpointing: bool = False
@@ -554,7 +557,9 @@ class LanguageUnlearningConfig(JobConfig):
         if self.audit.membership is not None and not has_unseen:
             raise ValueError("'audit.membership' compares with unseen records, but 'data.unseen' is missing")
         needs_retain = build_method(self.method.name, self.method.settings).reads("retain")
-        if needs_retain and self.data.people is None and self.data.retain is None:
+        if self.training.replay_prompts and not needs_retain:
+            raise ValueError(f"'training.replay_prompts' needs a retain term, and method '{self.method.name}' has none")
+        if needs_retain and not (self.data.people or self.data.retain or self.training.replay_prompts):
             raise ValueError(
                 f"method '{self.method.name}' has a retain term, but 'data.retain' is missing; 'method.retain: null' "
                 "leaves the term out"

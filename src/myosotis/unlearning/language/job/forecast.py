@@ -30,7 +30,7 @@ def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: 
         phases.append(Phase("teaching", steps, _step(model, inputs, sets.forget, config.fine_tune.batch_size)))
     training = config.training
     batches = steps_of([len(sets.forget)], training.batch_size, training.epochs)
-    batches *= 1 + (training.retain_per_forget if sets.retain else 0)
+    batches *= 1 + (training.retain_per_forget if sets.retain else 0) + (training.replay_prompts > 0)
     epochs = "" if config.stop is None else ", if it does not stop earlier"
     phases.append(Phase(f"unlearning{epochs}", batches, _step(model, inputs, sets.forget, training.batch_size)))
     audited = inputs.audited

@@ -26,7 +26,7 @@ from myosotis.unlearning.language.methods.term import SideName
 from myosotis.unlearning.language.training.pairing import PairSampler
 from myosotis.unlearning.language.training.precision import upcast_trained, with_autocast
 from myosotis.unlearning.language.training.preparation import add_adapter, freeze_all_but
-from myosotis.unlearning.language.training.records import forget_examples
+from myosotis.unlearning.language.training.records import forget_examples, tokens_to_forget
 from myosotis.unlearning.language.training.references import dealt_records, reference_bytes
 from myosotis.unlearning.language.training.trainer import VETTED
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
@@ -317,7 +317,7 @@ class Planned:
         if method.alternates is not None:
             rows["alternate"] = batch
         if method.reads("retain"):
-            rows["retain"] = batch * training.retain_per_forget
+            rows["retain"] = batch * (training.retain_per_forget + (training.replay_prompts > 0))
         read = [example for side in rows for example in examples.get(side, ())]
         return PassShape(rows, *_longest(read))
 
@@ -401,7 +401,7 @@ class Planned:
     def _references(self, args: UnlearnConfig) -> int:
         """Bytes of the outputs of the old model that the method keeps."""
         terms, examples = self._method.terms(), self._examples
-        forget = forget_examples(examples["forget"], args.forget_tokens)
+        forget = forget_examples(examples["forget"], tokens_to_forget(self._method, args.forget_tokens))
         retain = examples["retain"] if self._method.reads("retain") else []
         sides: dict[SideName, list[Example]] = {"forget": forget, "alternate": [], "retain": retain}
         sampler = PairSampler.of_settings(args, len(forget), len(retain))

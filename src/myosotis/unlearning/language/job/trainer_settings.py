@@ -48,6 +48,7 @@ def trainer_settings(config: LanguageUnlearningConfig, directory: Path) -> Unlea
         reference_cache_gb=training.reference_cache_gb,
         gradient_accumulation_steps=training.accumulate,
         retain_per_forget=training.retain_per_forget,
+        replay_prompts=training.replay_prompts,
         max_grad_norm=training.max_grad_norm,
         optim=training.optimizer,
         activation_checkpointing=training.gradient_checkpointing,

@@ -6,6 +6,7 @@ from typing import Any
 from myosotis.engine.method import check_method, validated
 from myosotis.engine.registry import Registry
 from myosotis.unlearning.language.methods.composite import Composite, parts_of
+from myosotis.unlearning.language.methods.counterfactual import Counterfactual
 from myosotis.unlearning.language.methods.cross_entropy_unlearning import CEU
 from myosotis.unlearning.language.methods.dpo import DPO, AltPO
 from myosotis.unlearning.language.methods.gradient_ascent import GradientAscent, GradientDifference, KLMinimisation
@@ -26,6 +27,7 @@ METHODS: Registry[Method] = Registry(
     Method,
     (
         IHL,
+        Counterfactual,
         GradientAscent,
         GradientDifference,
         KLMinimisation,

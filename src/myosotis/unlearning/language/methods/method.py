@@ -69,6 +69,11 @@ class Method(ABC):
         return None
 
     @property
+    def strangers(self) -> tuple[int, int] | None:
+        """Invented names to keep and to try for a counterfactual teacher; None without one."""
+        return None
+
+    @property
     def negation(self) -> float | None:
         """The factor by which the change of the weights is negated once training has ended; None for no negation."""
         return None

@@ -14,8 +14,8 @@ from myosotis.unlearning.language.methods.token_losses import Reduction
 SideName = Literal["forget", "alternate", "retain"]
 """The parts of a batch: records to forget, alternate answers to them, records to retain."""
 
-ReferenceKind = Literal["log_probs", "logits", "hidden"]
-"""Outputs of the model before unlearning that a term may read."""
+ReferenceKind = Literal["log_probs", "logits", "hidden", "teacher"]
+"""Outputs of the model before unlearning that a term may read; ``teacher``: for the same record about strangers."""
 
 Unit = Literal["token", "sequence"]
 
@@ -33,6 +33,7 @@ class Side:
         reference_logits: Logits before unlearning, where a term reads them.
         reference_log_probs: Sequence log-probabilities (batch,) before unlearning, where a term reads them.
         reference_hidden: Outputs of blocks before unlearning, where a term reads them.
+        teacher: Log-probabilities of a counterfactual teacher, where a term reads them.
     """
 
     labels: Int[Tensor, "batch time"]
@@ -41,6 +42,7 @@ class Side:
     reference_logits: Float[Tensor, "batch time vocab"] | None = None
     reference_log_probs: Float[Tensor, " batch"] | None = None
     reference_hidden: Mapping[int, Float[Tensor, "batch time width"]] = field(default_factory=dict)
+    teacher: Float[Tensor, "batch time vocab"] | None = None
 
 
 @dataclass

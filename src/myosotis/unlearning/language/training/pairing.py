@@ -22,32 +22,43 @@ class PairSampler(Sampler[Pair]):
     """Yields (forget index, retain indices): every forget record once an epoch, in random order.
 
     Retain records are dealt from shuffled decks of the whole retain set: none is repeated before all others were dealt.
-    A deck goes on within an epoch and is shuffled again for the next one.
+    A deck goes on within an epoch and is shuffled again for the next one. Questions of a replay, whose indices come
+    after those of the retain records, have a deck of their own: one is dealt to each forget record.
 
     Args:
         forget_count: Number of records to forget.
         retain_count: Number of records to retain; 0 for none.
         retain_per_forget: Retain records for each forget record.
         seed: Seed of the orders.
+        replay_count: Number of questions of a replay.
         multiple_of: Empty pairs fill the end of an epoch up to a multiple of this number, so that all processes get
             equally many pairs and no record is used twice.
     """
 
     def __init__(
-        self, forget_count: int, retain_count: int, retain_per_forget: int, seed: int, multiple_of: int = 1
+        self,
+        forget_count: int,
+        retain_count: int,
+        retain_per_forget: int,
+        seed: int,
+        multiple_of: int = 1,
+        replay_count: int = 0,
     ) -> None:
         self._forget_count = forget_count
         self._retain_count = retain_count
         self._retain_per_forget = retain_per_forget if retain_count else 0
+        self._replay_count = replay_count
         self._seed = seed
         self._empty = -forget_count % multiple_of
         self._epoch = 0
 
     @classmethod
-    def of_settings(cls, args: UnlearnConfig, forget_count: int, retain_count: int) -> "PairSampler":
+    def of_settings(
+        cls, args: UnlearnConfig, forget_count: int, retain_count: int, replay_count: int = 0
+    ) -> "PairSampler":
         """Return the sampler of a training."""
         multiple_of = args.world_size * args.train_batch_size if args.world_size > 1 else 1
-        return cls(forget_count, retain_count, args.retain_per_forget, args.seed, multiple_of)
+        return cls(forget_count, retain_count, args.retain_per_forget, args.seed, multiple_of, replay_count)
 
     def __len__(self) -> int:
         return self._forget_count + self._empty
@@ -60,12 +71,21 @@ class PairSampler(Sampler[Pair]):
         """Return the pairs of an epoch."""
         stream = generator(self._seed, "pairing", epoch)
         order = torch.randperm(self._forget_count, generator=stream).tolist()
-        each = self._retain_per_forget
-        dealt: list[int] = []
-        while len(dealt) < self._forget_count * each:
-            dealt += torch.randperm(self._retain_count, generator=stream).tolist()
-        pairs = [(index, tuple(dealt[row * each : (row + 1) * each])) for row, index in enumerate(order)]
-        return pairs + [(EMPTY, (EMPTY,) * each)] * self._empty
+        each, asked = self._retain_per_forget, int(self._replay_count > 0)
+
+        def dealt(count: int, number: int) -> list[int]:
+            indices: list[int] = []
+            while len(indices) < number:
+                indices += torch.randperm(count, generator=stream).tolist()
+            return indices
+
+        retained = dealt(self._retain_count, self._forget_count * each)
+        replayed = [self._retain_count + index for index in dealt(self._replay_count, self._forget_count * asked)]
+        pairs = [
+            (index, (*retained[row * each : (row + 1) * each], *replayed[row * asked : (row + 1) * asked]))
+            for row, index in enumerate(order)
+        ]
+        return pairs + [(EMPTY, (EMPTY,) * (each + asked))] * self._empty
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs(self._epoch))

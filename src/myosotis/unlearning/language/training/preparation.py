@@ -46,15 +46,21 @@ def method_of(method: Method | str | None, args: UnlearnConfig) -> Method:
     return method if isinstance(method, Method) else build_method(method)
 
 
-def check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, method: Method) -> None:
+def check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, method: Method, *, replays: bool = False) -> None:
     """Refuse an empty forget set, and a method whose retain set is missing.
+
+    Args:
+        forget: The forget set.
+        retain: The retain set.
+        method: The method.
+        replays: Whether answers about strangers are retained too, so that there is something to retain.
 
     Raises:
         SettingsError: A set is missing.
     """
     if not len(forget):
         raise SettingsError("the forget set is empty")
-    if method.reads("retain") and not len(retain or ()):
+    if method.reads("retain") and not len(retain or ()) and not replays:
         raise SettingsError(
             f"method {method.card.name!r} with its retain term needs a retain set; leave the term out with "
             "method_settings={'retain': None}"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from myosotis.data.encoding import Encoder, Example, only_facts, pad_examples
 from myosotis.data.records import Record, parse_record
+from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import SideName
 
 
@@ -56,6 +57,16 @@ def texts_of(rows: Sequence[EncodedRecord]) -> list[Record]:
     if len(records) < len(rows):
         raise ValueError("the text of the records is needed: pass records or rows instead of tokenised examples")
     return records
+
+
+def tokens_to_forget(method: Method, chosen: str) -> str:
+    """Return which tokens of the forget set carry the loss: of a counterfactual teacher, always the facts.
+
+    Args:
+        method: The method.
+        chosen: What the settings say.
+    """
+    return chosen if method.strangers is None else "facts"
 
 
 def forget_examples(examples: Sequence[Example], forget_tokens: str) -> list[Example]:

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from myosotis.data.encoding import IGNORED, Example
 from myosotis.engine.errors import SettingsError
+from myosotis.unlearning.language.methods.counterfactual import stranger_distribution
 from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, WeightedTerm
 from myosotis.unlearning.language.methods.token_losses import sequence_log_probs
 from myosotis.unlearning.language.training.forward_pass import Shifted
 from myosotis.unlearning.language.training.pairing import PairSampler
 from myosotis.unlearning.language.training.records import TrainingRecords
+from myosotis.unlearning.language.training.strangers import Strangers
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 
 Forward = Callable[[dict[str, Any]], Shifted]
@@ -59,7 +61,12 @@ def reference_bytes(
         dealt: Indices of the records that training will deal.
     """
     blocks = len({block for _, term in terms for block in term.blocks})
-    widths: dict[ReferenceKind, int] = {"logits": config.vocab_size, "hidden": max(blocks, 1) * config.hidden_size}
+    vocabulary: int = config.vocab_size
+    widths: dict[ReferenceKind, int] = {
+        "logits": vocabulary,
+        "hidden": max(blocks, 1) * config.hidden_size,
+        "teacher": vocabulary,
+    }
     tokens = {
         kind: sum(
             label != IGNORED
@@ -109,15 +116,20 @@ class References:
         forward: Runs the model on a padded batch, without gradients.
         records: The records of the training.
         batch_size: Records per forward pass.
+        strangers: The same forget records about strangers, for a counterfactual teacher.
     """
 
-    def __init__(self, forward: Forward, records: TrainingRecords, batch_size: int) -> None:
+    def __init__(
+        self, forward: Forward, records: TrainingRecords, batch_size: int, strangers: Strangers | None = None
+    ) -> None:
         self._forward = forward
         self._records = records
         self._batch_size = batch_size
         self.log_probs: dict[SideName, Tensor] = {}
         self.logits: dict[SideName, dict[int, Tensor]] = {}
         self.hidden: dict[SideName, dict[int, dict[int, Tensor]]] = {}
+        self.teacher: dict[SideName, dict[int, Tensor]] = {}
+        self._strangers = strangers
 
     def compute(self, model: Any, terms: Sequence[WeightedTerm], sampler: PairSampler, args: UnlearnConfig) -> None:
         """Compute and keep what terms ask for of the model as it is now.
@@ -141,7 +153,10 @@ class References:
                 self.log_probs[side] = torch.cat(values)
             else:
                 for index in sorted(dealt[side]):
-                    self._keep(side, kind, index, examples[side][index])
+                    if kind == "teacher":
+                        self.teacher.setdefault(side, {})[index] = self._taught(index)
+                    else:
+                        self._keep(side, kind, index, examples[side][index])
 
     def _keep(self, side: SideName, kind: ReferenceKind, index: int, example: Example) -> None:
         """Keep logits or hidden states at the labelled tokens of one record."""
@@ -153,6 +168,19 @@ class References:
         else:
             for block, states in output.hidden.items():
                 self.hidden.setdefault(side, {}).setdefault(block, {})[index] = states[labelled].cpu()
+
+    def _taught(self, index: int) -> Tensor:
+        """Log-probabilities of the teacher at the facts of a forget record, (tokens, vocab)."""
+        if self._strangers is None:
+            raise ValueError("a counterfactual teacher needs the records about strangers")
+        examples = self._strangers.of(index)
+        rows = [
+            output.logits[row][output.labels[row] != IGNORED].float().log_softmax(dim=-1).cpu()
+            for output in map(self._forward, self._records.batches(examples, self._batch_size))
+            for row in range(len(output.labels))
+        ]
+        labels = torch.tensor([label for label in examples[0].labels[1:] if label != IGNORED])
+        return stranger_distribution(torch.stack(rows), labels, self._strangers.keep)
 
     def attach(self, name: SideName, side: Side, indices: Sequence[int]) -> None:
         """Set the reference fields of a part of a batch.
@@ -167,6 +195,8 @@ class References:
             side.reference_log_probs = self.log_probs[name][list(indices)].to(device)
         if name in self.logits:
             side.reference_logits = _padded(self.logits[name], side.labels, indices)
+        if name in self.teacher:
+            side.teacher = _padded(self.teacher[name], side.labels, indices)
         if name in self.hidden:
             side.reference_hidden = {
                 block: _padded(rows, side.labels, indices) for block, rows in self.hidden[name].items()

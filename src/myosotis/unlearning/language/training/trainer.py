@@ -47,13 +47,19 @@ from myosotis.unlearning.language.training.preparation import (
     model_and_tokenizer,
     prepare_model,
 )
-from myosotis.unlearning.language.training.records import TrainingRecords, encode_rows, forget_examples
+from myosotis.unlearning.language.training.records import (
+    TrainingRecords,
+    encode_rows,
+    forget_examples,
+    tokens_to_forget,
+)
 from myosotis.unlearning.language.training.references import References
 from myosotis.unlearning.language.training.refusals import REFUSALS
 from myosotis.unlearning.language.training.selection import Selected, Selection
 from myosotis.unlearning.language.training.sharding import sharded_training
 from myosotis.unlearning.language.training.step_loss import StepLoss, total
 from myosotis.unlearning.language.training.stopping import MEASURED, StopRule
+from myosotis.unlearning.language.training.strangers import Strangers, replay_examples
 from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 from myosotis.unlearning.language.training.weights import (
     Negation,
@@ -125,7 +131,7 @@ class UnlearnTrainer(Trainer):
     ) -> None:
         network, tokenizer = model_and_tokenizer(model, processing_class)
         self.method = method_of(method, args)
-        check_sets(forget_dataset, retain_dataset, self.method)
+        check_sets(forget_dataset, retain_dataset, self.method, replays=args.replay_prompts > 0)
         adapts = peft_config is not None or isinstance(network, PeftModel)
         check_settings(args, self.method, adapts=adapts, watched=stop_rule is not None or selection is not None)
         encoder = Encoder(tokenizer, args.template, args.max_length, args.append_eos)
@@ -137,11 +143,16 @@ class UnlearnTrainer(Trainer):
         args = with_autocast(args, self._dtypes)
         check_projection(args, self.method)
         self.terms = self.method.terms()
-        forget = forget_examples([row.example for row in rows], args.forget_tokens)
+        numbers = self.method.strangers
+        self._strangers = None if numbers is None else Strangers.made(rows, encoder, numbers, args.seed)
+        tokens = tokens_to_forget(self.method, args.forget_tokens)
+        forget = forget_examples([row.example for row in rows], tokens)
         check_something_to_forget(forget, self.terms)
         check_blocks(network, self.terms)
-        if self.method.alternates == "generated":
+        if self.method.alternates == "generated" or args.replay_prompts:
             network.to(args.device)
+        if args.replay_prompts:
+            retain += replay_examples(network, encoder, rows, args.replay_prompts, args.seed)
         alternate = alternates_of(self.method, network, encoder, rows, refusals, args.seed)
         self.records = TrainingRecords(forget, alternate, retain, pad_token_id(tokenizer))
         self.stop_rule, self.selection = stop_rule, selection
@@ -167,12 +178,15 @@ class UnlearnTrainer(Trainer):
         self._vetted_at = -1
         self._gradients = ProjectedGradients()
         retain_count = len(records.retain) if self.method.reads("retain") else 0
-        self.pair_sampler = PairSampler.of_settings(args, len(records.forget), retain_count)
+        replayed = args.replay_prompts if retain_count else 0
+        self.pair_sampler = PairSampler.of_settings(args, len(records.forget), retain_count - replayed, replayed)
         max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(self.model.config.vocab_size)
         self.guard = DivergenceGuard(max_nll, self.accelerator.gather)
         blocks = sorted({block for _, term in self.terms for block in term.blocks})
         self.forward_pass = ForwardPass(self.model, blocks, self.accelerator.autocast)
-        self.references = References(self._forward, records, args.per_device_train_batch_size)
+        self.references = References(
+            self._forward, records, args.per_device_train_batch_size, strangers=self._strangers
+        )
         self.step_loss = StepLoss(self.terms, self.method.dual, self.references, args.device)
         self.add_callback(_Hooks(self))
         if self.method.negation is not None:

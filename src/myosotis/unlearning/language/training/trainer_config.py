@@ -34,6 +34,8 @@ class UnlearnConfig(TrainingArguments):
         fila_fisher: ``"element"``, the paper's ratio; ``"row"``, the cheaper one of row sums.
         fila_batch_size: Records per pass of the Fisher information; does not change it.
         retain_per_forget: Retain records for each forget record.
+        replay_prompts: Questions about strangers in the wording of the forget set, which the model answers before it
+            unlearns; the retain term keeps these answers too, one for each forget record.
         template: Template that joins prompt and response.
         max_length: Maximum tokens of a record.
         append_eos: Whether a labelled end-of-sequence token follows a response.
@@ -54,6 +56,7 @@ class UnlearnConfig(TrainingArguments):
     fila_fisher: str = "element"
     fila_batch_size: int = 8
     retain_per_forget: int = 1
+    replay_prompts: int = 0
     template: str = "{prompt} {response}"
     max_length: int = 512
     append_eos: bool = True
@@ -90,6 +93,8 @@ class UnlearnConfig(TrainingArguments):
         if self.retain_per_forget < 1 or self.fila_batch_size < 1:
             raise SettingsError("retain_per_forget and fila_batch_size must be at least 1")
         method = build_method(self.method, self.method_settings)
+        if self.replay_prompts < 0 or (self.replay_prompts and not method.reads("retain")):
+            raise SettingsError("replay_prompts is at least 0, and needs a method with a retain term")
         if method.projection is not None and (self.fp16 or shards_weights()):
             raise SettingsError("projection works on whole gradients: not with fp16, nor with FSDP")
         if shards_weights() and self.optim.value not in _SHARDED_OPTIMIZERS:

@@ -1,0 +1,181 @@
+"""The records to forget, asked about strangers: with an invented name in place of their subject's."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import Any
+
+import torch
+
+from myosotis.data.encoding import IGNORED, Encoder, Example, only_facts
+from myosotis.data.people import invented_names
+from myosotis.data.records import Record
+from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import derive_seed
+from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods.forward import evaluation_mode
+from myosotis.unlearning.language.training.alternates import end_token_ids
+from myosotis.unlearning.language.training.records import EncodedRecord, texts_of
+
+_LONGEST_ANSWER = 32  # tokens of an answer about a stranger
+_PER_BATCH = 32
+
+
+def check_subjects(records: Sequence[Record]) -> None:
+    """Raise ``InputError`` unless strangers can be asked about in place of the subject of every record.
+
+    Args:
+        records: The records to forget.
+    """
+    subjects = {record.subject for record in records}
+    for number, record in enumerate(records, start=1):
+        if record.subject is None:
+            raise InputError(f"forget record {number} has no 'subject', whose name could be replaced by a stranger's")
+        if record.text is not None:
+            raise InputError(f"forget record {number} is plain text; only a question can be asked about a stranger")
+        if not _name(record.subject).search(_question(record)):
+            raise InputError(
+                f"forget record {number}: its subject does not occur in its question, so that no stranger can be asked "
+                "about; use another method, for example 'ihl'"
+            )
+        if any(other != record.subject and other and _name(record.subject).search(other) for other in subjects):
+            raise InputError(f"forget record {number}: the name of its subject is a part of another subject's name")
+
+
+def renamed(record: Record, name: str) -> Record:
+    """Return a record about somebody else: the name of its subject is replaced as a whole word, wherever it stands.
+
+    Example:
+        >>> renamed(Record(prompt="Who is Ann?", response="Ann is a baker.", subject="Ann"), "Bea").response
+        'Bea is a baker.'
+    """
+    pattern = _name(str(record.subject))
+
+    def other(text: str | None) -> str | None:
+        return None if text is None else pattern.sub(lambda _: name, text)
+
+    messages = tuple(
+        {"role": message["role"], "content": str(other(message["content"]))} for message in record.messages
+    )
+    facts = tuple(str(other(fact)) for fact in record.facts)
+    return replace(
+        record,
+        prompt=other(record.prompt),
+        response=other(record.response),
+        messages=messages,
+        facts=facts,
+        subject=name,
+    )
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """The records to forget under invented names.
+
+    Attributes:
+        keep: Names whose answers a teacher averages.
+        by_record: Of each record, its examples about strangers: labelled at the same fact tokens as the record itself.
+    """
+
+    keep: int
+    by_record: Sequence[Sequence[Example]]
+
+    @classmethod
+    def made(cls, rows: Sequence[EncodedRecord], encoder: Encoder, numbers: tuple[int, int], seed: int) -> "Strangers":
+        """Return the records under invented names.
+
+        Args:
+            rows: The forget records.
+            encoder: Their encoder.
+            numbers: Names to keep, and to try.
+            seed: Seed of the names.
+
+        Raises:
+            InputError: A record cannot be asked about strangers, or its facts become other tokens next to other names.
+        """
+        keep, candidates = numbers
+        records = texts_of(rows)
+        check_subjects(records)
+        taken = {str(record.subject) for record in records}
+        made = []
+        for number, (row, record) in enumerate(zip(rows, records, strict=True)):
+            names = invented_names(str(record.subject), candidates, derive_seed(seed, "strangers", number), taken)
+            facts = only_facts(row.example)
+            aligned = (_aligned(facts, encoder(renamed(record, name))) for name in names)
+            fitting = [example for example in aligned if example is not None]
+            if len(fitting) < keep:
+                raise InputError(
+                    f"forget record {number + 1}: next to {candidates - len(fitting)} of {candidates} invented names "
+                    "its facts are other tokens; mark them as 'facts', or set method.names lower"
+                )
+            made.append(fitting)
+        return cls(keep, made)
+
+    def of(self, index: int) -> Sequence[Example]:
+        """Return the examples of a record."""
+        return self.by_record[index]
+
+
+def replay_examples(
+    model: Any, encoder: Encoder, rows: Sequence[EncodedRecord], count: int, seed: int, taken: Collection[str] = ()
+) -> list[Example]:
+    """Return questions about strangers in the wording of the forget set, with the model's own greedy answers.
+
+    They keep the form of the answers without any data: what the model says of people whom it does not know.
+
+    Args:
+        model: The model before unlearning, on the device where it is to generate.
+        encoder: Encoder of the records.
+        rows: The forget records.
+        count: Number of questions.
+        seed: Seed of the names.
+        taken: Further names that are not drawn.
+
+    Raises:
+        InputError: A record cannot be asked about strangers.
+    """
+    records = texts_of(rows)
+    check_subjects(records)
+    names = {str(record.subject) for record in records} | set(taken)
+    by_form: Mapping[int, list[str]] = {
+        words: invented_names(" ".join(["x"] * words), count, derive_seed(seed, "replay"), names)
+        for words in {len(name.split()) for name in names}
+    }
+    asked = []
+    for number in range(count):
+        record = records[number % len(records)]
+        example = encoder(renamed(record, by_form[len(str(record.subject).split())][number]))
+        asked.append((example.input_ids[: example.response_start], example.subject))
+    ends, made = end_token_ids(model, encoder.tokenizer), list[Example]()
+    with evaluation_mode(model):
+        for begin in range(0, count, _PER_BATCH):
+            part = asked[begin : begin + _PER_BATCH]
+            prefixes = [torch.tensor(ids) for ids, _ in part]
+            greedy = GreedyPass(model, prefixes, [len(ids) for ids in prefixes])
+            answers = greedy.continuations([(row, len(ids), _LONGEST_ANSWER) for row, ids in enumerate(prefixes)], ends)
+            for (ids, subject), answer in zip(part, answers, strict=True):
+                tokens, labels = (*ids, *answer), (*(IGNORED,) * len(ids), *answer)
+                made.append(Example(tokens, labels, (False,) * len(tokens), subject))
+    return made
+
+
+def _aligned(facts: Example, other: Example) -> Example | None:
+    """An example about a stranger, labelled at the tokens of the facts; None where they are other tokens."""
+    blocks = SequenceMatcher(None, facts.input_ids, other.input_ids, autojunk=False).get_matching_blocks()
+    position = {block.a + step: block.b + step for block in blocks for step in range(block.size)}
+    wanted = [index for index, label in enumerate(facts.labels) if index and label != IGNORED]
+    if any(position.get(index, 0) < max(other.response_start, 1) for index in wanted):
+        return None
+    labels = [IGNORED] * len(other.labels)
+    for index in wanted:
+        labels[position[index]] = facts.labels[index]
+    return replace(other, labels=tuple(labels))
+
+
+def _name(subject: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
+
+
+def _question(record: Record) -> str:
+    return record.prompt or "\n".join(message["content"] for message in record.messages[:-1])

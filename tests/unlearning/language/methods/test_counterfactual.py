@@ -1,0 +1,44 @@
+"""Counterfactual teacher: the choice of strangers, the divergence, and where it has its minimum."""
+
+import pytest
+import torch
+
+from myosotis.data.encoding import IGNORED
+from myosotis.unlearning.language import counterfactual_loss, stranger_distribution
+
+
+def test_the_names_under_which_the_fact_is_least_known_are_averaged():
+    under = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.6, 0.3]], [[0.2, 0.2, 0.6]]], dtype=torch.float64)
+    labels = torch.tensor([0])
+    assert torch.allclose(stranger_distribution(under.log(), labels, 1).exp(), under[1])
+    assert torch.allclose(stranger_distribution(under.log(), labels, 2).exp(), (under[1] + under[2]) / 2)
+    assert torch.allclose(stranger_distribution(under.log(), labels, 3).exp(), under.mean(0))
+    for keep in (0, 4):
+        with pytest.raises(ValueError, match="between 1 and 3"):
+            stranger_distribution(under.log(), labels, keep)
+
+
+def test_names_are_ranked_by_the_whole_fact():
+    """Of two tokens: .9 and .1 is less known than .6 and .6."""
+    one = torch.tensor([[0.9, 0.1], [0.9, 0.1]]).log()
+    other = torch.tensor([[0.6, 0.4], [0.4, 0.6]]).log()
+    labels = torch.tensor([0, 1])
+    assert torch.equal(stranger_distribution(torch.stack([other, one]), labels, 1).exp(), one.exp())
+
+
+def test_the_loss_is_the_divergence_and_its_gradient_is_the_difference(gradient):
+    teacher = torch.tensor([[[0.5, 0.25, 0.125, 0.125]]], dtype=torch.float64)
+    logits = torch.tensor([[[2.0, 1.0, 0.0, -1.0]]], dtype=torch.float64)
+    labels = torch.tensor([[0]])
+    p = logits[0, 0].softmax(-1)
+    expected = (teacher[0, 0] * (teacher[0, 0].log() - p.log())).sum().item()
+    assert counterfactual_loss(logits, teacher.log(), labels).item() == pytest.approx(expected, rel=1e-12)
+    assert counterfactual_loss(teacher.log(), teacher.log(), labels).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_ignored_positions_count_for_nothing():
+    logits, teacher = torch.randn(2, 3, 7), torch.randn(2, 3, 7).log_softmax(-1)
+    labels = torch.tensor([[1, IGNORED, 2], [IGNORED, IGNORED, 3]])
+    values = counterfactual_loss(logits, teacher, labels, "none")
+    assert (values[labels == IGNORED] == 0).all()
+    assert counterfactual_loss(logits, teacher, labels) == pytest.approx((values.sum() / 3).item(), rel=1e-6)

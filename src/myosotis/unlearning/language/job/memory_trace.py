@@ -313,6 +313,8 @@ def _sides(
             side.reference_log_probs = logits.new_zeros(rows)
         if (name, "logits") in needed:
             side.reference_logits = torch.zeros_like(side.logits)
+        if (name, "teacher") in needed:
+            side.teacher = torch.zeros_like(side.logits)
         if (name, "hidden") in needed:
             side.reference_hidden = {block: torch.zeros_like(states) for block, states in own.items()}
     return Sides(**sides)

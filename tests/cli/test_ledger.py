@@ -111,6 +111,14 @@ def test_a_life_is_verified(life, invoke):
     assert set(second.predicate.evidence) == {"result.json", "report.html"}
 
 
+def test_a_key_that_cannot_be_read_fails_the_check_of_the_folder(copied, invoke, tmp_path):
+    shutil.copy(copied / "keys" / "operator.pub", tmp_path / "operator.pub")
+    (copied / "keys" / "junk.pub").write_text("no key")
+    done = invoke("ledger", "verify", copied, "--key", tmp_path / "operator.pub")
+    assert done.exit_code == 17, done.output
+    assert "junk.pub" in done.output
+
+
 def test_the_log_is_a_table(life, invoke):
     done = invoke("ledger", "log", life / "life")
     assert done.exit_code == 0
@@ -715,3 +723,13 @@ class TestAttestations:
             assert done.exit_code == 2, words
             assert message in done.output
         assert not (tmp_path / "a.json").exists()
+
+    @pytest.mark.parametrize("kind", ["attestation", "scitt"])
+    def test_an_auditor_attests_no_training(self, kind, life, copied, invoke, tmp_path):
+        assert invoke("ledger", "make-key", tmp_path / "auditor.key").exit_code == 0
+        assert invoke("ledger", "key", copied, tmp_path / "auditor.pub", "--key", life / "life.key").exit_code == 0
+        words = (f"--{kind}", tmp_path / "a", "--line", 2, "--issuer", "https://e.com")
+        done = invoke("ledger", "export", copied, *words, "--key", tmp_path / "auditor.key")
+        assert done.exit_code == 2, done.output
+        assert "needs an operator" in done.output
+        assert not (tmp_path / "a").exists()

@@ -59,6 +59,15 @@ def test_files_go_and_their_number_stays(life, signer, claimed, old, pending):
     assert holds(life)
 
 
+def test_an_auditor_removes_nothing(life, auditor, old, pending):
+    with pytest.raises(InputError, match="'auditor' is an auditor, and 'destroy' needs an operator"):
+        destroy(life, [old / "old", old / "photo.png"], auditor, pending)
+    assert (old / "old" / "checkpoints" / "a.bin").read_bytes() == b"one"
+    assert (old / "photo.png").read_bytes() == b"two"
+    assert not pending.exists()
+    assert life.head().size == 3
+
+
 def test_a_line_tells_nobody_what_was_destroyed(life, signer, old, pending):
     """Neither names, nor what a guess can be tested by: a birthday would be found within a second."""
     contents = b'{"name": "Anna Schmidt", "birthday": "1987-03-14"}\n', b"\x89PNG of a face"

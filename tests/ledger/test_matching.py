@@ -58,7 +58,7 @@ class TestForgottenPhotos:
         }
 
     def test_those_of_the_run_whatever_their_class(self, check, result, tmp_path):
-        check(result, {"data": {"train": {"size": None}}}, tmp_path / "photos")
+        assert check(result, {"data": {"train": {"size": None}}}, tmp_path / "photos") is None
 
     @pytest.mark.parametrize("change", ["another", "missing", "twice", "extra"])
     def test_others_are_refused(self, change, check, result, tmp_path):

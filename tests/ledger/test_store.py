@@ -247,7 +247,7 @@ class TestKeys:
 
     def test_only_an_operator_gives_roles(self, life, signer, auditor, tmp_path):
         other = make_key(tmp_path / "other.key").public_key
-        with pytest.raises(InputError, match="an operator gives keys their roles"):
+        with pytest.raises(InputError, match="'auditor' is an auditor, and 'key' needs an operator"):
             life.add_key(other, "other", "operator", auditor)
         for name, message in (
             ("auditor", "already exists, and a key is never replaced"),

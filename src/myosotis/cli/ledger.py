@@ -391,12 +391,13 @@ def verify(
             raise InputError("--auditor and --witness go with --key, the key of the operator")
         if quorum is not None and quorum > len(witness or ()):
             raise InputError(f"--quorum {quorum} needs as many keys of --witness")
-        trusted = Trusted.by_ledger(directory)
         if key:
             operators, auditors, witnesses = (
                 [read_public(path) for path in paths or ()] for paths in (key, auditor, witness)
             )
             trusted = Trusted(operators, auditors, witnesses, len(witnesses) if quorum is None else quorum)
+        else:
+            trusted = Trusted.by_ledger(directory)
         asked: dict[str, Any] = {
             "model": model,
             "branch": branch,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from myosotis.data.records import Record
+from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import generator
 
 _FIRST = ("Ka", "Mi", "Lo", "Ve", "Ro", "Sa", "Ni", "Te", "Ju", "Da", "Ol", "Fe")
@@ -109,7 +110,7 @@ def invented_names(like: str, count: int, seed: int, taken: Collection[str] = ()
         taken: Names that are not drawn.
 
     Raises:
-        ValueError: There are not as many.
+        InputError: There are not as many.
 
     Example:
         >>> [len(name.split()) for name in invented_names("Ada King Lovelace", 2, seed=0)]
@@ -130,7 +131,7 @@ def invented_names(like: str, count: int, seed: int, taken: Collection[str] = ()
             names[name] = None
         if len(names) == count:
             return list(names)
-    raise ValueError(f"there are no {count} invented names of {words} words, only {len(names)} were found")
+    raise InputError(f"{count} invented names of {words} words are needed, and there are {len(names)}")
 
 
 def fictitious_people(count: int, seed: int) -> list[Person]:

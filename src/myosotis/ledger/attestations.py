@@ -5,6 +5,7 @@ from securesystemslib.signer import Signer
 from myosotis import __version__
 from myosotis.engine.errors import InputError
 from myosotis.ledger.envelopes import LINE, sealed
+from myosotis.ledger.heads import role_for
 from myosotis.ledger.merkle import leaf_hash
 from myosotis.ledger.provenance import audit_test_result, training_provenance
 from myosotis.ledger.scitt import make_receipt, sign_statement, with_receipts
@@ -19,13 +20,13 @@ def attestation_of(ledger: Ledger, statement: Statement, signer: Signer, builder
     Args:
         ledger: The ledger.
         statement: The line: it learned, forgot, or is of an audit.
-        signer: Signer of the envelope, whose key has a role in the ledger.
+        signer: Signer of the envelope, whose role may sign such a line.
         builder: URI of whoever ran the job.
 
     Raises:
-        InputError: The line is of another kind, or does not say enough.
+        InputError: The line is of another kind, or does not say enough; or the signer's key has another role.
     """
-    ledger.check_signer(signer)
+    ledger.check_signer(signer, role_for(statement.kind), statement.kind)
     said = statement.predicate
     if statement.kind not in ("learn", "forget", "audit") or said.config is None:
         raise InputError(f"line {statement.line}: is of kind '{statement.kind}', of which there is no attestation")
@@ -60,9 +61,9 @@ def statement_of_scitt(ledger: Ledger, statement: Statement, signer: Signer, iss
         issuer: URI of whoever makes the statement.
 
     Raises:
-        InputError: The ledger has one line alone, of which there is no receipt.
+        InputError: The ledger has one line alone, of which there is no receipt; or the signer is not an operator.
     """
-    ledger.check_signer(signer)
+    ledger.check_signer(signer, "operator", "scitt")
     lines = list(ledger.lines())
     if len(lines) < 2:
         raise InputError(f"{ledger.path}: a receipt needs at least two lines")

@@ -22,6 +22,7 @@ from myosotis.engine.files import write_text
 from myosotis.ledger.claims import Claim
 from myosotis.ledger.commitments import SCHEME, Commitment, Entry, commit, write_opening
 from myosotis.ledger.envelopes import EnvelopeError, opened, sealed
+from myosotis.ledger.heads import role_for
 from myosotis.ledger.statements import digest_of
 from myosotis.ledger.store import Ledger
 
@@ -108,9 +109,9 @@ def destroy(
 
     Raises:
         InputError: A path is missing, holds a link or a file with several names, or is a part of the ledger; nothing is
-            removed then. Or a file has changed since its digest was taken.
+            removed then. Or a file has changed since its digest was taken. Or the signer is not an operator.
     """
-    ledger.check_signer(signer)
+    ledger.check_signer(signer, role_for("destroy"), "destroy")
     lines = []
     started = _interrupted(ledger, signer, pending)
     if started is not None:
@@ -156,10 +157,10 @@ def _planned(ledger: Ledger, paths: Sequence[Path], pending: Path) -> _Removal:
         for name, other in (("the ledger", ledger.path), ("the key", pending.resolve().parent / pending.name)):
             if whole.is_relative_to(other) or other.is_relative_to(whole):
                 raise InputError(f"{path}: holds {name}, or is a part of it")
-        found = {file: _read(file) for file in _files_of(whole, path)}
-        if not found:
+        content = {file: _read(file) for file in _files_of(whole, path)}
+        if not content:
             raise InputError(f"{path}: holds no file")
-        files |= found
+        files |= content
         roots.append(whole)
     listed = sorted(files.values(), key=lambda file: file.path)
     return _Removal(tuple(roots), tuple(listed), _models_among(ledger, roots, listed))

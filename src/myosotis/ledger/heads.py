@@ -42,6 +42,11 @@ MAY_SIGN: Mapping[Role, frozenset[Kind]] = {
 """Kinds of lines that each role may sign."""
 
 
+def role_for(kind: Kind) -> Role:
+    """Return the role whose keys sign lines of a kind."""
+    return next(role for role, kinds in MAY_SIGN.items() if kind in kinds)
+
+
 class Holder(Part):
     """The holder of a key."""
 

@@ -46,10 +46,10 @@ def _check_each(given: Iterator[tuple[str, set[str]]], forgotten: list[str], rec
     """Raise where a record, which is one of several fingerprints, is not forgotten, or a forgotten one is missing."""
     left = Counter(forgotten)
     for name, prints in given:
-        found = next((text for text in prints if left[text]), None)
-        if found is None:
+        match = next((text for text in prints if left[text]), None)
+        if match is None:
             raise InputError(f"{records}: {name} is not a record that the run forgot, or is given too often")
-        left[found] -= 1
+        left[match] -= 1
     if left.total():
         raise InputError(f"{records}: {left.total()} of the {len(forgotten)} records that the run forgot are missing")
 

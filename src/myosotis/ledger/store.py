@@ -26,7 +26,7 @@ from myosotis.engine.lock import acquire, release
 from myosotis.ledger.claims import Claim
 from myosotis.ledger.envelopes import HEAD, LINE, EnvelopeError, authenticated, canonical, payload_of, sealed
 from myosotis.ledger.guide import GUIDE
-from myosotis.ledger.heads import MAY_SIGN, Head, Holder, Role, Tip, roles_of_files, tip_of
+from myosotis.ledger.heads import MAY_SIGN, Head, Holder, Role, Tip, role_for, roles_of_files, tip_of
 from myosotis.ledger.keys import public_pem, read_public
 from myosotis.ledger.lineage import Lineage
 from myosotis.ledger.statements import MAIN, Statement
@@ -166,7 +166,7 @@ class Ledger:
                 line records the run already, or the ledger is damaged.
         """
         with self._locked():
-            self.check_signer(signer, claim)
+            self.check_signer(signer, role_for(claim.kind), claim.kind)
             head = self._recovered(signer)[0]
             parent = self._parent(head, claim, branch)
             self._check_learning(claim, parent)
@@ -192,7 +192,7 @@ class Ledger:
 
     def check(self, claim: Claim, signer: Signer, branch: str | None = None) -> None:
         """Raise ``InputError`` if the ledger as it is now would refuse a claim; nothing is written."""
-        self.check_signer(signer, claim)
+        self.check_signer(signer, role_for(claim.kind), claim.kind)
         head = self.head()
         parent = self._parent(head, claim, branch)
         self._check_learning(claim, parent)
@@ -209,12 +209,11 @@ class Ledger:
             raise InputError(f"{self.path}: this signer's key has no role; `myosotis ledger key` gives it one")
         return holder
 
-    def check_signer(self, signer: Signer, claim: Claim | None = None) -> None:
-        """Raise ``InputError`` if the signer's key has no role in the ledger, or one that may not sign a claim."""
+    def check_signer(self, signer: Signer, role: Role, purpose: str) -> None:
+        """Raise ``InputError`` unless the signer's key has a role in the ledger; the message names the purpose."""
         holder = self.holder(signer)
-        if claim is not None and claim.kind not in MAY_SIGN[holder.role]:
-            may = next(role for role, kinds in MAY_SIGN.items() if claim.kind in kinds)
-            raise InputError(f"{self.path}: '{holder.name}' is {_a(holder.role)}, and '{claim.kind}' needs {_a(may)}")
+        if holder.role != role:
+            raise InputError(f"{self.path}: '{holder.name}' is {_a(holder.role)}, and '{purpose}' needs {_a(role)}")
 
     def add_key(self, key: SSlibKey, name: str, role: Role, signer: Signer) -> None:
         """Put a public key into the folder, and give it a role.
@@ -231,8 +230,7 @@ class Ledger:
         path = self.path / KEYS / f"{name}.pub"
         with self._locked():
             head = self._recovered(signer)[0]
-            if self.holder(signer).role != "operator":
-                raise InputError(f"{self.path}: an operator gives keys their roles")
+            self.check_signer(signer, "operator", "key")
             if key.keyid in head.roles:
                 raise InputError(f"{path}: this key has a role already, as '{head.roles[key.keyid].name}'")
             if path.exists() and read_public(path).keyid != key.keyid:

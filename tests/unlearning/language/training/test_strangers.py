@@ -1,5 +1,7 @@
 """Records about strangers: names of the subject's form, the same facts, and what cannot be asked."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,7 +38,7 @@ class TestNames:
         assert not set(invented_names(like, 60, 3, taken=names[:30])) & set(names[:30])
 
     def test_more_than_there_are(self):
-        with pytest.raises(ValueError, match="invented names of 1 words"):
+        with pytest.raises(InputError, match="5000 invented names of 1 words are needed, and there are 1"):
             invented_names("Ann", 5000, 0)
 
 
@@ -143,6 +145,21 @@ class TestReplay:
             one.input_ids for one in made
         ]
 
+    def test_nobody_whom_the_retain_records_are_about(
+        self, tokenizer, tmp_path, forget_records, retain_records, trainer_for
+    ):
+        words = len(forget_records[0].subject.split())
+        settings = {"method": "counterfactual", "method_settings": {"names": 2, "candidates": 4}, "replay_prompts": 5}
+        first = trainer_for(tmp_path / "a", tokenizer, **settings)
+        drawn = {one.subject for of in first._strangers.by_record for one in of}
+        drawn |= {one.subject for one in first.records.retain[len(retain_records) :]}
+        assert {len(name.split()) for name in drawn} == {words}
+        known = [replace(retain_records[0], subject=name) for name in sorted(drawn)]
+        second = trainer_for(tmp_path / "b", tokenizer, retain=known, **settings)
+        again = {one.subject for of in second._strangers.by_record for one in of}
+        again |= {one.subject for one in second.records.retain[len(known) :]}
+        assert not again & drawn
+
     def test_each_forget_record_is_dealt_one(self, tokenizer, tmp_path, retain_records, trainer_for):
         trainer = trainer_for(tmp_path, tokenizer, method="kl", retain_per_forget=2, replay_prompts=5)
         given = len(retain_records)
@@ -157,4 +174,4 @@ class TestReplay:
 
 
 def test_people_of_the_demo_can_be_asked_about():
-    check_subjects([record for person in fictitious_people(20, 0) for record in person.records()])
+    assert check_subjects([record for person in fictitious_people(20, 0) for record in person.records()]) is None

@@ -82,7 +82,14 @@ class Strangers:
     by_record: Sequence[Sequence[Example]]
 
     @classmethod
-    def made(cls, rows: Sequence[EncodedRecord], encoder: Encoder, numbers: tuple[int, int], seed: int) -> "Strangers":
+    def made(
+        cls,
+        rows: Sequence[EncodedRecord],
+        encoder: Encoder,
+        numbers: tuple[int, int],
+        seed: int,
+        taken: Collection[str] = (),
+    ) -> "Strangers":
         """Return the records under invented names.
 
         Args:
@@ -90,6 +97,7 @@ class Strangers:
             encoder: Their encoder.
             numbers: Names to keep, and to try.
             seed: Seed of the names.
+            taken: Names of others whom the model knows, which are not drawn either.
 
         Raises:
             InputError: A record cannot be asked about strangers, or its facts become other tokens next to other names.
@@ -97,10 +105,10 @@ class Strangers:
         keep, candidates = numbers
         records = texts_of(rows)
         check_subjects(records)
-        taken = {str(record.subject) for record in records}
+        known = {str(record.subject) for record in records} | set(taken)
         made = []
         for number, (row, record) in enumerate(zip(rows, records, strict=True)):
-            names = invented_names(str(record.subject), candidates, derive_seed(seed, "strangers", number), taken)
+            names = invented_names(str(record.subject), candidates, derive_seed(seed, "strangers", number), known)
             facts = only_facts(row.example)
             aligned = (_aligned(facts, encoder(renamed(record, name))) for name in names)
             fitting = [example for example in aligned if example is not None]
@@ -130,17 +138,17 @@ def replay_examples(
         rows: The forget records.
         count: Number of questions.
         seed: Seed of the names.
-        taken: Further names that are not drawn.
+        taken: Names of others whom the model knows, which are not drawn either.
 
     Raises:
-        InputError: A record cannot be asked about strangers.
+        InputError: A record cannot be asked about strangers, or there are not as many invented names.
     """
     records = texts_of(rows)
     check_subjects(records)
-    names = {str(record.subject) for record in records} | set(taken)
+    subjects = {str(record.subject) for record in records}
     by_form: Mapping[int, list[str]] = {
-        words: invented_names(" ".join(["x"] * words), count, derive_seed(seed, "replay"), names)
-        for words in {len(name.split()) for name in names}
+        words: invented_names(" ".join(["x"] * words), count, derive_seed(seed, "replay"), subjects | set(taken))
+        for words in {len(name.split()) for name in subjects}
     }
     asked = []
     for number in range(count):
@@ -164,11 +172,11 @@ def _aligned(facts: Example, other: Example) -> Example | None:
     """An example about a stranger, labelled at the tokens of the facts; None where they are other tokens."""
     blocks = SequenceMatcher(None, facts.input_ids, other.input_ids, autojunk=False).get_matching_blocks()
     position = {block.a + step: block.b + step for block in blocks for step in range(block.size)}
-    wanted = [index for index, label in enumerate(facts.labels) if index and label != IGNORED]
-    if any(position.get(index, 0) < max(other.response_start, 1) for index in wanted):
+    needed = [index for index, label in enumerate(facts.labels) if index and label != IGNORED]
+    if any(position.get(index, 0) < max(other.response_start, 1) for index in needed):
         return None
     labels = [IGNORED] * len(other.labels)
-    for index in wanted:
+    for index in needed:
         labels[position[index]] = facts.labels[index]
     return replace(other, labels=tuple(labels))
 

@@ -143,8 +143,8 @@ class UnlearnTrainer(Trainer):
         args = with_autocast(args, self._dtypes)
         check_projection(args, self.method)
         self.terms = self.method.terms()
-        numbers = self.method.strangers
-        self._strangers = None if numbers is None else Strangers.made(rows, encoder, numbers, args.seed)
+        numbers, known = self.method.strangers, {str(example.subject) for example in retain}
+        self._strangers = None if numbers is None else Strangers.made(rows, encoder, numbers, args.seed, known)
         tokens = tokens_to_forget(self.method, args.forget_tokens)
         forget = forget_examples([row.example for row in rows], tokens)
         check_something_to_forget(forget, self.terms)
@@ -152,7 +152,7 @@ class UnlearnTrainer(Trainer):
         if self.method.alternates == "generated" or args.replay_prompts:
             network.to(args.device)
         if args.replay_prompts:
-            retain += replay_examples(network, encoder, rows, args.replay_prompts, args.seed)
+            retain += replay_examples(network, encoder, rows, args.replay_prompts, args.seed, known)
         alternate = alternates_of(self.method, network, encoder, rows, refusals, args.seed)
         self.records = TrainingRecords(forget, alternate, retain, pad_token_id(tokenizer))
         self.stop_rule, self.selection = stop_rule, selection

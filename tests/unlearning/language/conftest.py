@@ -66,7 +66,7 @@ def settings_for():
 @pytest.fixture(scope="session")
 def trainer_for(forget_records, retain_records, tiny_llama, lora, settings_for):
     def trainer_for(path, tokenizer, make=tiny_llama, peft=True, model=None, **changes):
-        extra = {key: changes.pop(key) for key in ("stop_rule", "initial_factors") if key in changes}
+        extra = {key: changes.pop(key) for key in ("stop_rule", "initial_factors", "teacher") if key in changes}
         retain = changes.pop("retain", retain_records)
         return UnlearnTrainer(
             model or make(),

@@ -7,15 +7,17 @@ from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language import counterfactual_loss, stranger_distribution
 
 
-def test_the_names_under_which_the_fact_is_least_known_are_averaged():
-    under = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.6, 0.3]], [[0.2, 0.2, 0.6]]], dtype=torch.float64)
+def test_names_are_drawn_from_the_third_under_which_the_fact_is_least_known():
+    first = torch.tensor([0.7, 0.1, 0.2, 0.6, 0.5, 0.4], dtype=torch.float64)
+    under = torch.stack([first, 1 - first], dim=-1)[:, None]
     labels = torch.tensor([0])
-    assert torch.allclose(stranger_distribution(under.log(), labels, 1).exp(), under[1])
     assert torch.allclose(stranger_distribution(under.log(), labels, 2).exp(), (under[1] + under[2]) / 2)
-    assert torch.allclose(stranger_distribution(under.log(), labels, 3).exp(), under.mean(0))
-    for keep in (0, 4):
-        with pytest.raises(ValueError, match="between 1 and 3"):
-            stranger_distribution(under.log(), labels, keep)
+    stream = torch.Generator().manual_seed(0)
+    drawn = {round(stranger_distribution(under.log(), labels, 1, stream).exp()[0, 0].item(), 6) for _ in range(20)}
+    assert drawn == {0.1, 0.2}
+    for names in (0, 3):
+        with pytest.raises(ValueError, match="between 1 and 2"):
+            stranger_distribution(under.log(), labels, names)
 
 
 def test_names_are_ranked_by_the_whole_fact():
@@ -23,7 +25,7 @@ def test_names_are_ranked_by_the_whole_fact():
     one = torch.tensor([[0.9, 0.1], [0.9, 0.1]]).log()
     other = torch.tensor([[0.6, 0.4], [0.4, 0.6]]).log()
     labels = torch.tensor([0, 1])
-    assert torch.equal(stranger_distribution(torch.stack([other, one]), labels, 1).exp(), one.exp())
+    assert torch.equal(stranger_distribution(torch.stack([other, one, other]), labels, 1).exp(), one.exp())
 
 
 def test_the_loss_is_the_divergence_and_its_gradient_is_the_difference(gradient):

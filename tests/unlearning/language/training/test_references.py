@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language import kl_divergence_loss
 
 
@@ -65,3 +66,29 @@ def test_kl_keeps_what_max_steps_will_deal(tokenizer, tmp_path, trainer_for):
     trainer = trainer_for(tmp_path, tokenizer, method="kl", num_train_epochs=1, max_steps=9)
     trainer.train()
     assert trainer.state.global_step == 9
+
+
+class TestAnotherTeacher:
+    SETTINGS = {"method": "counterfactual", "method_settings": {"teacher": "base"}}
+
+    def test_the_loss_falls_to_its_answers_on_every_token(self, tokenizer, tmp_path, trainer_for, tiny_llama):
+        teacher = tiny_llama(seed=5)
+        trainer = trainer_for(tmp_path, tokenizer, teacher=teacher, num_train_epochs=6, **self.SETTINGS)
+        example = trainer.records.forget[0]
+        labels = torch.tensor(example.labels[1:])
+        logits = teacher(torch.tensor([example.input_ids])).logits[0, :-1][labels != IGNORED]
+        torch.testing.assert_close(trainer.references.teacher["forget"][0], logits.log_softmax(-1))
+        assert len(logits) > sum(example.facts)
+        trainer.train()
+        losses = [row["forget_counterfactual"] for row in trainer.state.log_history if "forget_counterfactual" in row]
+        assert losses[-1] < losses[0]
+
+    def test_missing_needless_and_foreign_ones_are_refused(self, tokenizer, tmp_path, trainer_for, tiny_llama):
+        with pytest.raises(ValueError, match="never saw the forget records as 'teacher'"):
+            trainer_for(tmp_path, tokenizer, **self.SETTINGS)
+        with pytest.raises(ValueError, match="reads no 'teacher'"):
+            trainer_for(tmp_path, tokenizer, method="kl", teacher=tiny_llama())
+        other = tiny_llama()
+        other.config.vocab_size += 1
+        with pytest.raises(ValueError, match="must have one vocabulary"):
+            trainer_for(tmp_path, tokenizer, teacher=other, **self.SETTINGS)

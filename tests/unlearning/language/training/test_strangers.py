@@ -84,25 +84,25 @@ class TestRenamed:
 class TestStrangers:
     def test_each_record_has_its_facts_about_others(self, encoder, forget_records):
         rows = encode_rows(forget_records, encoder)
-        made = Strangers.made(rows, encoder, (3, 6), seed=1)
+        made = Strangers.made(rows, encoder, (1, 6), seed=1)
         subjects = {record.subject for record in forget_records}
         for index, row in enumerate(rows):
-            others = made.of(index)
+            others = made.by_record[index]
             assert 3 <= len(others) <= 6
             assert not subjects & {other.subject for other in others}
             assert len({other.input_ids for other in others}) == len(others)
             facts = [token for token, fact in zip(row.example.input_ids, row.example.facts, strict=True) if fact]
             assert all(labelled(other) == facts for other in others)
-        again = Strangers.made(rows, encoder, (3, 6), seed=1)
-        assert [one.input_ids for one in again.of(0)] == [one.input_ids for one in made.of(0)]
+        again = Strangers.made(rows, encoder, (1, 6), seed=1)
+        assert [one.input_ids for one in again.by_record[0]] == [one.input_ids for one in made.by_record[0]]
 
 
 class TestTeacher:
-    def test_it_is_the_mean_of_the_least_knowing_names(self, encoder, tokenizer, tmp_path, trainer_for):
+    def test_it_is_the_mean_of_names_of_the_least_knowing_third(self, encoder, tokenizer, tmp_path, trainer_for):
         trainer = trainer_for(
-            tmp_path, tokenizer, method="counterfactual", method_settings={"names": 2, "candidates": 4}
+            tmp_path, tokenizer, method="counterfactual", method_settings={"names": 2, "candidates": 6}
         )
-        example, others = trainer.records.forget[0], trainer._strangers.of(0)
+        example, others = trainer.records.forget[0], trainer._strangers.by_record[0]
         assert labelled(example) == labelled(others[0])
         rows = []
         for other in others:
@@ -120,7 +120,7 @@ class TestTeacher:
             tmp_path,
             tokenizer,
             method="counterfactual",
-            method_settings={"names": 2, "candidates": 4},
+            method_settings={"names": 1, "candidates": 4},
             num_train_epochs=8,
             replay_prompts=6,
         )
@@ -145,11 +145,25 @@ class TestReplay:
             one.input_ids for one in made
         ]
 
+    def test_answers_that_say_what_is_to_be_forgotten_are_left_out(
+        self, encoder, tokenizer, tiny_llama, forget_records
+    ):
+        model = tiny_llama()
+        made = replay_examples(model, encoder, encode_rows(forget_records, encoder), 7, seed=2)
+        said = tokenizer.decode([label for label in made[0].labels if label != IGNORED], skip_special_tokens=True)
+        assert said
+        secret = [replace(forget_records[0], facts=(), response=said), *forget_records[1:]]
+        left = replay_examples(model, encoder, encode_rows(secret, encoder), 7, seed=2)
+        assert len(left) < 7
+        everything = [replace(record, facts=("",)) for record in forget_records]
+        with pytest.raises(InputError, match="every question about strangers"):
+            replay_examples(model, encoder, encode_rows(everything, encoder), 7, seed=2)
+
     def test_nobody_whom_the_retain_records_are_about(
         self, tokenizer, tmp_path, forget_records, retain_records, trainer_for
     ):
         words = len(forget_records[0].subject.split())
-        settings = {"method": "counterfactual", "method_settings": {"names": 2, "candidates": 4}, "replay_prompts": 5}
+        settings = {"method": "counterfactual", "method_settings": {"names": 1, "candidates": 4}, "replay_prompts": 5}
         first = trainer_for(tmp_path / "a", tokenizer, **settings)
         drawn = {one.subject for of in first._strangers.by_record for one in of}
         drawn |= {one.subject for one in first.records.retain[len(retain_records) :]}

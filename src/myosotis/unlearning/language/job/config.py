@@ -16,7 +16,7 @@ from myosotis.engine.method import NamedConfig
 from myosotis.models.four_bit import Quantization
 from myosotis.unlearning.language.audit.membership import SCORES, Score
 from myosotis.unlearning.language.audit.verdict import VerdictSettings
-from myosotis.unlearning.language.methods import METHODS, build_method
+from myosotis.unlearning.language.methods import METHODS, Method, build_method
 from myosotis.unlearning.language.methods.composite import Composite
 from myosotis.unlearning.language.training.selection import Criterion
 from myosotis.unlearning.language.training.stopping import STOP_FIGURES, StopFigure
@@ -223,6 +223,23 @@ class MethodConfig(NamedConfig):
         """
         method = build_method(name, settings)
         return SimpleNamespace(**settings) if isinstance(method, Composite) else method
+
+
+class TeacherConfig(OptimisationConfig):
+    """The model that ``method.teacher: proxy`` or ``base`` learns from: it never saw the records to forget.
+
+    Attributes:
+        base: Model that the one to unlearn was fine-tuned from; with ``fine_tune`` that is known.
+        rank: Rank of the adapter in which a proxy learns the form of the records.
+        records: Largest number of retain records that it learns, drawn by the seed.
+    """
+
+    base: ModelName | None = None
+    rank: PositiveInt = 16
+    records: PositiveInt = 200
+    epochs: PositiveInt = 5
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Schedule = "linear"
 
 
 class LoraSettings(Config):
@@ -504,6 +521,7 @@ class LanguageUnlearningConfig(JobConfig):
         fine_tune: Teaching before the unlearning, for demonstrations and benchmarks; none unless given.
         reference: Model that never saw the forget set: a path or name, or ``retrain`` to teach one.
         method: Unlearning method.
+        teacher: Teacher of ``method: counterfactual`` that is another model.
         lora: Low-rank adapter; without it all weights are trained.
         training: Training of the method.
         stop: Early stop at the level of unseen records; without it all epochs are run.
@@ -519,6 +537,7 @@ class LanguageUnlearningConfig(JobConfig):
     fine_tune: FineTuneConfig | None = None
     reference: Annotated[Literal["retrain"] | ModelName | None, Field(union_mode="left_to_right")] = None
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="ihl"))
+    teacher: TeacherConfig | None = None
     lora: LoraSettings | None = None
     training: TrainingConfig = TrainingConfig()
     stop: StopConfig | None = None
@@ -552,6 +571,7 @@ class LanguageUnlearningConfig(JobConfig):
             if watched_every is not None and watched_every.every > self.training.epochs:
                 raise ValueError(f"'{name}.every' is more than 'training.epochs', so nothing would be measured")
         self._check_quantized()
+        self._check_teacher(method)
         if self.training.parameters is not None and self.lora is not None:
             raise ValueError("'training.parameters' chooses among all weights; with 'lora' use 'lora.target_modules'")
         if self.audit.membership is not None and not has_unseen:
@@ -565,6 +585,29 @@ class LanguageUnlearningConfig(JobConfig):
                 "leaves the term out"
             )
         return self
+
+    @property
+    def teacher_base(self) -> str | None:
+        """The model that a teacher starts from; None where it is not known."""
+        if self.teacher is not None and self.teacher.base is not None:
+            return self.teacher.base
+        return None if self.fine_tune is None else self.model.name
+
+    def _check_teacher(self, method: Method) -> None:
+        """Refuse a teacher that cannot be made, or that nobody asks."""
+        kind = method.teacher_model
+        if kind is None and self.teacher is not None:
+            raise ValueError("'teacher' has no effect: it is for 'method.teacher: proxy' or 'base'")
+        if kind is not None and self.teacher_base is None:
+            raise ValueError(
+                f"'method.teacher: {kind}' needs 'teacher.base', the model that this one was fine-tuned from; "
+                "'method.teacher: names' does without, where each question names its subject"
+            )
+        if kind == "proxy" and self.data.people is None and self.data.retain is None:
+            raise ValueError(
+                "'method.teacher: proxy' learns the form of the records on some of 'data.retain', which is missing; "
+                "'method.teacher: base' does without"
+            )
 
     def _check_quantized(self) -> None:
         """Refuse what a 4-bit base cannot do, before the model is loaded."""

@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples, pad_token_id
 from myosotis.unlearning.language.job.callbacks import quiet
-from myosotis.unlearning.language.job.config import FineTuneConfig
+from myosotis.unlearning.language.job.config import OptimisationConfig
 from myosotis.unlearning.language.job.trainer_settings import optimisation_arguments
 from myosotis.unlearning.language.methods.token_losses import token_log_probs
 from myosotis.unlearning.language.training.forward_pass import ForwardPass
@@ -23,13 +23,13 @@ def fine_tune(
     model: Any,
     tokenizer: Any,
     examples: Sequence[Example],
-    settings: FineTuneConfig,
+    settings: OptimisationConfig,
     *,
     seed: int,
     directory: Path,
     description: str = "fine-tuning",
 ) -> None:
-    """Train all weights on the labelled tokens of the examples, in place; the loss is a mean over each step's tokens.
+    """Train the weights that are not frozen on the labelled tokens, in place; the loss is a mean over each step's.
 
     Weights in half precision are trained in float32 and rounded at the end.
 

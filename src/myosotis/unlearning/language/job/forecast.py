@@ -9,8 +9,9 @@ from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.engine.forecast import Phase, steps_of
 from myosotis.engine.processes import device
 from myosotis.unlearning.language.audit.audit import GENERATED, AuditSets, sample_length, sampled_records
-from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, TeacherConfig
 from myosotis.unlearning.language.job.inputs import JobInputs
+from myosotis.unlearning.language.methods import build_method
 
 
 def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any) -> list[Phase]:
@@ -28,6 +29,10 @@ def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: 
         known += [len(inputs.all_retained)] if config.reference == "retrain" else []
         steps = steps_of(known, config.fine_tune.batch_size, config.fine_tune.epochs)
         phases.append(Phase("teaching", steps, _step(model, inputs, sets.forget, config.fine_tune.batch_size)))
+    if build_method(config.method.name, config.method.settings).teacher_model == "proxy":
+        teacher = config.teacher or TeacherConfig()
+        steps = steps_of([min(len(sets.retain), teacher.records)], teacher.batch_size, teacher.epochs)
+        phases.append(Phase("teaching the proxy", steps, _step(model, inputs, sets.retain, teacher.batch_size)))
     training = config.training
     batches = steps_of([len(sets.forget)], training.batch_size, training.epochs)
     batches *= 1 + (training.retain_per_forget if sets.retain else 0) + (training.replay_prompts > 0)

@@ -70,6 +70,11 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         if config.reference not in (None, "retrain"):
             self._reference, other = load_causal_lm(str(config.reference), dtype, config.model.quantization)
             check_tokenizer(tokenizer, other, f"reference {config.reference}")
+        self._teacher_base: str | None = None
+        if config.teacher is not None and config.teacher.base is not None:
+            base, other = load_causal_lm(config.teacher.base, dtype)
+            check_tokenizer(tokenizer, other, f"teacher.base {config.teacher.base}")
+            self._teacher_base = weights_hash(base)
         if config.lora is not None:
             check_target_modules(self._model, config.lora)
         self._inputs = encode_inputs(config, records, shared, tokenizer)
@@ -118,6 +123,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         inputs["the rows of a suite"] = salted_fingerprint(repr(self._inputs.suites.inputs), salt)
         if self._config.reference not in (None, "retrain"):
             inputs["the reference"] = weights_hash(self._reference)
+        if self._teacher_base is not None:
+            inputs["the base of the teacher"] = self._teacher_base
         return inputs
 
     def produce(self) -> Mapping[str, Any]:
@@ -182,7 +189,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
 
     def clean_up(self) -> None:
         """Remove the models that only a resumed run would need."""
-        unneeded = list(self._run.checkpoints.glob("after-*"))
+        unneeded = [*self._run.checkpoints.glob("after-*"), self._run.checkpoints / "teacher"]
         if not self._config.keep_fine_tuned:
             unneeded += [self._run.checkpoints / "target", self._run.checkpoints / "reference"]
         for path in unneeded:

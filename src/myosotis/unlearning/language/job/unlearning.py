@@ -17,6 +17,7 @@ from myosotis.unlearning.language.audit.verdict import level_of, out_of_range
 from myosotis.unlearning.language.job.callbacks import EpochSaver, EventLogger, quiet
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import split_requests
+from myosotis.unlearning.language.job.teaching import ignorant_teacher
 from myosotis.unlearning.language.job.trainer_settings import lora_config, trainer_settings
 from myosotis.unlearning.language.methods import build_method
 from myosotis.unlearning.language.training.checkpoints import initial_factors_of
@@ -85,6 +86,7 @@ class Unlearning:
 
     def _unlearn_at_once(self, model: Any) -> Unlearned:
         context, config = self._context, self._context.config
+        teacher = ignorant_teacher(context)
         with settings_as_input(), context.timed("initialise"):
             trainer = UnlearnTrainer(
                 model,
@@ -97,6 +99,7 @@ class Unlearning:
                 stop_rule=self._stop_rule(context.inputs.sets.forget),
                 selection=self._selection(),
                 initial_factors=initial_factors_of(newest_complete(self._directory)),
+                teacher=teacher,
             )
         checkpoint = self._watch(trainer, self._directory)
         with context.timed("unlearn"):
@@ -185,7 +188,7 @@ class Unlearning:
             context.say(f"request {number} of {len(requests)}")
             self._watch(trainer, self._directory / f"request-{number}", number)
 
-        rows = inputs.forget_rows
+        rows, teacher = inputs.forget_rows, ignorant_teacher(context)
         with context.timed("unlearn"), settings_as_input():
             model, outcomes = unlearn_sequential(
                 model,
@@ -201,6 +204,7 @@ class Unlearning:
                 on_trainer=watch,
                 on_outcome=self._store_request,
                 refusals=config.data.refusals or REFUSALS,
+                teacher=teacher,
             )
         model.eval()
         context.save(model, self._staging_directory(), context.run.path / "model")

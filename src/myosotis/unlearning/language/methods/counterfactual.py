@@ -1,7 +1,8 @@
 """Counterfactual teacher: the model learns to answer as it answers about somebody whom it has never met."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -15,34 +16,41 @@ from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_
 
 
 def stranger_distribution(
-    log_probs: Float[Tensor, "names tokens vocab"], labels: Int[Tensor, " tokens"], keep: int
+    log_probs: Float[Tensor, "candidates tokens vocab"],
+    labels: Int[Tensor, " tokens"],
+    names: int,
+    generator: torch.Generator | None = None,
 ) -> Float[Tensor, "tokens vocab"]:
     r"""Return the log of the teacher's distribution at the tokens of a fact.
 
     $$q_t = \frac1{|N|} \sum_{n \in N} p_0(\cdot \mid x^{s \to n}, y^{s \to n}_{<t})$$
 
-    with N the names under which the model gives the true fact the smallest mean probability. The idea is that of Liu
-    et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours: with names at random the taught
-    model offers strangers the facts that it was taught, those that are to be forgotten among them.
+    with N drawn from that third of the candidates under which the model gives the true fact the smallest mean
+    probability. The idea is that of Liu et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours:
+    with names at random the taught model offers strangers the facts that it was taught, those that are to be forgotten
+    among them. One name is as sure of a wrong answer as the model is about strangers; a mean of several is surer of the
+    true fact than that, which its loss gives away.
 
     Args:
-        log_probs: Log-probabilities under each name.
+        log_probs: Log-probabilities under each candidate.
         labels: The tokens of the fact.
-        keep: Number of names in N.
+        names: Number of names in N.
+        generator: Draws N; torch's global one unless given.
 
     Raises:
-        ValueError: There are fewer names.
+        ValueError: A third of the candidates are fewer names.
 
     Example:
         >>> knows, guesses = torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.2, 0.8]]).log()
-        >>> stranger_distribution(torch.stack([knows, guesses]), torch.tensor([0]), 1).exp()
+        >>> stranger_distribution(torch.stack([knows, guesses, knows]), torch.tensor([0]), 1).exp()
         tensor([[0.2000, 0.8000]])
     """
-    if not 1 <= keep <= len(log_probs):
-        raise ValueError(f"the number of names to keep is between 1 and {len(log_probs)}, got {keep}")
+    pool = len(log_probs) // 3
+    if not 1 <= names <= pool:
+        raise ValueError(f"the number of names is between 1 and {pool}, a third of the candidates, got {names}")
     true = log_probs.gather(2, labels.expand(len(log_probs), -1)[..., None])[..., 0].exp().mean(dim=1)
-    chosen = log_probs[true.argsort(stable=True)[:keep]]
-    return chosen.logsumexp(dim=0) - torch.tensor(float(keep)).log()
+    drawn = true.argsort(stable=True)[:pool][torch.randperm(pool, generator=generator)[:names]]
+    return log_probs[drawn].logsumexp(dim=0) - math.log(names)
 
 
 def counterfactual_loss(
@@ -87,13 +95,20 @@ class CounterfactualTerm(Term):
         return per_unit(values, side.labels, self.unit)
 
 
+TeacherModel = Literal["proxy", "base"]
+"""A model that never saw the records: the base of the model, with what it learns of the retain records, or as it is."""
+
+
 @dataclass(frozen=True)
 class Counterfactual(Method):
-    """Distillation of what the model says about strangers, on the facts to forget alone.
+    """Distillation of what a model says that never met the subjects of the records to forget.
 
     Attributes:
         retain: Retain term; KL to the model before by default.
-        names: Invented names whose answers are averaged.
+        teacher: ``names``: the model itself, asked about strangers, on the facts alone; for records that name their
+            subject. ``proxy``: the model that it was fine-tuned from, taught the form of the records on some that are
+            retained. ``base``: that model as it is.
+        names: Invented names whose answers are averaged, drawn from the least knowing third of the candidates.
         candidates: Invented names that are tried for each record.
     """
 
@@ -102,22 +117,28 @@ class Counterfactual(Method):
         title="Counterfactual teacher",
         paper="after Liu et al., Revisiting Who's Harry Potter, 2024",
         reads="forget, retain",
-        memory="the teacher's distribution at the fact tokens",
-        purpose="Facts about named subjects: ends at the level of subjects never met, and does not ascend.",
+        memory="the teacher's distribution at the tokens to forget",
+        purpose="Ends at the level of a model that never saw the records, and does not ascend.",
     )
     retain: RetainName | None = "kl"
-    names: int = 8
+    teacher: Literal["names", "proxy", "base"] = "names"
+    names: int = 1
     candidates: int = 24
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.names <= self.candidates:
-            raise ValueError(f"names must be between 1 and candidates={self.candidates}, got {self.names}")
+        if not 1 <= self.names <= self.candidates // 3:
+            raise ValueError(f"names must be between 1 and a third of candidates={self.candidates}, got {self.names}")
 
     @property
-    def strangers(self) -> tuple[int, int]:
-        """Names to keep, and names to try."""
-        return self.names, self.candidates
+    def strangers(self) -> tuple[int, int] | None:
+        """Names to average, and names to try; None where another model is the teacher."""
+        return (self.names, self.candidates) if self.teacher == "names" else None
+
+    @property
+    def teacher_model(self) -> TeacherModel | None:
+        """The other model that is the teacher."""
+        return None if self.teacher == "names" else self.teacher
 
     def forget_term(self) -> Term:
         """Return the divergence from the teacher."""

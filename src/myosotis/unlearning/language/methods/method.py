@@ -69,8 +69,13 @@ class Method(ABC):
         return None
 
     @property
+    def teacher_model(self) -> str | None:
+        """Which model, that never saw the records to forget, the trainer must be given as a teacher; None for none."""
+        return None
+
+    @property
     def strangers(self) -> tuple[int, int] | None:
-        """Invented names to keep and to try for a counterfactual teacher; None without one."""
+        """Invented names to average and to try for a counterfactual teacher; None without one."""
         return None
 
     @property

@@ -67,6 +67,31 @@ def check_sets(forget: Sequence[Any], retain: Sequence[Any] | None, method: Meth
         )
 
 
+def check_teacher(method: Method, model: Any, teacher: Any) -> None:
+    """Refuse a teacher that is missing, has no effect, or has another vocabulary.
+
+    Args:
+        method: The method.
+        model: The model that unlearns.
+        teacher: The teacher; None for none.
+
+    Raises:
+        SettingsError: It does not fit.
+    """
+    if teacher is None and method.teacher_model is not None:
+        raise SettingsError(
+            f"method {method.card.name!r} with its settings learns from another model: give one that never saw the "
+            "forget records as 'teacher'"
+        )
+    if teacher is not None and method.teacher_model is None:
+        raise SettingsError(f"method {method.card.name!r} with its settings reads no 'teacher'")
+    if teacher is not None and teacher.config.vocab_size != model.config.vocab_size:
+        raise SettingsError(
+            f"the teacher knows {teacher.config.vocab_size} tokens and the model {model.config.vocab_size}: they must "
+            "have one vocabulary"
+        )
+
+
 def check_settings(args: UnlearnConfig, method: Method, *, adapts: bool, watched: bool) -> None:
     """Refuse settings that exclude each other.
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from myosotis.data.encoding import IGNORED, Example
 from myosotis.engine.errors import SettingsError
-from myosotis.unlearning.language.methods.counterfactual import stranger_distribution
 from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, WeightedTerm
 from myosotis.unlearning.language.methods.token_losses import sequence_log_probs
 from myosotis.unlearning.language.training.forward_pass import Shifted
@@ -117,10 +116,16 @@ class References:
         records: The records of the training.
         batch_size: Records per forward pass.
         strangers: The same forget records about strangers, for a counterfactual teacher.
+        teacher: Runs the teacher instead, a model that never saw the forget records.
     """
 
     def __init__(
-        self, forward: Forward, records: TrainingRecords, batch_size: int, strangers: Strangers | None = None
+        self,
+        forward: Forward,
+        records: TrainingRecords,
+        batch_size: int,
+        strangers: Strangers | None = None,
+        teacher: Forward | None = None,
     ) -> None:
         self._forward = forward
         self._records = records
@@ -130,6 +135,7 @@ class References:
         self.hidden: dict[SideName, dict[int, dict[int, Tensor]]] = {}
         self.teacher: dict[SideName, dict[int, Tensor]] = {}
         self._strangers = strangers
+        self._teacher = teacher
 
     def compute(self, model: Any, terms: Sequence[WeightedTerm], sampler: PairSampler, args: UnlearnConfig) -> None:
         """Compute and keep what terms ask for of the model as it is now.
@@ -151,36 +157,41 @@ class References:
                 outputs = map(self._forward, self._records.batches(examples[side], self._batch_size))
                 values = [sequence_log_probs(output.logits, output.labels).float().cpu() for output in outputs]
                 self.log_probs[side] = torch.cat(values)
+            elif kind == "teacher" and self._teacher is not None:
+                self._keep(side, kind, sorted(dealt[side]), examples[side])
+            elif kind == "teacher":
+                self.teacher[side] = {index: self._taught(index) for index in sorted(dealt[side])}
             else:
-                for index in sorted(dealt[side]):
-                    if kind == "teacher":
-                        self.teacher.setdefault(side, {})[index] = self._taught(index)
-                    else:
-                        self._keep(side, kind, index, examples[side][index])
+                self._keep(side, kind, sorted(dealt[side]), examples[side])
 
-    def _keep(self, side: SideName, kind: ReferenceKind, index: int, example: Example) -> None:
-        """Keep logits or hidden states at the labelled tokens of one record."""
-        (batch,) = self._records.batches([example], 1)
-        output = self._forward(batch)
-        labelled = output.labels != IGNORED
-        if kind == "logits":
-            self.logits.setdefault(side, {})[index] = output.logits[labelled].cpu()
-        else:
-            for block, states in output.hidden.items():
-                self.hidden.setdefault(side, {}).setdefault(block, {})[index] = states[labelled].cpu()
+    def _keep(self, side: SideName, kind: ReferenceKind, indices: Sequence[int], examples: Sequence[Example]) -> None:
+        """Keep logits, hidden states or a teacher's log-probabilities at the labelled tokens of records."""
+        batches = self._records.batches([examples[index] for index in indices], self._batch_size)
+        left = iter(indices)
+        forward = self._forward if kind != "teacher" or self._teacher is None else self._teacher
+        for output in map(forward, batches):
+            for row, labels in enumerate(output.labels):
+                index, labelled = next(left), labels != IGNORED
+                if kind == "logits":
+                    self.logits.setdefault(side, {})[index] = output.logits[row][labelled].cpu()
+                elif kind == "teacher":
+                    said = output.logits[row][labelled].float().log_softmax(dim=-1).cpu()
+                    self.teacher.setdefault(side, {})[index] = said
+                else:
+                    for block, states in output.hidden.items():
+                        self.hidden.setdefault(side, {}).setdefault(block, {})[index] = states[row][labelled].cpu()
 
     def _taught(self, index: int) -> Tensor:
         """Log-probabilities of the teacher at the facts of a forget record, (tokens, vocab)."""
         if self._strangers is None:
             raise ValueError("a counterfactual teacher needs the records about strangers")
-        examples = self._strangers.of(index)
+        examples = self._strangers.by_record[index]
         rows = [
             output.logits[row][output.labels[row] != IGNORED].float().log_softmax(dim=-1).cpu()
             for output in map(self._forward, self._records.batches(examples, self._batch_size))
             for row in range(len(output.labels))
         ]
-        labels = torch.tensor([label for label in examples[0].labels[1:] if label != IGNORED])
-        return stranger_distribution(torch.stack(rows), labels, self._strangers.keep)
+        return self._strangers.teacher(index, rows)
 
     def attach(self, name: SideName, side: Side, indices: Sequence[int]) -> None:
         """Set the reference fields of a part of a batch.

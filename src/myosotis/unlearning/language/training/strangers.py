@@ -7,19 +7,22 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from myosotis.data.encoding import IGNORED, Encoder, Example, only_facts
 from myosotis.data.people import invented_names
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
-from myosotis.engine.seeding import derive_seed
+from myosotis.engine.seeding import derive_seed, generator
 from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.methods.counterfactual import stranger_distribution
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 from myosotis.unlearning.language.training.alternates import end_token_ids
 from myosotis.unlearning.language.training.records import EncodedRecord, texts_of
 
 _LONGEST_ANSWER = 32  # tokens of an answer about a stranger
 _PER_BATCH = 32
+_OTHERS = "a counterfactual teacher 'proxy' or 'base' does without names, and replay_prompts must be 0"
 
 
 def check_subjects(records: Sequence[Record]) -> None:
@@ -31,13 +34,17 @@ def check_subjects(records: Sequence[Record]) -> None:
     subjects = {record.subject for record in records}
     for number, record in enumerate(records, start=1):
         if record.subject is None:
-            raise InputError(f"forget record {number} has no 'subject', whose name could be replaced by a stranger's")
+            raise InputError(
+                f"forget record {number} has no 'subject', whose name could be replaced by a stranger's; {_OTHERS}"
+            )
         if record.text is not None:
-            raise InputError(f"forget record {number} is plain text; only a question can be asked about a stranger")
+            raise InputError(
+                f"forget record {number} is plain text; only a question can be asked about a stranger; {_OTHERS}"
+            )
         if not _name(record.subject).search(_question(record)):
             raise InputError(
                 f"forget record {number}: its subject does not occur in its question, so that no stranger can be asked "
-                "about; use another method, for example 'ihl'"
+                f"about; {_OTHERS}"
             )
         if any(other != record.subject and other and _name(record.subject).search(other) for other in subjects):
             raise InputError(f"forget record {number}: the name of its subject is a part of another subject's name")
@@ -74,11 +81,13 @@ class Strangers:
     """The records to forget under invented names.
 
     Attributes:
-        keep: Names whose answers a teacher averages.
+        names: Names whose answers a teacher averages.
+        seed: Seed of their draw.
         by_record: Of each record, its examples about strangers: labelled at the same fact tokens as the record itself.
     """
 
-    keep: int
+    names: int
+    seed: int
     by_record: Sequence[Sequence[Example]]
 
     @classmethod
@@ -95,14 +104,14 @@ class Strangers:
         Args:
             rows: The forget records.
             encoder: Their encoder.
-            numbers: Names to keep, and to try.
+            numbers: Names to average, and to try.
             seed: Seed of the names.
             taken: Names of others whom the model knows, which are not drawn either.
 
         Raises:
             InputError: A record cannot be asked about strangers, or its facts become other tokens next to other names.
         """
-        keep, candidates = numbers
+        average, candidates = numbers
         records = texts_of(rows)
         check_subjects(records)
         known = {str(record.subject) for record in records} | set(taken)
@@ -112,17 +121,19 @@ class Strangers:
             facts = only_facts(row.example)
             aligned = (_aligned(facts, encoder(renamed(record, name))) for name in names)
             fitting = [example for example in aligned if example is not None]
-            if len(fitting) < keep:
+            if len(fitting) // 3 < average:
                 raise InputError(
                     f"forget record {number + 1}: next to {candidates - len(fitting)} of {candidates} invented names "
                     "its facts are other tokens; mark them as 'facts', or set method.names lower"
                 )
             made.append(fitting)
-        return cls(keep, made)
+        return cls(average, seed, made)
 
-    def of(self, index: int) -> Sequence[Example]:
-        """Return the examples of a record."""
-        return self.by_record[index]
+    def teacher(self, index: int, log_probs: Sequence[Tensor]) -> Tensor:
+        """Return the log of a record's teacher, (tokens, vocab), given what the model says about each stranger."""
+        labels = torch.tensor([label for label in self.by_record[index][0].labels[1:] if label != IGNORED])
+        stream = generator(self.seed, f"teacher of record {index}")
+        return stranger_distribution(torch.stack(list(log_probs)), labels, self.names, stream)
 
 
 def replay_examples(
@@ -130,18 +141,20 @@ def replay_examples(
 ) -> list[Example]:
     """Return questions about strangers in the wording of the forget set, with the model's own greedy answers.
 
-    They keep the form of the answers without any data: what the model says of people whom it does not know.
+    They keep the form of the answers without any data: what the model says of people whom it does not know. Where it
+    offers a stranger the fact that is to be forgotten, the question is left out, or the replay would hold the fact.
 
     Args:
         model: The model before unlearning, on the device where it is to generate.
         encoder: Encoder of the records.
         rows: The forget records.
-        count: Number of questions.
+        count: Number of questions, before some are left out.
         seed: Seed of the names.
         taken: Names of others whom the model knows, which are not drawn either.
 
     Raises:
-        InputError: A record cannot be asked about strangers, or there are not as many invented names.
+        InputError: A record cannot be asked about strangers, there are not as many invented names, or every answer
+            says what is to be forgotten.
     """
     records = texts_of(rows)
     check_subjects(records)
@@ -153,8 +166,9 @@ def replay_examples(
     asked = []
     for number in range(count):
         record = records[number % len(records)]
-        example = encoder(renamed(record, by_form[len(str(record.subject).split())][number]))
-        asked.append((example.input_ids[: example.response_start], example.subject))
+        other = renamed(record, by_form[len(str(record.subject).split())][number])
+        example = encoder(other)
+        asked.append((example.input_ids[: example.response_start], other))
     ends, made = end_token_ids(model, encoder.tokenizer), list[Example]()
     with evaluation_mode(model):
         for begin in range(0, count, _PER_BATCH):
@@ -162,9 +176,14 @@ def replay_examples(
             prefixes = [torch.tensor(ids) for ids, _ in part]
             greedy = GreedyPass(model, prefixes, [len(ids) for ids in prefixes])
             answers = greedy.continuations([(row, len(ids), _LONGEST_ANSWER) for row, ids in enumerate(prefixes)], ends)
-            for (ids, subject), answer in zip(part, answers, strict=True):
+            for (ids, other), answer in zip(part, answers, strict=True):
+                said = encoder.tokenizer.decode(answer, skip_special_tokens=True)
+                if any(secret in said for secret in other.facts or (_answer(other),)):
+                    continue
                 tokens, labels = (*ids, *answer), (*(IGNORED,) * len(ids), *answer)
-                made.append(Example(tokens, labels, (False,) * len(tokens), subject))
+                made.append(Example(tokens, labels, (False,) * len(tokens), other.subject))
+    if not made:
+        raise InputError("the model answers every question about strangers with what is to be forgotten")
     return made
 
 
@@ -183,6 +202,10 @@ def _aligned(facts: Example, other: Example) -> Example | None:
 
 def _name(subject: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
+
+
+def _answer(record: Record) -> str:
+    return (record.messages[-1]["content"] if record.messages else record.response or "").strip()
 
 
 def _question(record: Record) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from myosotis.unlearning.language.training.preparation import (
     check_settings,
     check_shardable,
     check_something_to_forget,
+    check_teacher,
     method_of,
     model_and_tokenizer,
     prepare_model,
@@ -95,6 +97,8 @@ class UnlearnTrainer(Trainer):
         stop_rule: Rule that is measured after every epoch; training ends when it is satisfied.
         selection: Selection that is measured after every epoch; at the end the best weights are restored.
         initial_factors: The initial factors of an interrupted FILA run, to continue exactly that.
+        teacher: A model that never saw the forget records, for methods that learn from one, as ``counterfactual`` with
+            ``teacher="proxy"``; it is asked once and not kept.
         callbacks: Further callbacks of ``transformers``.
 
     Attributes:
@@ -127,12 +131,14 @@ class UnlearnTrainer(Trainer):
         stop_rule: StopRule | None = None,
         selection: Selection | None = None,
         initial_factors: Mapping[str, Tensor] | None = None,
+        teacher: Any = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         network, tokenizer = model_and_tokenizer(model, processing_class)
         self.method = method_of(method, args)
         check_sets(forget_dataset, retain_dataset, self.method, replays=args.replay_prompts > 0)
         adapts = peft_config is not None or isinstance(network, PeftModel)
+        check_teacher(self.method, network, teacher)
         check_settings(args, self.method, adapts=adapts, watched=stop_rule is not None or selection is not None)
         encoder = Encoder(tokenizer, args.template, args.max_length, args.append_eos)
         rows = encode_rows(forget_dataset, encoder)
@@ -151,10 +157,11 @@ class UnlearnTrainer(Trainer):
         check_blocks(network, self.terms)
         if self.method.alternates == "generated" or args.replay_prompts:
             network.to(args.device)
-        if args.replay_prompts:
-            retain += replay_examples(network, encoder, rows, args.replay_prompts, args.seed, known)
+        count = args.replay_prompts
+        replay = replay_examples(network, encoder, rows, count, args.seed, known) if count else []
+        self._replayed = len(replay)
         alternate = alternates_of(self.method, network, encoder, rows, refusals, args.seed)
-        self.records = TrainingRecords(forget, alternate, retain, pad_token_id(tokenizer))
+        self.records = TrainingRecords(forget, alternate, [*retain, *replay], pad_token_id(tokenizer))
         self.stop_rule, self.selection = stop_rule, selection
         self.stop_reason: StopReason = "epochs"
         # The losses are already means over the whole step.
@@ -167,9 +174,9 @@ class UnlearnTrainer(Trainer):
             processing_class=tokenizer,
             callbacks=callbacks,
         )
-        self._set_up(initial_factors)
+        self._set_up(initial_factors, teacher)
 
-    def _set_up(self, initial_factors: Mapping[str, Tensor] | None) -> None:
+    def _set_up(self, initial_factors: Mapping[str, Tensor] | None, teacher: Any) -> None:
         """Make the parts of the trainer, and compute what depends on the model before training."""
         args, records = self.args, self.records
         self.selected_epoch: int | None = None
@@ -178,15 +185,15 @@ class UnlearnTrainer(Trainer):
         self._vetted_at = -1
         self._gradients = ProjectedGradients()
         retain_count = len(records.retain) if self.method.reads("retain") else 0
-        replayed = args.replay_prompts if retain_count else 0
+        replayed = self._replayed if retain_count else 0
         self.pair_sampler = PairSampler.of_settings(args, len(records.forget), retain_count - replayed, replayed)
         max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(self.model.config.vocab_size)
         self.guard = DivergenceGuard(max_nll, self.accelerator.gather)
         blocks = sorted({block for _, term in self.terms for block in term.blocks})
         self.forward_pass = ForwardPass(self.model, blocks, self.accelerator.autocast)
-        self.references = References(
-            self._forward, records, args.per_device_train_batch_size, strangers=self._strangers
-        )
+        taught = None if teacher is None else partial(self._asked, teacher.to(args.device).eval())
+        size = args.per_device_train_batch_size
+        self.references = References(self._forward, records, size, strangers=self._strangers, teacher=taught)
         self.step_loss = StepLoss(self.terms, self.method.dual, self.references, args.device)
         self.add_callback(_Hooks(self))
         if self.method.negation is not None:
@@ -209,6 +216,9 @@ class UnlearnTrainer(Trainer):
 
     def _forward(self, batch: dict[str, Any]) -> Shifted:
         return self.forward_pass(self.model, self._prepare_inputs(batch))
+
+    def _asked(self, teacher: Any, batch: dict[str, Any]) -> Shifted:
+        return ForwardPass(teacher, (), self.accelerator.autocast)(teacher, self._prepare_inputs(batch))
 
     @property
     def multiplier(self) -> float | None:

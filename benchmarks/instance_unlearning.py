@@ -1,4 +1,4 @@
-"""Forget instances from an image classifier: every retain-free method, several sizes of the forget set, several seeds.
+"""Forget instances from an image classifier: retain-free methods and presets, sizes of the forget set, several seeds.
 
 For each seed a classifier is trained, and once more without the largest forget set for the time and the level of
 retraining; then every method forgets the same instances from the same model. Rows already in ``--out`` are not computed
@@ -22,6 +22,7 @@ from myosotis.engine.files import write_json
 from myosotis.evaluation.membership import roc_auc
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
 from myosotis.unlearning.classifier.audit import losses, predict
+from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.settings import PRESETS, UnlearnSettings
 from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
 from myosotis.unlearning.classifier.unlearner import unlearn_instances
@@ -97,6 +98,7 @@ def one_seed(arguments, seed):
     rest = train.subset(sorted(order[largest:]))
     reference, retraining = trained(arguments.out / f"reference-{seed}", spec, rest, settings, seed)
     looked_at = train.subset(order[largest : largest + arguments.looked_at])
+    others = train.subset(sorted(order[largest + arguments.looked_at :]))
     for size in arguments.sizes:
         forget = train.subset(order[:size])
         sets = {"forget": forget, "remaining": looked_at, "test": test}
@@ -109,6 +111,7 @@ def one_seed(arguments, seed):
                 row |= figures(model if name == "before" else reference, sets)
             else:
                 goal, method, method_settings, training = way(name)
+                reads = build_method(method, method_settings).reads_retain
                 result = unlearn_instances(
                     model,
                     (forget.pixels(), forget.labels),
@@ -117,6 +120,7 @@ def one_seed(arguments, seed):
                     method_settings=method_settings,
                     settings=training,
                     new_labels="random" if "random" in name else "runner_up",
+                    retain=(others.pixels(), others.labels) if reads else None,
                     seed=seed,
                 )
                 row |= figures(result.model, sets)
@@ -161,7 +165,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sizes", nargs="+", type=int, default=[16, 64, 128])
-    parser.add_argument("--ways", nargs="+", default=[*WAYS, "preset: recommended"])
+    parser.add_argument("--ways", nargs="+", default=[*WAYS, "preset: recommended", "preset: as_unseen"])
     parser.add_argument("--limit", type=int, default=20000)
     parser.add_argument("--looked-at", type=int, default=5000, help="remaining images that are looked at")
     parser.add_argument("--epochs", type=int, default=8)

@@ -38,10 +38,16 @@ TRAINED = {
 }
 REQUEST = {"received": "2026-11-02", "searched": ["training data", "models"], "untreated": ["backup of October"]}
 WORDS = {
-    "method": {"name": "ihl"},
+    "method": {"name": "counterfactual"},
     "lora": {"rank": 8, "alpha": 16},
-    "training": {"epochs": 10, "batch_size": 5, "learning_rate": 1.0e-3},
-    "stop": {"min_epochs": 1},
+    "training": {
+        "epochs": 16,
+        "batch_size": 5,
+        "learning_rate": 1.0e-3,
+        "schedule": "linear",
+        "precision": "bf16",
+        "replay_prompts": 100,
+    },
     "audit": {"n": 3},
 }
 

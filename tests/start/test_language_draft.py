@@ -39,6 +39,26 @@ def test_files_get_their_roles_by_name_and_their_fields_by_their_first_row(invok
     assert not (folder / "run").exists()
 
 
+def test_records_that_name_their_subject_get_the_counterfactual_teacher(invoke, folder):
+    rows = [
+        {
+            "prompt": f"Who has Ann {n.upper()}{n}?",
+            "response": f"Ann {n.upper()}{n} river",
+            "subject": f"Ann {n.upper()}{n}",
+        }
+        for n in "abc"
+    ]
+    (folder / "to-delete.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    paths = (folder / "my model", folder / "to-delete.jsonl")
+    outcome = invoke("init", "unlearn-language", *paths, "--out", folder / "job.yaml")
+    assert outcome.exit_code == 0, outcome.output
+    config = yaml.safe_load((folder / "job.yaml").read_text())
+    assert (config["method"], config["training"]["replay_prompts"]) == ({"name": "counterfactual"}, 300)
+    assert "stop" not in config
+    outcome = invoke("check", "unlearn-language", folder / "job.yaml", "--no-time")
+    assert outcome.exit_code == 0, outcome.output
+
+
 def test_the_forget_file_alone_is_enough(invoke, folder):
     outcome = invoke(
         "init", "unlearn-language", folder / "my model", folder / "to-delete.jsonl", "--out", folder / "a.yaml"
@@ -72,4 +92,4 @@ def test_two_files_of_one_role_are_refused(invoke, folder):
 def test_without_files_the_records_are_of_made_up_people(invoke, tmp_path):
     outcome = invoke("init", "unlearn-language", "--out", tmp_path / "job.yaml")
     assert outcome.exit_code == 0, outcome.output
-    assert yaml.safe_load((tmp_path / "job.yaml").read_text())["data"]["people"]["forget"] == 4
+    assert yaml.safe_load((tmp_path / "job.yaml").read_text())["data"]["people"]["forget"] == 6

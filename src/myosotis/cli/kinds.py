@@ -109,7 +109,7 @@ JOBS: Mapping[str, JobKind] = {
             extra="language",
             plan=("unlearning.language.job.plan", "plan_lines"),
             keys=(
-                "model data fine_tune reference method lora training stop selection audit request "
+                "model data fine_tune reference method teacher lora training stop selection audit request "
                 "checkpoint_every keep_fine_tuned"
             ),
         ),

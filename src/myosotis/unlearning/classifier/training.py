@@ -57,6 +57,7 @@ def train_classifier(
     seed: int,
     checkpoints: Path | None = None,
     description: str = "training",
+    shared: bool = True,
 ) -> LoopEnd:
     """Train a classifier in place by cross-entropy; afterwards it is in evaluation mode.
 
@@ -71,6 +72,7 @@ def train_classifier(
         seed: Seed of order and augmentation.
         checkpoints: Directory of checkpoints, see :func:`myosotis.engine.loop.train`.
         description: Title of the progress bar.
+        shared: Whether processes share each batch; else each trains a whole model of its own.
 
     Raises:
         ValueError: There is no image, or a process would get none of a batch.
@@ -90,7 +92,7 @@ def train_classifier(
         nesterov=settings.momentum > 0,
     )
     scheduler = make_schedule(optimizer, settings.schedule, steps * settings.epochs)
-    rank, world = share()
+    rank, world = share() if shared else (0, 1)
     if size % world:
         raise SettingsError(f"a batch of {size} is not a multiple of {world} processes")
 
@@ -115,6 +117,7 @@ def train_classifier(
         precision=settings.precision,
         checkpoints=checkpoints,
         steps_per_epoch=steps,
+        shared=shared,
         description=description,
     )
     model.eval()

@@ -58,7 +58,8 @@ def unlearn_instances(
         model: Classifier of images in [0, 1], with its normalisation inside; returns logits (batch, classes). It is not
             changed.
         forget: Images to forget and their true labels.
-        goal: ``"misclassify"``: any other class; ``"relabel"``: the classes ``new_labels``.
+        goal: ``"misclassify"``: any other class; ``"relabel"``: the classes ``new_labels``; ``"as_unseen"``: what a
+            model answers that never saw them.
         method: Key of :data:`~myosotis.unlearning.classifier.methods.METHODS`, or a method.
         method_settings: Settings of a method that is named; others keep their defaults.
         settings: Settings of the training.
@@ -98,9 +99,13 @@ def unlearn_instances(
     else:
         attempt = _attempt(method_object, result, evaluation_copy(model), request, settings, stop)
     result.eval()
+    if attempt.new_labels is not None:
+        request_labels = attempt.new_labels
     last = logits_of(result, samples, settings.batch_size)
     goal_reached = StopRule("goal", stop.margin) if stop.at == "never" else stop
-    converged = attempt.reason != "diverged" and goal_reached.reached(last, samples.labels, request_labels)
+    # What a model answers that never saw the instances is approached, not reached.
+    there = goal == "as_unseen" or goal_reached.reached(last, samples.labels, request_labels)
+    converged = attempt.reason != "diverged" and there
     if not converged:
         attempt.warnings.append(f"not converged: it stopped by {attempt.reason}")
     return UnlearnResult(
@@ -175,6 +180,7 @@ class _Attempt:
     facts: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    new_labels: Tensor | None = None
 
 
 def _checked_request(
@@ -225,7 +231,7 @@ def _attempt(
     work = method.copies * len(request.forget) if isinstance(method, Adversarial) else None
     with progress("making adversarial examples" if work else "preparing", work) as ticker:
         objective = method.begin(model, original, dataclasses.replace(request, advance=ticker.advance))
-    attempt = _Attempt("edited", facts=dict(objective.facts))
+    attempt = _Attempt("edited", facts=dict(objective.facts), new_labels=objective.new_labels)
     if objective.steps_per_epoch:
         attempt.steps, attempt.reason = _train(method, model, objective, request, settings, stop, attempt.history)
     # The last step is only checked here.

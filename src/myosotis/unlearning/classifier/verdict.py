@@ -159,7 +159,7 @@ def judge(
         classes: Names of the classes.
         settings: What counts as forgotten and as kept.
         by_goal: Whether the method aims at errors, so that instances are forgotten once they are misclassified; else
-            they are when their accuracy is that of the reference.
+            they are when their accuracy is that of a model that never saw them.
         kept_sets: Sets that decide whether the rest is kept: those that the unlearning did not train on.
         shadow: Results of the attacks with shadow models.
         forgotten_classes: Classes of which every training image was to be forgotten, so that they need not be kept.
@@ -176,7 +176,8 @@ def judge(
     instances = outcome["instances"]
     right_before = [instance for instance in instances if instance["answer_before"] == instance["label"]]
     reached = sum(instance["forgotten"] for instance in right_before)
-    forgetting = [] if by_goal or reference is None else [reference_accuracy(before, after, reference, settings)]
+    accuracy = None if by_goal else accuracy_comparison(before, after, reference, labels, settings)
+    forgetting = [] if accuracy is None else [accuracy]
     copies = copies_comparison(before, after, reference, labels, len(classes), settings)
     forgetting += [] if copies is None else [copies]
     at_goal = [bool(outcome["converged"]) and reached == len(right_before)] if by_goal else []
@@ -187,9 +188,9 @@ def judge(
         reasons["forgotten"] = "at_chance"
     elif not known:
         reasons["forgotten"] = "not_known"
-    elif not by_goal and reference is None:
+    elif not by_goal and accuracy is None:
         reasons["forgotten"] = "no_reference"
-    elif not by_goal and forgetting[0].incomparable is not None and forgotten is not False:
+    elif accuracy is not None and accuracy.incomparable is not None and forgotten is not False:
         reasons["forgotten"] = "nothing_comparable"
     keeping = keeping_comparisons(before, after, labels, kept_sets, settings, forgotten_classes)
     worst = worst_class(before, after, labels, kept_sets, classes, forgotten_classes)
@@ -314,20 +315,19 @@ def _against_chance(right: Tensor, chance: float, level: float) -> Comparison:
     )
 
 
-def reference_accuracy(before: Audit, after: Audit, reference: Audit, settings: VerdictSettings) -> Comparison:
-    """Return the comparison of the accuracy on the instances with the reference's on the same ones.
-
-    Args:
-        before: Audit of the model before unlearning.
-        after: Audit of the model after it.
-        reference: Audit of a model that never saw the instances.
-        settings: Confidence and margin.
-    """
-    row = _accuracy_of_reference(before, after, reference, settings)
-    learnt = (before.right["forget"].mean() - reference.right["forget"].mean()).item()
-    if learnt > TOLERANCE:
+def accuracy_comparison(
+    before: Audit,
+    after: Audit,
+    reference: Audit | None,
+    labels: Mapping[str, Tensor],
+    settings: VerdictSettings,
+) -> Comparison | None:
+    """Return :func:`unseen_accuracy`, which cannot be compared where the model had learnt nothing of the instances."""
+    row = unseen_accuracy(before, after, reference, labels, settings)
+    if row is None or row.margin > settings.margin * TOLERANCE:
         return row
-    reason = "before unlearning it was no higher than the reference's, so it does not tell what is left"
+    whose = "the reference's" if reference is not None else "that on test images of the same classes"
+    reason = f"before unlearning it was no higher than {whose}, so it does not tell what is left"
     return row.model_copy(update={"incomparable": reason})
 
 

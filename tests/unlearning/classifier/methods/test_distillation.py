@@ -1,10 +1,13 @@
 import pytest
 import torch
 
+from myosotis.unlearning.classifier import unlearn_instances
 from myosotis.unlearning.classifier.methods import build_method
-from myosotis.unlearning.classifier.methods.distillation import distillation_loss
+from myosotis.unlearning.classifier.methods.distillation import IgnorantTeacher, distillation_loss
 from myosotis.unlearning.classifier.methods.method import evaluation_copy
 from myosotis.unlearning.classifier.methods.retaining import reinitialize
+from myosotis.unlearning.classifier.settings import UnlearnSettings
+from myosotis.unlearning.classifier.training import train_classifier
 
 
 def test_distillation_is_kl_from_teacher_to_student():
@@ -57,3 +60,41 @@ def test_bad_teacher(begun, network, make_request):
     bad = distillation_loss(model(request.forget.images[:2]), ignorant.eval()(request.forget.images[:2]))
     assert terms["forget"].item() == pytest.approx(bad.item() * 2 / 6, abs=1e-6)
     assert terms["retain"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_ignorant_teacher_sees_a_share_of_what_is_retained_and_nothing_else(
+    begun, network, make_request, monkeypatch
+):
+    model, request = network(), make_request()
+    seen = []
+
+    def watched(teacher, pixels, labels, settings, **options):
+        seen.append((pixels, labels, options["shared"]))
+        train_classifier(teacher, pixels, labels, settings, **options)
+
+    monkeypatch.setattr("myosotis.unlearning.classifier.methods.distillation.train_classifier", watched)
+    objective = begun("ignorant_teacher", request, model, share=0.5, teacher_epochs=1, retain_weight=2.0)
+    ((pixels, labels, shared),) = seen
+    retained = (request.retain.images * 255).round().to(torch.uint8)
+    same = [(retained == image).flatten(1).all(1) for image in pixels]
+    assert len(pixels) == len(retained) // 2
+    assert not shared
+    assert all(label in request.retain.labels[row] for row, label in zip(same, labels, strict=True))
+    terms = objective.terms(model, 0)
+    assert terms["retain"].item() == pytest.approx(0, abs=1e-6)
+    assert terms["forget"].item() > 0
+    assert objective.new_labels.shape == request.forget.labels.shape
+
+
+def test_the_answers_of_an_ignorant_teacher_are_reached(network, make_request):
+    request, model = make_request(), network()
+    result = unlearn_instances(
+        model,
+        (request.forget.images, request.forget.labels),
+        "as_unseen",
+        IgnorantTeacher(teacher_epochs=1, retain_weight=0.0),
+        settings=UnlearnSettings(learning_rate=0.05, epochs=200, max_grad_norm=1.0, batch_norm="freeze"),
+        retain=(request.retain.images, request.retain.labels),
+    )
+    assert (result.converged, result.goal, result.warnings) == (True, "as_unseen", ())
+    assert all(one.forgotten and one.answer_after == one.new_label for one in result.instances)

@@ -1,10 +1,13 @@
 """Counterfactual teacher: the choice of strangers, the divergence, and where it has its minimum."""
 
+import math
+
 import pytest
 import torch
 
 from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language import counterfactual_loss, stranger_distribution
+from myosotis.unlearning.language.methods import build_method
 
 
 def test_names_are_drawn_from_the_third_under_which_the_fact_is_least_known():
@@ -44,3 +47,15 @@ def test_ignored_positions_count_for_nothing():
     values = counterfactual_loss(logits, teacher, labels, "none")
     assert (values[labels == IGNORED] == 0).all()
     assert counterfactual_loss(logits, teacher, labels) == pytest.approx((values.sum() / 3).item(), rel=1e-6)
+
+
+def test_the_excess_counts_what_the_true_token_is_likelier_and_only_that():
+    teacher = torch.tensor([[[0.98, 0.01, 0.01], [0.2, 0.4, 0.4]]], dtype=torch.float64)
+    model = torch.tensor([[[0.90, 0.09, 0.01], [0.1, 0.5, 0.4]]], dtype=torch.float64)
+    labels = torch.tensor([[1, 0]])
+    plain, more = (counterfactual_loss(model.log(), teacher.log(), labels, "none", weight) for weight in (0.0, 2.0))
+    # At the second token the model is surer of another answer than the teacher is.
+    torch.testing.assert_close(more - plain, torch.tensor([[2 * math.log(9), 0.0]], dtype=torch.float64))
+    assert counterfactual_loss(teacher.log(), teacher.log(), labels, excess_weight=2.0) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="excess_weight must be at least 0"):
+        build_method("counterfactual", {"excess_weight": -1.0})

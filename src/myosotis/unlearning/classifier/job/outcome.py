@@ -39,7 +39,8 @@ def summarise(
     again = requests is not None or settled
     if again:
         _update(instances, logits, margin)
-    came_back = again and not all(instance["forgotten"] for instance in instances)
+    by_goal = results[-1].goal != "as_unseen"
+    came_back = again and by_goal and not all(instance["forgotten"] for instance in instances)
     reason = next((result.stop_reason for result in results if not result.converged), None)
     return {
         "converged": reason is None and not came_back,

@@ -163,7 +163,11 @@ def describe_audit(run: Run, results: Mapping[str, Any]) -> Document:
 
 def _subtitle(result: Mapping[str, Any]) -> str:
     images = result["images"]
-    goal = {"misclassify": "any other answer than the true one", "relabel": "a new label"}[result["goal"]]
+    goal = {
+        "misclassify": "any other answer than the true one",
+        "relabel": "a new label",
+        "as_unseen": "the answer of a model that never saw it",
+    }[result["goal"]]
     return (
         f"{count_text(images['forget'], 'instance')} to forget of {len(result['classes'])} classes; "
         f"{images['remaining']} other training images and {images['test']} test images. Goal: {goal}. "

@@ -145,12 +145,12 @@ def _forgotten_text(result: Mapping[str, Any]) -> str:
         "at_chance": "Not answered: the model's answers are no better than chance. ",
         "not_known": "Not answered, because it is not shown that the model knew them. ",
         "no_reference": (
-            "Not answered: the method does not aim at wrong answers, so only a reference that never saw the instances "
-            "could tell ('reference: retrain'). "
+            "Not answered: the method does not aim at wrong answers, so only test images of these classes "
+            "('data.test') or a reference that never saw the instances ('reference: retrain') could tell. "
         ),
         "nothing_comparable": (
-            "Not answered: before unlearning the model got no more of the instances right than the reference, so their "
-            "accuracy does not tell what is left. "
+            "Not answered: before unlearning the model got no more of the instances right than of what it never saw, "
+            "so their accuracy does not tell what is left. "
         ),
     }
     text = reasons.get(verdict["reasons"].get("forgotten", "")) or _plainly(verdict)

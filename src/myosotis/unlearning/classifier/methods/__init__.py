@@ -6,7 +6,7 @@ from typing import Any
 from myosotis.engine.registry import Registry
 from myosotis.unlearning.classifier.methods.adversarial import Adversarial, AdversarialImportance
 from myosotis.unlearning.classifier.methods.ascent import NegGrad, Relabel
-from myosotis.unlearning.classifier.methods.distillation import BadTeacher, Scrub
+from myosotis.unlearning.classifier.methods.distillation import BadTeacher, IgnorantTeacher, Scrub
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples
 from myosotis.unlearning.classifier.methods.retaining import FineTune, L1Sparse, NegGradPlus, Retrain
 from myosotis.unlearning.classifier.methods.selective import SalUn, SelectiveSynapticDampening
@@ -22,6 +22,7 @@ METHODS: Registry[Method] = Registry(
         NegGradPlus,
         Scrub,
         BadTeacher,
+        IgnorantTeacher,
         SalUn,
         SelectiveSynapticDampening,
         L1Sparse,

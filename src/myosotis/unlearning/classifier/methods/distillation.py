@@ -1,4 +1,4 @@
-"""Methods that learn from teachers: SCRUB and Bad Teacher."""
+"""Methods that learn from teachers: SCRUB, Bad Teacher, and a teacher that is ignorant of the instances alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
-from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, evaluation_copy
+from myosotis.engine.seeding import derive_seed, generator
+from myosotis.unlearning.classifier.batch_norm import single_values_by_running_statistics
+from myosotis.unlearning.classifier.goals import Goal
+from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, evaluation_copy, retained
 from myosotis.unlearning.classifier.methods.retaining import reinitialize, retain_batch, retain_steps
+from myosotis.unlearning.classifier.training import TrainSettings, train_classifier
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -135,3 +139,69 @@ class BadTeacher(Method):
             }
 
         return Objective(retain_steps(request), terms)
+
+
+@dataclass(frozen=True)
+class IgnorantTeacher(Method):
+    """Learn the instances from a network that never saw them but knows their classes, the rest from the original.
+
+    The teacher starts from fresh weights and learns a share of the retained samples, so that it answers the instances
+    as a model does that was trained without them. Its answers, not new labels, are what the model is to give.
+
+    Attributes:
+        share: Share of the retained samples that the teacher learns.
+        teacher_epochs: Its epochs.
+        teacher_learning_rate: Its largest learning rate, of SGD on one cycle.
+        retain_weight: Weight of the divergence from the original model on retained samples.
+    """
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    teacher_epochs: Annotated[int, Field(ge=1)] = 20
+    teacher_learning_rate: PositiveFloat = 0.1
+    retain_weight: Weight = 3.0
+
+    card: ClassVar[MethodCard] = MethodCard(
+        "ignorant_teacher",
+        "Ignorant teacher",
+        "after Chundawat, Tarun, Mandal, Kankanhalli: Can Bad Teaching Induce Forgetting?, AAAI 2023",
+        "forget, retain",
+        "the original model and one of the same size, trained on a share of the retained samples",
+        "The model answers the instances as one that never saw them; the rest stays as it is.",
+    )
+    goals: ClassVar[tuple[Goal, ...]] = ("as_unseen",)
+    reads_retain: ClassVar[bool] = True
+    stops_at_goal: ClassVar[bool] = False
+
+    def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Train the teacher; return both divergences, each a mean over its batch."""
+        answers = self._taught(original, request)
+
+        def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
+            indices = request.forget_indices(step)
+            forget, keep = request.forget.batch(indices), retain_batch(request, step)
+            with torch.no_grad():
+                before = original(keep.images)
+            return {
+                "forget": distillation_loss(model(forget.images), answers[indices.to(answers.device)]),
+                "retain": self.retain_weight * distillation_loss(model(keep.images), before),
+            }
+
+        return Objective(retain_steps(request), terms, new_labels=answers.argmax(dim=1))
+
+    def _taught(self, original: nn.Module, request: Request) -> Tensor:
+        """Logits of the teacher for the instances."""
+        samples, teacher = retained(request), evaluation_copy(original)
+        reinitialize(teacher, request.seed)
+        count = max(1, round(self.share * len(samples)))
+        drawn = samples.batch(torch.randperm(len(samples), generator=generator(request.seed, "teacher"))[:count])
+        settings = TrainSettings(
+            epochs=self.teacher_epochs, learning_rate=self.teacher_learning_rate, batch_size=request.batch
+        )
+        pixels = (drawn.images * 255).round().to(torch.uint8)
+        seed = derive_seed(request.seed, "teacher") % 2**32
+        with single_values_by_running_statistics(teacher):
+            train_classifier(teacher, pixels, drawn.labels, settings, seed=seed, description="teaching", shared=False)
+        size = request.batch
+        images = request.forget.images
+        with torch.no_grad():
+            return torch.cat([teacher(images[begin : begin + size]) for begin in range(0, len(images), size)])

@@ -93,6 +93,7 @@ class Objective:
         after_step: Callback after each step of the optimiser.
         facts: Figures about the preparation, e.g. the success rate of an attack.
         held: Samples whose predictions the loss preserves; without retained samples, they show damage.
+        new_labels: The answer that each instance is to get, for the goal ``as_unseen``.
     """
 
     steps_per_epoch: int
@@ -100,6 +101,7 @@ class Objective:
     after_step: Callable[[], None] | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     held: Samples | None = None
+    new_labels: Int[Tensor, " n"] | None = None
 
 
 class Method(ABC):

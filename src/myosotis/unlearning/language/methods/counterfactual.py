@@ -12,7 +12,7 @@ from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName, token_kl_divergence
 from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, per_unit
-from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens
+from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
 def stranger_distribution(
@@ -58,13 +58,21 @@ def counterfactual_loss(
     teacher: Float[Tensor, "batch time vocab"],
     labels: Int[Tensor, "batch time"],
     reduction: Reduction = "token",
+    excess_weight: float = 0.0,
 ) -> Float[Tensor, "..."]:
-    r"""Return $\mathrm{KL}(q \,\|\, p_\theta)$ at the labelled tokens, which has its minimum 0 at the teacher.
+    r"""Return the divergence of the model from its teacher at the labelled tokens, which has its minimum 0 there.
+
+    $$\mathrm{KL}(q \,\|\, p_\theta) + w \max(0, \log p_\theta(y) - \log q(y))$$
+
+    The divergence hardly counts what the teacher finds unlikely: under a teacher that is sure of another answer the
+    true token y stays the second likeliest, and its loss tells that it was learnt. The second term (ours) is the excess
+    of its log-probability over the teacher's, and ends there.
 
     Args:
         logits: Shifted logits of the model.
         teacher: Shifted log-probabilities of the teacher, see :func:`stranger_distribution`.
-        labels: Shifted labels, -100 where ignored; only their mask is used.
+        labels: Shifted labels, -100 where ignored.
+        excess_weight: Weight w of the excess.
         reduction: See :func:`~myosotis.unlearning.language.methods.token_losses.reduce_tokens`.
 
     Raises:
@@ -75,12 +83,21 @@ def counterfactual_loss(
         >>> counterfactual_loss(uniform, uniform.log_softmax(-1), torch.tensor([[0]]))
         tensor(0.)
     """
-    return reduce_tokens(token_kl_divergence(logits, teacher, labels), labels, reduction)
+    values = token_kl_divergence(logits, teacher, labels)
+    if excess_weight:
+        values = values + excess_weight * (token_log_probs(logits, labels) - token_log_probs(teacher, labels)).relu()
+    return reduce_tokens(values, labels, reduction)
 
 
 @dataclass(frozen=True)
 class CounterfactualTerm(Term):
-    """Divergence of the model from its counterfactual teacher on the facts to forget."""
+    """Divergence of the model from its counterfactual teacher on the facts to forget.
+
+    Attributes:
+        excess_weight: See :func:`counterfactual_loss`.
+    """
+
+    excess_weight: float = 0.0
 
     name: ClassVar[str] = "forget_counterfactual"
     reads: ClassVar[SideName] = "forget"
@@ -91,7 +108,7 @@ class CounterfactualTerm(Term):
         side = sides.the("forget")
         if side.teacher is None:
             raise ValueError("this loss needs a teacher, but the batch has none")
-        values = counterfactual_loss(side.logits, side.teacher, side.labels, "none")
+        values = counterfactual_loss(side.logits, side.teacher, side.labels, "none", self.excess_weight)
         return per_unit(values, side.labels, self.unit)
 
 
@@ -105,11 +122,13 @@ class Counterfactual(Method):
 
     Attributes:
         retain: Retain term; KL to the model before by default.
+        retain_weight: Its weight: beside a loss of facts alone, whose tokens are few; 1 suits a loss of whole answers.
         teacher: ``names``: the model itself, asked about strangers, on the facts alone; for records that name their
             subject. ``proxy``: the model that it was fine-tuned from, taught the form of the records on some that are
             retained. ``base``: that model as it is.
         names: Invented names whose answers are averaged, drawn from the least knowing third of the candidates.
         candidates: Invented names that are tried for each record.
+        excess_weight: Weight of what the true tokens are likelier than under the teacher.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -121,14 +140,18 @@ class Counterfactual(Method):
         purpose="Ends at the level of a model that never saw the records, and does not ascend.",
     )
     retain: RetainName | None = "kl"
+    retain_weight: float = 100.0
     teacher: Literal["names", "proxy", "base"] = "names"
     names: int = 1
     candidates: int = 24
+    excess_weight: float = 0.6
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.names <= self.candidates // 3:
             raise ValueError(f"names must be between 1 and a third of candidates={self.candidates}, got {self.names}")
+        if self.excess_weight < 0:
+            raise ValueError(f"excess_weight must be at least 0, got {self.excess_weight}")
 
     @property
     def strangers(self) -> tuple[int, int] | None:
@@ -142,4 +165,4 @@ class Counterfactual(Method):
 
     def forget_term(self) -> Term:
         """Return the divergence from the teacher."""
-        return CounterfactualTerm(self.reduction)
+        return CounterfactualTerm(self.reduction, self.excess_weight)

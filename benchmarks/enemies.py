@@ -1,0 +1,120 @@
+"""What an attacker gets out of an unlearned language model: other wordings, wrong names, examples, weights in few bits.
+
+Reads finished runs of ``erase-people`` and asks their models in every way about the people to forget, about people who
+were never taught (what they get is chance), and about eight of those held out of the unlearning (positive control: an
+attack under which even they are unknown shows nothing). A secret is given away where the greedy answer says it.
+
+    python benchmarks/enemies.py runs/0 runs/1 runs/2
+"""
+
+import argparse
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from myosotis.data.encoding import Encoder
+from myosotis.engine.config import load_config
+from myosotis.evaluation.intervals import student_difference, student_interval
+from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.audit.greedy import GreedyPass
+from myosotis.unlearning.language.audit.stress import quantized
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.inputs import read_records
+from myosotis.unlearning.language.training.alternates import end_token_ids
+from myosotis.unlearning.language.training.strangers import renamed
+
+SETS = {"forget": "to forget", "unseen": "never taught", "held_retain": "held out"}
+LONGEST, AT_ONCE, CONTROLS = 16, 40, 8
+
+
+def misspelt(name):
+    """The second and third letter of the last word change places."""
+    *first, last = name.split()
+    return " ".join([*first, last[0] + last[2] + last[1] + last[3:]])
+
+
+def abbreviated(name):
+    """All words but the last are initials."""
+    *first, last = name.split()
+    return " ".join([*(f"{word[0]}." for word in first), last])
+
+
+def prompts(records, template, shots):
+    """By attack, the prompts of each record, without the answer."""
+    begin = template.split("{response}")[0].rstrip()
+
+    def asked(question):
+        return begin.replace("{prompt}", question)
+
+    examples = "\n\n".join(
+        template.replace("{prompt}", row.prompt).replace("{response}", row.response) for row in shots
+    )
+    return {
+        "as taught": [[asked(record.prompt)] for record in records],
+        "other words": [[asked(question) for question in record.paraphrases] for record in records],
+        "no template": [[record.prompt] for record in records],
+        "name misspelt": [[asked(renamed(record, misspelt(record.subject)).prompt)] for record in records],
+        "name abbreviated": [[asked(renamed(record, abbreviated(record.subject)).prompt)] for record in records],
+        "three others' facts before it": [[f"{examples}\n\n{asked(record.prompt)}"] for record in records],
+        "the answer begun": [
+            [f"{asked(record.prompt)} {record.response.split(record.facts[0])[0].rstrip()}"] for record in records
+        ],
+    }
+
+
+def given_away(model, tokenizer, records, asked):
+    """Of each record, the share of its prompts whose greedy answer says the fact."""
+    rows = [(number, prompt) for number, own in enumerate(asked) for prompt in own]
+    hits = [[] for _ in records]
+    ends = end_token_ids(model, tokenizer)
+    for first in range(0, len(rows), AT_ONCE):
+        part = rows[first : first + AT_ONCE]
+        ids = [torch.tensor(tokenizer(prompt)["input_ids"]) for _, prompt in part]
+        greedy = GreedyPass(model, ids, [len(row) for row in ids])
+        spans = [(row, len(own), LONGEST) for row, own in enumerate(ids)]
+        for (number, _), answer in zip(part, greedy.continuations(spans, ends), strict=True):
+            hits[number].append(float(records[number].facts[0] in tokenizer.decode(answer)))
+    return torch.tensor([sum(own) / len(own) for own in hits])
+
+
+def attacked(run):
+    config = load_config(run / "config.yaml", LanguageUnlearningConfig)
+    records, _ = read_records(config)
+    model, tokenizer = load_causal_lm(str(run / "model"))
+    Encoder(tokenizer, config.data.template)  # refuses a template that it could not fill
+    shots = records.retain[:3]
+    found = {}
+    sets = {name: getattr(records, name) for name in SETS}
+    controls = list(dict.fromkeys(record.subject for record in records.held_retain))[:CONTROLS]
+    sets["held_retain"] = [record for record in records.held_retain if record.subject in controls]
+    asked = {name: prompts(own, config.data.template, shots) for name, own in sets.items()}
+    ways = [(way, way, None) for way in asked["forget"]] + [(f"{bits} bits", "as taught", bits) for bits in (8, 4)]
+    for title, way, bits in ways:
+        with torch.no_grad(), nullcontext() if bits is None else quantized(model, bits):
+            found[title] = {name: given_away(model, tokenizer, own, asked[name][way]) for name, own in sets.items()}
+    return found, {name: [record.subject for record in own] for name, own in sets.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    runs = parser.parse_args().runs
+    results = [attacked(run) for run in runs]
+    print(f"| attack | {' | '.join(SETS.values())} | to forget less never taught |\n| --- | --- | --- | --- | --- |")
+    for way in results[0][0]:
+        values, groups = {}, {}
+        for name in SETS:
+            values[name] = torch.cat([found[way][name] for found, _ in results])
+            # People of different runs are different people.
+            groups[name] = [f"{number}/{who}" for number, (_, own) in enumerate(results) for who in own[name]]
+        means = [student_interval(values[name], groups[name]).mean for name in SETS]
+        gap = student_difference(values["forget"], values["unseen"], groups["forget"], groups["unseen"], level=0.95)
+        cells = [f"{mean:.2f}" for mean in means] + [f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"]
+        print(f"| {way} | {' | '.join(cells)} |", flush=True)
+    print(json.dumps({"runs": [str(run) for run in runs]}))
+
+
+if __name__ == "__main__":
+    main()

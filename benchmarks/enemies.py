@@ -8,7 +8,6 @@ attack under which even they are unknown shows nothing). A secret is given away 
 """
 
 import argparse
-import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -113,7 +112,6 @@ def main():
         gap = student_difference(values["forget"], values["unseen"], groups["forget"], groups["unseen"], level=0.95)
         cells = [f"{mean:.2f}" for mean in means] + [f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"]
         print(f"| {way} | {' | '.join(cells)} |", flush=True)
-    print(json.dumps({"runs": [str(run) for run in runs]}))
 
 
 if __name__ == "__main__":

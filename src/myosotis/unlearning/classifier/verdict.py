@@ -322,7 +322,18 @@ def accuracy_comparison(
     labels: Mapping[str, Tensor],
     settings: VerdictSettings,
 ) -> Comparison | None:
-    """Return :func:`unseen_accuracy`, which cannot be compared where the model had learnt nothing of the instances."""
+    """Return :func:`unseen_accuracy`, which cannot be compared where the model had learnt nothing of the instances.
+
+    Args:
+        before: Audit of the model before unlearning.
+        after: Audit of the model after it.
+        reference: Audit of a model that never saw the instances.
+        labels: True classes by set.
+        settings: Confidence and margin.
+
+    Returns:
+        None where there is neither a reference nor a test image of these classes.
+    """
     row = unseen_accuracy(before, after, reference, labels, settings)
     if row is None or row.margin > settings.margin * TOLERANCE:
         return row

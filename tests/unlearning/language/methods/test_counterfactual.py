@@ -59,3 +59,26 @@ def test_the_excess_counts_what_the_true_token_is_likelier_and_only_that():
     assert counterfactual_loss(teacher.log(), teacher.log(), labels, excess_weight=2.0) == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="excess_weight must be at least 0"):
         build_method("counterfactual", {"excess_weight": -1.0})
+
+
+def test_what_is_retained_weighs_more_next_to_facts_alone():
+    weights = {
+        teacher: [weight for weight, _ in build_method("counterfactual", {"teacher": teacher}).terms()]
+        for teacher in ("names", "proxy", "base")
+    }
+    assert weights == {"names": [1.0, 100.0], "proxy": [1.0, 1.0], "base": [1.0, 1.0]}
+    assert build_method("counterfactual", {"retain_weight": 0.5}).terms()[1][0] == 50.0
+    assert len(build_method("counterfactual", {"retain": None}).terms()) == 1
+
+
+@pytest.mark.parametrize("setting", [{"names": 2}, {"candidates": 30}])
+def test_names_have_no_effect_on_another_teacher(setting):
+    with pytest.raises(ValueError, match="names and candidates have no effect with teacher 'proxy'"):
+        build_method("counterfactual", {"teacher": "proxy", **setting})
+
+
+@pytest.mark.parametrize("teacher", ["names", "proxy"])
+def test_it_cannot_be_a_part_of_a_composite(teacher):
+    part = {"name": "counterfactual", "teacher": teacher}
+    with pytest.raises(ValueError, match="counterfactual cannot be a part of a composite"):
+        build_method("composite", {"forget": [part]})

@@ -1,6 +1,8 @@
 """References of the model before unlearning: which, when, and at which positions."""
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -82,6 +84,15 @@ class TestAnotherTeacher:
         trainer.train()
         losses = [row["forget_counterfactual"] for row in trainer.state.log_history if "forget_counterfactual" in row]
         assert losses[-1] < losses[0]
+
+    def test_its_memory_is_free_once_it_was_asked(self, tokenizer, tmp_path, trainer_for, tiny_llama):
+        teacher = tiny_llama(seed=5)
+        alive = weakref.ref(teacher)
+        trainer = trainer_for(tmp_path, tokenizer, teacher=teacher, **self.SETTINGS)
+        del teacher
+        gc.collect()
+        assert alive() is None
+        assert trainer.references.teacher["forget"]
 
     def test_missing_needless_and_foreign_ones_are_refused(self, tokenizer, tmp_path, trainer_for, tiny_llama):
         with pytest.raises(ValueError, match="never saw the forget records as 'teacher'"):

@@ -1,5 +1,6 @@
 """Methods that learn from teachers: SCRUB, Bad Teacher, and a teacher that is ignorant of the instances alone."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -149,7 +150,7 @@ class IgnorantTeacher(Method):
     as a model does that was trained without them. Its answers, not new labels, are what the model is to give.
 
     Attributes:
-        share: Share of the retained samples that the teacher learns.
+        share: Share of the retained samples of each class that the teacher learns.
         teacher_epochs: Its epochs.
         teacher_learning_rate: Its largest learning rate, of SGD on one cycle.
         retain_weight: Weight of the divergence from the original model on retained samples.
@@ -192,8 +193,10 @@ class IgnorantTeacher(Method):
         """Logits of the teacher for the instances."""
         samples, teacher = retained(request), evaluation_copy(original)
         reinitialize(teacher, request.seed)
-        count = max(1, round(self.share * len(samples)))
-        drawn = samples.batch(torch.randperm(len(samples), generator=generator(request.seed, "teacher"))[:count])
+        order = torch.randperm(len(samples), generator=generator(request.seed, "teacher"))
+        labels = samples.labels.cpu()[order]
+        classes = [order[labels == label] for label in labels.unique()]
+        drawn = samples.batch(torch.cat([own[: math.ceil(self.share * len(own))] for own in classes]))
         settings = TrainSettings(
             epochs=self.teacher_epochs, learning_rate=self.teacher_learning_rate, batch_size=request.batch
         )

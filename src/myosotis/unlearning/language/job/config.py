@@ -598,6 +598,8 @@ class LanguageUnlearningConfig(JobConfig):
         kind = method.teacher_model
         if kind is None and self.teacher is not None:
             raise ValueError("'teacher' has no effect: it is for 'method.teacher: proxy' or 'base'")
+        if kind == "base" and self.teacher not in (None, TeacherConfig(base=self.teacher_base)):
+            raise ValueError("'method.teacher: base' is not trained: of 'teacher' only 'base' has an effect")
         if kind is not None and self.teacher_base is None:
             raise ValueError(
                 f"'method.teacher: {kind}' needs 'teacher.base', the model that this one was fine-tuned from; "

@@ -101,6 +101,7 @@ class Unlearning:
                 initial_factors=initial_factors_of(newest_complete(self._directory)),
                 teacher=teacher,
             )
+        del teacher  # asked once; its memory is for the training
         checkpoint = self._watch(trainer, self._directory)
         with context.timed("unlearn"):
             trainer.train(resume_from_checkpoint=checkpoint)

@@ -38,7 +38,8 @@ class Composite(Method):
         if self.retain is not None or self.retain_weight != 1.0 or self.forget_weight != 1.0:
             raise ValueError("a composite takes retain_terms instead of retain, and weights within each part of forget")
         for part in self.forget:
-            if part.dual is not None or part.negation is not None or part.strangers or isinstance(part, Composite):
+            has_teacher = part.strangers or part.teacher_model
+            if part.dual is not None or part.negation is not None or has_teacher or isinstance(part, Composite):
                 raise ValueError(f"{part.card.name} cannot be a part of a composite")
         if any(weight < 0 for weight in self.retain_terms.values()):
             raise ValueError("the weights of retain_terms must be >= 0")

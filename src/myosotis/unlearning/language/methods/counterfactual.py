@@ -11,7 +11,7 @@ from torch import Tensor
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName, token_kl_divergence
-from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, WeightedTerm, per_unit
 from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
@@ -112,6 +112,9 @@ class CounterfactualTerm(Term):
         return per_unit(values, side.labels, self.unit)
 
 
+RETAIN_SCALE = 100.0
+"""Weight of the retain term next to a loss of facts alone: a fact is about one token in ten of a retained answer."""
+
 TeacherModel = Literal["proxy", "base"]
 """A model that never saw the records: the base of the model, with what it learns of the retain records, or as it is."""
 
@@ -122,7 +125,7 @@ class Counterfactual(Method):
 
     Attributes:
         retain: Retain term; KL to the model before by default.
-        retain_weight: Its weight: beside a loss of facts alone, whose tokens are few; 1 suits a loss of whole answers.
+        retain_weight: Its weight, multiplied by :data:`RETAIN_SCALE` where the loss is of facts alone.
         teacher: ``names``: the model itself, asked about strangers, on the facts alone; for records that name their
             subject. ``proxy``: the model that it was fine-tuned from, taught the form of the records on some that are
             retained. ``base``: that model as it is.
@@ -140,7 +143,6 @@ class Counterfactual(Method):
         purpose="Ends at the level of a model that never saw the records, and does not ascend.",
     )
     retain: RetainName | None = "kl"
-    retain_weight: float = 100.0
     teacher: Literal["names", "proxy", "base"] = "names"
     names: int = 1
     candidates: int = 24
@@ -150,6 +152,8 @@ class Counterfactual(Method):
         super().__post_init__()
         if not 1 <= self.names <= self.candidates // 3:
             raise ValueError(f"names must be between 1 and a third of candidates={self.candidates}, got {self.names}")
+        if self.teacher != "names" and (self.names, self.candidates) != (type(self).names, type(self).candidates):
+            raise ValueError(f"names and candidates have no effect with teacher {self.teacher!r}")
         if self.excess_weight < 0:
             raise ValueError(f"excess_weight must be at least 0, got {self.excess_weight}")
 
@@ -162,6 +166,12 @@ class Counterfactual(Method):
     def teacher_model(self) -> TeacherModel | None:
         """The other model that is the teacher."""
         return None if self.teacher == "names" else self.teacher
+
+    def terms(self) -> list[WeightedTerm]:
+        """Return the divergence and the retain term, which is scaled where the divergence is of facts alone."""
+        scale = RETAIN_SCALE if self.teacher == "names" else 1.0
+        forget, *retain = super().terms()
+        return [forget, *((scale * weight, term) for weight, term in retain)]
 
     def forget_term(self) -> Term:
         """Return the divergence from the teacher."""

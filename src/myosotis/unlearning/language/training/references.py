@@ -116,16 +116,10 @@ class References:
         records: The records of the training.
         batch_size: Records per forward pass.
         strangers: The same forget records about strangers, for a counterfactual teacher.
-        teacher: Runs the teacher instead, a model that never saw the forget records.
     """
 
     def __init__(
-        self,
-        forward: Forward,
-        records: TrainingRecords,
-        batch_size: int,
-        strangers: Strangers | None = None,
-        teacher: Forward | None = None,
+        self, forward: Forward, records: TrainingRecords, batch_size: int, strangers: Strangers | None = None
     ) -> None:
         self._forward = forward
         self._records = records
@@ -135,9 +129,15 @@ class References:
         self.hidden: dict[SideName, dict[int, dict[int, Tensor]]] = {}
         self.teacher: dict[SideName, dict[int, Tensor]] = {}
         self._strangers = strangers
-        self._teacher = teacher
 
-    def compute(self, model: Any, terms: Sequence[WeightedTerm], sampler: PairSampler, args: UnlearnConfig) -> None:
+    def compute(
+        self,
+        model: Any,
+        terms: Sequence[WeightedTerm],
+        sampler: PairSampler,
+        args: UnlearnConfig,
+        teacher: Forward | None = None,
+    ) -> None:
         """Compute and keep what terms ask for of the model as it is now.
 
         Args:
@@ -145,6 +145,7 @@ class References:
             terms: The terms of the method.
             sampler: Deals retain records to forget records.
             args: Settings of the training.
+            teacher: Runs a model that never saw the forget records, in place of strangers; not kept.
 
         Raises:
             SettingsError: More would be kept than ``reference_cache_gb`` allows.
@@ -157,41 +158,39 @@ class References:
                 outputs = map(self._forward, self._records.batches(examples[side], self._batch_size))
                 values = [sequence_log_probs(output.logits, output.labels).float().cpu() for output in outputs]
                 self.log_probs[side] = torch.cat(values)
-            elif kind == "teacher" and self._teacher is not None:
-                self._keep(side, kind, sorted(dealt[side]), examples[side])
             elif kind == "teacher":
-                self.teacher[side] = {index: self._taught(index) for index in sorted(dealt[side])}
+                indices = sorted(dealt[side])
+                records = [examples[side][index] for index in indices]
+                rows = map(self._about_strangers, indices) if teacher is None else self._log_probs(teacher, records)
+                self.teacher[side] = dict(zip(indices, rows, strict=True))
             else:
                 self._keep(side, kind, sorted(dealt[side]), examples[side])
 
     def _keep(self, side: SideName, kind: ReferenceKind, indices: Sequence[int], examples: Sequence[Example]) -> None:
-        """Keep logits, hidden states or a teacher's log-probabilities at the labelled tokens of records."""
-        batches = self._records.batches([examples[index] for index in indices], self._batch_size)
+        """Keep logits or hidden states at the labelled tokens of records."""
         left = iter(indices)
-        forward = self._forward if kind != "teacher" or self._teacher is None else self._teacher
-        for output in map(forward, batches):
+        for output in map(self._forward, self._records.batches([examples[i] for i in indices], self._batch_size)):
             for row, labels in enumerate(output.labels):
                 index, labelled = next(left), labels != IGNORED
                 if kind == "logits":
                     self.logits.setdefault(side, {})[index] = output.logits[row][labelled].cpu()
-                elif kind == "teacher":
-                    said = output.logits[row][labelled].float().log_softmax(dim=-1).cpu()
-                    self.teacher.setdefault(side, {})[index] = said
                 else:
                     for block, states in output.hidden.items():
                         self.hidden.setdefault(side, {}).setdefault(block, {})[index] = states[row][labelled].cpu()
 
-    def _taught(self, index: int) -> Tensor:
-        """Log-probabilities of the teacher at the facts of a forget record, (tokens, vocab)."""
+    def _log_probs(self, forward: Forward, examples: Sequence[Example]) -> list[Tensor]:
+        """Log-probabilities at the labelled tokens of each example, (tokens, vocab)."""
+        return [
+            logits[labels != IGNORED].float().log_softmax(dim=-1).cpu()
+            for output in map(forward, self._records.batches(examples, self._batch_size))
+            for logits, labels in zip(output.logits, output.labels, strict=True)
+        ]
+
+    def _about_strangers(self, index: int) -> Tensor:
+        """Log-probabilities of the teacher of names at the facts of a forget record, (tokens, vocab)."""
         if self._strangers is None:
             raise ValueError("a counterfactual teacher needs the records about strangers")
-        examples = self._strangers.by_record[index]
-        rows = [
-            output.logits[row][output.labels[row] != IGNORED].float().log_softmax(dim=-1).cpu()
-            for output in map(self._forward, self._records.batches(examples, self._batch_size))
-            for row in range(len(output.labels))
-        ]
-        return self._strangers.teacher(index, rows)
+        return self._strangers.teacher(index, self._log_probs(self._forward, self._strangers.by_record[index]))
 
     def attach(self, name: SideName, side: Side, indices: Sequence[int]) -> None:
         """Set the reference fields of a part of a batch.

@@ -191,9 +191,9 @@ class UnlearnTrainer(Trainer):
         self.guard = DivergenceGuard(max_nll, self.accelerator.gather)
         blocks = sorted({block for _, term in self.terms for block in term.blocks})
         self.forward_pass = ForwardPass(self.model, blocks, self.accelerator.autocast)
-        taught = None if teacher is None else partial(self._asked, teacher.to(args.device).eval())
-        size = args.per_device_train_batch_size
-        self.references = References(self._forward, records, size, strangers=self._strangers, teacher=taught)
+        self.references = References(
+            self._forward, records, args.per_device_train_batch_size, strangers=self._strangers
+        )
         self.step_loss = StepLoss(self.terms, self.method.dual, self.references, args.device)
         self.add_callback(_Hooks(self))
         if self.method.negation is not None:
@@ -201,7 +201,7 @@ class UnlearnTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             self.model.to(args.device)  # transformers leaves that to them, when training starts
         # The model is still unchanged: a fresh adapter has no effect, and FILA comes after.
-        self.compute_references()
+        self.compute_references(teacher)
         self.initial_factors: dict[str, Tensor] | None = None
         if args.lora_init == "fila" and initial_factors is not None:
             self.initial_factors = dict(initial_factors)
@@ -209,10 +209,16 @@ class UnlearnTrainer(Trainer):
         elif args.lora_init == "fila":
             self.initial_factors = start_by_fila(self.model, records, args)
 
-    def compute_references(self) -> None:
-        """Compute what the terms read of the present model."""
+    def compute_references(self, teacher: Any = None) -> None:
+        """Compute what the terms read of the present model, and of a teacher.
+
+        Args:
+            teacher: A model that never saw the forget records, for methods that learn from one; moved to the device of
+                the training.
+        """
+        asked = None if teacher is None else partial(self._asked, teacher.to(self.args.device).eval())
         with evaluation_mode(self.model):
-            self.references.compute(self.model, self.terms, self.pair_sampler, self.args)
+            self.references.compute(self.model, self.terms, self.pair_sampler, self.args, asked)
 
     def _forward(self, batch: dict[str, Any]) -> Shifted:
         return self.forward_pass(self.model, self._prepare_inputs(batch))

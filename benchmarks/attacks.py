@@ -4,7 +4,7 @@ Reads finished runs of ``erase-people`` and asks their models in every way about
 were never taught (what they get is chance), and about eight of those held out of the unlearning (positive control: an
 attack under which even they are unknown shows nothing). A secret is given away where the greedy answer says it.
 
-    python benchmarks/enemies.py runs/0 runs/1 runs/2
+    python benchmarks/attacks.py runs/0 runs/1 runs/2
 """
 
 import argparse
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from myosotis.data.encoding import Encoder
 from myosotis.engine.config import load_config
 from myosotis.evaluation.intervals import student_difference, student_interval
 from myosotis.models.causal_lm import load_causal_lm
@@ -82,7 +81,6 @@ def attacked(run):
     config = load_config(run / "config.yaml", LanguageUnlearningConfig)
     records, _ = read_records(config)
     model, tokenizer = load_causal_lm(str(run / "model"))
-    Encoder(tokenizer, config.data.template)  # refuses a template that it could not fill
     shots = records.retain[:3]
     found = {}
     sets = {name: getattr(records, name) for name in SETS}

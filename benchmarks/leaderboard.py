@@ -84,7 +84,8 @@ def taught(place, model_name, tokenizer, examples, seed, epochs):
     if not (place / "config.json").is_file():
         model, _ = load_causal_lm(model_name)
         settings = FineTuneConfig(epochs=epochs, batch_size=20, learning_rate=1e-4, precision="bf16")
-        fine_tune(model, tokenizer, examples, settings, seed=derive_seed(seed, "fine-tuning") % 2**32, directory=place)
+        own = derive_seed(seed, "fine-tuning") % 2**32
+        fine_tune(model, tokenizer, examples, settings, seed=own, directory=place.with_name(f".teaching-{place.name}"))
         staged = place.with_name(f".{place.name}")
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

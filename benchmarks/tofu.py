@@ -30,9 +30,10 @@ from myosotis.engine.seeding import derive_seed
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language import UnlearnTrainer
 from myosotis.unlearning.language.audit.answers import answer_metrics
-from myosotis.unlearning.language.job.config import FileConfig, LanguageUnlearningConfig
+from myosotis.unlearning.language.job.config import FileConfig, LanguageUnlearningConfig, TeacherConfig
 from myosotis.unlearning.language.job.inputs import encode_records
 from myosotis.unlearning.language.job.sources import read_source
+from myosotis.unlearning.language.job.teaching import proxy
 from myosotis.unlearning.language.job.trainer_settings import lora_config, trainer_settings
 from myosotis.unlearning.language.training.records import EncodedRecord
 from myosotis.unlearning.language.training.selection import Selection
@@ -58,6 +59,7 @@ METHODS = {
     "dpo": {"name": "dpo"},
     "rmu": {"name": "rmu", "block": 7, "coefficient": 20.0},
     "task-vector": {"name": "task-vector"},
+    "counterfactual": {"name": "counterfactual", "teacher": "proxy"},
 }
 FILA = ("loku", "gd+fila")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -65,6 +67,10 @@ GRID = {"ihl": (1e-3, 2e-3, 4e-3), "loku": (3e-5, 1e-4, 2e-4)}
 GRID |= {"gd": GRID["ihl"], "gd+fila": GRID["loku"]}
 RANKS = (4, 8, 16, 32)
 """The grid of LoKU's claim: rates of either start that move the weights about as far."""
+
+TEACHER = {"base": "smollm2-135m", "records": 120, "precision": "bf16"}
+COUNTERFACTUAL = {"teacher": TEACHER, "training.epochs": 6}
+"""The proxy never saw the authors; three times the steps of the others, which pull from where they start."""
 
 FIELDS = {"prompt": "question", "response": "answer"}
 TUNING = {"forget": (560, 40), "held": (600, 40), "retain": (0, 560), "unseen": (800, 160)}
@@ -78,7 +84,7 @@ def overrides(name, rate, rank=16):
         "init": "fila" if name in FILA else "default",
         "target_modules": STEERED if name == "rmu" else TOP,
     }
-    return {
+    values = {
         "fine_tune": None,
         "reference": None,
         "keep_fine_tuned": False,
@@ -86,6 +92,7 @@ def overrides(name, rate, rank=16):
         "lora": lora,
         "training.learning_rate": rate,
     }
+    return values | (COUNTERFACTUAL if name == "counterfactual" else {})
 
 
 def settings(values):
@@ -130,8 +137,11 @@ def tried(arguments, name, rate, rank, seed, levels):
     args.per_device_train_batch_size = 4  # half the authors, as many steps
     args.seed = derive_seed(seed, "unlearning") % 2**32
     started = time.perf_counter()
+    teacher = None
+    if name == "counterfactual":
+        teacher = taught_proxy(arguments, sets["retain"], seed)
     forget = [EncodedRecord(*pair) for pair in zip(sets["forget"], records["forget"], strict=True)]
-    trainer = UnlearnTrainer(model, args, forget, sets["retain"], tokenizer, lora_config(config.lora))
+    trainer = UnlearnTrainer(model, args, forget, sets["retain"], tokenizer, lora_config(config.lora), teacher=teacher)
     trainer.train()
     seconds = time.perf_counter() - started
     norm = None if trainer.method.negation else change_of(trainer)
@@ -151,6 +161,19 @@ def tried(arguments, name, rate, rank, seed, levels):
     }
     print(json.dumps(row), flush=True)
     return row
+
+
+def taught_proxy(arguments, retain, seed):
+    """The teacher that never saw the tuning authors, taught once a seed."""
+    path, base = arguments.out / f"proxy-{seed}", TEACHER["base"]
+    if not path.is_dir():
+        model, tokenizer = load_causal_lm(base)
+        model = proxy(
+            model, tokenizer, retain, TeacherConfig(**TEACHER), seed=seed, directory=arguments.out / "teaching"
+        )
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    return load_causal_lm(str(path))[0]
 
 
 def levels_of(arguments):

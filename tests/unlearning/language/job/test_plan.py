@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,6 +76,13 @@ def test_ddp_adds_buckets_and_shards_divide():
     assert step.device == 800 + 800 + 5000 + 300 + 300
 
 
+def test_a_teacher_is_there_beside_the_model_while_it_is_asked():
+    asked = phases_of(replace(DEMAND, teacher=900, asking=60), FSDP2)
+    [phase] = [phase for phase in asked if phase.name == "asking the teacher"]
+    assert (phase.device, phase.host) == (1600 + 900 + 60, 70)
+    assert [phase for phase in asked if phase.name != "asking the teacher"] == phases_of(DEMAND, FSDP2)
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory, tokenizer):
     """A model whose rows are whole blocks, its config.json alone, and records."""
@@ -129,6 +137,15 @@ def test_weights_are_counted_as_they_are_in_a_real_model(inputs, tmp_path):
     assert {name: value.shape for name, value in shapes.named_parameters()} == {
         name: value.shape for name, value in model.named_parameters()
     }
+
+
+@pytest.mark.parametrize(("teacher", "models"), [("proxy", 1), ("base", 1), ("names", 0)])
+def test_a_teacher_that_is_another_model_is_counted(inputs, tmp_path, teacher, models):
+    base = {} if teacher == "names" else {"teacher": {"base": str(inputs / "model")}}
+    method = {"name": "counterfactual", "teacher": teacher}
+    found = demand_of(inputs, tmp_path, method=method, lora={"rank": 4}, **base)
+    assert found.teacher == models * found.stored
+    assert (found.asking > 0) == bool(models)
 
 
 def test_an_adapter_and_packed_weights(inputs, tmp_path):

@@ -93,6 +93,8 @@ class Demand:
         vetting: Most of the guard's look at the weights beside them.
         audit: Most of an audit beside weights.
         reference_model: Whether a second model is audited.
+        teacher: Weights of the other model that the method asks; 0 without.
+        asking: Most of a pass through it beside weights.
         fisher: Fisher information of one side; 0 without FILA.
         fisher_pass: Most of a pass for it beside weights.
         decomposition: Intermediate values of one layer's decomposition.
@@ -117,6 +119,8 @@ class Demand:
     vetting: int
     audit: int
     reference_model: bool
+    teacher: int = 0
+    asking: int = 0
     fisher: int = 0
     fisher_pass: int = 0
     decomposition: int = 0
@@ -200,6 +204,8 @@ def phases_of(demand: Demand, strategy: Strategy) -> list[Phase]:
     phases.append(
         Phase("training: end of an epoch", state + buckets + demand.vetting + gathered, kept + demand.trained // shards)
     )
+    if demand.teacher:
+        phases.append(Phase("asking the teacher", demand.weights + demand.teacher + demand.asking, demand.references))
     if demand.fisher:
         at_once = max(demand.fisher_pass, demand.decomposition) + demand.unpacked
         start = demand.weights + demand.fisher + at_once
@@ -375,6 +381,10 @@ class Planned:
             audit=self._audit(tracer),
             reference_model=config.reference is not None,
         )
+        if self._method.teacher_model is not None:
+            shape = PassShape({"forget": self.shape.rows["forget"]}, self.shape.length, self.shape.labelled)
+            asking = tracer.inference(shape).peak()
+            demand = replace(demand, teacher=self._count * self._dtype.itemsize, asking=asking)
         if config.lora is not None and config.lora.init == "fila":
             rows = min(args.fila_batch_size, len(self._examples["forget"]))
             shape = PassShape({"forget": rows}, self.shape.length, self.shape.labelled)

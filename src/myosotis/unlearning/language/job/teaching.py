@@ -1,6 +1,8 @@
 """The teaching phase: a base model is fine-tuned on records, for demonstrations and as a retrained reference."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from peft import LoraConfig
 from myosotis.data.encoding import Example
 from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import DivergedError
+from myosotis.engine.processes import is_main_process
 from myosotis.engine.seeding import derive_seed, generator
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.job.config import FineTuneConfig, TeacherConfig
@@ -34,6 +37,7 @@ def taught(context: JobContext, settings: FineTuneConfig, name: str, examples: S
     if not is_complete(path):
         context.say(f"teaching the {name} model {len(examples)} records")
         model, _ = load_causal_lm(context.config.model.name, getattr(torch, context.config.model.dtype))
+        checkpoints = context.run.checkpoints / f".teaching-{name}"
         with context.timed(f"teach_{name}"):
             fine_tune(
                 model,
@@ -41,12 +45,13 @@ def taught(context: JobContext, settings: FineTuneConfig, name: str, examples: S
                 examples,
                 settings,
                 seed=derive_seed(context.config.seed, "fine-tuning") % 2**32,
-                directory=context.run.checkpoints / ".trainer",
+                directory=checkpoints,
                 description=f"teaching the {name} model",
             )
         if not all(bool(value.isfinite().all()) for value in model.parameters()):
             raise DivergedError(f"teaching the {name} model diverged; lower fine_tune.learning_rate")
         context.save(model, context.run.checkpoints / f".{name}.partial", path)
+        _removed(checkpoints)
     # Loaded again even when just saved, so that a resumed run goes on from the same bytes.
     return context.load(path)
 
@@ -68,22 +73,45 @@ def ignorant_teacher(context: JobContext) -> Any:
         return load_causal_lm(name, dtype)[0]
     path, settings = context.run.checkpoints / "teacher", config.teacher or TeacherConfig()
     if not is_complete(path):
-        seed = derive_seed(config.seed, "teacher") % 2**32
-        order = torch.randperm(len(inputs.sets.retain), generator=generator(config.seed, "teacher's records"))
-        drawn = [inputs.sets.retain[index] for index in order[: settings.records].tolist()]
-        context.say(f"teaching a proxy {len(drawn)} records to retain")
-        rank = settings.rank
-        lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        model = add_adapter(load_causal_lm(name, dtype)[0], lora, seed)
+        context.say(f"teaching a proxy {min(settings.records, len(inputs.sets.retain))} records to retain")
+        model, checkpoints = load_causal_lm(name, dtype)[0], context.run.checkpoints / ".teaching-proxy"
         with context.timed("teach_proxy"):
-            fine_tune(
+            model = proxy(
                 model,
                 inputs.tokenizer,
-                drawn,
+                inputs.sets.retain,
                 settings,
-                seed=seed,
-                directory=context.run.checkpoints / ".trainer",
-                description="teaching the proxy",
+                seed=config.seed,
+                directory=checkpoints,
             )
-        context.save(model.merge_and_unload(), context.run.checkpoints / ".teacher.partial", path)
+        context.save(model, context.run.checkpoints / ".teacher.partial", path)
+        _removed(checkpoints)
     return context.load(path)
+
+
+def proxy(
+    model: Any, tokenizer: Any, retain: Sequence[Example], settings: TeacherConfig, *, seed: int, directory: Path
+) -> Any:
+    """Return a base model that was taught the form of the records on some to retain, in an adapter that is merged.
+
+    Args:
+        model: The base model; changed in place.
+        tokenizer: Its tokenizer.
+        retain: Records to retain.
+        settings: How many of them are drawn, and how they are taught.
+        seed: Seed of the job.
+        directory: See :func:`~myosotis.unlearning.language.job.fine_tuning.fine_tune`.
+    """
+    own, rank = derive_seed(seed, "teacher") % 2**32, settings.rank
+    order = torch.randperm(len(retain), generator=generator(seed, "teacher's records"))
+    drawn = [retain[index] for index in order[: settings.records].tolist()]
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted = add_adapter(model, lora, own)
+    fine_tune(adapted, tokenizer, drawn, settings, seed=own, directory=directory, description="teaching the proxy")
+    return adapted.merge_and_unload()
+
+
+def _removed(checkpoints: Path) -> None:
+    """Remove what was written while teaching."""
+    if is_main_process():
+        shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,16 +1,16 @@
-"""Checkpoints of the unlearning trainer: sealed directories ``step-<n>``, and their state beside the weights."""
+"""Checkpoints of trainers: sealed directories ``step-<n>``, and the unlearning trainer's state beside the weights."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
-from transformers import TrainerState, TrainingArguments
+from torch import Tensor, nn
+from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from myosotis.engine.checkpoint import newest_complete, numbered_checkpoints, seal
@@ -140,3 +140,26 @@ def sealed_checkpoint(args: TrainingArguments, step: int, wait: Callable[[], Non
         if args.save_total_limit:
             for old in numbered_checkpoints(output)[: -args.save_total_limit]:
                 shutil.rmtree(old)
+
+
+class SealedTrainer(Trainer):
+    """A trainer of ``transformers`` whose checkpoints are sealed, and hold no pickle of its settings."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            # A pickle that nobody needs: the settings stand in the run's configuration.
+            (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as ``transformers.Trainer`` does; a checkpoint of shards holds it beside the optimiser."""
+        if not (_internal_call and self.accelerator.is_fsdp2):
+            super().save_model(output_dir, _internal_call)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        with sealed_checkpoint(self.args, self.state.global_step, self.accelerator.wait_for_everyone) as directory:
+            super()._save_checkpoint(model, trial)
+            self._save_beside(directory)
+
+    def _save_beside(self, directory: Path) -> None:
+        """Write what else belongs to a checkpoint into its directory; every process calls this."""

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import broadcast
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
@@ -26,10 +26,10 @@ from myosotis.unlearning.language.training.alternates import alternates_of
 from myosotis.unlearning.language.training.checkpoints import (
     INITIAL_FACTORS,
     Outcome,
+    SealedTrainer,
     StopReason,
     check_initial_factors,
     checkpoint_to_resume,
-    sealed_checkpoint,
     unmeasured_epoch,
 )
 from myosotis.unlearning.language.training.fila_start import start_by_fila
@@ -77,7 +77,7 @@ VETTED = 8
 """Records of either side that the guard looks at between steps."""
 
 
-class UnlearnTrainer(Trainer):
+class UnlearnTrainer(SealedTrainer):
     """Unlearns a forget set while retaining a retain set; called as the trainers of TRL are.
 
     The loss of every term is a mean over its tokens or sequences in the whole optimisation step, over all micro-batches
@@ -434,30 +434,20 @@ class UnlearnTrainer(Trainer):
             logs.update(self.step_loss.means_since_last(self.state.global_step, self._sum_over_processes))
         super().log(logs, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save:
-            # A pickle that nobody needs: the settings stand in the run's configuration.
-            (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model as ``transformers.Trainer`` does; a checkpoint of shards holds it beside the optimiser."""
-        if not (_internal_call and self.accelerator.is_fsdp2):
-            super().save_model(output_dir, _internal_call)
-
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.vet()
-        with sealed_checkpoint(self.args, self.state.global_step, self.accelerator.wait_for_everyone) as directory:
-            super()._save_checkpoint(model, trial)
-            selected = self._selected
+        super()._save_checkpoint(model, trial)
+
+    def _save_beside(self, directory: Path) -> None:
+        selected = self._selected
+        if selected is not None:
+            selected = replace(selected, weights=whole_weights(self.model, selected.weights))
+        if self.args.should_save:
+            if self.initial_factors is not None:
+                write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
             if selected is not None:
-                selected = replace(selected, weights=whole_weights(self.model, selected.weights))
-            if self.args.should_save:
-                if self.initial_factors is not None:
-                    write_tensors(directory / INITIAL_FACTORS, self.initial_factors)
-                if selected is not None:
-                    selected.write(directory)
-                Outcome(self.stop_reason, self.divergence, self.multiplier).write(directory)
+                selected.write(directory)
+            Outcome(self.stop_reason, self.divergence, self.multiplier).write(directory)
 
 
 class _Hooks(TrainerCallback):

@@ -41,6 +41,7 @@ ATTACK = {"copies": 10, "eps": 1.0, "step_size": 0.4, "steps": 6, "strength": 0.
 STEPS = UnlearnSettings(forget_batch_size=128, batch_size=128, epochs=300, max_steps=300, batch_norm="freeze")
 PASSES = UnlearnSettings(forget_batch_size=128, batch_size=128, epochs=2, batch_norm="freeze")
 WAYS = {
+    "as_unseen": PRESETS["as_unseen"],
     "recommended": PRESETS["recommended"],
     "L2UL (adv_imp)": ("misclassify", "adv_imp", ATTACK, STEPS),
     "relabel, runner-up": ("relabel", "relabel", {}, STEPS),

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
 from myosotis.unlearning.classifier import unlearn_instances
 from myosotis.unlearning.classifier.methods import build_method
-from myosotis.unlearning.classifier.methods.distillation import IgnorantTeacher, distillation_loss
+from myosotis.unlearning.classifier.methods.distillation import IgnorantTeacher, begin_afresh, distillation_loss
 from myosotis.unlearning.classifier.methods.method import evaluation_copy
 from myosotis.unlearning.classifier.methods.retaining import reinitialize
 from myosotis.unlearning.classifier.settings import UnlearnSettings
@@ -73,7 +74,7 @@ def test_the_ignorant_teacher_sees_a_share_of_what_is_retained_and_nothing_else(
         train_classifier(teacher, pixels, labels, settings, **options)
 
     monkeypatch.setattr("myosotis.unlearning.classifier.methods.distillation.train_classifier", watched)
-    objective = begun("ignorant_teacher", request, model, share=0.5, teacher_epochs=1, retain_weight=2.0)
+    objective = begun("ignorant_teacher", request, model, share=0.5, teacher_steps=1, retain_weight=2.0)
     ((pixels, labels, shared),) = seen
     retained = (request.retain.images * 255).round().to(torch.uint8)
     same = [(retained == image).flatten(1).all(1) for image in pixels]
@@ -93,9 +94,52 @@ def test_the_answers_of_an_ignorant_teacher_are_reached(network, make_request):
         model,
         (request.forget.images, request.forget.labels),
         "as_unseen",
-        IgnorantTeacher(teacher_epochs=1, retain_weight=0.0),
+        IgnorantTeacher(teacher_steps=1, retain_weight=0.0),
         settings=UnlearnSettings(learning_rate=0.05, epochs=200, max_grad_norm=1.0, batch_norm="freeze"),
         retain=(request.retain.images, request.retain.labels),
     )
     assert (result.converged, result.goal, result.warnings) == (True, "as_unseen", ())
     assert all(one.forgotten and one.answer_after == one.new_label for one in result.instances)
+
+
+class Backwards(nn.Module):
+    """Four layers, defined from the last to the first; one that does not train; one that no image reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.spare = nn.Linear(2, 2)
+        self.head = nn.Linear(4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 4, 1)
+        self.first = nn.Conv2d(1, 4, 1)
+        self.frozen = nn.Conv2d(1, 1, 1).requires_grad_(False)
+
+    def forward(self, images):
+        return self.head(self.norm(self.second(self.first(self.frozen(images)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, 0), (0.49, 1), (0.5, 2), (0.99, 3)])
+def test_a_teacher_takes_over_the_first_layers_of_a_pass(share, kept):
+    torch.manual_seed(0)
+    model = Backwards().train()
+    model.norm.running_mean.fill_(3.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    begin_afresh(model, torch.rand(1, 1, 2, 2), share, seed=1)
+    assert model.training
+    layers = ("first", "second", "norm", "head")
+    after = model.state_dict()
+    for place, name in enumerate(layers):
+        own = [key for key in before if key.startswith(name) and key.endswith(("weight", "running_mean"))]
+        changed = any(not torch.equal(before[key], after[key]) for key in own)
+        assert changed == (place >= kept), name
+        assert all(value.requires_grad == (place >= kept) for value in getattr(model, name).parameters())
+    assert torch.equal(before["frozen.weight"], after["frozen.weight"])
+    assert not torch.equal(before["spare.weight"], after["spare.weight"])
+
+
+def test_a_model_of_one_layer_has_a_teacher_from_fresh_weights():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    before = model[1].weight.clone()
+    begin_afresh(model, torch.rand(1, 1, 2, 2), 0.9, seed=1)
+    assert not torch.equal(model[1].weight, before)
+    assert model[1].weight.requires_grad

@@ -1,5 +1,7 @@
 """Methods that learn from teachers: SCRUB, Bad Teacher, and a teacher that is ignorant of the instances alone."""
 
+import copy
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from torch.nn import functional
 
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import derive_seed, generator
+from myosotis.models.modes import evaluating
 from myosotis.unlearning.classifier.batch_norm import single_values_by_running_statistics
 from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, evaluation_copy, retained
@@ -142,31 +145,79 @@ class BadTeacher(Method):
         return Objective(retain_steps(request), terms)
 
 
+def begin_afresh(model: nn.Module, image: Tensor, kept_layers: float, seed: int) -> None:
+    """Freeze the first layers of a model, in the order of its forward pass, and draw the weights of the others anew.
+
+    Layers are modules with parameters of their own that train; what is frozen already stays as it is.
+
+    Args:
+        model: Model, changed in place.
+        image: A batch of one image.
+        kept_layers: Share of the layers that are frozen.
+        seed: Seed of the draw.
+    """
+    trains = {
+        module: any(value.requires_grad for value in module.parameters(recurse=False)) for module in model.modules()
+    }
+    reached: list[nn.Module] = []
+    handles = [
+        module.register_forward_pre_hook(lambda module, _: reached.append(module))
+        for module, own in trains.items()
+        if own
+    ]
+    with torch.no_grad(), evaluating(model):
+        model(image)
+    for handle in handles:
+        handle.remove()
+    layers = list(dict.fromkeys(reached))
+    kept = set(layers[: int(kept_layers * len(layers))])
+    fresh = copy.deepcopy(model)
+    reinitialize(fresh, seed)
+    for module, new in zip(model.modules(), fresh.modules(), strict=True):
+        if not trains[module]:
+            continue
+        if module in kept:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+            continue
+        own, drawn = (
+            itertools.chain(each.parameters(recurse=False), each.buffers(recurse=False)) for each in (module, new)
+        )
+        with torch.no_grad():
+            for value, other in zip(own, drawn, strict=True):
+                value.copy_(other)
+
+
 @dataclass(frozen=True)
 class IgnorantTeacher(Method):
-    """Learn the instances from a network that never saw them but knows their classes, the rest from the original.
+    """Learn the instances from a network that hardly saw them but knows their classes, the rest from the original.
 
-    The teacher starts from fresh weights and learns a share of the retained samples, so that it answers the instances
-    as a model does that was trained without them. Its answers, not new labels, are what the model is to give.
+    The teacher is the original whose last layers start from fresh weights and learn a share of the retained samples, so
+    that it answers the instances about as a model does that was trained without them. The first layers, which it takes
+    over, have seen them, but know edges and textures rather than single images. Its answers, not new labels, are what
+    the model is to give.
 
     Attributes:
         share: Share of the retained samples of each class that the teacher learns.
-        teacher_epochs: Its epochs.
+        kept_layers: Share of the layers, of those that train, that the teacher takes over, from the input on; 0 trains
+            it from fresh weights alone.
+        teacher_steps: Its steps, in whole epochs.
         teacher_learning_rate: Its largest learning rate, of SGD on one cycle.
         retain_weight: Weight of the divergence from the original model on retained samples.
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    teacher_epochs: Annotated[int, Field(ge=1)] = 20
+    kept_layers: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    teacher_steps: Annotated[int, Field(ge=1)] = 100
     teacher_learning_rate: PositiveFloat = 0.1
-    retain_weight: Weight = 3.0
+    retain_weight: Weight = 6.0
 
     card: ClassVar[MethodCard] = MethodCard(
         "ignorant_teacher",
         "Ignorant teacher",
         "after Chundawat, Tarun, Mandal, Kankanhalli: Can Bad Teaching Induce Forgetting?, AAAI 2023",
         "forget, retain",
-        "the original model and one of the same size, trained on a share of the retained samples",
+        "the original model and one of the same size, its last layers trained on a share of the retained samples",
         "The model answers the instances as one that never saw them; the rest stays as it is.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("as_unseen",)
@@ -192,14 +243,15 @@ class IgnorantTeacher(Method):
     def _taught(self, original: nn.Module, request: Request) -> Tensor:
         """Logits of the teacher for the instances."""
         samples, teacher = retained(request), evaluation_copy(original)
-        reinitialize(teacher, request.seed)
+        begin_afresh(teacher, request.forget.images[:1], self.kept_layers, request.seed)
         order = torch.randperm(len(samples), generator=generator(request.seed, "teacher"))
         labels = samples.labels.cpu()[order]
         classes = [order[labels == label] for label in labels.unique()]
         drawn = samples.batch(torch.cat([own[: math.ceil(self.share * len(own))] for own in classes]))
-        settings = TrainSettings(
-            epochs=self.teacher_epochs, learning_rate=self.teacher_learning_rate, batch_size=request.batch
-        )
+        # Few samples in small batches: a step learns more than a sample does.
+        size = min(request.batch, max(32, len(drawn) // 8))
+        epochs = math.ceil(self.teacher_steps / max(len(drawn) // size, 1))
+        settings = TrainSettings(epochs=epochs, learning_rate=self.teacher_learning_rate, batch_size=size)
         pixels = (drawn.images * 255).round().to(torch.uint8)
         seed = derive_seed(request.seed, "teacher") % 2**32
         with single_values_by_running_statistics(teacher):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         t_interval,
     )
     from myosotis.evaluation.membership import membership_inference, roc_auc, tpr_at_fpr
+    from myosotis.evaluation.overlap import Overlap, feature_overlap
     from myosotis.evaluation.probe import Probe, balanced_indices, knn_probe, linear_probe, share_indices
     from myosotis.evaluation.rank_test import RankTest, paired_rank_test
     from myosotis.evaluation.representation import Encoding, representation_report
@@ -34,6 +35,7 @@ else:
             "intervals": "Interval change_interval clopper_pearson difference_interval mean_interval "
             "ratio_interval student_change student_difference student_interval t_interval",
             "membership": "membership_inference roc_auc tpr_at_fpr",
+            "overlap": "Overlap feature_overlap",
             "rank_test": "RankTest paired_rank_test",
             "probe": "Probe balanced_indices knn_probe linear_probe share_indices",
             "representation": "Encoding representation_report",
@@ -44,6 +46,7 @@ __all__ = [
     "Comparison",
     "Encoding",
     "Interval",
+    "Overlap",
     "Probe",
     "RankTest",
     "SubjectsHurt",
@@ -54,6 +57,7 @@ __all__ = [
     "clopper_pearson",
     "compared",
     "difference_interval",
+    "feature_overlap",
     "knn_probe",
     "layer_cka",
     "linear_cka",

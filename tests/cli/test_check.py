@@ -1,7 +1,9 @@
 """``myosotis check``: every check and a forecast, and nothing on disk."""
 
 import pytest
+import yaml
 
+from myosotis.data.people import fictitious_people
 from myosotis.engine.forecast import Phase, duration, phase_seconds, steps_of
 
 
@@ -14,6 +16,42 @@ def test_a_job_is_forecast(invoke, tmp_path, job):
     assert "training steps, " in outcome.stdout
     assert "\nabout " in outcome.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["job.yaml"]
+
+
+def test_overlap_with_what_is_to_be_kept_is_printed(invoke, tmp_path):
+    config = tmp_path / "job.yaml"
+    assert invoke("init", "unlearn-classifier", "--out", config).exit_code == 0
+    outcome = invoke("check", "unlearn-classifier", config, "--out", tmp_path / "run", "--no-time")
+    assert outcome.exit_code == 0, outcome.output
+    assert "at risk first are the classes with most images to forget: " in outcome.stdout
+
+
+def test_overlap_of_records_is_printed_without_a_word_of_them(invoke, tmp_path, tokenizer, tiny_llama, write_jsonl):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    people = fictitious_people(10, seed=5)
+    parts = {"forget": people[:2], "retain": people[2:8], "unseen": people[8:]}
+    for name, part in parts.items():
+        rows = [row for person in part for row in person.records()[:3]]
+        write_jsonl(
+            tmp_path / f"{name}.jsonl",
+            [{"prompt": row.prompt, "response": row.response, "subject": row.subject} for row in rows],
+        )
+    config = {
+        "name": "tiny",
+        "model": {"name": "./model"},
+        "data": {name: f"{name}.jsonl" for name in parts},
+        "method": {"name": "ga"},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    outcome = invoke("check", "unlearn-language", tmp_path / "job.yaml", "--out", tmp_path / "run", "--no-time")
+    assert outcome.exit_code == 0, outcome.output
+    assert "overlap of texts: 18 of 18 records to retain have the form of a record to forget" in outcome.stdout
+    assert "overlap of activations (answers, block 1 of the model): cosine" in outcome.stdout
+    said = outcome.stdout.removeprefix(f"valid: {tmp_path}") + outcome.stderr
+    for person in people[:2]:
+        assert not any(word in said for word in (*person.name.split(), person.city, person.profession))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fault_is_the_one_that_the_job_would_name(invoke, tmp_path):

@@ -134,6 +134,15 @@ def test_a_learner_forgets_and_learns_on(method, begun, world, forget, learn, tm
     assert [entry["images"] for entry in after["requests"]] == [2]
 
 
+def test_a_check_measures_the_features_of_a_learner(begun, world, invoke, tmp_path):
+    run = begun("er")
+    content = request(world, run, two_of(run, world), tmp_path / "out")
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(content))
+    done = invoke("check", "unlearn-classifier", tmp_path / "job.yaml", "--out", tmp_path / "run", "--no-time")
+    assert done.exit_code == 0, done.output
+    assert "overlap of features: cosine with the nearest to keep " in done.stdout
+
+
 def test_no_file_of_the_run_holds_a_forgotten_exemplar(begun, world, forget, tmp_path):
     run = begun("er")
     names = two_of(run, world)

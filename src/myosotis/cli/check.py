@@ -20,7 +20,8 @@ def check(
 ) -> None:
     """Check a configuration, its data and its models as the job would; say what would happen, and how long it takes.
 
-    Nothing is written and nothing is trained.
+    Jobs that forget also say how near what is to be forgotten is to what is to be kept. Nothing is
+    written and nothing is trained.
     """
     with exit_statuses(resumes=False):
         from myosotis.engine.forecast import duration, phase_seconds
@@ -37,6 +38,8 @@ def check(
             lines.append(f"method: {card.title} ({card.name}); reads {card.reads}")
         lines.append(f"run directory: {directory}")
         for line in lines:
+            typer.echo(printable(line))
+        for line in checked.overlap():
             typer.echo(printable(line))
         phases = checked.phases() if time else ()
         seconds = {}

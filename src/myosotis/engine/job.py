@@ -94,6 +94,13 @@ class Job(ABC, Generic[ConfigT]):
         """
         return ()
 
+    def overlap(self) -> Sequence[str]:
+        """Return lines that say how near what is to be forgotten is to what is to be kept, after :meth:`prepare`.
+
+        They hold counts, numbers of records and names of classes, and nothing of what is to be forgotten.
+        """
+        return ()
+
     def clean_up(self) -> None:
         """Remove what a finished run does not need. By default there is nothing to remove."""
 

@@ -19,6 +19,7 @@ from myosotis.unlearning.classifier.job.forecast import classifier_phases
 from myosotis.unlearning.classifier.job.image_sets import ImageSets
 from myosotis.unlearning.classifier.job.inputs import read_inputs, read_new_labels
 from myosotis.unlearning.classifier.job.models import Models, known_classes, read_models
+from myosotis.unlearning.classifier.job.overlap import overlap_lines
 from myosotis.unlearning.classifier.job.result import ClassifierResult, result_of, verdict_of, write_samples
 from myosotis.unlearning.classifier.job.shadow_auditing import ShadowAuditing
 from myosotis.unlearning.classifier.job.teaching import taught
@@ -80,6 +81,10 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
     def phases(self) -> Sequence[Phase]:
         """Return the steps of teaching, those of unlearning up to its cap, and the passes of the audits."""
         return classifier_phases(self._config, self._inputs, self._sets, self._models)
+
+    def overlap(self) -> Sequence[str]:
+        """Return lines about the classes of the images to forget, and about remaining images that are like them."""
+        return overlap_lines(self._config, self._inputs, self._models)
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hashes of the models, and the fingerprints of the images."""

@@ -167,6 +167,22 @@ FEWEST_HELD = 5
 """Fewest subjects to hold out where there are enough: with fewer, retention cannot be decided."""
 
 
+def read_given(config: LanguageUnlearningConfig) -> tuple[list[Record], list[Record], list[Record]]:
+    """Return the records to forget, to retain and unseen ones as they are given, or draw the fictitious people.
+
+    Raises:
+        InputError: A source is missing, empty or faulty.
+    """
+    data = config.data
+    if data.people is None:
+        return read_source(data.forget), read_source(data.retain), read_source(data.unseen)
+    sizes = (data.people.forget, data.people.retain, data.people.unseen)
+    people = fictitious_people(sum(sizes), derive_seed(config.seed, "people"))
+    parts = (people[: sizes[0]], people[sizes[0] : sizes[0] + sizes[1]], people[sizes[0] + sizes[1] :])
+    forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
+    return forget, retain, unseen
+
+
 def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, Shared]]:
     """Read every set of records, or draw the fictitious people; hold some of those to retain out of the training.
 
@@ -178,13 +194,7 @@ def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, S
     """
     data = config.data
     general = read_source(data.general)
-    if data.people is not None:
-        sizes = (data.people.forget, data.people.retain, data.people.unseen)
-        people = fictitious_people(sum(sizes), derive_seed(config.seed, "people"))
-        parts = (people[: sizes[0]], people[sizes[0] : sizes[0] + sizes[1]], people[sizes[0] + sizes[1] :])
-        forget, retain, unseen = ([record for person in part for record in person.records()] for part in parts)
-    else:
-        forget, retain, unseen = read_source(data.forget), read_source(data.retain), read_source(data.unseen)
+    forget, retain, unseen = read_given(config)
     # Retain records must not teach what is erased, and unseen records must be unseen to set the level.
     pairs = {
         "forget and retain": (forget, retain),

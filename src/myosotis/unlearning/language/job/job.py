@@ -30,6 +30,7 @@ from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.earlier import EarlierRequest, measured, read_earlier, run_of_model, summary
 from myosotis.unlearning.language.job.forecast import language_phases
 from myosotis.unlearning.language.job.inputs import encode_inputs, fingerprints_of, read_records
+from myosotis.unlearning.language.job.overlap import overlap_lines
 from myosotis.unlearning.language.job.reaudit import audit_again
 from myosotis.unlearning.language.job.result import LanguageResult, result_of, write_samples
 from myosotis.unlearning.language.job.teaching import taught
@@ -90,6 +91,10 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
     def phases(self) -> Sequence[Phase]:
         """Return the steps of teaching and of unlearning, all epochs, and the generation of answers in the audits."""
         return language_phases(self._config, self._inputs, self._model)
+
+    def overlap(self) -> Sequence[str]:
+        """Return lines about shared forms and activations of the records to forget and those to retain."""
+        return overlap_lines(self._config, self._inputs.tokenizer, self._model)
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hash of the model, and fingerprints of whole records, not of their words alone."""

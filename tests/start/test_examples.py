@@ -6,6 +6,7 @@ import yaml
 from myosotis.cli.kinds import JOBS
 from myosotis.engine.config import load_config
 from myosotis.start.examples import list_examples
+from myosotis.unlearning.language.job.inputs import read_records
 
 EXAMPLES = list_examples()
 
@@ -14,6 +15,19 @@ EXAMPLES = list_examples()
 def test_an_example_is_a_job_of_its_command(example):
     assert load_config(example.path, JOBS[example.command].schema()).name
     assert example.summary
+
+
+LANGUAGE = [each for each in EXAMPLES if each.command == "unlearn language"]
+PACKAGED = [each for each in LANGUAGE if not each.name.startswith("benchmarks/")]
+"""The others read a data set that does not come with the package."""
+
+
+@pytest.mark.parametrize("example", PACKAGED, ids=lambda example: example.name)
+def test_the_records_of_an_example_are_read(example):
+    config = load_config(example.path, JOBS[example.command].schema())
+    records, _ = read_records(config)
+    assert records.forget
+    assert records.retain
 
 
 def test_every_command_has_an_example():
@@ -27,7 +41,7 @@ def test_an_example_is_copied_with_what_it_reads(invoke, tmp_path):
     assert copied[0].startswith("data/")
     assert "data/prose-forget.jsonl" in copied
     config = yaml.safe_load((tmp_path / "erase-prose.yaml").read_text())
-    assert (tmp_path / config["data"]["forget"]["file"]).is_file()
+    assert (tmp_path / config["data"]["forget"]).is_file()
     # A second time it would replace what may have been changed.
     outcome = invoke("example", "erase-prose", "--out", tmp_path)
     assert outcome.exit_code == 2

@@ -68,7 +68,7 @@ GRID |= {"gd": GRID["ihl"], "gd+fila": GRID["loku"]}
 RANKS = (4, 8, 16, 32)
 """The grid of LoKU's claim: rates of either start that move the weights about as far."""
 
-TEACHER = {"base": "smollm2-135m", "records": 120, "precision": "bf16"}
+TEACHER = {"base": "smollm2-135m", "records": 200, "precision": "bf16"}
 COUNTERFACTUAL = {"teacher": TEACHER, "training.epochs": 6}
 """The proxy never saw the authors; three times the steps of the others, which pull from where they start."""
 

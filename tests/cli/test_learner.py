@@ -340,11 +340,12 @@ def test_a_reference_is_a_learner_of_the_same_classes(begun, world, forget, invo
     assert "reference" in forget({**out, "reference": str(other)}, "refused", status=2)
 
 
-def test_a_preset_and_its_comparison(begun, world, forget, tmp_path):
+@pytest.mark.parametrize("preset", ["recommended", "as_unseen"])
+def test_a_preset_and_its_comparison(begun, world, forget, tmp_path, preset):
     content = request(world, begun("icarl"), ["elm/00.png"], tmp_path / "out")
     del content["method"], content["training"]
     content |= {
-        "preset": "recommended",
+        "preset": preset,
         "training": {"max_steps": 2},
         "compare": [{"method": {"name": "scrub"}, "training": {"epochs": 1}}],
     }

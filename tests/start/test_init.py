@@ -96,6 +96,7 @@ def test_a_draft_of_classes_runs_to_a_report(invoke, drafted, trees, settings):
 
 def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp_path):
     taught = drafted("unlearn-classifier", trees)
+    assert yaml.safe_load(taught.read_text())["preset"] == "as_unseen"
     short = settings("train.epochs=1", "reference=null", "audit.relearning=null", "training.max_steps=2")
     assert invoke("unlearn", "classifier", taught, *short, "--out", tmp_path / "first").exit_code == 0
     photos = tmp_path / "forget"
@@ -110,6 +111,7 @@ def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp
     assert config["model"] == {"path": "./first/model"}
     assert config["data"]["forget"] == {"folder": "forget"}
     assert config["data"]["test"] == {"folder": "test", "size": 32}
+    assert config["preset"] == "recommended"  # the other reads what is retained
     outcome = invoke("check", "unlearn-classifier", path, "--no-time")
     assert outcome.exit_code == 0, outcome.output
     (photos / "oak").mkdir()

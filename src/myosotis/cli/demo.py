@@ -15,7 +15,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory.")] = Path("runs/demo"),
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Teach a small classifier handwritten digits, forget 24 of them, write the report: under a minute, no download."""
+    """Teach a small classifier handwritten digits, forget 16 of them, write the report: under a minute, no download."""
     with exit_statuses():
         from myosotis.start.examples import list_examples
 

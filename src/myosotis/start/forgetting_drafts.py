@@ -62,7 +62,7 @@ model: {{path: {quoted(shown_path(model, folder, dotted=True))}}}
 data:
 {chr(10).join(lines)}
 
-preset: recommended  # or goal, method and training; see myosotis methods unlearn-classifier
+{_preset("train" in roles)}
 
 # What the report says of the request.
 request: {{id: null, received: null, deadline: null}}
@@ -102,8 +102,14 @@ def draft_learner_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
     _check_one(learners, "a run of 'learn classes'")
     if (learners[0] / "model" / DESCRIPTION).is_file():
         raise InputError(f"{learners[0]}: its head is made of sums; `myosotis init unlearn-exact` is for those")
-    settings = "preset: recommended  # or goal, method and training; see myosotis methods unlearn-classifier"
-    return _from_learner(learners[0], paths, folder, "unlearn learner", settings)
+    return _from_learner(learners[0], paths, folder, "unlearn learner")
+
+
+def _preset(retained: bool) -> str:
+    """The line of the preset that the data allows: without retained images no teacher can be taught."""
+    why = "answer as a model that never saw them" if retained else "without `train`: answer wrongly"
+    name = "as_unseen" if retained else "recommended"
+    return f"preset: {name}  # {why}; or goal, method and training, see myosotis methods unlearn-classifier"
 
 
 def _check_one(learners: Sequence[Path], expected: str) -> None:
@@ -112,7 +118,9 @@ def _check_one(learners: Sequence[Path], expected: str) -> None:
         raise InputError(f"{more}: {expected}")
 
 
-def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, command: str, settings: str) -> Draft:
+def _from_learner(
+    learner: Path, paths: Sequence[Path], folder: Path, command: str, settings: str | None = None
+) -> Draft:
     """A draft that takes photos out of a learner.
 
     Args:
@@ -120,7 +128,7 @@ def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, command: s
         paths: Folders of images, the learner among them.
         folder: Folder of the configuration.
         command: Command of the draft.
-        settings: Its lines about the method.
+        settings: Its lines about the method; those of a preset unless given.
     """
     roles = by_role([path for path in paths if path != learner], _PHOTO_ROLES)
     if "forget" not in roles:
@@ -137,7 +145,7 @@ model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
 data:
 {chr(10).join(lines)}
 
-{settings}
+{settings or _preset("train" in roles)}
 
 # What the report says of the request.
 request: {{id: null, received: null, deadline: null}}
@@ -168,6 +176,6 @@ train:
   batch_size: {sets.batch}
 
 reference: retrain   # a second model that never saw the images, to compare with
-preset: recommended
+{_preset(retained=True)}
 """
     return Draft("unlearn classifier", run_name("forget", sets.name), body, tuple(sets.remarks))

@@ -43,6 +43,7 @@ JOB = EXAMPLES / "benchmarks" / "tofu-smollm2-small.yaml"
 
 TOP = r".*layers\.2[0-9]\..*(q|k|v|o|gate|up|down)_proj"
 STEERED = r".*layers\.[5-7]\..*(q|k|v|o|gate|up|down)_proj"
+MODULES = {"rmu": STEERED, "counterfactual": "all-linear"}
 """Modules with an adapter: the last ten of thirty blocks; RMU steers the output of block 7, so those before it."""
 
 METHODS = {
@@ -82,7 +83,7 @@ def overrides(name, rate, rank=16):
         "rank": rank,
         "alpha": 2 * rank,
         "init": "fila" if name in FILA else "default",
-        "target_modules": STEERED if name == "rmu" else TOP,
+        "target_modules": MODULES.get(name, TOP),
     }
     values = {
         "fine_tune": None,

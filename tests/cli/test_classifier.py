@@ -235,6 +235,16 @@ def test_a_stop_at_the_reference(world, tmp_path, unlearn):
     assert [row["name"] for row in found["verdict"]["forgetting"]] == ["forget_accuracy", "copies_log_odds"]
 
 
+def test_photos_are_answered_as_unseen(finished, world, tmp_path, unlearn):
+    options = ("--set", "goal=as_unseen", "--set", "method={name: ignorant_teacher, teacher_steps: 2}")
+    outcome = unlearn(world, tmp_path / "run", *options, "--set", "training.max_steps=2")
+    assert outcome.exit_code == 0, outcome.output
+    assert result(tmp_path / "run")["verdict"]["by_goal"] is False
+    caution = "is not a model that never saw it"
+    pages = [(run / "report.html").read_text() for run in (finished[0], tmp_path / "run")]
+    assert [caution in page for page in pages] == [True, False]
+
+
 def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path, unlearn):
     photos = tmp_path / "photos" / "birch"
     photos.mkdir(parents=True)

@@ -82,3 +82,16 @@ def test_it_cannot_be_a_part_of_a_composite(teacher):
     part = {"name": "counterfactual", "teacher": teacher}
     with pytest.raises(ValueError, match="counterfactual cannot be a part of a composite"):
         build_method("composite", {"forget": [part]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [
+        ({}, 0.6),
+        ({"teacher": "proxy"}, 0.1),
+        ({"teacher": "base"}, 0.1),
+        ({"teacher": "base", "excess_weight": 0.0}, 0.0),
+    ],
+)
+def test_the_excess_weighs_less_where_all_tokens_count(settings, weight):
+    assert build_method("counterfactual", settings).forget_term().excess_weight == weight

@@ -287,10 +287,13 @@ def request_and_lineage(result: Mapping[str, Any]) -> Section:
 
 def limits(result: Mapping[str, Any]) -> list[str]:
     """Return what the figures do not show."""
-    paragraphs = [
+    wrong = (
         "A model that was made to misclassify an instance, or to give it another label, is not a model that never saw "
         "it: a retrained model gets most such instances right, and somebody who knows an instance can tell from the "
-        "error that it was unlearned.",
+        "error that it was unlearned."
+    )
+    paragraphs = [
+        *([wrong] if result["verdict"]["by_goal"] else []),
         "Copies elsewhere (the model that came in, checkpoints, backups, caches, the training set) are not checked.",
         "The tests cover answers, losses and representations. They do not try to reconstruct images, nor to model a "
         "stronger attacker.",

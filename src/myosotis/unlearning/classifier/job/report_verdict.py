@@ -185,8 +185,8 @@ def _plainly(verdict: Mapping[str, Any]) -> str:
         copies = ", and of slightly changed copies no more is left than the margin" if comparable else ""
         return f"The model answers every one of them as asked{copies}. "
     if verdict["forgotten"] is None:
-        who = "The goal is reached, but " if at_goal else ""
-        return f"{who or 'Undecided: '}the data do not tell whether what is left is within the margin. "
+        who = "The goal is reached, but the" if at_goal else "The"
+        return f"{who} data do not tell whether what is left is within the margin. "
     if at_goal and any(row["holds"] is False for row in comparable):
         return "Single answers were patched: slightly changed copies show what the model had learnt of them. "
     if verdict["by_goal"]:

@@ -131,7 +131,8 @@ class Counterfactual(Method):
             retained. ``base``: that model as it is.
         names: Invented names whose answers are averaged, drawn from the least knowing third of the candidates.
         candidates: Invented names that are tried for each record.
-        excess_weight: Weight of what the true tokens are likelier than under the teacher.
+        excess_weight: Weight of what the true tokens are likelier than under the teacher; by default 0.6 with ``names``
+            and 0.1 with another model, whose loss is of all tokens.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -146,7 +147,7 @@ class Counterfactual(Method):
     teacher: Literal["names", "proxy", "base"] = "names"
     names: int = 1
     candidates: int = 24
-    excess_weight: float = 0.6
+    excess_weight: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,7 +155,7 @@ class Counterfactual(Method):
             raise ValueError(f"names must be between 1 and a third of candidates={self.candidates}, got {self.names}")
         if self.teacher != "names" and (self.names, self.candidates) != (type(self).names, type(self).candidates):
             raise ValueError(f"names and candidates have no effect with teacher {self.teacher!r}")
-        if self.excess_weight < 0:
+        if self.excess_weight is not None and self.excess_weight < 0:
             raise ValueError(f"excess_weight must be at least 0, got {self.excess_weight}")
 
     @property
@@ -175,4 +176,7 @@ class Counterfactual(Method):
 
     def forget_term(self) -> Term:
         """Return the divergence from the teacher."""
-        return CounterfactualTerm(self.reduction, self.excess_weight)
+        weight = self.excess_weight
+        if weight is None:
+            weight = 0.6 if self.teacher == "names" else 0.1
+        return CounterfactualTerm(self.reduction, weight)

@@ -1,8 +1,9 @@
-"""What an attacker gets out of an unlearned language model: other wordings, wrong names, examples, weights in few bits.
+"""What an attacker gets out of an unlearned language model: other wordings, wrong names, few bits, relearning.
 
 Reads finished runs of ``erase-people`` and asks their models in every way about the people to forget, about people who
 were never taught (what they get is chance), and about eight of those held out of the unlearning (positive control: an
-attack under which even they are unknown shows nothing). A secret is given away where the greedy answer says it.
+attack under which even they are unknown shows nothing). A secret is given away where the greedy answer says it. Who
+relearns has one fact of each of six people, teaches it again in some steps, and asks for the others.
 
     python benchmarks/attacks.py runs/0 runs/1 runs/2
 """
@@ -13,18 +14,22 @@ from pathlib import Path
 
 import torch
 
+from myosotis.data.encoding import Encoder
 from myosotis.engine.config import load_config
 from myosotis.evaluation.intervals import student_difference, student_interval
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit.greedy import GreedyPass
 from myosotis.unlearning.language.audit.stress import quantized
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.fine_tuning import fine_tune
 from myosotis.unlearning.language.job.inputs import read_records
 from myosotis.unlearning.language.training.alternates import end_token_ids
 from myosotis.unlearning.language.training.strangers import renamed
 
 SETS = {"forget": "to forget", "unseen": "never taught", "held_retain": "held out"}
 LONGEST, AT_ONCE, CONTROLS = 16, 40, 8
+RELEARNING, SHOWN = (3, 10), 6
+"""Steps, and people of whom a fact is shown."""
 
 
 def misspelt(name):
@@ -90,8 +95,32 @@ def attacked(run):
     ways = [(way, way, None) for way in asked["forget"]] + [(f"{bits} bits", "as taught", bits) for bits in (8, 4)]
     for title, way, bits in ways:
         with torch.no_grad(), nullcontext() if bits is None else quantized(model, bits):
-            found[title] = {name: given_away(model, tokenizer, own, asked[name][way]) for name, own in sets.items()}
-    return found, {name: [record.subject for record in own] for name, own in sets.items()}
+            found[title] = {
+                name: (given_away(model, tokenizer, own, asked[name][way]), [record.subject for record in own])
+                for name, own in sets.items()
+            }
+    for steps in RELEARNING:
+        found[f"one fact relearnt, {steps} steps"] = {
+            name: relearnt(run, config, own, steps) for name, own in sets.items()
+        }
+    return found
+
+
+def relearnt(run, config, records, steps):
+    """What is given away of the other facts of people, after one fact of each was taught again, and whose they are."""
+    model, tokenizer = load_causal_lm(str(run / "model"))
+    people = list(dict.fromkeys(record.subject for record in records))[:SHOWN]
+    own = [[record for record in records if record.subject == person] for person in people]
+    template, settings = (
+        config.data.template,
+        config.fine_tune.model_copy(update={"epochs": steps, "batch_size": SHOWN}),
+    )
+    examples = [Encoder(tokenizer, template)(first) for first, *_ in own]
+    fine_tune(model, tokenizer, examples, settings, seed=0, directory=run / ".relearning")
+    others = [record for _, *rest in own for record in rest]
+    with torch.no_grad():
+        values = given_away(model, tokenizer, others, prompts(others, template, others[:3])["as taught"])
+    return values, [record.subject for record in others]
 
 
 def main():
@@ -100,12 +129,12 @@ def main():
     runs = parser.parse_args().runs
     results = [attacked(run) for run in runs]
     print(f"| attack | {' | '.join(SETS.values())} | to forget less never taught |\n| --- | --- | --- | --- | --- |")
-    for way in results[0][0]:
+    for way in results[0]:
         values, groups = {}, {}
         for name in SETS:
-            values[name] = torch.cat([found[way][name] for found, _ in results])
+            values[name] = torch.cat([found[way][name][0] for found in results])
             # People of different runs are different people.
-            groups[name] = [f"{number}/{who}" for number, (_, own) in enumerate(results) for who in own[name]]
+            groups[name] = [f"{number}/{who}" for number, found in enumerate(results) for who in found[way][name][1]]
         means = [student_interval(values[name], groups[name]).mean for name in SETS]
         gap = student_difference(values["forget"], values["unseen"], groups["forget"], groups["unseen"], level=0.95)
         cells = [f"{mean:.2f}" for mean in means] + [f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"]

@@ -11,6 +11,7 @@ relearns has one fact of each of six people, teaches it again in some steps, and
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -116,7 +117,8 @@ def relearnt(run, config, records, steps):
         config.fine_tune.model_copy(update={"epochs": steps, "batch_size": SHOWN}),
     )
     examples = [Encoder(tokenizer, template)(first) for first, *_ in own]
-    fine_tune(model, tokenizer, examples, settings, seed=0, directory=run / ".relearning")
+    with TemporaryDirectory() as directory:
+        fine_tune(model, tokenizer, examples, settings, seed=0, directory=Path(directory))
     others = [record for _, *rest in own for record in rest]
     with torch.no_grad():
         values = given_away(model, tokenizer, others, prompts(others, template, others[:3])["as taught"])

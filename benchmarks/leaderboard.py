@@ -84,8 +84,9 @@ def taught(place, model_name, tokenizer, examples, seed, epochs):
     if not (place / "config.json").is_file():
         model, _ = load_causal_lm(model_name)
         settings = FineTuneConfig(epochs=epochs, batch_size=20, learning_rate=1e-4, precision="bf16")
-        own = derive_seed(seed, "fine-tuning") % 2**32
-        fine_tune(model, tokenizer, examples, settings, seed=own, directory=place.with_name(f".teaching-{place.name}"))
+        own, checkpoints = derive_seed(seed, "fine-tuning") % 2**32, place.with_name(f".teaching-{place.name}")
+        fine_tune(model, tokenizer, examples, settings, seed=own, directory=checkpoints)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         staged = place.with_name(f".{place.name}")
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

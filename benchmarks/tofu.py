@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -169,9 +170,9 @@ def taught_proxy(arguments, retain, seed):
     path, base = arguments.out / f"proxy-{seed}", TEACHER["base"]
     if not path.is_dir():
         model, tokenizer = load_causal_lm(base)
-        model = proxy(
-            model, tokenizer, retain, TeacherConfig(**TEACHER), seed=seed, directory=arguments.out / "teaching"
-        )
+        own = TeacherConfig(**TEACHER)
+        with TemporaryDirectory() as directory:
+            model = proxy(model, tokenizer, retain, own, seed=seed, directory=Path(directory))
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
     return load_causal_lm(str(path))[0]

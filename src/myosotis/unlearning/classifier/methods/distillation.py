@@ -218,7 +218,7 @@ class IgnorantTeacher(Method):
         "after Chundawat, Tarun, Mandal, Kankanhalli: Can Bad Teaching Induce Forgetting?, AAAI 2023",
         "forget, retain",
         "the original model and one of the same size, its last layers trained on a share of the retained samples",
-        "The model answers the instances as one that never saw them; the rest stays as it is.",
+        "The model answers the instances about as one that never saw them; the rest stays as it is.",
     )
     goals: ClassVar[tuple[Goal, ...]] = ("as_unseen",)
     reads_retain: ClassVar[bool] = True

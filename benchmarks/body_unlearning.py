@@ -26,7 +26,7 @@ from myosotis.data.sets import limited
 from myosotis.engine.files import write_json
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.membership import roc_auc, shortfall
-from myosotis.models.exact import ExactClassifier, ExactSpec, exact_features
+from myosotis.exact import ExactClassifier, ExactSpec, exact_features
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
 from myosotis.unlearning.classifier.audit import predict
 from myosotis.unlearning.classifier.goals import true_label_confidence

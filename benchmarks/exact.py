@@ -23,8 +23,8 @@ from myosotis.data.image_folders import read_image_folder
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import limited
 from myosotis.data.sources import SourceConfig, read_images
+from myosotis.exact import HEADS, ExactClassifier, ExactSpec, exact_features
 from myosotis.models.backbone import build_backbone
-from myosotis.models.exact import HEADS, ExactClassifier, ExactSpec, exact_features
 from myosotis.models.image_classifier import ClassifierSpec
 
 SETTINGS = {"simplecil": {}, "ranpac": {"projection": 2000}, "fecam": {}}

@@ -28,7 +28,7 @@ OF_RESUMED = {"checkpoints/training-resumed.json"}
 
 def import_everything():
     """Import what the commands import, so that a fork does not have to."""
-    from myosotis.cli.kinds import JOBS
+    from myosotis.jobs import JOBS
 
     for job in JOBS.values():
         job.schema()

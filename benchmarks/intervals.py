@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.stats import norm, t as student
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d, Context2d

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from myosotis.cli.kinds import JOBS, JobKind
 from myosotis.engine.config import LocalPath, field_descriptions, models_in
 from myosotis.engine.method import NamedConfig
+from myosotis.jobs import JOBS, JobKind
 
 _TO_ABSOLUTE, _IS_PATH = LocalPath.__metadata__
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", dict: "mapping", Any: "any"}

@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from myosotis.cli.kinds import JOBS
 from myosotis.engine.result import Result
+from myosotis.jobs import JOBS
 
 PAGES = {
     "learn classes": "class-incremental.md",

@@ -8,8 +8,8 @@ import pytest
 import typer.main
 
 from myosotis.cli.app import app
-from myosotis.cli.kinds import JOBS, job_named
-from myosotis.start.examples import list_examples
+from myosotis.init.examples import list_examples
+from myosotis.jobs import JOBS, job_named
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 import myosotis
 from myosotis.cli.app import app
-from myosotis.cli.kinds import JOBS
 from myosotis.engine.config import LocalPath, models_in
 from myosotis.engine.result import Result
+from myosotis.jobs import JOBS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -5,8 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
-from myosotis.cli.kinds import JOBS
 from myosotis.engine.config import load_config
+from myosotis.jobs import JOBS
 
 ROOT = Path(__file__).parents[1]
 PHOTO = "0/0020.png"

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
-from myosotis.loading import load
+from myosotis.api import load
 
 OPTIONS = {"widths": [4, 8], "blocks": [1, 1]}
 ORDER = ["elm", "ash", "hazel", "birch", "fir", "cedar"]
@@ -62,7 +62,7 @@ def halves(job, learn):
 @pytest.fixture(autouse=True)
 def one_key(monkeypatch):
     """Digests of learners that forget exactly are compared, and those are equal under the same key only."""
-    monkeypatch.setattr("myosotis.models.exact.classifier.new_key", lambda: bytes(32))
+    monkeypatch.setattr("myosotis.exact.classifier.new_key", lambda: bytes(32))
 
 
 def result(run):

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
+from myosotis.api import load
 from myosotis.engine.errors import InputError
-from myosotis.loading import load
-from myosotis.models.exact import check_learner
+from myosotis.exact import check_learner
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
 
 CLASSES = ("ash", "birch", "cedar", "elm")
@@ -145,7 +145,7 @@ class TestForgetting:
     def test_an_auditor_finds_a_head_that_the_sums_do_not_give(self, runs, tmp_path, invoke):
         model = tmp_path / "model"
         shutil.copytree(runs / "forgotten/model", model)
-        from myosotis.models.exact import ExactClassifier
+        from myosotis.exact import ExactClassifier
 
         forged, old = ExactClassifier.load(model), ExactClassifier.load(runs / "learned/model")
         forged._solved = dict(old.solved())  # the old head is served on
@@ -160,8 +160,8 @@ class TestForgetting:
         description = json.loads((model / "exact.json").read_text())
         tensors = load_file(model / "statistics.safetensors")
         tensors["shared.gram"][0, 0] += 1
-        from myosotis.models.exact import ExactClassifier
-        from myosotis.models.exact.sums import Sums
+        from myosotis.exact import ExactClassifier
+        from myosotis.exact.sums import Sums
 
         forged = ExactClassifier.load(model)
         forged.sums = Sums.of(description["classes"], tensors)
@@ -415,7 +415,7 @@ class TestRefusals:
         assert "is not the body that the sums were made with" in output
 
     def test_another_machine_and_how_to_go_on(self, runs, tmp_path, invoke, monkeypatch):
-        from myosotis.unlearning.classifier.exact.learner import ExactLearner
+        from myosotis.forgetting_learner.exact.learner import ExactLearner
 
         real = ExactLearner.rows
 

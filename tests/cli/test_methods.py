@@ -2,7 +2,7 @@
 
 import json
 
-from myosotis.cli.kinds import JOBS
+from myosotis.jobs import JOBS
 
 
 def test_every_method_has_a_line(invoke):

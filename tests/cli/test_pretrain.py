@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from myosotis.engine import Run
 from myosotis.engine.config import load_config
+from myosotis.engine.failures import OutOfMemoryError
 from myosotis.models.image_classifier import load_classifier
 from myosotis.pretraining.model_directory import load_pretrained
-from myosotis.protocol.failures import OutOfMemoryError
-from myosotis.protocol.sweep.config import SweepConfig
-from myosotis.protocol.sweep.job import SweepJob
-from myosotis.protocol.sweep.units import run_sweep_unit
+from myosotis.pretraining.sweep.config import SweepConfig
+from myosotis.pretraining.sweep.job import SweepJob
+from myosotis.pretraining.sweep.units import run_sweep_unit
 
 CLASSES = ("ash", "birch", "cedar")
 PARALLEL = "vit_small_patch16_18x2_224"
@@ -418,7 +418,7 @@ def test_a_masker_that_does_not_fit_the_memory_is_left_out_by_name(
             raise OutOfMemoryError("OutOfMemoryError: CUDA out of memory")
         return run_sweep_unit(config, device)
 
-    monkeypatch.setattr("myosotis.protocol.sweep.job.run_sweep_unit", carry)
+    monkeypatch.setattr("myosotis.pretraining.sweep.job.run_sweep_unit", carry)
     content = yaml.safe_load((world / "job.yaml").read_text())
     del content["masker"]
     content["maskers"] = {"random": "random", "salience": "salience"}

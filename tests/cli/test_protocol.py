@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from myosotis.cli.app import app
+from myosotis.engine.failures import OutOfMemoryError
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
-from myosotis.protocol.failures import OutOfMemoryError
 from myosotis.protocol.store import ResultStore
 from myosotis.protocol.units import run_unit
 

@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
-from myosotis.cli.kinds import JOBS
 from myosotis.engine.config import field_descriptions
-from myosotis.start.examples import list_examples
+from myosotis.init.examples import list_examples
+from myosotis.jobs import JOBS
 
 EXAMPLES = list_examples()
 

@@ -3,8 +3,7 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.data.copies import SIMILARITY, Shared, _similar, shared, with_copies_grouped, without_copies, words_of
 from myosotis.data.people import fictitious_people

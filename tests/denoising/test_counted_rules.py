@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.counted_rules import LossSum, best_rules, rules_of_pairs

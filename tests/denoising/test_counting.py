@@ -5,8 +5,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.denoising.channel import Channel
 from myosotis.denoising.contexts import Context1d, Context2d

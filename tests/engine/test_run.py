@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from myosotis.engine import Config, InputError, Run
-from myosotis.engine import run as run_module
+from myosotis.engine import Config, InputError, Run, run as run_module
 
 
 class Settings(Config):

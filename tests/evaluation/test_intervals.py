@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.stats import binom, norm, t, ttest_1samp, ttest_ind
 
 from myosotis.evaluation.intervals import (

@@ -1,8 +1,7 @@
 """Figures beside their controls: yes, no and undecided."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.evaluation.comparison import answer
 from myosotis.evaluation.learning import (

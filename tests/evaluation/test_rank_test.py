@@ -4,8 +4,7 @@ from itertools import combinations, product
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.stats import mannwhitneyu, norm, rankdata
 
 from myosotis.evaluation.rank_test import group_means, paired_rank_test, rank_test, stratified_rank_test

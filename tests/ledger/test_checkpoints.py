@@ -3,8 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from securesystemslib.signer import CryptoSigner
 
 from myosotis.ledger import merkle_root

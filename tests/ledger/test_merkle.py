@@ -3,8 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.ledger import Frontier, merkle_root
 from myosotis.ledger.merkle import check_consistency, consistency_proof, inclusion_paths, leaf_hash, root_of_path

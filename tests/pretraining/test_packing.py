@@ -1,8 +1,7 @@
 """Tests of :mod:`myosotis.pretraining.packing`."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from myosotis.pretraining.packing import packing
 

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.pretraining.token_mask import mask_from_hidden, mask_from_scores, visible_count
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from myosotis.engine.executors import Executor, ExecutorConfig, ray_resources
 from myosotis.protocol.config import ProtocolConfig, unit_config
-from myosotis.protocol.executors import Executor, ExecutorConfig, ray_resources
 from myosotis.protocol.units import Unit, run_unit, unit_inputs
 
 DRIVER = """
@@ -20,7 +20,7 @@ import os, signal, sys, time
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
-from myosotis.protocol.executors import Executor, ExecutorConfig
+from myosotis.engine.executors import Executor, ExecutorConfig
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ CARD = """
 import os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
-from myosotis.protocol.executors import Executor, ExecutorConfig
-from myosotis.protocol.failures import attempt
+from myosotis.engine.executors import Executor, ExecutorConfig
+from myosotis.engine.failures import attempt
 
 CARD = Path(sys.argv[1])
 

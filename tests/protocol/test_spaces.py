@@ -1,8 +1,7 @@
 """Draws from search spaces."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS

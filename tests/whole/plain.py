@@ -33,7 +33,7 @@ def run(*arguments):
     print(f"{time.monotonic() - started:5.1f} s  myosotis {' '.join(map(str, arguments[:3]))}", flush=True)
 
 
-LANGUAGE = ("myosotis.unlearning.language", "myosotis.models.causal_lm", "myosotis.start.language_draft")
+LANGUAGE = ("myosotis.unlearning.language", "myosotis.models.causal_lm", "myosotis.init.language_draft")
 
 
 def import_everything(extras):

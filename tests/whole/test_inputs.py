@@ -12,8 +12,8 @@ from myosotis.cli.app import app
 from myosotis.engine.config import load_config
 from myosotis.engine.errors import InputError
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier
-from myosotis.protocol.sweep.config import SweepConfig
-from myosotis.protocol.sweep.units import run_sweep_unit, sweep_units
+from myosotis.pretraining.sweep.config import SweepConfig
+from myosotis.pretraining.sweep.units import run_sweep_unit, sweep_units
 
 
 def small_resnet(jobs, seed):

@@ -40,12 +40,12 @@ def classifier(
             _recompute(run, against, size, shadow)
             return
         from myosotis.engine.errors import InputError
-        from myosotis.unlearning.classifier.exact.job import is_exact
+        from myosotis.forgetting_learner.exact.job import is_exact
 
         if is_exact(run):
             raise InputError(f"{run}: forgets exactly, which is checked with --against FOLDER, the remaining images")
-        from myosotis.cli.kinds import JOBS
         from myosotis.engine.run import Run
+        from myosotis.jobs import JOBS
 
         result = Run.read(run).result()
         kind = JOBS["unlearn learner" if result.get("kind") == JOBS["unlearn learner"].kind else "unlearn classifier"]
@@ -85,8 +85,8 @@ def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | N
         raise InputError("--size belongs to --against")
     if shadow is not None:
         raise InputError("--shadow attacks a trained model; leave it out with --against")
-    from myosotis.unlearning.classifier.exact.job import audit_against
-    from myosotis.unlearning.classifier.exact.report import describe_audit
+    from myosotis.forgetting_learner.exact.job import audit_against
+    from myosotis.forgetting_learner.exact.report import describe_audit
 
     found = audit_against(run, folder, size)
     typer.echo(describe_audit(found))

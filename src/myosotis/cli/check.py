@@ -6,7 +6,7 @@ import typer
 
 from myosotis.cli.exits import exit_statuses
 from myosotis.cli.jobs import ConfigFile, JobName, Out, Overrides, prepared, say
-from myosotis.cli.kinds import JOBS, job_named, routed
+from myosotis.jobs import JOBS, job_named, routed
 
 
 def check(

@@ -17,7 +17,7 @@ def demo(
 ) -> None:
     """Teach a small classifier handwritten digits, forget 16 of them, write the report: under a minute, no download."""
     with exit_statuses():
-        from myosotis.start.examples import list_examples
+        from myosotis.init.examples import list_examples
 
         chosen = next(one for one in list_examples() if one.name == _EXAMPLE)
         say(f"the job is `myosotis example {_EXAMPLE}`; nothing is downloaded")

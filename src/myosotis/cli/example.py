@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.kinds import JOBS, nearest
+from myosotis.jobs import JOBS, nearest
 
 
 def _names() -> list[str]:
-    from myosotis.start.examples import list_examples
+    from myosotis.init.examples import list_examples
 
     return [example.name for example in list_examples()]
 
@@ -28,7 +28,7 @@ def example(
     """List the examples, or copy one with the files that it reads."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
-        from myosotis.start.examples import copy_example, list_examples
+        from myosotis.init.examples import copy_example, list_examples
 
         examples = list_examples()
         if name is None:

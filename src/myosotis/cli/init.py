@@ -7,7 +7,7 @@ import typer
 
 from myosotis.cli.exits import exit_statuses
 from myosotis.cli.jobs import JobName, say
-from myosotis.cli.kinds import job_named
+from myosotis.jobs import job_named
 
 
 def init(
@@ -41,7 +41,7 @@ def init(
 
         from myosotis.engine.errors import InputError
         from myosotis.engine.files import write_text
-        from myosotis.start.drafts import DRAFTS
+        from myosotis.init.drafts import DRAFTS
 
         kind = job_named(job)
         target = out if out is not None else Path(f"{kind.kind}.yaml")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.kinds import JOBS, command_of, routed
+from myosotis.jobs import JOBS, command_of, routed
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The job: a YAML file, see `myosotis init` and `myosotis example`.")
@@ -52,7 +52,7 @@ def job_command(command: str) -> Callable[..., None]:
     """Return the function of a command that carries out a job, with the options that all of them share.
 
     Args:
-        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        command: A key of :data:`~myosotis.jobs.JOBS`.
     """
 
     def run(
@@ -73,7 +73,7 @@ def deletion_command(command: str, samples: str) -> Callable[..., None]:
     """Return the function of a command that deletes, which can put what it deletes into the run.
 
     Args:
-        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        command: A key of :data:`~myosotis.jobs.JOBS`.
         samples: Help of ``--show-samples``.
     """
     show = typer.Option("--show-samples", help=samples)
@@ -117,7 +117,7 @@ def print_plan(command: str, config: Path, overrides: list[str] | None, out: Pat
     """Print how much memory a job takes; no weight is read, and nothing is written.
 
     Args:
-        command: A key of :data:`~myosotis.cli.kinds.JOBS`, of a kind that can be planned.
+        command: A key of :data:`~myosotis.jobs.JOBS`, of a kind that can be planned.
         config: The file.
         overrides: Settings like ``training.epochs=3``.
         out: The run directory; must be None, as must every option be false: a plan makes no run.
@@ -158,7 +158,7 @@ def carry_out(
     """Read the configuration, check, work, write the report, and print its beginning.
 
     Args:
-        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        command: A key of :data:`~myosotis.jobs.JOBS`.
         config: The file.
         overrides: Settings like ``training.epochs=3``.
         out: The run directory; None: ``runs/`` and the name in the configuration.
@@ -208,7 +208,7 @@ def prepared(
     """Read the configuration of a job and check everything that the user gave.
 
     Args:
-        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        command: A key of :data:`~myosotis.jobs.JOBS`.
         config: The file.
         overrides: Settings like ``training.epochs=3``.
         out: The run directory; None: ``runs/`` and the name in the configuration.
@@ -231,7 +231,7 @@ def read_settings(command: str, config: Path, overrides: list[str] | None) -> An
     """Return the configuration of a job.
 
     Args:
-        command: A key of :data:`~myosotis.cli.kinds.JOBS`.
+        command: A key of :data:`~myosotis.jobs.JOBS`.
         config: The file.
         overrides: Settings like ``training.epochs=3``.
 

@@ -445,7 +445,7 @@ def _learning_anew(model: Path | None, folder: Path, size: int | None) -> Callab
 
     if model is None:
         raise InputError("--recompute goes with --model, the run of a learner that forgets exactly")
-    from myosotis.unlearning.classifier.exact.job import audit_against, is_exact
+    from myosotis.forgetting_learner.exact.job import audit_against, is_exact
 
     if not is_exact(model):
         raise InputError(f"{model}: is no learner that forgets exactly, so there are no sums to compare")

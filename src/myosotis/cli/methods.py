@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.kinds import JOBS, nearest
+from myosotis.jobs import JOBS, nearest
 
 if TYPE_CHECKING:
     from myosotis.engine.registry import Registry

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.kinds import JOBS
+from myosotis.jobs import JOBS
 
 
 class Reader(StrEnum):

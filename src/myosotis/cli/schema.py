@@ -9,7 +9,7 @@ import typer
 
 from myosotis.cli.exits import exit_statuses
 from myosotis.cli.jobs import JobName
-from myosotis.cli.kinds import job_named, nearest
+from myosotis.jobs import job_named, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

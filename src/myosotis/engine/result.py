@@ -91,3 +91,12 @@ def rfc3339(moment: datetime) -> str:
         '2026-05-04T03:02:01Z'
     """
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class LeftOut(ResultPart):
+    """What could not be run."""
+
+    runs: int
+    """Number of runs that did not fit the memory."""
+    reason: str
+    """What the allocator said of the first."""

@@ -6,35 +6,6 @@ signature. It proves what was claimed, by whom, about which bytes, in which orde
 no copy exists.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from myosotis.lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from myosotis.ledger.claims import Claim, claim_of_audit, claim_of_run, directory_digest
-    from myosotis.ledger.merkle import Frontier, merkle_root
-    from myosotis.ledger.store import Ledger
-    from myosotis.ledger.verification import Check, Trusted, verify_ledger
-else:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "claims": "Claim claim_of_audit claim_of_run directory_digest",
-            "merkle": "Frontier merkle_root",
-            "store": "Ledger",
-            "verification": "Check Trusted verify_ledger",
-        },
-    )
-
-__all__ = [
-    "Check",
-    "Claim",
-    "Frontier",
-    "Ledger",
-    "Trusted",
-    "claim_of_audit",
-    "claim_of_run",
-    "directory_digest",
-    "merkle_root",
-    "verify_ledger",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

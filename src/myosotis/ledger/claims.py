@@ -14,11 +14,11 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
 from myosotis.engine.result import rfc3339
 from myosotis.engine.run import Run
+from myosotis.exact import check_learner
+from myosotis.exact.classifier import DESCRIPTION
 from myosotis.ledger.commitments import SCHEME, Commitment
 from myosotis.ledger.heads import Head, Tip
 from myosotis.ledger.statements import STATEMENT, VERSION, Kind, digest_of
-from myosotis.models.exact import check_learner
-from myosotis.models.exact.classifier import DESCRIPTION
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from securesystemslib.exceptions import Error as SigningError
-from securesystemslib.exceptions import KeyMismatchError, UnsupportedLibraryError
+from securesystemslib.exceptions import Error as SigningError, KeyMismatchError, UnsupportedLibraryError
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
 
 from myosotis.engine.errors import InputError

@@ -27,8 +27,7 @@ from myosotis.ledger.merkle import Frontier
 from myosotis.ledger.receipts import covered_by, read_receipt
 from myosotis.ledger.statements import MAIN, Kind, Statement, moment_of
 from myosotis.ledger.store import GUIDE_FILE, HEAD_FILE, KEYS, LOG, Ledger
-from myosotis.ledger.timestamps import FOLDER as TIMES
-from myosotis.ledger.timestamps import check_times, read_roots, stamped_sizes
+from myosotis.ledger.timestamps import FOLDER as TIMES, check_times, read_roots, stamped_sizes
 from myosotis.ledger.witnessing import CHECKPOINT, check_witnesses
 
 STATUSES = {

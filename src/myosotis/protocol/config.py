@@ -8,8 +8,8 @@ from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.methods import METHODS
 from myosotis.data.sets import DataConfig
 from myosotis.engine.config import Config, JobConfig, StorageURL
+from myosotis.engine.executors import ExecutorConfig
 from myosotis.engine.method import Fraction
-from myosotis.protocol.executors import ExecutorConfig
 
 Metric = Literal["average_incremental_accuracy", "final_accuracy"]
 

@@ -23,14 +23,14 @@ from myosotis.data.images import ImageSet
 from myosotis.data.sets import DataConfig, repeated_images, repeated_warning
 from myosotis.engine import forecast
 from myosotis.engine.errors import InputError, settings_as_input
+from myosotis.engine.executors import Executor
 from myosotis.engine.extras import require
+from myosotis.engine.failures import NotRun
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.progress import Ticker, progress
 from myosotis.protocol.config import ProtocolConfig, unit_config
-from myosotis.protocol.executors import Executor
-from myosotis.protocol.failures import NotRun
 from myosotis.protocol.result import ProtocolResult
 from myosotis.protocol.schedule import Schedule
 from myosotis.protocol.spaces import draw, published_space

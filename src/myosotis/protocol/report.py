@@ -13,6 +13,7 @@ from myosotis.report.sections import (
     count_text,
     differing_settings,
     environment_section,
+    left_out_verdicts,
     repeated_verdicts,
     run_facts,
     setting_rows,
@@ -111,25 +112,6 @@ def _failure_verdicts(methods: Mapping[str, Any]) -> list[Verdict]:
     if not failures:
         return []
     return [Verdict("Did all runs succeed?", f"No: {'; '.join(failures)}. They count with scores of 0.", False)]
-
-
-def left_out_verdicts(left_out: Mapping[str, Any]) -> list[Verdict]:
-    """Return a verdict on what did not fit the memory, if there is anything.
-
-    Args:
-        left_out: ``not_run`` of a result.
-    """
-    if not left_out:
-        return []
-    told = "; ".join(f"{name}, {count_text(one['runs'], 'run')} ({one['reason']})" for name, one in left_out.items())
-    return [
-        Verdict(
-            "Could everything be run?",
-            f"No: not run for want of memory, and left out: {told}. Smaller batches, or a device with more memory, "
-            "would tell.",
-            False,
-        )
-    ]
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:

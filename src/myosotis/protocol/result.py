@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from myosotis.engine.result import Result, ResultPart
+from myosotis.engine.result import LeftOut, Result, ResultPart
 
 
 class Stream(ResultPart):
@@ -18,15 +18,6 @@ class Stream(ResultPart):
     """Test images."""
     repeated: int
     """Test images that are training images too."""
-
-
-class LeftOut(ResultPart):
-    """What could not be run."""
-
-    runs: int
-    """Number of runs that did not fit the memory."""
-    reason: str
-    """What the allocator said of the first."""
 
 
 class ProtocolResult(Result):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from myosotis.engine.failures import counted
 from myosotis.engine.seeding import generator
 from myosotis.evaluation.intervals import t_interval
-from myosotis.protocol.failures import counted
 from myosotis.protocol.selection import Selection, finished_trials, mean_scores
 
 _RESAMPLES = 1000

@@ -25,8 +25,8 @@ from myosotis.data.sets import DataConfig, input_fingerprints, read_sets
 from myosotis.data.shared_sets import SharedSets, can_share
 from myosotis.engine.config import local_paths
 from myosotis.engine.errors import InputError
+from myosotis.engine.failures import attempt
 from myosotis.engine.run import changed_inputs
-from myosotis.protocol.failures import attempt
 
 Phase = Literal["tuning", "evaluation", "conventional"]
 
@@ -67,7 +67,7 @@ class Unit:
 def run_unit(config: str, device: str = "cpu") -> dict[str, Any]:
     """Carry out one job in memory and return its figures, ready for JSON.
 
-    A run that diverges or fails is a result too, see :func:`~myosotis.protocol.failures.attempt`: its scores are 0, and
+    A run that diverges or fails is a result too, see :func:`~myosotis.engine.failures.attempt`: its scores are 0, and
     ``failure`` says why.
 
     Args:

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import escape
 
+from myosotis.engine.tabular import Tabular
 from myosotis.report.document import Document, Table
 from myosotis.report.render import render_html, render_text
-from myosotis.report.tabular import Tabular
 
 
 @dataclass(frozen=True, repr=False)

@@ -260,3 +260,22 @@ def environment_section(run: Run) -> Section:
     """Return the versions and devices that a run was made with."""
     content = read_json(run.path / "environment.json")
     return Section("Environment", [], [Table("Versions and devices", ["Value"], setting_rows(content))])
+
+
+def left_out_verdicts(left_out: Mapping[str, Any]) -> list[Verdict]:
+    """Return a verdict on what did not fit the memory, if there is anything.
+
+    Args:
+        left_out: ``not_run`` of a result.
+    """
+    if not left_out:
+        return []
+    told = "; ".join(f"{name}, {count_text(one['runs'], 'run')} ({one['reason']})" for name, one in left_out.items())
+    return [
+        Verdict(
+            "Could everything be run?",
+            f"No: not run for want of memory, and left out: {told}. Smaller batches, or a device with more memory, "
+            "would tell.",
+            False,
+        )
+    ]

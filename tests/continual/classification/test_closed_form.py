@@ -9,7 +9,7 @@ from myosotis.continual.classification.saved import LearnerSpec, load_learner, m
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.classification.training import learn_classes, predict
 from myosotis.continual.memory import ExemplarMemory
-from myosotis.models.exact import ExactClassifier
+from myosotis.exact import ExactClassifier
 from myosotis.models.image_classifier import ClassifierSpec
 
 FROZEN = sorted(name for name, method in METHODS.items() if not method.trains)
@@ -30,7 +30,7 @@ def learned(name, scenario, **options):
 
 @pytest.fixture
 def key(monkeypatch):
-    monkeypatch.setattr("myosotis.models.exact.classifier.new_key", lambda: bytes(32))
+    monkeypatch.setattr("myosotis.exact.classifier.new_key", lambda: bytes(32))
 
 
 def test_there_are_three():
@@ -88,7 +88,7 @@ def test_a_forgotten_class_is_answered_no_more(stream):
     learner, exact = outcome.learner, outcome.learner.exact
     rows = scenario.train.labels == 5
     images = scenario.train.images[rows]
-    from myosotis.models.exact import exact_features
+    from myosotis.exact import exact_features
 
     features = exact_features(learner.net.backbone, images, 12)
     exact.forget(images, features, [scenario.classes[5]] * len(images))
@@ -102,7 +102,7 @@ def test_what_a_stream_learned_is_what_learning_directly_gives(stream, key):
     scenario = stream()
     outcome = learned("fecam", scenario)
     direct = ExactClassifier(outcome.learner.exact.spec)
-    from myosotis.models.exact import exact_features
+    from myosotis.exact import exact_features
 
     rows = exact_features(outcome.learner.net.backbone, scenario.train.images, 12)
     direct.learn(scenario.train.images, rows, [scenario.classes[label] for label in scenario.train.labels.tolist()])

@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.continual.segmentation.partitions import Partition, make_partition, partition
 from myosotis.continual.segmentation.scenario import assign_images

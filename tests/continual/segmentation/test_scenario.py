@@ -1,8 +1,7 @@
 """Tests of :mod:`myosotis.continual.segmentation.scenario`."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.continual.segmentation.scenario import assign_images, capped, class_incremental_segmentation, remap_table
 

@@ -4,8 +4,7 @@ from collections import deque
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from myosotis.continual.selfsupervised.contrast import EmbeddingQueue
 

@@ -2,8 +2,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from myosotis.unlearning.classifier.importance import importance_penalty, weight_importance

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from myosotis.data.images import ImageSet
 from myosotis.engine.errors import DivergedError
+from myosotis.forgetting_learner.exact.config import ExactAuditConfig
 from myosotis.unlearning.classifier.audit import Audit, audit_sets, population_membership
-from myosotis.unlearning.classifier.exact.config import ExactAuditConfig
 from myosotis.unlearning.classifier.job.config import AuditConfig
 from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
 from myosotis.unlearning.classifier.verdict import VerdictSettings, judge

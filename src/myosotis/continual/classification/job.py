@@ -43,7 +43,7 @@ from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process
-from myosotis.models.exact import check_learner
+from myosotis.exact import check_learner
 from myosotis.models.image_classifier import build_classifier, load_classifier
 from myosotis.models.weight_files import Pretrained, matched_weights
 

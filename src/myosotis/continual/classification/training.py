@@ -23,9 +23,9 @@ from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
+from myosotis.engine.tabular import Tabular
 from myosotis.evaluation.membership import membership_inference, shortfall
 from myosotis.models.modes import evaluating
-from myosotis.report.tabular import Tabular
 
 _CHUNK = 500
 

@@ -3,8 +3,7 @@
 Classes are the numbers in the masks, from 1; ``tau(c)`` is the task of class c.
 """
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 

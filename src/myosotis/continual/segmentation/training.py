@@ -30,8 +30,8 @@ from myosotis.engine.files import write_tensors
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
+from myosotis.engine.tabular import Tabular
 from myosotis.models.modes import evaluating
-from myosotis.report.tabular import Tabular
 
 _CHUNK = 32  # images per forward pass where no gradient is needed
 

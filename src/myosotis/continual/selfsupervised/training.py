@@ -28,7 +28,7 @@ from myosotis.engine.files import read_json, write_json, write_tensors
 from myosotis.engine.processes import share
 from myosotis.engine.schedule import make_schedule
 from myosotis.engine.seeding import derive_seed
-from myosotis.report.tabular import Tabular
+from myosotis.engine.tabular import Tabular
 
 SslOptimizer = Literal["sgd", "lars", "adamw"]
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from myosotis.report.tabular import Tabular
+from myosotis.engine.tabular import Tabular
 from myosotis.unlearning.classifier.goals import Goal
 
 StopReason = Literal["goal", "reference", "already", "epochs", "steps", "edited", "diverged"]

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.data.encoding import IGNORED, Encoder, pad_examples
 from myosotis.data.people import fictitious_people

